@@ -1,0 +1,22 @@
+"""coterie sorts unlabelled images or embeddings into groups, and says how far each assignment can be believed.
+
+The folders are the stages of a run, in this order: data, views, networks, objectives, methods, training, prediction,
+evaluation, report. Start reading at `pipeline.py`.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from coterie.estimator import Clusterer as Clusterer
+    from coterie.estimator import load as load
+
+__version__ = "0.1.0"
+__all__ = ["Clusterer", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the estimator on first use, so that `import coterie` itself stays free of torch."""
+    if name in ("Clusterer", "load"):
+        return getattr(import_module("coterie.estimator"), name)
+    raise AttributeError(f"module 'coterie' has no attribute {name!r}")

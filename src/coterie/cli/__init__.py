@@ -1,0 +1,175 @@
+"""The command line: the same names as in Python. Heavy libraries are imported by the command that needs them.
+
+Standard output carries results only (with --json one object), everything else goes to standard error. Exit code 0:
+done; 1: the run failed; 2: the input is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from coterie.types import InputError, RunFailed
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Sort unlabelled images or embeddings into groups, and say how far each assignment can be believed.",
+)
+
+Source = Annotated[str, typer.Argument(help="Folder of images, .npy, .npz, .parquet, or the name of a data set.")]
+Run = Annotated[Path, typer.Argument(help="A run folder, as `coterie fit -o` wrote it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder to write.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Group the 1,797 handwritten digits that come with scikit-learn, start to report, in about a minute."""
+    from coterie.cli.fit import FitRequest, fit_source
+
+    with failures():
+        fit_source(FitRequest("digits", {"n_clusters": 10, "seed": seed}, out, as_json=as_json))
+
+
+@app.command()
+def fit(
+    source: Source,
+    k: Annotated[int | None, typer.Option("-k", "--n-clusters", help="Number of groups.")] = None,
+    method: Annotated[str | None, typer.Option(help="Method; `coterie methods` lists them.  [default: cdc]")] = None,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Run folder to write.  [default: runs/...]")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.  [default: 0]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of the method's own stage.")] = None,
+    preset: Annotated[str | None, typer.Option(help="practical, paper or paper:DATASET.  [default: practical]")] = None,
+    init: Annotated[str | None, typer.Option(help="Start from this run's backbone.")] = None,
+    backbone: Annotated[str | None, typer.Option(help="auto, small-16, small-32, mlp or a timm name.")] = None,
+    pretrained: Annotated[bool | None, typer.Option("--pretrained", help="Fetch timm's weights.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Local file of backbone weights.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels to which images are brought.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
+    config: Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, as method.cells=40 or views.flip=0.")
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="True labels for evaluation: a file, or 'folders'.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in -o stopped.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the plan; train nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Sort SOURCE into groups; write the run folder with its result table, model and report."""
+    from coterie.cli.fit import FitRequest, fit_source, read_config, read_overrides
+
+    with failures():
+        settings: dict[str, Any] = read_config(config) if config is not None else {}
+        given = {
+            "n_clusters": k,
+            "method": method,
+            "seed": seed,
+            "epochs": epochs,
+            "preset": preset,
+            "init": init,
+            "backbone": backbone,
+            "pretrained": pretrained,
+            "weights": weights,
+            "image_size": image_size,
+            "device": device,
+            "precision": precision,
+        }
+        settings |= {name: value for name, value in given.items() if value is not None}
+        settings["overrides"] = {**settings.get("overrides", {}), **read_overrides(set_ or [])}
+        request = FitRequest(source, settings, out, resume=resume, dry_run=dry_run, as_json=as_json, labels=labels)
+        fit_source(request)
+
+
+@app.command()
+def predict(
+    run: Run,
+    source: Source,
+    out: Annotated[Path, typer.Option("-o", "--output", help="Result table to write (.parquet).")],
+    device: Device = "auto",
+    embedding: Annotated[bool, typer.Option("--embedding", help="Store the embedding, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Assign new items to the groups of a finished run."""
+    from coterie.cli.after import predict_source
+
+    with failures():
+        predict_source(run, source, out, device, embedding=embedding, as_json=as_json)
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    labels: Annotated[str | None, typer.Option(help="A file (.csv, .json, .npy, .parquet), or 'folders'.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare a finished run with true labels: accuracy and calibration. Renews the report."""
+    from coterie.cli.after import evaluate_labels
+
+    with failures():
+        evaluate_labels(run, labels, as_json=as_json)
+
+
+@app.command()
+def report(run: Run, as_json: Json = False) -> None:
+    """Write the report of a run folder again: one self-contained HTML file."""
+    from coterie.cli.after import renew_report
+
+    with failures():
+        renew_report(run, as_json=as_json)
+
+
+@app.command()
+def methods(
+    name: Annotated[str | None, typer.Argument(help="Show one method with all its settings.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the methods, or one with its settings."""
+    from coterie.cli.methods import show_methods
+
+    with failures():
+        show_methods(name, as_json=as_json)
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turn coterie's errors into one sentence and an exit code."""
+    try:
+        yield
+    except InputError as error:
+        stop(str(error), 2)
+    except RunFailed as error:
+        stop(str(error), 1)
+    except KeyboardInterrupt:
+        stop("Stopped. What was done is kept: the same command with --resume goes on.", 130)
+
+
+def stop(text: str, code: int) -> NoReturn:
+    """Say why on standard error and exit."""
+    print(f"coterie: {text}", file=sys.stderr)
+    raise typer.Exit(code)
+
+
+def print_object(value: dict[str, Any] | list[dict[str, Any]]) -> None:
+    """The one machine-readable object of --json."""
+    print(json.dumps(value, indent=2, default=str))
+
+
+def main() -> None:
+    """Entry point of the command `coterie`."""
+    app()

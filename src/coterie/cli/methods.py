@@ -1,0 +1,49 @@
+"""`coterie methods`: the catalogue."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from coterie.cli import print_object
+from coterie.methods.contract import method_class, method_names
+
+
+def entry(name: str) -> dict[str, Any]:
+    """One method: its paper, its stages, and its settings with the paper's defaults."""
+    kind = method_class(name)
+    card, stages = kind.card, [name]
+    while (before := method_class(stages[0]).card.starts_from) is not None:
+        stages.insert(0, before)
+    settings = {f.name: f.default for f in fields(kind)}  # type: ignore[arg-type]
+    return {
+        "name": name,
+        "title": card.title,
+        "paper": card.paper,
+        "year": card.year,
+        "family": card.family,
+        "url": card.url,
+        "stages": stages,
+        "accepts": list(card.accepts),
+        "settings": settings,
+        "presets": ["practical", "paper", *card.presets],
+    }
+
+
+def show_methods(name: str | None, *, as_json: bool) -> None:
+    """Print one method or all. Raises InputError for an unknown name."""
+    entries = [entry(n) for n in ([name] if name is not None else method_names())]
+    if as_json:
+        print_object(entries)
+    elif name is None:
+        for item in entries:
+            stages = " -> ".join(item["stages"])
+            print(f"{item['name']:<10} {item['title']} ({item['year']}), {item['family']}; stages {stages}")
+    else:
+        (item,) = entries
+        print(
+            f"{item['title']} ({item['year']}). {item['paper']}. {item['url']}\nstages: {' -> '.join(item['stages'])}"
+        )
+        print(f"presets: {', '.join(item['presets'])}\nsettings (the paper's values; --set {name}.NAME=VALUE):")
+        for setting, default in item["settings"].items():
+            print(f"  {setting:<20} {default}")

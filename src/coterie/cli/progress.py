@@ -1,0 +1,68 @@
+"""A progress bar for long work: time left, speed, and the losses, all on standard error."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class StageBar:
+    """One bar for each stage of a run; `training.engine` drives it. Where nobody watches, a line at times."""
+
+    def __init__(self, console: Console, *, quiet: bool) -> None:
+        self.console, self.quiet = console, quiet
+        columns = (
+            TextColumn("{task.description:<8}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[losses]}"),
+        )
+        self.bars = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
+        self.task: TaskID | None = None
+        self.epoch_now = 0
+
+    def __enter__(self) -> StageBar:
+        self.bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bars.stop()
+
+    def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
+        self.task = self.bars.add_task(stage, total=epochs * steps, completed=done, losses="")
+
+    def step(self, losses: dict[str, float] | None) -> None:
+        if self.task is None:
+            return
+        if losses is None:
+            self.bars.advance(self.task)
+        else:
+            self.bars.update(self.task, advance=1, losses=_words(losses))
+
+    def epoch(self, record: object) -> None:
+        """Without a terminal (a log file), one line for each epoch, but at most about twenty a stage."""
+        if self.quiet or self.console.is_terminal:
+            return
+        number, total = record.epoch, record.epochs  # type: ignore[attr-defined]
+        if number == total or number % max(1, total // 20) == 0:
+            losses = _words(record.losses)  # type: ignore[attr-defined]
+            self.console.print(f"{record.stage} epoch {number}/{total}: {losses}", highlight=False)  # type: ignore[attr-defined]
+
+
+def _words(losses: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.3f}" for name, value in losses.items())

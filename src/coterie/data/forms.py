@@ -1,0 +1,81 @@
+"""What form the images of a source get: how many channels, how large."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.types import InputError, ItemSpec
+
+NATIVE_LIMIT = 96  # pixels; images of one size up to this keep it
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller of `open_source` asked for; see there."""
+
+    like: ItemSpec | None = None
+    image_size: int | None = None
+    channels: int | None = None
+    cache: Path | None = None
+    memory_limit: int = 2 << 30
+    max_skipped: float = 0.2
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.image_size is not None and self.image_size < 4:
+            raise InputError(f"image_size is {self.image_size}, but an image needs at least 4 pixels a side.")
+        if self.channels not in (None, 1, 3):
+            raise InputError(f"channels is {self.channels}, but images can be made grey (1) or RGB (3) only.")
+        if not 0 <= self.max_skipped <= 1:
+            raise InputError(f"max_skipped is {self.max_skipped}, but it is a share and lies between 0 and 1.")
+        if self.workers is not None and self.workers < 1:
+            raise InputError(f"workers is {self.workers}, but at least 1 thread is needed to decode images.")
+
+    @property
+    def threads(self) -> int:
+        if self.workers is not None:
+            return self.workers
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    @property
+    def minimum(self) -> int:
+        """How many items are enough: two to cluster, one to be sorted into the groups of a fitted model."""
+        return 2 if self.like is None else 1
+
+
+def check_kind(options: Options, kind: str, name: str) -> None:
+    """Raise InputError if a fitted model asks for the other kind of data."""
+    if options.like is not None and options.like.kind != kind:
+        raise InputError(f"{name} holds {kind}, but the model was fitted on {options.like.kind}; give it those.")
+
+
+def choose_form(
+    widths: NDArray[Any], heights: NDArray[Any], all_grey: bool, options: Options
+) -> tuple[ItemSpec, list[str]]:
+    """Return the form that all images get, and notes on what is done to them."""
+    sizes = np.unique(np.stack([widths, heights], 1), axis=0)
+    first = f"{sizes[0][0]}x{sizes[0][1]} pixels"
+    seen = f"images of {first}" if len(sizes) == 1 else f"images of {len(sizes)} different sizes"
+    if options.like is not None:
+        spec = options.like
+    else:
+        channels = options.channels or (1 if all_grey else 3)
+        if options.image_size is not None:
+            width = height = options.image_size
+        elif len(sizes) == 1 and sizes.max() <= NATIVE_LIMIT:
+            width, height = int(sizes[0][0]), int(sizes[0][1])
+        else:
+            width = height = 64 if np.median(np.minimum(widths, heights)) < 128 else 128
+        spec = ItemSpec("images", channels=channels, height=height, width=width)
+    notes = []
+    if len(sizes) > 1 or tuple(sizes[0]) != (spec.width, spec.height):
+        notes.append(f"The {seen} were scaled and centre-cropped to {spec.width}x{spec.height}.")
+    if spec.channels == 1 and not all_grey:
+        notes.append("Colour images were turned to grey.")
+    return spec, notes

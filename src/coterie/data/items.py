@@ -1,0 +1,93 @@
+"""The stores of unlabelled items: arrays of images, images decoded when asked for, embeddings (`types.Items`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.data.rows import gather
+from coterie.types import InputError, ItemSpec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+Convert = Callable[[NDArray[Any]], NDArray[np.uint8]]
+
+
+class ArrayImages:
+    """Images in an array or memory map, uint8 (n, c, h, w); or in any form that `convert` turns into that, by row."""
+
+    def __init__(self, array: NDArray[Any], spec: ItemSpec, convert: Convert | None = None) -> None:
+        self.array, self.spec, self._convert = array, spec, convert
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def take(self, index: Tensor) -> Tensor:
+        import torch
+
+        if len(index) == 0:
+            return torch.empty((0, self.spec.channels, self.spec.height, self.spec.width), dtype=torch.uint8)
+        rows = gather(self.array, index.numpy())
+        return torch.from_numpy(np.ascontiguousarray(rows if self._convert is None else self._convert(rows)))
+
+
+class DecodedImages:
+    """Images decoded from their files whenever they are taken, by a pool of threads: the store for what fits nowhere.
+
+    Item i is picture `rows[i]` of `load` and `names`.
+    `take` raises InputError for a file that could be read when the source was opened and no longer can.
+    """
+
+    def __init__(
+        self, load: Callable[[int], Image], rows: NDArray[np.int64], names: Sequence[str], spec: ItemSpec, workers: int
+    ) -> None:
+        self._load, self._rows, self._names, self.spec, self._workers = load, rows, names, spec, workers
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, index: Tensor) -> Tensor:
+        import torch
+
+        from coterie.data.decode import decode, quiet_pillow
+
+        def one(row: int) -> NDArray[np.uint8]:
+            result = decode(self._load, row, self.spec)
+            if isinstance(result, str):
+                raise InputError(
+                    f"{self._names[row]} could be read when the run began but not any more ({result}); "
+                    "put it back, or start again without it."
+                )
+            return result
+
+        images = np.empty((len(index), self.spec.channels, self.spec.height, self.spec.width), np.uint8)
+        # Sorted, so that images which lie together in a table are read together. The pool lives for one call: a
+        # lasting one would not survive a fork.
+        rows = self._rows[index.numpy()]
+        order = np.argsort(rows, kind="stable")
+        with quiet_pillow(), ThreadPoolExecutor(self._workers) as pool:
+            for place, image in zip(order, pool.map(one, rows[order].tolist()), strict=True):
+                images[place] = image
+        return torch.from_numpy(images)
+
+
+class Embeddings:
+    """Embeddings (n, d) in an array or memory map of any real dtype, taken as float32."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self.array = array
+        self.spec = ItemSpec("embeddings", dim=array.shape[1])
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def take(self, index: Tensor) -> Tensor:
+        import torch
+
+        return torch.from_numpy(np.ascontiguousarray(gather(self.array, index.numpy()), dtype=np.float32))

@@ -1,0 +1,87 @@
+"""The named data sets: all images of a set, train and test together, as the papers cluster them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.data.arrays import IMAGE_KEYS, open_array, read_npz
+from coterie.data.folders import folder_pictures
+from coterie.data.formats import read_cifar, read_idx, read_stl_images
+from coterie.data.forms import Options
+from coterie.data.named_files import MEDMNIST, SYNSETS, locate, missing
+from coterie.data.pictures import open_pictures
+from coterie.data.tables import open_table
+from coterie.types import InputError, Source
+
+GLYPHS = ("digits", "mnist")  # a mirrored or turned one is another one
+Split = Literal["labelled", "unlabeled"]
+
+
+def open_named(name: str, options: Options, *, split: Split = "labelled", download: bool | None = None) -> Source:
+    """Open a named data set; InputError with the expected layout if its files are not here.
+
+    `split="unlabeled"` gives STL-10's 100,000 further images, which serve pre-training only.
+    """
+    if split == "unlabeled" and name != "stl10":
+        raise InputError(f"{name} has no unlabeled images; only stl10 has.")
+    if name == "digits":
+        return open_array(_digits(), options, name=name, origin=name, family="glyph")
+    place = locate(name, download)
+    if place.suffix == ".parquet":
+        return open_table(place, options, name=name, origin=name)
+    if name in SYNSETS or name == "tiny-imagenet":
+        root = place / "train" if name == "tiny-imagenet" else place
+        synsets = SYNSETS.get(name, [])
+        for synset in synsets:
+            if not (root / synset).is_dir():
+                raise missing(name, synset)
+        return open_pictures(folder_pictures(root, origin=name, name=name, only=synsets), options)
+    if split == "unlabeled":
+        pixels: NDArray[Any] = read_stl_images(place / "unlabeled_X.bin")
+    elif name in MEDMNIST:
+        pixels = read_npz(place, IMAGE_KEYS, "images")
+    else:
+        pixels = _READERS[name](place)
+    family: Literal["photo", "glyph"] = "glyph" if name in GLYPHS else "photo"
+    # CIFAR and STL-10 say (n, 3, h, w), the others have the channels last or none.
+    return open_array(pixels, options, name=name, origin=name, channels_first=True, family=family)
+
+
+def _digits() -> NDArray[np.uint8]:
+    """scikit-learn's digits, 1,797 images of 8x8 pixels with values 0 to 16."""
+    from sklearn.datasets import load_digits
+
+    return np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
+
+
+def _mnist(folder: Path) -> NDArray[np.uint8]:
+    return np.concatenate([read_idx(folder, f"{part}-images-idx3-ubyte") for part in ("train", "t10k")])
+
+
+def _cifar(folder: Path, batches: list[str]) -> NDArray[np.uint8]:
+    parts = []
+    for batch in batches:
+        pixels = read_cifar(folder / batch).get("data")
+        if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (3072,):
+            raise InputError(f"{folder / batch} holds no CIFAR images; put the data set's original file there.")
+        parts.append(pixels.reshape(-1, 3, 32, 32))
+    return np.concatenate(parts)
+
+
+def _stl10(folder: Path) -> NDArray[np.uint8]:
+    return np.concatenate([read_stl_images(folder / f"{part}_X.bin") for part in ("train", "test")])
+
+
+CIFAR10_BATCHES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+CIFAR100_BATCHES = ["train", "test"]
+_READERS = {
+    "fashion-mnist": _mnist,
+    "mnist": _mnist,
+    "cifar10": lambda folder: _cifar(folder, CIFAR10_BATCHES),
+    "cifar20": lambda folder: _cifar(folder, CIFAR100_BATCHES),
+    "stl10": _stl10,
+}

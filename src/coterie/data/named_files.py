@@ -1,0 +1,133 @@
+"""Where the files of the named data sets are looked for, and the one download that can be asked for.
+
+The places are folders below `$COTERIE_DATA` (`~/.cache/coterie` if that is not set), and absolute ones.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from coterie.types import InputError
+
+# The classes of both subsets, by their WordNet ids ("n" and eight digits).
+IMAGENET10 = [
+    f"n{number:08d}"
+    for number in (2056570, 2085936, 2128757, 2690373, 2692877, 3095699, 4254680, 4285008, 4467665, 7747607)
+]
+IMAGENET_DOGS = [
+    f"n{number:08d}"
+    for number in (
+        *(2085936, 2086646, 2088238, 2091467, 2097130, 2099601, 2101388, 2101556),
+        *(2102177, 2105056, 2105412, 2105855, 2107142, 2110958, 2112137),
+    )
+]
+SYNSETS = {"imagenet10": IMAGENET10, "imagenet-dogs": IMAGENET_DOGS}
+MEDMNIST = (
+    *("pathmnist", "chestmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist"),
+    *("breastmnist", "bloodmnist", "tissuemnist", "organamnist", "organcmnist", "organsmnist"),
+)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Folders to try, the file or folder that shows that it is the right one, and torchvision's class that loads it."""
+
+    folders: tuple[str, ...]
+    probe: str
+    torchvision: str = ""
+
+
+IDX = "train-images-idx3-ubyte"
+PLACES = {
+    # The last one is where Debian's package dataset-fashion-mnist puts the files.
+    "fashion-mnist": Place(
+        ("fashion-mnist", "FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"), IDX, "FashionMNIST"
+    ),
+    "mnist": Place(("mnist", "MNIST/raw"), IDX, "MNIST"),
+    "cifar10": Place(("cifar-10-batches-py", "cifar10/cifar-10-batches-py", "cifar10"), "data_batch_1", "CIFAR10"),
+    "cifar20": Place(("cifar-100-python", "cifar100/cifar-100-python", "cifar100"), "train", "CIFAR100"),
+    "stl10": Place(("stl10_binary", "stl10/stl10_binary", "stl10"), "train_X.bin", "STL10"),
+    "tiny-imagenet": Place(("tiny-imagenet-200", "tiny-imagenet"), "train"),
+    "imagenet10": Place(("imagenet10", "imagenet/train", "imagenet"), IMAGENET10[0]),
+    "imagenet-dogs": Place(("imagenet-dogs", "imagenet/train", "imagenet"), IMAGENET_DOGS[0]),
+}
+
+
+def names() -> list[str]:
+    """Return the names that `open_source` knows."""
+    return ["digits", *PLACES, *MEDMNIST]
+
+
+def data_root() -> Path:
+    root = os.environ.get("COTERIE_DATA")
+    return Path(root).expanduser() if root else Path.home() / ".cache" / "coterie"
+
+
+def locate(name: str, download: bool | None = None) -> Path:
+    """Return the folder, .npz or .parquet file of a data set; InputError with the expected layout if it is nowhere.
+
+    `download` None means what `$COTERIE_DOWNLOAD` says (1: yes); nothing goes to the network otherwise.
+    """
+    found = _find(name)
+    if found is None:
+        if download is None:
+            download = os.environ.get("COTERIE_DOWNLOAD") == "1"
+        if download:
+            _download(name)
+            found = _find(name)
+    if found is None:
+        raise missing(name)
+    return found
+
+
+def missing(name: str, file: str = "") -> InputError:
+    """Return the error that says what must lie where."""
+    root = data_root()
+    lacks = f"The data set {name} lacks {file}" if file else f"The data set {name} is not here"
+    if name in MEDMNIST:
+        return InputError(
+            f"{lacks}: put {name}.npz into {root} (or set COTERIE_DATA), or set COTERIE_DOWNLOAD=1 with the package "
+            "medmnist installed."
+        )
+    place = PLACES[name]
+    below = " or ".join(str(root / folder) for folder in place.folders)
+    ask = ", or set COTERIE_DOWNLOAD=1" if place.torchvision else ""
+    return InputError(
+        f"{lacks}: put its original files (among them {place.probe}) into {below}, or a table with the columns image "
+        f"and label at {root / f'{name}.parquet'} (or set COTERIE_DATA){ask}."
+    )
+
+
+def _find(name: str) -> Path | None:
+    root = data_root()
+    if name in MEDMNIST:
+        files = (root / f"{name}.npz", Path.home() / ".medmnist" / f"{name}.npz")
+        return next((file for file in files if file.is_file()), None)
+    place = PLACES[name]
+    for folder in place.folders:
+        probe = root / folder / place.probe
+        if probe.exists() or probe.with_name(f"{probe.name}.gz").exists():
+            return root / folder
+    table = root / f"{name}.parquet"
+    return table if table.is_file() else None
+
+
+def _download(name: str) -> None:
+    root = data_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if name in MEDMNIST:
+            import medmnist
+
+            info = medmnist.INFO[name]
+            getattr(medmnist, info["python_class"])(split="train", download=True, root=str(root))
+        elif PLACES[name].torchvision:
+            from torchvision import datasets
+
+            getattr(datasets, PLACES[name].torchvision)(root=str(root), download=True)
+    except ImportError as error:
+        raise InputError(f"To download {name}, install medmnist first: pip install 'coterie[medmnist]'.") from error
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{name} could not be downloaded into {root} ({error}).") from error

@@ -1,0 +1,125 @@
+"""Whatever the user gives -> a Source."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.data.arrays import open_array, open_npy, open_npz
+from coterie.data.datasets import open_dataset
+from coterie.data.folders import EXTENSIONS, folder_pictures
+from coterie.data.forms import Options
+from coterie.data.named import open_named
+from coterie.data.named_files import names
+from coterie.data.pictures import open_pictures
+from coterie.data.tables import open_table
+from coterie.types import InputError, ItemSpec, Source
+
+
+def open_source(
+    source: Any,
+    *,
+    like: ItemSpec | None = None,
+    image_size: int | None = None,
+    channels: int | None = None,
+    cache: Path | None = None,
+    memory_limit: int = 2 << 30,
+    max_skipped: float = 0.2,
+    workers: int | None = None,
+) -> Source:
+    """Open a folder of images, a .npy, .npz or .parquet file, a named set, an array, a tensor or a torch Dataset.
+
+    Two-dimensional arrays are embeddings; images are (n, h, w), (n, h, w, c) or (n, c, h, w) with 1, 3 or 4 channels.
+    If both axes could be the channels, a NumPy array has them last and a torch tensor first.
+
+    Form: `like` (what a fitted model asks for), else grey if all images are, RGB otherwise (or `channels`), and one
+    size: `image_size` squared; else their own if all have the same of at most 96 pixels a side; else 64 squared if
+    the median of the shorter sides is under 128 pixels, and 128 squared from there on. Other sizes are scaled to
+    cover it and centre-cropped. Transparency becomes white, EXIF rotation is applied, the first frame stands for an
+    animation, 16 bits become 8; floats outside 0 to 1 are stretched by the range of the whole array.
+
+    Room: images that take more than `memory_limit` bytes decoded lie in a memory map below `cache`, or, without a
+    cache or the disk space, are decoded by `workers` threads whenever they are used. A second run with the same files
+    (paths, sizes, times of change) takes the map as it is.
+
+    Images that cannot be read are listed in `Source.skipped`; more than the share `max_skipped` of them, less than two
+    images (one with `like`), and all other bad input raises InputError. Nothing is ever written next to the data.
+    """
+    options = Options(like, image_size, channels, cache, memory_limit, max_skipped, workers)
+    if isinstance(source, (str, os.PathLike)):
+        return _open_path(os.fspath(source), options)
+    import torch
+
+    if isinstance(source, torch.Tensor):
+        array = _from_tensor(source)
+        return open_array(array, options, name="tensor", origin=_describe("tensor", array), channels_first=True)
+    if _is_dataset(source):
+        return open_dataset(source, options)
+    array = _from_array_like(source)
+    return open_array(array, options, name="array", origin=_describe("array", array))
+
+
+def _open_path(text: str, options: Options) -> Source:
+    path = Path(text).expanduser()
+    if text in names():
+        source = open_named(text, options)
+        if path.exists():
+            source.notes.append(f"{text} is the named data set; write ./{text} for the file or folder of that name.")
+        return source
+    if path.is_dir():
+        return open_pictures(folder_pictures(path, origin=text), options)
+    if not path.exists():
+        near = difflib.get_close_matches(text.lower(), names(), 1, 0.5)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        raise InputError(
+            f"{text} is no file, no folder and no named data set{hint}; the names are {', '.join(names())}."
+        )
+    suffix = path.suffix.lower()
+    if suffix in EXTENSIONS:
+        raise InputError(f"{text} is a single image; give the folder that it lies in.")
+    openers = {".npy": open_npy, ".npz": open_npz, ".parquet": open_table}
+    if suffix not in openers:
+        raise InputError(f"{text} is no source; give a folder of images or a file that ends in {', '.join(openers)}.")
+    return openers[suffix](path, options)
+
+
+def _is_dataset(source: Any) -> bool:
+    from torch.utils.data import Dataset
+
+    if isinstance(source, Dataset):
+        return True
+    arrays = ("__array__", "__array_interface__", "tocsr", "columns")
+    sized = hasattr(source, "__len__") and hasattr(source, "__getitem__")
+    return sized and not isinstance(source, (list, tuple, dict)) and not any(hasattr(source, name) for name in arrays)
+
+
+def _from_tensor(tensor: Any) -> NDArray[Any]:
+    import torch
+
+    if tensor.layout != torch.strided:
+        raise InputError("Sparse input is not supported; give a dense tensor (tensor.to_dense()).")
+    tensor = tensor.detach().cpu()
+    array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+    return array
+
+
+def _from_array_like(source: Any) -> NDArray[Any]:
+    from scipy.sparse import issparse
+
+    if issparse(source):
+        raise InputError("Sparse input is not supported; give a dense array (matrix.toarray()).")
+    if isinstance(source, np.memmap):
+        return source
+    try:
+        return np.asarray(source)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The {type(source).__name__} cannot be turned into an array of numbers ({error}).") from error
+
+
+def _describe(kind: str, array: NDArray[Any]) -> str:
+    return f"{kind} of shape {array.shape} and dtype {array.dtype}"

@@ -1,0 +1,133 @@
+"""What a method must offer to the engine, and the look-up of methods by file name.
+
+A method is a frozen dataclass of its hyperparameters. Everything learned or remembered is a part of the net. To vary a
+method, write a new file or wrap one; nothing here is to be inherited from.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from importlib import import_module
+from typing import Any, ClassVar, Protocol, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coterie.networks.net import Net
+from coterie.types import Batch, InputError, Kind, Losses
+
+
+@dataclass(frozen=True)
+class Card:
+    """A method's entry in the catalogue: what `coterie methods` shows and what the engine prepares for it."""
+
+    title: str
+    paper: str  # authors, title, venue
+    year: int
+    family: str
+    url: str
+    views: Mapping[str, str]  # attribute of the batch -> recipe of `views.recipes`
+    starts_from: str | None = None  # the method that trains the backbone before, for images
+    accepts: tuple[Kind, ...] = ("images", "embeddings")
+    answers: tuple[str, ...] | None = None  # the heads that prediction needs; None: all of them
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # published rows by data set
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a preset may depend on: sizes and forms, never labels."""
+
+    n: int
+    k: int
+    kind: Kind
+    device: str
+
+
+Features = Callable[[], Float[Tensor, "n d"]]
+"""Extracts the backbone's features of the whole source when called (evaluation mode, clean view)."""
+
+
+class Method(Protocol):
+    """The contract. Settings that every method has are read by the engine; all others are its own."""
+
+    card: ClassVar[Card]
+
+    @property
+    def epochs(self) -> int: ...
+
+    @property
+    def batch_size(self) -> int: ...
+
+    @property
+    def part_size(self) -> int:
+        """Items in the scope of one optimiser step; the batch size where a batch is one step."""
+        ...
+
+    def check(self, facts: Facts) -> None:
+        """Raise InputError when these settings cannot work on such data (before any training)."""
+        ...
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        """The parts that are trained or remembered beside the backbone."""
+        ...
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Called once before the first epoch, not when resuming."""
+        ...
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer: ...
+
+    def rate(self, progress: float) -> float:
+        """Factor on every learning rate at this share of the training (0 to 1)."""
+        ...
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """Yield the losses of one optimiser step at a time; the engine steps before it asks for the next."""
+        ...
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Called once after the last epoch of the last stage, before prediction."""
+        ...
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        """Probabilities by head; the first is the answer, the others are reported beside it."""
+        ...
+
+
+def method_names() -> list[str]:
+    """Every method's name, which is its file's."""
+    import coterie.methods as package
+
+    return sorted(m.name for m in pkgutil.iter_modules(package.__path__) if m.name != "contract")
+
+
+def method_class(name: str) -> type[Method]:
+    """The settings class of a method. Raises InputError with the nearest known name."""
+    known = method_names()
+    if name not in known:
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+        raise InputError(f"Unknown method {name!r}; {hint}")
+    module = import_module(f"coterie.methods.{name}")
+    found = [v for v in vars(module).values() if isinstance(v, type) and vars(v).get("card") is module.CARD]
+    if len(found) != 1:
+        raise TypeError(f"coterie.methods.{name} must define exactly one class whose `card` is its CARD")
+    return cast(type[Method], found[0])
+
+
+def name_of(method: Method) -> str:
+    """The command-line name of a method object."""
+    return type(method).__module__.rsplit(".", 1)[-1]
+
+
+def practical_settings(name: str, facts: Facts) -> dict[str, Any]:
+    """The practical preset: the paper's settings adapted to the size of the data and the device, never to labels."""
+    return dict(import_module(f"coterie.methods.{name}").practical(facts))
+
+
+def setting_names(method: type[Method]) -> list[str]:
+    return [f.name for f in fields(method)]  # type: ignore[arg-type]

@@ -1,0 +1,155 @@
+"""MoCo-v2, the pre-training stage of CDC: two crops of an image attract, a queue of other images repels.
+
+He, Fan, Wu, Xie and Girshick, "Momentum Contrast for Unsupervised Visual Representation Learning", CVPR 2020; Chen,
+Fan, Girshick and He, "Improved Baselines with Momentum Contrastive Learning", arXiv 2003.04297. Defaults are those of
+CDC's pre-training code: the symmetric form with one queue for each crop, a projector without batch normalisation (the
+CDC paper says with) and no shuffled batch normalisation. The groups of this method alone are K-means on its features.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coterie.methods.contract import Card, Facts, Features
+from coterie.networks.heads import PrototypeHead, projector, standardise_rows
+from coterie.networks.net import Net
+from coterie.objectives.contrastive import info_nce
+from coterie.objectives.kmeans import kmeans
+from coterie.types import Batch, InputError, Losses
+
+CARD = Card(
+    title="MoCo-v2",
+    paper="Chen, Fan, Girshick, He: Improved Baselines with Momentum Contrastive Learning",
+    year=2020,
+    family="contrastive",
+    url="https://arxiv.org/abs/2003.04297",
+    views={"one": "contrastive", "two": "contrastive"},
+    answers=("groups",),
+)
+
+
+@dataclass(frozen=True)
+class MoCo:
+    epochs: int = 1000
+    batch_size: int = 256
+    learning_rate: float = 0.5  # SGD; for 256 items a step, scaled in proportion to the batch
+    weight_decay: float = 1e-4  # on all parameters, biases and norms included
+    warm_up: float = 0.05  # share of the training with a rising learning rate: 50 of 1000 epochs
+    temperature: float = 0.2
+    queue: int = 32768  # keys remembered for each of the two crops
+    momentum: float = 0.99  # of the key encoder at the start
+    momentum_end: float = 0.999  # and at the end, along a cosine; the paper keeps 0.99
+    projector_hidden: int = 4096
+    projector_out: int = 256
+    projector_norm: bool = False
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        if self.queue < self.batch_size:
+            raise InputError(f"moco.queue is {self.queue}: it must hold at least one batch of {self.batch_size} keys.")
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        project = projector(net.width, self.projector_hidden, self.projector_out, batch_norm=self.projector_norm)
+        return {
+            "project": project,
+            "key_backbone": copy.deepcopy(net.backbone).requires_grad_(False),
+            "key_project": copy.deepcopy(project).requires_grad_(False),
+            "memory": KeyQueues(self.queue, self.projector_out),
+            "groups": PrototypeHead(net.width, k),
+        }
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Nothing to prepare: the queues start with normalised Gaussian keys."""
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        trained = [p for part in (net.backbone, net.project) for p in part.parameters() if p.requires_grad]
+        rate = self.learning_rate * self.batch_size / 256
+        return torch.optim.SGD(trained, rate, momentum=0.9, weight_decay=self.weight_decay)
+
+    def rate(self, progress: float) -> float:
+        """Linear warm-up from 3e-5, then a cosine to 0 at the last step."""
+        if progress < self.warm_up:
+            low = 3e-5 / self.learning_rate
+            return low + (1 - low) * progress / self.warm_up
+        return 0.5 * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up)))
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """The mean of both directions: crop one against the keys of crop two, and the other way round."""
+        with torch.no_grad():
+            keys = [F.normalize(net.key_project(net.key_backbone(view))) for view in (batch.one, batch.two)]
+        queries = [F.normalize(net.project(net.backbone(view))) for view in (batch.one, batch.two)]
+        loss = 0.5 * (
+            info_nce(queries[0], keys[1], net.memory.second, self.temperature)
+            + info_nce(queries[1], keys[0], net.memory.first, self.temperature)
+        )
+        # Near 0 when all items get the same embedding; 1/sqrt(dimensions) when they fill the sphere.
+        batch.log(embedding_std=queries[0].detach().std(0).mean() * self.projector_out**0.5)
+        yield {"contrast": loss}
+        net.memory.push(batch.gather(keys[0]), batch.gather(keys[1]))
+        keep = self.momentum_end - (self.momentum_end - self.momentum) * (math.cos(math.pi * batch.progress) + 1) / 2
+        follow(net.key_backbone, net.backbone, keep)
+        follow(net.key_project, net.project, keep)
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """K-means on row-standardised features, the paper's "MoCo + K-means" row."""
+        raw = features()
+        found = kmeans(standardise_rows(raw), k, generator=generator, restarts=10)
+        net.groups.place(found.centres, raw, found.labels)
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"kmeans": net.groups(features).softmax(1)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: a queue that holds no item twice, a slim projector, and epochs by a step budget."""
+    batch = max(16, min(256, facts.n // 4))
+    queue = max(batch, min(8192, facts.n // 2) // batch * batch)
+    epochs = max(20, min(400, round(60_000 * 40 / facts.n)))
+    return {
+        "epochs": epochs,
+        "batch_size": batch,
+        "queue": queue,
+        "projector_hidden": 512,
+        "projector_out": 128,
+        "weight_decay": 5e-4,
+    }
+
+
+class KeyQueues(nn.Module):
+    """Two first-in-first-out rings of normalised keys, one for each crop, (queue, dim) each."""
+
+    first: Tensor
+    second: Tensor
+    at: Tensor
+
+    def __init__(self, length: int, dim: int) -> None:
+        super().__init__()
+        self.register_buffer("first", F.normalize(torch.randn(length, dim)))
+        self.register_buffer("second", F.normalize(torch.randn(length, dim)))
+        self.register_buffer("at", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def push(self, first: Float[Tensor, "b d"], second: Float[Tensor, "b d"]) -> None:
+        where = (self.at + torch.arange(len(first), device=first.device)) % len(self.first)
+        self.first[where], self.second[where] = first, second
+        self.at.copy_((self.at + len(first)) % len(self.first))
+
+
+@torch.no_grad()
+def follow(teacher: nn.Module, student: nn.Module, keep: float) -> None:
+    """teacher <- keep · teacher + (1 - keep) · student; parameters only, a teacher's norms keep their statistics."""
+    torch._foreach_lerp_(list(teacher.parameters()), [p.detach() for p in student.parameters()], 1 - keep)

@@ -1,0 +1,190 @@
+"""Backbones: an item of any source -> a feature vector.
+
+`small-16` and `small-32` are four-stage residual nets for two cores, `mlp` is for embeddings, and every other name is
+timm's. `auto` chooses by the form of the items and the device, and says why.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, conv1x1
+
+from coterie.types import InputError, ItemSpec
+
+LIFT_BELOW = 64  # embeddings with fewer features than this are lifted by random ReLU features
+LIFT_TO = 256
+
+
+@dataclass(frozen=True)
+class BackboneChoice:
+    """A backbone's name and the sentence that says why it was taken."""
+
+    name: str
+    why: str
+
+
+def choose_backbone(name: str, spec: ItemSpec, device: str) -> BackboneChoice:
+    """Resolve `auto`: by what is clustered first, then by what the device can train in reasonable time."""
+    if spec.kind == "embeddings":
+        if name not in ("auto", "mlp"):
+            raise InputError(f"Backbone {name!r} reads images, but the source holds embeddings: use backbone 'mlp'.")
+        return BackboneChoice("mlp", "the source holds embeddings")
+    if name == "mlp":
+        raise InputError("Backbone 'mlp' reads embeddings, but the source holds images: use 'auto' or a timm name.")
+    if name != "auto":
+        return BackboneChoice(name, "asked for")
+    side = max(spec.height, spec.width)
+    if device.startswith("cpu"):
+        if spec.channels == 1 and side <= 32:
+            return BackboneChoice("small-16", f"grey images of {side} px on a CPU")
+        return BackboneChoice("small-32", f"images of {side} px on a CPU")
+    return BackboneChoice("resnet34" if side <= 128 else "resnet50", f"images of {side} px on {device}")
+
+
+def build_backbone(name: str, spec: ItemSpec, *, pretrained: bool = False, weights: str | None = None) -> nn.Module:
+    """Build a backbone with the attribute `num_features`, the length of its output vector.
+
+    `pretrained` fetches timm's weights (the only network access); `weights` reads a local safetensors or .pth file.
+    Raises InputError for an unknown name and for weights that do not fit.
+    """
+    if name == "mlp":
+        net: nn.Module = EmbeddingNet(spec.dim)
+    elif name.startswith("small-"):
+        net = SmallResNet(_small_width(name), spec.channels, large=max(spec.height, spec.width) > 64)
+    else:
+        net = _timm(name, spec, pretrained)
+    if weights is not None:
+        load_weights(net, Path(weights))
+    return net
+
+
+def _small_width(name: str) -> int:
+    width = name.removeprefix("small-")
+    if not width.isdigit() or int(width) < 4:
+        raise InputError(f"Unknown backbone {name!r}: the small residual nets are 'small-16' and 'small-32'.")
+    return int(width)
+
+
+class SmallResNet(nn.Module):
+    """Four stages of one basic block each, widths w, 2w, 4w, 8w, and global average pooling.
+
+    Small images keep their size through a 3×3 stem (the CIFAR stem); `large` ones, above 64 px, are reduced four times
+    by a 7×7 stride-2 stem and a stride-2 max-pool, as in the standard ResNet.
+    """
+
+    def __init__(self, width: int, channels: int, *, large: bool) -> None:
+        super().__init__()
+        self.num_features = 8 * width
+        stem = (
+            nn.Conv2d(channels, width, 7, 2, 3, bias=False)
+            if large
+            else nn.Conv2d(channels, width, 3, 1, 1, bias=False)
+        )
+        self.stem = nn.Sequential(
+            stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
+        )
+        stages, inside = [], width
+        for stage in range(4):
+            outside, stride = width * 2**stage, 1 if stage == 0 else 2
+            shortcut = None
+            if stride != 1 or inside != outside:
+                shortcut = nn.Sequential(conv1x1(inside, outside, stride), nn.BatchNorm2d(outside))
+            stages.append(BasicBlock(inside, outside, stride, shortcut))
+            inside = outside
+        self.stages = nn.Sequential(*stages)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        return self.stages(self.stem(images)).mean((2, 3))
+
+
+class EmbeddingNet(nn.Module):
+    """A backbone for embeddings that starts where the embeddings are.
+
+    From 64 features on it is z = x + W2 relu(W1 x) with W2 = 0 at first: K-means sees the embeddings themselves until
+    training has a reason to move them. Shorter vectors (tables, 2-D points) are first lifted to 256 random ReLU
+    features (arc-cosine kernel; Cho and Saul 2009, fixed), because CDC's per-sample standardisation needs width.
+    """
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.lift: nn.Module = nn.Identity()
+        width = dim
+        if dim < LIFT_BELOW:
+            width = LIFT_TO
+            linear = nn.Linear(dim, width)
+            nn.init.normal_(linear.weight, std=dim**-0.5)
+            nn.init.normal_(linear.bias, std=1.0)
+            self.lift = nn.Sequential(linear.requires_grad_(False), nn.ReLU())
+        self.num_features = width
+        self.inner = nn.Linear(width, min(512, 2 * width))
+        self.outer = nn.Linear(min(512, 2 * width), width)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def forward(self, vectors: Float[Tensor, "b f"]) -> Float[Tensor, "b d"]:
+        lifted = self.lift(vectors)
+        return lifted + self.outer(self.inner(lifted).relu())
+
+
+def _timm(name: str, spec: ItemSpec, pretrained: bool) -> nn.Module:
+    """A timm model without its classifier; ResNets get the CIFAR stem for images of at most 40 px."""
+    import timm
+
+    if name not in timm.list_models() and name.split(".")[0] not in timm.list_models():
+        near = difflib.get_close_matches(name, [*timm.list_models(), "small-16", "small-32", "mlp"], n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else "; `timm.list_models()` has the names."
+        raise InputError(f"Unknown backbone {name!r}{hint}")
+    settings: dict[str, Any] = {}
+    if "vit" in name or "swin" in name:
+        settings["img_size"] = max(spec.height, spec.width)
+    try:
+        net = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=spec.channels, **settings)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"Backbone {name!r} could not be built: {error}") from error
+    stem = getattr(net, "conv1", None)
+    if isinstance(stem, nn.Conv2d) and hasattr(net, "maxpool") and max(spec.height, spec.width) <= 40:
+        # Padding 1, as in the authors' CDC stage (the paper says 2; spec section 10, item 1).
+        small = nn.Conv2d(spec.channels, stem.out_channels, 3, 1, 1, bias=False)
+        nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
+        net.add_module("conv1", small)
+        net.add_module("maxpool", nn.Identity())
+    return net
+
+
+def load_weights(net: nn.Module, path: Path) -> None:
+    """Load a backbone's weights from a local safetensors or .pth file; never unpickles objects.
+
+    Raises InputError when the file is missing, is no weight file, or misses a parameter of the backbone.
+    """
+    if not path.is_file():
+        raise InputError(f"The weights file {path} does not exist.")
+    state: dict[str, Any]
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = dict(load_file(path))
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # every reader has its own errors; the user needs the file's name
+        raise InputError(f"The weights file {path} cannot be read: {error}") from error
+    state = state.get("state_dict", state)
+    wanted = net.state_dict()
+    fitting = {name: value for name, value in state.items() if name in wanted and value.shape == wanted[name].shape}
+    missing = [name for name in wanted if name not in fitting and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise InputError(
+            f"The weights file {path} does not fit the backbone: of {len(wanted)} entries {len(missing)} are missing, "
+            f"first {missing[0]!r}."
+        )
+    net.load_state_dict(fitting, strict=False)

@@ -1,0 +1,71 @@
+"""Stream every item of a source through a net in evaluation mode, without keeping more than one chunk of input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coterie.networks.net import Net
+from coterie.types import Items, ItemSpec
+from coterie.views.normalise import normalise
+
+
+def chunk_size(spec: ItemSpec) -> int:
+    """Items per forward pass in evaluation: fixed by their form, so that it cannot change a prediction."""
+    return 256 if spec.kind == "embeddings" or spec.height * spec.width <= 64 * 64 else 32
+
+
+def clean(raw: Tensor, net: Net) -> Tensor:
+    """The `clean` view of raw items, without going through a recipe."""
+    return normalise(raw.float().div_(255) if raw.ndim == 4 else raw.float(), net.mean, net.std)
+
+
+@torch.inference_mode()
+def stream(
+    net: Net,
+    items: Items,
+    compute: Callable[[Tensor], Tensor],
+    *,
+    rows: Tensor | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Iterator[Tensor]:
+    """Yield `compute(clean view)` chunk by chunk, on the CPU, in order.
+
+    Every chunk has the same number of rows (the last is filled up and cut): matrix products of different shapes may
+    round differently, and neither the batch size nor the neighbours may change what is predicted for an item.
+    """
+    index = torch.arange(len(items)) if rows is None else rows
+    size, device = chunk_size(net.spec), net.mean.device
+    was_training = net.training
+    net.eval()
+    try:
+        with ThreadPoolExecutor(1) as pool:  # reads the next chunk while this one is computed
+            chunks = list(index.split(size))
+            ahead = pool.submit(items.take, chunks[0]) if chunks else None
+            for number, chunk in enumerate(chunks):
+                assert ahead is not None
+                raw = ahead.result()
+                if number + 1 < len(chunks):
+                    ahead = pool.submit(items.take, chunks[number + 1])
+                missing = size - len(raw)
+                if missing:
+                    raw = torch.cat([raw, raw[:1].expand(missing, *raw.shape[1:])])
+                yield compute(clean(raw.to(device), net))[: len(chunk)].cpu()
+                if progress is not None:
+                    progress(len(chunk))
+    finally:
+        net.train(was_training)
+
+
+def extract_features(net: Net, items: Items, rows: Tensor | None = None) -> Float[Tensor, "n d"]:
+    """Raw backbone output of all items (or of `rows`), float32 on the CPU; 4·d bytes an item."""
+    n = len(items) if rows is None else len(rows)
+    features, at = torch.empty(n, net.width), 0
+    for chunk in stream(net, items, net.backbone, rows=rows):
+        features[at : at + len(chunk)] = chunk
+        at += len(chunk)
+    return features

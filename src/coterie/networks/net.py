@@ -1,0 +1,63 @@
+"""Net: everything a run has learned, in one module, so that a checkpoint cannot miss a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coterie.types import ItemSpec
+
+
+class HalfPrecision(nn.Module):
+    """Runs a trunk under bfloat16 autocast and hands out float32.
+
+    Only backbones run in half precision: heads, losses and K-means stay in float32 without thinking of it.
+    """
+
+    def __init__(self, trunk: nn.Module, *, enabled: bool) -> None:
+        super().__init__()
+        self.trunk, self.enabled = trunk, enabled
+
+    def forward(self, views: Tensor) -> Float[Tensor, "b d"]:
+        if views.ndim == 4:
+            views = views.contiguous(memory_format=torch.channels_last)
+        # Evaluation is float32 always: what a model predicts must not depend on where it was trained.
+        with torch.autocast(views.device.type, dtype=torch.bfloat16, enabled=self.enabled and self.training):
+            features = self.trunk(views)
+        return features.float()
+
+
+class Net(nn.Module):
+    """A backbone, the method's heads by name, and the normalisation of the data.
+
+    `net.backbone(view)` -> float32 features of length `net.width`; `net.<head>` is the head of that name.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, trunk: nn.Module, spec: ItemSpec, mean: Tensor, std: Tensor, *, half: bool) -> None:
+        super().__init__()
+        self.spec, self.width = spec, int(cast(int, trunk.num_features))
+        if spec.kind == "images":
+            trunk = trunk.to(memory_format=torch.channels_last)
+        self.backbone = HalfPrecision(trunk, enabled=half)
+        self.register_buffer("mean", mean.clone())
+        self.register_buffer("std", std.clone())
+        self.head_names: list[str] = []
+
+    def add(self, heads: Mapping[str, nn.Module]) -> None:
+        """Attach a method's heads (and teachers, queues: anything it learns or remembers) under their names."""
+        for name, head in heads.items():
+            if hasattr(self, name):
+                raise ValueError(f"the net already has a part called {name!r}")
+            self.add_module(name, head)
+            self.head_names.append(name)
+
+    def __getattr__(self, name: str) -> Any:
+        """As nn.Module's; written out so that heads, which are found by name, type-check."""
+        return super().__getattr__(name)

@@ -1,0 +1,16 @@
+"""Stage 9: a run folder becomes one self-contained HTML file that a person wants to look at.
+
+- `page`: `write_report`, the whole page from a folder; `read`: what a run folder holds
+- `headline`, `groups`, `quality`, `training`: one section of the page each
+- `gallery`, `map`: which images and points to show; the pipeline calls these and stores what they pick
+- `charts`, `scatter`, `wording`: inline SVG, and numbers as text
+- `template.html.j2`, `style.css`, `page.js`: the page itself
+
+May not live here: torch, true labels (their numbers come from `metrics.json`), anything that asks the network.
+"""
+
+from coterie.report.gallery import GalleryRows, gallery_rows
+from coterie.report.map import map_rows, project
+from coterie.report.page import write_report
+
+__all__ = ["GalleryRows", "gallery_rows", "map_rows", "project", "write_report"]

@@ -1,0 +1,131 @@
+"""The top of the page: what happened, in a sentence, and the few numbers that matter most."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coterie.report.read import Record, Result, RunFolder
+from coterie.report.wording import count, duration, percent, points
+
+SURE, DOUBTFUL = 0.9, 0.5
+
+EXPLAINED = {
+    "running": ("This run is not finished", "What follows is how far it has come."),
+    "stopped": ("This run was stopped", "What follows is how far it had come; it can be resumed."),
+}
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One key number. `tone` is a class of the style sheet."""
+
+    value: str
+    name: str
+    hint: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Banner:
+    """What the reader must know before anything else."""
+
+    title: str
+    text: str
+    tone: str
+
+
+def banner(run: Record) -> Banner | None:
+    """A failed run's reason and advice, or that the run did not reach its end."""
+    status = run.get("status")
+    if status == "failed":
+        failure = run.get("failure") or {}
+        words = [str(failure.get(key, "")).strip() for key in ("reason", "advice")]
+        return Banner("This run failed", " ".join(filter(None, words)) or "No reason was recorded.", "bad")
+    if status in EXPLAINED:
+        return Banner(*EXPLAINED[status], "warn")
+    return None
+
+
+def method(run: Record) -> str:
+    """The stages in order: "moco → cdc"."""
+    names = [str(stage.get("name", "")) for stage in run.get("stages") or []]
+    return " → ".join(filter(None, names))
+
+
+def title(folder: RunFolder) -> str:
+    """ "1,797 images in 10 groups"."""
+    source = folder.run.get("source") or {}
+    n = len(folder.result.labels) if folder.result else source.get("n")
+    items = count(n) + " " + folder.kind if isinstance(n, int) else folder.kind.capitalize()
+    if not folder.n_clusters:
+        return items
+    return f"{items} in {folder.n_clusters} groups" if folder.result else f"{items}, {folder.n_clusters} groups wanted"
+
+
+def lede(folder: RunFolder) -> list[str]:
+    """How they were sorted, and how far that can be believed; a sentence each."""
+    run, result = folder.run, folder.result
+    backbone = (run.get("backbone") or {}).get("name")
+    how = " ".join(
+        filter(None, [f"Sorted by {method(run)}" if method(run) else "", f"with {backbone}" if backbone else ""])
+    )
+    sentences = []
+    if result is None:
+        return ["No group has been given out."]
+    if how:
+        sentences.append(f"{how} in {duration(run['seconds'])}." if run.get("seconds") is not None else f"{how}.")
+    mean = float(result.confidence.mean())
+    wrong = round(float((1 - result.confidence).sum()))
+    sentences.append(
+        f"Mean confidence is {percent(mean)}: if it can be believed, about {count(wrong)} "
+        f"of {count(len(result.labels))} {folder.kind} are in a wrong group."
+    )
+    if folder.metrics and folder.metrics.get("acc") is not None:
+        sentences.append(_measured(folder.metrics))
+    return sentences
+
+
+def _measured(metrics: Record) -> str:
+    gap = float(metrics["confidence"]) - float(metrics["acc"])
+    if abs(gap) < 0.005:
+        judgement = "the confidence is as high as it should be"
+    else:
+        judgement = f"the confidence is {points(gap)} too {'high' if gap > 0 else 'low'}"
+    unknown = f" (on the {count(metrics['n'])} with a known label)" if metrics.get("unknown") else ""
+    return f"Measured against true labels{unknown}, {percent(metrics['acc'])} are right, so {judgement}."
+
+
+def tiles(folder: RunFolder) -> list[Tile]:
+    """Key numbers that need no labels."""
+    result = folder.result
+    if result is None:
+        return []
+    n, kind = len(result.labels), folder.kind
+    sizes = np.bincount(result.labels, minlength=folder.n_clusters)
+    used = int((sizes > 0).sum())
+    found = [
+        Tile(percent(float(result.confidence.mean())), "mean confidence", "top-1 probability"),
+        _share_tile(result, result.confidence >= SURE, f"sure {kind}", "at 90% or more", "good"),
+        _share_tile(result, result.confidence < DOUBTFUL, f"doubtful {kind}", "below 50%", "doubt"),
+        Tile(
+            f"{used} of {len(sizes)}" if used < len(sizes) else str(used),
+            "groups in use",
+            "none is empty" if used == len(sizes) else f"{len(sizes) - used} empty",
+            "" if used == len(sizes) else "doubt",
+        ),
+        Tile(
+            f"{count(int(sizes[sizes > 0].min()))} – {count(int(sizes.max()))}",
+            "smallest – largest group",
+            f"an even share is {count(round(n / max(len(sizes), 1)))}",
+        ),
+    ]
+    skipped = (folder.run.get("source") or {}).get("skipped") or []
+    if skipped:
+        found.append(Tile(count(len(skipped)), f"{kind} left out", "could not be read, listed below", "doubt"))
+    return found
+
+
+def _share_tile(result: Result, chosen: np.ndarray, name: str, hint: str, tone: str) -> Tile:
+    return Tile(percent(float(chosen.mean())), name, f"{count(int(chosen.sum()))} {hint}", tone if chosen.any() else "")

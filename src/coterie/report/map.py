@@ -1,0 +1,41 @@
+"""The 2-D map of the embedding: which rows it shows, and where they lie."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAP_POINTS = 2000  # t-SNE of so many takes about 3 s on one core; more points tell no more on a screen
+
+
+def map_rows(n: int, limit: int = MAP_POINTS, seed: int = 0) -> NDArray[np.int64]:
+    """All rows where they fit, else a random sample, sorted."""
+    if n <= limit:
+        return np.arange(n)
+    return np.sort(np.random.default_rng(seed).choice(n, limit, replace=False))
+
+
+def project(embedding: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Lay (m, d) out in the plane: neighbours stay neighbours, and the same input gives the same map.
+
+    Up to 2,000 rows: PCA to 30 dimensions, then t-SNE (van der Maaten & Hinton 2008) started from the first two
+    components. More rows, or too few for neighbourhoods to mean anything: those two components alone.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    points = np.asarray(embedding, dtype=np.float32)
+    flat = np.zeros((len(points), 2), dtype=np.float32)
+    # A constant embedding has no directions at all; PCA would divide by its variance of 0.
+    if len(points) < 2 or (np.ptp(points, axis=0) == 0).all():
+        return flat
+    # Threads add up in an order of their own, which t-SNE blows up into another map: one thread is repeatable.
+    with threadpool_limits(1):
+        parts = PCA(min(30, *points.shape), random_state=0).fit_transform(points)
+        if 10 <= len(points) <= MAP_POINTS and parts.shape[1] > 1:
+            perplexity = min(30.0, (len(points) - 1) / 3)
+            tsne = TSNE(2, perplexity=perplexity, init="pca", max_iter=400, random_state=0)
+            return np.asarray(tsne.fit_transform(parts), dtype=np.float32)
+    flat[:, : min(2, parts.shape[1])] = parts[:, :2]
+    return flat

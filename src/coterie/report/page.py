@@ -1,0 +1,151 @@
+"""The whole page: from a run folder to `report.html`, one file that asks for nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined
+from markupsafe import Markup
+
+from coterie.evaluation import acceptance
+from coterie.report import headline, wording
+from coterie.report.charts import histogram
+from coterie.report.groups import CARDS, Group, build_groups
+from coterie.report.quality import build_quality
+from coterie.report.read import Record, RunFolder, read_run
+from coterie.report.scatter import scatter
+from coterie.report.training import build_stages
+
+LISTED = 500  # skipped files written out; the rest are counted
+
+
+def write_report(run: Path) -> Path:
+    """Write `report.html` into the run folder and return its path; a reader never sees half of it.
+
+    Raises InputError where the folder is no run or one of its files cannot be read.
+    """
+    page = render(read_run(Path(run)))
+    path = Path(run) / "report.html"
+    unfinished = path.with_suffix(".html.unfinished")
+    unfinished.write_text(page, encoding="utf-8")
+    os.replace(unfinished, path)
+    return path
+
+
+def render(folder: RunFolder) -> str:
+    """The page as text."""
+    script = _asset("page.js")
+    return (
+        _environment()
+        .get_template("template.html.j2")
+        .render(
+            style=Markup(_asset("style.css")),
+            script=Markup(script),
+            # The browser runs this script and no other, whatever an id or a class name may try.
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            **_content(folder),
+        )
+    )
+
+
+def _content(folder: RunFolder) -> dict[str, Any]:
+    run, source, groups = folder.run, folder.run.get("source") or {}, build_groups(folder)
+    skipped = source.get("skipped") or []
+    return {
+        "name": source.get("name") or folder.path.name,
+        "title": headline.title(folder),
+        "method": headline.method(run),
+        "status": run.get("status") or "",
+        "banner": headline.banner(run),
+        "lede": headline.lede(folder),
+        "tiles": headline.tiles(folder),
+        "kind": folder.kind,
+        "histogram": histogram(folder.result.confidence, folder.kind) if folder.result else None,
+        "acceptance": _acceptance(folder),
+        "quality": build_quality(folder.metrics),
+        "map": _map(folder, groups),
+        "groups": groups,
+        "as_cards": len(groups) <= CARDS,
+        "pictures": folder.gallery is not None,
+        "pixelated": folder.gallery is not None and max(folder.gallery.images.shape[1:3]) <= 64,
+        "stages": build_stages(run, folder.history),
+        "skipped": skipped[:LISTED],
+        "skipped_total": len(skipped),
+        "notes": [*(source.get("notes") or []), *_choices(run)],
+        "warnings": run.get("warnings") or [],
+        "facts": _facts(run, source),
+        "command": run.get("command") or "",
+    }
+
+
+def _acceptance(folder: RunFolder) -> list[Record]:
+    """What accepting the surer part would give: with the errors found where labels are known, else as promised."""
+    if folder.result is None:
+        return []
+    return [dict(row) for row in (folder.metrics or {}).get("acceptance") or acceptance(folder.result.confidence)]
+
+
+def _map(folder: RunFolder, groups: list[Group]) -> Markup | None:
+    if folder.map is None or folder.result is None or len(folder.map[0]) == 0:
+        return None
+    rows, places = folder.map
+    shown = {group.number: group.surest[0].picture for group in groups if group.surest and group.surest[0].picture}
+    pictures = shown if len(groups) <= CARDS else {}
+    return scatter(places, folder.result.labels[rows], folder.result.confidence[rows], pictures)
+
+
+def _choices(run: Record) -> list[str]:
+    """What coterie chose by itself and why."""
+    found = []
+    for key, chosen in (("backbone", "name"), ("precision", "value")):
+        choice = run.get(key) or {}
+        if isinstance(choice, dict) and choice.get("why"):
+            found.append(f"{key.capitalize()} {choice.get(chosen)}: {choice['why']}")
+    return found
+
+
+def _facts(run: Record, source: Record) -> list[tuple[str, str]]:
+    """Enough to judge the numbers and to run again."""
+    spec = source.get("spec") or {}
+    form = f"{spec.get('width')}×{spec.get('height')} pixels, {spec.get('channels')} channel(s)"
+    if spec.get("kind") == "embeddings":
+        form = f"{spec.get('dim')} dimensions"
+    precision = run.get("precision")
+    facts = {
+        "data": source.get("origin"),
+        "form": form if spec else None,
+        "fingerprint": source.get("fingerprint"),
+        "seed": run.get("seed"),
+        "time": wording.duration(run["seconds"]) if run.get("seconds") is not None else None,
+        "device": run.get("device"),
+        "precision": precision.get("value") if isinstance(precision, dict) else precision,
+        "backbone": (run.get("backbone") or {}).get("name"),
+        "versions": _pairs(run.get("versions")),
+        "machine": _pairs(run.get("machine")),
+    }
+    return [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
+
+
+def _pairs(mapping: object) -> str:
+    return ", ".join(f"{key} {value}" for key, value in mapping.items()) if isinstance(mapping, dict) else ""
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+    )
+    environment.filters |= {
+        "percent": wording.percent,
+        "short_percent": wording.short_percent,
+        "count": wording.count,
+    }
+    return environment
+
+
+def _asset(name: str) -> str:
+    return (resources.files("coterie.report") / name).read_text(encoding="utf-8")

@@ -1,0 +1,91 @@
+"""The section that only a run with true labels has. All of it comes from `metrics.json`; no label is read here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from coterie.report.charts import confusion_matrix, reliability_diagram
+from coterie.report.headline import Tile
+from coterie.report.read import Record
+from coterie.report.wording import count, percent
+
+MEASURES = (
+    ("acc", "accuracy", "right after matching groups to classes"),
+    ("nmi", "NMI", "shared information; 100% is the same"),
+    ("ari", "ARI", "agreement of pairs; 0% is chance"),
+    ("f1", "F1", "mean over classes"),
+    ("purity", "purity", "share in its group's largest class"),
+    ("ece", "ECE", "calibration error, 15 bins; 0% is best"),
+    ("ece_adaptive", "ECE, equal mass", "the same, bins of equal size"),
+    ("ece_debiased", "ECE, debiased", "less what chance alone would give"),
+    ("overconfidence", "overconfidence", "mean confidence less accuracy; 0% is best"),
+    ("auroc", "AUROC", "are right ones surer? 50% is chance"),
+    ("aurc", "AURC", "mean error of the surest part; low is good"),
+    ("fpr95", "FPR95", "wrong ones kept with 95% of the right ones; low is good"),
+)
+HEADS = {"clu": "clustering head", "cal": "calibration head"}
+IN_TABLE = ("acc", "nmi", "ari", "f1", "ece", "ece_adaptive", "ece_debiased", "confidence", "auroc", "aurc", "fpr95")
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What the template draws: tiles, the heads side by side, both diagrams, and the largest mix-ups."""
+
+    tiles: list[Tile]
+    columns: list[str]
+    heads: list[tuple[str, list[str]]]
+    reliability: Markup | None
+    confusion: Markup | None
+    mixed_up: list[str]
+    n: str
+
+
+def build_quality(metrics: Record | None) -> Quality | None:
+    """None where there were no labels."""
+    if not metrics or metrics.get("acc") is None:
+        return None
+    names = {key: name for key, name, _ in MEASURES} | {"confidence": "mean conf."}
+    heads = {str(name): values for name, values in (metrics.get("heads") or {}).items() if isinstance(values, dict)}
+    columns = [key for key in IN_TABLE if any(values.get(key) is not None for values in heads.values())]
+    counts, classes, clusters = _confusion(metrics)
+    return Quality(
+        tiles=[Tile(percent(metrics.get(key)), name, hint) for key, name, hint in MEASURES if key in metrics],
+        columns=[names[key] for key in columns],
+        heads=[
+            (HEADS.get(name, name), [percent(values.get(key)) for key in columns]) for name, values in heads.items()
+        ],
+        reliability=reliability_diagram(metrics["reliability"]) if metrics.get("reliability") else None,
+        confusion=confusion_matrix(counts, classes, clusters) if counts.size else None,
+        mixed_up=_mixed_up(counts, classes, clusters, metrics),
+        n=count(int(metrics.get("n", 0))),
+    )
+
+
+def _confusion(metrics: Record) -> tuple[Any, list[str], list[int]]:
+    stored = metrics.get("confusion") or {}
+    counts = np.array(stored.get("counts") or [[]], dtype=np.int64)
+    return counts, [str(name) for name in metrics.get("classes") or []], list(stored.get("clusters") or [])
+
+
+def _mixed_up(
+    counts: Any, classes: Sequence[str], clusters: Sequence[int], metrics: Record, most: int = 5
+) -> list[str]:
+    """The largest numbers of items of one class in a group that stands for another, a phrase each."""
+    class_of = {row["cluster"]: row["class"] for row in metrics.get("per_cluster") or []}
+    phrases: list[str] = []
+    if not counts.size:
+        return phrases
+    for place in np.argsort(-counts, axis=None, kind="stable").tolist():
+        row, column = divmod(place, counts.shape[1])
+        stands_for = class_of.get(clusters[column])
+        if counts[row, column] == 0 or len(phrases) == most:
+            break
+        if stands_for != classes[row]:
+            where = f"which stands for {stands_for}" if stands_for else "which stands for no class"
+            phrases.append(f"{count(int(counts[row, column]))} of {classes[row]} in group {clusters[column]}, {where}")
+    return phrases

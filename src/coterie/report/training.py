@@ -1,0 +1,81 @@
+"""Training curves: for each stage, one small chart for each loss and each label-free health number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from coterie.report.charts import curve
+from coterie.report.read import Record
+from coterie.report.wording import duration, number
+
+HEALTH = {
+    "clusters_used": ("groups in use", "falls when the run collapses"),
+    "largest_share": ("largest group's share", "near 1 is a collapse"),
+    "selected_share": ("selected share", "items sure enough to teach the others"),
+    "mean_confidence": ("mean confidence", "of the whole set"),
+    "embedding_std": ("spread of the embedding", "near 0 is a collapse"),
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One chart with its name and last value."""
+
+    name: str
+    hint: str
+    last: str
+    chart: Markup
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the run with what it learned, and how fast."""
+
+    name: str
+    summary: str
+    settings: list[tuple[str, str]]
+    curves: list[Curve]
+
+
+def build_stages(run: Record, history: list[Record]) -> list[Stage]:
+    """The stages in the order in which they ran; those without a line of history have no curves."""
+    told = {str(stage.get("name")): stage for stage in run.get("stages") or []}
+    names = [*told, *(str(line.get("stage")) for line in history)]
+    return [
+        _stage(name, told.get(name, {}), [line for line in history if str(line.get("stage")) == name])
+        for name in dict.fromkeys(names)
+    ]
+
+
+def _stage(name: str, told: Record, lines: list[Record]) -> Stage:
+    seconds = told.get("seconds")
+    if seconds is None and lines:
+        seconds = sum(float(line.get("seconds") or 0) for line in lines)
+    speeds = [float(line["items_per_second"]) for line in lines if line.get("items_per_second")]
+    epochs = len(lines) or told.get("epochs")
+    parts = [
+        f"{epochs} {'epoch' if epochs == 1 else 'epochs'}" if epochs else "",
+        duration(seconds) if seconds is not None else "",
+        f"{sum(speeds) / len(speeds):,.0f} items per second" if speeds else "",
+        str(told["status"]) if told.get("status") not in (None, "done") else "",
+    ]
+    curves = [_curve(lines, "losses", loss, f"loss: {loss}", "") for loss in _keys(lines, "losses")]
+    for key in _keys(lines, "health"):
+        curves.append(_curve(lines, "health", key, *HEALTH.get(key, (key.replace("_", " "), ""))))
+    settings = [(key, str(value)) for key, value in (told.get("settings") or {}).items()]
+    return Stage(name, " · ".join(filter(None, parts)), settings, curves)
+
+
+def _keys(lines: list[Record], group: str) -> list[str]:
+    """Names in the order of first appearance."""
+    return list(dict.fromkeys(key for line in lines for key in line.get(group) or {}))
+
+
+def _curve(lines: list[Record], group: str, key: str, name: str, hint: str) -> Curve:
+    known = [line for line in lines if (line.get(group) or {}).get(key) is not None]
+    epochs = [int(line.get("epoch", place + 1)) for place, line in enumerate(known)]
+    values = [float(line[group][key]) for line in known]
+    last = number(values[-1]) if values else "–"
+    return Curve(name, hint, last, curve(epochs, values, f"{name} over {len(values)} epochs, last {last}"))

@@ -1,0 +1,79 @@
+"""Checkpoints: a tree of tensors and plain values in one safetensors file, written whole or not at all.
+
+No pickle: tensors stand under their path in the tree, everything else is JSON in the file's header.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coterie.types import InputError
+
+
+def save_tree(path: Path, tree: Any) -> None:
+    """Write atomically: to a file beside it, flushed to the disk, then renamed over the old one.
+
+    Raises InputError when the disk is full or the folder may not be written.
+    """
+    from safetensors.torch import save
+
+    tensors: dict[str, Tensor] = {}
+    skeleton = _pack(tree, "", tensors)
+    write_atomically(path, save(tensors, metadata={"tree": json.dumps(skeleton)}))
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a whole file or leave the old one. Raises InputError when it cannot be written."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise InputError(
+            f"{path} could not be written ({error.strerror}): free some space or choose another -o."
+        ) from error
+
+
+def load_tree(path: Path, device: torch.device | str = "cpu") -> Any:
+    """Read what `save_tree` wrote. Raises InputError for a file of any other kind."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            skeleton = json.loads((file.metadata() or {})["tree"])
+            return _unpack(skeleton, {name: file.get_tensor(name) for name in list(file.keys())})
+    except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
+        raise InputError(f"{path} is not a checkpoint of coterie ({error}): delete it and run again.") from error
+
+
+def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        tensors[place] = value.detach().contiguous().clone()
+        return {"@tensor": place}
+    if isinstance(value, dict):
+        # Pairs, because JSON would turn the integer keys of an optimiser's state into strings.
+        return {"@dict": [[key, _pack(inner, f"{place}/{key}", tensors)] for key, inner in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"@list": [_pack(inner, f"{place}/{i}", tensors) for i, inner in enumerate(value)]}
+    return value
+
+
+def _unpack(value: Any, tensors: dict[str, Tensor]) -> Any:
+    if isinstance(value, dict):
+        if "@tensor" in value:
+            return tensors[value["@tensor"]]
+        if "@dict" in value:
+            return {key: _unpack(inner, tensors) for key, inner in value["@dict"]}
+        return [_unpack(inner, tensors) for inner in value["@list"]]
+    return value

@@ -1,0 +1,96 @@
+"""Device, precision and processes of a run, through Accelerate."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from coterie.types import InputError, ItemSpec
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+Precision = Literal["auto", "bf16", "fp32"]
+
+
+def accelerator_for(device: str) -> Accelerator:
+    """An Accelerator on `auto`, `cpu`, `cuda`, `cuda:1` or `mps`. Raises InputError when the device is not there."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+
+    kind = device.split(":")[0]
+    if kind not in ("auto", "cpu", "cuda", "mps"):
+        raise InputError(f"Unknown device {device!r}: use auto, cpu, cuda or mps.")
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise InputError("Device 'cuda' was asked for, but torch sees no CUDA device: use --device cpu or auto.")
+    if kind == "mps" and not torch.backends.mps.is_available():
+        raise InputError("Device 'mps' was asked for, but torch sees none: use --device cpu or auto.")
+    if not PartialState._shared_state or PartialState().num_processes == 1:
+        # Accelerate keeps one device for the whole Python process; another fit may ask for another device.
+        AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = Accelerator(cpu=kind == "cpu", mixed_precision="no")
+    if ":" in device and accelerator.num_processes == 1:
+        accelerator.state.device = torch.device(device)
+    return accelerator
+
+
+@dataclass(frozen=True)
+class PrecisionChoice:
+    name: Literal["bf16", "fp32"]
+    why: str
+
+
+def choose_precision(asked: Precision, spec: ItemSpec, device: torch.device) -> PrecisionChoice:
+    """A rule, not a probe, so that the same settings on the same machine always train in the same precision.
+
+    bfloat16 for convolutional backbones where the hardware multiplies it natively (AVX-512 BF16 or AMX on a CPU, or a
+    CUDA card of compute capability 8 on); float32 for embeddings, whose nets are too small to gain.
+    """
+    if asked not in ("auto", "bf16", "fp32"):
+        raise InputError(f"Unknown precision {asked!r}: use auto, bf16 or fp32.")
+    if asked != "auto":
+        return PrecisionChoice(asked, "asked for")
+    if spec.kind == "embeddings":
+        return PrecisionChoice("fp32", "embeddings")
+    if device.type == "cuda":
+        native = torch.cuda.get_device_capability(device)[0] >= 8
+        return PrecisionChoice(
+            "bf16" if native else "fp32", f"this card {'has' if native else 'lacks'} native bfloat16"
+        )
+    if device.type == "cpu":
+        native = cpu_has_bf16()
+        return PrecisionChoice(
+            "bf16" if native else "fp32", f"this processor {'has' if native else 'lacks'} native bfloat16"
+        )
+    return PrecisionChoice("fp32", f"device {device.type}")
+
+
+def cpu_has_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
+    check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(check()) if check is not None else False
+
+
+def machine() -> dict[str, str | int]:
+    """What a reader of a number needs to know of the machine; no host name, no path."""
+    facts: dict[str, str | int] = {
+        "system": platform.system(),
+        "processor": _processor(),
+        "cores": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+    return facts
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo") as lines:
+            return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,153 @@
+"""How a batch is shared among processes, so that two processes give the same result as one.
+
+The rule for methods: compute features on your own rows, `batch.gather` what a loss needs, and write the loss over the
+global batch. Every process then holds the same loss, and the mean of the gradients over processes is the gradient that
+one process would have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from coterie.types import OneProcess, Share
+
+
+def deal(size: int, part: int, rank: int, processes: int) -> Tensor:
+    """The rows of a global batch that process `rank` holds: an equal, contiguous piece of every sub-batch.
+
+    size=8, part=4, two processes: process 0 holds 0 1 4 5. Then sub-batch j of all processes together is sub-batch j
+    of a single process. The rows of a batch that cannot be dealt equally are left out.
+    """
+    rows: list[int] = []
+    for begin in range(0, size, part):
+        end = min(begin + part, size)
+        each = (end - begin) // processes
+        rows += range(begin + rank * each, begin + (rank + 1) * each)
+    return torch.tensor(rows)
+
+
+class _GatherWithGradient(torch.autograd.Function):
+    """All processes' rows; backwards, each process takes its own rows of the summed gradient."""
+
+    @staticmethod
+    def forward(ctx, local: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        pieces = [torch.empty_like(local) for _ in range(dist.get_world_size())]
+        dist.all_gather(pieces, local.contiguous())
+        return torch.cat(pieces)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient)
+        return gradient.chunk(dist.get_world_size())[dist.get_rank()]
+
+
+class Processes:
+    """The share of one of several processes."""
+
+    def __init__(self, size: int, part: int) -> None:
+        self.processes, self.rank = dist.get_world_size(), dist.get_rank()
+        self.size = size
+        self.part = part
+        everyone = torch.cat([deal(size, part, rank, self.processes) for rank in range(self.processes)])
+        self.in_order = everyone.argsort()  # from the order of processes to the order of the global batch
+        self.own = everyone.argsort().argsort().chunk(self.processes)[self.rank]
+
+    def gather(self, local: Tensor) -> Tensor:
+        """Rows of the whole batch come in the global batch's order, rows of a sub-batch in the sub-batch's."""
+        everyone = _GatherWithGradient.apply(local) if local.dtype.is_floating_point else self._plain(local)
+        return everyone[self.in_order.to(local.device)] if len(everyone) == len(self.in_order) else everyone
+
+    def mine(self, everyone: Tensor) -> Tensor:
+        return everyone[self.own.to(everyone.device)]
+
+    def _plain(self, local: Tensor) -> Tensor:
+        pieces = [torch.empty_like(local) for _ in range(self.processes)]
+        dist.all_gather(pieces, local.contiguous())
+        return torch.cat(pieces)
+
+
+def share_of(size: int, part: int) -> Share:
+    """The share for a batch of `size` items in sub-batches of `part`."""
+    return Processes(size, part) if _several() else OneProcess()
+
+
+def _several() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace every gradient by its mean over processes, in one message."""
+    if not _several():
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    if not gradients:
+        return
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for gradient, piece in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        gradient.copy_(piece.view_as(gradient))
+
+
+def share_batch_norm(net: nn.Module) -> nn.Module:
+    """Let every batch normalisation see the global batch (torch's own SyncBatchNorm works on CUDA only)."""
+    if not _several():
+        return net
+    if next(net.parameters()).is_cuda:
+        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+    for name, child in list(net.named_children()):
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
+            setattr(net, name, SharedBatchNorm(child))
+        else:
+            share_batch_norm(child)
+    return net
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, local: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        total = local.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:  # type: ignore[no-untyped-def]
+        total = gradient.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+
+class SharedBatchNorm(nn.Module):
+    """Batch normalisation over all processes' rows, on any device, with the parameters of the one it replaces."""
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.weight, self.bias, self.eps, self.momentum = norm.weight, norm.bias, norm.eps, norm.momentum or 0.0
+        for name, buffer in norm.named_buffers():
+            self.register_buffer(name, buffer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        axes = [axis for axis in range(x.ndim) if axis != 1]
+        shape = [1, -1] + [1] * (x.ndim - 2)
+        if not self.training:
+            mean, variance = self.running_mean, self.running_var
+        else:
+            values = x.float()
+            count = values.numel() / values.shape[1] * dist.get_world_size()
+            mean = _SumOverProcesses.apply(values.sum(axes)) / count
+            variance = _SumOverProcesses.apply((values - mean.view(shape)).square().sum(axes)) / count
+            with torch.no_grad():
+                self.running_mean.lerp_(mean, self.momentum)
+                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+                self.num_batches_tracked += 1
+        scale = self.weight / (variance + self.eps).sqrt()
+        return (x * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)

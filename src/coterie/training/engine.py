@@ -1,0 +1,194 @@
+"""The training loop: shuffled batches of views go to the method, and each of its losses becomes an optimiser step.
+
+A checkpoint holds the net, the optimiser and the place (epoch, step). All random numbers are functions of the seed and
+the place, so a run that is killed anywhere and resumed takes the same steps as one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from coterie.methods.contract import Features, Method, name_of
+from coterie.networks.net import Net
+from coterie.training.checkpoints import load_tree, save_tree
+from coterie.training.distributed import average_gradients, deal, share_of
+from coterie.training.health import Meter, check_epoch, check_losses, group_health
+from coterie.training.history import EpochRecord, History
+from coterie.training.seeds import generator_of, seed_of
+from coterie.types import Batch, Items
+from coterie.views.draw import Draw
+from coterie.views.recipes import Family, make_views
+from coterie.views.settings import ViewSettings
+
+CHECK_EVERY = 20  # steps between looks at the losses, each of which waits for the device
+
+
+class Progress(Protocol):
+    """What watches a stage (a progress bar, a log, nothing)."""
+
+    def begin(self, stage: str, epochs: int, steps: int, done: int) -> None: ...
+
+    def step(self, losses: dict[str, float] | None) -> None:
+        """One batch is done; `losses` are the epoch's means so far, now and then."""
+        ...
+
+    def epoch(self, record: EpochRecord) -> None: ...
+
+
+@dataclass
+class Stage:
+    """Everything that one stage needs beside its net."""
+
+    method: Method
+    items: Items
+    family: Family
+    k: int
+    seed: int
+    views: ViewSettings
+    features: Features
+    history: History
+    checkpoint: Path | None = None  # where to keep the state, None: nowhere
+    checkpoint_seconds: float = 60.0
+    progress: Progress | None = None
+    rank: int = 0
+    processes: int = 1
+    after_epoch: list[Callable[[EpochRecord, Net], None]] = field(
+        default_factory=list
+    )  # for experiments: may only look
+
+
+@dataclass
+class Place:
+    """Where a stage stands: `step` steps of epoch `epoch` (from 0) are done."""
+
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0  # of the current epoch
+    meter: Meter = field(default_factory=Meter)
+
+
+def train_stage(net: Net, stage: Stage) -> None:
+    """Train one stage to its last epoch, from its checkpoint where there is one. Raises RunFailed."""
+    method, name = stage.method, name_of(stage.method)
+    size = min(method.batch_size, len(stage.items))
+    part = min(method.part_size, size)
+    steps = len(stage.items) // size
+    place = Place()
+    optimiser = method.optimiser(net)
+    saved = load_tree(stage.checkpoint, net.mean.device) if stage.checkpoint and stage.checkpoint.exists() else None
+    if saved is not None:
+        net.load_state_dict(saved["net"])
+        optimiser.load_state_dict(saved["optimiser"])
+        place = Place(saved["epoch"], saved["step"], saved["seconds"], Meter(**saved["meter"]))
+        stage.history.keep(name, place.epoch)
+    else:
+        stage.history.keep(name, 0)
+        method.start(net, stage.features, stage.k, generator_of(stage.seed, name, "start"))
+    rates = [group["lr"] for group in method.optimiser(net).param_groups]
+    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    if stage.progress is not None:
+        stage.progress.begin(name, method.epochs, steps, place.epoch * steps + place.step)
+
+    def save() -> None:
+        if stage.checkpoint is not None and stage.rank == 0:
+            state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "meter": place.meter.state()}
+            save_tree(stage.checkpoint, {**state, "epoch": place.epoch, "step": place.step, "seconds": place.seconds})
+
+    last_saved = time.monotonic()
+    net.train()
+    while place.epoch < method.epochs:
+        clock = time.perf_counter() - place.seconds
+        for batch in _batches(net, stage, name, size, part, steps, place):
+            progress = (place.epoch * steps + place.step) / (method.epochs * steps)
+            for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                group["lr"] = rate * method.rate(progress)
+            for losses in method.step(net, batch):
+                optimiser.zero_grad(set_to_none=True)
+                total = torch.stack(list(losses.values())).sum()
+                total.backward()
+                average_gradients(trained)
+                optimiser.step()
+                place.meter.add({f"loss.{key}": value.detach() for key, value in losses.items()})
+            place.meter.add({f"health.{key}": value.detach() for key, value in batch.logged.items()})
+            if batch.counts is not None:
+                place.meter.add_groups(batch.counts)
+            place.step += 1
+            place.seconds = time.perf_counter() - clock
+            means = _part(place.meter, "loss") if place.step % CHECK_EVERY == 0 or place.step == steps else None
+            if means is not None:
+                check_losses(name, place.epoch + 1, means)
+            if stage.progress is not None:
+                stage.progress.step(means)
+            if time.monotonic() - last_saved > stage.checkpoint_seconds and place.step < steps:
+                save()
+                last_saved = time.monotonic()
+        _close_epoch(net, stage, name, size * steps, place)
+        if time.monotonic() - last_saved > stage.checkpoint_seconds or place.epoch == method.epochs:
+            save()
+            last_saved = time.monotonic()
+
+
+def _close_epoch(net: Net, stage: Stage, name: str, items: int, place: Place) -> None:
+    """Write the epoch's record, check its health, and move on to the next epoch."""
+    meter = place.meter
+    losses, health = _part(meter, "loss"), {**_part(meter, "health"), **group_health(meter.groups)}
+    speed = items / max(place.seconds, 1e-9)
+    record = EpochRecord(
+        name, place.epoch + 1, stage.method.epochs, losses, health, round(place.seconds, 3), round(speed, 1)
+    )
+    if stage.rank == 0:
+        stage.history.add(record)
+    if stage.progress is not None:
+        stage.progress.epoch(record)
+    check_epoch(name, record.epoch, record.epochs, health)
+    for look in stage.after_epoch:
+        look(record, net)
+        net.train()
+    place.epoch, place.step, place.seconds, place.meter = place.epoch + 1, 0, 0.0, Meter()
+
+
+def _part(meter: Meter, kind: str) -> dict[str, float]:
+    return {key.split(".", 1)[1]: value for key, value in meter.mean().items() if key.startswith(kind + ".")}
+
+
+def _batches(net: Net, stage: Stage, name: str, size: int, part: int, steps: int, place: Place) -> Iterator[Batch]:
+    """The batches of an epoch from `place.step` on; the next one's items are read while this one is trained on."""
+    method, device = stage.method, net.mean.device
+    order = torch.randperm(len(stage.items), generator=generator_of(stage.seed, name, place.epoch, "order"))
+    rows = deal(size, part, stage.rank, stage.processes) if stage.processes > 1 else None
+    share = share_of(size, part)
+
+    def read(step: int) -> tuple[Tensor, Tensor]:
+        index = order[step * size : (step + 1) * size]
+        index = index if rows is None else index[rows]
+        return index, stage.items.take(index)
+
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(read, place.step)
+        for step in range(place.step, steps):
+            index, raw = ahead.result()
+            if step + 1 < steps:
+                ahead = pool.submit(read, step + 1)
+            here: tuple[Any, ...] = (stage.seed, name, place.epoch, step)
+            torch.manual_seed(seed_of(*here, "torch"))  # for dropout and the like inside a method
+            draw = Draw(generator_of(*here, "views"), size, rows, device)
+            recipes = method.card.views
+            views = make_views(
+                raw.to(device), list(recipes.values()), draw, stage.views, stage.family, net.mean, net.std
+            )
+            yield Batch(
+                index,
+                dict(zip(recipes, views, strict=True)),
+                part_size=part,
+                share=share,
+                progress=(place.epoch * steps + step) / (method.epochs * steps),
+                generator=generator_of(*here, "method"),
+            )

@@ -1,0 +1,84 @@
+"""Label-free health checks: a hopeless run stops with a reason and the next thing to try.
+
+The thresholds are about degeneration only (one group, no group, NaN); none of them looks at quality.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from coterie.types import RunFailed
+
+COLLAPSED_SHARE = 0.98  # of the items in one group
+COLLAPSED_STD = 0.02  # of the normalised embeddings, where 1 fills the sphere
+
+
+@dataclass
+class Meter:
+    """Running means of an epoch's losses and health numbers, and the number of items in every group."""
+
+    sums: dict[str, float | Tensor] = field(default_factory=dict)  # tensors stay on the device until they are asked for
+    counts: dict[str, int] = field(default_factory=dict)
+    groups: list[int] = field(default_factory=list)
+
+    def add(self, numbers: Mapping[str, Tensor | float]) -> None:
+        for name, value in numbers.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def add_groups(self, counts: Tensor) -> None:
+        new = counts.tolist()
+        self.groups = [a + b for a, b in zip(self.groups, new, strict=True)] if self.groups else new
+
+    def mean(self) -> dict[str, float]:
+        return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
+
+    def state(self) -> dict[str, object]:
+        return {
+            "sums": {name: float(total) for name, total in self.sums.items()},
+            "counts": self.counts,
+            "groups": self.groups,
+        }
+
+
+def group_health(groups: list[int]) -> dict[str, float]:
+    """Groups in use (with at least a tenth of an equal share) and the share of the largest."""
+    total = sum(groups)
+    if not total:
+        return {}
+    used = sum(count >= 0.1 * total / len(groups) for count in groups)
+    return {"groups_used": float(used), "largest_share": max(groups) / total}
+
+
+def check_losses(stage: str, epoch: int, losses: Mapping[str, float]) -> None:
+    """Raise RunFailed for a loss that is not finite."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise RunFailed(
+                f"The loss {name!r} of stage {stage} became {value} in epoch {epoch}.",
+                f"Try a lower learning rate (--set {stage}.learning_rate or backbone_rate) or --precision fp32.",
+            )
+
+
+def check_epoch(stage: str, epoch: int, epochs: int, health: Mapping[str, float]) -> None:
+    """Raise RunFailed for a run that cannot recover."""
+    if health.get("largest_share", 0.0) > COLLAPSED_SHARE:
+        raise RunFailed(
+            f"Stage {stage} collapsed: after epoch {epoch} one group has {health['largest_share']:.0%} of the items.",
+            "Train the stage before it longer, raise entropy_weight, or check that the items differ from each other.",
+        )
+    # Contrastive training begins with all embeddings close together, so it is judged from half-way on.
+    if health.get("embedding_std", 1.0) < COLLAPSED_STD and 2 * epoch >= epochs:
+        raise RunFailed(
+            f"Stage {stage} collapsed: all items get nearly the same embedding after epoch {epoch}.",
+            f"Try a lower --set {stage}.learning_rate, a longer warm-up, or more varied images.",
+        )
+    if health.get("selected", 1.0) == 0.0:
+        raise RunFailed(
+            f"Stage {stage} selected no item in the whole of epoch {epoch}, so nothing teaches the groups.",
+            "Use a larger batch_size, a lower threshold, or fewer groups.",
+        )

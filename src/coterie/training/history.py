@@ -1,0 +1,58 @@
+"""The history of a run: one line of JSON per epoch, which progress bars, checks, reports and apps all read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from coterie.training.checkpoints import write_atomically
+
+
+@dataclass
+class EpochRecord:
+    """One epoch: mean losses, label-free health numbers, seconds of training and items per second."""
+
+    stage: str
+    epoch: int  # from 1
+    epochs: int
+    losses: dict[str, float]
+    health: dict[str, float]
+    seconds: float
+    items_per_second: float
+
+
+@dataclass
+class History:
+    """All epochs so far; `path` is the file that follows along (None: in memory only)."""
+
+    path: Path | None
+    records: list[EpochRecord] = field(default_factory=list)
+
+    def add(self, record: EpochRecord) -> None:
+        self.records.append(record)
+        if self.path is not None:
+            with open(self.path, "a") as file:
+                file.write(json.dumps(asdict(record)) + "\n")
+
+    def keep(self, stage: str, epochs: int) -> None:
+        """Forget what a checkpoint does not know: the epochs of `stage` beyond `epochs`, and a half-written line."""
+        self.records = [r for r in self.records if r.stage != stage or r.epoch <= epochs]
+        if self.path is not None:
+            write_atomically(self.path, "".join(json.dumps(asdict(r)) + "\n" for r in self.records))
+
+    def rows(self) -> list[dict[str, Any]]:
+        return [asdict(record) for record in self.records]
+
+
+def read_history(path: Path) -> History:
+    """The history of a run folder; a last line that was cut off by a crash is left out."""
+    history = History(path)
+    if path.exists():
+        for line in path.read_text().splitlines():
+            try:
+                history.records.append(EpochRecord(**json.loads(line)))
+            except (json.JSONDecodeError, TypeError):
+                break
+    return history

@@ -1,0 +1,174 @@
+"""The plan of a run: which stages, each with every setting resolved, before anything is trained."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Literal, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
+
+from coterie.methods.contract import Facts, Method, method_class, name_of, practical_settings, setting_names
+from coterie.training.device import Precision
+from coterie.types import InputError
+from coterie.views.settings import ViewSettings
+
+Settings = TypeVar("Settings")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """What a user may set for a run; everything has a default that needs no labels."""
+
+    n_clusters: int = 8
+    method: Any = "cdc"  # a method's name, or its settings object
+    seed: int = 0
+    epochs: int | None = None  # of the last stage; None: the preset's
+    preset: str = "practical"  # practical | paper (the published row of a named data set, else the paper's defaults)
+    init: str | None = None  # a run folder whose backbone is the start; its stages are not trained again
+    backbone: str = "auto"
+    pretrained: bool = False
+    weights: str | None = None  # a local file of backbone weights
+    device: str = "auto"
+    precision: Precision = "auto"
+    image_size: int | None = None
+    family: Literal["auto", "photo", "glyph"] = "auto"  # photo | glyph: which distortions keep an image's meaning
+    overrides: Mapping[str, Any] = field(default_factory=dict)  # "method.cells": 40, "moco.epochs": 5, "views.flip": 0
+    max_skipped: float = 0.2  # share of unreadable images above which a run does not start
+    store_embedding: bool = False  # also in result.parquet
+    checkpoint_seconds: float = 60.0
+
+
+def coerce(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    """Build a settings dataclass from plain values. Raises InputError that names the setting and the nearest known."""
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {where}.{near[0]}?" if near else f"known are {', '.join(known)}."
+            raise InputError(f"Unknown setting {where}.{name}; {hint}")
+    try:
+        return TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"Setting {where}.{name} cannot be {first['input']!r}: {first['msg']}.") from error
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The resolved stages of a run, first to last."""
+
+    stages: list[Method]
+    views: ViewSettings
+    notes: list[str]
+
+    @property
+    def method(self) -> Method:
+        return self.stages[-1]
+
+
+def chain_of(name: str, kind: str, init: str | None) -> list[str]:
+    """Names of the stages that lead to a method. Embeddings and given weights need no pre-training."""
+    before = method_class(name).card.starts_from
+    if before is None or kind == "embeddings" or init is not None:
+        return [name]
+    return [*chain_of(before, kind, init), name]
+
+
+def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
+    """Resolve every setting of every stage. Raises InputError before anything is trained."""
+    check_clusters(settings.n_clusters, facts.n)
+    given = settings.method
+    name = given if isinstance(given, str) else name_of(given)
+    ready_made = settings.init or settings.weights or ("timm" if settings.pretrained else None)
+    names = chain_of(name, facts.kind, ready_made)
+    _check_accepts(name, facts)
+    overrides = _by_stage(settings.overrides, names)
+    notes: list[str] = []
+    stages: list[Method] = []
+    for stage in names:
+        values = dict(overrides[stage])
+        last = stage == names[-1]
+        if last and settings.epochs is not None:
+            values["epochs"] = settings.epochs
+        if last and not isinstance(given, str):
+            method = coerce(type(given), {**_asdict(given), **values}, stage)
+        else:
+            method = coerce(
+                method_class(stage), {**_preset(stage, settings.preset, facts, source_name), **values}, stage
+            )
+        stages.append(_fit_to_data(method, stage, values, facts, notes))
+    for method in stages:
+        method.check(facts)
+    return Plan(stages, coerce(ViewSettings, overrides["views"], "views"), notes)
+
+
+def _preset(stage: str, preset: str, facts: Facts, source_name: str) -> dict[str, Any]:
+    card = method_class(stage).card
+    if preset == "practical":
+        return practical_settings(stage, facts)
+    if preset == "paper":
+        return dict(card.presets.get(source_name, {}))
+    if preset.startswith("paper:") and (row := preset.removeprefix("paper:")) in card.presets:
+        return dict(card.presets[row])
+    rows = ", ".join(f"paper:{row}" for row in card.presets)
+    raise InputError(f"Unknown preset {preset!r}: use practical or paper{', ' + rows if rows else ''}.")
+
+
+def _fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
+    """A batch must not be larger than the data: an error where the user asked for it, adapted where a preset did."""
+    if method.epochs < 0:
+        raise InputError(f"Setting {stage}.epochs is {method.epochs}: it must be at least 0.")
+    if method.batch_size < 2:
+        raise InputError(f"Setting {stage}.batch_size is {method.batch_size}: it must be at least 2.")
+    if method.batch_size > facts.n:
+        if "batch_size" in given:
+            raise InputError(
+                f"Setting {stage}.batch_size is {method.batch_size}, but the source has only {facts.n} items: "
+                f"use at most {facts.n}."
+            )
+        notes.append(f"{stage}: batch_size {method.batch_size} -> {facts.n}, the number of items.")
+        smaller = {"batch_size": facts.n}
+        for name in ("sub_batch", "cells", "queue"):
+            if name in setting_names(type(method)) and getattr(method, name) > facts.n and name not in given:
+                smaller[name] = facts.n
+        method = replace(method, **smaller)  # type: ignore[type-var]
+    return method
+
+
+def check_clusters(k: int, n: int) -> None:
+    if k < 2:
+        raise InputError(f"n_clusters is {k}: at least 2 groups are needed (-k 2).")
+    if k > n:
+        raise InputError(f"n_clusters is {k}, but the source has only {n} items: use a smaller -k.")
+
+
+def _check_accepts(name: str, facts: Facts) -> None:
+    accepts = method_class(name).card.accepts
+    if facts.kind not in accepts:
+        raise InputError(f"Method {name!r} takes {' or '.join(accepts)}, but the source holds {facts.kind}.")
+
+
+def _by_stage(overrides: Mapping[str, Any], names: list[str]) -> dict[str, dict[str, Any]]:
+    """Sort `stage.setting` overrides by stage; `method` stands for the last one."""
+    sorted_out: dict[str, dict[str, Any]] = {name: {} for name in [*names, "views"]}
+    for path, value in overrides.items():
+        stage, _, setting = path.rpartition(".")
+        stage = names[-1] if stage in ("method", "") else stage
+        if stage not in sorted_out:
+            near = difflib.get_close_matches(stage, list(sorted_out), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"this run has {', '.join(sorted_out)}."
+            raise InputError(f"Unknown part {stage!r} in the setting {path}; {hint}")
+        sorted_out[stage][setting] = value
+    return sorted_out
+
+
+def _asdict(method: Method) -> dict[str, Any]:
+    return asdict(cast(Any, method))
+
+
+def resolved(method: Method) -> dict[str, Any]:
+    """All settings of a method as plain values, for `run.yaml`."""
+    return _asdict(method)

@@ -1,0 +1,177 @@
+"""Stage 0: what one stage hands to the next. Imports nothing of coterie; every folder may import it.
+
+May not live here: anything that computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Kind = Literal["images", "embeddings"]
+
+
+class CoterieError(Exception):
+    """Base of all errors that coterie raises on purpose; the message is one sentence for the user."""
+
+
+class InputError(CoterieError, ValueError):
+    """The user's input is wrong (a file, a row, a setting). The command line exits with 2."""
+
+
+class RunFailed(CoterieError, RuntimeError):
+    """A run went wrong (NaN loss, collapse, nothing selected). The command line exits with 1.
+
+    `reason` says what happened and `advice` the next thing to try; both are written to `run.yaml`.
+    """
+
+    def __init__(self, reason: str, advice: str) -> None:
+        super().__init__(f"{reason} {advice}")
+        self.reason, self.advice = reason, advice
+
+
+@dataclass(frozen=True)
+class ItemSpec:
+    """The form of one item of a source; a fitted model asks new data to come in the same form.
+
+    images: `channels`, `height`, `width` in pixels. embeddings: `dim`.
+    """
+
+    kind: Kind
+    channels: int = 0
+    height: int = 0
+    width: int = 0
+    dim: int = 0
+
+
+class Items(Protocol):
+    """The unlabelled data of a source: uint8 images (n, c, h, w) or float32 embeddings (n, d), read by index."""
+
+    @property
+    def spec(self) -> ItemSpec: ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, index: Tensor) -> Tensor:
+        """Return the rows `index` (int64, on the CPU) as a new CPU tensor: uint8 (b, c, h, w) or float32 (b, d)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An item that could not be read: its path or row, and why."""
+
+    id: str
+    reason: str
+
+
+@dataclass
+class Source:
+    """A resolved data source. It has no labels: those are read after training, by `coterie.data.labels`."""
+
+    name: str  # short name for tables: "digits", "photos"
+    origin: str  # what the user gave, as text
+    items: Items
+    ids: Sequence[str]  # one per item: path relative to the folder, or the row number
+    fingerprint: str  # hex digest of the content, changes when any item changes
+    skipped: list[Skipped] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # conversions the user should know of, a sentence each
+    family: Literal["photo", "glyph", "vector"] = "photo"  # which distortions keep an item's meaning
+
+
+Losses = Mapping[str, "Tensor"]
+"""Named scalar losses of one optimiser step; the engine adds them up, steps, and logs each by its name."""
+
+
+class Batch:
+    """One shuffled batch of views, as seen by one process. It has no labels.
+
+    `batch.index` are the items' rows in the source (global order of this process' share), and every view that the
+    method's card names is an attribute: `batch.clean`, `batch.weak`, ... of shape (b, c, h, w) or (b, d), normalised,
+    on the device. `progress` is the share of the stage's training that is done (0 to 1) and `generator` a CPU
+    generator that is seeded for this batch, the same in every process.
+    """
+
+    def __init__(
+        self,
+        index: Tensor,
+        views: Mapping[str, Tensor],
+        *,
+        part_size: int,
+        progress: float,
+        generator: torch.Generator,
+        share: Share,
+    ) -> None:
+        self.index, self.views, self.part_size, self.share = index, dict(views), part_size, share
+        self.progress, self.generator = progress, generator
+        self.logged: dict[str, Tensor] = {}
+        self.counts: Tensor | None = None
+
+    def __getattr__(self, name: str) -> Tensor:
+        try:
+            return self.__dict__["views"][name]
+        except KeyError:
+            raise AttributeError(f"this batch has no view {name!r}") from None
+
+    def parts(self) -> list[slice]:
+        """Slices of this process' rows, one for each sub-batch (the scope of one optimiser step)."""
+        local, step = len(self.index), max(1, self.part_size // self.share.processes)
+        edges = [*range(0, local, step), local]
+        # A tail of one row would break batch normalisation, so it joins the sub-batch before it.
+        if len(edges) > 2 and edges[-1] - edges[-2] < 2:
+            del edges[-2]
+        return [slice(a, b) for a, b in pairwise(edges)]
+
+    def log(self, **numbers: Tensor) -> None:
+        """Record label-free health numbers of this batch; the history shows their mean over the epoch."""
+        self.logged.update(numbers)
+
+    def count(self, labels: Tensor, k: int) -> None:
+        """Record how many items each group gets in this batch; the collapse check adds them up over the epoch."""
+        self.counts = labels.bincount(minlength=k)
+
+    def gather(self, local: Tensor) -> Tensor:
+        """All processes' rows, with gradient, so that a loss over the global batch reads as on one machine."""
+        return self.share.gather(local)
+
+    def mine(self, everyone: Tensor) -> Tensor:
+        """This process' rows of a tensor that `gather` returned."""
+        return self.share.mine(everyone)
+
+
+class Share(Protocol):
+    """How a batch is shared among processes (`training.distributed` has the real ones)."""
+
+    processes: int
+
+    def gather(self, local: Tensor) -> Tensor: ...
+
+    def mine(self, everyone: Tensor) -> Tensor: ...
+
+
+class OneProcess:
+    """The share of a run in a single process: everything is mine."""
+
+    processes = 1
+
+    def gather(self, local: Tensor) -> Tensor:
+        return local
+
+    def mine(self, everyone: Tensor) -> Tensor:
+        return everyone
+
+
+@dataclass
+class Assignments:
+    """What prediction hands on: one row per item, in the order of the source."""
+
+    ids: Sequence[str]
+    probabilities: torch.Tensor  # float32 (n, k), rows sum to 1
+    heads: dict[str, torch.Tensor] = field(default_factory=dict)  # further heads' probabilities, e.g. "clu"
+    embedding: torch.Tensor | None = None  # float32 (n, d)

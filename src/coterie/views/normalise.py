@@ -1,0 +1,51 @@
+"""Mean and standard deviation of a data set, and their use."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from coterie.types import Items
+
+CHUNK = 256  # images in memory at a time
+SMALL_DIM = 64  # below this, embeddings are taken for unlike measurements and each feature gets its own scale
+SMALLEST_STD = 1e-3  # of images in [0, 1]: a blank channel must not be blown up
+
+
+def normalise(batch: Tensor, mean: Tensor, std: Tensor) -> Tensor:
+    """(batch - mean) / std, per channel of images (b, c, h, w) or per feature of embeddings (b, d)."""
+    shape = (-1, 1, 1) if batch.ndim == 4 else (-1,)
+    return (batch - mean.view(shape)).div_(std.view(shape))
+
+
+def normalisation(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """Mean and standard deviation from up to `sample` items spread evenly over the source, always the same ones.
+
+    Images: per channel, in units of [0, 1]. Embeddings: per-feature means; with fewer than 64 features also per-feature
+    deviations (a constant feature gets 1), otherwise one deviation for all, which keeps distances and angles as the
+    foundation model made them.
+    """
+    index = torch.linspace(0, len(items) - 1, min(len(items), sample), dtype=torch.float64).round().long()
+    if items.spec.kind == "images":
+        return _image_moments(items, index)
+    return _vector_moments(items.take(index).float())
+
+
+def _image_moments(items: Items, index: Tensor) -> tuple[Tensor, Tensor]:
+    total = torch.zeros(2, items.spec.channels, dtype=torch.float64)
+    for part in index.split(CHUNK):
+        images = items.take(part).float() / 255
+        total[0] += images.mean((0, 2, 3)) * len(part)
+        total[1] += images.square().mean((0, 2, 3)) * len(part)
+    mean, square = total / len(index)
+    return mean.float(), (square - mean.square()).clamp(min=0).sqrt().clamp(min=SMALLEST_STD).float()
+
+
+def _vector_moments(vectors: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
+    mean = vectors.mean(0)
+    varies = vectors.amax(0) > vectors.amin(0)
+    variance = (vectors - mean).square().mean(0) * varies
+    if vectors.shape[1] >= SMALL_DIM:
+        variance = variance.mean().expand(vectors.shape[1])
+    return mean, torch.where(variance > 0, variance.sqrt(), 1.0)

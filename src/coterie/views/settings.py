@@ -1,0 +1,39 @@
+"""How strongly each recipe distorts. Defaults are those of CDC's code; where there is none, ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ViewSettings:
+    """Settings of the recipes; pairs are (lowest, highest) of a uniform draw, chances are probabilities per image."""
+
+    # photographs: crops in all views but `clean`
+    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the image's area
+    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height, uniform in its logarithm
+    flip: float = 0.5  # chance of a left-right mirror image
+    # photographs: the contrastive view, which resizes bicubically
+    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
+    jitter_chance: float = 0.8
+    greyscale: float = 0.2  # chance
+    blur: float = 0.5  # chance; the paper goes without for CIFAR, its code does not
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels; the kernel spans a tenth of the side, at least 3 pixels
+    # the strong view
+    strong_ops: int = 4  # operations per image, drawn with replacement
+    cutout: int = 16  # longest side of the hole in pixels (32 beyond CIFAR); never more than half of the image's side
+    # digits and letters, whose meaning a flip or a big crop would change
+    glyph_shift: float = 0.1  # either way, share of the side
+    glyph_rotate: float = 15.0  # either way, degrees
+    glyph_shear: float = 10.0  # either way, degrees
+    glyph_scale: tuple[float, float] = (0.85, 1.15)
+    glyph_weak: float = 0.5  # the weak view's shift, rotation and scale as a share of those above; it has no shear
+    glyph_jitter: tuple[float, float] = (0.4, 0.4)  # brightness, contrast; with jitter_chance, contrastive view
+    glyph_blur: float = 0.2  # chance, contrastive view
+    glyph_blur_sigma: tuple[float, float] = (0.1, 1.0)
+    # embeddings: amounts of the weak view, and by how much the other views multiply them
+    vector_dropout: float = 0.1  # chance of each feature to be dropped
+    vector_noise: float = 0.1  # standard deviation, where the data's is 1
+    vector_mix: float = 0.1  # largest share of another item
+    vector_contrastive: float = 2.0
+    vector_strong: float = 3.0

@@ -1,0 +1,224 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.cluster import KMeans
+from torch import Tensor
+
+from coterie.objectives.kmeans import assign, kmeans, lloyd, seed
+
+
+def generator(number: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(number)
+
+
+def gaussian(n: int, d: int, number: int) -> Tensor:
+    return torch.randn(n, d, generator=generator(number))
+
+
+def blobs(n: int, d: int, groups: int, number: int, apart: float = 3.0) -> Tensor:
+    g = generator(number)
+    middles = apart * torch.randn(groups, d, generator=g)
+    return middles[torch.arange(n) % groups] + torch.randn(n, d, generator=g)
+
+
+def network_features(n: int, d: int, number: int) -> Tensor:
+    """What CDC clusters: non-negative, in ten groups, every row summing to 1, so that values are about 1/d."""
+    x = blobs(n, d, 10, number, apart=1.0).relu()
+    return x / x.sum(dim=1, keepdim=True)
+
+
+def slow_lloyd(x: np.ndarray, centres: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lloyd's iterations point by point in float64; an empty cluster keeps its centre."""
+    centres = centres.copy()
+    for _ in range(iterations):
+        labels = np.array([int(((centres - point) ** 2).sum(axis=1).argmin()) for point in x])
+        for cluster in range(len(centres)):
+            if (labels == cluster).any():
+                centres[cluster] = x[labels == cluster].mean(axis=0)
+    return centres, np.array([int(((centres - point) ** 2).sum(axis=1).argmin()) for point in x])
+
+
+@pytest.mark.parametrize("with_pairs", [False, True])
+@pytest.mark.parametrize(("n", "d", "k"), [(150, 1, 6), (200, 2, 9), (120, 20, 30)])
+@pytest.mark.parametrize("iterations", [1, 4, 60])
+def test_lloyd_is_what_the_definition_says(n: int, d: int, k: int, iterations: int, with_pairs: bool) -> None:
+    x = gaussian(n, d, 1)
+    x = x - x.mean(0)
+    start = torch.randperm(n, generator=generator(2))[:k]
+    pairs = x @ x.T if with_pairs else None
+    found = lloyd(x, start, iterations=iterations, tolerance=0.0, reseed_empty=False, pairs=pairs)
+    centres, labels = slow_lloyd(x.double().numpy(), x[start].double().numpy(), iterations)
+    np.testing.assert_array_equal(found.labels.numpy(), labels)
+    np.testing.assert_allclose(found.centres.numpy(), centres, atol=1e-5)
+    assert found.inertia == pytest.approx(((x.double().numpy() - centres[labels]) ** 2).sum(), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("make", "d", "k"),
+    [(gaussian, d, k) for d, k in ((1, 8), (2, 40), (64, 8), (64, 200))]
+    + [(network_features, 64, k) for k in (8, 40, 200)],
+)
+def test_inertia_is_that_of_scikit_learn(make: Callable[[int, int, int], Tensor], d: int, k: int) -> None:
+    ours, theirs = [], []
+    for number in range(6):
+        x = make(500, d, number)
+        # Ten restarts, as the mean over a few runs that end in different local minima would be mostly chance.
+        ours.append(kmeans(x, k, generator=generator(number), restarts=10).inertia)
+        theirs.append(KMeans(k, n_init=10, random_state=number).fit(x.double().numpy()).inertia_)
+    assert np.mean(ours) <= 1.02 * np.mean(theirs)
+
+
+def test_separate_groups_are_found() -> None:
+    x = blobs(400, 5, 8, 3, apart=30.0)
+    labels = kmeans(x, 8, generator=generator()).labels
+    truth = torch.arange(400) % 8
+    assert len({(int(a), int(b)) for a, b in zip(labels, truth, strict=True)}) == 8
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 60),
+    d=st.integers(1, 5),
+    distinct=st.integers(1, 60),
+    fraction=st.floats(0, 1),
+    reseed=st.booleans(),
+    offset=st.sampled_from([0.0, 100.0]),
+    number=st.integers(0, 1000),
+)
+def test_result_is_consistent(
+    n: int, d: int, distinct: int, fraction: float, reseed: bool, offset: float, number: int
+) -> None:
+    """Also with copies of rows, fewer distinct rows than clusters, k = 1 and k = n."""
+    x = gaussian(distinct, d, number)[torch.arange(n) % distinct] + offset
+    k = 1 + round(fraction * (n - 1))
+    found = kmeans(x, k, generator=generator(number), reseed_empty=reseed, restarts=2)
+    assert found.centres.shape == (k, d)
+    assert found.centres.isfinite().all()
+    exact = (x.double()[:, None] - found.centres.double()[None]).square().sum(2)
+    own = exact.gather(1, found.labels[:, None])[:, 0]
+    resolution = 1e-4 if offset else 1e-5
+    assert (own <= exact.min(1).values + resolution).all()
+    assert found.inertia == pytest.approx(float(own.sum()), rel=1e-3, abs=n * resolution)
+    variation = float((x.double() - x.double().mean(0)).square().sum())
+    assert found.inertia <= variation * (1 + 1e-4) + 1e-6
+    if k >= len(x.unique(dim=0)):
+        assert found.inertia <= 1e-5 * max(variation, 1.0)
+
+
+@pytest.mark.parametrize("make", [gaussian, network_features])
+@pytest.mark.parametrize("d", [16, 256])
+def test_as_many_clusters_as_points_gives_each_its_own(make: Callable[[int, int, int], Tensor], d: int) -> None:
+    x = make(300, d, 5)
+    found = kmeans(x, 300, generator=generator())
+    assert sorted(found.labels.tolist()) == list(range(300))
+    assert found.inertia == pytest.approx(0.0, abs=1e-9)
+
+
+def test_one_cluster_is_the_mean() -> None:
+    x = gaussian(70, 3, 0) + 5
+    torch.testing.assert_close(kmeans(x, 1, generator=generator()).centres[0], x.mean(0))
+
+
+@pytest.mark.parametrize("with_pairs", [False, True])
+def test_an_empty_cluster_takes_the_farthest_point_or_keeps_its_centre(with_pairs: bool) -> None:
+    """Two starting centres are copies of one another, so the second never gets a point."""
+    x = torch.tensor([0.0, 0.0, 0.0, 0.0, 10.0, 10.5, 11.0, 30.0])[:, None]
+    x = x - x.mean(0)
+    start = torch.tensor([0, 1, 5])
+    pairs = x @ x.T if with_pairs else None
+    kept = lloyd(x, start, pairs=pairs, reseed_empty=False)
+    assert kept.labels.tolist() == [0, 0, 0, 0, 2, 2, 2, 2]
+    torch.testing.assert_close(kept.centres[1], x[0])
+    filled = lloyd(x, start, pairs=pairs)
+    assert filled.labels.tolist() == [0, 0, 0, 0, 2, 2, 2, 1]
+    assert filled.inertia == pytest.approx(0.5)
+
+
+def test_more_restarts_never_raise_the_inertia() -> None:
+    x = blobs(300, 4, 12, 0, apart=2.0)
+    inertia = [kmeans(x, 12, generator=generator(7), restarts=restarts).inertia for restarts in (1, 2, 5, 20)]
+    assert inertia == sorted(inertia, reverse=True)
+    assert inertia[-1] < inertia[0]
+
+
+@pytest.mark.parametrize(("n", "k", "d"), [(300, 60, 64), (300, 5, 2)])
+def test_same_generator_same_result(n: int, k: int, d: int) -> None:
+    x = gaussian(n, d, 0)
+    first, second, other = (kmeans(x, k, generator=generator(number), restarts=2) for number in (3, 3, 4))
+    assert torch.equal(first.labels, second.labels)
+    assert torch.equal(first.centres, second.centres)
+    assert not torch.equal(first.labels, other.labels)
+
+
+def test_result_does_not_move_with_the_data() -> None:
+    """Products of uncentred points would lose the differences: 1000² is 2^20, so float32 resolves about 0.1 of it."""
+    x = (gaussian(400, 3, 0) * 8).round() / 8  # exact in float32 after the shift
+    here, there = (kmeans(x + shift, 20, generator=generator(1)) for shift in (0.0, 1000.0))
+    assert there.inertia == pytest.approx(here.inertia, rel=0.05)
+    labels, distances = assign(x + 1000, there.centres)
+    assert (labels == there.labels).float().mean() > 0.99
+    assert float(distances.sum()) == pytest.approx(there.inertia, rel=0.01)
+
+
+def test_many_points_are_seeded_from_a_subset_and_clustered_in_full() -> None:
+    x = blobs(40_000, 2, 12, 4, apart=10.0)
+    start = seed(x, 12, generator=generator())
+    assert start.shape == (1, 12)
+    assert len(start.unique()) == 12
+    assert start.max() > 20_000  # from anywhere, not from the first rows
+    ours = kmeans(x, 12, generator=generator(), restarts=5)
+    theirs = KMeans(12, n_init=5, random_state=0).fit(x.numpy())
+    assert ours.labels.shape == (40_000,)
+    assert ours.inertia <= 1.01 * theirs.inertia_
+
+
+def test_seeds_are_distinct_rows_spread_over_the_groups() -> None:
+    x = blobs(500, 6, 10, 0, apart=20.0)
+    for rows in seed(x, 10, generator=generator(), restarts=20):
+        assert len(rows.unique()) == 10
+        assert len((rows % 10).unique()) >= 9  # greedy seeding rarely misses a group; uniform rows hold about 6.5
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1000])
+def test_assign_finds_the_nearest_centre(chunk: int) -> None:
+    x, centres = gaussian(53, 4, 0) + 30, gaussian(9, 4, 1) + 30
+    labels, distances = assign(x, centres, chunk=chunk)
+    exact = (x.double()[:, None] - centres.double()[None]).square().sum(2)
+    assert torch.equal(labels, exact.argmin(1))
+    torch.testing.assert_close(distances.double(), exact.min(1).values, rtol=1e-5, atol=1e-6)
+
+
+def test_autocast_and_gradients_stay_outside() -> None:
+    x = network_features(400, 64, 0)
+    plain = kmeans(x, 100, generator=generator())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = kmeans(x.clone().requires_grad_(), 100, generator=generator())
+    assert torch.equal(plain.labels, inside.labels)
+    assert not inside.centres.requires_grad
+
+
+def test_half_and_double_are_clustered_in_single_precision() -> None:
+    x = gaussian(100, 5, 0).to(torch.bfloat16)
+    results = [kmeans(x.to(dtype), 10, generator=generator()) for dtype in (torch.bfloat16, torch.double)]
+    assert all(found.centres.dtype == torch.float32 for found in results)
+    assert torch.equal(results[0].labels, results[1].labels)
+
+
+def test_wrong_sizes_are_refused() -> None:
+    for k in (0, -1, 6):
+        with pytest.raises(ValueError, match="between 1 and 5"):
+            kmeans(torch.zeros(5, 2), k, generator=generator())
+    with pytest.raises(ValueError, match="restart"):
+        kmeans(torch.zeros(5, 2), 2, generator=generator(), restarts=0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_a_value_that_cannot_be_used_is_named(value: float) -> None:
+    x = gaussian(20, 3, 0)
+    x[13, 1] = value
+    with pytest.raises(ValueError, match="row 13"):
+        kmeans(x, 4, generator=generator())

@@ -1,0 +1,127 @@
+"""The named views: what each promises, and that they do not depend on how a batch is shared out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coterie.views import RECIPES, Draw, ViewSettings, make_views
+
+SHAPES = {"photo": (3, 32, 32), "glyph": (1, 28, 28), "vector": (20,)}
+SETTINGS = ViewSettings()
+
+
+def raw_batch(family: str, b: int, shape: tuple[int, ...] | None = None) -> torch.Tensor:
+    shape, generator = shape or SHAPES[family], torch.Generator().manual_seed(9)
+    if family == "vector":
+        return torch.randn(b, *shape, generator=generator)
+    return torch.randint(0, 256, (b, *shape), generator=generator, dtype=torch.uint8)
+
+
+def views(raw, names, family, seed=0, rows=None, n=None, changed=SETTINGS):
+    channels = raw.shape[1]
+    draw = Draw(torch.Generator().manual_seed(seed), n or len(raw), rows)
+    mean, std = torch.linspace(0.3, 0.5, channels), torch.linspace(0.2, 0.3, channels)
+    return make_views(raw, names, draw, changed, family, mean, std)
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_clean_is_only_normalised(family):
+    raw = raw_batch(family, 5)
+    (clean,) = views(raw, ["clean"], family)
+    mean, std = torch.linspace(0.3, 0.5, raw.shape[1]), torch.linspace(0.2, 0.3, raw.shape[1])
+    if family == "vector":
+        want = (raw - mean) / std
+    else:
+        want = (raw.float() / 255 - mean[:, None, None]) / std[:, None, None]
+    torch.testing.assert_close(clean, want)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 8, 8), (1, 20, 13), (3, 13, 20)])
+@pytest.mark.parametrize("family", ["photo", "glyph"])
+def test_views_are_finite_float32_of_the_same_size_and_in_order(family, shape):
+    raw = raw_batch(family, 30, shape)
+    before = raw.clone()
+    made = views(raw, ["contrastive", "clean", "contrastive", "weak", "strong"], family)
+    assert [tuple(view.shape) for view in made] == [tuple(raw.shape)] * 5
+    assert all(view.dtype == torch.float32 and bool(view.isfinite().all()) for view in made)
+    assert torch.equal(made[1], views(raw, ["clean"], family)[0])
+    assert not torch.equal(made[0], made[2])
+    assert torch.equal(raw, before)
+
+
+@pytest.mark.parametrize("family", SHAPES)
+@pytest.mark.parametrize("name", RECIPES)
+def test_views_do_not_depend_on_how_the_batch_is_shared(family, name):
+    b = 24
+    raw = raw_batch(family, b)
+    (whole,) = views(raw, [name], family)
+    for rows in (torch.arange(b // 2), torch.arange(b // 2, b)):
+        (part,) = views(raw[rows], [name], family, rows=rows, n=b)
+        torch.testing.assert_close(part, whole[rows], rtol=0.0, atol=0.0)
+
+
+@pytest.mark.parametrize("family", SHAPES)
+def test_views_follow_the_seed(family):
+    raw = raw_batch(family, 12)
+    names = ["weak", "strong", "contrastive"]
+    first, again, other = (views(raw, names, family, seed) for seed in (1, 1, 2))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not any(torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+@given(st.sampled_from(["photo", "glyph"]), st.sampled_from(RECIPES), st.integers(0, 10_000))
+@settings(deadline=None, max_examples=25)
+def test_image_views_stay_within_black_and_white(family, name, seed):
+    raw = raw_batch("photo", 8)
+    (view,) = views(raw, [name], family, seed)
+    mean, std = torch.linspace(0.3, 0.5, 3)[:, None, None], torch.linspace(0.2, 0.3, 3)[:, None, None]
+    pixels = view * std + mean
+    assert pixels.min() >= -1e-5
+    assert pixels.max() <= 1 + 1e-5
+
+
+def test_without_any_distortion_all_photo_views_are_the_clean_one():
+    still = replace(
+        SETTINGS, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, jitter_chance=0.0, greyscale=0.0, blur=0.0,
+        strong_ops=0, cutout=1,
+    )  # fmt: skip
+    clean, *others = views(raw_batch("photo", 6), list(RECIPES), "photo", changed=still)
+    for view in others:
+        torch.testing.assert_close(view, clean, rtol=0.0, atol=1e-4)
+
+
+def test_without_any_distortion_all_glyph_views_are_the_clean_one():
+    still = replace(
+        SETTINGS, glyph_shift=0.0, glyph_rotate=0.0, glyph_shear=0.0, glyph_scale=(1.0, 1.0), jitter_chance=0.0,
+        glyph_blur=0.0, strong_ops=0, cutout=1,
+    )  # fmt: skip
+    clean, *others = views(raw_batch("glyph", 6), list(RECIPES), "glyph", changed=still)
+    for view in others:
+        torch.testing.assert_close(view, clean, rtol=0.0, atol=1e-4)
+
+
+def test_vector_views_move_further_from_weak_to_contrastive_to_strong():
+    clean, weak, contrastive, strong = views(
+        raw_batch("vector", 200), ["clean", "weak", "contrastive", "strong"], "vector"
+    )
+    moved = [float((view - clean).norm()) for view in (weak, contrastive, strong)]
+    assert 0 < moved[0] < moved[1] < moved[2]
+
+
+def test_greyscale_of_all_makes_the_channels_equal():
+    raw = raw_batch("photo", 6)
+    changed = replace(SETTINGS, greyscale=1.0)
+    draw = Draw(torch.Generator().manual_seed(0), 6)
+    (view,) = make_views(raw, ["contrastive"], draw, changed, "photo", torch.zeros(3), torch.ones(3))
+    torch.testing.assert_close(view[:, 0], view[:, 1])
+    torch.testing.assert_close(view[:, 0], view[:, 2])
+
+
+def test_an_unknown_view_is_named_with_the_known_ones():
+    with pytest.raises(ValueError, match="no view 'strnog'; known views are clean, weak, strong, contrastive"):
+        views(raw_batch("photo", 2), ["clean", "strnog"], "photo")
