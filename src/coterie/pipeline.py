@@ -175,7 +175,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     if spec.kind == "images" and settings.family != "auto":
         family = settings.family
     device = accelerator.device
-    facts = Facts(len(opened.items), settings.n_clusters, spec.kind, str(device))
+    facts = Facts(len(opened.items), settings.n_clusters, spec.kind, str(device), max(spec.height, spec.width))
     plan = make_plan(settings, facts, opened.name)
     backbone = (
         BackboneChoice(init.backbone, f"of {settings.init}")

@@ -183,6 +183,14 @@ def test_seeds_are_distinct_rows_spread_over_the_groups() -> None:
         assert len((rows % 10).unique()) >= 9  # greedy seeding rarely misses a group; uniform rows hold about 6.5
 
 
+@pytest.mark.parametrize("with_pairs", [False, True])
+def test_no_row_is_chosen_twice_where_products_are_coarse(with_pairs: bool) -> None:
+    """Far from the origin, products give a row a distance to itself of about 1, beside 30 between rows."""
+    x = gaussian(300, 16, 0) + 1000
+    rows = seed(x, 300, generator=generator(), pairs=x @ x.T if with_pairs else None)[0]
+    assert len(rows.unique()) == 300
+
+
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
 def test_assign_finds_the_nearest_centre(chunk: int) -> None:
     x, centres = gaussian(53, 4, 0) + 30, gaussian(9, 4, 1) + 30

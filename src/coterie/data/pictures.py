@@ -144,7 +144,7 @@ def _check_share(pictures: Pictures, failures: dict[int, str], options: Options,
         )
     if total - bad < options.minimum:
         raise InputError(
-            f"{pictures.where} has n_samples={total - bad} readable images of {total}{first}, "
+            f"Only n_samples={total - bad} of the {total} images in {pictures.where} can be read{first}, "
             f"but at least {options.minimum} are needed."
         )
 

@@ -66,14 +66,18 @@ def open_source(
 
 def _open_path(text: str, options: Options) -> Source:
     path = Path(text).expanduser()
+    try:
+        exists = path.exists()
+    except (OSError, ValueError) as error:  # no rights on the way there, a name too long, a zero byte in it
+        raise InputError(f"{text[:200]!r} cannot be looked up ({error}); check the path and its rights.") from error
     if text in names():
         source = open_named(text, options)
-        if path.exists():
+        if exists:
             source.notes.append(f"{text} is the named data set; write ./{text} for the file or folder of that name.")
         return source
     if path.is_dir():
         return open_pictures(folder_pictures(path, origin=text), options)
-    if not path.exists():
+    if not exists:
         near = difflib.get_close_matches(text.lower(), names(), 1, 0.5)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise InputError(

@@ -54,8 +54,8 @@ def debiased_calibration_error(confidence: NDArray[np.floating], correct: NDArra
     E* - E, with E* = sum_b n_b/n E|g_b + s_b Z|, g_b = acc_b - conf_b, s_b^2 = acc_b (1 - acc_b) / n_b, Z normal;
     the result is E - (E* - E) = 2 E - E*. The authors sample Z; a folded normal's mean is known, so we need not:
     E|g + s Z| = s sqrt(2/pi) exp(-g^2 / 2 s^2) + g erf(g / (s sqrt 2)).
-    It removes 41 % of the bias where the true error is 0 (E = 2 - sqrt 2 of the plug-in's), nearly all where it is
-    large. May be slightly negative on well calibrated data: average over seeds first, clip afterwards.
+    Where the true error is 0 it takes 41 % of the bias away (2 - sqrt 2 of it stays); where the error is far above
+    the noise there is no bias to take. May be slightly negative: average over seeds first, clip afterwards.
     """
     count, confidence_mean, accuracy = _equal_mass(confidence, correct, bins)
     gap, noise = accuracy - confidence_mean, np.sqrt(accuracy * (1 - accuracy) / count)

@@ -45,6 +45,7 @@ class Facts:
     k: int
     kind: Kind
     device: str
+    side: int = 0  # longer side of the images in pixels
 
 
 Features = Callable[[], Float[Tensor, "n d"]]

@@ -50,8 +50,8 @@ def kmeans(
     farthest from its own centre, or, without `reseed_empty`, keeps its centre. Where `x` has fewer distinct rows
     than `k`, some clusters stay empty and their centres are copies of others.
 
-    Memory beyond `x`: one centred copy, and blocks that do not grow with n. Random numbers come from `generator` on
-    its own device, so a CPU generator gives the same draws on every device.
+    Memory beyond `x`: one centred copy, a few numbers per row, and blocks that do not grow with n. Random numbers
+    come from `generator` on its own device, so a CPU generator gives the same draws on every device.
 
     Raises InputError (a ValueError) for k outside 1..n, restarts < 1, and values that are not finite or whose squares
     overflow float32.
@@ -68,14 +68,12 @@ def kmeans(
         points = x - mean
         _check_range(points, x)
         pairs = points @ points.T if _table_pays(n, k, x.shape[1]) else None
-        best = None
-        for rows in seed(points, k, generator=generator, restarts=restarts, pairs=pairs):
-            found = lloyd(
-                points, rows, iterations=iterations, tolerance=tolerance, reseed_empty=reseed_empty, pairs=pairs
-            )
-            if best is None or found.inertia < best.inertia:
-                best = found
-        assert best is not None
+        starts = seed(points, k, generator=generator, restarts=restarts, pairs=pairs)
+        found = (
+            lloyd(points, start, iterations=iterations, tolerance=tolerance, reseed_empty=reseed_empty, pairs=pairs)
+            for start in starts
+        )
+        best = min(found, key=lambda result: result.inertia)
         return replace(best, centres=best.centres + mean)
 
 

@@ -35,7 +35,7 @@ def project(embedding: NDArray[np.floating]) -> NDArray[np.float32]:
         parts = PCA(min(30, *points.shape), random_state=0).fit_transform(points)
         if 10 <= len(points) <= MAP_POINTS and parts.shape[1] > 1:
             perplexity = min(30.0, (len(points) - 1) / 3)
-            tsne = TSNE(2, perplexity=perplexity, init="pca", max_iter=400, random_state=0)
+            tsne = TSNE(2, perplexity=perplexity, init="pca", max_iter=350, random_state=0)
             return np.asarray(tsne.fit_transform(parts), dtype=np.float32)
     flat[:, : min(2, parts.shape[1])] = parts[:, :2]
     return flat

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from coterie.methods.contract import Facts, Method, method_class, name_of, practical_settings, setting_names
 from coterie.training.device import Precision
 from coterie.types import InputError
-from coterie.views.settings import ViewSettings
+from coterie.views.settings import ViewSettings, practical_views
 
 Settings = TypeVar("Settings")
 
@@ -102,7 +102,8 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
         stages.append(_fit_to_data(method, stage, values, facts, notes))
     for method in stages:
         method.check(facts)
-    return Plan(stages, coerce(ViewSettings, overrides["views"], "views"), notes)
+    views = {**(practical_views(facts.side) if settings.preset == "practical" else {}), **overrides["views"]}
+    return Plan(stages, coerce(ViewSettings, views, "views"), notes)
 
 
 def _preset(stage: str, preset: str, facts: Facts, source_name: str) -> dict[str, Any]:

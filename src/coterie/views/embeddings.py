@@ -28,7 +28,7 @@ def mix(vectors: Float[Tensor, "b d"], draw: Draw, largest: float) -> Float[Tens
     """
     row = torch.arange(len(vectors), device=vectors.device)
     partner = vectors[(row ^ 1).clamp(max=len(vectors) - 1)]
-    return torch.lerp(vectors, partner, draw.uniform(0, largest)[:, None])
+    return torch.lerp(vectors, partner, draw.uniform(0.0, largest)[:, None])
 
 
 def distort(
