@@ -30,7 +30,7 @@ from coterie.prediction.results import read_result, write_result
 from coterie.report import gallery_rows, map_rows, project
 from coterie.training.checkpoints import load_tree, save_tree, write_atomically
 from coterie.training.device import PrecisionChoice, accelerator_for, choose_precision, machine
-from coterie.training.distributed import share_batch_norm
+from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Progress, Stage, train_stage
 from coterie.training.history import EpochRecord, History, read_history
 from coterie.training.plan import Plan, RunSettings, make_plan, resolved
@@ -158,9 +158,10 @@ class Prepared:
 
 def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: bool, watch: Watch) -> Prepared:
     """Check everything that can be checked before training: settings, folder, data, plan."""
-    folder = RunFolder(out)
-    folder.prepare(resume=resume)
     accelerator = accelerator_for(settings.device)
+    folder = RunFolder(out, writes=accelerator.is_main_process)
+    folder.prepare(resume=resume)
+    wait_for_all()
     init = load_model(Path(settings.init)) if settings.init is not None else None
     cache = folder.file("cache")
     opened = open_source(
@@ -175,7 +176,8 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     if spec.kind == "images" and settings.family != "auto":
         family = settings.family
     device = accelerator.device
-    facts = Facts(len(opened.items), settings.n_clusters, spec.kind, str(device), max(spec.height, spec.width))
+    side = max(spec.height, spec.width)
+    facts = Facts(len(opened.items), settings.n_clusters, spec.kind, str(device), side, spec.dim)
     plan = make_plan(settings, facts, opened.name)
     backbone = (
         BackboneChoice(init.backbone, f"of {settings.init}")
@@ -185,6 +187,8 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     folder.check_same(plain_settings(settings), opened.fingerprint)
     history = read_history(out / "history.jsonl") if out is not None else History(None)
     before = sum(record.seconds for record in history.records) if resume else 0.0
+    if not accelerator.is_main_process:
+        history.path = None
     precision = choose_precision(settings.precision, spec, device)
     return Prepared(
         opened,
@@ -219,6 +223,7 @@ def train(prepared: Prepared, watch: Watch) -> Net:
             net.load_state_dict(load_tree(done, prepared.device)["net"])
         else:
             _train_one(net, method, prepared, watch, last=last)
+            wait_for_all()  # before the files change that the others may still look for
             if done is not None and prepared.is_main:
                 save_tree(done, {"net": net.state_dict()})
                 done.with_name(f"{name}.safetensors").unlink(missing_ok=True)

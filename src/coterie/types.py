@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,8 @@ class RunFailed(CoterieError, RuntimeError):
 class ItemSpec:
     """The form of one item of a source; a fitted model asks new data to come in the same form.
 
-    images: `channels`, `height`, `width` in pixels. embeddings: `dim`.
+    images: `channels`, `height`, `width` in pixels, and `low`, `high`: the values of the user's pixels that were mapped
+    to 0 and 255; equal where the dtype alone says how to map. embeddings: `dim`.
     """
 
     kind: Kind
@@ -48,8 +49,11 @@ class ItemSpec:
     height: int = 0
     width: int = 0
     dim: int = 0
+    low: float = 0.0
+    high: float = 0.0
 
 
+@runtime_checkable
 class Items(Protocol):
     """The unlabelled data of a source: uint8 images (n, c, h, w) or float32 embeddings (n, d), read by index."""
 
@@ -145,6 +149,7 @@ class Batch:
         return self.share.mine(everyone)
 
 
+@runtime_checkable
 class Share(Protocol):
     """How a batch is shared among processes (`training.distributed` has the real ones)."""
 

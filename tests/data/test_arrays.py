@@ -277,3 +277,35 @@ def test_wrong_files_get_one_sentence(tmp_path):
         open_source(tmp_path / "nowhere")
     with pytest.raises(InputError, match="cannot be looked up"):
         open_source("a" * 5000)
+
+
+@pytest.mark.parametrize("kind", ["floats", "unit", "integers", "dataset"])
+def test_new_pixels_are_mapped_as_the_training_data_were(kind):
+    """Whatever part of an array a fitted model sees again, its pixels are the same."""
+    rng = np.random.default_rng(0)
+    array = rng.normal(3, 2, (30, 6, 6)).astype(np.float32)
+    if kind == "unit":
+        array = rng.random((30, 6, 6))
+    elif kind == "integers":
+        array = rng.integers(-50, 1000, (30, 6, 6))
+
+    def given(part):
+        return torch.utils.data.TensorDataset(torch.from_numpy(part)[:, None]) if kind == "dataset" else part
+
+    whole = open_source(given(array))
+    spec = whole.items.spec
+    assert (spec.low, spec.high) == ((0, 1) if kind == "unit" else (array.min(), array.max()))
+    some = rng.choice(30, 3, replace=False)
+    part = open_source(given(array[some]), like=spec)
+    assert torch.equal(part.items.take(torch.arange(3)), whole.items.take(torch.from_numpy(some)))
+    assert part.items.spec == spec
+    one_value = open_source(given(array[:1] * 0 + array.dtype.type(spec.high)), like=spec)
+    assert (one_value.items.take(torch.tensor([0])) == 255).all()
+
+
+def test_pixels_in_another_unit_than_the_training_data_are_refused():
+    unit = open_source(np.random.default_rng(0).random((9, 4, 4))).items.spec
+    assert open_source(np.full((1, 4, 4), 1.2), like=unit).items.take(torch.tensor([0])).max() == 255
+    with pytest.raises(InputError, match="from 0 to 255, but the model was fitted on values from 0 to 1"):
+        open_source(np.linspace(0, 255, 32).reshape(2, 4, 4), like=unit)
+    assert open_source(np.full((1, 4, 4), 7, np.uint8), like=unit).items.take(torch.tensor([0])).max() == 7

@@ -42,7 +42,7 @@ def test_items_of_every_form_give_the_same_images(form, limit):
     source = open_source(dataset, memory_limit=limit)
     index = torch.tensor([8, 0, 0, 5])
     assert np.array_equal(source.items.take(index).numpy(), PIXELS[index.numpy()].transpose(0, 3, 1, 2))
-    assert source.items.spec == ItemSpec("images", 3, 16, 12)
+    assert source.items.spec == ItemSpec("images", 3, 16, 12, high=1.0 if form == "float" else 0.0)
     assert labels_of(dataset, source.ids) is None
 
 
@@ -64,8 +64,10 @@ def test_vectors_are_embeddings():
 def test_sizes_may_differ_and_values_are_stretched_over_all_items():
     items = [torch.full((1, 8 + row, 8), float(row)) for row in range(5)]
     source = open_source(Listed(items))
-    assert source.items.spec == ItemSpec("images", 1, 64, 64)
+    assert source.items.spec == ItemSpec("images", 1, 64, 64, low=0.0, high=4.0)
     assert source.items.take(torch.arange(5)).float().mean((1, 2, 3)).round().tolist() == [0, 64, 128, 191, 255]
+    later = open_source(Listed(items[3:4]), like=source.items.spec)
+    assert torch.equal(later.items.take(torch.tensor([0])), source.items.take(torch.tensor([3])))
 
 
 def test_items_that_raise_are_skipped():

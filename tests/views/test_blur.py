@@ -19,5 +19,6 @@ def test_blur_is_torchvisions(channels, size, kernel):
         torch.testing.assert_close(got[i], want, rtol=0.0, atol=2e-6)  # separable sums against one double sum
 
 
-def test_blur_size_is_odd_and_about_a_tenth():
-    assert [blur_size(side) for side in (8, 28, 32, 64, 96, 224)] == [3, 3, 3, 7, 9, 23]
+def test_blur_size_holds_three_sigma_within_the_image():
+    assert [blur_size(sigma, 32) for sigma in (0.1, 1.0, 2.0)] == [3, 7, 13]
+    assert blur_size(2.0, 4) == 7

@@ -34,9 +34,9 @@ def torchvisions(name: str, image: torch.Tensor, u: float) -> torch.Tensor:
         case "rotate":
             return reference.affine(image, 30 * either, [0, 0], 1.0, [0, 0])
         case "shear_x":
-            return reference.affine(image, 0, [0, 0], 1.0, [slant, 0])
+            return reference.affine(image, 0, [0, 0], 1.0, [slant, 0], center=[0, 0])
         case "shear_y":
-            return reference.affine(image, 0, [0, 0], 1.0, [0, slant])
+            return reference.affine(image, 0, [0, 0], 1.0, [0, slant], center=[0, 0])
         case "translate_x":
             return reference.affine(image, 0, [0.1 * W * either, 0], 1.0, [0, 0])
         case _:

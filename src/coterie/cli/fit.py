@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 import time
@@ -41,7 +42,9 @@ def fit_source(request: FitRequest) -> None:
     if "n_clusters" not in request.settings:
         raise InputError("How many groups? Give their number with -k, for example -k 10.")
     settings = coerce(RunSettings, request.settings, "run")
-    console = Console(stderr=True, quiet=request.as_json and not sys.stderr.isatty())
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` started
+    quiet = not first or (request.as_json and not sys.stderr.isatty())
+    console = Console(stderr=True, quiet=quiet)
     if request.dry_run:
         prepared = prepare(request.source, settings, None, resume=False, watch=Watch())
         show_plan(prepared, as_json=request.as_json)
@@ -50,10 +53,12 @@ def fit_source(request: FitRequest) -> None:
         raise InputError("--resume needs the run folder to go on with: give it with -o.")
     out = request.out or free_folder(Path("runs"), f"{Path(request.source).stem}-{settings.method}")
     begun = time.monotonic()
-    with StageBar(console, quiet=request.as_json and not sys.stderr.isatty()) as bar:
+    with StageBar(console, quiet=quiet) as bar:
         watch = Watch(progress=bar, say=lambda text: console.print(f"[dim]{text}[/dim]"))
         command = shlex.join(["coterie", *sys.argv[1:]])
         done = run(request.source, settings, out, resume=request.resume, command=command, watch=watch)
+    if not first:
+        return
     labels = find_labels(request.source, request.labels, done.assignments.ids)
     metrics = evaluate_run(out, labels) if labels is not None else None
     page = write_report(out)

@@ -45,10 +45,10 @@ def open_array(
     if len(array) < options.minimum or 0 in array.shape:
         raise InputError(f"{name} has shape {array.shape} (n_samples={len(array)}), too few images to work with.")
     low, high = value_range(array, name)
-    rule = rule_for(array.dtype, low, high, name)
+    rule = rule_for(array.dtype, low, high, name, options.like)
     channels = 1 if axis is None else array.shape[axis]
     height, width = array.shape[2:] if axis == 1 else array.shape[1:3]
-    spec, notes = choose_form(np.array([width]), np.array([height]), channels == 1, options)
+    spec, notes = choose_form(np.array([width]), np.array([height]), channels == 1, options, rule.range)
     if rule.note:
         notes.insert(0, rule.note)
     items = _image_items(array, axis, rule, spec, options.memory_limit)

@@ -14,7 +14,7 @@ from coterie.data.pictures import Pictures, Survey, open_pictures
 from coterie.data.rows import RowIds
 from coterie.data.values import ValueRule, rule_for, value_range
 from coterie.data.vectors import open_vectors
-from coterie.types import InputError, Source
+from coterie.types import InputError, ItemSpec, Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -34,7 +34,7 @@ def open_dataset(dataset: Any, options: Options) -> Source:
         raise InputError(f"The Dataset {name} is empty.")
     if np.ndim(_content(dataset, 0)) == 1:
         return open_vectors(_vectors(dataset), options, name=name, origin=f"Dataset {name}")
-    survey, rule, digests = _look(dataset, name)
+    survey, rule, digests = _look(dataset, name, options.like)
 
     def load(row: int) -> Image:
         return _picture(_content(dataset, row), rule)
@@ -51,6 +51,7 @@ def open_dataset(dataset: Any, options: Options) -> Source:
         stamp,
         notes,
         serial=True,
+        values=rule.range,
     )
     return open_pictures(pictures, options, survey)
 
@@ -87,7 +88,7 @@ def _vectors(dataset: Any) -> NDArray[Any]:
     return np.stack(rows)
 
 
-def _look(dataset: Any, name: str) -> tuple[Survey, ValueRule, list[bytes]]:
+def _look(dataset: Any, name: str, like: ItemSpec | None) -> tuple[Survey, ValueRule, list[bytes]]:
     """Read every item once: sizes, range of values over all of them, digests."""
     from coterie.data.decode import is_grey, reason, upright_size
 
@@ -119,7 +120,7 @@ def _look(dataset: Any, name: str) -> tuple[Survey, ValueRule, list[bytes]]:
             raise InputError(f"Item {row} of the Dataset has dtype {pixels.dtype}, but the items before it {dtype}.")
         item_low, item_high = value_range(pixels[None], f"item {row} of the Dataset")
         low, high = min(low, item_low), max(high, item_high)
-    rule = ValueRule("same") if dtype is None else rule_for(dtype, low, high, f"the Dataset {name}")
+    rule = ValueRule("same") if dtype is None else rule_for(dtype, low, high, f"the Dataset {name}", like)
     return survey, rule, digests
 
 

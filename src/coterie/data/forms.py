@@ -56,9 +56,13 @@ def check_kind(options: Options, kind: str, name: str) -> None:
 
 
 def choose_form(
-    widths: NDArray[Any], heights: NDArray[Any], all_grey: bool, options: Options
+    widths: NDArray[Any],
+    heights: NDArray[Any],
+    all_grey: bool,
+    options: Options,
+    values: tuple[float, float] = (0.0, 0.0),
 ) -> tuple[ItemSpec, list[str]]:
-    """Return the form that all images get, and notes on what is done to them."""
+    """Return the form that all images get, and notes on what is done to them; `values` are its `low` and `high`."""
     sizes = np.unique(np.stack([widths, heights], 1), axis=0)
     first = f"{sizes[0][0]}x{sizes[0][1]} pixels"
     seen = f"images of {first}" if len(sizes) == 1 else f"images of {len(sizes)} different sizes"
@@ -72,7 +76,7 @@ def choose_form(
             width, height = int(sizes[0][0]), int(sizes[0][1])
         else:
             width = height = 64 if np.median(np.minimum(widths, heights)) < 128 else 128
-        spec = ItemSpec("images", channels=channels, height=height, width=width)
+        spec = ItemSpec("images", channels=channels, height=height, width=width, low=values[0], high=values[1])
     notes = []
     if len(sizes) > 1 or tuple(sizes[0]) != (spec.width, spec.height):
         notes.append(f"The {seen} were scaled and centre-cropped to {spec.width}x{spec.height}.")

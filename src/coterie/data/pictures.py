@@ -44,6 +44,7 @@ class Pictures:
     locked: list[Skipped] = field(default_factory=list)  # what could not even be listed
     family: Literal["photo", "glyph"] = "photo"
     serial: bool = False  # `load` may not be called from several threads
+    values: tuple[float, float] = (0.0, 0.0)  # the pixel values that `load` maps to 0 and 255 (`ItemSpec.low`, `.high`)
 
 
 @dataclass
@@ -76,7 +77,7 @@ def open_pictures(pictures: Pictures, options: Options, survey: Survey | None = 
         _check_share(pictures, failures, options, so_far="At least ")
         readable = survey.widths > 0
         all_grey = bool(survey.grey[readable].all())
-        spec, notes = choose_form(survey.widths[readable], survey.heights[readable], all_grey, options)
+        spec, notes = choose_form(survey.widths[readable], survey.heights[readable], all_grey, options, pictures.values)
         return _decode_all(pictures, options, spec, key, failures, notes)
 
 

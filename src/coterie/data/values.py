@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.rows import blocks
-from coterie.types import InputError
+from coterie.types import InputError, ItemSpec
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,11 @@ class ValueRule:
     kind: Literal["same", "bool", "high byte", "unit", "stretch"]
     low: float = 0.0
     high: float = 1.0
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The values that become 0 and 255, for `ItemSpec`; (0, 0) where the dtype alone says how to map."""
+        return (0.0, 1.0) if self.kind == "unit" else (self.low, self.high) if self.kind == "stretch" else (0.0, 0.0)
 
     @property
     def note(self) -> str:
@@ -35,19 +40,31 @@ class ValueRule:
             return values.astype(np.uint8) * np.uint8(255)
         if self.kind == "high byte":
             return (values >> 8).astype(np.uint8)
-        low, high = (0.0, 1.0) if self.kind == "unit" else (self.low, self.high)
+        low, high = self.range
         scaled = (values.astype(np.float64) - low) * (255 / (high - low))
         return np.clip(np.rint(scaled), 0, 255).astype(np.uint8)
 
 
-def rule_for(dtype: np.dtype[Any], low: float, high: float, name: str) -> ValueRule:
-    """Choose by dtype and by the smallest and largest value of the whole source (not of one image)."""
+def rule_for(dtype: np.dtype[Any], low: float, high: float, name: str, like: ItemSpec | None = None) -> ValueRule:
+    """Choose by dtype and by the smallest and largest value of the whole source (not of one image).
+
+    Where a fitted model has a range, that one counts: new data must be mapped as the training data were. Values a
+    little beyond it are cut off; InputError for others, which are in another unit.
+    """
     if dtype == np.uint8:
         return ValueRule("same")
     if dtype == np.bool_:
         return ValueRule("bool")
     if dtype == np.uint16:
         return ValueRule("high byte")
+    if like is not None and like.low < like.high:
+        span = like.high - like.low
+        if low < like.low - span or high > like.high + span:
+            raise InputError(
+                f"{name} has pixel values from {low:g} to {high:g}, but the model was fitted on values from "
+                f"{like.low:g} to {like.high:g}; bring them to that range first."
+            )
+        return ValueRule("unit") if (like.low, like.high) == (0, 1) else ValueRule("stretch", like.low, like.high)
     if dtype.kind in "iu" and low >= 0 and high <= 255:
         return ValueRule("same")
     if dtype.kind == "f" and low >= 0 and high <= 1:

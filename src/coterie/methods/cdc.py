@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from coterie.methods.contract import Card, Facts, Features
-from coterie.networks.heads import mlp_head, standardise_rows
+from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
 from coterie.objectives.kmeans import kmeans
@@ -57,7 +57,7 @@ class CDC:
     head_rate: float = 1e-4
     restarts: int = 1  # of the K-means in every batch; the authors take 10
     cell_norm: Literal["l1", "l2", "none"] = "l1"  # of the features that mini-clusters are formed on
-    init: Literal["prototypes", "random"] = "prototypes"
+    init: Literal["prototypes", "kmeans", "random"] = "prototypes"
     layout: Literal["dual", "single", "single-both"] = (
         "dual"  # single: no calibration head; -both: it trains by Eq. 3 too
     )
@@ -90,11 +90,25 @@ class CDC:
         return heads
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Both heads begin as prototypes of the features (Eq. 6, spec section 4)."""
+        """Both heads begin as prototypes of the features (Eq. 6, spec section 4).
+
+        With `init="kmeans"`, which is not in the paper, they begin as K-means' own groups instead: decorrelation suits
+        the features of a deep net, which point in many directions, but tears prototypes in few dimensions off the data
+        (2-D points in eight groups: ARI 0.99 by K-means, 0.3 by Eq. 6).
+        """
         if self.init == "random":
             return
-        first, second = prototype_weights(features(), self.hidden, k, generator)
-        for head in [net.get_submodule(name) for name in net.head_names]:
+        z = features()
+        heads = [net.get_submodule(name) for name in net.head_names]
+        if self.init == "kmeans":
+            rows = standardise_rows(z)
+            prototypes = kmeans(rows, self.hidden, generator=generator).centres
+            groups = kmeans(rows, k, generator=generator, restarts=10).labels
+            for head in heads:
+                begin_as_groups(head, z, prototypes, groups)
+            return
+        first, second = prototype_weights(z, self.hidden, k, generator)
+        for head in heads:
             write_prototypes(head, first, second)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
@@ -115,7 +129,10 @@ class CDC:
             # In this order and in training mode: these passes feed the running statistics, too (spec, section 7).
             z = net.backbone(batch.clean)
             clustered = batch.gather(net.cluster(z).softmax(1))
-            weak = batch.gather(judge(net.backbone(batch.weak)).softmax(1))
+            weak_z = net.backbone(batch.weak)
+            if judge is not net.cluster:
+                net.cluster(weak_z)  # its answer is not used, but its running statistics see the weak view as well
+            weak = batch.gather(judge(weak_z).softmax(1))
             keep, label = self.select(weak)
             if self.layout != "single":
                 target = cell_means(
@@ -138,7 +155,8 @@ class CDC:
                 logits = batch.gather(judge(seen))
                 losses["calibrate"] = soft_cross_entropy(logits, batch.gather(target[part]))  # Eq. 1
                 losses["entropy"] = self.entropy_weight * negative_mean_entropy(logits)  # Eq. 2
-            yield losses
+            if losses:  # a single head without a selected image has nothing to learn
+                yield losses
 
     def select(self, weak: Float[Tensor, "n k"]) -> tuple[Bool[Tensor, " n"], Int[Tensor, " n"]]:
         """Which images teach, and what: their mask and their labels, from the judging head's weak view."""
@@ -156,18 +174,27 @@ class CDC:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: batches that fit, a few epochs at higher rates, mini-clusters of ten images."""
+    """For a CPU or small data: batches that fit, a few epochs at higher rates, mini-clusters of ten images.
+
+    Embeddings begin as K-means' own groups and take about a hundred batches, and small batches of them keep four
+    mini-clusters a group, since a mini-cluster of several groups would teach nothing but their mixture.
+    """
     batch = min(1000, facts.n, max(facts.n // 4, 20 * facts.k))
     parts = 4 if batch >= 400 else 2 if batch >= 64 else 1
+    cells = max(2, round(batch / 10))
     epochs = max(10, min(100, round(60_000 * 12 / facts.n)))
+    if facts.kind == "embeddings":
+        cells = max(cells, min(4 * facts.k, batch // 2))
+        epochs = max(10, min(30, 100 * batch // facts.n))
     return {
         "epochs": epochs,
         "batch_size": batch,
         "sub_batch": -(-batch // parts),
-        "cells": max(2, round(batch / 10)),
+        "cells": cells,
         "hidden": min(512, max(facts.k, facts.n // 4)),
         "backbone_rate": 1e-4,
         "head_rate": 5e-4,
+        "init": "kmeans" if facts.kind == "embeddings" else "prototypes",
     }
 
 

@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -46,12 +46,14 @@ class Facts:
     kind: Kind
     device: str
     side: int = 0  # longer side of the images in pixels
+    dim: int = 0  # features of the embeddings
 
 
 Features = Callable[[], Float[Tensor, "n d"]]
 """Extracts the backbone's features of the whole source when called (evaluation mode, clean view)."""
 
 
+@runtime_checkable
 class Method(Protocol):
     """The contract. Settings that every method has are read by the engine; all others are its own."""
 

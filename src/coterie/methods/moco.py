@@ -87,6 +87,10 @@ class MoCo:
             return low + (1 - low) * progress / self.warm_up
         return 0.5 * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up)))
 
+    def key_momentum(self, progress: float) -> float:
+        """Share of the key encoder that a step keeps: from `momentum` to `momentum_end` along a cosine."""
+        return self.momentum_end - (self.momentum_end - self.momentum) * (math.cos(math.pi * progress) + 1) / 2
+
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """The mean of both directions: crop one against the keys of crop two, and the other way round."""
         with torch.no_grad():
@@ -96,11 +100,12 @@ class MoCo:
             info_nce(queries[0], keys[1], net.memory.second, self.temperature)
             + info_nce(queries[1], keys[0], net.memory.first, self.temperature)
         )
-        # Near 0 when all items get the same embedding; 1/sqrt(dimensions) when they fill the sphere.
-        batch.log(embedding_std=queries[0].detach().std(0).mean() * self.projector_out**0.5)
-        yield {"contrast": loss}
+        # Near 0 when all items get the same embedding; 1 when they fill the sphere.
+        everyone = batch.gather(queries[0].detach())
+        batch.log(embedding_std=everyone.std(0).mean() * self.projector_out**0.5)
+        yield {"contrast": batch.gather(loss[None]).mean()}  # all processes hold equally many items
         net.memory.push(batch.gather(keys[0]), batch.gather(keys[1]))
-        keep = self.momentum_end - (self.momentum_end - self.momentum) * (math.cos(math.pi * batch.progress) + 1) / 2
+        keep = self.key_momentum(batch.progress)
         follow(net.key_backbone, net.backbone, keep)
         follow(net.key_project, net.project, keep)
 
@@ -115,16 +120,20 @@ class MoCo:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: a queue that holds no item twice, a slim projector, and epochs by a step budget."""
+    """For a CPU or small data: a queue that holds no item twice, a slim projector, few epochs, more for fewer items.
+
+    The learning rate is the one of 0.03, 0.12, 0.3 and 0.5 with the lowest contrastive loss on digits (no labels).
+    """
     batch = max(16, min(256, facts.n // 4))
     queue = max(batch, min(8192, facts.n // 2) // batch * batch)
-    epochs = max(20, min(400, round(60_000 * 40 / facts.n)))
+    epochs = min(200, max(20, round(24 * (70_000 / facts.n) ** 0.3)))
     return {
         "epochs": epochs,
         "batch_size": batch,
         "queue": queue,
         "projector_hidden": 512,
         "projector_out": 128,
+        "learning_rate": 0.12,
         "weight_decay": 5e-4,
     }
 

@@ -147,6 +147,9 @@ def _timm(name: str, spec: ItemSpec, pretrained: bool) -> nn.Module:
     settings: dict[str, Any] = {}
     if "vit" in name or "swin" in name:
         settings["img_size"] = max(spec.height, spec.width)
+    if name.startswith("resnet"):
+        # torchvision's initialisation, which the papers use; timm would begin every block as the identity.
+        settings["zero_init_last"] = False
     try:
         net = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=spec.channels, **settings)
     except (OSError, RuntimeError) as error:
@@ -168,19 +171,21 @@ def load_weights(net: nn.Module, path: Path) -> None:
     """
     if not path.is_file():
         raise InputError(f"The weights file {path} does not exist.")
-    state: dict[str, Any]
+    state: Any
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = dict(load_file(path))
+            state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader has its own errors; the user needs the file's name
         raise InputError(f"The weights file {path} cannot be read: {error}") from error
-    state = state.get("state_dict", state)
-    wanted = net.state_dict()
-    fitting = {name: value for name, value in state.items() if name in wanted and value.shape == wanted[name].shape}
+    if isinstance(state, dict):
+        state = state.get("state_dict", state)
+    given, wanted = dict(state) if isinstance(state, dict) else {}, net.state_dict()
+    shapes = {name: getattr(value, "shape", None) for name, value in given.items()}
+    fitting = {name: given[name] for name in wanted if shapes.get(name) == wanted[name].shape}
     missing = [name for name in wanted if name not in fitting and not name.endswith("num_batches_tracked")]
     if missing:
         raise InputError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 
@@ -30,9 +30,7 @@ def standardise_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 class PrototypeHead(nn.Module):
     """The posterior of a spherical Gaussian mixture around K-means centres, as logits.
 
-    logit_k = -|x - c_k|² / (2 s²) on row-standardised features x. s² is the within-cluster variance per effective
-    dimension (participation ratio of the within-cluster covariance), so that the confidence does not saturate only
-    because the features are many. The centres are buffers: `place` sets them, no gradient does.
+    logit_k = -|x - c_k|² / (2 s²) on row-standardised features x, s² from `variance_per_dimension`. The centres are buffers: `place` sets them, no gradient does.
     """
 
     centres: Tensor
@@ -46,13 +44,46 @@ class PrototypeHead(nn.Module):
     @torch.no_grad()
     def place(self, centres: Float[Tensor, "k d"], features: Float[Tensor, "n d"], labels: Tensor) -> None:
         """Take K-means centres of row-standardised `features` (not yet standardised here) and measure s²."""
-        rest = standardise_rows(features) - centres[labels]
-        covariance = rest.T @ rest / len(rest)
-        trace, square = covariance.diagonal().sum(), (covariance**2).sum()
-        effective = (trace**2 / square.clamp(min=1e-20)).clamp(min=1.0)
         self.centres.copy_(centres)
-        self.variance.copy_((trace / effective).clamp(min=1e-8))
+        self.variance.copy_(variance_per_dimension(standardise_rows(features) - centres[labels]).clamp(min=1e-8))
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         distance = torch.cdist(standardise_rows(features), self.centres).square()
         return -distance / (2 * self.variance)
+
+
+def variance_per_dimension(rest: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """s² of a spherical Gaussian from the rows' differences to their centres: their variance per effective dimension.
+
+    The effective dimension is the participation ratio of the covariance, (Σλ)²/Σλ². Dividing by it, and not by d, keeps
+    a posterior from saturating only because the features are many.
+    """
+    covariance = rest.T @ rest / len(rest)
+    trace, square = covariance.diagonal().sum(), (covariance**2).sum()
+    return trace / (trace**2 / square.clamp(min=1e-20)).clamp(min=1.0)
+
+
+@torch.no_grad()
+def begin_as_groups(
+    head: nn.Module, features: Float[Tensor, "n d"], prototypes: Float[Tensor, "h d"], groups: Int[Tensor, " n"]
+) -> None:
+    """Set an `mlp_head` so that it gives the groups that these features are in, in training and in evaluation mode.
+
+    The first layer are the prototypes. The batch normalisation gets its input's mean and deviation on both sides, which
+    makes it the identity; a fresh one is that in evaluation mode only, and the first training batch would change what
+    the prototypes say. The last layer is the posterior of a spherical Gaussian mixture around the groups' mean
+    activations m: weights m/s², biases -|m|²/(2s²).
+    """
+    first, norm, _, last = head.children()
+    first.weight.copy_(prototypes)
+    first.bias.zero_()
+    said = first(features)
+    norm.running_mean.copy_(said.mean(0))
+    norm.running_var.copy_(said.var(0))
+    norm.weight.copy_((norm.running_var + norm.eps).sqrt())
+    norm.bias.copy_(norm.running_mean)
+    activations = said.relu()
+    means = torch.stack([activations[groups == group].mean(0) for group in range(last.out_features)]).nan_to_num()
+    variance = variance_per_dimension(activations - means[groups]).clamp(min=1e-8)
+    last.weight.copy_(means / variance)
+    last.bias.copy_(-means.square().sum(1) / (2 * variance))

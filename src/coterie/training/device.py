@@ -31,7 +31,9 @@ def accelerator_for(device: str) -> Accelerator:
     if not PartialState._shared_state or PartialState().num_processes == 1:
         # Accelerate keeps one device for the whole Python process; another fit may ask for another device.
         AcceleratorState._reset_state(reset_partial_state=True)
-    accelerator = Accelerator(cpu=kind == "cpu", mixed_precision="no")
+    # Accelerate shares the work among processes on CPUs only when it is told that there is nothing else.
+    none_else = kind == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available()
+    accelerator = Accelerator(cpu=kind == "cpu" or none_else, mixed_precision="no")
     if ":" in device and accelerator.num_processes == 1:
         accelerator.state.device = torch.device(device)
     return accelerator

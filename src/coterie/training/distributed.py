@@ -12,6 +12,7 @@ from collections.abc import Iterable
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional
 
 from coterie.types import OneProcess, Share
 
@@ -94,18 +95,21 @@ def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
         gradient.copy_(piece.view_as(gradient))
 
 
-def share_batch_norm(net: nn.Module) -> nn.Module:
+def share_batch_norm(net: nn.Module) -> None:
     """Let every batch normalisation see the global batch (torch's own SyncBatchNorm works on CUDA only)."""
     if not _several():
-        return net
-    if next(net.parameters()).is_cuda:
-        return nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        return
     for name, child in list(net.named_children()):
         if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d):
             setattr(net, name, SharedBatchNorm(child))
         else:
             share_batch_norm(child)
-    return net
+
+
+def wait_for_all() -> None:
+    """Return when every process has come here."""
+    if _several():
+        dist.barrier()
 
 
 class _SumOverProcesses(torch.autograd.Function):
@@ -132,22 +136,28 @@ class SharedBatchNorm(nn.Module):
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
         super().__init__()
         self.weight, self.bias, self.eps, self.momentum = norm.weight, norm.bias, norm.eps, norm.momentum or 0.0
-        for name, buffer in norm.named_buffers():
+        for name, buffer in norm.named_buffers(recurse=False):
             self.register_buffer(name, buffer)
+        # Some of timm's normalisations carry the activation that follows.
+        self.after = nn.Sequential(*(getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)))
 
     def forward(self, x: Tensor) -> Tensor:
+        return self.after(self._over_all(x) if self.training else self._as_alone(x))
+
+    def _as_alone(self, x: Tensor) -> Tensor:
+        # The same call as nn.BatchNorm's, so that a model which is loaded later predicts bit for bit the same.
+        return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+
+    def _over_all(self, x: Tensor) -> Tensor:
         axes = [axis for axis in range(x.ndim) if axis != 1]
         shape = [1, -1] + [1] * (x.ndim - 2)
-        if not self.training:
-            mean, variance = self.running_mean, self.running_var
-        else:
-            values = x.float()
-            count = values.numel() / values.shape[1] * dist.get_world_size()
-            mean = _SumOverProcesses.apply(values.sum(axes)) / count
-            variance = _SumOverProcesses.apply((values - mean.view(shape)).square().sum(axes)) / count
-            with torch.no_grad():
-                self.running_mean.lerp_(mean, self.momentum)
-                self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-                self.num_batches_tracked += 1
+        values = x.float()
+        count = values.numel() / values.shape[1] * dist.get_world_size()
+        mean = _SumOverProcesses.apply(values.sum(axes)) / count
+        variance = _SumOverProcesses.apply((values - mean.view(shape)).square().sum(axes)) / count
+        with torch.no_grad():
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+            self.num_batches_tracked += 1
         scale = self.weight / (variance + self.eps).sqrt()
-        return (x * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+        return (values * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from coterie.views.settings import ViewSettings
 CHECK_EVERY = 20  # steps between looks at the losses, each of which waits for the device
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What watches a stage (a progress bar, a log, nothing)."""
 

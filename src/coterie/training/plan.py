@@ -97,24 +97,25 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
             method = coerce(type(given), {**_asdict(given), **values}, stage)
         else:
             method = coerce(
-                method_class(stage), {**_preset(stage, settings.preset, facts, source_name), **values}, stage
+                method_class(stage), {**_preset(stage, settings.preset, facts, source_name, last=last), **values}, stage
             )
         stages.append(_fit_to_data(method, stage, values, facts, notes))
     for method in stages:
         method.check(facts)
-    views = {**(practical_views(facts.side) if settings.preset == "practical" else {}), **overrides["views"]}
+    views = {**(practical_views(facts.side, facts.dim) if settings.preset == "practical" else {}), **overrides["views"]}
     return Plan(stages, coerce(ViewSettings, views, "views"), notes)
 
 
-def _preset(stage: str, preset: str, facts: Facts, source_name: str) -> dict[str, Any]:
+def _preset(stage: str, preset: str, facts: Facts, source_name: str, *, last: bool) -> dict[str, Any]:
     card = method_class(stage).card
     if preset == "practical":
         return practical_settings(stage, facts)
     if preset == "paper":
         return dict(card.presets.get(source_name, {}))
-    if preset.startswith("paper:") and (row := preset.removeprefix("paper:")) in card.presets:
-        return dict(card.presets[row])
-    rows = ", ".join(f"paper:{row}" for row in card.presets)
+    row = preset.removeprefix("paper:")
+    if row != preset and (row in card.presets or not last):
+        return dict(card.presets.get(row, {}))  # the stages before have one row for all data sets
+    rows = ", ".join(f"paper:{name}" for name in card.presets)
     raise InputError(f"Unknown preset {preset!r}: use practical or paper{', ' + rows if rows else ''}.")
 
 

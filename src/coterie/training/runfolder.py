@@ -18,14 +18,15 @@ CHANGES_NOTHING = {"checkpoint_seconds", "store_embedding", "max_skipped"}  # se
 
 @dataclass
 class RunFolder:
-    """`path` None keeps a run in memory: the estimator's default."""
+    """`path` None keeps a run in memory: the estimator's default. Of several processes only one writes."""
 
     path: Path | None
+    writes: bool = True
     record: dict[str, Any] = field(default_factory=dict)
 
     def prepare(self, *, resume: bool) -> None:
         """Make the folder, or take it up again. Raises InputError when it may not be used."""
-        if self.path is None:
+        if self.path is None or not self.writes:
             return
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: choose another folder with -o.")
@@ -69,7 +70,7 @@ class RunFolder:
     def update(self, **entries: Any) -> None:
         """Add entries to `run.yaml`, which is written whole each time."""
         self.record.update(entries)
-        if self.path is not None:
+        if self.path is not None and self.writes:
             text = yaml.safe_dump(self.record, sort_keys=False, allow_unicode=True, width=120)
             write_atomically(self.path / "run.yaml", text)
 

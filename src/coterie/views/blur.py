@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 
-def blur_size(side: int) -> int:
-    """Kernel size for an image side (SimCLR's rule): odd, about a tenth, at least 3. 32 -> 3, 96 -> 9, 224 -> 23."""
-    return max(3, side // 10 | 1)
+def blur_size(sigma: float, side: int) -> int:
+    """Kernel size that holds three sigma on both sides, as far as an image's reflected border goes. 2.0 -> 13.
+
+    Pillow's blur, which the authors of CDC use, is not cut off either; SimCLR's tenth of the side (3 pixels of 32) is.
+    """
+    return 2 * min(math.ceil(3 * sigma), side - 1) + 1
 
 
 def gaussian_blur(

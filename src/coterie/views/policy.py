@@ -66,10 +66,11 @@ def _one_round(images: Tensor, chosen: dict[str, Tensor], magnitude: Tensor) -> 
     either_way = 2 * magnitude - 1
     slant = torch.rad2deg(torch.atan(SHEAR * either_way))
     h, w = images.shape[2:]
+    # PIL shears about the top left corner, which is a shear about the centre and a shift.
     warp = [
         drew("rotate") * TURN * either_way,
-        drew("translate_x") * SHIFT * w * either_way,
-        drew("translate_y") * SHIFT * h * either_way,
+        (drew("translate_x") * SHIFT * w - drew("shear_x") * SHEAR * h / 2) * either_way,
+        (drew("translate_y") * SHIFT * h - drew("shear_y") * SHEAR * w / 2) * either_way,
         drew("shear_x") * slant,
         drew("shear_y") * slant,
         torch.ones_like(magnitude),

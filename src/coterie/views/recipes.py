@@ -75,7 +75,7 @@ def _crop_flip(images: Tensor, draw: Draw, settings: ViewSettings, interpolation
 
 def _blur(images: Tensor, draw: Draw, chance: float, sigma: tuple[float, float]) -> None:
     """Blur some of the images, in place."""
-    size = blur_size(min(images.shape[2:]))
+    size = blur_size(sigma[1], min(images.shape[2:]))
     drawn = draw.uniform(*sigma)
     update_rows(images, draw.chance(chance), lambda part, own: gaussian_blur(part, own, size), drawn)
 

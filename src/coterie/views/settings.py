@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from coterie.views.normalise import SMALL_DIM
+
 
 @dataclass(frozen=True)
 class ViewSettings:
@@ -19,7 +21,7 @@ class ViewSettings:
     jitter_chance: float = 0.8
     greyscale: float = 0.2  # chance
     blur: float = 0.5  # chance; the paper goes without for CIFAR, its code does not
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels; the kernel spans a tenth of the side, at least 3 pixels
+    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels; the kernel reaches three of the largest
     # the strong view
     strong_ops: int = 4  # operations per image, drawn with replacement
     cutout: int = 16  # longest side of the hole in pixels (32 beyond CIFAR); never more than half of the image's side
@@ -40,10 +42,13 @@ class ViewSettings:
     vector_strong: float = 3.0
 
 
-def practical_views(side: int) -> dict[str, Any]:
-    """The practical preset, by the longer side of the images in pixels (0 for embeddings).
+def practical_views(side: int, dim: int = 0) -> dict[str, Any]:
+    """The practical preset, by the longer side of the images in pixels or by the number of features of embeddings.
 
     Crops from a fifth of the image on, as MoCo-v2 has them (CDC's code: 0.08), because short trainings do not get over
     the smaller ones; and no blur up to 64 pixels, as the CDC paper says of its smallest images.
+    Fewer than 64 features are measurements of which none can be spared: no dropout, and a third of the noise.
     """
+    if dim:
+        return {} if dim >= SMALL_DIM else {"vector_dropout": 0.0, "vector_noise": 0.03, "vector_mix": 0.03}
     return {"crop_scale": (0.2, 1.0), "blur": 0.0 if side <= 64 else 0.5}

@@ -1,0 +1,40 @@
+"""All tests run with coterie's annotations checked: types by beartype, shapes of tensors by jaxtyping."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from beartype import BeartypeConf, beartype
+from jaxtyping import install_import_hook
+
+if TYPE_CHECKING:
+    from coterie.types import Source
+
+CONFIG = BeartypeConf(is_pep484_tower=True)  # an int is a float, as for mypy
+
+
+def checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    """What beartype makes of a function; but Python cannot say whether a class keeps a protocol, so `type` must do."""
+    if hasattr(function, "__annotations__"):
+        plain = {n: type if typing.get_origin(hint) is type else hint for n, hint in function.__annotations__.items()}
+        function.__annotations__ = plain
+    decorated: Callable[..., Any] = beartype(conf=CONFIG)(function)
+    return decorated
+
+
+install_import_hook("coterie", f"{__name__}.checked")  # so nothing above may import coterie
+
+
+@pytest.fixture(scope="session")
+def digits() -> Source:
+    """The first 96 of scikit-learn's digits, 8×8; `digits.items.array` is the array that a run can start from."""
+    from sklearn.datasets import load_digits
+
+    from coterie.data import open_source
+
+    images = (load_digits().images[:96] * 255 / 16).astype("uint8")
+    return replace(open_source(images[:, None]), family="glyph")

@@ -1,0 +1,113 @@
+"""A process of several: takes its share of a MoCo and a CDC step, then of a whole run. `test_distributed.py` starts it.
+
+Called with the folder for its results; `RANK`, `WORLD_SIZE` and so on are set as `accelerate launch` sets them.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from coterie.methods.cdc import CDC
+from coterie.methods.contract import Method
+from coterie.methods.moco import MoCo
+from coterie.networks.backbones import build_backbone
+from coterie.networks.net import Net
+from coterie.pipeline import run
+from coterie.training.checkpoints import save_tree
+from coterie.training.device import accelerator_for
+from coterie.training.distributed import average_gradients, deal, share_batch_norm, share_of
+from coterie.training.plan import RunSettings
+from coterie.training.seeds import generator_of
+from coterie.types import Batch, ItemSpec
+
+SIZE, K = 32, 4
+MOCO = MoCo(batch_size=SIZE, queue=2 * SIZE, projector_hidden=16, projector_out=8)
+STEPS: dict[str, Method] = {
+    "moco": MOCO,
+    "moco-norm": MoCo(batch_size=SIZE, queue=SIZE, projector_hidden=16, projector_out=8, projector_norm=True),
+    "cdc": CDC(batch_size=SIZE, sub_batch=SIZE // 2, cells=6, hidden=16),
+    "cdc-no-stop": CDC(batch_size=SIZE, sub_batch=SIZE // 2, cells=6, hidden=16, stop_gradient=False),
+    "cdc-single-both": CDC(batch_size=SIZE, sub_batch=SIZE // 4, cells=6, hidden=16, layout="single-both"),
+}
+RUN = RunSettings(
+    n_clusters=K,
+    backbone="small-4",
+    device="cpu",
+    precision="fp32",
+    family="glyph",
+    overrides={
+        "moco.epochs": 1,
+        "moco.batch_size": 48,
+        "cdc.epochs": 1,
+        "cdc.batch_size": 48,
+        "cdc.sub_batch": 24,
+        "cdc.init": "random",
+    },
+)
+
+
+def one_batch(method: Method, rank: int, processes: int) -> dict[str, Any]:
+    """Losses, gradients and state of every optimiser step in a batch, as this process sees them."""
+    spec = ItemSpec("images", channels=1, height=8, width=8)
+    torch.manual_seed(0)
+    net = Net(build_backbone("small-4", spec), spec, torch.zeros(1), torch.ones(1), half=False)
+    net.add(method.heads(net, K))
+    share_batch_norm(net)
+    views = {name: torch.randn(SIZE, 1, 8, 8, generator=generator_of(name)) for name in method.card.views}
+    rows = deal(SIZE, method.part_size, rank, processes)
+    batch = Batch(
+        rows,
+        {name: view[rows] for name, view in views.items()},
+        part_size=method.part_size,
+        progress=0.5,
+        generator=generator_of("batch"),
+        share=share_of(SIZE, method.part_size),
+    )
+    optimiser = method.optimiser(net)
+    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    steps = []
+    for losses in method.step(net, batch):
+        optimiser.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
+        average_gradients(trained)
+        gradients = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+        steps.append({"losses": dict(losses), "gradients": gradients})
+        # No optimiser step: Adam's first ones are signs, and a sign of rounding noise is not to be compared.
+    return {"steps": steps, "logged": batch.logged, "state": net.state_dict()}
+
+
+def images() -> Any:
+    return (load_digits().images[:96] * 255 / 16).astype("uint8")
+
+
+def shares(rank: int, processes: int) -> dict[str, Tensor]:
+    """What gather and mine make of the rows' own numbers, for a whole batch and for a sub-batch."""
+    everyone = torch.arange(SIZE).float()
+    share = share_of(SIZE, SIZE // 2)
+    local = everyone[deal(SIZE, SIZE // 2, rank, processes)]
+    return {
+        "gathered": share.gather(local),
+        "part": share.gather(local[: len(local) // 2]),
+        "mine": share.mine(everyone),
+        "local": local,
+        "flags": share.gather(local > 20),
+    }
+
+
+def main(out: Path) -> None:
+    accelerator = accelerator_for("cpu")
+    rank, processes = accelerator.process_index, accelerator.num_processes
+    found = {name: one_batch(method, rank, processes) for name, method in STEPS.items()}
+    save_tree(out / f"steps-{rank}", {**found, "shares": shares(rank, processes), "processes": processes})
+    run(images(), RUN, out / "run")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))

@@ -1,0 +1,144 @@
+"""Two processes give the same result as one (float32, up to the order of sums)."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from coterie.pipeline import RunResult, run
+from coterie.prediction.model import load_model
+from coterie.prediction.results import read_result
+from coterie.training.checkpoints import load_tree
+from coterie.training.distributed import deal
+from coterie.training.history import read_history
+from coterie.types import Source
+
+WORKER = Path(__file__).with_name("one_of_two.py")
+
+
+@pytest.fixture(scope="module")
+def worker() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("one_of_two", WORKER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of two processes that worked together."""
+    out = tmp_path_factory.mktemp("two")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = os.environ | {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with open(out / "said", "w") as said:
+        both = [
+            subprocess.Popen(
+                [sys.executable, str(WORKER), str(out)],
+                env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stdout=said,
+                stderr=said,
+            )
+            for rank in (0, 1)
+        ]
+        codes = [process.wait(timeout=240) for process in both]
+    assert codes == [0, 0], (out / "said").read_text()
+    return out
+
+
+@pytest.fixture(scope="module")
+def steps(two: Path) -> list[dict[str, Any]]:
+    return [load_tree(two / f"steps-{rank}") for rank in (0, 1)]
+
+
+@pytest.fixture(scope="module")
+def alone(worker: ModuleType) -> RunResult:
+    return run(worker.images(), worker.RUN)
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float = 1e-4) -> None:
+    assert one.keys() == other.keys()
+    for name, value in one.items():
+        torch.testing.assert_close(value.float(), other[name].float(), rtol=tolerance, atol=tolerance, msg=name)
+
+
+@given(
+    size=st.integers(2, 60), part=st.integers(1, 60), processes=st.integers(1, 5)
+)
+@settings(max_examples=60, deadline=None)
+def test_every_sub_batch_is_dealt_in_equal_pieces_that_keep_its_order(size: int, part: int, processes: int) -> None:
+    hands = [deal(size, part, rank, processes).tolist() for rank in range(processes)]
+    assert len({len(hand) for hand in hands}) == 1
+    for begin in range(0, size, part):
+        inside = [[row for row in hand if begin <= row < begin + part] for hand in hands]
+        together = sum(inside, [])
+        assert together == list(range(begin, begin + len(together)))
+        assert min(part, size - begin) - len(together) < processes
+
+
+def test_the_processes_found_each_other(steps: list[dict[str, Any]]) -> None:
+    assert [found["processes"] for found in steps] == [2, 2]
+
+
+def test_gathering_restores_the_order_of_the_batch_and_mine_takes_it_back(steps: list[dict[str, Any]]) -> None:
+    everyone = torch.arange(32.0)
+    for found in steps:
+        shares = found["shares"]
+        assert torch.equal(shares["gathered"], everyone)
+        assert torch.equal(shares["part"], everyone[:16])
+        assert torch.equal(shares["mine"], shares["local"])
+        assert torch.equal(shares["flags"], everyone > 20)
+
+
+@pytest.mark.parametrize("name", ["moco", "moco-norm", "cdc", "cdc-no-stop", "cdc-single-both"])
+def test_losses_gradients_and_statistics_are_those_of_one_process(
+    name: str, worker: ModuleType, steps: list[dict[str, Any]]
+) -> None:
+    expected = worker.one_batch(worker.STEPS[name], 0, 1)
+    for found in steps:
+        assert len(found[name]["steps"]) == len(expected["steps"])
+        for one, other in zip(expected["steps"], found[name]["steps"], strict=True):
+            same(one["losses"], other["losses"])
+            same(one["gradients"], other["gradients"])
+        same(expected["logged"], found[name]["logged"])
+        same(expected["state"], found[name]["state"])
+
+
+def test_both_processes_hold_the_same_state_bit_for_bit(steps: list[dict[str, Any]]) -> None:
+    first, second = steps
+    for name in ("moco", "cdc"):
+        for key, value in first[name]["state"].items():
+            assert torch.equal(value, second[name]["state"][key]), key
+
+
+def test_a_run_of_two_processes_is_that_of_one(two: Path, alone: RunResult) -> None:
+    found, expected = read_result(two / "run" / "result.parquet"), alone.assignments.probabilities
+    # Adam turns differences of rounding into differences of its step, so a looser tolerance.
+    torch.testing.assert_close(torch.from_numpy(found.heads["cal"].copy()), expected, rtol=0, atol=0.02)
+    for one, other in zip(read_history(two / "run" / "history.jsonl").records, alone.history.records, strict=True):
+        assert (one.stage, one.epoch) == (other.stage, other.epoch)
+        assert one.losses == pytest.approx(other.losses, abs=5e-3)
+
+
+def test_the_saved_model_predicts_bit_for_bit_what_two_processes_did(two: Path, worker: ModuleType) -> None:
+    from coterie.data import open_source
+
+    source: Source = open_source(worker.images())
+    again = load_model(two / "run").predict(source).probabilities
+    assert torch.equal(again, torch.from_numpy(read_result(two / "run" / "result.parquet").heads["cal"].copy()))
