@@ -4,8 +4,8 @@
 
 - views: the contrastive chain at 32×32×3 in batches, beside torchvision's chain on PIL images in a DataLoader of two
   workers (target: at least 6 times as many views a second).
-- moco, cdc: a training step through the engine (reading, views, losses, optimiser, logging), beside the bare forward and
-  backward passes that it contains, with the same backbone, batch and precision (targets: at most 1.15 and 1.25 times).
+- moco, cdc: a training step through the engine (reading, views, losses, optimiser, logging), beside the bare forward
+  and backward passes that it contains, with the same backbone, batch and precision (targets: at most 1.15 and 1.25).
 - predict: images a second through `Model.predict`, beside the bare forward (target: at least 0.9).
 
 K-means has its own file, benchmarks/kmeans.py. Data: random pixels at Fashion-MNIST's form, 28×28×1, backbone small-16.
@@ -151,8 +151,13 @@ def step_ratio(
         x = torch.randn(batch, 1, 28, 28)
         passes.append(seconds([lambda net=net, x=x: bare(net, x)], repeats=12, warm_up=3)[0])
     step, alone = sorted(engine)[1], sorted(passes)[1]
-    return {"batch": batch, "precision": prepared.precision.name, "step_seconds": round(step, 4),
-            "bare_seconds": round(alone, 4), "ratio": round(step / alone, 3)}  # fmt: skip
+    return {
+        "batch": batch,
+        "precision": prepared.precision.name,
+        "step_seconds": round(step, 4),
+        "bare_seconds": round(alone, 4),
+        "ratio": round(step / alone, 3),
+    }
 
 
 def bare_moco(net: Any, x: Tensor) -> None:
@@ -208,7 +213,7 @@ def main() -> None:
             1000,
             bare_cdc,
             {"cdc.batch_size": 1000, "cdc.sub_batch": 250, "cdc.cells": 100, "cdc.init": "random", "cdc.hidden": 512},
-        ),  # fmt: skip
+        ),
         "predict": predict(),
     }
     for name, result in results.items():

@@ -182,7 +182,7 @@ def practical(facts: Facts) -> dict[str, Any]:
     batch = min(1000, facts.n, max(facts.n // 4, 20 * facts.k))
     parts = 4 if batch >= 400 else 2 if batch >= 64 else 1
     cells = max(2, round(batch / 10))
-    epochs = max(10, min(100, round(60_000 * 12 / facts.n)))
+    epochs = min(60, max(10, round(10 * (70_000 / facts.n) ** 0.4)))
     if facts.kind == "embeddings":
         cells = max(cells, min(4 * facts.k, batch // 2))
         epochs = max(10, min(30, 100 * batch // facts.n))

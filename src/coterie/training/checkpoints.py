@@ -59,6 +59,8 @@ def load_tree(path: Path, device: torch.device | str = "cpu") -> Any:
 
 def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     if isinstance(value, Tensor):
+        while place in tensors:  # the keys 1 and "1" of a dict
+            place += "'"
         tensors[place] = value.detach().contiguous().clone()
         return {"@tensor": place}
     if isinstance(value, dict):

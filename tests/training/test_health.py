@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from coterie.training.health import Meter, check_epoch, check_losses, group_health
+from coterie.types import RunFailed
+
+
+def test_a_meter_averages_each_number_over_its_own_count() -> None:
+    meter = Meter()
+    meter.add({"a": torch.tensor(1.0), "b": 2.0})
+    meter.add({"a": torch.tensor(4.0)})
+    meter.add_groups(torch.tensor([3, 0]))
+    meter.add_groups(torch.tensor([1, 2]))
+    assert meter.mean() == {"a": 2.5, "b": 2.0}
+    assert meter.groups == [4, 2]
+
+
+def test_a_meter_survives_being_written_down() -> None:
+    meter = Meter()
+    meter.add({"a": torch.tensor(1.0)})
+    meter.add_groups(torch.tensor([3, 0]))
+    again = Meter(**json.loads(json.dumps(meter.state())))
+    for one in (meter, again):
+        one.add({"a": torch.tensor(2.0)})
+        one.add_groups(torch.tensor([0, 1]))
+    assert again.mean() == meter.mean()
+    assert again.groups == meter.groups
+
+
+@pytest.mark.parametrize(
+    ("groups", "used", "share"),
+    [([10, 10], 2, 0.5), ([100, 0], 1, 1.0), ([97, 3, 0], 1, 0.97), ([90, 10, 0, 0], 2, 0.9)],
+)
+def test_groups_in_use_have_a_tenth_of_an_equal_share(groups: list[int], used: int, share: float) -> None:
+    assert group_health(groups) == {"groups_used": used, "largest_share": share}
+
+
+def test_a_method_that_counts_no_groups_has_no_group_health() -> None:
+    assert group_health([]) == {}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_loss_that_is_not_finite_stops_the_run_with_advice(value: float) -> None:
+    with pytest.raises(RunFailed, match="'cluster' of stage cdc .* epoch 3") as caught:
+        check_losses("cdc", 3, {"entropy": -1.0, "cluster": value})
+    assert "learning rate" in caught.value.advice
+    check_losses("cdc", 3, {"entropy": -1.0})
+
+
+@pytest.mark.parametrize(
+    ("health", "reason", "advice"),
+    [
+        ({"largest_share": 0.99}, "one group has 99% of the items", "longer"),
+        ({"embedding_std": 0.01}, "nearly the same embedding", "learning_rate"),
+        ({"selected": 0.0}, "selected no item", "batch_size"),
+    ],
+)
+def test_a_hopeless_epoch_stops_the_run_with_a_reason_and_advice(
+    health: dict[str, float], reason: str, advice: str
+) -> None:
+    with pytest.raises(RunFailed, match=reason) as caught:
+        check_epoch("cdc", 5, 10, health)
+    assert advice in caught.value.advice
+    assert caught.value.reason in str(caught.value)
+    assert caught.value.advice in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "health", [{}, {"largest_share": 0.9, "groups_used": 3.0}, {"embedding_std": 0.5}, {"selected": 0.01}]
+)
+def test_a_run_that_can_recover_goes_on(health: dict[str, float]) -> None:
+    check_epoch("cdc", 5, 10, health)
+
+
+def test_contrastive_training_may_begin_with_embeddings_close_together() -> None:
+    check_epoch("moco", 4, 10, {"embedding_std": 0.001})
+    with pytest.raises(RunFailed):
+        check_epoch("moco", 5, 10, {"embedding_std": 0.001})

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from coterie.methods.cdc import CDC
+from coterie.methods.contract import Facts
+from coterie.methods.moco import MoCo
+from coterie.training.plan import RunSettings, coerce, make_plan, resolved
+from coterie.types import InputError
+
+IMAGES = Facts(n=2000, k=5, kind="images", device="cpu", side=32)
+VECTORS = Facts(n=2000, k=5, kind="embeddings", device="cpu")
+
+
+def settings(**values: Any) -> RunSettings:
+    return RunSettings(**{"n_clusters": 5, **values})
+
+
+def names(run: RunSettings, facts: Facts) -> list[type]:
+    return [type(stage) for stage in make_plan(run, facts, "photos").stages]
+
+
+# Stages
+
+
+@pytest.mark.parametrize(
+    ("run", "facts", "stages"),
+    [
+        (settings(), IMAGES, [MoCo, CDC]),
+        (settings(), VECTORS, [CDC]),
+        (settings(init="runs/x"), IMAGES, [CDC]),
+        (settings(weights="w.pth"), IMAGES, [CDC]),
+        (settings(pretrained=True), IMAGES, [CDC]),
+        (settings(method="moco"), IMAGES, [MoCo]),
+        (settings(method=CDC(epochs=3)), IMAGES, [MoCo, CDC]),
+    ],
+)
+def test_a_method_brings_the_stages_before_it_unless_there_is_a_backbone(
+    run: RunSettings, facts: Facts, stages: list[type]
+) -> None:
+    assert names(run, facts) == stages
+
+
+def test_an_unknown_method_is_answered_with_the_nearest_known() -> None:
+    with pytest.raises(InputError, match="'cdd'; did you mean 'cdc'"):
+        make_plan(settings(method="cdd"), IMAGES, "photos")
+
+
+# Settings
+
+
+def test_overrides_go_to_their_stages_and_method_stands_for_the_last() -> None:
+    given = {"method.cells": 7, "moco.epochs": 3, "cdc.hidden": 64, "views.flip": 0.0, "head_rate": 0.5}
+    plan = make_plan(settings(overrides=given, epochs=9), IMAGES, "photos")
+    moco, cdc = plan.stages
+    assert isinstance(moco, MoCo)
+    assert isinstance(cdc, CDC)
+    assert (moco.epochs, cdc.epochs, cdc.cells, cdc.hidden, cdc.head_rate, plan.views.flip) == (3, 9, 7, 64, 0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"method.cels": 7}, r"cdc\.cels; did you mean cdc\.cells"),
+        ({"moco.quue": 7}, r"moco\.quue; did you mean moco\.queue"),
+        ({"views.flp": 1}, r"views\.flp; did you mean views\.flip"),
+        ({"method.zzzzz": 7}, r"cdc\.zzzzz; known are epochs, "),
+        ({"mocco.epochs": 7}, r"'mocco' .* did you mean moco"),
+        ({"qqqq.epochs": 7}, r"'qqqq' .* this run has moco, cdc, views"),
+        ({"method.cells": "many"}, r"cdc\.cells cannot be 'many'"),
+        ({"method.layout": "triple"}, r"cdc\.layout cannot be 'triple'"),
+        ({"method.cells": 2.5}, r"cdc\.cells cannot be 2\.5"),
+        ({"method.epochs": -1}, r"cdc\.epochs is -1"),
+        ({"method.batch_size": 1}, r"cdc\.batch_size is 1"),
+        ({"method.cells": 1}, r"cdc\.cells is 1"),
+        ({"method.hidden": 3}, r"cdc\.hidden is 3"),
+        ({"moco.queue": 2}, r"moco\.queue is 2"),
+    ],
+)
+def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make_plan(settings(overrides=given), IMAGES, "photos")
+
+
+def test_settings_of_a_stage_that_does_not_run_are_an_error() -> None:
+    with pytest.raises(InputError, match="moco"):
+        make_plan(settings(overrides={"moco.epochs": 3}), VECTORS, "vectors")
+
+
+def test_plain_values_become_typed_settings() -> None:
+    found = coerce(CDC, {"cells": "12", "threshold": 1, "stop_gradient": "false"}, "cdc")
+    assert (found.cells, found.threshold, found.stop_gradient) == (12, 1.0, False)
+    assert coerce(CDC, resolved(found), "cdc") == found
+
+
+def test_a_ready_made_method_keeps_its_settings() -> None:
+    given = CDC(cells=11, epochs=4, batch_size=500, hidden=33)
+    assert make_plan(settings(method=given, preset="paper"), VECTORS, "x").stages == [given]
+    assert make_plan(settings(method=given, epochs=2), VECTORS, "x").stages == [replace(given, epochs=2)]
+
+
+# Presets
+
+
+def test_the_paper_preset_is_the_row_of_a_named_set_or_the_papers_defaults() -> None:
+    many = replace(VECTORS, n=60_000)
+    assert make_plan(settings(preset="paper"), many, "photos").stages == [CDC()]
+    assert make_plan(settings(preset="paper"), many, "stl10").stages == [CDC(cells=150)]
+    assert make_plan(settings(preset="paper:stl10"), many, "photos").stages == [CDC(cells=150)]
+
+
+@pytest.mark.parametrize("preset", ["papers", "paper:photos", ""])
+def test_an_unknown_preset_lists_the_known(preset: str) -> None:
+    with pytest.raises(InputError, match="use practical or paper, .*paper:stl10"):
+        make_plan(settings(preset=preset), VECTORS, "photos")
+
+
+# Sizes
+
+
+def test_a_batch_larger_than_the_data_is_an_error_where_it_was_asked_for() -> None:
+    with pytest.raises(InputError, match=r"cdc\.batch_size is 5000, .* only 2000 items: use at most 2000"):
+        make_plan(settings(overrides={"cdc.batch_size": 5000}), VECTORS, "x")
+
+
+def test_a_batch_larger_than_the_data_is_adapted_where_a_preset_asked_for_it() -> None:
+    plan = make_plan(settings(preset="paper"), replace(VECTORS, n=600), "x")
+    assert plan.stages == [CDC(batch_size=600)]
+    assert plan.notes == ["cdc: batch_size 1000 -> 600, the number of items."]
+    tight = make_plan(settings(preset="paper", n_clusters=2, overrides={"cdc.hidden": 8}), replace(VECTORS, n=30), "x")
+    assert tight.stages == [CDC(batch_size=30, sub_batch=30, cells=30, hidden=8)]
+
+
+@pytest.mark.parametrize(("k", "n", "message"), [(1, 10, "at least 2"), (0, 10, "at least 2"), (11, 10, "only 10 items")])
+def test_the_number_of_groups_must_be_possible(k: int, n: int, message: str) -> None:
+    with pytest.raises(InputError, match=f"n_clusters is {k}.*{message}"):
+        make_plan(settings(n_clusters=k), replace(VECTORS, n=n, k=k), "x")
+
+
+@pytest.mark.parametrize("name", ["n_clusters", "epochs", "device", "overides", "precision"])
+def test_run_settings_are_checked_like_a_methods(name: str) -> None:
+    wrong: dict[str, Any] = {"n_clusters": "x", "epochs": "x", "device": 3, "overides": {}, "precision": "fp17"}
+    with pytest.raises(InputError, match=rf"run\.{name}"):
+        coerce(RunSettings, {name: wrong[name]}, "run")
