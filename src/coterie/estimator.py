@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,12 +16,16 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from coterie.data import open_source
-from coterie.methods.contract import Method, name_of
-from coterie.pipeline import Watch, run
+from coterie.methods.contract import Method
+from coterie.pipeline import run
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.results import ResultTable, read_result, write_result
+from coterie.training.checkpoints import write_atomically
+from coterie.training.device import accelerator_for
+from coterie.training.history import read_history
 from coterie.training.plan import RunSettings, coerce
-from coterie.types import Assignments, Source
+from coterie.training.runfolder import RunFolder, read_run
+from coterie.types import Assignments
 
 
 class Clusterer(ClusterMixin, BaseEstimator):
@@ -48,7 +53,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         epochs: int | None = None,
         preset: str = "practical",
         settings: Mapping[str, Any] | None = None,
-        init: str | None = None,
+        init: str | os.PathLike[str] | None = None,
         output: str | os.PathLike[str] | None = None,
         backbone: str = "auto",
         pretrained: bool = False,
@@ -76,20 +81,17 @@ class Clusterer(ClusterMixin, BaseEstimator):
         y is ignored: no label reaches training.
         """
         data = self._checked(X, fitting=True)
-        seed = self.random_state
-        if not isinstance(seed, int | np.integer):
-            seed = int(check_random_state(seed).randint(2**31 - 1))
-        names = ("n_clusters", "method", "epochs", "preset", "init", "backbone", "pretrained", "device", "precision")
-        values = {name: getattr(self, name) for name in (*names, "image_size")}
-        settings = coerce(
-            RunSettings, {**values, "seed": int(seed), "overrides": dict(self.settings or {})}, "Clusterer"
-        )
         out = None if self.output is None else Path(self.output)
-        done = run(data, settings, out, watch=Watch())
+        done = run(data, self._settings(), out)
         self.model_ = done.model
-        self._remember(done.assignments)
         self.history_ = done.history.rows()
         self.record_ = done.record
+        confidence, labels = done.assignments.probabilities.max(1)
+        self.labels_, self.confidence_ = labels.numpy(), confidence.numpy()
+        assert done.assignments.embedding is not None
+        self.embedding_ = done.assignments.embedding.numpy()
+        heads = {name: p.numpy() for name, p in done.assignments.heads.items()}
+        self.result_ = ResultTable(list(done.assignments.ids), self.labels_, self.confidence_, heads)
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
@@ -101,52 +103,67 @@ class Clusterer(ClusterMixin, BaseEstimator):
         return self._assign(X).probabilities.numpy()
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
-        """Write the model (safetensors and JSON, no pickle) and the result table; `load` reads them back."""
+        """Write a run folder: the model (safetensors and JSON, no pickle), the result table, record and history.
+
+        `load` reads it back, and so do `coterie predict`, `evaluate` and `report`. Only `embedding_` is not kept.
+        """
         check_is_fitted(self, "model_")
         out = Path(folder)
         self.model_.save(out / "model")
-        heads = {name: torch.from_numpy(p) for name, p in self.result_.heads.items()}
-        write_result(out / "result.parquet", Assignments(self.result_.ids, next(iter(heads.values())), heads))
+        if hasattr(self, "result_"):
+            heads = {name: torch.from_numpy(p) for name, p in self.result_.heads.items()}
+            write_result(out / "result.parquet", Assignments(self.result_.ids, next(iter(heads.values())), heads))
+        if hasattr(self, "record_"):
+            write_atomically(out / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self.history_))
+            RunFolder(out).update(**self.record_)
         return out
+
+    def _settings(self) -> RunSettings:
+        """The parameters as settings of a run. Raises InputError for those that cannot be."""
+        names = ("n_clusters", "method", "epochs", "preset", "init", "backbone", "pretrained", "device", "precision")
+        values = {name: getattr(self, name) for name in (*names, "image_size")}
+        seed = self.random_state
+        if not isinstance(seed, int | np.integer):
+            seed = check_random_state(seed).randint(2**31 - 1)
+        values |= {"seed": seed, "init": None if self.init is None else os.fspath(self.init)}
+        # Numbers of NumPy, as a grid search gives them.
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
+        return coerce(RunSettings, {**plain, "overrides": dict(self.settings or {})}, "Clusterer")
 
     def _assign(self, X: Any) -> Assignments:
         check_is_fitted(self, "model_")
-        data = self._checked(X, fitting=False)
-        source = data if isinstance(data, Source) else open_source(data, like=self.model_.spec)
-        return self.model_.predict(source)
-
-    def _remember(self, assignments: Assignments) -> None:
-        confidence, labels = assignments.probabilities.max(1)
-        self.labels_ = labels.numpy()
-        self.confidence_ = confidence.numpy()
-        if assignments.embedding is not None:
-            self.embedding_ = assignments.embedding.numpy()
-        heads = {name: p.numpy() for name, p in assignments.heads.items()}
-        self.result_ = ResultTable(list(assignments.ids), self.labels_, self.confidence_, heads)
+        return self.model_.predict(open_source(self._checked(X, fitting=False), like=self.model_.spec))
 
     def _checked(self, X: Any, *, fitting: bool) -> Any:
         """Tables of numbers go through scikit-learn's own checks; paths, images and datasets to `open_source`."""
-        many_axes = getattr(X, "ndim", 2) > 2
-        dataset = not hasattr(X, "shape") and hasattr(X, "__getitem__") and not isinstance(X, list | tuple)
-        if isinstance(X, str | os.PathLike) or many_axes or (dataset and not hasattr(X, "__array__")):
+        if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 1) > 1:
+            X = np.stack([np.asarray(image) for image in X])
+        if isinstance(X, torch.Tensor) and X.ndim <= 2:
+            X = X.float().numpy(force=True)
+        table = hasattr(X, "__array__") or hasattr(X, "toarray") or isinstance(X, list | tuple)
+        if isinstance(X, str | os.PathLike) or not table or getattr(X, "ndim", 2) > 2:
             return X
-        if isinstance(X, torch.Tensor):
-            X = X.numpy(force=True)
+        if isinstance(X, np.memmap) and X.ndim == 2:  # scikit-learn's check might load it as a whole
+            self.n_features_in_ = X.shape[1] if fitting else self.n_features_in_
+            return X
         return validate_data(self, X, dtype=np.float32, reset=fitting, ensure_min_samples=2 if fitting else 1)
 
 
 def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
-    """A fitted Clusterer from what `Clusterer.save` or `coterie fit -o` wrote.
+    """A fitted Clusterer from what `Clusterer.save`, `Clusterer(output=...)` or `coterie fit -o` wrote.
 
-    Raises InputError when there is no model, when it is of another version, or when the folder holds a pickle.
+    It predicts bit for bit what the saved one does. Raises InputError when there is no model, when it is of another
+    version, or when the folder holds a pickle.
     """
     path = Path(folder)
-    model: Model = load_model(path, device)
-    loaded = Clusterer(n_clusters=model.k, method=name_of(model.method), device=device)
+    model: Model = load_model(path, accelerator_for(device).device)
+    loaded = Clusterer(n_clusters=model.k, method=model.method, device=device)
     loaded.model_ = model
     if model.spec.kind == "embeddings":
         loaded.n_features_in_ = model.spec.dim
     if (path / "result.parquet").exists():
         loaded.result_ = read_result(path / "result.parquet")
-        loaded.labels_, loaded.confidence_ = loaded.result_.labels, loaded.result_.confidence
+        loaded.labels_, loaded.confidence_ = loaded.result_.labels.astype(np.int64), loaded.result_.confidence
+    if (path / "run.yaml").exists():
+        loaded.record_, loaded.history_ = read_run(path), read_history(path / "history.jsonl").rows()
     return loaded

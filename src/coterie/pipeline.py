@@ -32,11 +32,12 @@ from coterie.training.checkpoints import load_tree, save_tree, write_atomically
 from coterie.training.device import PrecisionChoice, accelerator_for, choose_precision, machine
 from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Progress, Stage, train_stage
+from coterie.training.health import check_weights
 from coterie.training.history import EpochRecord, History, read_history
 from coterie.training.plan import Plan, RunSettings, make_plan, resolved
 from coterie.training.runfolder import RunFolder
 from coterie.training.seeds import generator_of, seed_of
-from coterie.types import Assignments, RunFailed, Source
+from coterie.types import Assignments, CoterieError, InputError, RunFailed, Source
 from coterie.views.normalise import normalisation
 from coterie.views.recipes import Family
 
@@ -54,8 +55,12 @@ class RunResult:
 
 @dataclass
 class Watch:
-    """Who looks on: a progress bar, a line of text for the user, callbacks of experiments. None of them steers."""
+    """Who looks on: a progress bar, a line of text for the user, callbacks of experiments. None of them steers.
 
+    `ready` sees the source before anything is trained, and may refuse it by an InputError.
+    """
+
+    ready: Callable[[Source], None] = lambda source: None
     progress: Progress | None = None
     say: Callable[[str], None] = lambda text: None
     after_epoch: list[Callable[[EpochRecord, Net], None]] = field(default_factory=list)
@@ -74,6 +79,7 @@ def run(
     """Fit `source`, keep everything in the folder `out` (None: in memory). Raises InputError and RunFailed."""
     watch = watch or Watch()
     prepared = prepare(source, settings, out, resume=resume, watch=watch)
+    watch.ready(prepared.source)
     folder, plan = prepared.folder, prepared.plan
     folder.update(**prepared.record(command))
     begun = time.monotonic()
@@ -85,17 +91,19 @@ def run(
         watch.say("predicting all items")
         assignments = model.predict(prepared.source, embedding=True, progress=watch.predicted)
         check_result(assignments, settings.n_clusters, prepared.warnings)
-    except (RunFailed, KeyboardInterrupt, Exception) as error:
-        failed = {
-            "reason": getattr(error, "reason", repr(error)),
-            "advice": getattr(error, "advice", "Resume with --resume."),
-        }
-        stopped = isinstance(error, KeyboardInterrupt)
-        folder.update(**({"status": "stopped"} if stopped else {"status": "failed", "failure": failed}))
+        seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
+        if folder.path is not None and prepared.is_main:
+            write_run_files(folder.path, model, prepared.source, assignments, store_embedding=settings.store_embedding)
+    except KeyboardInterrupt:
+        folder.update(status="stopped")
         raise
-    seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
-    if folder.path is not None and prepared.is_main:
-        write_run_files(folder.path, model, prepared.source, assignments, store_embedding=settings.store_embedding)
+    except Exception as error:
+        known = isinstance(error, CoterieError)
+        reason = getattr(error, "reason", str(error) if known else repr(error))
+        folder.update(
+            status="failed", failure={"reason": reason, "advice": getattr(error, "advice", "Go on with --resume.")}
+        )
+        raise
     folder.update(status="done", seconds=seconds, warnings=prepared.warnings)
     return RunResult(model, assignments, prepared.history, folder.record, prepared.source)
 
@@ -182,8 +190,11 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     backbone = (
         BackboneChoice(init.backbone, f"of {settings.init}")
         if init
-        else choose_backbone(settings.backbone, spec, str(device))
+        else choose_backbone(settings.backbone, spec, str(device), as_published=settings.preset != "practical")
     )
+    if settings.weights is not None or settings.backbone != "auto":
+        # Only to hear now, and not after the stages before, of an unknown name or of weights that do not fit.
+        build_backbone(backbone.name, spec, weights=settings.weights)
     folder.check_same(plain_settings(settings), opened.fingerprint)
     history = read_history(out / "history.jsonl") if out is not None else History(None)
     before = sum(record.seconds for record in history.records) if resume else 0.0
@@ -254,10 +265,15 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         processes=prepared.processes,
         after_epoch=list(watch.after_epoch),
     )
-    train_stage(net, stage)
-    if last:
-        with torch.no_grad():
-            method.finish(net, features, settings.n_clusters, generator_of(settings.seed, name, "finish"))
+    try:
+        train_stage(net, stage)
+        if last:
+            with torch.no_grad():
+                method.finish(net, features, settings.n_clusters, generator_of(settings.seed, name, "finish"))
+    except InputError:
+        # K-means may meet the first NaN before the losses are looked at; then it is not the user's input that is wrong.
+        check_weights(name, net)
+        raise
 
 
 def build_net(prepared: Prepared, method: Method, backbone_state: dict[str, torch.Tensor] | None) -> Net:
@@ -302,7 +318,7 @@ def write_run_files(
     if source.items.spec.kind == "images":
         shown = gallery_rows(labels, confidence)
         images = source.items.take(torch.from_numpy(shown.rows).long()).permute(0, 2, 3, 1).numpy()
-        ids = np.array([str(assignments.ids[row]) for row in shown.rows])
+        ids = np.array([str(assignments.ids[row]) for row in shown.rows.tolist()])
         _save_npz(out / "gallery.npz", rows=shown.rows, cluster=shown.cluster, kind=shown.kind, images=images, ids=ids)
     assert assignments.embedding is not None
     rows = map_rows(len(labels))

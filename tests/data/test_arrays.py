@@ -289,17 +289,17 @@ def test_new_pixels_are_mapped_as_the_training_data_were(kind):
     elif kind == "integers":
         array = rng.integers(-50, 1000, (30, 6, 6))
 
-    def given(part):
+    def wrapped(part):
         return torch.utils.data.TensorDataset(torch.from_numpy(part)[:, None]) if kind == "dataset" else part
 
-    whole = open_source(given(array))
+    whole = open_source(wrapped(array))
     spec = whole.items.spec
     assert (spec.low, spec.high) == ((0, 1) if kind == "unit" else (array.min(), array.max()))
     some = rng.choice(30, 3, replace=False)
-    part = open_source(given(array[some]), like=spec)
+    part = open_source(wrapped(array[some]), like=spec)
     assert torch.equal(part.items.take(torch.arange(3)), whole.items.take(torch.from_numpy(some)))
     assert part.items.spec == spec
-    one_value = open_source(given(array[:1] * 0 + array.dtype.type(spec.high)), like=spec)
+    one_value = open_source(wrapped(array[:1] * 0 + array.dtype.type(spec.high)), like=spec)
     assert (one_value.items.take(torch.tensor([0])) == 255).all()
 
 

@@ -18,7 +18,7 @@ def test_seeds_are_equal_exactly_where_the_places_are(one: list[int | str], othe
 
 def test_a_seed_is_the_same_on_every_machine_and_in_every_version() -> None:
     # A changed number would make old checkpoints resume with other draws.
-    assert seed_of(0, "cdc", 1, 2, "views") == 6525060093404914340
+    assert seed_of(0, "cdc", 1, 2, "views") == 7349580435438667950  # sha256, first 8 bytes, halved
 
 
 def test_generators_of_one_place_draw_alike() -> None:

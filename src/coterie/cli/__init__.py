@@ -6,7 +6,9 @@ done; 1: the run failed; 2: the input is wrong.
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +17,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from coterie import __version__
 from coterie.types import InputError, RunFailed
 
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -31,6 +33,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
+@app.callback(invoke_without_command=True)
+def coterie(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        print(f"coterie {__version__}")
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+
+
 @app.command()
 def demo(
     out: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder to write.")] = None,
@@ -38,9 +51,9 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Group the 1,797 handwritten digits that come with scikit-learn, start to report, in about a minute."""
-    from coterie.cli.fit import FitRequest, fit_source
-
     with failures():
+        from coterie.cli.fit import FitRequest, fit_source
+
         fit_source(FitRequest("digits", {"n_clusters": 10, "seed": seed}, out, as_json=as_json))
 
 
@@ -72,9 +85,10 @@ def fit(
     as_json: Json = False,
 ) -> None:
     """Sort SOURCE into groups; write the run folder with its result table, model and report."""
-    from coterie.cli.fit import FitRequest, fit_source, read_config, read_overrides
-
     with failures():
+        from coterie.cli.fit import FitRequest, fit_source
+        from coterie.cli.settings import read_config, read_overrides
+
         settings: dict[str, Any] = read_config(config) if config is not None else {}
         given = {
             "n_clusters": k,
@@ -106,9 +120,9 @@ def predict(
     as_json: Json = False,
 ) -> None:
     """Assign new items to the groups of a finished run."""
-    from coterie.cli.after import predict_source
-
     with failures():
+        from coterie.cli.after import predict_source
+
         predict_source(run, source, out, device, embedding=embedding, as_json=as_json)
 
 
@@ -119,18 +133,18 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Compare a finished run with true labels: accuracy and calibration. Renews the report."""
-    from coterie.cli.after import evaluate_labels
-
     with failures():
+        from coterie.cli.after import evaluate_labels
+
         evaluate_labels(run, labels, as_json=as_json)
 
 
 @app.command()
 def report(run: Run, as_json: Json = False) -> None:
     """Write the report of a run folder again: one self-contained HTML file."""
-    from coterie.cli.after import renew_report
-
     with failures():
+        from coterie.cli.after import renew_report
+
         renew_report(run, as_json=as_json)
 
 
@@ -140,28 +154,32 @@ def methods(
     as_json: Json = False,
 ) -> None:
     """List the methods, or one with its settings."""
-    from coterie.cli.methods import show_methods
-
     with failures():
+        from coterie.cli.methods import show_methods
+
         show_methods(name, as_json=as_json)
 
 
 @contextmanager
 def failures() -> Iterator[None]:
-    """Turn coterie's errors into one sentence and an exit code."""
+    """Turn the errors that a user can do something about into one sentence and an exit code."""
     try:
         yield
     except InputError as error:
         stop(str(error), 2)
     except RunFailed as error:
         stop(str(error), 1)
-    except KeyboardInterrupt:
-        stop("Stopped. What was done is kept: the same command with --resume goes on.", 130)
+    except KeyboardInterrupt as error:
+        stop(str(error) or "Stopped.", 130)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        stop(f"{error.filename or 'A file'} cannot be used: {error.strerror}. Free some space or change its rights.", 2)
 
 
 def stop(text: str, code: int) -> NoReturn:
-    """Say why on standard error and exit."""
-    print(f"coterie: {text}", file=sys.stderr)
+    """Say why on standard error, in one line, and exit."""
+    print(f"coterie: {' '.join(text.split())}", file=sys.stderr)
     raise typer.Exit(code)
 
 
@@ -170,6 +188,21 @@ def print_object(value: dict[str, Any] | list[dict[str, Any]]) -> None:
     print(json.dumps(value, indent=2, default=str))
 
 
-def main() -> None:
-    """Entry point of the command `coterie`."""
-    app()
+UsageError: Any = typer.BadParameter.__base__  # typer carries click within itself from some version on
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of the command `coterie`; `arguments` None means those of the command line."""
+    try:
+        code = app(arguments, prog_name="coterie", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or 0)
+    except UsageError as error:
+        print(f"coterie: {error.format_message().rstrip(".")}. See coterie --help.", file=sys.stderr)
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        return 130
+    except BrokenPipeError:
+        # Whoever read standard output has gone (`coterie methods | head`); Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1

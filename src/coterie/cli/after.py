@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from coterie.cli import print_object
-from coterie.cli.fit import METRICS, find_labels
+from coterie.cli.fit import LISTED, METRICS, find_labels
+from coterie.cli.progress import StageBar
 from coterie.data import open_source
 from coterie.pipeline import evaluate_run
 from coterie.prediction.model import load_model
@@ -15,17 +20,20 @@ from coterie.prediction.results import read_result, write_result
 from coterie.report import write_report
 from coterie.training.device import accelerator_for
 from coterie.training.runfolder import read_run
-from coterie.types import InputError
+from coterie.types import InputError, Skipped
 
 
 def predict_source(run: Path, source: str, out: Path, device: str, *, embedding: bool, as_json: bool) -> None:
     """Write the result table of new items."""
-    if out.suffix != ".parquet":
-        raise InputError(f"-o {out} must end in .parquet.")
+    check_table(out)
+    check_finished(run)
     begun = time.monotonic()
     model = load_model(run, accelerator_for(device).device)
     opened = open_source(source, like=model.spec)
-    assignments = model.predict(opened, embedding=embedding)
+    quiet = as_json and not sys.stderr.isatty()
+    with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
+        bar.items = len(opened.items)
+        assignments = model.predict(opened, embedding=embedding, progress=bar.predicted)
     write_result(out, assignments)
     seconds = round(time.monotonic() - begun, 1)
     if as_json:
@@ -45,32 +53,59 @@ def predict_source(run: Path, source: str, out: Path, device: str, *, embedding:
         return
     confidence = assignments.probabilities.max(1).values
     print(f"{len(opened.items):,} items assigned in {seconds} s, mean confidence {confidence.mean():.2f}. Table: {out}")
-    for item in opened.skipped:
-        print(f"  left out {item.id}: {item.reason}")
+    if opened.skipped:
+        print(f"{len(opened.skipped)} unreadable images were left out:")
+    for item in opened.skipped[:LISTED]:
+        print(f"  {item.id}: {item.reason}")
+    for note in opened.notes:
+        print(f"Note: {note}")
+
+
+def check_table(out: Path) -> None:
+    """Raise InputError for a result table that could not be written in the end."""
+    if out.suffix != ".parquet":
+        raise InputError(f"-o {out} must end in .parquet.")
+    if out.is_dir():
+        raise InputError(f"-o {out} is a folder: give the name of a file.")
+    try:
+        above = next(folder for folder in out.absolute().parents if folder.exists())
+    except OSError as error:
+        raise InputError(f"-o {out} cannot be looked up ({error.strerror}): give another place.") from error
+    if not above.is_dir():
+        raise InputError(f"-o {out} cannot be written, for {above} is a file: give another place.")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"-o {out} cannot be written, for {above} is read-only: give another place.")
+
+
+def check_finished(run: Path) -> None:
+    """Raise InputError for a run folder that has no model yet, and say how far it came."""
+    if (run / "run.yaml").exists() and not (run / "model").is_dir():
+        status = read_run(run).get("status")
+        raise InputError(f"The run in {run} has no model, its status is {status!r}: finish it with fit --resume.")
 
 
 def evaluate_labels(run: Path, wanted: str | None, *, as_json: bool) -> None:
     """Measure a run against true labels, keep the numbers, renew the report."""
     record = read_run(run)
+    check_finished(run)
+    source = record["source"]
     ids = read_result(run / "result.parquet").ids
-    labels = find_labels(record["source"]["origin"], wanted, ids)
+    labels = find_labels(source["origin"], wanted, ids, [Skipped(**item) for item in source["skipped"]])
     if labels is None:
-        raise InputError(
-            f"{record['source']['origin']} carries no labels: give them with --labels FILE or --labels folders."
-        )
+        raise InputError(f"{source['origin']} carries no labels: give them with --labels FILE or --labels folders.")
     metrics = evaluate_run(run, labels)
     write_report(run)
     if as_json:
         print_object(
             {
                 "run": str(run),
-                "data": record["source"]["name"],
+                "data": source["name"],
                 "method": record["stages"][-1]["name"],
-                "n": record["source"]["n"],
+                "n": source["n"],
                 "k": record["n_clusters"],
                 "seed": record["seed"],
                 "seconds": record.get("seconds"),
-                "skipped": len(record["source"]["skipped"]),
+                "skipped": len(source["skipped"]),
                 "metrics": metrics,
             }
         )

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,10 @@ from coterie.data import Labels, labels_from_folders, labels_of, read_label_file
 from coterie.pipeline import Prepared, RunResult, Watch, evaluate_run, prepare, run
 from coterie.report import write_report
 from coterie.training.plan import RunSettings, coerce
-from coterie.types import InputError
+from coterie.types import InputError, RunFailed, Skipped, Source
 
 METRICS = ("acc", "nmi", "ari", "ece", "confidence")
+LISTED = 10  # images left out that are named on the screen
 
 
 @dataclass
@@ -41,25 +43,18 @@ def fit_source(request: FitRequest) -> None:
     """Run a request and print its summary. Raises InputError and RunFailed."""
     if "n_clusters" not in request.settings:
         raise InputError("How many groups? Give their number with -k, for example -k 10.")
-    settings = coerce(RunSettings, request.settings, "run")
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` started
-    quiet = not first or (request.as_json and not sys.stderr.isatty())
-    console = Console(stderr=True, quiet=quiet)
-    if request.dry_run:
-        prepared = prepare(request.source, settings, None, resume=False, watch=Watch())
-        show_plan(prepared, as_json=request.as_json)
-        return
     if request.resume and request.out is None:
         raise InputError("--resume needs the run folder to go on with: give it with -o.")
-    out = request.out or free_folder(Path("runs"), f"{Path(request.source).stem}-{settings.method}")
-    begun = time.monotonic()
-    with StageBar(console, quiet=quiet) as bar:
-        watch = Watch(progress=bar, say=lambda text: console.print(f"[dim]{text}[/dim]"))
-        command = shlex.join(["coterie", *sys.argv[1:]])
-        done = run(request.source, settings, out, resume=request.resume, command=command, watch=watch)
-    if not first:
+    settings = coerce(RunSettings, request.settings, "run")
+    if request.dry_run:
+        show_plan(check(request, settings), as_json=request.as_json)
         return
-    labels = find_labels(request.source, request.labels, done.assignments.ids)
+    out = request.out or free_folder(Path("runs"), f"{Path(request.source).resolve().stem}-{settings.method}")
+    begun = time.monotonic()
+    done = train(request, settings, out)
+    if not first_process():
+        return
+    labels = find_labels(request.source, request.labels, done.assignments.ids, done.source.skipped)
     metrics = evaluate_run(out, labels) if labels is not None else None
     page = write_report(out)
     summary = summarise(out, done, metrics)
@@ -69,12 +64,61 @@ def fit_source(request: FitRequest) -> None:
         print_summary(summary, done, page, time.monotonic() - begun)
 
 
-def find_labels(source: str, wanted: str | None, ids: Any) -> Labels | None:
-    """True labels for evaluation, read only now that training is over."""
+def first_process() -> bool:
+    """Whether this is the first of the processes that `accelerate launch` started; only that one speaks and writes."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
+    """The run itself, watched. A run that fails leaves a report that says why."""
+    quiet = not first_process() or (request.as_json and not sys.stderr.isatty())
+    command = shlex.join(["coterie", *sys.argv[1:]])
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    try:
+        with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
+
+            def ready(source: Source) -> None:
+                bar.items = len(source.items)
+                check_labels(request, source)
+
+            watch = Watch(ready, progress=bar, say=bar.say, predicted=bar.predicted)
+            return run(request.source, settings, out, resume=request.resume, command=command, watch=watch)
+    except RunFailed:
+        if first_process():
+            write_report(out)
+        raise
+    except KeyboardInterrupt:
+        if not (out / "run.yaml").exists():
+            raise
+        text = f"Stopped. What was done is kept in {out}: the same fit command with -o {out} --resume goes on."
+        raise KeyboardInterrupt(text) from None
+    finally:
+        for folder in made:
+            if not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()  # the run was refused before anything was written
+
+
+def check(request: FitRequest, settings: RunSettings) -> Prepared:
+    """All that a run checks before it trains. Makes no folder."""
+    out = request.out if request.out is not None and request.out.exists() else None
+    prepared = prepare(request.source, settings, out, resume=request.resume, watch=Watch())
+    check_labels(request, prepared.source)
+    return prepared
+
+
+def check_labels(request: FitRequest, source: Source) -> None:
+    """Raise InputError for labels that do not fit the source; they are read again, to be used, when training is over."""
+    if request.labels is not None:
+        find_labels(request.source, request.labels, source.ids, source.skipped)
+
+
+def find_labels(source: str, wanted: str | None, ids: Sequence[str], skipped: Sequence[Skipped]) -> Labels | None:
+    """True labels: of a file, of the folders' names, or those that come with the source."""
     if wanted == "folders":
         return labels_from_folders(ids)
     if wanted is not None:
-        return read_label_file(Path(wanted), ids)
+        return read_label_file(Path(wanted), ids, [item.id for item in skipped])
     return labels_of(source, ids)
 
 
@@ -90,6 +134,7 @@ def summarise(out: Path, done: RunResult, metrics: dict[str, Any] | None) -> dic
         "seed": record["seed"],
         "seconds": record["seconds"],
         "skipped": len(record["source"]["skipped"]),
+        "skipped_items": record["source"]["skipped"],
     }
     if metrics is not None:
         summary["metrics"] = {name: metrics[name] for name in METRICS}
@@ -110,7 +155,9 @@ def print_summary(summary: dict[str, Any], done: RunResult, page: Path, seconds:
     for name, head in summary.get("heads", {}).items():
         print(f"  {name:<8}" + "  ".join(f"{key.upper()} {head[key]:.3f}" for key in METRICS))
     if summary["skipped"]:
-        print(f"{summary['skipped']} unreadable images were left out; {summary['run']}/run.yaml lists them.")
+        print(f"{summary['skipped']} unreadable images were left out; {summary['run']}/run.yaml lists them all:")
+        for item in summary["skipped_items"][:LISTED]:
+            print(f"  {item['id']}: {item['reason']}")
     for text in (*done.source.notes, *summary["warnings"]):
         print(f"Note: {text}")
     print(f"Report: {page}\nTable:  {Path(summary['run']) / 'result.parquet'}")
@@ -132,38 +179,3 @@ def free_folder(parent: Path, name: str) -> Path:
     while folder.exists():
         folder, number = parent / f"{name}-{number}", number + 1
     return folder
-
-
-def read_overrides(assignments: list[str]) -> dict[str, Any]:
-    """`method.cells=40` -> {"method.cells": 40}, values read as YAML. Raises InputError for anything else."""
-    overrides = {}
-    for text in assignments:
-        name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"--set {text!r} is no setting: write it as method.cells=40.")
-        try:
-            overrides[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {text!r} has a value that cannot be read: {value!r}.") from error
-    return overrides
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Settings of a YAML file: those of a run by name, and a mapping for each stage. Raises InputError."""
-    try:
-        content = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"The configuration {path} cannot be read: {error.strerror}.") from error
-    except yaml.YAMLError as error:
-        raise InputError(f"The configuration {path} is no YAML: {error}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"The configuration {path} must be a mapping of settings, such as 'n_clusters: 10'.")
-    settings: dict[str, Any] = {}
-    overrides: dict[str, Any] = {}
-    for name, value in content.items():
-        if isinstance(value, dict) and name != "overrides":
-            overrides |= {f"{name}.{setting}": inner for setting, inner in value.items()}
-        else:
-            settings[name] = value
-    settings["overrides"] = {**(settings.get("overrides") or {}), **overrides}
-    return settings

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -32,7 +33,8 @@ class StageBar:
         )
         self.bars = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
         self.task: TaskID | None = None
-        self.epoch_now = 0
+        self.prediction: TaskID | None = None
+        self.items = 0  # how many there are to predict; whoever opens the source sets it
 
     def __enter__(self) -> StageBar:
         self.bars.start()
@@ -61,7 +63,18 @@ class StageBar:
         number, total = record.epoch, record.epochs  # type: ignore[attr-defined]
         if number == total or number % max(1, total // 20) == 0:
             losses = _words(record.losses)  # type: ignore[attr-defined]
-            self.console.print(f"{record.stage} epoch {number}/{total}: {losses}", highlight=False)  # type: ignore[attr-defined]
+            self.console.print(f"{record.stage} epoch {number}/{total}: {losses}", highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
+
+
+    def predicted(self, count: int) -> None:
+        """So many items more have got their group."""
+        if self.prediction is None:
+            self.prediction = self.bars.add_task("predict", total=self.items, losses="")
+        self.bars.advance(self.prediction, count)
+
+    def say(self, text: str) -> None:
+        """A line for the user."""
+        self.console.print(f"[dim]{escape(text)}[/dim]", highlight=False, soft_wrap=True)
 
 
 def _words(losses: dict[str, float]) -> str:

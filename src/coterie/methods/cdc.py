@@ -37,10 +37,16 @@ CARD = Card(
     presets={
         "cifar10": {},
         "cifar20": {"cells": 40, "backbone_rate": 1e-5},
-        "stl10": {"cells": 150},
-        "imagenet10": {"batch_size": 500, "sub_batch": 125, "cells": 150},
-        "imagenet-dogs": {"batch_size": 500, "sub_batch": 125, "cells": 40},
-        "tiny-imagenet": {"batch_size": 5000, "sub_batch": 1000, "cells": 1000, "backbone_rate": 1e-5},
+        "stl10": {"cells": 150, "views.cutout": 32},
+        "imagenet10": {"batch_size": 500, "sub_batch": 125, "cells": 150, "views.cutout": 32},
+        "imagenet-dogs": {"batch_size": 500, "sub_batch": 125, "cells": 40, "views.cutout": 32},
+        "tiny-imagenet": {
+            "batch_size": 5000,
+            "sub_batch": 1000,
+            "cells": 1000,
+            "backbone_rate": 1e-5,
+            "views.cutout": 32,
+        },
     },
 )
 
@@ -78,7 +84,7 @@ class CDC:
             raise InputError(
                 f"cdc.batch_size is {self.batch_size}: with {facts.k} groups it must be at least {facts.k}."
             )
-        if not facts.k <= self.hidden <= facts.n and self.init == "prototypes":
+        if not facts.k <= self.hidden <= facts.n and self.init != "random":
             raise InputError(
                 f"cdc.hidden is {self.hidden}: prototypes need a width from {facts.k} (groups) to {facts.n} (items)."
             )

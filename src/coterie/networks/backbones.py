@@ -30,8 +30,11 @@ class BackboneChoice:
     why: str
 
 
-def choose_backbone(name: str, spec: ItemSpec, device: str) -> BackboneChoice:
-    """Resolve `auto`: by what is clustered first, then by what the device can train in reasonable time."""
+def choose_backbone(name: str, spec: ItemSpec, device: str, *, as_published: bool = False) -> BackboneChoice:
+    """Resolve `auto`: by what is clustered first, then by what the device can train in reasonable time.
+
+    `as_published` takes ResNet-34 for all images, the backbone of CDC and of what it compares with.
+    """
     if spec.kind == "embeddings":
         if name not in ("auto", "mlp"):
             raise InputError(f"Backbone {name!r} reads images, but the source holds embeddings: use backbone 'mlp'.")
@@ -40,12 +43,14 @@ def choose_backbone(name: str, spec: ItemSpec, device: str) -> BackboneChoice:
         raise InputError("Backbone 'mlp' reads embeddings, but the source holds images: use 'auto' or a timm name.")
     if name != "auto":
         return BackboneChoice(name, "asked for")
+    if as_published:
+        return BackboneChoice("resnet34", "the paper's")
     side = max(spec.height, spec.width)
     if device.startswith("cpu"):
         if spec.channels == 1 and side <= 32:
             return BackboneChoice("small-16", f"grey images of {side} px on a CPU")
         return BackboneChoice("small-32", f"images of {side} px on a CPU")
-    return BackboneChoice("resnet34" if side <= 128 else "resnet50", f"images of {side} px on {device}")
+    return BackboneChoice("resnet34", f"images on {device}")
 
 
 def build_backbone(name: str, spec: ItemSpec, *, pretrained: bool = False, weights: str | None = None) -> nn.Module:

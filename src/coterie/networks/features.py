@@ -24,7 +24,6 @@ def clean(raw: Tensor, net: Net) -> Tensor:
     return normalise(raw.float().div_(255) if raw.ndim == 4 else raw.float(), net.mean, net.std)
 
 
-@torch.inference_mode()
 def stream(
     net: Net,
     items: Items,
@@ -54,7 +53,9 @@ def stream(
                 missing = size - len(raw)
                 if missing:
                     raw = torch.cat([raw, raw[:1].expand(missing, *raw.shape[1:])])
-                yield compute(clean(raw.to(device), net))[: len(chunk)].cpu()
+                with torch.inference_mode():  # not around the yield: the caller would run in it, too
+                    computed = compute(clean(raw.to(device), net))[: len(chunk)].cpu()
+                yield computed
                 if progress is not None:
                     progress(len(chunk))
     finally:

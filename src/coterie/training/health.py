@@ -9,12 +9,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from coterie.types import RunFailed
 
 COLLAPSED_SHARE = 0.98  # of the items in one group
 COLLAPSED_STD = 0.02  # of the normalised embeddings, where 1 fills the sphere
+SMALLER_STEPS = "Try a lower learning rate (coterie methods {} lists its rates) or --precision fp32."
 
 
 @dataclass
@@ -60,8 +61,15 @@ def check_losses(stage: str, epoch: int, losses: Mapping[str, float]) -> None:
         if not math.isfinite(value):
             raise RunFailed(
                 f"The loss {name!r} of stage {stage} became {value} in epoch {epoch}.",
-                f"Try a lower learning rate (--set {stage}.learning_rate or backbone_rate) or --precision fp32.",
+                SMALLER_STEPS.format(stage),
             )
+
+
+def check_weights(stage: str, net: nn.Module) -> None:
+    """Raise RunFailed if a parameter is not finite."""
+    for name, parameter in net.named_parameters():
+        if not parameter.isfinite().all():
+            raise RunFailed(f"The weights {name} of stage {stage} are not finite any more.", SMALLER_STEPS.format(stage))
 
 
 def check_epoch(stage: str, epoch: int, epochs: int, health: Mapping[str, float]) -> None:

@@ -102,19 +102,29 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
         stages.append(_fit_to_data(method, stage, values, facts, notes))
     for method in stages:
         method.check(facts)
-    views = {**(practical_views(facts.side, facts.dim) if settings.preset == "practical" else {}), **overrides["views"]}
-    return Plan(stages, coerce(ViewSettings, views, "views"), notes)
+    if settings.preset == "practical":
+        views = practical_views(facts.side, facts.dim)
+    else:
+        row = _published_row(name, settings.preset, source_name, last=True)
+        views = {key.removeprefix("views."): value for key, value in row.items() if key.startswith("views.")}
+    return Plan(stages, coerce(ViewSettings, {**views, **overrides["views"]}, "views"), notes)
 
 
 def _preset(stage: str, preset: str, facts: Facts, source_name: str, *, last: bool) -> dict[str, Any]:
-    card = method_class(stage).card
+    """The stage's own settings of a preset, without those of its views."""
     if preset == "practical":
         return practical_settings(stage, facts)
+    row = _published_row(stage, preset, source_name, last=last)
+    return {key: value for key, value in row.items() if not key.startswith("views.")}
+
+
+def _published_row(stage: str, preset: str, source_name: str, *, last: bool) -> Mapping[str, Any]:
+    card = method_class(stage).card
     if preset == "paper":
-        return dict(card.presets.get(source_name, {}))
+        return card.presets.get(source_name, {})
     row = preset.removeprefix("paper:")
     if row != preset and (row in card.presets or not last):
-        return dict(card.presets.get(row, {}))  # the stages before have one row for all data sets
+        return card.presets.get(row, {})  # the stages before have one row for all data sets
     rows = ", ".join(f"paper:{name}" for name in card.presets)
     raise InputError(f"Unknown preset {preset!r}: use practical or paper{', ' + rows if rows else ''}.")
 
@@ -125,6 +135,11 @@ def _fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Fa
         raise InputError(f"Setting {stage}.epochs is {method.epochs}: it must be at least 0.")
     if method.batch_size < 2:
         raise InputError(f"Setting {stage}.batch_size is {method.batch_size}: it must be at least 2.")
+    if method.part_size < 2:
+        raise InputError(f"Setting {stage}.sub_batch is {method.part_size}: it must be at least 2.")
+    for name in setting_names(type(method)):
+        if name.endswith("_rate") and getattr(method, name) < 0:
+            raise InputError(f"Setting {stage}.{name} is {getattr(method, name)}: a rate cannot be negative.")
     if method.batch_size > facts.n:
         if "batch_size" in given:
             raise InputError(

@@ -1,0 +1,108 @@
+"""Kill a run at random moments, resume it each time, and compare its labels with those of a run that was left alone.
+
+    python benchmarks/kill_resume.py [--kills 5]
+
+Once with kill -9 and once with Ctrl-C (SIGINT). The run is `coterie fit digits` with a few epochs of both stages and a
+checkpoint after every step, so that the kills fall into all of it: start-up, both stages, writing, prediction.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _measure import write_results
+
+from coterie.prediction.results import read_result
+
+FIT = ["fit", "digits", "-k", "10", "--set", "moco.epochs=6", "--epochs", "6", "--set", "moco.batch_size=128"]
+
+
+def fit(out: Path, *, resume: bool = False) -> subprocess.Popen[bytes]:
+    config = out.parent / "config.yaml"
+    config.write_text("checkpoint_seconds: 0\n")
+    command = [
+        sys.executable,
+        "-c",
+        "from coterie.cli import main; main()",
+        *FIT,
+        "-o",
+        str(out),
+        "--config",
+        str(config),
+    ]
+    extra = ["--resume"] if resume else []
+    return subprocess.Popen([*command, *extra], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def alone(out: Path) -> float:
+    """Seconds of a run that nobody disturbs."""
+    begun = time.monotonic()
+    process = fit(out)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return time.monotonic() - begun
+
+
+def interrupted(out: Path, kills: int, sign: signal.Signals, length: float, moments: random.Random) -> list[float]:
+    """Seconds after which each attempt was hit; then one attempt to the end."""
+    hit: list[float] = []
+    while len(hit) < kills:
+        # Stopped before its folder was made, a run has nothing to resume and begins anew.
+        process = fit(out, resume=(out / "run.yaml").exists())
+        after = moments.uniform(0.3 * length, 0.9 * length)
+        try:
+            process.communicate(timeout=after)
+            break  # it came to its end before it was hit
+        except subprocess.TimeoutExpired:
+            process.send_signal(sign)
+            process.communicate()
+            hit.append(round(after, 2))
+    process = fit(out, resume=(out / "run.yaml").exists())
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors.decode()
+    return hit
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    moments = random.Random(given.seed)
+    results: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        length = alone(Path(folder) / "alone")
+        expected = read_result(Path(folder) / "alone" / "result.parquet")
+        for sign in (signal.SIGKILL, signal.SIGINT):
+            out = Path(folder) / sign.name
+            hit = interrupted(out, given.kills, sign, length, moments)
+            found = read_result(out / "result.parquet")
+            results[sign.name] = {
+                "hit_after_seconds": hit,
+                "same_labels": bool(np.array_equal(expected.labels, found.labels)),
+                "same_probabilities": all(
+                    np.array_equal(expected.heads[name], found.heads[name]) for name in expected.heads
+                ),
+            }
+            print(sign.name, results[sign.name], flush=True)
+    command = f"python benchmarks/kill_resume.py --kills {given.kills}"
+    print(
+        write_results(
+            "kill_resume", command, fit=" ".join(["coterie", *FIT]), seconds_alone=round(length, 1), **results
+        )
+    )
+    if not all(result["same_labels"] for result in results.values()):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

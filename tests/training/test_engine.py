@@ -1,0 +1,214 @@
+"""The training loop as a run sees it: seeds, stops at any place, resumption, failures."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from coterie.pipeline import RunResult, Watch, run
+from coterie.training.history import read_history
+from coterie.training.plan import RunSettings
+from coterie.training.runfolder import read_run
+from coterie.types import InputError, RunFailed, Source
+
+SETTINGS = RunSettings(
+    n_clusters=4,
+    backbone="small-4",
+    family="glyph",
+    device="cpu",
+    overrides={
+        "moco.epochs": 2,
+        "moco.batch_size": 24,
+        "moco.queue": 48,
+        "cdc.epochs": 2,
+        "cdc.batch_size": 48,
+        "cdc.sub_batch": 16,
+        "cdc.cells": 6,
+        "cdc.hidden": 12,
+    },
+    checkpoint_seconds=0.0,
+)
+STEPS = 2 * 4 + 2 * 2  # batches of both stages
+
+
+class Stop:
+    """Presses Ctrl-C when the given number of batches is done."""
+
+    def __init__(self, after: int) -> None:
+        self.left, self.begun = after, list[tuple[str, int]]()
+
+    def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
+        self.begun.append((stage, done))
+
+    def step(self, losses: dict[str, float] | None) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise KeyboardInterrupt
+
+    def epoch(self, record: object) -> None: ...
+
+
+def state(result: RunResult) -> dict[str, torch.Tensor]:
+    return result.model.net.state_dict()
+
+
+def same_result(one: RunResult, other: RunResult) -> None:
+    assert torch.equal(one.assignments.probabilities, other.assignments.probabilities)
+    for name, value in state(one).items():
+        assert torch.equal(value, state(other)[name]), name
+
+
+@pytest.fixture(scope="module")
+def whole(digits: Source) -> RunResult:
+    """A run in memory that nothing stopped."""
+    return run(digits.items.array, SETTINGS)
+
+
+def test_the_same_seed_gives_the_same_run_and_another_seed_another(digits: Source, whole: RunResult) -> None:
+    again = run(digits.items.array, SETTINGS)
+    same_result(whole, again)
+    assert [r.losses for r in whole.history.records] == [r.losses for r in again.history.records]
+    other = run(digits.items.array, replace(SETTINGS, seed=1))
+    assert not torch.equal(whole.assignments.probabilities, other.assignments.probabilities)
+
+
+def test_the_history_has_every_epoch_of_every_stage(whole: RunResult) -> None:
+    seen = [(r.stage, r.epoch, r.epochs) for r in whole.history.records]
+    assert seen == [("moco", 1, 2), ("moco", 2, 2), ("cdc", 1, 2), ("cdc", 2, 2)]
+    assert set(whole.history.records[0].losses) == {"contrast"}
+    assert set(whole.history.records[-1].losses) == {"cluster", "calibrate", "entropy"}
+    assert {"groups_used", "largest_share", "selected"} <= set(whole.history.records[-1].health)
+
+
+@pytest.mark.parametrize(
+    ("after", "resumes_at"),
+    [(1, ("moco", 0)), (6, ("moco", 5)), (8, ("moco", 7)), (10, ("cdc", 1)), (STEPS, ("cdc", 3))],
+)
+def test_a_run_that_was_stopped_anywhere_and_resumed_is_the_run_that_was_not(
+    after: int, resumes_at: tuple[str, int], digits: Source, whole: RunResult, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(digits.items.array, SETTINGS, out, watch=Watch(progress=Stop(after)))
+    assert read_run(out)["status"] == "stopped"
+    second = Stop(0)
+    resumed = run(digits.items.array, SETTINGS, out, resume=True, watch=Watch(progress=second))
+    assert second.begun[0] == resumes_at  # it did not begin again
+    same_result(whole, resumed)
+    assert read_run(out)["status"] == "done"
+    expected = [(r.stage, r.epoch) for r in whole.history.records]
+    assert [(r.stage, r.epoch) for r in read_history(out / "history.jsonl").records] == expected
+    for one, other in zip(whole.history.records, resumed.history.records, strict=True):
+        assert one.losses == pytest.approx(other.losses, rel=1e-5)
+    assert not list(out.rglob("*.part"))
+
+
+def test_a_finished_run_can_be_resumed_without_training(digits: Source, whole: RunResult, tmp_path: Path) -> None:
+    run(digits.items.array, SETTINGS, tmp_path / "run")
+    watch = Stop(0)
+    again = run(digits.items.array, SETTINGS, tmp_path / "run", resume=True, watch=Watch(progress=watch))
+    assert watch.begun == []
+    same_result(whole, again)
+
+
+def test_a_resumed_run_must_be_the_same_run(digits: Source, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt):
+        run(digits.items.array, SETTINGS, out, watch=Watch(progress=Stop(2)))
+    with pytest.raises(InputError, match="data have changed"):
+        run(digits.items.array[::-1].copy(), SETTINGS, out, resume=True)
+    with pytest.raises(InputError, match="seed = 0, not 1"):
+        run(digits.items.array, replace(SETTINGS, seed=1), out, resume=True)
+    with pytest.raises(InputError, match="already holds a run"):
+        run(digits.items.array, SETTINGS, out)
+
+
+# Runs that go wrong say so
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason", "advice"),
+    [
+        ({"moco.learning_rate": 1e30, "moco.warm_up": 0.0}, "loss 'contrast' of stage moco became", "learning rate"),
+        ({"cdc.threshold": 1.0}, "selected no item in the whole of epoch 1", "lower threshold"),
+        ({"cdc.threshold": 1.0, "cdc.layout": "single"}, "selected no item in the whole of epoch 1", "lower threshold"),
+    ],
+)
+def test_a_failed_run_leaves_its_reason_and_advice(
+    overrides: dict[str, Any], reason: str, advice: str, digits: Source, tmp_path: Path
+) -> None:
+    settings = replace(SETTINGS, overrides={**SETTINGS.overrides, "cdc.init": "random", **overrides})
+    with pytest.raises(RunFailed, match=reason):
+        run(digits.items.array, settings, tmp_path / "run")
+    record = read_run(tmp_path / "run")
+    assert record["status"] == "failed"
+    assert reason in record["failure"]["reason"]
+    assert advice in record["failure"]["advice"]
+
+
+def test_items_that_are_all_alike_end_in_a_failure_with_a_reason(tmp_path: Path) -> None:
+    same = np.zeros((60, 80), np.float32) + np.arange(80, dtype=np.float32)
+    with pytest.raises((RunFailed, InputError)) as caught:
+        run(same, RunSettings(n_clusters=3, overrides={"cdc.epochs": 1, "cdc.init": "random"}), tmp_path / "run")
+    assert len(str(caught.value)) > 20
+
+
+def test_experiments_may_look_at_every_epoch(digits: Source, whole: RunResult) -> None:
+    seen: list[tuple[str, int]] = []
+    looked = run(
+        digits.items.array, SETTINGS, watch=Watch(after_epoch=[lambda r, net: seen.append((r.stage, r.epoch))])
+    )
+    assert seen == [("moco", 1), ("moco", 2), ("cdc", 1), ("cdc", 2)]
+    same_result(whole, looked)
+
+
+# kill -9
+
+
+def fit(source: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
+    pairs = [f"--set={name}={value}" for name, value in SETTINGS.overrides.items()]
+    command = ["fit", str(source), "-k", "4", "-o", str(out), "--backbone", "small-4", "--device", "cpu", "--json"]
+    start = [sys.executable, "-c", "import sys; from coterie.cli import main; sys.exit(main())"]
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
+    config = source.with_suffix(".yaml")
+    config.write_text(yaml.safe_dump({"checkpoint_seconds": 0.0}))
+    return subprocess.Popen(
+        [*start, *command, *pairs, "--config", str(config), *more],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=os.environ | threads,
+    )
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_and_resumed_gives_the_same_labels(digits: Source, tmp_path: Path) -> None:
+    source, out = tmp_path / "digits.npy", tmp_path / "run"
+    np.save(source, digits.items.array)
+    expected = run(source, replace(SETTINGS, family="auto"))
+
+    first = fit(source, out)
+    while first.poll() is None and not (out / "checkpoints").exists():
+        time.sleep(0.01)
+    time.sleep(float(np.random.default_rng().uniform(0, 0.5)))
+    first.kill()
+    first.communicate()
+    second = fit(source, out, "--resume")
+    _, said = second.communicate(timeout=200)
+    assert second.returncode == 0, said.decode()
+
+    from coterie.prediction.results import read_result
+
+    found = read_result(out / "result.parquet")
+    assert np.array_equal(found.labels, expected.assignments.probabilities.argmax(1).numpy())
+    assert np.array_equal(found.heads["cal"], expected.assignments.probabilities.numpy())
+    assert not list(out.rglob("*.part")) or first.returncode != 0
