@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import typing
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
+
+import coterie
 
 if TYPE_CHECKING:
     from coterie.types import Source
@@ -26,7 +29,9 @@ def checked(function: Callable[..., Any]) -> Callable[..., Any]:
     return decorated
 
 
-install_import_hook("coterie", f"{__name__}.checked")  # so nothing above may import coterie
+# Nothing above may import these. The command line is left out: typer calls its functions, and not by their annotations.
+PARTS = [f"coterie.{part.name}" for part in pkgutil.iter_modules(coterie.__path__) if part.name != "cli"]
+install_import_hook(PARTS, f"{__name__}.checked")
 
 
 @pytest.fixture(scope="session")

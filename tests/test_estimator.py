@@ -1,11 +1,319 @@
 from __future__ import annotations
 
-import sklearn
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+
+import jaxtyping
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.cluster import KMeans
+from sklearn.datasets import load_digits, make_blobs
+from sklearn.metrics import adjusted_rand_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from torch.utils.data import TensorDataset
 
-from coterie import Clusterer
+from coterie import Clusterer, load
+from coterie.data import open_source
+from coterie.methods.cdc import CDC
+from coterie.types import InputError
+
+SMALL = {
+    "backbone": "small-4",
+    "settings": {"moco.epochs": 1, "moco.batch_size": 32, "moco.queue": 64, "cdc.epochs": 2, "cdc.hidden": 24},
+}
+DIGITS, CLASSES = load_digits(return_X_y=True)
 
 
-@parametrize_with_checks([Clusterer()])
+def blobs(n: int = 80, d: int = 8, k: int = 3, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    x, y = make_blobs(n, n_features=d, centers=k, random_state=seed)
+    return x.astype(np.float32), y
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Clusterer:
+    """Images in 10 groups: MoCo-v2, then CDC."""
+    return Clusterer(10, random_state=0, **SMALL).fit(pictures())
+
+
+def pictures(n: int = 96) -> np.ndarray:
+    return (DIGITS[:n].reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
+
+
+class TwoGroups(Clusterer):
+    """scikit-learn sets `n_clusters` of some estimators to 1, of which there is nothing to say; here it becomes 2."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        super().__setattr__(name, 2 if name == "n_clusters" and value == 1 else value)
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """scikit-learn's checks hand over what our annotations rule out."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
+
+
+ONE_GROUP = "the check asks for a single group, and n_clusters < 2 is an error here"
+EXPECTED = {
+    "check_dont_overwrite_parameters": ONE_GROUP,
+    "check_fit2d_1feature": ONE_GROUP,
+    "check_fit2d_predict1d": ONE_GROUP,
+    "check_methods_subset_invariance": ONE_GROUP,
+}
+
+
+@parametrize_with_checks([Clusterer()], expected_failed_checks=lambda estimator: EXPECTED)
+@pytest.mark.usefixtures("unchecked_types")
 def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
+
+
+@parametrize_with_checks([TwoGroups()])
+@pytest.mark.usefixtures("unchecked_types")
+def test_scikit_learns_checks_of_one_group_pass_with_two(estimator, check):
+    if check.func.__name__ not in EXPECTED:
+        pytest.skip("passes above")
+    check(estimator)
+
+
+@pytest.mark.parametrize("d", [2, 50])
+@pytest.mark.parametrize("k", [3, 5, 8])
+def test_blobs_are_found(d, k):
+    angles = np.linspace(0, 2 * np.pi, k, endpoint=False)
+    circle = 10 * np.stack([np.cos(angles), np.sin(angles)], 1)
+    x, y = make_blobs(200, n_features=d, centers=circle if d == 2 else k, random_state=0)
+    model = Clusterer(k, random_state=0).fit(x)
+    assert adjusted_rand_score(y, model.labels_) > 0.9
+    assert (model.confidence_ > 0.5).mean() > 0.9
+
+
+def test_pixels_as_embeddings_are_sorted_better_than_by_k_means():
+    rows = slice(0, 900)
+    model = Clusterer(10, random_state=0).fit(DIGITS[rows])
+    by_k_means = KMeans(10, n_init=10, random_state=0).fit_predict(DIGITS[rows])
+    assert adjusted_rand_score(CLASSES[rows], model.labels_) > adjusted_rand_score(CLASSES[rows], by_k_means) - 0.02
+
+
+def test_what_is_predicted_for_the_training_data_is_what_fit_said(fitted):
+    probabilities = fitted.predict_proba(pictures())
+    assert (fitted.predict(pictures()) == fitted.labels_).all()
+    assert (probabilities.argmax(1) == fitted.labels_).all()
+    assert (probabilities.max(1) == fitted.confidence_).all()
+    assert np.abs(probabilities.astype(np.float64).sum(1) - 1).max() < 1e-5
+    assert probabilities.shape == (96, 10)
+
+
+def test_order_and_company_do_not_change_a_prediction(fitted):
+    whole = fitted.predict_proba(pictures(300))
+    rows = np.random.default_rng(0).permutation(300)
+    assert (fitted.predict_proba(pictures(300)[rows]) == whole[rows]).all()
+    assert (fitted.predict_proba(pictures(300)[rows[:7]]) == whole[rows[:7]]).all()
+
+
+def test_the_same_seed_gives_the_same_labels_and_another_seed_need_not():
+    x, _ = blobs(k=6, d=2)
+    first, again, other = (Clusterer(6, random_state=seed).fit(x) for seed in (3, 3, 4))
+    assert (first.predict_proba(x) == again.predict_proba(x)).all()
+    assert (first.predict_proba(x) != other.predict_proba(x)).any()
+
+
+def test_images_are_repeatable(fitted):
+    again = Clusterer(10, random_state=0, **SMALL).fit(pictures())
+    assert (again.labels_ == fitted.labels_).all()
+    assert (again.confidence_ == fitted.confidence_).all()
+
+
+@pytest.mark.parametrize("what", ["images", "embeddings"])
+def test_a_saved_model_predicts_bit_for_bit_the_same(fitted, tmp_path, what):
+    x, model = pictures(120), fitted
+    if what == "embeddings":
+        x, _ = blobs()
+        model = Clusterer(3, random_state=0).fit(x)
+    assert model.save(tmp_path / "groups") == tmp_path / "groups"
+    loaded = load(tmp_path / "groups")
+    assert (loaded.predict_proba(x) == model.predict_proba(x)).all()
+    assert (loaded.labels_ == model.labels_).all()
+    assert loaded.labels_.dtype == model.labels_.dtype
+    assert (loaded.confidence_ == model.confidence_).all()
+    assert loaded.history_ == model.history_
+    assert loaded.record_ == model.record_
+    assert loaded.result_.ids == model.result_.ids
+    assert {file.suffix for file in (tmp_path / "groups" / "model").iterdir()} == {".safetensors", ".json"}
+    again = load(loaded.save(tmp_path / "once more"))
+    assert (again.predict_proba(x) == model.predict_proba(x)).all()
+
+
+def test_a_model_may_be_pickled_by_its_owner(fitted):
+    copy = pickle.loads(pickle.dumps(fitted))
+    assert (copy.predict_proba(pictures()) == fitted.predict_proba(pictures())).all()
+
+
+def test_floats_are_scaled_for_a_part_as_for_the_whole():
+    """Promise 1 where the pixels' range is that of the whole array."""
+    x = pictures().astype(np.float32) * 3.7 - 100
+    model = Clusterer(10, random_state=0, **SMALL).fit(x)
+    assert (model.predict(x) == model.labels_).all()
+    assert (model.predict(x[40:45]) == model.labels_[40:45]).all()
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("seed", [None, 0, np.int64(5), np.random.RandomState(0)])
+def test_random_state_may_be_all_that_scikit_learn_allows(seed):
+    x, y = blobs()
+    model = Clusterer(np.int64(3), random_state=seed).fit(x)
+    assert adjusted_rand_score(y, model.labels_) == 1
+    if isinstance(seed, int | np.integer):
+        assert model.record_["seed"] == seed
+
+
+def test_settings_reach_the_method_in_three_ways():
+    x, _ = blobs()
+    by_name = Clusterer(3, settings={"cells": 40}, epochs=1, random_state=0).fit(x)
+    by_path = Clusterer(3, settings={"cdc.cells": 40}, epochs=1, random_state=0).fit(x)
+    assert (by_name.predict_proba(x) == by_path.predict_proba(x)).all()
+    method = CDC(cells=40, hidden=20, batch_size=80, sub_batch=40, epochs=1)
+    by_object = Clusterer(3, method=method, random_state=0).fit(x)
+    for model in (by_name, by_path, by_object):
+        assert model.record_["stages"][0]["settings"]["cells"] == 40
+    assert by_object.record_["stages"][0]["settings"]["hidden"] == 20
+
+
+def test_parameters_are_scikit_learns():
+    model = Clusterer(4, method=CDC(cells=40), settings={"cells": 7})
+    assert clone(model).get_params() == model.get_params()
+    assert clone(model).method == CDC(cells=40)
+    assert model.set_params(n_clusters=5, random_state=1).n_clusters == 5
+    with pytest.raises(ValueError, match="Invalid parameter 'clusters'"):
+        model.set_params(clusters=5)
+
+
+@pytest.mark.parametrize("form", ["array", "channels", "tensor", "dataset", "list", "npy", "folder"])
+def test_images_come_in_many_forms(fitted, tmp_path, form):
+    from PIL import Image
+
+    x = pictures(40)
+    given: object = x
+    if form == "channels":
+        given = x[..., None]
+    elif form == "tensor":
+        given = torch.from_numpy(x)[:, None]
+    elif form == "dataset":
+        given = TensorDataset(torch.from_numpy(x)[:, None], torch.zeros(40))
+    elif form == "list":
+        given = list(x)
+    elif form == "npy":
+        np.save(tmp_path / "x.npy", x)
+        given = tmp_path / "x.npy"
+    elif form == "folder":
+        for row, pixels in enumerate(x):
+            Image.fromarray(pixels).save(tmp_path / f"{row:02d}.png")
+        given = str(tmp_path)
+    assert (fitted.predict_proba(given) == fitted.predict_proba(pictures(96))[:40]).all()
+    if form not in ("array", "channels", "list"):
+        model = Clusterer(3, random_state=0, **SMALL).fit(given)
+        assert (model.predict(given) == model.labels_).all()
+
+
+@pytest.mark.parametrize("form", ["array", "list", "tensor", "bfloat16", "memory map", "npy", "frame", "dataset"])
+def test_embeddings_come_in_many_forms(tmp_path, form):
+    x, y = blobs()
+    np.save(tmp_path / "x.npy", x)
+    given: object = x
+    if form == "list":
+        given = x.tolist()
+    elif form in ("tensor", "bfloat16"):
+        given = torch.from_numpy(x).to(torch.bfloat16 if form == "bfloat16" else torch.float64)
+    elif form == "memory map":
+        given = np.load(tmp_path / "x.npy", mmap_mode="r")
+    elif form == "npy":
+        given = tmp_path / "x.npy"
+    elif form == "frame":
+        given = pytest.importorskip("pandas").DataFrame(x, columns=list("abcdefgh"))
+    elif form == "dataset":
+        given = TensorDataset(torch.from_numpy(x))
+    model = Clusterer(3, random_state=0).fit(given)
+    assert adjusted_rand_score(y, model.labels_) == 1
+    assert (model.predict(given) == model.labels_).all()
+    assert model.embedding_.shape[0] == len(x)
+    if form not in ("npy", "dataset"):
+        assert model.n_features_in_ == 8
+
+
+def test_three_lines_are_enough(tmp_path):
+    """As in the README: fit a named set, save, and use the groups elsewhere."""
+    model = Clusterer(n_clusters=10, random_state=0, epochs=1, **SMALL).fit("digits")
+    model.save(tmp_path)
+    labels = load(tmp_path).predict("digits")
+    assert (labels == model.labels_).all()
+    assert len(labels) == 1797
+
+
+def test_what_a_fit_leaves_behind(fitted):
+    assert fitted.labels_.shape == (96,)
+    assert set(fitted.labels_) <= set(range(10))
+    assert ((fitted.confidence_ >= 0.1) & (fitted.confidence_ <= 1)).all()
+    assert fitted.embedding_.shape == (96, 32)
+    assert [(row["stage"], row["epoch"]) for row in fitted.history_] == [("moco", 1), ("cdc", 1), ("cdc", 2)]
+    assert set(fitted.result_.heads) == {"cal", "clu"}
+    assert fitted.result_.ids == [str(row) for row in range(96)]
+    assert fitted.record_["status"] == "done"
+    assert fitted.record_["source"]["fingerprint"] == open_source(pictures()).fingerprint
+
+
+def test_output_is_a_run_folder(tmp_path):
+    x, _ = blobs()
+    model = Clusterer(3, random_state=0, epochs=1, output=tmp_path / "run").fit(x)
+    assert (load(tmp_path / "run").predict_proba(x) == model.predict_proba(x)).all()
+    assert (load(tmp_path / "run").labels_ == model.labels_).all()
+    with pytest.raises(InputError, match="already holds a run"):
+        model.fit(x)
+    follower = Clusterer(3, random_state=0, epochs=1, init=tmp_path / "run").fit(x)
+    assert follower.record_["backbone"]["why"] == f"of {tmp_path / 'run'}"
+
+
+def test_the_data_are_not_changed():
+    x, _ = blobs()
+    before = x.copy()
+    Clusterer(3, epochs=1).fit(x).predict(x)
+    assert (x == before).all()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"n_clusters": 1}, "at least 2 groups"),
+        ({"n_clusters": 81}, "has only 80 items"),
+        ({"n_clusters": "many"}, r"Clusterer.n_clusters cannot be 'many'"),
+        ({"method": "cdd"}, "did you mean 'cdc'"),
+        ({"preset": "papper"}, "Unknown preset 'papper'"),
+        ({"settings": {"cels": 40}}, "did you mean cdc.cells"),
+        ({"settings": {"cdc.batch_size": 81}}, "has only 80 items"),
+        ({"backbone": "resnet18"}, "reads images"),
+        ({"device": "tpu"}, "Unknown device 'tpu'"),
+        ({"precision": "fp8"}, "precision cannot be 'fp8'"),
+        ({"init": "nowhere"}, "There is no model at nowhere"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_wrong_parameters_are_named(parameters, message):
+    x, _ = blobs()
+    with pytest.raises(InputError, match=message):
+        Clusterer(**{"n_clusters": 3, **parameters}).fit(x)
+
+
+def test_a_model_refuses_data_of_another_form(fitted):
+    with pytest.raises(InputError, match="holds embeddings, but the model was fitted on images"):
+        fitted.predict(DIGITS)
+
+
+def test_folders_that_are_no_models_are_refused(fitted, tmp_path):
+    with pytest.raises(InputError, match="There is no model"):
+        load(tmp_path / "nowhere")
+    model = Path(fitted.save(tmp_path)) / "model"
+    (model / "extra.pt").write_bytes(b"")
+    with pytest.raises(InputError, match=r"holds extra\.pt, a pickle"):
+        load(tmp_path)

@@ -111,7 +111,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         out = Path(folder)
         self.model_.save(out / "model")
         if hasattr(self, "result_"):
-            heads = {name: torch.from_numpy(p) for name, p in self.result_.heads.items()}
+            heads = {name: torch.tensor(p) for name, p in self.result_.heads.items()}
             write_result(out / "result.parquet", Assignments(self.result_.ids, next(iter(heads.values())), heads))
         if hasattr(self, "record_"):
             write_atomically(out / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self.history_))
@@ -144,7 +144,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         if isinstance(X, str | os.PathLike) or not table or getattr(X, "ndim", 2) > 2:
             return X
         if isinstance(X, np.memmap) and X.ndim == 2:  # scikit-learn's check might load it as a whole
-            self.n_features_in_ = X.shape[1] if fitting else self.n_features_in_
+            if fitting:
+                self.n_features_in_ = X.shape[1]
             return X
         return validate_data(self, X, dtype=np.float32, reset=fitting, ensure_min_samples=2 if fitting else 1)
 

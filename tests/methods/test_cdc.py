@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from coterie.methods.cdc import (
     CDC,
@@ -100,13 +101,15 @@ def test_fewer_images_than_groups_select_nothing() -> None:
 
 
 def test_an_image_that_two_groups_mark_counts_once_and_keeps_its_label() -> None:
-    # Group 1 is nobody's label, so its places go to images of group 0.
-    p = torch.tensor([[0.6, 0.4], [0.9, 0.1], [0.8, 0.2], [0.55, 0.45]])
+    # Group 2 is nobody's label, so its three places go to images of group 0: to two that group 0 marks, and one more.
+    sure = [[0.95, 0.0, 0.05], [0.94, 0.0, 0.06], [0.93, 0.0, 0.07], [0.92, 0.0, 0.08]]
+    p = torch.tensor([*sure, *[[0.09, 0.9, 0.01]] * 4, *[[0.85, 0.15, 0.0]] * 4])
     mask, label = CDC().select(p)
-    assert mask.tolist() == [True, True, False, False]
-    assert label.tolist() == [0, 0, 0, 0]
-    assert slow_selection(p)[0] == {0, 1} != slow_selection(p, match_label=True)[0]
-    assert confident_images(p, match_label=True).tolist() == [False, True, False, False]
+    assert mask.nonzero().flatten().tolist()[:4] == [0, 1, 2, 3]
+    assert label[:4].tolist() == [0, 0, 0, 0]
+    assert slow_selection(p)[1] == [3, 3, 3]
+    assert int(mask.sum()) == 3 + 3 + 1
+    assert confident_images(p, match_label=True)[:4].tolist() == [True, True, True, False]
 
 
 @given(seed=seeds, raised=st.floats(0, 1))
@@ -246,32 +249,35 @@ def test_hidden_activations_are_those_of_a_fresh_head_in_evaluation_mode() -> No
     torch.testing.assert_close(hidden_activations(features, weights), head[:3](features))
 
 
+def centres_like(n: int, d: int) -> Tensor:
+    """Rows as long as K-means centres of unit vectors, and as alike as those of a net's features."""
+    return 0.7 * F.normalize(torch.randn(n, d, generator=seeded()) + 1)
+
+
 def cosines(weights: Tensor) -> Tensor:
     table = F.normalize(weights) @ F.normalize(weights).T
     return table[~torch.eye(len(weights), dtype=torch.bool)]
 
 
 def test_decorrelated_rows_of_a_small_head_become_a_simplex() -> None:
-    weights = torch.randn(5, 24, generator=seeded()) + 1
+    weights = centres_like(5, 24)
     found = decorrelate(weights)
-    torch.testing.assert_close(cosines(found), torch.full((20,), -1 / 4), atol=0.02, rtol=0)
+    torch.testing.assert_close(cosines(found), torch.full((20,), -1 / 4), atol=1e-3, rtol=0)
     assert torch.equal(found, decorrelate(weights))
     assert not found.requires_grad
 
 
 def test_decorrelation_of_many_rows_brings_them_near_orthogonality() -> None:
-    weights = torch.randn(48, 48, generator=seeded()) + 1
+    weights = centres_like(48, 48)
     found = decorrelate(weights)
     assert cosines(weights).abs().mean() > 0.4
-    assert cosines(found).abs().mean() < 0.1
+    assert cosines(found).abs().mean() < 0.05
 
 
-def test_decorrelation_reaches_the_floor_of_its_loss_and_parts_equal_rows() -> None:
-    weights = torch.randn(6, 30, generator=seeded())
-    weights[1] = weights[0]
-    weights[1, 0] += 1e-3
-    found = decorrelate(weights)
-    assert cosines(found).max() < 0.1
+def test_decorrelation_parts_rows_that_are_all_but_equal() -> None:
+    weights = centres_like(5, 24)
+    weights[1] = weights[0] + 1e-3 * torch.randn(24, generator=seeded(1))
+    assert cosines(decorrelate(weights)).max() < 0
 
 
 def test_decorrelation_refuses_a_zero_row() -> None:
@@ -287,8 +293,9 @@ def test_the_largest_product_with_a_unit_prototype_is_the_nearest() -> None:
 
 
 def test_heads_begin_about_as_good_as_k_means_and_far_above_random_ones() -> None:
-    features, labels = mixture(noise=1.5)
-    head, random_head = mlp_head(32, 24, 4).eval(), mlp_head(32, 24, 4).eval()
+    features, labels = mixture(d=128, noise=2.0)
+    torch.manual_seed(0)
+    head, random_head = (mlp_head(128, 24, 4).eval() for _ in range(2))
     write_prototypes(head, *prototype_weights(features, 24, 4, seeded()))
     with torch.no_grad():
         begun = agreement(head(features).argmax(1), labels)
@@ -299,15 +306,14 @@ def test_heads_begin_about_as_good_as_k_means_and_far_above_random_ones() -> Non
 
 
 @pytest.mark.parametrize("init", get_args(get_type_hints(CDC)["init"]))
-def test_every_initialisation_is_repeatable_and_finite(init: str) -> None:
+def test_every_initialisation_is_finite(init: Any) -> None:
     features, _ = mixture(120)
-    method = CDC(hidden=12, init=init)  # type: ignore[arg-type]
-    nets = [net_of(method, width=32, k=4) for _ in range(2)]
-    for net in nets:
-        method.start(net, lambda: features, 4, seeded())
-    one, other = (net.state_dict() for net in nets)
-    assert all(torch.equal(value, other[name]) for name, value in one.items())
-    assert all(bool(torch.isfinite(value.float()).all()) for value in one.values())
+    method = CDC(hidden=12, init=init)
+    net = net_of(method, width=32, k=4)
+    method.start(net, lambda: features, 4, seeded())
+    assert all(bool(torch.isfinite(value.float()).all()) for value in net.state_dict().values())
+    for p in method.predict(net.eval(), features).values():
+        torch.testing.assert_close(p.sum(1), torch.ones(120))
 
 
 # One batch of training
@@ -456,7 +462,7 @@ def test_running_statistics_see_the_views_that_the_paper_lists() -> None:
 )
 def test_the_number_of_optimiser_steps_in_an_epoch(n: int, batch: int, part: int, steps: int) -> None:
     taken = []
-    hook = torch.optim.optimizer.register_optimizer_step_post_hook(lambda *arguments: taken.append(1))
+    hook = register_optimizer_step_post_hook(lambda *arguments: taken.append(1))
     vectors = torch.randn(n, 8, generator=seeded())
     chosen = {"batch_size": batch, "sub_batch": part, "cells": 5, "hidden": 8, "epochs": 2, "init": "random"}
     try:
@@ -513,11 +519,8 @@ def test_training_on_easy_groups_calibrates_and_does_not_spoil_the_start() -> No
     generator = seeded(3)
     labels = torch.arange(400) % 4
     vectors = 0.45 * torch.randn(4, 64, generator=generator)[labels] + torch.randn(400, 64, generator=generator)
-    common = {"cdc.hidden": 40, "cdc.init": "prototypes"}
-    begun, done = (
-        run(vectors, RunSettings(n_clusters=4, overrides={**common, "cdc.epochs": epochs})).assignments
-        for epochs in (0, 8)
-    )
-    cal, clu = (evaluate(labels.numpy(), done.heads[name].numpy()) for name in ("cal", "clu"))
+    begun, done = (run(vectors, RunSettings(n_clusters=4, epochs=epochs)).assignments for epochs in (0, 10))
+    names = list("abcd")
+    cal, clu = (evaluate(labels.numpy(), done.heads[head].numpy(), class_names=names) for head in ("cal", "clu"))
     assert cal["acc"] > agreement(begun.probabilities.argmax(1), labels) - 0.03
     assert cal["ece"] <= clu["ece"]

@@ -37,9 +37,7 @@ def net_of(method: MoCo) -> Net:
 def batch_at(progress: float = 0.0) -> Batch:
     generator = torch.Generator().manual_seed(1)
     views = {"one": torch.randn(SIZE, DIM, generator=generator), "two": torch.randn(SIZE, DIM, generator=generator)}
-    return Batch(
-        torch.arange(SIZE), views, part_size=SIZE, progress=progress, generator=generator, share=OneProcess()
-    )
+    return Batch(torch.arange(SIZE), views, part_size=SIZE, progress=progress, generator=generator, share=OneProcess())
 
 
 METHOD = MoCo(batch_size=SIZE, queue=3 * SIZE, projector_hidden=7, projector_out=5)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from coterie.networks.heads import PrototypeHead, mlp_head, projector, standardise_rows
+from coterie.networks.heads import PrototypeHead, SteadyLinear, mlp_head, projector, standardise_rows
 from coterie.objectives.kmeans import kmeans
 
 
@@ -30,12 +31,31 @@ def test_a_constant_row_becomes_zero() -> None:
 def test_the_heads_layers_are_those_of_the_paper() -> None:
     kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU, nn.Linear]
     head = mlp_head(6, 5, 3)
-    assert [type(layer) for layer in head] == kinds
+    assert all(map(isinstance, head, kinds))
     assert head[0].bias is not None
     assert head[3].bias is not None
     assert head(torch.randn(4, 6)).shape == (4, 3)
-    assert [type(layer) for layer in projector(6, 5, 3, batch_norm=True)] == kinds
+    assert all(map(isinstance, projector(6, 5, 3, batch_norm=True), kinds))
     assert nn.BatchNorm1d not in [type(layer) for layer in projector(6, 5, 3)]
+
+
+@pytest.mark.parametrize("k", [2, 3, 10, 20])
+@pytest.mark.parametrize(("width", "hidden"), [(32, 12), (70, 22), (256, 449), (513, 7)])
+def test_an_items_answer_does_not_depend_on_its_place_in_the_batch(width: int, hidden: int, k: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(256, width, generator=generator)
+    mlp, prototypes = mlp_head(width, hidden, k).eval(), PrototypeHead(width, k)
+    prototypes.place(torch.randn(k, width, generator=generator), features, torch.arange(256) % k)
+    places = torch.randperm(256, generator=generator)
+    for head in (mlp, prototypes):
+        with torch.inference_mode():
+            assert torch.equal(head(features[places]), head(features)[places])
+
+
+def test_training_and_evaluation_mode_compute_the_same_product() -> None:
+    layer, x = SteadyLinear(9, 4), torch.randn(5, 9)
+    torch.testing.assert_close(layer.eval()(x), layer.train()(x))
+    torch.testing.assert_close(layer(x), x @ layer.weight.T + layer.bias)
 
 
 def blobs(n: int = 60, d: int = 12, k: int = 3) -> torch.Tensor:

@@ -32,7 +32,9 @@ def equal(one: Any, other: Any) -> bool:
     if isinstance(one, Tensor):
         return isinstance(other, Tensor) and one.dtype == other.dtype and torch.equal(one, other)
     if isinstance(one, dict):
-        same_keys = isinstance(other, dict) and list(one) == list(other) and set(map(type, one)) == set(map(type, other))
+        same_keys = (
+            isinstance(other, dict) and list(one) == list(other) and set(map(type, one)) == set(map(type, other))
+        )
         return same_keys and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, list):
         return isinstance(other, list) and len(one) == len(other) and all(map(equal, one, other))
@@ -106,7 +108,9 @@ def small_files_only() -> Any:
     limit(False)
 
 
-def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(small_files_only: Any, tmp_path: Path) -> None:
+def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(
+    small_files_only: Any, tmp_path: Path
+) -> None:
     path = tmp_path / "state"
     save_tree(path, {"step": 1})
     small_files_only(True)

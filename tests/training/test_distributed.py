@@ -15,13 +15,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
+from timm.layers import BatchNormAct2d
+from torch import Tensor, nn
 
 from coterie.pipeline import RunResult, run
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.training.checkpoints import load_tree
-from coterie.training.distributed import deal
+from coterie.training.distributed import SharedBatchNorm, deal
 from coterie.training.history import read_history
 from coterie.types import Source
 
@@ -78,18 +79,24 @@ def same(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float = 1e
         torch.testing.assert_close(value.float(), other[name].float(), rtol=tolerance, atol=tolerance, msg=name)
 
 
-@given(
-    size=st.integers(2, 60), part=st.integers(1, 60), processes=st.integers(1, 5)
-)
+@given(size=st.integers(2, 60), part=st.integers(1, 60), processes=st.integers(1, 5))
 @settings(max_examples=60, deadline=None)
 def test_every_sub_batch_is_dealt_in_equal_pieces_that_keep_its_order(size: int, part: int, processes: int) -> None:
     hands = [deal(size, part, rank, processes).tolist() for rank in range(processes)]
     assert len({len(hand) for hand in hands}) == 1
     for begin in range(0, size, part):
         inside = [[row for row in hand if begin <= row < begin + part] for hand in hands]
-        together = sum(inside, [])
+        together = [row for hand in inside for row in hand]
         assert together == list(range(begin, begin + len(together)))
         assert min(part, size - begin) - len(together) < processes
+
+
+@pytest.mark.parametrize("norm", [nn.BatchNorm2d(4), BatchNormAct2d(4)], ids=["plain", "timm, with its activation"])
+def test_in_evaluation_mode_a_shared_normalisation_is_the_one_it_replaces_bit_for_bit(norm: nn.BatchNorm2d) -> None:
+    norm.train()(3 + torch.randn(9, 4, 5, 5))
+    shared, x = SharedBatchNorm(norm.eval()).eval(), torch.randn(2, 4, 5, 5)
+    assert torch.equal(shared(x), norm(x))
+    assert shared.state_dict().keys() == norm.state_dict().keys()
 
 
 def test_the_processes_found_each_other(steps: list[dict[str, Any]]) -> None:

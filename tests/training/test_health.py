@@ -45,7 +45,7 @@ def test_a_method_that_counts_no_groups_has_no_group_health() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_not_finite_stops_the_run_with_advice(value: float) -> None:
-    with pytest.raises(RunFailed, match="'cluster' of stage cdc .* epoch 3") as caught:
+    with pytest.raises(RunFailed, match=r"'cluster' of stage cdc .* epoch 3") as caught:
         check_losses("cdc", 3, {"entropy": -1.0, "cluster": value})
     assert "learning rate" in caught.value.advice
     check_losses("cdc", 3, {"entropy": -1.0})

@@ -114,7 +114,7 @@ def test_the_paper_preset_is_the_row_of_a_named_set_or_the_papers_defaults() -> 
 
 @pytest.mark.parametrize("preset", ["papers", "paper:photos", ""])
 def test_an_unknown_preset_lists_the_known(preset: str) -> None:
-    with pytest.raises(InputError, match="use practical or paper, .*paper:stl10"):
+    with pytest.raises(InputError, match=r"use practical or paper, .*paper:stl10"):
         make_plan(settings(preset=preset), VECTORS, "photos")
 
 
@@ -134,7 +134,9 @@ def test_a_batch_larger_than_the_data_is_adapted_where_a_preset_asked_for_it() -
     assert tight.stages == [CDC(batch_size=30, sub_batch=30, cells=30, hidden=8)]
 
 
-@pytest.mark.parametrize(("k", "n", "message"), [(1, 10, "at least 2"), (0, 10, "at least 2"), (11, 10, "only 10 items")])
+@pytest.mark.parametrize(
+    ("k", "n", "message"), [(1, 10, "at least 2"), (0, 10, "at least 2"), (11, 10, "only 10 items")]
+)
 def test_the_number_of_groups_must_be_possible(k: int, n: int, message: str) -> None:
     with pytest.raises(InputError, match=f"n_clusters is {k}.*{message}"):
         make_plan(settings(n_clusters=k), replace(VECTORS, n=n, k=k), "x")

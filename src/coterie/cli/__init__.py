@@ -33,15 +33,21 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on sta
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
-@app.callback(invoke_without_command=True)
-def coterie(
-    context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
-) -> None:
-    if version:
+def show_version(wanted: bool) -> bool:
+    if wanted:
         print(f"coterie {__version__}")
-    elif context.invoked_subcommand is None:
-        print(context.get_help())
+        raise typer.Exit
+    return wanted
+
+
+Version = Annotated[
+    bool, typer.Option("--version", callback=show_version, is_eager=True, help="Print the version and exit.")
+]
+
+
+@app.callback()
+def options(version: Version = False) -> None:
+    """Typer wants a place for the options of `coterie` itself."""
 
 
 @app.command()
@@ -193,12 +199,13 @@ UsageError: Any = typer.BadParameter.__base__  # typer carries click within itse
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the command `coterie`; `arguments` None means those of the command line."""
+    given = sys.argv[1:] if arguments is None else arguments
     try:
-        code = app(arguments, prog_name="coterie", standalone_mode=False)
+        code = app(given or ["--help"], prog_name="coterie", standalone_mode=False)
         sys.stdout.flush()
         return int(code or 0)
     except UsageError as error:
-        print(f"coterie: {error.format_message().rstrip(".")}. See coterie --help.", file=sys.stderr)
+        print(f"coterie: {error.format_message().rstrip('.')}. See coterie --help.", file=sys.stderr)
         return 2
     except (KeyboardInterrupt, typer.Abort):
         return 130

@@ -41,11 +41,11 @@ class FitRequest:
 
 def fit_source(request: FitRequest) -> None:
     """Run a request and print its summary. Raises InputError and RunFailed."""
+    settings = coerce(RunSettings, request.settings, "run")
     if "n_clusters" not in request.settings:
         raise InputError("How many groups? Give their number with -k, for example -k 10.")
     if request.resume and request.out is None:
         raise InputError("--resume needs the run folder to go on with: give it with -o.")
-    settings = coerce(RunSettings, request.settings, "run")
     if request.dry_run:
         show_plan(check(request, settings), as_json=request.as_json)
         return
@@ -108,7 +108,7 @@ def check(request: FitRequest, settings: RunSettings) -> Prepared:
 
 
 def check_labels(request: FitRequest, source: Source) -> None:
-    """Raise InputError for labels that do not fit the source; they are read again, to be used, when training is over."""
+    """Raise InputError for labels that do not fit the source; to be used they are read again when training is over."""
     if request.labels is not None:
         find_labels(request.source, request.labels, source.ids, source.skipped)
 

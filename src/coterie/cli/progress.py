@@ -61,10 +61,9 @@ class StageBar:
         if self.quiet or self.console.is_terminal:
             return
         number, total = record.epoch, record.epochs  # type: ignore[attr-defined]
-        if number == total or number % max(1, total // 20) == 0:
+        if number == total or number % -(-total // 20) == 0:
             losses = _words(record.losses)  # type: ignore[attr-defined]
             self.console.print(f"{record.stage} epoch {number}/{total}: {losses}", highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
-
 
     def predicted(self, count: int) -> None:
         """So many items more have got their group."""

@@ -7,6 +7,7 @@ counts[j, c] = |{i : cluster of i = j, class of i = c}|, which is small however 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from coterie.types import InputError
 
 Ints = NDArray[np.int64]
+Given = NDArray[Any]  # a user's labels: integers, or `_number` says what they are
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Matching:
     class_of: Ints  # (k,) the class of each cluster, -1 where it has none
     counts: Ints  # (k, c)
 
-    def correct(self, labels_true: NDArray[np.integer], labels_pred: NDArray[np.integer]) -> NDArray[np.bool_]:
+    def correct(self, labels_true: Given, labels_pred: Given) -> NDArray[np.bool_]:
         """Tell for each item whether its cluster's class is its own; items of an unmatched cluster are wrong."""
         return self.class_of[labels_pred] == labels_true
 
@@ -52,8 +54,8 @@ class Matching:
 
 
 def match(
-    labels_true: NDArray[np.integer],
-    labels_pred: NDArray[np.integer],
+    labels_true: Given,
+    labels_pred: Given,
     n_clusters: int | None = None,
     n_classes: int | None = None,
 ) -> Matching:
@@ -71,8 +73,8 @@ def match(
 
 
 def contingency(
-    labels_true: NDArray[np.integer],
-    labels_pred: NDArray[np.integer],
+    labels_true: Given,
+    labels_pred: Given,
     n_clusters: int | None = None,
     n_classes: int | None = None,
 ) -> Ints:
@@ -91,7 +93,7 @@ def contingency(
     return np.bincount(pred.astype(np.int64) * c + true, minlength=k * c).reshape(k, c)
 
 
-def _number(labels: NDArray[np.integer], stated: int | None, which: str) -> int:
+def _number(labels: Given, stated: int | None, which: str) -> int:
     if labels.dtype.kind not in "iu":
         raise InputError(f"The {which} labels are of type {labels.dtype}: give integers from 0.")
     low, high = int(labels.min()), int(labels.max())
@@ -104,21 +106,17 @@ def _number(labels: NDArray[np.integer], stated: int | None, which: str) -> int:
     return high + 1 if stated is None else stated
 
 
-def accuracy(
-    labels_true: NDArray[np.integer], labels_pred: NDArray[np.integer], n_clusters: int | None = None
-) -> float:
+def accuracy(labels_true: Given, labels_pred: Given, n_clusters: int | None = None) -> float:
     """Clustering accuracy, "ACC": the best mean of 1[m(cluster) = class] over one-to-one maps m (Yang et al. 2010)."""
     return match(labels_true, labels_pred, n_clusters).accuracy
 
 
-def f1_macro(
-    labels_true: NDArray[np.integer], labels_pred: NDArray[np.integer], n_clusters: int | None = None
-) -> float:
+def f1_macro(labels_true: Given, labels_pred: Given, n_clusters: int | None = None) -> float:
     """Macro-averaged F1 over the classes that occur, after matching; see `Matching.f1_macro`."""
     return match(labels_true, labels_pred, n_clusters).f1_macro
 
 
-def purity(labels_true: NDArray[np.integer], labels_pred: NDArray[np.integer]) -> float:
+def purity(labels_true: Given, labels_pred: Given) -> float:
     """Share of items in the largest class of their cluster: sum_j max_c counts[j, c] / n (Manning et al. 2008, 16.3).
 
     Several clusters may share a class, so it is never below the accuracy and reaches 1 with one item per cluster.
@@ -127,14 +125,14 @@ def purity(labels_true: NDArray[np.integer], labels_pred: NDArray[np.integer]) -
     return float(counts.max(axis=1).sum() / counts.sum())
 
 
-def nmi(labels_true: NDArray[np.integer], labels_pred: NDArray[np.integer]) -> float:
+def nmi(labels_true: Given, labels_pred: Given) -> float:
     """Mutual information over the arithmetic mean of both entropies: 2 I(T;P) / (H(T) + H(P)) (scikit-learn)."""
     from sklearn.metrics import normalized_mutual_info_score
 
     return float(normalized_mutual_info_score(labels_true, labels_pred))
 
 
-def ari(labels_true: NDArray[np.integer], labels_pred: NDArray[np.integer]) -> float:
+def ari(labels_true: Given, labels_pred: Given) -> float:
     """Rand index corrected for chance: 0 for random labels, 1 for the same partition (Hubert & Arabie 1985)."""
     from sklearn.metrics import adjusted_rand_score
 

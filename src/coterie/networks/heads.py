@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -9,7 +11,24 @@ from torch import Tensor, nn
 
 def mlp_head(width: int, hidden: int, k: int) -> nn.Sequential:
     """Linear - BatchNorm - ReLU - Linear, both layers with bias (CDC's heads, "three-layer MLP")."""
-    return nn.Sequential(nn.Linear(width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), nn.Linear(hidden, k))
+    first, last = SteadyLinear(width, hidden), SteadyLinear(hidden, k)
+    return nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), last)
+
+
+class SteadyLinear(nn.Linear):
+    """A linear layer whose answer for an item does not depend, in evaluation mode, on the item's place in the batch."""
+
+    def forward(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        return super().forward(x) if self.training else steady_product(x, self.weight) + self.bias
+
+
+def steady_product(x: Float[Tensor, "n d"], weights: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
+    """x · weightsᵀ, each row the same to the last bit wherever it stands among as many others.
+
+    BLAS treats rows alike in wide products; in those of few columns (MKL: below 12) the rounding goes by the row's
+    place, so they are written as sums.
+    """
+    return x @ weights.T if len(weights) >= 16 else (x[:, None] * weights).sum(2)
 
 
 def projector(width: int, hidden: int, out: int, *, batch_norm: bool = False) -> nn.Sequential:
@@ -30,7 +49,8 @@ def standardise_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 class PrototypeHead(nn.Module):
     """The posterior of a spherical Gaussian mixture around K-means centres, as logits.
 
-    logit_k = -|x - c_k|² / (2 s²) on row-standardised features x, s² from `variance_per_dimension`. The centres are buffers: `place` sets them, no gradient does.
+    logit_k = -|x - c_k|² / (2 s²) on row-standardised features x, s² from `variance_per_dimension`. The centres are
+    buffers: `place` sets them, no gradient does.
     """
 
     centres: Tensor
@@ -48,7 +68,9 @@ class PrototypeHead(nn.Module):
         self.variance.copy_(variance_per_dimension(standardise_rows(features) - centres[labels]).clamp(min=1e-8))
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        distance = torch.cdist(standardise_rows(features), self.centres).square()
+        rows = standardise_rows(features)
+        norms = rows.square().sum(1, keepdim=True) + self.centres.square().sum(1)
+        distance = (norms - 2 * steady_product(rows, self.centres)).clamp(min=0)
         return -distance / (2 * self.variance)
 
 
@@ -74,7 +96,8 @@ def begin_as_groups(
     the prototypes say. The last layer is the posterior of a spherical Gaussian mixture around the groups' mean
     activations m: weights m/s², biases -|m|²/(2s²).
     """
-    first, norm, _, last = head.children()
+    parts: tuple[Any, ...] = tuple(head.children())
+    first, norm, _, last = parts
     first.weight.copy_(prototypes)
     first.bias.zero_()
     said = first(features)

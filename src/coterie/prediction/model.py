@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from coterie.methods.contract import Method, method_class, name_of
@@ -21,6 +22,19 @@ from coterie.types import Assignments, InputError, ItemSpec, Source
 
 FORMAT = 1
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What stands beside the weights: all that is needed to build the net again."""
+
+    format: int
+    method: str
+    settings: dict[str, Any]
+    n_clusters: int
+    backbone: str
+    spec: ItemSpec
+    family: str
 
 
 @dataclass
@@ -69,16 +83,9 @@ class Model:
             if not key.startswith(unneeded)
         }
         write_atomically(folder / "weights.safetensors", save(state))
-        manifest = {
-            "format": FORMAT,
-            "method": name_of(self.method),
-            "settings": resolved(self.method),
-            "n_clusters": self.k,
-            "backbone": self.backbone,
-            "spec": asdict(self.spec),
-            "family": self.family,
-        }
-        write_atomically(folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+        settings = resolved(self.method)
+        manifest = Manifest(FORMAT, name_of(self.method), settings, self.k, self.backbone, self.spec, self.family)
+        write_atomically(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
@@ -90,12 +97,12 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     if (folder / "model").is_dir():
         folder = folder / "model"
     manifest = _read_manifest(folder)
-    spec = ItemSpec(**manifest["spec"])
-    method = coerce(method_class(manifest["method"]), manifest["settings"], manifest["method"])
+    spec, k = manifest.spec, manifest.n_clusters
+    method = coerce(method_class(manifest.method), manifest.settings, manifest.method)
     size = spec.channels if spec.kind == "images" else spec.dim
-    trunk = build_backbone(manifest["backbone"], spec)
+    trunk = build_backbone(manifest.backbone, spec)
     net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False)
-    heads = method.heads(net, manifest["n_clusters"])
+    heads = method.heads(net, k)
     net.add({name: head for name, head in heads.items() if name in (method.card.answers or heads)})
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -108,10 +115,10 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
             f"The weights in {folder} do not fit their manifest ({reason}): fit the model again."
         ) from error
     net.to(device).eval()
-    return Model(net, method, manifest["n_clusters"], manifest["backbone"], spec, manifest["family"])
+    return Model(net, method, k, manifest.backbone, spec, manifest.family)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> Manifest:
     if not folder.is_dir():
         raise InputError(f"There is no model at {folder}: give a run folder or a folder that Clusterer.save wrote.")
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
@@ -120,12 +127,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"{folder} holds {pickles[0]}, a pickle, which could run code: coterie does not load such folders."
         )
     try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-        version = manifest["format"]
-    except (OSError, ValueError, KeyError) as error:
+        content = json.loads((folder / "manifest.json").read_text())
+        if content["format"] != FORMAT:
+            raise InputError(
+                f"The model in {folder} has format {content['format']}, this version of coterie reads {FORMAT}: "
+                "fit it again."
+            )
+        return TypeAdapter(Manifest).validate_python(content)
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"There is no model in {folder}: its manifest.json is missing or damaged.") from error
-    if version != FORMAT:
-        raise InputError(
-            f"The model in {folder} has format {version}, this version of coterie reads {FORMAT}: fit it again."
-        )
-    return manifest

@@ -5,12 +5,16 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from coterie.training.checkpoints import write_atomically
 from coterie.types import Assignments, InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ALL_UP_TO = 256  # groups; above it the table holds the TOP most probable ones and the remainder
 TOP = 32
@@ -76,14 +80,14 @@ def read_result(path: Path) -> ResultTable:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-        ids, labels = table["id"].to_pylist(), table["label"].to_numpy()
-        confidence = table["confidence"].to_numpy()
+        return _unpack(pq.read_table(path))
     except (OSError, KeyError, pa.ArrowInvalid) as error:
         raise InputError(
             f"{path} is not a result table of coterie: run `coterie fit` or `coterie predict` first."
         ) from error
 
+
+def _unpack(table: pa.Table) -> ResultTable:
     def matrix(name: str) -> np.ndarray:
         column = table[name].combine_chunks()
         return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
@@ -103,4 +107,5 @@ def read_result(path: Path) -> ResultTable:
         np.put_along_axis(full, top.astype(np.int64), matrix("top_probabilities"), axis=1)
         heads[names[0] or "answer"] = full
     embedding = matrix("embedding") if "embedding" in table.column_names else None
-    return ResultTable(ids, labels, confidence, heads, embedding)
+    labels, confidence = table["label"].to_numpy(), table["confidence"].to_numpy()
+    return ResultTable(table["id"].to_pylist(), labels, confidence, heads, embedding)

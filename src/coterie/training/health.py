@@ -69,7 +69,9 @@ def check_weights(stage: str, net: nn.Module) -> None:
     """Raise RunFailed if a parameter is not finite."""
     for name, parameter in net.named_parameters():
         if not parameter.isfinite().all():
-            raise RunFailed(f"The weights {name} of stage {stage} are not finite any more.", SMALLER_STEPS.format(stage))
+            raise RunFailed(
+                f"The weights {name} of stage {stage} are not finite any more.", SMALLER_STEPS.format(stage)
+            )
 
 
 def check_epoch(stage: str, epoch: int, epochs: int, health: Mapping[str, float]) -> None:

@@ -1,0 +1,206 @@
+"""What the commands print and write when all is well."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import coterie as package
+
+COMMAND = [sys.executable, "-c", "import sys; from coterie.cli import main; sys.exit(main())"]
+KEYS = {"run", "data", "method", "n", "k", "seed", "seconds", "skipped"}
+METRICS = {"acc", "nmi", "ari", "ece", "confidence"}
+
+
+def test_nothing_heavy_is_imported_before_a_command_needs_it():
+    heavy = ("torch", "sklearn", "pyarrow", "scipy", "numpy", "PIL", "matplotlib", "timm")
+    code = f"import sys, coterie, coterie.cli; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_version_and_help(coterie):
+    assert coterie("--version").out == f"coterie {package.__version__}\n"
+    for arguments in ((), ("--help",)):
+        answer = coterie(*arguments)
+        assert answer.code == 0
+        for command in ("demo", "fit", "predict", "evaluate", "report", "methods"):
+            assert command in answer.out
+    for command in ("demo", "fit", "predict", "evaluate", "report", "methods"):
+        assert coterie(command, "--help").code == 0
+
+
+def test_the_installed_command_prints_one_object_and_nothing_else(vectors, tmp_path):
+    """Through a real process, with every warning on: progress and warnings go to standard error."""
+    arguments = ["fit", str(vectors), "-k", "3", "-o", str(tmp_path / "run"), "--epochs", "2", "--json"]
+    done = subprocess.run(
+        [COMMAND[0], "-W", "always", *COMMAND[1:], *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout).keys() >= KEYS
+
+
+def test_without_a_terminal_progress_is_plain_lines_on_standard_error(coterie, vectors, tmp_path):
+    answer = coterie("fit", vectors, "-k", 3, "-o", tmp_path / "run", "--epochs", 2)
+    assert answer.code == 0
+    lines = answer.err.splitlines()
+    assert [line for line in lines if line.startswith("cdc epoch 2/2: cluster ")]
+    assert "\x1b" not in answer.err
+    assert "epoch" not in answer.out
+    assert "60 items in 3 groups" in answer.out
+    assert str(tmp_path / "run" / "report.html") in answer.out
+
+
+def test_fit_keeps_its_promises_about_the_object_and_the_folder(coterie, images, quick, tmp_path):
+    run = tmp_path / "run"
+    answer = coterie("fit", images, "-k", 10, "-o", run, "--seed", 3, "--json", *quick)
+    assert answer.code == 0, answer.err
+    found = answer.object
+    assert found.keys() >= KEYS
+    assert (found["run"], found["data"], found["method"]) == (str(run), "pixels", "cdc")
+    assert (found["n"], found["k"], found["seed"], found["skipped"]) == (96, 10, 3, 0)
+    assert found["metrics"].keys() == METRICS
+    assert all(0 <= found["metrics"][name] <= 1 for name in ("acc", "nmi", "ece", "confidence"))
+    assert found["heads"].keys() == {"cal", "clu"}
+    assert sum(found["sizes"]) == 96
+    files = {path.relative_to(run).as_posix() for path in run.rglob("*") if path.is_file()}
+    wanted = {"run.yaml", "history.jsonl", "result.parquet", "metrics.json", "report.html"}
+    assert wanted | {"model/manifest.json", "model/weights.safetensors"} <= files
+    assert not [name for name in files if name.endswith((".part", ".pt", ".pkl"))]
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    assert record["status"] == "done"
+    assert [stage["name"] for stage in record["stages"]] == ["moco", "cdc"]
+    table = pq.read_table(run / "result.parquet").to_pydict()
+    assert table["id"] == [str(row) for row in range(96)]
+    assert np.bincount(table["label"], minlength=10).tolist() == found["sizes"]
+    for label, confidence, row in zip(table["label"], table["confidence"], table["probabilities"], strict=True):
+        assert label == int(np.argmax(row))
+        assert confidence == max(row)
+        assert abs(sum(row) - 1) < 1e-5
+
+
+def test_embeddings_without_labels_have_no_metrics(coterie, vectors, tmp_path):
+    found = coterie("fit", vectors, "-k", 3, "-o", tmp_path / "run", "--epochs", 1, "--json").object
+    assert "metrics" not in found
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_predict_gives_what_fit_gave(coterie, finished, images, tmp_path):
+    out = tmp_path / "deep" / "new.parquet"
+    answer = coterie("predict", finished, images, "-o", out, "--json")
+    assert answer.code == 0, answer.err
+    found = answer.object
+    assert (found["n"], found["k"], found["skipped"], found["table"]) == (96, 10, 0, str(out))
+    old, new = (pq.read_table(path) for path in (finished / "result.parquet", out))
+    assert old.equals(new)
+    said = coterie("predict", finished, images, "-o", out, "--embedding")
+    assert "96 items assigned" in said.out
+    assert len(pq.read_table(out)["embedding"][0]) == 32
+
+
+def test_evaluate_uses_the_sources_labels_or_a_file(coterie, finished, images, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "report.html").unlink()
+    answer = coterie("evaluate", run, "--json")
+    assert KEYS | {"metrics"} <= answer.object.keys()
+    assert answer.object["metrics"].keys() >= METRICS
+    assert (run / "report.html").exists()
+    labels = pq.read_table(run / "result.parquet")["label"].to_pylist()
+    (tmp_path / "mine.csv").write_text("\n".join(["label", *map(str, labels)]))
+    perfect = coterie("evaluate", run, "--labels", tmp_path / "mine.csv", "--json").object["metrics"]
+    assert perfect["acc"] == 1
+    assert "1.000" in coterie("evaluate", run, "--labels", tmp_path / "mine.csv").out
+
+
+def test_report_is_written_again(coterie, finished, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (run / "report.html").unlink()
+    assert coterie("report", run, "--json").object == {"run": str(run), "report": str(run / "report.html")}
+    assert "96 images in 10 groups" in (run / "report.html").read_text()
+    assert coterie("report", run).out == f"{run / 'report.html'}\n"
+
+
+def test_methods_are_listed_with_their_settings(coterie):
+    entries = json.loads(coterie("methods", "--json").out)
+    for entry in entries:
+        assert {"name", "paper", "year", "family", "stages", "settings"} <= entry.keys()
+        assert entry["name"] in coterie("methods").out
+    by_name = {entry["name"]: entry for entry in entries}
+    assert by_name["cdc"]["stages"] == ["moco", "cdc"]
+    assert by_name["cdc"]["settings"]["cells"] == 500
+    assert [entry["name"] for entry in json.loads(coterie("methods", "cdc", "--json").out)] == ["cdc"]
+    assert "entropy_weight" in coterie("methods", "cdc").out
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(coterie, images, quick, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    answer = coterie("fit", images, "-k", 10, "-o", "run", "--dry-run", "--json", *quick)
+    assert answer.code == 0, answer.err
+    assert (answer.object["n"], answer.object["k"], answer.object["seed"]) == (96, 10, 0)
+    assert answer.object["stages"][0]["settings"]["queue"] == 48
+    assert yaml.safe_load(coterie("fit", images, "-k", 10, "--dry-run").out)["n_clusters"] == 10
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_win_over_the_configuration(coterie, images, tmp_path):
+    config = tmp_path / "c.yaml"
+    config.write_text("n_clusters: 5\nseed: 4\nbackbone: small-8\nmoco: {epochs: 3}\ncdc: {cells: 9, hidden: 20}\n")
+    arguments = ("fit", images, "--config", config, "--dry-run", "--json")
+    plan = coterie(*arguments).object
+    assert (plan["k"], plan["seed"], plan["backbone"]["name"]) == (5, 4, "small-8")
+    moco, cdc = plan["stages"]
+    assert (moco["epochs"], cdc["settings"]["cells"], cdc["settings"]["hidden"]) == (3, 9, 20)
+    options = ("-k", 6, "--seed", 1, "--epochs", 7, "--set", "method.cells=11", "--set", "views.flip=0.25")
+    plan = coterie(*arguments, *options).object
+    moco, cdc = plan["stages"]
+    assert (plan["k"], plan["seed"], moco["epochs"], cdc["epochs"]) == (6, 1, 3, 7)
+    assert (cdc["settings"]["cells"], cdc["settings"]["hidden"], plan["views"]["flip"]) == (11, 20, 0.25)
+
+
+def test_a_run_may_start_from_another_ones_backbone(coterie, finished, images, tmp_path):
+    plan = coterie("fit", images, "-k", 4, "--init", finished, "--dry-run", "--json").object
+    assert [stage["name"] for stage in plan["stages"]] == ["cdc"]
+    assert plan["backbone"]["name"] == "small-4"
+    run = tmp_path / "run"
+    answer = coterie("fit", images, "-k", 4, "--init", finished, "-o", run, "--epochs", 1, "--json")
+    assert answer.object["k"] == 4
+
+
+def test_a_finished_run_may_be_resumed_and_stays_the_same(coterie, finished, images, quick, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    answer = coterie("fit", images, "-k", 10, "-o", run, "--resume", "--json", *quick)
+    assert answer.code == 0, answer.err
+    assert pq.read_table(run / "result.parquet").equals(pq.read_table(finished / "result.parquet"))
+    assert (run / "history.jsonl").read_text() == (finished / "history.jsonl").read_text()
+
+
+def test_without_an_output_folder_each_run_gets_its_own(coterie, vectors, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runs = [coterie("fit", vectors, "-k", 3, "--epochs", 0, "--json").object["run"] for _ in range(2)]
+    assert runs == ["runs/vectors-cdc", "runs/vectors-cdc-2"]
+    assert all(Path(run, "report.html").exists() for run in runs)
+
+
+@pytest.mark.parametrize("form", ["csv", "npy", "json"])
+def test_labels_of_the_user_are_used_only_afterwards(coterie, vectors, tmp_path, form):
+    truth, path = np.arange(60) % 3, tmp_path / f"labels.{form}"
+    if form == "csv":
+        path.write_text("id,label\n" + "".join(f"{row},{label}\n" for row, label in enumerate(truth)))
+    elif form == "npy":
+        np.save(path, truth)
+    else:
+        path.write_text(json.dumps(truth.tolist()))
+    arguments = ("fit", vectors, "-k", 3, "--epochs", 1, "--json")
+    answer = coterie(*arguments, "-o", tmp_path / "with", "--labels", path)
+    assert answer.object["metrics"].keys() == METRICS
+    coterie(*arguments, "-o", tmp_path / "without")
+    tables = [pq.read_table(tmp_path / name / "result.parquet") for name in ("with", "without")]
+    assert tables[0].equals(tables[1])

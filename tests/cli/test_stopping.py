@@ -1,0 +1,81 @@
+"""Runs that go wrong or are stopped say so, and leave a folder that says so too."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+COMMAND = [sys.executable, "-c", "import sys; from coterie.cli import main; sys.exit(main())"]
+
+
+def read(run: Path) -> dict:
+    return yaml.safe_load((run / "run.yaml").read_text())
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        (("cdc.head_rate=1e30", "cdc.backbone_rate=1e30"), "became nan"),
+        (("cdc.init=random", "cdc.entropy_weight=-10", "cdc.head_rate=0.02"), "collapsed"),
+        (("cdc.threshold=1.1",), "selected no item"),
+    ],
+)
+def test_a_failed_run_gives_reason_and_advice_everywhere(coterie, vectors, tmp_path, settings, reason):
+    run = tmp_path / "run"
+    options = [word for setting in settings for word in ("--set", setting)]
+    answer = coterie("fit", vectors, "-k", 3, "-o", run, "--epochs", 30, "--json", *options)
+    assert answer.code == 1
+    assert answer.out == ""
+    record = read(run)
+    assert record["status"] == "failed"
+    failure = record["failure"]
+    assert reason in failure["reason"]
+    assert answer.err == f"coterie: {failure['reason']} {failure['advice']}\n"
+    page = (run / "report.html").read_text()
+    assert "This run failed" in page
+    assert failure["advice"].split("(")[0] in page
+    assert not (run / "model").exists()
+    assert coterie("predict", run, vectors, "-o", tmp_path / "x.parquet").code == 2
+    assert coterie("report", run).code == 0
+
+
+def test_weights_that_are_not_finite_are_the_runs_fault_and_not_the_inputs(coterie, images, quick, tmp_path):
+    """Here K-means meets the first NaN, before any loss is looked at."""
+    rates = ("--set", "cdc.head_rate=1e30", "--set", "cdc.backbone_rate=1e38", "--set", "cdc.batch_size=24")
+    answer = coterie("fit", images, "-k", 4, "-o", tmp_path / "run", *quick, *rates)
+    assert answer.code == 1, answer.err
+    assert "Try a lower learning rate" in answer.err.splitlines()[-1]
+
+
+def test_ctrl_c_stops_cleanly_and_the_run_goes_on_later(coterie, images, quick, tmp_path):
+    run = tmp_path / "run"
+    epochs = 60
+    arguments = ["fit", str(images), "-k", "10", "-o", str(run), *quick, "--set", f"moco.epochs={epochs}"]
+    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        history = run / "history.jsonl"
+        while not history.exists() or not history.read_text():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    last = err.splitlines()[-1]
+    assert last.startswith("coterie: Stopped.")
+    assert f"-o {run} --resume" in last
+    assert "Traceback" not in err
+    assert read(run)["status"] == "stopped"
+    assert "This run was stopped" in Path(coterie("report", run, "--json").object["report"]).read_text()
+    answer = coterie(*arguments, "--resume", "--json")
+    assert answer.code == 0, answer.err
+    assert read(run)["status"] == "done"
+    rows = [json.loads(line) for line in history.read_text().splitlines()]
+    assert [row["epoch"] for row in rows if row["stage"] == "moco"] == list(range(1, epochs + 1))

@@ -1,0 +1,230 @@
+"""What every method must keep: it is found by its file, so a new one is tested here without a change."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from coterie.data import open_source
+from coterie.methods.contract import (
+    Facts,
+    Method,
+    method_class,
+    method_names,
+    name_of,
+    practical_settings,
+    setting_names,
+)
+from coterie.pipeline import RunResult, run
+from coterie.prediction.model import load_model
+from coterie.training.plan import RunSettings, chain_of, coerce, make_plan, resolved
+from coterie.types import Batch, InputError, Kind, OneProcess, Source
+from coterie.views.recipes import RECIPES
+
+ROOT = Path(__file__).parents[2]
+K = 3
+METHODS = method_names()
+RUNS = [(name, kind) for name in METHODS for kind in method_class(name).card.accepts]
+
+
+@pytest.fixture(params=METHODS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+# Files, settings, card
+
+
+def test_there_are_methods_and_the_contract_is_none_of_them() -> None:
+    assert {"cdc", "moco"} <= set(METHODS)
+    assert "contract" not in METHODS
+
+
+def test_a_method_has_its_tests_and_its_page(name: str) -> None:
+    assert (ROOT / "tests" / "methods" / f"test_{name}.py").is_file()
+    page = (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8")
+    card = method_class(name).card
+    assert card.title in page
+    assert card.url in page
+    assert [setting for setting in setting_names(method_class(name)) if f"`{setting}`" not in page] == []
+
+
+def test_settings_are_a_frozen_dataclass_with_defaults(name: str) -> None:
+    kind = method_class(name)
+    assert is_dataclass(kind)
+    assert all(f.default is not dataclasses.MISSING for f in fields(kind))
+    method: Any = kind()
+    assert name_of(method) == name
+    assert isinstance(method, Method)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        method.epochs = 1
+    assert coerce(kind, resolved(method), name) == method  # what run.yaml holds can be read back
+
+
+def test_the_card_is_complete(name: str) -> None:
+    card = method_class(name).card
+    assert all(len(text) > 2 for text in (card.title, card.paper, card.family))
+    assert 1950 < card.year < 2100
+    assert card.url.startswith("https://")
+    assert card.views
+    assert set(card.views.values()) <= set(RECIPES)
+    assert card.starts_from is None or card.starts_from in METHODS
+    assert card.accepts
+    assert set(card.accepts) <= {"images", "embeddings"}
+
+
+def test_every_published_row_is_made_of_known_settings(name: str) -> None:
+    facts = Facts(n=200_000, k=10, kind=method_class(name).card.accepts[0], device="cuda", side=32, dim=64)
+    for row in method_class(name).card.presets:
+        settings = RunSettings(n_clusters=10, method=name, preset=f"paper:{row}")
+        assert (
+            make_plan(settings, facts, "photos").stages
+            == make_plan(dataclasses.replace(settings, preset="paper"), facts, row).stages
+        )
+
+
+@pytest.mark.parametrize("k", [2, 3, 10, 20])
+@pytest.mark.parametrize("n", [40, 41, 64, 150, 1000, 1797, 10_000, 100_000])
+def test_the_practical_preset_can_work_on_data_of_any_size(name: str, n: int, k: int) -> None:
+    for kind in method_class(name).card.accepts:
+        for side, dim in ((8, 2), (32, 64), (224, 768)):
+            facts = Facts(n, k, kind, "cpu", side=side, dim=dim)
+            if kind == "images":
+                facts = dataclasses.replace(facts, dim=0)
+            else:
+                facts = dataclasses.replace(facts, side=0)
+            method = coerce(method_class(name), practical_settings(name, facts), name)
+            method.check(facts)
+            assert 2 <= method.part_size <= method.batch_size <= n
+            assert method.epochs >= 1
+            plan = make_plan(RunSettings(n_clusters=k, method=name), facts, "photos")
+            assert plan.method == method
+            assert plan.notes == []  # nothing had to be cut down
+
+
+def test_the_learning_rate_factor_lies_between_zero_and_one(name: str) -> None:
+    method = method_class(name)()
+    factors = [method.rate(step / 200) for step in range(201)]
+    assert min(factors) >= 0
+    assert max(factors) == pytest.approx(1, abs=0.02)
+
+
+def test_an_unknown_method_is_answered_with_the_nearest_known(name: str) -> None:
+    with pytest.raises(InputError, match=f"did you mean '{name}'"):
+        method_class(name + name[-1])
+
+
+def test_a_batch_has_no_labels() -> None:
+    views = {"clean": torch.zeros(3, 2)}
+    batch = Batch(torch.arange(3), views, part_size=3, progress=0.0, generator=torch.Generator(), share=OneProcess())
+    wrong = ("label", "target", "truth", "classes")
+    assert not [attribute for attribute in dir(batch) if any(word in attribute for word in wrong)]
+    for attribute in ("labels", "y", "target"):
+        with pytest.raises(AttributeError, match=attribute):
+            getattr(batch, attribute)
+    assert torch.equal(batch.clean, views["clean"])
+
+
+# One epoch on small data
+
+
+@dataclass
+class Fitted:
+    name: str
+    kind: Kind
+    data: np.ndarray
+    folder: Path
+    result: RunResult
+
+    def source(self, rows: Any = slice(None)) -> Source:
+        return open_source(self.data[rows], like=self.result.model.spec)
+
+    def predict(self, rows: Any = slice(None)) -> torch.Tensor:
+        return self.result.model.predict(self.source(rows)).probabilities
+
+
+def settings_for(name: str, kind: str, *, seed: int = 0) -> RunSettings:
+    stages = chain_of(name, kind, None)
+    overrides = {f"{stage}.epochs": 1 for stage in stages}
+    return RunSettings(n_clusters=K, method=name, seed=seed, backbone="auto" if kind == "embeddings" else "small-4",
+                       overrides=overrides, device="cpu")  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=RUNS, ids="-".join)
+def fitted(request: pytest.FixtureRequest, digits: Source, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    name, kind = request.param
+    data: np.ndarray = digits.items.array  # type: ignore[attr-defined]
+    if kind == "embeddings":
+        rng = np.random.default_rng(0)
+        data = (rng.normal(size=(K, 70))[np.arange(90) % K] + rng.normal(size=(90, 70))).astype(np.float32)
+    folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "run"
+    return Fitted(name, kind, data, folder, run(data, settings_for(name, kind), folder))
+
+
+def test_every_head_gives_probabilities(fitted: Fitted) -> None:
+    assignments = fitted.result.assignments
+    assert assignments.probabilities is next(iter(assignments.heads.values()))
+    for p in assignments.heads.values():
+        assert p.shape == (len(fitted.data), K)
+        assert p.dtype == torch.float32
+        assert bool((p >= 0).all())
+        torch.testing.assert_close(p.sum(1), torch.ones(len(p)), atol=1e-5, rtol=0)
+
+
+def test_training_leaves_everything_finite(fitted: Fitted) -> None:
+    for key, value in fitted.result.model.net.state_dict().items():
+        assert bool(torch.isfinite(value.float()).all()), key
+    for record in fitted.result.history.records:
+        assert np.isfinite([*record.losses.values(), *record.health.values()]).all()
+
+
+def test_training_trains(fitted: Fitted) -> None:
+    stages = chain_of(fitted.name, fitted.kind, None)
+    assert [r.stage for r in fitted.result.history.records] == stages
+    assert all(r.losses for r in fitted.result.history.records)
+    untrained = dataclasses.replace(
+        settings_for(fitted.name, fitted.kind), overrides={f"{stage}.epochs": 0 for stage in stages}
+    )
+    begun = run(fitted.data, untrained).model.net.backbone.state_dict()
+    trained = fitted.result.model.net.backbone.state_dict()
+    assert any(not torch.equal(value, trained[key]) for key, value in begun.items())
+
+
+def test_the_same_seed_gives_the_same_result_bit_for_bit(fitted: Fitted) -> None:
+    again = run(fitted.data, settings_for(fitted.name, fitted.kind))
+    assert torch.equal(again.assignments.probabilities, fitted.result.assignments.probabilities)
+
+
+def test_predicting_the_training_data_gives_the_result_bit_for_bit(fitted: Fitted) -> None:
+    assert torch.equal(fitted.predict(), fitted.result.assignments.probabilities)
+
+
+def test_order_and_neighbours_do_not_change_a_prediction(fitted: Fitted) -> None:
+    expected = fitted.result.assignments.probabilities
+    shuffled = np.random.default_rng(1).permutation(len(fitted.data))
+    for rows in (shuffled, np.array([7]), np.array([3, 3, 50]), np.arange(10, 60)):
+        assert torch.equal(fitted.predict(rows), expected[torch.from_numpy(rows)])
+    many = np.tile(np.arange(len(fitted.data)), 4)  # more than one chunk
+    assert torch.equal(fitted.predict(many), expected[torch.from_numpy(many)])
+
+
+def test_a_saved_model_predicts_bit_for_bit_what_it_did(fitted: Fitted, tmp_path: Path) -> None:
+    again = load_model(fitted.folder)
+    expected = fitted.result.assignments
+    found = again.predict(fitted.source())
+    assert list(found.heads) == list(expected.heads)
+    for head, p in found.heads.items():
+        assert torch.equal(p, expected.heads[head]), head
+    again.save(tmp_path / "copy")
+    assert torch.equal(load_model(tmp_path / "copy").predict(fitted.source()).probabilities, expected.probabilities)
+    assert again.method == fitted.result.model.method
+
+
+def test_a_model_folder_holds_weights_and_a_manifest_and_no_pickle(fitted: Fitted) -> None:
+    assert {file.name for file in (fitted.folder / "model").iterdir()} == {"weights.safetensors", "manifest.json"}
