@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from coterie.cli.fit import read_overrides
+from coterie.cli.settings import read_overrides
 from coterie.data import labels_of
 from coterie.pipeline import Watch, evaluate_run, run
 from coterie.training.device import machine
@@ -64,9 +64,9 @@ def seed_record(source: str, name: str, k: int, seed: int, runs: Path, overrides
 
     rows = {
         "moco_kmeans": before,
+        "cdc": cdc("cdc"),
         "initialised": cdc("init", epochs=0),
         "random_heads": cdc("random", epochs=0, init="random"),
-        "cdc": cdc("cdc"),
     }
     record = rows["cdc"]["record"]
     final = rows["cdc"]["heads"]["cal"]

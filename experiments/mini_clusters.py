@@ -17,7 +17,7 @@ from typing import Any
 
 from cdc_reference import RESULTS, row
 
-from coterie.cli.fit import read_overrides
+from coterie.cli.settings import read_overrides
 from coterie.training.device import machine
 from coterie.training.plan import RunSettings
 

@@ -12,6 +12,7 @@ from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.metrics import adjusted_rand_score
+from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.utils.data import TensorDataset
 
@@ -22,7 +23,15 @@ from coterie.types import InputError
 
 SMALL = {
     "backbone": "small-4",
-    "settings": {"moco.epochs": 1, "moco.batch_size": 32, "moco.queue": 64, "cdc.epochs": 2, "cdc.hidden": 24},
+    "settings": {
+        "moco.epochs": 1,
+        "moco.batch_size": 32,
+        "moco.queue": 64,
+        "moco.projector_hidden": 32,
+        "cdc.epochs": 2,
+        "cdc.hidden": 24,
+        "cdc.init": "kmeans",
+    },
 }
 DIGITS, CLASSES = load_digits(return_X_y=True)
 
@@ -72,16 +81,14 @@ def test_scikit_learns_own_checks(estimator, check):
     check(estimator)
 
 
-@parametrize_with_checks([TwoGroups()])
+@pytest.mark.parametrize("name", EXPECTED)
 @pytest.mark.usefixtures("unchecked_types")
-def test_scikit_learns_checks_of_one_group_pass_with_two(estimator, check):
-    if check.func.__name__ not in EXPECTED:
-        pytest.skip("passes above")
-    check(estimator)
+def test_scikit_learns_checks_of_one_group_pass_with_two(name):
+    getattr(estimator_checks, name)("Clusterer", TwoGroups())
 
 
 @pytest.mark.parametrize("d", [2, 50])
-@pytest.mark.parametrize("k", [3, 5, 8])
+@pytest.mark.parametrize("k", [3, 8])
 def test_blobs_are_found(d, k):
     angles = np.linspace(0, 2 * np.pi, k, endpoint=False)
     circle = 10 * np.stack([np.cos(angles), np.sin(angles)], 1)
@@ -92,7 +99,7 @@ def test_blobs_are_found(d, k):
 
 
 def test_pixels_as_embeddings_are_sorted_better_than_by_k_means():
-    rows = slice(0, 900)
+    rows = slice(0, 600)
     model = Clusterer(10, random_state=0).fit(DIGITS[rows])
     by_k_means = KMeans(10, n_init=10, random_state=0).fit_predict(DIGITS[rows])
     assert adjusted_rand_score(CLASSES[rows], model.labels_) > adjusted_rand_score(CLASSES[rows], by_k_means) - 0.02
@@ -164,7 +171,7 @@ def test_floats_are_scaled_for_a_part_as_for_the_whole():
 @pytest.mark.parametrize("seed", [None, 0, np.int64(5), np.random.RandomState(0)])
 def test_random_state_may_be_all_that_scikit_learn_allows(seed):
     x, y = blobs()
-    model = Clusterer(np.int64(3), random_state=seed).fit(x)
+    model = Clusterer(np.int64(3), random_state=seed, epochs=np.int64(3)).fit(x)
     assert adjusted_rand_score(y, model.labels_) == 1
     if isinstance(seed, int | np.integer):
         assert model.record_["seed"] == seed
@@ -213,7 +220,7 @@ def test_images_come_in_many_forms(fitted, tmp_path, form):
             Image.fromarray(pixels).save(tmp_path / f"{row:02d}.png")
         given = str(tmp_path)
     assert (fitted.predict_proba(given) == fitted.predict_proba(pictures(96))[:40]).all()
-    if form not in ("array", "channels", "list"):
+    if form in ("dataset", "folder"):
         model = Clusterer(3, random_state=0, **SMALL).fit(given)
         assert (model.predict(given) == model.labels_).all()
 
@@ -235,7 +242,7 @@ def test_embeddings_come_in_many_forms(tmp_path, form):
         given = pytest.importorskip("pandas").DataFrame(x, columns=list("abcdefgh"))
     elif form == "dataset":
         given = TensorDataset(torch.from_numpy(x))
-    model = Clusterer(3, random_state=0).fit(given)
+    model = Clusterer(3, random_state=0, epochs=3).fit(given)
     assert adjusted_rand_score(y, model.labels_) == 1
     assert (model.predict(given) == model.labels_).all()
     assert model.embedding_.shape[0] == len(x)

@@ -25,6 +25,7 @@ from coterie.networks.backbones import BackboneChoice, build_backbone, choose_ba
 from coterie.networks.features import extract_features
 from coterie.networks.heads import standardise_rows
 from coterie.networks.net import Net
+from coterie.objectives.kmeans import NotFinite
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.results import read_result, write_result
 from coterie.report import gallery_rows, map_rows, project
@@ -32,12 +33,12 @@ from coterie.training.checkpoints import load_tree, save_tree, write_atomically
 from coterie.training.device import PrecisionChoice, accelerator_for, choose_precision, machine
 from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Progress, Stage, train_stage
-from coterie.training.health import check_weights
+from coterie.training.health import SMALLER_STEPS
 from coterie.training.history import EpochRecord, History, read_history
 from coterie.training.plan import Plan, RunSettings, make_plan, resolved
 from coterie.training.runfolder import RunFolder
 from coterie.training.seeds import generator_of, seed_of
-from coterie.types import Assignments, CoterieError, InputError, RunFailed, Source
+from coterie.types import Assignments, CoterieError, RunFailed, Source
 from coterie.views.normalise import normalisation
 from coterie.views.recipes import Family
 
@@ -270,10 +271,8 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         if last:
             with torch.no_grad():
                 method.finish(net, features, settings.n_clusters, generator_of(settings.seed, name, "finish"))
-    except InputError:
-        # K-means may meet the first NaN before the losses are looked at; then it is not the user's input that is wrong.
-        check_weights(name, net)
-        raise
+    except NotFinite as error:  # K-means may meet the first NaN before the losses are looked at
+        raise RunFailed(f"The features of stage {name} are not finite any more.", SMALLER_STEPS.format(name)) from error
 
 
 def build_net(prepared: Prepared, method: Method, backbone_state: dict[str, torch.Tensor] | None) -> Net:

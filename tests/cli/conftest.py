@@ -18,6 +18,7 @@ from sklearn.datasets import load_digits, make_blobs
 QUICK = (
     *("--backbone", "small-4", "--device", "cpu", "--set", "moco.epochs=1", "--set", "moco.batch_size=24"),
     *("--set", "moco.queue=48", "--set", "cdc.epochs=2", "--set", "cdc.hidden=24"),
+    *("--set", "cdc.init=kmeans", "--set", "moco.projector_hidden=32"),
 )
 
 

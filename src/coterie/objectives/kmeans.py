@@ -25,6 +25,10 @@ PAIRS = 4096  # up to this many points, a table of all pairs (64 MB here) may re
 SEEDING_ROWS = 16384  # seeding looks at a random subset of this many points, or 32 per cluster where that is more
 
 
+class NotFinite(InputError):
+    """A point whose distances cannot be computed."""
+
+
 @dataclass(frozen=True)
 class KMeansResult:
     centres: Float[Tensor, "k d"]
@@ -53,8 +57,8 @@ def kmeans(
     Memory beyond `x`: one centred copy, a few numbers per row, and blocks that do not grow with n. Random numbers
     come from `generator` on its own device, so a CPU generator gives the same draws on every device.
 
-    Raises InputError (a ValueError) for k outside 1..n, restarts < 1, and values that are not finite or whose squares
-    overflow float32.
+    Raises InputError (a ValueError) for k outside 1..n and restarts < 1, and its kind NotFinite for values that are
+    not finite or whose squares overflow float32.
     """
     n = len(x)
     if not 1 <= k <= n:
@@ -187,7 +191,7 @@ def _check_range(points: Tensor, x: Tensor) -> None:
     if not torch.isfinite(4 * len(points) * _squared_norms(points).max()):
         # Centring spreads one bad value over all rows, so the row is looked for in the original.
         bad = int((~torch.isfinite(16 * len(x) * _squared_norms(x))).int().argmax())
-        raise InputError(
+        raise NotFinite(
             f"K-means cannot use row {bad}: it holds a NaN, infinite or too large value; remove or mend it."
         )
 

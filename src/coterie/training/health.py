@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from coterie.types import RunFailed
 
@@ -62,15 +62,6 @@ def check_losses(stage: str, epoch: int, losses: Mapping[str, float]) -> None:
             raise RunFailed(
                 f"The loss {name!r} of stage {stage} became {value} in epoch {epoch}.",
                 SMALLER_STEPS.format(stage),
-            )
-
-
-def check_weights(stage: str, net: nn.Module) -> None:
-    """Raise RunFailed if a parameter is not finite."""
-    for name, parameter in net.named_parameters():
-        if not parameter.isfinite().all():
-            raise RunFailed(
-                f"The weights {name} of stage {stage} are not finite any more.", SMALLER_STEPS.format(stage)
             )
 
 
