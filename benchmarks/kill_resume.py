@@ -40,7 +40,9 @@ def fit(out: Path, *, resume: bool = False) -> subprocess.Popen[bytes]:
         str(config),
     ]
     extra = ["--resume"] if resume else []
-    return subprocess.Popen([*command, *extra], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    # Started in the background, this script has SIGINT ignored, and its children would inherit that.
+    heed = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    return subprocess.Popen([*command, *extra], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, preexec_fn=heed)
 
 
 def alone(out: Path) -> float:

@@ -59,7 +59,14 @@ def test_ctrl_c_stops_cleanly_and_the_run_goes_on_later(coterie, images, quick, 
     run = tmp_path / "run"
     epochs = 30
     arguments = ["fit", str(images), "-k", "10", "-o", str(run), *quick, "--set", f"moco.epochs={epochs}"]
-    with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite that runs in the background has SIGINT ignored, and its children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         history = run / "history.jsonl"
         while not history.exists() or not history.read_text():
             assert process.poll() is None, process.communicate()
