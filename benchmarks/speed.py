@@ -57,7 +57,7 @@ class PilViews(torch.utils.data.Dataset[Tensor]):
                 t.RandomResizedCrop(32, (0.08, 1.0), interpolation=t.InterpolationMode.BICUBIC),
                 t.RandomApply([t.ColorJitter(0.4, 0.4, 0.4, 0.1)], 0.8),
                 t.RandomGrayscale(0.2),
-                t.RandomApply([t.GaussianBlur(3, (0.1, 2.0))], 0.5),
+                t.RandomApply([t.GaussianBlur(13, (0.1, 2.0))], 0.5),
                 t.RandomHorizontalFlip(),
                 t.ToTensor(),
                 t.Normalize((0.5, 0.5, 0.5), (0.25, 0.25, 0.25)),

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +89,12 @@ def seed_record(source: str, name: str, k: int, seed: int, runs: Path, overrides
     }
 
 
+def command_line(script: str, name: str, k: int, seeds: list[int], overrides: list[str]) -> str:
+    """The command that makes a record, without the folders of the machine it was made on."""
+    words = [f"python experiments/{script}.py", name, "-k", str(k), "--seeds", *map(str, seeds)]
+    return " ".join([*words, *(f"--set {text}" for text in overrides)])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source")
@@ -100,10 +105,11 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. moco.epochs=40")
     given = parser.parse_args()
     name = given.name or given.source
-    records = []
+    records, seeds = [], []
     for seed in given.seeds:
+        seeds.append(seed)
         records.append(seed_record(given.source, name, given.k, seed, given.runs, read_overrides(given.set)))
-        command = " ".join(["python experiments/cdc_reference.py", given.name or given.source, *sys.argv[2:]])
+        command = command_line("cdc_reference", name, given.k, seeds, given.set)
         content = {"command": command, "machine": machine(), "records": records}
         RESULTS.mkdir(exist_ok=True)
         (RESULTS / f"cdc_reference_{name}.json").write_text(json.dumps(content, indent=1) + "\n")

@@ -11,11 +11,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
-from cdc_reference import RESULTS, row
+from cdc_reference import RESULTS, command_line, row
 
 from coterie.cli.settings import read_overrides
 from coterie.training.device import machine
@@ -52,7 +51,7 @@ def main() -> None:
             record |= {"seconds": found["seconds"], "skipped": 0, "images_each": each}
             cells = found["stages"][0]["settings"]["cells"]
             records.append({**record, "cells": cells, "heads": found["heads"], "metrics": found["heads"]["cal"]})
-        command = " ".join(["python experiments/mini_clusters.py", name, *sys.argv[2:]])
+        command = command_line("mini_clusters", name, given.k, given.seeds, given.set)
         content = {"command": command, "machine": machine(), "records": records}
         (RESULTS / f"mini_clusters_{name}.json").write_text(json.dumps(content, indent=1) + "\n")
 

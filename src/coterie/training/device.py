@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -81,7 +82,8 @@ def machine() -> dict[str, str | int]:
     facts: dict[str, str | int] = {
         "system": platform.system(),
         "processor": _processor(),
-        "cores": torch.get_num_threads(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": str(torch.__version__),
     }
