@@ -23,7 +23,7 @@ from _measure import write_results
 
 from coterie.prediction.results import read_result
 
-FIT = ["fit", "digits", "-k", "10", "--set", "moco.epochs=6", "--epochs", "6", "--set", "moco.batch_size=128"]
+FIT = ["fit", "digits", "-k", "10", "--set", "moco.epochs=12", "--epochs", "12", "--set", "moco.batch_size=128"]
 
 
 def fit(out: Path, *, resume: bool = False) -> subprocess.Popen[bytes]:
@@ -60,7 +60,7 @@ def interrupted(out: Path, kills: int, sign: signal.Signals, length: float, mome
     while len(hit) < kills:
         # Stopped before its folder was made, a run has nothing to resume and begins anew.
         process = fit(out, resume=(out / "run.yaml").exists())
-        after = moments.uniform(0.3 * length, 0.9 * length)
+        after = moments.uniform(0.3 * length, 0.5 * length)
         try:
             process.communicate(timeout=after)
             break  # it came to its end before it was hit
