@@ -95,15 +95,20 @@ def command_line(script: str, name: str, k: int, seeds: list[int], overrides: li
     return " ".join([*words, *(f"--set {text}" for text in overrides)])
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def arguments(description: str | None) -> argparse.Namespace:
+    """The options that experiments on one source share."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source")
     parser.add_argument("-k", type=int, required=True)
     parser.add_argument("--name")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--runs", type=Path, default=Path("runs/reference"))
     parser.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. moco.epochs=40")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    given = arguments(__doc__)
     name = given.name or given.source
     records, seeds = [], []
     for seed in given.seeds:

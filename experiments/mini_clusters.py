@@ -9,12 +9,11 @@ to say what the rule costs on data with known labels. Writes experiments/results
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 from typing import Any
 
-from cdc_reference import RESULTS, command_line, row
+from cdc_reference import RESULTS, arguments, command_line, row
 
 from coterie.cli.settings import read_overrides
 from coterie.training.device import machine
@@ -24,14 +23,7 @@ IMAGES_EACH = (2, 5, 10, 20, 40)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source")
-    parser.add_argument("-k", type=int, required=True)
-    parser.add_argument("--name")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--runs", type=Path, default=Path("runs/reference"))
-    parser.add_argument("--set", action="append", default=[], help="as in coterie fit")
-    given = parser.parse_args()
+    given = arguments(__doc__)
     name, overrides = given.name or given.source, read_overrides(given.set)
     records: list[dict[str, Any]] = []
     for seed in given.seeds:
