@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,14 @@ from _measure import write_results
 from coterie.prediction.results import read_result
 
 FIT = ["fit", "digits", "-k", "10", "--set", "moco.epochs=12", "--epochs", "12", "--set", "moco.batch_size=128"]
+
+
+@dataclass
+class Attempts:
+    """One run folder, and the seconds after which each attempt at it was hit."""
+
+    out: Path
+    hit_after: list[float] = field(default_factory=list)
 
 
 def fit(out: Path, *, resume: bool = False) -> subprocess.Popen[bytes]:
@@ -54,24 +63,32 @@ def alone(out: Path) -> float:
     return time.monotonic() - begun
 
 
-def interrupted(out: Path, kills: int, sign: signal.Signals, length: float, moments: random.Random) -> list[float]:
-    """Seconds after which each attempt was hit; then one attempt to the end."""
-    hit: list[float] = []
-    while len(hit) < kills:
-        # Stopped before its folder was made, a run has nothing to resume and begins anew.
-        process = fit(out, resume=(out / "run.yaml").exists())
-        after = moments.uniform(0.3 * length, 0.5 * length)
-        try:
-            process.communicate(timeout=after)
-            break  # it came to its end before it was hit
-        except subprocess.TimeoutExpired:
-            process.send_signal(sign)
-            process.communicate()
-            hit.append(round(after, 2))
-    process = fit(out, resume=(out / "run.yaml").exists())
-    _, errors = process.communicate()
-    assert process.returncode == 0, errors.decode()
-    return hit
+def interrupted(
+    folder: Path, kills: int, sign: signal.Signals, length: float, moments: random.Random
+) -> list[Attempts]:
+    """Hit runs until `kills` hits have landed, then let the last one finish.
+
+    A run that ends before it is hit again is kept, and the next one takes the hits that are left.
+    """
+    runs: list[Attempts] = []
+    while not runs or sum(len(run.hit_after) for run in runs) < kills:
+        run = Attempts(folder / f"{sign.name}-{len(runs)}")
+        runs.append(run)
+        ended = False
+        while not ended:
+            # Stopped before its folder was made, a run has nothing to resume and begins anew.
+            process = fit(run.out, resume=(run.out / "run.yaml").exists())
+            left = kills - sum(len(run.hit_after) for run in runs)
+            after = moments.uniform(0.2 * length, 0.8 * length) if left else None
+            try:
+                _, errors = process.communicate(timeout=after)
+                assert process.returncode == 0, errors.decode()
+                ended = True
+            except subprocess.TimeoutExpired:
+                process.send_signal(sign)
+                process.communicate()
+                run.hit_after.append(round(after or 0.0, 2))
+    return runs
 
 
 def main() -> None:
@@ -85,14 +102,15 @@ def main() -> None:
         length = alone(Path(folder) / "alone")
         expected = read_result(Path(folder) / "alone" / "result.parquet")
         for sign in (signal.SIGKILL, signal.SIGINT):
-            out = Path(folder) / sign.name
-            hit = interrupted(out, given.kills, sign, length, moments)
-            found = read_result(out / "result.parquet")
+            runs = interrupted(Path(folder), given.kills, sign, length, moments)
+            found = [read_result(run.out / "result.parquet") for run in runs]
             results[sign.name] = {
-                "hit_after_seconds": hit,
-                "same_labels": bool(np.array_equal(expected.labels, found.labels)),
+                "hit_after_seconds": [run.hit_after for run in runs],
+                "same_labels": all(np.array_equal(expected.labels, result.labels) for result in found),
                 "same_probabilities": all(
-                    np.array_equal(expected.heads[name], found.heads[name]) for name in expected.heads
+                    np.array_equal(expected.heads[name], result.heads[name])
+                    for name in expected.heads
+                    for result in found
                 ),
             }
             print(sign.name, results[sign.name], flush=True)

@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [--images 1000000]
 
-Each part runs in a process of its own, whose peak resident set is what the operating system counted. The mapped images
-are random pixels at 32×32×3, written to a temporary folder (3 GB for a million); the growth per image compares that
-many with a tenth of them.
+Each part runs in a process of its own. The mapped images are random pixels at 32×32×3, written to a temporary folder
+(3 GB for a million); the growth per image compares that many with a tenth of them: in the process' own memory, and in
+pages of the mapped file, which count as resident as long as nobody else wants the room.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ import numpy as np
 from _measure import write_results
 
 
-def peak_mib() -> float:
-    """Peak resident set of this process. Not getrusage's, which a child inherits from the process that started it."""
+def resident(what: str) -> float:
+    """A line of this process' status in MiB. `VmHWM` is the peak resident set (getrusage's would be inherited from the
+    process that started this one), `RssAnon` its own memory now, and `RssFile` the pages of mapped files, which count
+    as resident but are the system's to take back.
+    """
     status = Path("/proc/self/status").read_text().splitlines()
-    return round(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024, 1)
+    return round(next(int(line.split()[1]) for line in status if line.startswith(what)) / 1024, 1)
 
 
 def epoch_of_views(file: str) -> dict[str, Any]:
@@ -36,11 +39,17 @@ def epoch_of_views(file: str) -> dict[str, Any]:
 
     items = open_source(file).items
     generator, half = torch.Generator().manual_seed(0), torch.full((3,), 0.5)
-    before = peak_mib()
+    opened = resident("RssAnon")
     for index in torch.randperm(len(items), generator=generator).split(256):
         raw = items.take(index)
         make_views(raw, ["contrastive"] * 2, Draw(generator, len(raw)), ViewSettings(), "photo", half, half)
-    return {"n": len(items), "peak_mib": peak_mib(), "peak_mib_before_the_epoch": before}
+    return {
+        "n": len(items),
+        "peak_mib": resident("VmHWM"),
+        "own_mib_before_the_epoch": opened,
+        "own_mib": resident("RssAnon"),
+        "mapped_mib": resident("RssFile"),
+    }
 
 
 def fashion_mnist_run(folder: str) -> dict[str, Any]:
@@ -49,7 +58,7 @@ def fashion_mnist_run(folder: str) -> dict[str, Any]:
     from coterie.training.plan import RunSettings
 
     run("fashion-mnist", RunSettings(10, "cdc", overrides={"moco.epochs": 1, "cdc.epochs": 1}), Path(folder) / "run")
-    return {"n": 70_000, "peak_mib": peak_mib()}
+    return {"n": 70_000, "peak_mib": resident("VmHWM")}
 
 
 def apart(part: str, argument: str) -> dict[str, Any]:
@@ -86,11 +95,15 @@ def main() -> None:
             results.append(apart("views", str(path)))
             path.unlink()
             print(results[-1], flush=True)
-        grown = (results[1]["peak_mib"] - results[0]["peak_mib"]) * 2**20 / (results[1]["n"] - results[0]["n"])
+        more = results[1]["n"] - results[0]["n"]
+        grown = {
+            f"{kind}_bytes_per_image": round((results[1][f"{kind}_mib"] - results[0][f"{kind}_mib"]) * 2**20 / more, 1)
+            for kind in ("own", "mapped")
+        }
         run = apart("run", folder)
         print(run)
     command = f"python benchmarks/memory.py --images {given.images}"
-    print(write_results("memory", command, views=results, bytes_per_image=round(grown, 1), fashion_mnist=run))
+    print(write_results("memory", command, views=results, **grown, fashion_mnist=run))
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from coterie.training.history import EpochRecord, History, read_history
 from coterie.training.plan import Plan, RunSettings, make_plan, resolved
 from coterie.training.runfolder import RunFolder
 from coterie.training.seeds import generator_of, seed_of
-from coterie.types import Assignments, CoterieError, RunFailed, Source
+from coterie.types import Assignments, CoterieError, ItemSpec, RunFailed, Source
 from coterie.views.normalise import normalisation
 from coterie.views.recipes import Family
 
@@ -191,7 +191,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     backbone = (
         BackboneChoice(init.backbone, f"of {settings.init}")
         if init
-        else choose_backbone(settings.backbone, spec, str(device), as_published=settings.preset != "practical")
+        else _backbone_for(plan.method, settings, spec, str(device))
     )
     if settings.weights is not None or settings.backbone != "auto":
         # Only to hear now, and not after the stages before, of an unknown name or of weights that do not fit.
@@ -217,6 +217,14 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         init,
         before,
     )
+
+
+def _backbone_for(method: Method, settings: RunSettings, spec: ItemSpec, device: str) -> BackboneChoice:
+    """The backbone that was asked for; for `auto` the method's own, where it has one, else the rule for all."""
+    own, as_published = method.card.backbone, settings.preset != "practical"
+    if settings.backbone == "auto" and own is not None:
+        return BackboneChoice(own(spec, device, as_published), f"the one of {method.card.title}")
+    return choose_backbone(settings.backbone, spec, device, as_published=as_published)
 
 
 def train(prepared: Prepared, watch: Watch) -> Net:

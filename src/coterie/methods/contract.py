@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.networks.net import Net
-from coterie.types import Batch, InputError, Kind, Losses
+from coterie.types import Batch, InputError, ItemSpec, Kind, Losses
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Card:
     accepts: tuple[Kind, ...] = ("images", "embeddings")
     answers: tuple[str, ...] | None = None  # the heads that prediction needs; None: all of them
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # published rows by data set
+    backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, conv1x1
 
 from coterie.types import InputError, ItemSpec
 
@@ -85,6 +84,11 @@ class SmallResNet(nn.Module):
     """
 
     def __init__(self, width: int, channels: int, *, large: bool) -> None:
+        from torchvision.models.resnet import (
+            BasicBlock,
+            conv1x1,
+        )  # 1.5 s of imports, which a mistyped command need not wait for
+
         super().__init__()
         self.num_features = 8 * width
         stem = (
