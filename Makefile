@@ -24,6 +24,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/kmeans.py
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/metrics.py
 
 clean:
 	rm -rf .venv runs dist

@@ -1,4 +1,4 @@
-"""Clusterer: scikit-learn's face on the pipeline. `load` reads a saved model back."""
+"""Clusterer: scikit-learn's face on the pipeline. `load` reads a model back, `calibrate` works on any clustering."""
 
 from __future__ import annotations
 
@@ -16,16 +16,25 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from coterie.data import open_source
-from coterie.methods.contract import Method
+from coterie.data.items import Embeddings
+from coterie.methods.contract import Facts, Method
+from coterie.networks.features import extract_features, stream
 from coterie.pipeline import run
+from coterie.prediction.clusterings import Calibrated, read_clustering
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.results import ResultTable, read_result, write_result
+from coterie.training.calibrate import PostHoc, calibration_net
 from coterie.training.checkpoints import write_atomically
 from coterie.training.device import accelerator_for
-from coterie.training.history import read_history
-from coterie.training.plan import RunSettings, coerce
+from coterie.training.distributed import share_batch_norm
+from coterie.training.engine import Stage, train_stage
+from coterie.training.history import History, read_history
+from coterie.training.plan import RunSettings, calibration_for, coerce
 from coterie.training.runfolder import RunFolder, read_run
-from coterie.types import Assignments
+from coterie.training.seeds import seed_of
+from coterie.types import Assignments, InputError
+from coterie.views.normalise import normalisation
+from coterie.views.settings import ViewSettings
 
 
 class Clusterer(ClusterMixin, BaseEstimator):
@@ -35,8 +44,9 @@ class Clusterer(ClusterMixin, BaseEstimator):
     settings object, such as `CDC(cells=40)`, which is then taken as it is. random_state: an int makes runs repeatable.
     epochs: of the method's own stage; None takes the preset's. preset: "practical" or "paper". settings: single
     settings over the preset, such as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose
-    backbone is the start. output: a run folder to write (None: keep everything in memory). backbone, pretrained,
-    device, precision, image_size: as on the command line.
+    backbone is the start. calibrate: train a calibration head on the finished run, whose answer then counts. output: a
+    run folder to write (None: keep everything in memory). backbone, pretrained, device, precision, image_size: as on
+    the command line.
 
     After `fit`: `labels_` (n,), `confidence_` (n,) in [0, 1], `embedding_` (n, d), `history_` (a list of epochs),
     `result_` (ids, labels, confidences and every head's probabilities), `record_` (everything that was resolved).
@@ -54,6 +64,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         preset: str = "practical",
         settings: Mapping[str, Any] | None = None,
         init: str | os.PathLike[str] | None = None,
+        calibrate: bool = False,
         output: str | os.PathLike[str] | None = None,
         backbone: str = "auto",
         pretrained: bool = False,
@@ -68,6 +79,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.preset = preset
         self.settings = settings
         self.init = init
+        self.calibrate = calibrate
         self.output = output
         self.backbone = backbone
         self.pretrained = pretrained
@@ -102,6 +114,16 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """The probability of every group for every item of X, (n, n_clusters); rows sum to 1."""
         return self._assign(X).probabilities.numpy()
 
+    def ood_score(self, X: Any, score: str = "knn") -> NDArray[np.float32]:
+        """How much every item of X looks like the fitted ones, (n,); larger means more in-distribution.
+
+        score: "knn" (nearest neighbours among the fitted items), "mahalanobis", "msp", "entropy", or, for methods with
+        logits, "max-logit" or "energy". Raises InputError for one that this model cannot give.
+        """
+        check_is_fitted(self, "model_")
+        source = open_source(self._checked(X, fitting=False), like=self.model_.spec)
+        return self.model_.predict(source, ood_scores=[score]).ood_scores[score].numpy()
+
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a run folder: the model (safetensors and JSON, no pickle), the result table, record and history.
 
@@ -121,11 +143,11 @@ class Clusterer(ClusterMixin, BaseEstimator):
     def _settings(self) -> RunSettings:
         """The parameters as settings of a run. Raises InputError for those that cannot be."""
         names = ("n_clusters", "method", "epochs", "preset", "init", "backbone", "pretrained", "device", "precision")
-        values = {name: getattr(self, name) for name in (*names, "image_size")}
-        seed = self.random_state
-        if not isinstance(seed, int | np.integer):
-            seed = check_random_state(seed).randint(2**31 - 1)
-        values |= {"seed": seed, "init": None if self.init is None else os.fspath(self.init)}
+        values = {name: getattr(self, name) for name in (*names, "image_size", "calibrate")}
+        values |= {
+            "seed": seed_from(self.random_state),
+            "init": None if self.init is None else os.fspath(self.init),
+        }
         # Numbers of NumPy, as a grid search gives them.
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
         return coerce(RunSettings, {**plain, "overrides": dict(self.settings or {})}, "Clusterer")
@@ -150,6 +172,13 @@ class Clusterer(ClusterMixin, BaseEstimator):
         return validate_data(self, X, dtype=np.float32, reset=fitting, ensure_min_samples=2 if fitting else 1)
 
 
+def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> int:
+    """What scikit-learn calls a random state, as the seed of a run."""
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
 def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     """A fitted Clusterer from what `Clusterer.save`, `Clusterer(output=...)` or `coterie fit -o` wrote.
 
@@ -168,3 +197,53 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     if (path / "run.yaml").exists():
         loaded.record_, loaded.history_ = read_run(path), read_history(path / "history.jsonl").rows()
     return loaded
+
+
+def calibrate(
+    embeddings: Any,
+    probabilities_or_labels: Any,
+    *,
+    loss: str = "region",
+    random_state: int | np.integer | np.random.RandomState | None = 0,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+) -> Calibrated:
+    """Calibrated confidence for anyone's clustering, without labels: one of scikit-learn, of HDBSCAN, of your own.
+
+    embeddings: (n, d), what the clustering was made from or anything in which neighbours are alike. The second argument
+    is the clustering: probabilities (n, k) whose rows sum to 1, or labels (n,), whole numbers or names; items labelled
+    -1 teach nothing and are assigned. loss: "region" is CDC's; "smoothing", "focal", "l1" and "mixup" are there for
+    comparison. settings: of `training.calibrate.Calibration`, such as {"cells": 40}.
+
+    Raises InputError (a ValueError) for input that cannot work, before training.
+    """
+    source = open_source(embeddings)
+    if source.items.spec.kind != "embeddings":
+        raise InputError("calibrate takes embeddings, one row per item, not images: cluster those with Clusterer.")
+    said = read_clustering(probabilities_or_labels, len(source.items))
+    k, dim, seed = len(said.groups), source.items.spec.dim, seed_from(random_state)
+    accelerator = accelerator_for(device)
+    facts = Facts(len(said.rows), k, "embeddings", str(accelerator.device), dim=dim)
+    method = PostHoc(calibration_for(facts, {"loss": loss, **(settings or {})}), torch.from_numpy(said.probabilities))
+    net = calibration_net(method, *normalisation(source.items), seed_of(seed, "calibrate", "weights"))
+    share_batch_norm(net)
+    net.to(accelerator.device)
+    taught = source.items
+    if len(said.rows) < len(source.items):
+        taught = Embeddings(source.items.take(torch.from_numpy(said.rows)).numpy())
+    stage = Stage(
+        method,
+        taught,
+        "vector",
+        k,
+        seed,
+        ViewSettings(),
+        lambda: extract_features(net, taught),
+        History(None),
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
+    )
+    train_stage(net, stage)
+    p = torch.cat(list(stream(net, source.items, lambda view: net.post_hoc(view).softmax(1))))
+    confidence, label = (t.numpy() for t in p.max(1))
+    return Calibrated(p.numpy(), confidence, said.groups[label], said.groups)

@@ -19,6 +19,7 @@ import torch
 
 import coterie
 from coterie.data import Labels, open_source
+from coterie.data.items import Embeddings
 from coterie.evaluation import evaluate
 from coterie.methods.contract import Facts, Method, name_of
 from coterie.networks.backbones import BackboneChoice, build_backbone, choose_backbone
@@ -26,9 +27,11 @@ from coterie.networks.features import extract_features
 from coterie.networks.heads import standardise_rows
 from coterie.networks.net import Net
 from coterie.objectives.kmeans import NotFinite
+from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.results import read_result, write_result
 from coterie.report import gallery_rows, map_rows, project
+from coterie.training.calibrate import PostHoc, calibration_net
 from coterie.training.checkpoints import load_tree, save_tree, write_atomically
 from coterie.training.device import PrecisionChoice, accelerator_for, choose_precision, machine
 from coterie.training.distributed import share_batch_norm, wait_for_all
@@ -38,8 +41,8 @@ from coterie.training.history import EpochRecord, History, read_history
 from coterie.training.plan import Plan, RunSettings, make_plan, resolved
 from coterie.training.runfolder import RunFolder
 from coterie.training.seeds import generator_of, seed_of
-from coterie.types import Assignments, CoterieError, ItemSpec, RunFailed, Source
-from coterie.views.normalise import normalisation
+from coterie.types import Assignments, CoterieError, InputError, ItemSpec, RunFailed, Source
+from coterie.views.normalise import normalisation, unit_range
 from coterie.views.recipes import Family
 
 
@@ -89,9 +92,14 @@ def run(
         model = Model(
             net, plan.method, settings.n_clusters, prepared.backbone.name, prepared.source.items.spec, prepared.family
         )
+        if plan.calibration is not None:
+            calibrate(model, prepared, watch)
         watch.say("predicting all items")
         assignments = model.predict(prepared.source, embedding=True, progress=watch.predicted)
         check_result(assignments, settings.n_clusters, prepared.warnings)
+        assert assignments.embedding is not None
+        groups = assignments.probabilities.argmax(1)
+        model.bank = make_bank(assignments.embedding, groups, settings.n_clusters, settings.seed)
         seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
         if folder.path is not None and prepared.is_main:
             write_run_files(folder.path, model, prepared.source, assignments, store_embedding=settings.store_embedding)
@@ -154,6 +162,7 @@ class Prepared:
             "settings": plain_settings(self.settings),
             "stages": [{"name": name_of(m), "epochs": m.epochs, "settings": resolved(m)} for m in stages],
             "views": plain(asdict(self.plan.views)),
+            "calibration": None if self.plan.calibration is None else plain(asdict(self.plan.calibration)),
             "backbone": asdict(self.backbone),
             "device": str(self.device),
             "processes": self.processes,
@@ -193,6 +202,8 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         if init
         else _backbone_for(plan.method, settings, spec, str(device))
     )
+    if init is not None:
+        _check_inherited(plan.method, init, str(settings.init))
     if settings.weights is not None or settings.backbone != "auto":
         # Only to hear now, and not after the stages before, of an unknown name or of weights that do not fit.
         build_backbone(backbone.name, spec, weights=settings.weights)
@@ -227,17 +238,25 @@ def _backbone_for(method: Method, settings: RunSettings, spec: ItemSpec, device:
     return choose_backbone(settings.backbone, spec, device, as_published=as_published)
 
 
+def _check_inherited(method: Method, init: Model, where: str) -> None:
+    """Raise InputError when the run to start from lacks a part that the method goes on with."""
+    missing = [name for name in method.card.inherits if name not in init.net.head_names]
+    if missing:
+        raise InputError(
+            f"{where} has no {missing[0]}, which {name_of(method)} goes on with: leave --init out, or give a run of "
+            f"{method.card.starts_from}."
+        )
+
+
 def train(prepared: Prepared, watch: Watch) -> Net:
     """Train the stages one after the other; a stage that is done is read from the disk."""
-    backbone_state: dict[str, torch.Tensor] | None = None
-    if prepared.init is not None:
-        backbone_state = prepared.init.net.backbone.trunk.state_dict()
+    before = prepared.init.net if prepared.init is not None else None
     net: Net | None = None
     for method in prepared.plan.stages:
         last = method is prepared.plan.method
         name = name_of(method)
         done = prepared.folder.file("checkpoints", f"{name}.done.safetensors")
-        net = build_net(prepared, method, backbone_state)
+        net = build_net(prepared, method, before)
         if done is not None and done.exists():
             watch.say(f"stage {name} is done already")
             net.load_state_dict(load_tree(done, prepared.device)["net"])
@@ -247,7 +266,7 @@ def train(prepared: Prepared, watch: Watch) -> Net:
             if done is not None and prepared.is_main:
                 save_tree(done, {"net": net.state_dict()})
                 done.with_name(f"{name}.safetensors").unlink(missing_ok=True)
-        backbone_state = net.backbone.trunk.state_dict()
+        before = net
     assert net is not None
     return net
 
@@ -257,6 +276,10 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
 
     def features() -> torch.Tensor:
         return extract_features(net, items).to(prepared.device)
+
+    def warn(text: str) -> None:
+        prepared.warnings.append(text)
+        watch.say(text)
 
     stage = Stage(
         method,
@@ -273,6 +296,8 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         rank=prepared.rank,
         processes=prepared.processes,
         after_epoch=list(watch.after_epoch),
+        extra=prepared.source.extra,
+        warn=warn,
     )
     try:
         train_stage(net, stage)
@@ -283,27 +308,55 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         raise RunFailed(f"The features of stage {name} are not finite any more.", SMALLER_STEPS.format(name)) from error
 
 
-def build_net(prepared: Prepared, method: Method, backbone_state: dict[str, torch.Tensor] | None) -> Net:
-    """A net for one stage: fresh heads, and the backbone as the stage before left it."""
+def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
+    """A net for one stage: backbone and inherited heads as the stage before left them, all other heads fresh."""
     settings, spec = prepared.settings, prepared.source.items.spec
     torch.manual_seed(seed_of(settings.seed, name_of(method), "weights"))
-    fresh = backbone_state is None
+    fresh = before is None
     trunk = build_backbone(
         prepared.backbone.name,
         spec,
         pretrained=settings.pretrained and fresh,
         weights=settings.weights if fresh else None,
     )
-    if backbone_state is not None:
-        trunk.load_state_dict(backbone_state)
+    if before is not None:
+        trunk.load_state_dict(before.backbone.trunk.state_dict())
     if prepared.init is not None:
         mean, std = prepared.init.net.mean, prepared.init.net.std
     else:
-        mean, std = normalisation(prepared.source.items)
+        # One scale for all stages: that of the first, for the others go on with its weights.
+        scale = unit_range if prepared.plan.stages[0].card.scaling == "unit" else normalisation
+        mean, std = scale(prepared.source.items)
     net = Net(trunk, spec, mean, std, half=prepared.precision.name == "bf16")
     net.add(method.heads(net, settings.n_clusters))
+    if before is not None:
+        for name in method.card.inherits:
+            net.get_submodule(name).load_state_dict(before.get_submodule(name).state_dict())
     share_batch_norm(net)
     return net.to(prepared.device)
+
+
+def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
+    """Let the finished run teach a calibration head on its own features, which then gives the answer.
+
+    Features and targets are functions of the last stage, which is on the disk, so a killed run that is resumed goes on
+    from the calibration's own checkpoint.
+    """
+    settings = prepared.plan.calibration
+    assert settings is not None
+    watch.say("predicting all items for the calibration head")
+    said = model.predict(prepared.source, embedding=True)
+    check_result(said, model.k, [])  # of a collapsed run nothing is worth calibrating
+    assert said.embedding is not None
+    width = said.embedding.shape[1]
+    method = PostHoc(settings, said.probabilities)
+    seed = seed_of(prepared.settings.seed, "calibrate", "weights")
+    net = calibration_net(method, torch.zeros(width), torch.ones(width), seed)
+    share_batch_norm(net)
+    net.to(prepared.device)
+    source = replace(prepared.source, items=Embeddings(said.embedding.numpy()), extra=None)
+    _train_one(net, method, replace(prepared, source=source, family="vector"), watch, last=True)
+    model.calibrate_by(net.post_hoc, settings)
 
 
 def check_result(assignments: Assignments, k: int, warnings: list[str]) -> None:
@@ -345,8 +398,10 @@ def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
     table = read_result(out / "result.parquet")
     by_head = {name: evaluate(labels.codes, p, class_names=labels.names) for name, p in table.heads.items()}
     answer = next(iter(by_head.values()))
-    short = ("acc", "nmi", "ari", "ece", "ece_adaptive", "ece_debiased", "confidence", "sizes")
-    heads = {name: {key: numbers[key] for key in short} for name, numbers in by_head.items()}
+    heads = {
+        name: {key: value for key, value in numbers.items() if key == "sizes" or not isinstance(value, dict | list)}
+        for name, numbers in by_head.items()
+    }
     metrics = {**answer, "heads": heads}
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics

@@ -5,7 +5,7 @@ May not live here: anything that computes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
@@ -87,10 +87,14 @@ class Source:
     skipped: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # conversions the user should know of, a sentence each
     family: Literal["photo", "glyph", "vector"] = "photo"  # which distortions keep an item's meaning
+    extra: Callable[[], Items] | None = None  # opens items that a method may train on but nobody asks to be grouped
 
 
 Losses = Mapping[str, "Tensor"]
 """Named scalar losses of one optimiser step; the engine adds them up, steps, and logs each by its name."""
+
+
+CONFIDENCE_BINS = 50
 
 
 class Batch:
@@ -99,7 +103,9 @@ class Batch:
     `batch.index` are the items' rows in the source (global order of this process' share), and every view that the
     method's card names is an attribute: `batch.clean`, `batch.weak`, ... of shape (b, c, h, w) or (b, d), normalised,
     on the device. `progress` is the share of the stage's training that is done (0 to 1) and `generator` a CPU
-    generator that is seeded for this batch, the same in every process.
+    generator that is seeded for this batch, the same in every process. `turn` is the name of the pass that is on, for
+    a method that has several in an epoch. `number` batches of the stage came before, `per_epoch` make an epoch, and
+    `all_features()` are those of all items by the net as it is now, for what a method renews every so many batches.
     """
 
     def __init__(
@@ -111,11 +117,18 @@ class Batch:
         progress: float,
         generator: torch.Generator,
         share: Share,
+        turn: str = "",
+        number: int = 0,
+        per_epoch: int = 1,
+        features: Callable[[], Tensor] | None = None,
     ) -> None:
         self.index, self.views, self.part_size, self.share = index, dict(views), part_size, share
-        self.progress, self.generator = progress, generator
+        self.progress, self.generator, self.turn = progress, generator, turn
+        self.number, self.per_epoch, self._features = number, per_epoch, features
+        self.ended = False
         self.logged: dict[str, Tensor] = {}
         self.counts: Tensor | None = None
+        self.histogram: Tensor | None = None
 
     def __getattr__(self, name: str) -> Tensor:
         try:
@@ -139,6 +152,20 @@ class Batch:
     def count(self, labels: Tensor, k: int) -> None:
         """Record how many items each group gets in this batch; the collapse check adds them up over the epoch."""
         self.counts = labels.bincount(minlength=k)
+
+    def count_confidences(self, confidence: Tensor) -> None:
+        """Record top-1 confidences (b,); the history shows how many of an epoch lie in each of 50 bins from 0 to 1."""
+        bins = (confidence.float() * CONFIDENCE_BINS).long().clamp(0, CONFIDENCE_BINS - 1)
+        self.histogram = bins.bincount(minlength=CONFIDENCE_BINS)
+
+    def all_features(self) -> Tensor:
+        """(n, d), evaluation mode, clean views; one pass over the source."""
+        assert self._features is not None, "this batch comes from no training loop"
+        return self._features()
+
+    def end(self) -> None:
+        """Let the stage end with this batch: the method's own, label-free stop rule holds."""
+        self.ended = True
 
     def gather(self, local: Tensor) -> Tensor:
         """All processes' rows, with gradient, so that a loss over the global batch reads as on one machine."""
@@ -180,3 +207,4 @@ class Assignments:
     probabilities: torch.Tensor  # float32 (n, k), rows sum to 1
     heads: dict[str, torch.Tensor] = field(default_factory=dict)  # further heads' probabilities, e.g. "clu"
     embedding: torch.Tensor | None = None  # float32 (n, d)
+    ood_scores: dict[str, torch.Tensor] = field(default_factory=dict)  # (n,) by name; larger = more in-distribution

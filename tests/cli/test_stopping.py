@@ -25,7 +25,7 @@ def read(run: Path) -> dict:
     [
         (("cdc.head_rate=1e30", "cdc.backbone_rate=1e30"), "became nan"),
         (("cdc.init=random", "cdc.entropy_weight=-10", "cdc.head_rate=0.02"), "collapsed"),
-        (("cdc.threshold=1.1",), "selected no item"),
+        (("cdc.threshold=1",), "selected no item"),
     ],
 )
 def test_a_failed_run_gives_reason_and_advice_everywhere(coterie, vectors, tmp_path, settings, reason):

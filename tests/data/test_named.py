@@ -137,6 +137,8 @@ def test_stl10_is_stored_by_columns_and_counts_from_one(root):
     assert np.array_equal(taken(source), images)
     assert labels_of("stl10", source.ids).codes.tolist() == [0, 9, 2, 3, 1]
     assert np.array_equal(taken(open_named("stl10", Options(), split="unlabeled")), extra)
+    assert source.extra is not None
+    assert np.array_equal(source.extra().take(torch.arange(4)).numpy(), extra)
     with pytest.raises(InputError, match="mnist has no unlabeled images"):
         open_named("mnist", Options(), split="unlabeled")
     (folder / "test_X.bin").write_bytes(b"123")

@@ -9,8 +9,11 @@ from coterie.evaluation import (
     adaptive_calibration_error,
     calibration_error,
     debiased_calibration_error,
+    maximum_calibration_error,
     overconfidence,
     reliability,
+    root_mean_squared_calibration_error,
+    squared_calibration_error,
 )
 from coterie.types import InputError
 
@@ -41,13 +44,29 @@ def test_calibration_error_is_the_slow_sum_and_bounded(items: list[tuple[float, 
     assert abs(overconfidence(confidence, correct)) - 1e-12 <= adaptive_calibration_error(confidence, correct, bins)
 
 
-@pytest.mark.parametrize(("bins", "expected"), [(5, 0.143), (10, 0.251), (15, 0.307)])
-def test_calibration_error_of_ten_items(bins: int, expected: float) -> None:
-    assert calibration_error(CONFIDENCE, CORRECT, bins) == pytest.approx(expected)
+@given(outcomes, st.integers(1, 20))
+@settings(deadline=None, max_examples=60)
+def test_the_three_norms_are_in_order(items: list[tuple[float, bool]], bins: int) -> None:
+    confidence, correct = map(np.array, zip(*items, strict=True))
+    ece, rms, largest = (
+        metric(confidence, correct, bins)
+        for metric in (calibration_error, root_mean_squared_calibration_error, maximum_calibration_error)
+    )
+    assert ece - 1e-12 <= rms <= largest + 1e-12 <= 1 + 2e-12
 
 
-def test_confidence_one_shares_the_last_bin() -> None:
-    assert calibration_error(np.array([1.0, 0.98]), np.array([False, True])) == pytest.approx(0.49)
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.21, 0.5, 0.75, 0.99, 1.0]), st.booleans()), min_size=1, max_size=40))
+@settings(deadline=None, max_examples=40)
+def test_bins_closed_on_the_left_are_torchmetrics(items: list[tuple[float, bool]]) -> None:
+    confidence, correct = map(np.array, zip(*items, strict=True))
+    as_tensors = torch.tensor(confidence), torch.tensor(correct).long()
+    for metric, norm in (
+        (calibration_error, "l1"),
+        (root_mean_squared_calibration_error, "l2"),
+        (maximum_calibration_error, "max"),
+    ):
+        theirs = float(BinaryCalibrationError(n_bins=12, norm=norm)(*as_tensors))
+        assert metric(confidence, correct, 12, closed="left") == pytest.approx(theirs, abs=1e-6)
 
 
 def test_calibration_error_is_torchmetrics_away_from_the_edges() -> None:
@@ -58,8 +77,21 @@ def test_calibration_error_is_torchmetrics_away_from_the_edges() -> None:
     assert calibration_error(confidence, correct) == pytest.approx(float(theirs), abs=1e-6)
 
 
-def test_equal_mass_groups_of_two() -> None:
-    assert adaptive_calibration_error(CONFIDENCE, CORRECT, 5) == pytest.approx(0.167)
+@given(st.integers(0, 1000), st.integers(1, 6), st.integers(1, 8))
+@settings(deadline=None, max_examples=40)
+def test_adaptive_and_squared_errors_are_the_slow_sums(seed: int, size: int, bins: int) -> None:
+    """Groups of `size` items each, no ties; with ties the order of the items would matter to the slow sums."""
+    rng = np.random.default_rng(seed)
+    confidence = rng.permutation(np.linspace(0.1, 1, size * bins))
+    correct = rng.random(size * bins) < 0.6
+    error = squared = 0.0
+    for group in np.argsort(confidence).reshape(bins, size):
+        accuracy, gap = correct[group].mean(), correct[group].mean() - confidence[group].mean()
+        error += abs(gap) / bins
+        if size > 1:
+            squared += (gap**2 - accuracy * (1 - accuracy) / (size - 1)) / bins
+    assert adaptive_calibration_error(confidence, correct, bins) == pytest.approx(error, abs=1e-12)
+    assert squared_calibration_error(confidence, correct, bins) == pytest.approx(squared, abs=1e-12)
 
 
 @given(coarse_outcomes, st.randoms(use_true_random=False))
@@ -67,7 +99,7 @@ def test_equal_mass_groups_of_two() -> None:
 def test_order_of_equal_confidences_does_not_matter(items: list[tuple[float, bool]], random: object) -> None:
     shuffled = list(items)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    for error in (adaptive_calibration_error, debiased_calibration_error):
+    for error in (adaptive_calibration_error, debiased_calibration_error, squared_calibration_error):
         before, after = (error(*map(np.array, zip(*x, strict=True)), 4) for x in (items, shuffled))
         assert before == pytest.approx(after, abs=1e-12)
 
@@ -94,6 +126,22 @@ def test_debiasing_takes_two_fifths_of_the_sampling_noise_away() -> None:
         debiased.append(debiased_calibration_error(confidence, correct))
     assert np.mean(plain) > 0.06
     assert 0.5 < np.mean(debiased) / np.mean(plain) < 0.66
+
+
+def test_squared_error_of_calibrated_confidences_centres_on_zero_and_the_plug_in_does_not() -> None:
+    rng = np.random.default_rng(4)
+    plain, debiased, by_size = [], [], {100: [], 1600: []}  # type: ignore[var-annotated]
+    for _ in range(100):
+        confidence = rng.uniform(0.3, 1, 200)
+        correct = rng.random(200) < confidence
+        plain.append(squared_calibration_error(confidence, correct, debiased=False))
+        debiased.append(squared_calibration_error(confidence, correct))
+        for n, found in by_size.items():
+            confidence = rng.uniform(0.3, 1, n)
+            found.append(calibration_error(confidence, rng.random(n) < confidence))
+    error = np.std(debiased) / np.sqrt(len(debiased))
+    assert abs(np.mean(debiased)) < 4 * error < np.mean(plain)
+    assert np.mean(by_size[100]) / np.mean(by_size[1600]) == pytest.approx(4, rel=0.2)  # falls like 1 / sqrt(n)
 
 
 def test_saturated_confidence_costs_the_error_rate() -> None:

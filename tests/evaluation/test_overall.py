@@ -3,7 +3,17 @@ import json
 import numpy as np
 import pytest
 
-from coterie.evaluation import accuracy, aurc, calibration_error, evaluate
+from coterie.evaluation import (
+    accuracy,
+    aurc,
+    brier,
+    calibration_error,
+    classwise_calibration_error,
+    evaluate,
+    nll,
+    overconfidence,
+    risk_coverage,
+)
 from coterie.types import InputError
 
 
@@ -31,6 +41,67 @@ def test_numbers_are_those_of_the_single_functions() -> None:
     assert sum(b["count"] for b in found["reliability"]) == 400
 
 
+def test_numbers_of_whole_rows_are_those_with_the_columns_in_the_order_of_the_classes() -> None:
+    true, p = example(k=4)
+    found = evaluate(true, p, class_names=list("abcd"), resamples=0)
+    by_class = p[:, [(c + 1) % 4 for c in range(4)]]  # `example` raises column (class + 1)
+    assert found["brier"] == pytest.approx(brier(by_class, true))
+    assert found["nll"] == pytest.approx(nll(by_class, true))
+    assert found["ece_classwise"] == pytest.approx(classwise_calibration_error(by_class, true))
+    assert found["intervals"] is None
+
+
+def test_numbers_of_whole_rows_need_as_many_clusters_as_classes() -> None:
+    found = evaluate(*example(k=6), class_names=list("abcd"), resamples=0)
+    for name in ("brier", "nll", "ece_classwise", "ece_classwise_thresholded"):
+        assert found[name] is None
+
+
+def test_one_cluster_is_what_constant_labels_score() -> None:
+    true, p = example()
+    row = evaluate(true, p, class_names=list("abcd"), resamples=0)["one_cluster"]
+    constant = evaluate(true, np.ones((400, 1)), class_names=list("abcd"), resamples=0)
+    assert row == {name: constant[name] for name in row}
+    assert row["acc"] == row["purity"] == np.bincount(true).max() / 400
+    assert (row["nmi"], row["ari"], row["balanced_accuracy"]) == (0, pytest.approx(0, abs=1e-12), 0.25)
+
+
+def test_each_cluster_by_itself() -> None:
+    true, p = example()
+    labels, confidence = p.argmax(1), p.max(1).astype(float)
+    for row in evaluate(true, p, class_names=list("abcd"), resamples=0)["per_cluster"]:
+        inside = labels == row["cluster"]
+        right = np.array(["abcd"[c] == row["class"] for c in true])
+        assert row["size"] == inside.sum()
+        assert row["acc"] == pytest.approx(right[inside].mean())
+        assert row["recall"] == (pytest.approx(right[inside].sum() / right.sum()) if row["class"] else None)
+        assert row["ece"] == pytest.approx(calibration_error(confidence[inside], right[inside]))
+        assert row["overconfidence"] == pytest.approx(overconfidence(confidence[inside], right[inside]))
+
+
+def test_intervals_hold_the_numbers() -> None:
+    true, p = example()
+    found = evaluate(true, p, class_names=list("abcd"))
+    assert (found["intervals"]["level"], found["intervals"]["resamples"]) == (0.95, 200)
+    for name in ("acc", "f1", "balanced_accuracy", "nmi", "ari", "overconfidence", "ece", "auroc", "aurc", "fpr95"):
+        low, high = found["intervals"][name]
+        assert low <= found[name] <= high, name
+        assert low < high, name
+
+
+def test_curve_is_thinned_and_ends_with_everything() -> None:
+    true, p = example(n=1000)
+    curve = evaluate(true, p, class_names=list("abcd"), resamples=0)["risk_coverage"]
+    to_class = [row["class"] for row in evaluate(true, p, class_names=list("abcd"), resamples=0)["per_cluster"]]
+    correct = np.array([to_class[j] == "abcd"[c] for j, c in zip(p.argmax(1), true, strict=True)])
+    whole = np.array(risk_coverage(p.max(1), correct)).T.tolist()
+    points = np.array([curve["threshold"], curve["coverage"], curve["risk"]]).T.tolist()
+    assert len(points) == 101
+    assert points[0] == whole[0]
+    assert points[-1] == whole[-1]
+    assert all(point in whole for point in points)
+
+
 def test_confusion_has_the_agreement_on_its_diagonal() -> None:
     true, p = example()
     found = evaluate(true, p, class_names=list("abcd"))
@@ -43,7 +114,7 @@ def test_confusion_has_the_agreement_on_its_diagonal() -> None:
 
 def test_renaming_clusters_changes_no_overall_number() -> None:
     true, p = example(k=5)
-    first, second = (evaluate(true, x, class_names=list("abcd")) for x in (p, p[:, [3, 0, 4, 1, 2]]))
+    first, second = (evaluate(true, x, class_names=list("abcd"), resamples=0) for x in (p, p[:, [3, 0, 4, 1, 2]]))
     for name, value in first.items():
         if isinstance(value, float):
             assert value == pytest.approx(second[name]), name

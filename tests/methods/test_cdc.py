@@ -1,8 +1,10 @@
-"""The parts of CDC: initialisation, calibration targets, selection, one batch of training (spec, section 12)."""
+"""CDC: how it begins, calibration targets, one batch of training, whole runs (spec, section 12)."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import pytest
@@ -13,23 +15,22 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from coterie.methods.cdc import (
-    CDC,
-    cell_means,
-    confident_images,
-    decorrelate,
-    hidden_activations,
-    means_by_cell,
-    prototype_weights,
-    write_prototypes,
-)
-from coterie.networks.heads import mlp_head, standardise_rows
+from coterie.methods.cdc import CDC
+from coterie.methods.contract import Facts
+from coterie.networks.features import extract_features
+from coterie.networks.heads import standardise_rows
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
-from coterie.objectives.kmeans import assign, kmeans
-from coterie.pipeline import run
+from coterie.objectives.kmeans import kmeans
+from coterie.objectives.regions import cell_means
+from coterie.objectives.selection import confident_images
+from coterie.objectives.selectors import Fixed, FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Quota
+from coterie.pipeline import Watch, run
+from coterie.prediction.model import load_model
+from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, ItemSpec, OneProcess, Source
+from coterie.training.seeds import generator_of
+from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source
 
 seeds = st.integers(0, 10_000)
 
@@ -56,146 +57,7 @@ def agreement(found: Tensor, labels: Tensor) -> float:
     return accuracy(labels.numpy(), found.numpy())
 
 
-# Selection, Eq. 4
-
-
-def slow_selection(p: Tensor, *, match_label: bool = False) -> tuple[set[int], list[int]]:
-    """The marked images and every group's number of places, word by word."""
-    rows = p.double().tolist()
-    n, k = len(rows), len(rows[0])
-    marked, places = set[int](), []
-    for group in range(k):
-        ranked = sorted(range(n), key=lambda i: -rows[i][group])[: n // k]
-        places.append(math.floor(math.fsum(max(rows[i]) for i in ranked) + 1e-6))
-        for i in ranked[: places[-1]]:
-            if not match_label or rows[i].index(max(rows[i])) == group:
-                marked.add(i)
-    return marked, places
-
-
-@given(n=st.integers(1, 60), k=st.integers(2, 8), seed=seeds, sharpness=st.floats(0.1, 8), match=st.booleans())
-@settings(max_examples=80, deadline=None)
-def test_selection_is_that_of_its_slow_twin(n: int, k: int, seed: int, sharpness: float, match: bool) -> None:
-    p = probabilities(n, k, seed, sharpness)
-    expected, places = slow_selection(p, match_label=match)
-    mask = confident_images(p, match_label=match)
-    assert mask.dtype == torch.bool
-    assert set(mask.nonzero().flatten().tolist()) == expected
-    quota = n // k
-    assert all(quota // k <= place <= quota for place in places)
-    assert len(expected) <= sum(places) <= k * quota <= n
-
-
-def test_sure_and_balanced_images_are_all_selected_and_uniform_ones_hardly() -> None:
-    labels = torch.arange(30) % 3
-    assert bool(confident_images(F.one_hot(labels, 3).float()).all())
-    almost = F.one_hot(labels, 3).float() * 0.99999994  # sums to 9.9999994 (spec, pitfall 14)
-    assert bool(confident_images(almost).all())
-    uniform = torch.full((30, 3), 1 / 3)
-    assert slow_selection(uniform)[1] == [3, 3, 3]  # floor(10 / 3) places each, on the same images
-    assert int(confident_images(uniform).sum()) <= 9
-
-
-def test_fewer_images_than_groups_select_nothing() -> None:
-    assert not bool(confident_images(probabilities(4, 5)).any())
-
-
-def test_an_image_that_two_groups_mark_counts_once_and_keeps_its_label() -> None:
-    # Group 2 is nobody's label, so its three places go to images of group 0: to two that group 0 marks, and one more.
-    sure = [[0.95, 0.0, 0.05], [0.94, 0.0, 0.06], [0.93, 0.0, 0.07], [0.92, 0.0, 0.08]]
-    p = torch.tensor([*sure, *[[0.09, 0.9, 0.01]] * 4, *[[0.85, 0.15, 0.0]] * 4])
-    mask, label = CDC().select(p)
-    assert mask.nonzero().flatten().tolist()[:4] == [0, 1, 2, 3]
-    assert label[:4].tolist() == [0, 0, 0, 0]
-    assert slow_selection(p)[1] == [3, 3, 3]
-    assert int(mask.sum()) == 3 + 3 + 1
-    assert confident_images(p, match_label=True)[:4].tolist() == [True, True, True, False]
-
-
-@given(seed=seeds, raised=st.floats(0, 1))
-@settings(max_examples=40, deadline=None)
-def test_raising_all_confidences_never_selects_fewer(seed: int, raised: float) -> None:
-    n, k = 40, 4
-    top = 0.3 + 0.6 * torch.rand(n, generator=seeded(seed))
-    hot = F.one_hot(torch.arange(n) % k, k).bool()
-
-    def of(top: Tensor) -> Tensor:
-        return torch.where(hot, top[:, None], ((1 - top) / (k - 1))[:, None])
-
-    before, after = confident_images(of(top)), confident_images(of(top + raised * (1 - top)))
-    assert int(after.sum()) >= int(before.sum())
-
-
-@given(seed=seeds)
-@settings(max_examples=30, deadline=None)
-def test_selection_does_not_depend_on_the_order_of_images_or_groups(seed: int) -> None:
-    p = probabilities(50, 5, seed)
-    rows, columns = torch.randperm(50, generator=seeded(seed)), torch.randperm(5, generator=seeded(seed))
-    assert torch.equal(confident_images(p[rows]), confident_images(p)[rows])
-    assert torch.equal(confident_images(p[:, columns]), confident_images(p))
-
-
-def test_a_fixed_threshold_takes_the_place_of_the_quota() -> None:
-    p = probabilities(50, 5)
-    mask, label = CDC(threshold=0.7).select(p)
-    assert torch.equal(mask, p.amax(1) > 0.7)
-    assert torch.equal(label, p.argmax(1))
-    assert 0 < int(mask.sum()) < 50
-
-
-# Calibration targets and losses, Eq. 1 and 2
-
-
-@given(n=st.integers(1, 40), k=st.integers(2, 6), cells=st.integers(1, 12), seed=seeds)
-@settings(max_examples=60, deadline=None)
-def test_targets_are_the_means_of_the_mini_clusters(n: int, k: int, cells: int, seed: int) -> None:
-    p, cell = probabilities(n, k, seed), torch.randint(0, cells, (n,), generator=seeded(seed))
-    target = means_by_cell(p, cell, cells)
-    for i in range(n):
-        members = [p[j] for j in range(n) if cell[j] == cell[i]]
-        torch.testing.assert_close(target[i], sum(members) / len(members))
-    torch.testing.assert_close(target.sum(1), torch.ones(n))
-    assert bool((target >= 0).all())
-    torch.testing.assert_close(target.mean(0), p.mean(0))
-
-
-@given(k=st.integers(2, 6), cells=st.integers(1, 8), seed=seeds)
-@settings(max_examples=40, deadline=None)
-def test_targets_never_raise_the_mean_confidence_and_finer_cells_never_lower_it(k: int, cells: int, seed: int) -> None:
-    """Theorem 1."""
-    n = 40
-    p, cell = probabilities(n, k, seed), torch.randint(0, cells, (n,), generator=seeded(seed))
-    finer = cell + cells * torch.randint(0, 2, (n,), generator=seeded(seed + 1))
-
-    def confidence(targets: Tensor) -> float:
-        return targets.amax(1).mean().item()
-
-    coarse = confidence(means_by_cell(p, cell, cells))
-    assert coarse <= confidence(means_by_cell(p, finer, 2 * cells)) + 1e-6 <= confidence(p) + 2e-6
-    # A mini-cluster of one label keeps its confidence.
-    assert confidence(means_by_cell(p, p.argmax(1), k)) == pytest.approx(confidence(p), abs=1e-6)
-
-
-def test_one_mini_cluster_gives_the_mean_and_as_many_as_images_change_nothing() -> None:
-    p, features = probabilities(30, 4), torch.rand(30, 8, generator=seeded(1))
-    torch.testing.assert_close(cell_means(features, p, 1, seeded()), p.mean(0).expand(30, 4))
-    assert torch.equal(cell_means(features, p, 30, seeded()), p)
-
-
-def test_targets_follow_the_order_of_images_and_groups() -> None:
-    p, cell = probabilities(30, 4), torch.randint(0, 5, (30,), generator=seeded(1))
-    rows, columns = torch.randperm(30, generator=seeded(2)), torch.randperm(4, generator=seeded(2))
-    target = means_by_cell(p, cell, 5)
-    torch.testing.assert_close(means_by_cell(p[rows], cell[rows], 5), target[rows])
-    torch.testing.assert_close(means_by_cell(p[:, columns], cell, 5), target[:, columns])
-
-
-@pytest.mark.parametrize(("norm", "order"), [("l1", 1), ("l2", 2), ("none", None)])
-def test_mini_clusters_are_those_of_the_normalised_features(norm: str, order: int | None) -> None:
-    features, p = mixture(60)[0] * torch.rand(60, 1, generator=seeded(3)), probabilities(60, 4)
-    scaled = features if order is None else features / features.norm(p=order, dim=1, keepdim=True)
-    expected = means_by_cell(p, kmeans(scaled, 7, generator=seeded(9)).labels, 7)
-    torch.testing.assert_close(cell_means(features, p, 7, seeded(9), norm), expected)
+# Losses, Eq. 1 and 2
 
 
 @given(seed=seeds)
@@ -229,80 +91,6 @@ def test_both_heads_begin_alike_with_no_bias_and_a_fresh_normalisation() -> None
         fresh = nn.BatchNorm1d(12).state_dict()
         assert all(torch.equal(value, fresh[name]) for name, value in norm.state_dict().items())
     assert net.cluster[0].weight.data_ptr() != net.calibrate[0].weight.data_ptr()  # pitfall 10
-
-
-def test_the_first_layers_prototypes_see_past_each_images_scale_and_offset() -> None:
-    features, _ = mixture()
-    prototypes = kmeans(standardise_rows(features), 12, generator=seeded()).centres
-    torch.testing.assert_close(prototypes.sum(1), torch.zeros(12), atol=1e-5, rtol=0)
-    assert bool((prototypes.norm(dim=1) <= 1 + 1e-6).all())
-    scale, offset = 0.5 + torch.rand(240, 1, generator=seeded(1)), torch.randn(240, 1, generator=seeded(2))
-    changed = hidden_activations(scale * features + offset, prototypes)
-    torch.testing.assert_close(changed, scale * hidden_activations(features, prototypes), atol=1e-4, rtol=1e-4)
-
-
-def test_hidden_activations_are_those_of_a_fresh_head_in_evaluation_mode() -> None:
-    features, _ = mixture(20)
-    head = mlp_head(32, 6, 3).eval()
-    weights = torch.randn(6, 32, generator=seeded())
-    write_prototypes(head, weights, torch.zeros(3, 6))
-    torch.testing.assert_close(hidden_activations(features, weights), head[:3](features))
-
-
-def centres_like(n: int, d: int) -> Tensor:
-    """Rows as long as K-means centres of unit vectors, and as alike as those of a net's features."""
-    return 0.7 * F.normalize(torch.randn(n, d, generator=seeded()) + 1)
-
-
-def cosines(weights: Tensor) -> Tensor:
-    table = F.normalize(weights) @ F.normalize(weights).T
-    return table[~torch.eye(len(weights), dtype=torch.bool)]
-
-
-def test_decorrelated_rows_of_a_small_head_become_a_simplex() -> None:
-    weights = centres_like(5, 24)
-    found = decorrelate(weights)
-    torch.testing.assert_close(cosines(found), torch.full((20,), -1 / 4), atol=1e-3, rtol=0)
-    assert torch.equal(found, decorrelate(weights))
-    assert not found.requires_grad
-
-
-def test_decorrelation_of_many_rows_brings_them_near_orthogonality() -> None:
-    weights = centres_like(48, 48)
-    found = decorrelate(weights)
-    assert cosines(weights).abs().mean() > 0.4
-    assert cosines(found).abs().mean() < 0.05
-
-
-def test_decorrelation_parts_rows_that_are_all_but_equal() -> None:
-    weights = centres_like(5, 24)
-    weights[1] = weights[0] + 1e-3 * torch.randn(24, generator=seeded(1))
-    assert cosines(decorrelate(weights)).max() < 0
-
-
-def test_decorrelation_refuses_a_zero_row() -> None:
-    with pytest.raises(ValueError, match="zero row"):
-        decorrelate(torch.stack([torch.zeros(4), torch.ones(4)]))
-
-
-def test_the_largest_product_with_a_unit_prototype_is_the_nearest() -> None:
-    """Proposition 1."""
-    z = F.normalize(torch.randn(200, 16, generator=seeded()))
-    prototypes = F.normalize(torch.randn(7, 16, generator=seeded(1)))
-    assert torch.equal((z @ prototypes.T).argmax(1), assign(z, prototypes)[0])
-
-
-def test_heads_begin_about_as_good_as_k_means_and_far_above_random_ones() -> None:
-    features, labels = mixture(d=128, noise=2.0)
-    torch.manual_seed(0)
-    head, random_head = (mlp_head(128, 24, 4).eval() for _ in range(2))
-    write_prototypes(head, *prototype_weights(features, 24, 4, seeded()))
-    with torch.no_grad():
-        begun = agreement(head(features).argmax(1), labels)
-        random = agreement(random_head(features).argmax(1), labels)
-    by_kmeans = agreement(kmeans(standardise_rows(features), 4, generator=seeded(), restarts=5).labels, labels)
-    assert begun > by_kmeans - 0.05
-    assert begun > random + 0.2
 
 
 @pytest.mark.parametrize("init", get_args(get_type_hints(CDC)["init"]))
@@ -400,7 +188,7 @@ def test_the_losses_are_the_equations_of_the_paper() -> None:
         z = twin.backbone(batch.clean)
         p = twin.cluster(z).softmax(1)
         weak = twin.calibrate(twin.backbone(batch.weak)).softmax(1)
-    marked, _ = slow_selection(weak)
+    marked = set(confident_images(weak).nonzero().flatten().tolist())
     targets = cell_means(z, p, method.cells, seeded(), "l1")
     for number, losses in enumerate(method.step(net, batch)):
         rows = range(number * SIZE // 2, (number + 1) * SIZE // 2)
@@ -439,6 +227,120 @@ def test_nothing_selected_leaves_backbone_and_clustering_head_as_they_are() -> N
 def test_a_single_head_with_nothing_selected_takes_no_step() -> None:
     method = method_with(layout="single", threshold=1.0)
     assert list(method.step(net_of(method), a_batch(method))) == []
+
+
+# What may stand in the place of Eq. 4 and Eq. 1
+
+
+@pytest.mark.parametrize(
+    ("values", "strategy"),
+    [
+        ({}, Quota),
+        ({"threshold": 0.7}, Fixed),
+        ({"selection": "fixed"}, Fixed),
+        ({"selection": "flexmatch", "threshold": 0.7}, FlexMatch),
+        ({"selection": "freematch"}, FreeMatch),
+        ({"selection": "gsf"}, GradientFilter),
+        ({"selection": "ppf"}, ProximityFilter),
+    ],
+)
+def test_the_settings_say_which_strategy_selects(values: dict[str, Any], strategy: type[nn.Module]) -> None:
+    net = net_of(method_with(**values))
+    assert type(net.selection) is strategy
+    if "threshold" in values:
+        assert net.selection.threshold == 0.7
+
+
+def test_a_fixed_threshold_selects_all_above_it() -> None:
+    method = method_with(threshold=0.4)
+    net, twin, batch = net_of(method), net_of(method), a_batch(method)
+    with torch.no_grad():
+        twin.cluster(twin.backbone(batch.clean))
+        weak = twin.calibrate(twin.backbone(batch.weak)).softmax(1)
+    list(method.step(net, batch))
+    share = (weak.amax(1) > 0.4).float().mean()
+    assert 0 < share < 1
+    torch.testing.assert_close(batch.logged["selected"], share)
+    assert int(batch.logged["groups_taught"]) == len(set(weak.argmax(1)[weak.amax(1) > 0.4].tolist()))
+
+
+@pytest.mark.parametrize("layout", ["dual", "single"])
+def test_flexmatch_remembers_rows_of_the_source_as_the_judging_head_sees_them(layout: str) -> None:
+    method = method_with(selection="flexmatch", threshold=0.4, layout=layout, init="random")
+    net, twin, batch = net_of(method), net_of(method), a_batch(method)
+    features, _ = mixture(n=200, d=16)
+    method.start(net, lambda: features, K, seeded())
+    method.start(twin, lambda: features, K, seeded())
+    batch.index = torch.randperm(200, generator=seeded(7))[:SIZE]
+    with torch.no_grad():
+        twin.cluster(twin.backbone(batch.clean))
+        judge = twin.calibrate if layout == "dual" else twin.cluster
+        weak = judge(twin.backbone(batch.weak)).softmax(1)
+    list(method.step(net, batch))
+    sure = weak.amax(1) >= 0.4
+    assert 0 < int(sure.sum()) < SIZE
+    expected = torch.full((200,), -1, dtype=torch.int32)
+    expected[batch.index[sure]] = weak.argmax(1)[sure].int()
+    assert torch.equal(net.selection.remembered, expected)
+    assert int(net.selection.remembered.ne(-1).sum()) == int(sure.sum())
+
+
+def test_no_strategy_has_anything_that_a_gradient_could_reach() -> None:
+    for selection in get_args(get_type_hints(CDC)["selection"]):
+        net = net_of(method_with(selection=selection))
+        assert list(net.selection.parameters()) == []
+
+
+@pytest.mark.parametrize("selection", ["flexmatch", "freematch", "gsf", "ppf"])
+def test_a_run_that_was_stopped_goes_on_with_what_its_strategy_remembers(selection: str, tmp_path: Path) -> None:
+    vectors = torch.randn(120, 8, generator=seeded())
+    small = {"batch_size": 40, "sub_batch": 20, "cells": 8, "hidden": 12, "epochs": 2, "selection": selection}
+    overrides = {f"cdc.{name}": value for name, value in small.items()}
+    chosen = RunSettings(n_clusters=3, overrides=overrides, checkpoint_seconds=0.0)
+    whole = run(vectors, chosen)
+
+    def stop(record: EpochRecord, net: Net) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(vectors, chosen, tmp_path / "run", watch=Watch(after_epoch=[stop]))
+    resumed = run(vectors, chosen, tmp_path / "run", resume=True)
+    assert [r.epoch for r in resumed.history.records] == [1, 2]
+    assert torch.equal(resumed.assignments.probabilities, whole.assignments.probabilities)
+    state = resumed.model.net.state_dict()
+    for key, value in whole.model.net.state_dict().items():
+        assert torch.equal(value, state[key]), key
+    assert any(key.startswith("selection.") for key in state)
+    # What it remembers is no part of the model that predicts.
+    again = load_model(tmp_path / "run")
+    assert not any(key.startswith("selection.") for key in again.net.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("values", "loss"),
+    [
+        ({"calibration_loss": "smoothing"}, lambda z, y: F.cross_entropy(z, y, label_smoothing=0.05)),
+        (
+            {"calibration_loss": "smoothing", "calibration_strength": 0.3},
+            lambda z, y: F.cross_entropy(z, y, label_smoothing=0.3),
+        ),
+        ({"calibration_loss": "focal", "calibration_strength": 0.0}, F.cross_entropy),
+        ({"calibration_loss": "l1"}, lambda z, y: F.cross_entropy(z, y) + 0.01 * z.abs().sum(1).mean()),
+    ],
+    ids=["smoothing", "smoothing 0.3", "focal 0", "l1"],
+)
+def test_a_comparison_loss_takes_the_clustering_heads_own_labels(values: dict[str, Any], loss: Any) -> None:
+    method = method_with(sub_batch=SIZE, **values)
+    net, twin, batch = net_of(method), net_of(method), a_batch(method)
+    with torch.no_grad():
+        z = twin.backbone(batch.clean)
+        label = twin.cluster(z).argmax(1)
+        logits = twin.calibrate(z)
+    (found,) = method.step(net, batch)
+    torch.testing.assert_close(found["calibrate"], loss(logits, label))
+    assert "target_confidence" not in batch.logged
+    found["calibrate"].backward()
+    assert set(gradients(net)) == {"calibrate"}
 
 
 def test_running_statistics_see_the_views_that_the_paper_lists() -> None:
@@ -483,6 +385,16 @@ def test_the_number_of_optimiser_steps_in_an_epoch(n: int, batch: int, part: int
         {"stop_gradient": False},
         {"threshold": 0.3},
         {"match_label": True},
+        {"selection": "flexmatch"},
+        {"selection": "flexmatch", "layout": "single"},
+        {"selection": "freematch"},
+        {"selection": "freematch", "layout": "single"},
+        {"selection": "gsf", "joins_above": 0.3},
+        {"selection": "ppf", "joins_above": 0.3},
+        {"calibration_loss": "smoothing"},
+        {"calibration_loss": "focal"},
+        {"calibration_loss": "l1"},
+        {"cells": 1},
         {"cell_norm": "none", "restarts": 2},
         {"entropy_weight": 0.0},
     ],
@@ -501,16 +413,56 @@ def test_every_ablation_runs(values: dict[str, Any], digits: Source) -> None:
 
 @pytest.mark.parametrize(
     ("values", "message"),
-    [({"cells": 1}, "cells"), ({"cells": 2000}, "cells"), ({"hidden": 3}, "hidden"), ({"hidden": 4000}, "hidden")],
+    [({"cells": 0}, "cells"), ({"cells": 2000}, "cells"), ({"hidden": 3}, "hidden"), ({"hidden": 4000}, "hidden")],
 )
 def test_settings_that_cannot_work_are_named(values: dict[str, int], message: str) -> None:
-    from coterie.methods.contract import Facts
-    from coterie.types import InputError
-
     facts = Facts(n=2000, k=5, kind="embeddings", device="cpu", dim=9)
     CDC().check(facts)
     with pytest.raises(InputError, match=rf"cdc\.{message} is {values[message]}"):
         CDC(**values).check(facts)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"threshold": 1.5}, r"cdc\.threshold is 1\.5: it must lie between 0 and 1"),
+        ({"selection": "gsf", "joins_above": -0.1}, r"cdc\.joins_above is -0\.1"),
+        ({"selection": "freematch", "threshold_decay": 2.0}, r"cdc\.threshold_decay is 2\.0"),
+        ({"selection": "ppf", "threshold": 0.9}, r"cdc\.threshold does not go with cdc\.selection=ppf"),
+        ({"layout": "single", "calibration_loss": "focal"}, r"cdc\.layout=single has none"),
+        ({"calibration_strength": 0.1}, r"cdc\.calibration_strength needs cdc\.calibration_loss"),
+        ({"calibration_loss": "l1", "calibration_strength": -1.0}, r"cdc\.calibration_strength is -1\.0"),
+        ({"calibration_loss": "smoothing", "calibration_strength": 1.1}, "smoothing at most 1"),
+    ],
+)
+def test_strategies_and_losses_that_cannot_work_are_named(values: dict[str, Any], message: str) -> None:
+    facts = Facts(n=2000, k=5, kind="embeddings", device="cpu", dim=9)
+    with pytest.raises(InputError, match=message):
+        CDC(**values).check(facts)
+
+
+@pytest.mark.parametrize("first", ["moco", "cdc"])
+def test_cdc_goes_on_from_a_run_of_any_method(first: str, digits: Source, tmp_path: Path) -> None:
+    """As a self-labelling stage: the other run's backbone, heads of its own that begin from its features."""
+    images = digits.items.array  # type: ignore[attr-defined]
+    small = {"moco.epochs": 1, "moco.batch_size": 32, "moco.queue": 32}
+    for_cdc = {"batch_size": SIZE, "sub_batch": SIZE // 2, "cells": 8, "hidden": 12, "epochs": 1, "init": "kmeans"}
+    stage = {f"cdc.{name}": value for name, value in for_cdc.items()}
+    common = RunSettings(n_clusters=K, backbone="small-4", family="glyph")
+    overrides = small if first == "moco" else small | stage
+    before = run(images, replace(common, method=first, overrides=overrides), tmp_path / "first")
+    onwards = replace(common, init=str(tmp_path / "first"), overrides=stage | {"cdc.epochs": 0})
+    begun = run(images, onwards)
+    old, new = (one.model.net.backbone.state_dict() for one in (before, begun))
+    assert all(torch.equal(value, new[key]) for key, value in old.items())
+    rows = standardise_rows(extract_features(begun.model.net, before.source.items))
+    generator = generator_of(0, "cdc", "start")
+    kmeans(rows, 12, generator=generator)
+    groups = kmeans(rows, K, generator=generator, restarts=10).labels
+    assert begun.assignments.probabilities.argmax(1).eq(groups).float().mean() > 0.9
+    done = run(images, replace(onwards, overrides=stage), tmp_path / "second")
+    assert [record.stage for record in done.history.records] == ["cdc"]
+    assert set(done.assignments.heads) == {"cal", "clu"}
 
 
 def test_training_on_easy_groups_calibrates_and_does_not_spoil_the_start() -> None:

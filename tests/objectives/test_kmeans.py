@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from coterie.objectives.kmeans import assign, kmeans, lloyd, seed
+from coterie.objectives.kmeans import assign, kmeans, lloyd, refine, seed
 
 
 def generator(number: int = 0) -> torch.Generator:
@@ -230,3 +230,19 @@ def test_a_value_that_cannot_be_used_is_named(value: float) -> None:
     x[13, 1] = value
     with pytest.raises(ValueError, match="row 13"):
         kmeans(x, 4, generator=generator())
+
+
+# From given centres
+
+
+def test_going_on_from_the_result_changes_nothing_and_from_elsewhere_finds_it_again() -> None:
+    g = torch.Generator().manual_seed(0)
+    blobs = 10 * torch.randn(4, 3, generator=g)
+    x = blobs[torch.arange(200) % 4] + torch.randn(200, 3, generator=g)
+    found = kmeans(x, 4, generator=g, restarts=5)
+    again = refine(x, found.centres)
+    assert torch.equal(again.labels, found.labels)
+    torch.testing.assert_close(again.centres, found.centres)
+    near = refine(x, found.centres + torch.randn(4, 3, generator=g))
+    assert torch.equal(near.labels, found.labels)
+    assert near.inertia == pytest.approx(found.inertia, rel=1e-5)

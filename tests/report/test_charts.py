@@ -33,6 +33,19 @@ def test_curve_draws_whatever_comes(values: list[float]) -> None:
     assert len(drawing) < 10_000
 
 
+@pytest.mark.parametrize("epochs", [1, 3, 400])
+def test_shades_darken_with_a_bins_share_and_stay_small(epochs: int) -> None:
+    histograms = [[0] * 49 + [100], [75, *[0] * 48, 25], [0] * 50] * epochs
+    drawing = charts.shades(range(1, epochs + 1), histograms[:epochs])
+    cells = {cell.get("fill-opacity"): cell.get("d", "") for cell in ElementTree.fromstring(drawing).iter("path")}
+    columns = min(epochs, 60)
+    assert "1" in cells  # all items in one bin
+    assert sum(path.count("M") for path in cells.values()) <= 2 * columns
+    if epochs == 3:
+        assert {shade: path.count("M") for shade, path in cells.items()} == {"1": 1, "0.9": 1, "0.5": 1}
+    assert len(drawing) < 10_000
+
+
 def test_reliability_diagram_draws_each_filled_bin_thrice() -> None:
     confidence = np.array([0.3, 0.3, 0.9, 0.99])
     drawing = charts.reliability_diagram(reliability(confidence, np.array([True, False, True, True])))

@@ -1,4 +1,4 @@
-"""A process of several: takes its share of a MoCo and a CDC step, then of a whole run. `test_distributed.py` starts it.
+"""A process of several: takes its share of some methods' steps, then of whole runs. `test_distributed.py` starts it.
 
 Called with the folder for its results; `RANK`, `WORLD_SIZE` and so on are set as `accelerate launch` sets them.
 """
@@ -6,6 +6,7 @@ Called with the folder for its results; `RANK`, `WORLD_SIZE` and so on are set a
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from coterie.methods.cdc import CDC
-from coterie.methods.contract import Method
+from coterie.methods.contract import Method, passes_of, views_of
 from coterie.methods.moco import MoCo
+from coterie.methods.pica import PICA
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import run
@@ -34,6 +36,11 @@ STEPS: dict[str, Method] = {
     "cdc": CDC(batch_size=SIZE, sub_batch=SIZE // 2, cells=6, hidden=16),
     "cdc-no-stop": CDC(batch_size=SIZE, sub_batch=SIZE // 2, cells=6, hidden=16, stop_gradient=False),
     "cdc-single-both": CDC(batch_size=SIZE, sub_batch=SIZE // 4, cells=6, hidden=16, layout="single-both"),
+    "cdc-freematch": CDC(batch_size=SIZE, sub_batch=SIZE // 2, cells=6, hidden=16, selection="freematch"),
+    "cdc-gsf": CDC(batch_size=SIZE, sub_batch=SIZE // 2, cells=6, hidden=16, selection="gsf", joins_above=0.3),
+    "cdc-ppf": CDC(batch_size=SIZE, sub_batch=SIZE // 2, cells=6, hidden=16, selection="ppf", joins_above=0.3),
+    "pica": PICA(batch_size=SIZE, copies=2, over=6),
+    "pica-symmetric": PICA(batch_size=SIZE, copies=3, over=6, symmetric=True),
 }
 RUN = RunSettings(
     n_clusters=K,
@@ -50,6 +57,8 @@ RUN = RunSettings(
         "cdc.init": "random",
     },
 )
+# 96 images are two batches of 40 and one of 16.
+PICA_RUN = replace(RUN, method="pica", overrides={"pica.epochs": 2, "pica.batch_size": 40, "pica.over": 6})
 
 
 def one_batch(method: Method, rank: int, processes: int) -> dict[str, Any]:
@@ -59,27 +68,30 @@ def one_batch(method: Method, rank: int, processes: int) -> dict[str, Any]:
     net = Net(build_backbone("small-4", spec), spec, torch.zeros(1), torch.ones(1), half=False)
     net.add(method.heads(net, K))
     share_batch_norm(net)
-    views = {name: torch.randn(SIZE, 1, 8, 8, generator=generator_of(name)) for name in method.card.views}
+    views = {name: torch.randn(SIZE, 1, 8, 8, generator=generator_of(name)) for name in views_of(method)}
     rows = deal(SIZE, method.part_size, rank, processes)
-    batch = Batch(
-        rows,
-        {name: view[rows] for name, view in views.items()},
-        part_size=method.part_size,
-        progress=0.5,
-        generator=generator_of("batch"),
-        share=share_of(SIZE, method.part_size),
-    )
     optimiser = method.optimiser(net)
     trained = [p for group in optimiser.param_groups for p in group["params"]]
-    steps = []
-    for losses in method.step(net, batch):
-        optimiser.zero_grad(set_to_none=True)
-        torch.stack(list(losses.values())).sum().backward()
-        average_gradients(trained)
-        gradients = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
-        steps.append({"losses": dict(losses), "gradients": gradients})
-        # No optimiser step: Adam's first ones are signs, and a sign of rounding noise is not to be compared.
-    return {"steps": steps, "logged": batch.logged, "state": net.state_dict()}
+    steps, logged = [], dict[str, Tensor]()
+    for turn in passes_of(method):
+        batch = Batch(
+            rows,
+            {name: view[rows] for name, view in views.items()},
+            part_size=method.part_size,
+            progress=0.5,
+            generator=generator_of("batch"),
+            share=share_of(SIZE, method.part_size),
+            turn=turn.name,
+        )
+        for losses in method.step(net, batch):
+            optimiser.zero_grad(set_to_none=True)
+            torch.stack(list(losses.values())).sum().backward()
+            average_gradients(trained)
+            gradients = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+            steps.append({"losses": dict(losses), "gradients": gradients})
+            # No optimiser step: Adam's first ones are signs, and a sign of rounding noise is not to be compared.
+        logged |= batch.logged
+    return {"steps": steps, "logged": logged, "state": net.state_dict()}
 
 
 def images() -> Any:
@@ -106,6 +118,7 @@ def main(out: Path) -> None:
     found = {name: one_batch(method, rank, processes) for name, method in STEPS.items()}
     save_tree(out / f"steps-{rank}", {**found, "shares": shares(rank, processes), "processes": processes})
     run(images(), RUN, out / "run")
+    run(images(), PICA_RUN, out / "pica")
 
 
 if __name__ == "__main__":

@@ -41,5 +41,5 @@ def test_precision_is_what_was_asked_for_or_a_rule_with_a_reason() -> None:
 
 def test_the_machine_is_described_without_its_name() -> None:
     facts = machine()
-    assert facts["cores"] == torch.get_num_threads()
+    assert facts["threads"] == torch.get_num_threads()
     assert socket.gethostname() not in map(str, facts.values())

@@ -113,7 +113,13 @@ def test_gathering_restores_the_order_of_the_batch_and_mine_takes_it_back(steps:
         assert torch.equal(shares["flags"], everyone > 20)
 
 
-@pytest.mark.parametrize("name", ["moco", "moco-norm", "cdc", "cdc-no-stop", "cdc-single-both"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("moco", "moco-norm", "cdc", "cdc-no-stop", "cdc-single-both", "cdc-freematch", "cdc-gsf", "cdc-ppf"),
+        *("pica", "pica-symmetric"),
+    ],
+)
 def test_losses_gradients_and_statistics_are_those_of_one_process(
     name: str, worker: ModuleType, steps: list[dict[str, Any]]
 ) -> None:
@@ -129,7 +135,7 @@ def test_losses_gradients_and_statistics_are_those_of_one_process(
 
 def test_both_processes_hold_the_same_state_bit_for_bit(steps: list[dict[str, Any]]) -> None:
     first, second = steps
-    for name in ("moco", "cdc"):
+    for name in ("moco", "cdc", "pica"):
         for key, value in first[name]["state"].items():
             assert torch.equal(value, second[name]["state"][key]), key
 
@@ -141,6 +147,15 @@ def test_a_run_of_two_processes_is_that_of_one(two: Path, alone: RunResult) -> N
     for one, other in zip(read_history(two / "run" / "history.jsonl").records, alone.history.records, strict=True):
         assert (one.stage, one.epoch) == (other.stage, other.epoch)
         assert one.losses == pytest.approx(other.losses, abs=5e-3)
+
+
+def test_a_run_of_several_passes_with_incomplete_batches_is_that_of_one_process(two: Path, worker: ModuleType) -> None:
+    found, one = read_result(two / "pica" / "result.parquet"), run(worker.images(), worker.PICA_RUN)
+    together = torch.from_numpy(found.heads["primary"].copy())
+    torch.testing.assert_close(together, one.assignments.probabilities, rtol=0, atol=0.02)
+    for record, other in zip(read_history(two / "pica" / "history.jsonl").records, one.history.records, strict=True):
+        assert record.losses == pytest.approx(other.losses, abs=5e-3)
+        assert sum(record.confidence_histogram) == sum(other.confidence_histogram) == len(worker.images())
 
 
 def test_the_saved_model_predicts_bit_for_bit_what_two_processes_did(two: Path, worker: ModuleType) -> None:

@@ -76,6 +76,12 @@ def test_a_run_that_can_recover_goes_on(health: dict[str, float]) -> None:
     check_epoch("cdc", 5, 10, health)
 
 
+def test_training_may_begin_with_a_single_group() -> None:
+    check_epoch("pica", 9, 100, {"largest_share": 1.0})
+    with pytest.raises(RunFailed):
+        check_epoch("pica", 10, 100, {"largest_share": 1.0})
+
+
 def test_contrastive_training_may_begin_with_embeddings_close_together() -> None:
     check_epoch("moco", 4, 10, {"embedding_std": 0.001})
     with pytest.raises(RunFailed):

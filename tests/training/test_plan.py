@@ -75,7 +75,7 @@ def test_overrides_go_to_their_stages_and_method_stands_for_the_last() -> None:
         ({"method.cells": 2.5}, r"cdc\.cells cannot be 2\.5"),
         ({"method.epochs": -1}, r"cdc\.epochs is -1"),
         ({"method.batch_size": 1}, r"cdc\.batch_size is 1"),
-        ({"method.cells": 1}, r"cdc\.cells is 1"),
+        ({"method.cells": 0}, r"cdc\.cells is 0"),
         ({"method.hidden": 3}, r"cdc\.hidden is 3"),
         ({"moco.queue": 2}, r"moco\.queue is 2"),
     ],

@@ -11,7 +11,13 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
 from coterie.views.draw import Draw
-from coterie.views.geometry import affine, crop_resize, horizontal_flip, random_resized_crop_boxes
+from coterie.views.geometry import (
+    affine,
+    crop_resize,
+    enlarge_and_crop,
+    horizontal_flip,
+    random_resized_crop_boxes,
+)
 
 MODES = {mode.value: mode for mode in InterpolationMode}
 # Both sides compute in float32 and differ in the order of operations only.
@@ -123,3 +129,22 @@ def test_affine_shift_by_whole_pixels_moves_pixels_and_fills_with_zero():
     want[..., :-1, 2:] = image[..., 1:, :-2]
     torch.testing.assert_close(got, want, **CLOSE)
     assert math.isclose(float(got[..., -1, :].abs().sum()), 0.0, abs_tol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (13, 20)])
+def test_enlarge_and_crop_is_resize_then_random_crop(size):
+    images, factor = torch.rand(40, 3, *size, generator=torch.Generator().manual_seed(1)), 1.25
+    found = enlarge_and_crop(images, Draw(torch.Generator().manual_seed(2), 40), factor)
+    large = reference.resize(images, [round(factor * side) for side in size], InterpolationMode.BILINEAR)
+    windows = [
+        (top, left) for top in range(large.shape[2] - size[0] + 1) for left in range(large.shape[3] - size[1] + 1)
+    ]
+    places = set()
+    for image, view in zip(large, found, strict=True):
+        errors = [
+            float((image[:, top : top + size[0], left : left + size[1]] - view).abs().max()) for top, left in windows
+        ]
+        assert min(errors) < 1e-5
+        places.add(windows[errors.index(min(errors))])
+    assert {top for top, _ in places} == {top for top, _ in windows}
+    assert {left for _, left in places} == {left for _, left in windows}

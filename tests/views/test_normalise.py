@@ -10,6 +10,7 @@ import torch
 
 from coterie.types import ItemSpec
 from coterie.views import normalisation, normalise
+from coterie.views.normalise import unit_range
 
 
 @dataclass
@@ -83,3 +84,11 @@ def test_the_sample_is_fixed_and_spread_over_the_source():
     assert len(set(first.taken)) == 11
     assert (first.taken[0], first.taken[-1]) == (0, 999)
     assert max(np.diff(first.taken)) <= 100
+
+
+def test_the_unit_range_keeps_pixels_and_brings_each_feature_into_it():
+    images = Rows(torch.randint(0, 200, (5, 3, 4, 4), dtype=torch.uint8))
+    assert [moment.tolist() for moment in unit_range(images)] == [[0.0] * 3, [1.0] * 3]
+    vectors = torch.tensor([[1.0, -2.0, 7.0], [3.0, 2.0, 7.0], [2.0, 0.0, 7.0]])
+    scaled = normalise(vectors.clone(), *unit_range(Rows(vectors)))
+    assert scaled.tolist() == [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5, 0.0]]

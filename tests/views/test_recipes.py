@@ -88,7 +88,8 @@ def test_image_views_stay_within_black_and_white(family, name, seed):
 def test_without_any_distortion_all_photo_views_are_the_clean_one():
     still = replace(
         SETTINGS, crop_scale=(1.0, 1.0), crop_ratio=(1.0, 1.0), flip=0.0, jitter_chance=0.0, greyscale=0.0, blur=0.0,
-        strong_ops=0, cutout=1,
+        strong_ops=0, cutout=1, shift=0.0, turn=0.0, enlarge=1.0, perturbed_crop=(1.0, 1.0),
+        perturbed_jitter=(0.0, 0.0, 0.0, 0.0),
     )  # fmt: skip
     clean, *others = views(raw_batch("photo", 6), list(RECIPES), "photo", changed=still)
     for view in others:
@@ -98,7 +99,7 @@ def test_without_any_distortion_all_photo_views_are_the_clean_one():
 def test_without_any_distortion_all_glyph_views_are_the_clean_one():
     still = replace(
         SETTINGS, glyph_shift=0.0, glyph_rotate=0.0, glyph_shear=0.0, glyph_scale=(1.0, 1.0), jitter_chance=0.0,
-        glyph_blur=0.0, strong_ops=0, cutout=1,
+        glyph_blur=0.0, strong_ops=0, cutout=1, shift=0.0, turn=0.0, glyph_jitter=(0.0, 0.0),
     )  # fmt: skip
     clean, *others = views(raw_batch("glyph", 6), list(RECIPES), "glyph", changed=still)
     for view in others:
@@ -125,3 +126,24 @@ def test_greyscale_of_all_makes_the_channels_equal():
 def test_an_unknown_view_is_named_with_the_known_ones():
     with pytest.raises(ValueError, match="no view 'strnog'; known views are clean, weak, strong, contrastive"):
         views(raw_batch("photo", 2), ["clean", "strnog"], "photo")
+
+
+def test_shifted_is_the_same_for_all_images_and_nothing_for_vectors():
+    images = raw_batch("photo", 6)
+    assert torch.equal(views(images, ["shifted"], "photo")[0], views(images, ["shifted"], "glyph")[0])
+    vectors = raw_batch("vector", 6)
+    assert torch.equal(*views(vectors, ["shifted", "clean"], "vector"))
+
+
+def test_shifted_moves_by_at_most_a_tenth_of_the_side_and_repeats_the_border():
+    ramp = torch.arange(0, 200, 10, dtype=torch.uint8).expand(50, 1, 20, 20)  # brighter to the right
+    (view,) = make_views(
+        ramp, ["shifted"], Draw(torch.Generator().manual_seed(0), 50), replace(SETTINGS, turn=0.0), "photo",
+        torch.zeros(1), torch.ones(1),
+    )  # fmt: skip
+    right = (ramp[:, 0, 10, 10] / 255 - view[:, 0, 10, 10]) * 255 / 10  # pixels
+    assert -2 <= float(right.min()) < -1.5
+    assert 1.5 < float(right.max()) <= 2
+    furthest = view[right.argmax(), 0, 10]
+    assert float(furthest[0]) == 0.0
+    assert float(view[right.argmin(), 0, 10, -1]) == pytest.approx(190 / 255)

@@ -31,6 +31,10 @@ Source = Annotated[str, typer.Argument(help="Folder of images, .npy, .npz, .parq
 Run = Annotated[Path, typer.Argument(help="A run folder, as `coterie fit -o` wrote it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+OodScore = Annotated[
+    str | None,
+    typer.Option(help="knn, mahalanobis, msp, entropy, max-logit, energy, or none to leave it out.  [default: knn]"),
+]
 
 
 def show_version(wanted: bool) -> bool:
@@ -75,6 +79,9 @@ def fit(
     epochs: Annotated[int | None, typer.Option(help="Epochs of the method's own stage.")] = None,
     preset: Annotated[str | None, typer.Option(help="practical, paper or paper:DATASET.  [default: practical]")] = None,
     init: Annotated[str | None, typer.Option(help="Start from this run's backbone.")] = None,
+    calibrate: Annotated[
+        bool | None, typer.Option("--calibrate", help="Calibrate the confidences afterwards, without labels.")
+    ] = None,
     backbone: Annotated[str | None, typer.Option(help="auto, small-16, small-32, mlp or a timm name.")] = None,
     pretrained: Annotated[bool | None, typer.Option("--pretrained", help="Fetch timm's weights.")] = None,
     weights: Annotated[str | None, typer.Option(help="Local file of backbone weights.")] = None,
@@ -103,6 +110,7 @@ def fit(
             "epochs": epochs,
             "preset": preset,
             "init": init,
+            "calibrate": calibrate,
             "backbone": backbone,
             "pretrained": pretrained,
             "weights": weights,
@@ -123,26 +131,30 @@ def predict(
     out: Annotated[Path, typer.Option("-o", "--output", help="Result table to write (.parquet).")],
     device: Device = "auto",
     embedding: Annotated[bool, typer.Option("--embedding", help="Store the embedding, too.")] = False,
+    ood_score: OodScore = None,
     as_json: Json = False,
 ) -> None:
-    """Assign new items to the groups of a finished run."""
+    """Assign new items to the groups of a finished run; ood_score: larger means more like the run's own items."""
     with failures():
         from coterie.cli.after import predict_source
 
-        predict_source(run, source, out, device, embedding=embedding, as_json=as_json)
+        predict_source(run, source, out, device, embedding=embedding, ood_score=ood_score, as_json=as_json)
 
 
 @app.command()
 def evaluate(
     run: Run,
     labels: Annotated[str | None, typer.Option(help="A file (.csv, .json, .npy, .parquet), or 'folders'.")] = None,
+    ood: Annotated[str | None, typer.Option(help="A second source, of items that belong to no group.")] = None,
+    ood_score: Annotated[str | None, typer.Option(help="Of --ood: one score.  [default: every one]")] = None,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Compare a finished run with true labels: accuracy and calibration. Renews the report."""
+    """Compare a finished run with true labels (accuracy, calibration), or its scores with those of foreign items."""
     with failures():
-        from coterie.cli.after import evaluate_labels
+        from coterie.cli.after import evaluate_finished
 
-        evaluate_labels(run, labels, as_json=as_json)
+        evaluate_finished(run, labels, ood, ood_score, device, as_json=as_json)
 
 
 @app.command()
@@ -152,6 +164,38 @@ def report(run: Run, as_json: Json = False) -> None:
         from coterie.cli.after import renew_report
 
         renew_report(run, as_json=as_json)
+
+
+@app.command()
+def accept(
+    run: Run,
+    max_error: Annotated[float, typer.Option(help="Share of the accepted items that may be wrong.")] = 0.05,
+    judged: Annotated[Path | None, typer.Option(help="Judged items: columns id and right or label.")] = None,
+    confidence_level: Annotated[float, typer.Option(help="Of the bound that --judged gives.")] = 0.95,
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="Table to write (.csv or .parquet).")] = None,
+    draw: Annotated[int | None, typer.Option(help="Draw so many items at random, to be judged, into -o.")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of --draw.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Find the largest set of sure items of which at most --max-error is wrong."""
+    with failures():
+        from coterie.cli.accept import AcceptRequest, accept_items
+
+        request = AcceptRequest(run, max_error, confidence_level, judged, out, draw, seed, as_json=as_json)
+        accept_items(request)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, as `coterie fit -o` wrote them.")],
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="Page to write (.html).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Set finished runs side by side: their numbers, means over seeds, and how far any two agree."""
+    with failures():
+        from coterie.cli.compare import compare_runs
+
+        compare_runs(runs, out, as_json=as_json)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from coterie.cli import print_object
 from coterie.cli.fit import LISTED, METRICS, find_labels
+from coterie.cli.ood import compare_with_fitted, measure_ood, print_ood, wanted_scores
 from coterie.cli.progress import StageBar
 from coterie.data import open_source
 from coterie.pipeline import evaluate_run
@@ -23,7 +25,9 @@ from coterie.training.runfolder import read_run
 from coterie.types import InputError, Skipped
 
 
-def predict_source(run: Path, source: str, out: Path, device: str, *, embedding: bool, as_json: bool) -> None:
+def predict_source(
+    run: Path, source: str, out: Path, device: str, *, embedding: bool, ood_score: str | None, as_json: bool
+) -> None:
     """Write the result table of new items."""
     check_table(out)
     check_finished(run)
@@ -33,8 +37,10 @@ def predict_source(run: Path, source: str, out: Path, device: str, *, embedding:
     quiet = as_json and not sys.stderr.isatty()
     with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
         bar.items = len(opened.items)
-        assignments = model.predict(opened, embedding=embedding, progress=bar.predicted)
+        scores = wanted_scores(model, ood_score)
+        assignments = model.predict(opened, embedding=embedding, ood_scores=scores, progress=bar.predicted)
     write_result(out, assignments)
+    foreign = compare_with_fitted(model, assignments)
     seconds = round(time.monotonic() - begun, 1)
     if as_json:
         skipped = [{"id": item.id, "reason": item.reason} for item in opened.skipped]
@@ -48,11 +54,19 @@ def predict_source(run: Path, source: str, out: Path, device: str, *, embedding:
                 "skipped": len(skipped),
                 "skipped_items": skipped,
                 "table": str(out),
+                "ood_score": foreign,
             }
         )
         return
     confidence = assignments.probabilities.max(1).values
     print(f"{len(opened.items):,} items assigned in {seconds} s, mean confidence {confidence.mean():.2f}. Table: {out}")
+    if foreign is not None:
+        print(
+            f"{foreign['below']:,} of them have an ood_score ({foreign['score']}) below {foreign['threshold']:.3f}, "
+            "where only 5 % of the run's own items lie: look at those before you believe their group."
+        )
+    elif ood_score is None:
+        print("Note: the run keeps no sample of its items, so there is no ood_score: fit it again to have one.")
     if opened.skipped:
         print(f"{len(opened.skipped)} unreadable images were left out:")
     for item in opened.skipped[:LISTED]:
@@ -84,10 +98,50 @@ def check_finished(run: Path) -> None:
         raise InputError(f"The run in {run} has no model, its status is {status!r}: finish it with fit --resume.")
 
 
-def evaluate_labels(run: Path, wanted: str | None, *, as_json: bool) -> None:
-    """Measure a run against true labels, keep the numbers, renew the report."""
+def evaluate_finished(
+    run: Path, labels: str | None, ood: str | None, ood_score: str | None, device: str, *, as_json: bool
+) -> None:
+    """Measure a run against true labels, against the items of a second source, or both."""
+    if ood is None and ood_score is not None:
+        raise InputError("--ood-score needs a second source to compare with: give it with --ood.")
     record = read_run(run)
     check_finished(run)
+    metrics = evaluate_labels(run, record, labels) if labels is not None or ood is None else None
+    foreign = None
+    if ood is not None:
+        quiet = as_json and not sys.stderr.isatty()
+        with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
+
+            def watch(items: int) -> Callable[[int], None]:
+                bar.items = items
+                return bar.predicted
+
+            foreign = measure_ood(run, ood, ood_score, device, watch)
+    if as_json:
+        answer = {
+            "run": str(run),
+            "data": record["source"]["name"],
+            "method": record["stages"][-1]["name"],
+            "n": record["source"]["n"],
+            "k": record["n_clusters"],
+            "seed": record["seed"],
+            "seconds": record.get("seconds"),
+            "skipped": len(record["source"]["skipped"]),
+        }
+        answer |= {"metrics": metrics} if metrics is not None else {}
+        print_object(answer | ({"ood": foreign} if foreign is not None else {}))
+        return
+    if metrics is not None:
+        print("          " + "  ".join(f"{name:>10}" for name in METRICS))
+        for name, head in metrics["heads"].items():
+            print(f"{name:<10}" + "  ".join(f"{head[key]:>10.3f}" for key in METRICS))
+        print(f"All numbers: {run / 'metrics.json'}")
+    if foreign is not None:
+        print_ood(foreign, run / "ood.json")
+
+
+def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None) -> dict[str, Any]:
+    """Measure a run against true labels, keep the numbers, renew the report."""
     source = record["source"]
     ids = read_result(run / "result.parquet").ids
     labels = find_labels(source["origin"], wanted, ids, [Skipped(**item) for item in source["skipped"]])
@@ -95,25 +149,7 @@ def evaluate_labels(run: Path, wanted: str | None, *, as_json: bool) -> None:
         raise InputError(f"{source['origin']} carries no labels: give them with --labels FILE or --labels folders.")
     metrics = evaluate_run(run, labels)
     write_report(run)
-    if as_json:
-        print_object(
-            {
-                "run": str(run),
-                "data": source["name"],
-                "method": record["stages"][-1]["name"],
-                "n": source["n"],
-                "k": record["n_clusters"],
-                "seed": record["seed"],
-                "seconds": record.get("seconds"),
-                "skipped": len(source["skipped"]),
-                "metrics": metrics,
-            }
-        )
-        return
-    print("          " + "  ".join(f"{name:>10}" for name in METRICS))
-    for name, head in metrics["heads"].items():
-        print(f"{name:<10}" + "  ".join(f"{head[key]:>10.3f}" for key in METRICS))
-    print(f"All numbers: {run / 'metrics.json'}")
+    return metrics
 
 
 def renew_report(run: Path, *, as_json: bool) -> None:

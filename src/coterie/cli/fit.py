@@ -169,8 +169,8 @@ def show_plan(prepared: Prepared, *, as_json: bool) -> None:
     if as_json:
         print_object({"data": plan["source"]["name"], "n": plan["source"]["n"], "k": plan["n_clusters"], **plan})
         return
-    kept = ("source", "n_clusters", "seed", "stages", "views", "backbone", "device", "precision", "notes")
-    print(yaml.safe_dump({name: plan[name] for name in kept}, sort_keys=False, width=120), end="")
+    kept = ["source", "n_clusters", "seed", "stages", "calibration", "views", "backbone", "device", "precision"]
+    print(yaml.safe_dump({name: plan[name] for name in [*kept, "notes"]}, sort_keys=False, width=120), end="")
 
 
 def free_folder(parent: Path, name: str) -> Path:

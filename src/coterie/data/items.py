@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.rows import gather
-from coterie.types import InputError, ItemSpec
+from coterie.types import InputError, Items, ItemSpec
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -75,6 +75,26 @@ class DecodedImages:
             for place, image in zip(order, pool.map(one, rows[order].tolist()), strict=True):
                 images[place] = image
         return torch.from_numpy(images)
+
+
+class JoinedItems:
+    """Two stores of items of the same form, one after the other."""
+
+    def __init__(self, first: Items, second: Items) -> None:
+        if first.spec != second.spec:
+            raise InputError(f"Items of the form {first.spec} cannot be trained on together with {second.spec}.")
+        self._first, self._second, self.spec = first, second, first.spec
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def take(self, index: Tensor) -> Tensor:
+        import torch
+
+        here = index < len(self._first)
+        parts = torch.cat([self._first.take(index[here]), self._second.take(index[~here] - len(self._first))])
+        # The parts stand one after the other; `argsort` says where each row of `index` is among them.
+        return parts[torch.cat([here.nonzero(), (~here).nonzero()]).squeeze(1).argsort()]
 
 
 class Embeddings:

@@ -48,7 +48,11 @@ def open_named(name: str, options: Options, *, split: Split = "labelled", downlo
         pixels = _READERS[name](place)
     family: Literal["photo", "glyph"] = "glyph" if name in GLYPHS else "photo"
     # CIFAR and STL-10 say (n, 3, h, w), the others have the channels last or none.
-    return open_array(pixels, options, name=name, origin=name, channels_first=True, family=family)
+    source = open_array(pixels, options, name=name, origin=name, channels_first=True, family=family)
+    if name == "stl10" and split == "labelled" and (place / "unlabeled_X.bin").is_file():
+        # Opened when a method wants it: a run without it should not wait for 2.8 GB.
+        source.extra = lambda: open_named(name, options, split="unlabeled").items
+    return source
 
 
 def _digits() -> NDArray[np.uint8]:

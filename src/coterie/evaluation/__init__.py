@@ -1,23 +1,61 @@
 """Stage 8: how good a result is, measured with true labels. Plain functions of NumPy arrays; fractions of 1 throughout.
 
-- `matching`: which class a cluster stands for (Hungarian), and the numbers that compare two labellings
+- `contingency`: the table of clusters by classes; `agreement`: purity, NMI, ARI from it
+- `matching`: which class a cluster stands for (Hungarian), and accuracy, F1 after that
 - `calibration`: does a confidence of 0.8 mean right 8 times out of 10
-- `rejection`: does the confidence put the wrong ones last
+- `probability_rows`: the same for whole rows: Brier, NLL, class-wise
+- `rejection`: does the confidence put the wrong ones last; `separation`: does a score put foreign items last;
+  `ranking`: what both have in common
+- `accept`: which items may be accepted at a stated error, by their confidences or by a judged sample
+- `intervals`: bootstrap intervals
+- `clusters`: each cluster by itself
 - `overall`: `evaluate`, all of it as one JSON-able dict
 
 May not live here: torch, training, anything that hands a label back to an earlier stage.
 """
 
+from coterie.evaluation.agreement import ari, nmi, purity
 from coterie.evaluation.calibration import (
     adaptive_calibration_error,
     calibration_error,
     debiased_calibration_error,
+    maximum_calibration_error,
     overconfidence,
     reliability,
+    root_mean_squared_calibration_error,
+    squared_calibration_error,
 )
-from coterie.evaluation.matching import Matching, accuracy, ari, f1_macro, match, nmi, purity
+from coterie.evaluation.contingency import contingency
+from coterie.evaluation.intervals import bootstrap, bootstrap_counts, bootstrap_ranking
+from coterie.evaluation.matching import (
+    Matching,
+    accuracy,
+    balanced_accuracy,
+    f1_macro,
+    f1_micro,
+    held_out_accuracy,
+    match,
+)
 from coterie.evaluation.overall import evaluate
-from coterie.evaluation.rejection import acceptance, aurc, auroc, fpr95
+from coterie.evaluation.probability_rows import brier, classwise_calibration_error, nll
+from coterie.evaluation.rejection import (
+    acceptance,
+    augrc,
+    aupr_error,
+    aupr_success,
+    aurc,
+    auroc,
+    e_aurc,
+    fpr95,
+    risk_coverage,
+)
+from coterie.evaluation.separation import (
+    evaluate_separation,
+    separation_aupr_in,
+    separation_aupr_out,
+    separation_auroc,
+    separation_fpr95,
+)
 
 __all__ = [
     "Matching",
@@ -25,16 +63,39 @@ __all__ = [
     "accuracy",
     "adaptive_calibration_error",
     "ari",
+    "augrc",
+    "aupr_error",
+    "aupr_success",
     "aurc",
     "auroc",
+    "balanced_accuracy",
+    "bootstrap",
+    "bootstrap_counts",
+    "bootstrap_ranking",
+    "brier",
     "calibration_error",
+    "classwise_calibration_error",
+    "contingency",
     "debiased_calibration_error",
+    "e_aurc",
     "evaluate",
+    "evaluate_separation",
     "f1_macro",
+    "f1_micro",
     "fpr95",
+    "held_out_accuracy",
     "match",
+    "maximum_calibration_error",
+    "nll",
     "nmi",
     "overconfidence",
     "purity",
     "reliability",
+    "risk_coverage",
+    "root_mean_squared_calibration_error",
+    "separation_aupr_in",
+    "separation_aupr_out",
+    "separation_auroc",
+    "separation_fpr95",
+    "squared_calibration_error",
 ]

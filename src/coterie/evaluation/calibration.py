@@ -1,20 +1,23 @@
 """Does a confidence of 0.8 mean right 8 times out of 10? Calibration errors of the top-1 confidence.
 
 All take `confidence` (n,) in [0, 1] and `correct` (n,), true where the item's cluster stands for its class.
-With bins b of n_b items, acc_b their share of correct ones and conf_b their mean confidence.
+With bins b of n_b items, acc_b their share of correct ones and conf_b their mean confidence. Each number has a form of
+the ranking by confidence (`..._of`), which is sorted once for all of them and may hold many resamples.
 """
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from coterie.evaluation.ranking import Floats, Ranking, from_zero, rank, ratio
 from coterie.types import InputError
 
-Floats = NDArray[np.float64]
+Closed = Literal["right", "left"]
+Norm = Literal["mean", "root mean square", "maximum"]
 
 
 class Bin(TypedDict):
@@ -27,24 +30,56 @@ class Bin(TypedDict):
     accuracy: float | None
 
 
-def calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15) -> float:
+def calibration_error(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15, *, closed: Closed = "right"
+) -> float:
     """Expected calibration error, "ECE": sum_b n_b/n |acc_b - conf_b| (Naeini et al. 2015; Guo et al. 2017).
 
     Bins of equal width, (lo, hi], with 0 in the first: confidences 1.0 (wrong) and 0.98 (right) share the last bin
-    and give |0.5 - 0.99| = 0.49. torchmetrics takes [lo, hi) and a bin of its own for 1.0, which gives 0.51.
+    and give |0.5 - 0.99| = 0.49. `closed="left"` takes [lo, hi) and a bin of its own for 1.0 as torchmetrics does,
+    which gives 0.51: heads that saturate at 1 are affected.
     """
-    count, confidence_sum, correct_sum = _equal_width(confidence, correct, bins)
-    return float(np.abs(correct_sum - confidence_sum).sum() / count.sum())
+    return float(calibration_error_of(by_confidence(confidence, correct), bins, closed=closed))
+
+
+def root_mean_squared_calibration_error(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15, *, closed: Closed = "right"
+) -> float:
+    """sqrt(sum_b n_b/n (acc_b - conf_b)^2) over the bins of `calibration_error`, "RMSCE": between ECE and MCE."""
+    ranking = by_confidence(confidence, correct)
+    return float(calibration_error_of(ranking, bins, closed=closed, norm="root mean square"))
+
+
+def maximum_calibration_error(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15, *, closed: Closed = "right"
+) -> float:
+    """Largest |acc_b - conf_b| of the bins of `calibration_error`, "MCE"; one item alone in its bin can decide it."""
+    return float(calibration_error_of(by_confidence(confidence, correct), bins, closed=closed, norm="maximum"))
+
+
+def calibration_error_of(ranking: Ranking, bins: int = 15, *, closed: Closed = "right", norm: Norm = "mean") -> Floats:
+    """The three errors over bins of equal width, of a ranking."""
+    _, count, confidence_sum, correct_sum = _equal_width(ranking, bins, closed)
+    gap = ratio(np.abs(correct_sum - confidence_sum), count, undefined=0)
+    if norm == "maximum":
+        return np.asarray(gap.max(axis=-1))
+    power = 1 if norm == "mean" else 2
+    return np.asarray(((count * gap**power).sum(axis=-1) / count.sum(axis=-1)) ** (1 / power))
 
 
 def adaptive_calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15) -> float:
-    """The same sum over bins of equal mass: sorted by confidence, cut into groups whose sizes differ by at most one.
+    """The sum of ECE over bins of equal mass: sorted by confidence, cut into groups whose sizes differ by at most one.
 
     Nguyen & O'Connor 2015; Nixon et al. 2019. Less blind than ECE where most confidences pile up near 1.
     Equal confidences share their mean correctness, so that the order of the items does not matter.
     """
-    count, confidence_mean, accuracy = _equal_mass(confidence, correct, bins)
-    return float((count * np.abs(accuracy - confidence_mean)).sum() / count.sum())
+    return float(adaptive_calibration_error_of(by_confidence(confidence, correct), bins))
+
+
+def adaptive_calibration_error_of(ranking: Ranking, bins: int = 15) -> Floats:
+    """`adaptive_calibration_error` of a ranking."""
+    count, confidence_mean, accuracy = _equal_mass(ranking, bins)
+    return np.asarray((count * np.abs(accuracy - confidence_mean)).sum(axis=-1) / count.sum())
 
 
 def debiased_calibration_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15) -> float:
@@ -57,37 +92,71 @@ def debiased_calibration_error(confidence: NDArray[np.floating], correct: NDArra
     Where the true error is 0 it takes 41 % of the bias away (2 - sqrt 2 of it stays); where the error is far above
     the noise there is no bias to take. May be slightly negative: average over seeds first, clip afterwards.
     """
-    count, confidence_mean, accuracy = _equal_mass(confidence, correct, bins)
+    return float(debiased_calibration_error_of(by_confidence(confidence, correct), bins))
+
+
+def debiased_calibration_error_of(ranking: Ranking, bins: int = 15) -> Floats:
+    """`debiased_calibration_error` of a ranking."""
+    count, confidence_mean, accuracy = _equal_mass(ranking, bins)
     gap, noise = accuracy - confidence_mean, np.sqrt(accuracy * (1 - accuracy) / count)
     z = gap / np.where(noise > 0, noise, 1)
     folded = noise * np.sqrt(2 / np.pi) * np.exp(-(z**2) / 2) + gap * erf(z / np.sqrt(2))
     expected = np.where(noise > 0, folded, np.abs(gap))
-    return float((count * (2 * np.abs(gap) - expected)).sum() / count.sum())
+    return np.asarray((count * (2 * np.abs(gap) - expected)).sum(axis=-1) / count.sum())
+
+
+def squared_calibration_error(
+    confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15, *, debiased: bool = True
+) -> float:
+    """sum_b n_b/n [(acc_b - conf_b)^2 - acc_b (1 - acc_b) / (n_b - 1)] over bins of equal mass (Kumar et al. 2019).
+
+    The second term is an unbiased estimate of the sampling noise in the first, so that calibrated confidences give 0
+    on average and single results may be negative: sqrt(max(0, .)) is the error in units of confidence. Bins of a
+    single item are left out. `debiased=False` leaves the second term, and no bin, out.
+    """
+    return float(squared_calibration_error_of(by_confidence(confidence, correct), bins, debiased=debiased))
+
+
+def squared_calibration_error_of(ranking: Ranking, bins: int = 15, *, debiased: bool = True) -> Floats:
+    """`squared_calibration_error` of a ranking."""
+    count, confidence_mean, accuracy = _equal_mass(ranking, bins)
+    squared = (accuracy - confidence_mean) ** 2
+    if debiased:
+        squared = np.where(count >= 2, squared - accuracy * (1 - accuracy) / np.maximum(count - 1, 1), 0)
+    return np.asarray((count * squared).sum(axis=-1) / count.sum())
 
 
 def overconfidence(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
     """Mean confidence less accuracy: above 0 the confidences promise too much. Never larger than ECE in size."""
-    values, right = checked(confidence, correct)
-    return float(values.mean() - right.mean())
+    return float(overconfidence_of(by_confidence(confidence, correct)))
+
+
+def overconfidence_of(ranking: Ranking) -> Floats:
+    """`overconfidence` of a ranking."""
+    gaps = ranking.counts * ranking.scores - ranking.positives
+    return np.asarray(gaps.sum(axis=-1) / ranking.counts.sum(axis=-1))
 
 
 def reliability(confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15) -> list[Bin]:
     """The table behind the reliability diagram (DeGroot & Fienberg 1983), with the bins of `calibration_error`."""
-    count, confidence_sum, correct_sum = _equal_width(confidence, correct, bins)
-    edges = np.linspace(0, 1, bins + 1)
-    return [
-        Bin(
-            lower=float(edges[b]),
-            upper=float(edges[b + 1]),
-            count=int(count[b]),
-            confidence=float(confidence_sum[b] / count[b]) if count[b] else None,
-            accuracy=float(correct_sum[b] / count[b]) if count[b] else None,
-        )
-        for b in range(bins)
-    ]
+    return reliability_of(by_confidence(confidence, correct), bins)
 
 
-def checked(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def reliability_of(ranking: Ranking, bins: int = 15) -> list[Bin]:
+    """`reliability` of a ranking."""
+    edges = np.linspace(0, 1, bins + 1).tolist()
+    table = [Bin(lower=edges[b], upper=edges[b + 1], count=0, confidence=None, accuracy=None) for b in range(bins)]
+    for b, count, confidence_sum, correct_sum in zip(*_equal_width(ranking, bins, "right"), strict=True):
+        table[b].update(count=int(count), confidence=float(confidence_sum / count), accuracy=float(correct_sum / count))
+    return table
+
+
+def by_confidence(confidence: NDArray[np.floating], correct: NDArray[Any]) -> Ranking:
+    """The ranking that all of these are numbers of; raises InputError as `checked` does."""
+    return rank(*checked(confidence, correct))
+
+
+def checked(confidence: NDArray[np.floating], correct: NDArray[Any]) -> tuple[Floats, Floats]:
     """Both as float64 of one shape; raises InputError for another shape, nothing, NaN or values outside [0, 1]."""
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     if confidence.ndim != 1 or confidence.shape != right.shape or len(right) == 0:
@@ -100,37 +169,41 @@ def checked(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> tup
     return confidence.clip(0, 1), right
 
 
-def over_ties(confidence: Floats, correct: Floats) -> tuple[Floats, Floats]:
-    """Sort by falling confidence; items of equal confidence each get the mean correctness of all of them.
+def bin_of(values: Floats, bins: int, closed: Closed = "right") -> NDArray[np.intp]:
+    """The equal-width bin of each value in [0, 1]: (lo, hi] with 0 in bin 0, or [lo, hi) with 1 in bin `bins`."""
+    edges = np.linspace(0, 1, bins + 1)
+    if closed == "right":
+        return np.searchsorted(edges[1:-1], values, side="left")
+    return np.searchsorted(edges[1:], values, side="right")
 
-    That is the mean over all orders of the tied items of any number that is linear in `correct`.
+
+def _equal_width(ranking: Ranking, bins: int, closed: Closed) -> tuple[NDArray[np.intp], Floats, Floats, Floats]:
+    """The bins that any score is in, and their numbers of items, sums of confidences and numbers of correct ones."""
+    index = bin_of(ranking.scores, bins, closed)
+    starts = np.flatnonzero(np.r_[True, index[1:] != index[:-1]])
+    count, confidence_sum, correct_sum = (
+        np.add.reduceat(of, starts, axis=-1)
+        for of in (ranking.counts, ranking.counts * ranking.scores, ranking.positives)
+    )
+    return index[starts], count, confidence_sum, correct_sum
+
+
+def _equal_mass(ranking: Ranking, bins: int) -> tuple[Floats, Floats, Floats]:
+    """Number (b,), mean confidence and accuracy (..., b) of each group; no group is empty.
+
+    A cut through items of equal confidence takes its share of them, and with it the same share of their correct ones.
     """
-    order = np.argsort(-confidence, kind="stable")
-    confidence, correct = confidence[order], correct[order]
-    starts = np.flatnonzero(np.r_[True, confidence[1:] != confidence[:-1]])
-    sizes = np.diff(np.r_[starts, len(confidence)])
-    return confidence, np.repeat(np.add.reduceat(correct, starts) / sizes, sizes)
-
-
-def _equal_width(
-    confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int
-) -> tuple[Floats, Floats, Floats]:
-    """Number, sum of confidences and number of correct ones in each bin."""
-    values, right = checked(confidence, correct)
-    index = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], values, side="left")
-    sums = (np.bincount(index, weights=weights, minlength=bins) for weights in (np.ones_like(values), values, right))
-    count, confidence_sum, correct_sum = (total.astype(np.float64) for total in sums)
-    return count, confidence_sum, correct_sum
-
-
-def _equal_mass(
-    confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int
-) -> tuple[Floats, Floats, Floats]:
-    """Number, mean confidence and accuracy of each group; no group is empty."""
-    values, right = over_ties(*checked(confidence, correct))
-    groups = min(bins, len(values))
-    edges: NDArray[np.int64] = np.arange(groups + 1, dtype=np.int64) * len(values) // groups
+    ends = from_zero(ranking.counts)
+    n = round(float(ends[..., -1].max()))  # the same for all resamples
+    groups = min(bins, n)
+    edges = np.arange(groups + 1, dtype=np.int64) * n // groups
     count = np.diff(edges).astype(np.float64)
-    confidence_mean: Floats = np.add.reduceat(values, edges[:-1]) / count
-    accuracy: Floats = np.add.reduceat(right, edges[:-1]) / count
-    return count, confidence_mean, accuracy
+
+    def means(steps: Floats) -> Floats:
+        sums = from_zero(steps)
+        rows = zip(ends.reshape(-1, ends.shape[-1]), sums.reshape(-1, ends.shape[-1]), strict=True)
+        cut = np.array([np.interp(edges, places, values) for places, values in rows])
+        # Interpolation may leave [0, 1] by rounding.
+        return (np.diff(cut) / count).clip(0, 1).reshape(*ends.shape[:-1], groups)
+
+    return count, means(ranking.counts * ranking.scores), means(ranking.positives)

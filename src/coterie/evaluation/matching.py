@@ -1,22 +1,19 @@
-"""Which class each cluster stands for, and the numbers that compare clusters with classes.
+"""Which class each cluster stands for, and the numbers that need to know it: ACC, F1, balanced accuracy.
 
-Clusters and classes are both numbered from 0. Every function works on the contingency table
-counts[j, c] = |{i : cluster of i = j, class of i = c}|, which is small however many items there are.
+One map is made from all items, and every number that compares with classes uses it. It is made from the labels that it
+is then judged by, which flatters small sets a little: `held_out_accuracy` says how much.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from coterie.types import InputError
-
-Ints = NDArray[np.int64]
-Given = NDArray[Any]  # a user's labels: integers, or `_number` says what they are
+from coterie.evaluation.contingency import Given, Ints, contingency
+from coterie.evaluation.ranking import Floats, ratio
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Matching:
     @property
     def accuracy(self) -> float:
         """Share of items whose cluster's class is their own."""
-        return float(self._hits().sum() / self.counts.sum())
+        return float(self.accuracy_of(self.counts))
 
     @property
     def f1_macro(self) -> float:
@@ -41,16 +38,60 @@ class Matching:
 
         A class without a cluster counts as 0. Same as scikit-learn's `f1_score(average="macro")` after matching.
         """
-        class_sizes = self.counts.sum(axis=0)
-        matched = self.class_of >= 0
-        f1 = np.zeros(self.counts.shape[1])
-        cluster_sizes = self.counts.sum(axis=1)[matched]
-        classes = self.class_of[matched]
-        f1[classes] = 2 * self._hits()[matched] / (cluster_sizes + class_sizes[classes])
-        return float(f1[class_sizes > 0].mean())
+        return float(self.f1_macro_of(self.counts))
 
-    def _hits(self) -> Ints:
-        return np.where(self.class_of >= 0, self.counts[np.arange(len(self.counts)), self.class_of], 0)
+    @property
+    def f1_micro(self) -> float:
+        """2 hits / (items of matched clusters + all items): the accuracy where every used cluster has a class.
+
+        Items of unmatched clusters are claimed for no class, so they cost recall and not precision.
+        """
+        claimed = self.counts[self.class_of >= 0].sum()
+        return float(2 * self._hits(self.counts).sum() / (claimed + self.counts.sum()))
+
+    @property
+    def balanced_accuracy(self) -> float:
+        """Share of a class in its cluster, averaged over the classes that occur: small ones weigh as much as large."""
+        return float(self.balanced_accuracy_of(self.counts))
+
+    def accuracy_of(self, counts: Ints) -> Floats:
+        """`accuracy` of other tables (..., k, c) under this map."""
+        return np.asarray(self._hits(counts).sum(axis=-1) / counts.sum(axis=(-2, -1)))
+
+    def f1_macro_of(self, counts: Ints) -> Floats:
+        """`f1_macro` of other tables (..., k, c) under this map."""
+        class_sizes, matched = counts.sum(axis=-2), self.class_of >= 0
+        cluster_sizes = np.zeros_like(class_sizes)
+        cluster_sizes[..., self.class_of[matched]] = counts.sum(axis=-1)[..., matched]
+        f1 = ratio(2 * self._hits(counts), cluster_sizes + class_sizes, undefined=0)
+        return np.asarray((f1 * (class_sizes > 0)).sum(axis=-1) / (class_sizes > 0).sum(axis=-1))
+
+    def balanced_accuracy_of(self, counts: Ints) -> Floats:
+        """`balanced_accuracy` of other tables (..., k, c) under this map."""
+        class_sizes = counts.sum(axis=-2)
+        recall = ratio(self._hits(counts), class_sizes, undefined=0)
+        return np.asarray(recall.sum(axis=-1) / (class_sizes > 0).sum(axis=-1))
+
+    def cluster_of(self) -> Ints | None:
+        """The cluster of each class (c,), all classes and clusters used; None where their numbers differ.
+
+        Clusters that share no item with any class left over stand, in order of number, for the classes left over:
+        whole rows of probabilities can be judged only where each column is a class.
+        """
+        k, c = self.counts.shape
+        if k != c:
+            return None
+        found = np.full(c, -1, dtype=np.int64)
+        matched = self.class_of >= 0
+        found[self.class_of[matched]] = np.flatnonzero(matched)
+        found[found < 0] = np.flatnonzero(~matched)
+        return found
+
+    def _hits(self, counts: Ints) -> Ints:
+        """Number of items of each class, (..., c), that are in its cluster."""
+        hits, matched = np.zeros_like(counts[..., 0, :]), np.flatnonzero(self.class_of >= 0)
+        hits[..., self.class_of[matched]] = counts[..., matched, self.class_of[matched]]
+        return hits
 
 
 def match(
@@ -64,46 +105,16 @@ def match(
     The table has a row for each of the `n_clusters` outputs, used or not, so that a missing cluster shifts nothing.
     With more clusters than classes the rest stay unmatched; so does a cluster whose class it would share no item with.
     """
-    counts = contingency(labels_true, labels_pred, n_clusters, n_classes)
+    return match_of(contingency(labels_true, labels_pred, n_clusters, n_classes))
+
+
+def match_of(counts: Ints) -> Matching:
+    """`match` of a contingency table."""
     clusters, classes = linear_sum_assignment(counts, maximize=True)
     shared = counts[clusters, classes] > 0
     class_of = np.full(len(counts), -1, dtype=np.int64)
     class_of[clusters[shared]] = classes[shared]
     return Matching(class_of, counts)
-
-
-def contingency(
-    labels_true: Given,
-    labels_pred: Given,
-    n_clusters: int | None = None,
-    n_classes: int | None = None,
-) -> Ints:
-    """Count the items of each cluster (row) and class (column).
-
-    Raises InputError for labels of different lengths, no labels at all, or labels out of range.
-    """
-    true, pred = np.asarray(labels_true), np.asarray(labels_pred)
-    if true.ndim != 1 or true.shape != pred.shape:
-        raise InputError(
-            f"There are labels of shape {true.shape} for predictions of shape {pred.shape}: give one label per item."
-        )
-    if len(true) == 0:
-        raise InputError("There are no labelled items to evaluate: give at least one label.")
-    k, c = _number(pred, n_clusters, "predicted"), _number(true, n_classes, "true")
-    return np.bincount(pred.astype(np.int64) * c + true, minlength=k * c).reshape(k, c)
-
-
-def _number(labels: Given, stated: int | None, which: str) -> int:
-    if labels.dtype.kind not in "iu":
-        raise InputError(f"The {which} labels are of type {labels.dtype}: give integers from 0.")
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or (stated is not None and high >= stated):
-        wrong = low if low < 0 else high
-        limit = f"0 to {stated - 1}" if stated is not None else "0 and up"
-        raise InputError(
-            f"A {which} label is {wrong}, which is outside {limit}: correct the labels or the list of names."
-        )
-    return high + 1 if stated is None else stated
 
 
 def accuracy(labels_true: Given, labels_pred: Given, n_clusters: int | None = None) -> float:
@@ -116,24 +127,26 @@ def f1_macro(labels_true: Given, labels_pred: Given, n_clusters: int | None = No
     return match(labels_true, labels_pred, n_clusters).f1_macro
 
 
-def purity(labels_true: Given, labels_pred: Given) -> float:
-    """Share of items in the largest class of their cluster: sum_j max_c counts[j, c] / n (Manning et al. 2008, 16.3).
+def f1_micro(labels_true: Given, labels_pred: Given, n_clusters: int | None = None) -> float:
+    """Micro-averaged F1 after matching; see `Matching.f1_micro`."""
+    return match(labels_true, labels_pred, n_clusters).f1_micro
 
-    Several clusters may share a class, so it is never below the accuracy and reaches 1 with one item per cluster.
+
+def balanced_accuracy(labels_true: Given, labels_pred: Given, n_clusters: int | None = None) -> float:
+    """Recall averaged over the classes that occur, after matching; see `Matching.balanced_accuracy`."""
+    return match(labels_true, labels_pred, n_clusters).balanced_accuracy
+
+
+def held_out_accuracy(labels_true: Given, labels_pred: Given, seed: int = 0) -> float:
+    """ACC where one random half of the items makes the map and the other half is scored, both ways round.
+
+    NaN for a single item. Far below `accuracy` only where there are few items for each cell of the table.
     """
-    counts = contingency(labels_true, labels_pred)
-    return float(counts.max(axis=1).sum() / counts.sum())
-
-
-def nmi(labels_true: Given, labels_pred: Given) -> float:
-    """Mutual information over the arithmetic mean of both entropies: 2 I(T;P) / (H(T) + H(P)) (scikit-learn)."""
-    from sklearn.metrics import normalized_mutual_info_score
-
-    return float(normalized_mutual_info_score(labels_true, labels_pred))
-
-
-def ari(labels_true: Given, labels_pred: Given) -> float:
-    """Rand index corrected for chance: 0 for random labels, 1 for the same partition (Hubert & Arabie 1985)."""
-    from sklearn.metrics import adjusted_rand_score
-
-    return float(adjusted_rand_score(labels_true, labels_pred))
+    true, pred = np.asarray(labels_true), np.asarray(labels_pred)
+    k, c = contingency(true, pred).shape
+    if len(true) < 2:
+        return float("nan")
+    first = np.random.default_rng(seed).permutation(len(true)) < len(true) // 2
+    one, other = (contingency(true[half], pred[half], k, c) for half in (first, ~first))
+    hits = [match_of(mapped)._hits(scored).sum() for mapped, scored in ((one, other), (other, one))]
+    return float(sum(hits) / len(true))

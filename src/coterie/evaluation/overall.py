@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.evaluation import calibration, matching, rejection
+from coterie.evaluation import agreement, calibration, clusters, intervals, matching, probability_rows, rejection
+from coterie.evaluation.contingency import Ints
+from coterie.evaluation.ranking import Floats, Ranking, area_under_roc, average_precision, false_positive_rate
 from coterie.types import InputError
 
 UNKNOWN = -1  # the label of an item whose class is not known
+CURVE_POINTS = 101  # of the risk-coverage curve that is kept
 
 
 def evaluate(
@@ -21,88 +25,149 @@ def evaluate(
     *,
     class_names: Sequence[str],
     bins: int = 15,
+    resamples: int = intervals.RESAMPLES,
 ) -> dict[str, Any]:
     """Compare probabilities (n, k) with true labels (n,), integers into `class_names`, -1 where not known.
 
     Items of unknown class take no part; `unknown` counts them. An item's cluster is its argmax, its confidence the
-    largest probability, and it is correct if the matching gives its cluster its class. Undefined numbers are None.
-    Raises InputError for labels that do not fit the probabilities or the names.
+    largest probability, and it is correct if the matching gives its cluster its class. The matching is made once, from
+    all items. Undefined numbers are None: `brier`, `nll` and `ece_classwise` wherever there are not as many clusters as
+    classes. `one_cluster` is what putting everything in one group would score; `conventions` are the same numbers as
+    other code computes them; `intervals` are 95 % bootstrap intervals with the matching held fixed, None at
+    `resamples=0`. Raises InputError for labels that do not fit the probabilities or the names.
     """
-    labels_true, probabilities = np.asarray(labels_true), np.asarray(probabilities)
-    if probabilities.ndim != 2 or len(probabilities) != len(labels_true):
+    labels_true, p = np.asarray(labels_true), np.asarray(probabilities)
+    if p.ndim != 2 or len(p) != len(labels_true):
         raise InputError(
-            f"There are {len(labels_true)} labels for probabilities of shape {probabilities.shape}: "
-            "give one label for each row."
+            f"There are {len(labels_true)} labels for probabilities of shape {p.shape}: give one label for each row."
         )
     known = labels_true != UNKNOWN
     if not known.all():
-        labels_true, probabilities = labels_true[known], probabilities[known]
-    labels = probabilities.argmax(axis=1)
-    found = matching.match(labels_true, labels, probabilities.shape[1], len(class_names))
-    confidence = np.take_along_axis(probabilities, labels[:, None], axis=1)[:, 0].astype(np.float64)
+        labels_true, p = labels_true[known], p[known]
+    labels = p.argmax(axis=1)
+    found = matching.match(labels_true, labels, p.shape[1], len(class_names))
+    confidence = np.take_along_axis(p, labels[:, None], axis=1)[:, 0].astype(np.float64)
     correct = found.correct(labels_true, labels)
-    sizes = found.counts.sum(axis=1)
-    numbers = {
-        "acc": found.accuracy,
-        "nmi": matching.nmi(labels_true, labels),
-        "ari": matching.ari(labels_true, labels),
-        "f1": found.f1_macro,
-        "purity": float(found.counts.max(axis=1).sum() / len(labels)),
-        "ece": calibration.calibration_error(confidence, correct, bins),
-        "ece_adaptive": calibration.adaptive_calibration_error(confidence, correct, bins),
-        "ece_debiased": calibration.debiased_calibration_error(confidence, correct, bins),
-        "overconfidence": calibration.overconfidence(confidence, correct),
-        "confidence": float(confidence.mean()),
-        "auroc": rejection.auroc(confidence, correct),
-        "aurc": rejection.aurc(confidence, correct),
-        "fpr95": rejection.fpr95(confidence, correct),
-    }
+    ranking = calibration.by_confidence(confidence, correct)
+    return _without_nan(
+        {
+            **_of_labels(found),
+            "acc_held_out": matching.held_out_accuracy(labels_true, labels),
+            "confidence": float(confidence.mean()),
+            **_of_confidence(ranking, bins),
+            **_of_rows(p, labels_true, found, bins),
+            "n": len(labels),
+            "unknown": int((~known).sum()),
+            "k": p.shape[1],
+            "n_classes": len(class_names),
+            "sizes": found.counts.sum(axis=1).tolist(),
+            "classes": list(class_names),
+            "one_cluster": _of_labels(matching.match_of(found.counts.sum(axis=0, keepdims=True))),
+            "conventions": {
+                "ece_torchmetrics": float(calibration.calibration_error_of(ranking, bins, closed="left")),
+                "e_aurc_closed_form": float(rejection.e_aurc_of(ranking, closed_form=True)),
+                "fpr95_nearest": float(false_positive_rate(ranking, nearest=True)),
+            },
+            "intervals": _intervals(found, ranking, bins, resamples) if resamples else None,
+            "per_cluster": clusters.per_cluster(found, labels, confidence, correct, class_names, bins),
+            "reliability": calibration.reliability_of(ranking, bins),
+            "acceptance": rejection.acceptance(confidence, correct),
+            "risk_coverage": _curve(ranking),
+            "confusion": clusters.confusion(found),
+        }
+    )
+
+
+def _of_labels(found: matching.Matching) -> dict[str, float]:
     return {
-        **{name: None if math.isnan(value) else value for name, value in numbers.items()},
-        "n": len(labels),
-        "unknown": int((~known).sum()),
-        "k": probabilities.shape[1],
-        "n_classes": len(class_names),
-        "sizes": sizes.tolist(),
-        "classes": list(class_names),
-        "per_cluster": _per_cluster(found, labels, confidence, class_names),
-        "reliability": calibration.reliability(confidence, correct, bins),
-        "acceptance": rejection.acceptance(confidence, correct),
-        "confusion": _confusion(found),
+        "acc": found.accuracy,
+        "balanced_accuracy": found.balanced_accuracy,
+        "f1": found.f1_macro,
+        "f1_micro": found.f1_micro,
+        "purity": float(agreement.purity_of(found.counts)),
+        "nmi": float(agreement.nmi_of(found.counts)),
+        "nmi_geometric": float(agreement.nmi_of(found.counts, "geometric")),
+        "ari": float(agreement.ari_of(found.counts)),
     }
 
 
-def _per_cluster(
-    found: matching.Matching,
-    labels: NDArray[np.int64],
-    confidence: NDArray[np.float64],
-    class_names: Sequence[str],
-) -> list[dict[str, Any]]:
-    """A row per cluster: its matched class and the share that is of it (acc), its largest class and that share."""
-    sizes = found.counts.sum(axis=1)
-    confidence_sums = np.bincount(labels, weights=confidence, minlength=len(sizes))
-    rows = []
-    for cluster, (size, of_class, counts) in enumerate(zip(sizes, found.class_of, found.counts, strict=True)):
-        largest = int(counts.argmax())
-        rows.append(
-            {
-                "cluster": cluster,
-                "size": int(size),
-                "confidence": float(confidence_sums[cluster] / size) if size else None,
-                "class": class_names[of_class] if of_class >= 0 else None,
-                "acc": float((counts[of_class] if of_class >= 0 else 0) / size) if size else None,
-                "largest_class": class_names[largest] if size else None,
-                "purity": float(counts[largest] / size) if size else None,
-            }
-        )
-    return rows
+def _of_confidence(ranking: Ranking, bins: int) -> dict[str, float]:
+    squared = float(calibration.squared_calibration_error_of(ranking, bins))
+    return {
+        "overconfidence": float(calibration.overconfidence_of(ranking)),
+        "ece": float(calibration.calibration_error_of(ranking, bins)),
+        "mce": float(calibration.calibration_error_of(ranking, bins, norm="maximum")),
+        "rmsce": float(calibration.calibration_error_of(ranking, bins, norm="root mean square")),
+        "ece_adaptive": float(calibration.adaptive_calibration_error_of(ranking, bins)),
+        "ece_debiased": float(calibration.debiased_calibration_error_of(ranking, bins)),
+        "squared_ce_debiased": squared,
+        "rmsce_debiased": math.sqrt(max(0.0, squared)),
+        "auroc": float(area_under_roc(ranking)),
+        "aurc": float(rejection.aurc_of(ranking)),
+        "e_aurc": float(rejection.e_aurc_of(ranking)),
+        "augrc": float(rejection.augrc_of(ranking)),
+        "fpr95": float(false_positive_rate(ranking)),
+        "aupr_success": float(average_precision(ranking)),
+        "aupr_error": float(average_precision(ranking.reversed())),
+    }
 
 
-def _confusion(found: matching.Matching) -> dict[str, Any]:
-    """Counts with a row per class and a column per cluster, the clusters in the order of their classes.
+def _of_rows(
+    p: NDArray[np.floating], labels_true: NDArray[np.integer], found: matching.Matching, bins: int
+) -> dict[str, float | None]:
+    """Numbers of whole rows. The labels are mapped to clusters, not the columns to classes, which would copy p."""
+    cluster_of = found.cluster_of()
+    if cluster_of is None:
+        return dict.fromkeys(("brier", "nll", "ece_classwise", "ece_classwise_thresholded"))
+    column = cluster_of[labels_true]
+    classwise = partial(probability_rows.classwise_calibration_error, p, column, bins)
+    return {
+        "brier": probability_rows.brier(p, column),
+        "nll": probability_rows.nll(p, column),
+        "ece_classwise": classwise(),
+        "ece_classwise_thresholded": classwise(threshold=probability_rows.RARE),
+    }
 
-    Unmatched clusters come last, so that what agrees lies on the diagonal wherever every class has a cluster.
-    """
-    place = np.where(found.class_of >= 0, found.class_of, found.counts.shape[1])
-    order = np.argsort(place, kind="stable")
-    return {"clusters": order.tolist(), "counts": found.counts[order].T.tolist()}
+
+def _intervals(found: matching.Matching, ranking: Ranking, bins: int, resamples: int) -> dict[str, Any]:
+    """`level`, `resamples` and, by the name of the number, [low, high]."""
+    of_counts: Mapping[str, Callable[[Ints], Floats]] = {
+        "acc": found.accuracy_of,
+        "f1": found.f1_macro_of,
+        "balanced_accuracy": found.balanced_accuracy_of,
+        "nmi": agreement.nmi_of,
+        "ari": agreement.ari_of,
+    }
+    of_ranking: Mapping[str, Callable[[Ranking], Floats]] = {
+        "overconfidence": calibration.overconfidence_of,
+        "ece": partial(calibration.calibration_error_of, bins=bins),
+        "ece_adaptive": partial(calibration.adaptive_calibration_error_of, bins=bins),
+        "ece_debiased": partial(calibration.debiased_calibration_error_of, bins=bins),
+        "auroc": area_under_roc,
+        "aurc": rejection.aurc_of,
+        "e_aurc": rejection.e_aurc_of,
+        "fpr95": false_positive_rate,
+    }
+    bounds = intervals.bootstrap_counts(of_counts, found.counts, resamples=resamples)
+    bounds |= intervals.bootstrap_ranking(of_ranking, ranking, resamples=resamples)
+    return {
+        "level": intervals.LEVEL,
+        "resamples": resamples,
+        **{name: list(interval) for name, interval in bounds.items()},
+    }
+
+
+def _curve(ranking: Ranking) -> dict[str, list[float]]:
+    """At most 101 points of the risk-coverage curve, spread evenly over the distinct confidences."""
+    threshold, coverage, risk = rejection.risk_coverage_of(ranking)
+    kept = np.unique(np.linspace(0, len(threshold) - 1, CURVE_POINTS).round().astype(np.int64))
+    return {"threshold": threshold[kept].tolist(), "coverage": coverage[kept].tolist(), "risk": risk[kept].tolist()}
+
+
+def _without_nan(value: Any) -> Any:
+    """JSON has no NaN: undefined numbers are None."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

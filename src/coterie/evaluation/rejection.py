@@ -1,7 +1,9 @@
 """Does the confidence put the wrong ones last? Failure rejection, positive = correct, score = confidence.
 
-As in Zhu et al., "Rethinking confidence calibration for failure prediction", ECCV 2022, which CDC follows. All three
-stay the same under any increasing change of the confidence: they judge the order, calibration judges the values.
+As in Zhu et al., "Rethinking confidence calibration for failure prediction", ECCV 2022, which CDC follows ("FMFP").
+All stay the same under any increasing change of the confidence: they judge the order, calibration judges the values.
+Equal confidences count as the mean over their orders. Each number has a form of the ranking (`..._of`), which is sorted
+once for all of them and, for bootstrap intervals, holds all resamples at once.
 """
 
 from __future__ import annotations
@@ -10,8 +12,18 @@ from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import digamma, xlogy
 
-from coterie.evaluation.calibration import checked, over_ties
+from coterie.evaluation.calibration import by_confidence, checked
+from coterie.evaluation.ranking import (
+    Floats,
+    Ranking,
+    area_under_roc,
+    average_precision,
+    false_positive_rate,
+    from_zero,
+    ratio,
+)
 
 THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -29,42 +41,94 @@ class Acceptance(TypedDict):
 def auroc(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
     """Probability that a random correct item is surer than a random wrong one, ties counting half.
 
-    Mann-Whitney: (sum of the correct items' ranks - p (p + 1) / 2) / (p q), p correct and q wrong ones.
     Higher is better, 0.5 is chance; NaN if all or none are correct.
     """
-    from scipy.stats import rankdata
-
-    values, right = checked(confidence, correct)
-    positives = right.sum()
-    negatives = len(right) - positives
-    if positives == 0 or negatives == 0:
-        return float("nan")
-    ranks = rankdata(values)
-    return float((ranks[right > 0].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    return float(area_under_roc(by_confidence(confidence, correct)))
 
 
 def aurc(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
     """Area under the risk-coverage curve: 1/n sum_j (errors among the j surest) / j (Geifman & El-Yaniv 2017).
 
     Lower is better; random confidences give the error rate. A fraction of 1, where papers print it times 100 or 1000.
-    Averaged over all orders of equal confidences.
+    Depends on the error rate as well: compare it at similar accuracies only.
     """
-    _, right = over_ties(*checked(confidence, correct))
-    risk = np.cumsum(1 - right) / np.arange(1, len(right) + 1)
-    return float(risk.mean())
+    return float(aurc_of(by_confidence(confidence, correct)))
 
 
-def fpr95(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
+def aurc_of(ranking: Ranking) -> Floats:
+    """`aurc` of a ranking.
+
+    Among s tied items after N others, of which E are wrong, the share r of the tied being wrong, the risks
+    (E + t r) / (N + t) = r + (E - N r) / (N + t) add up to s r + (E - N r) (H(N + s) - H(N)), H the harmonic numbers.
+    """
+    wrong, before, wrong_before = ranking.negatives, from_zero(ranking.counts), from_zero(ranking.negatives)
+    harmonic = np.diff(digamma(before + 1), axis=-1)
+    rate = ratio(wrong, ranking.counts, undefined=0)
+    risks = wrong + (wrong_before[..., :-1] - before[..., :-1] * rate) * harmonic
+    return np.asarray(risks.sum(axis=-1) / before[..., -1])
+
+
+def e_aurc(confidence: NDArray[np.floating], correct: NDArray[np.bool_], *, closed_form: bool = False) -> float:
+    """AURC above that of the best order, all errors last: 0 is best (Geifman et al. 2019).
+
+    The best order's AURC is computed for these very n items; `closed_form` takes its limit for many items instead,
+    e + (1 - e) ln(1 - e) at error rate e, as FMFP does.
+    """
+    return float(e_aurc_of(by_confidence(confidence, correct), closed_form=closed_form))
+
+
+def e_aurc_of(ranking: Ranking, *, closed_form: bool = False) -> Floats:
+    """`e_aurc` of a ranking."""
+    n, errors = ranking.counts.sum(axis=-1), ranking.negatives.sum(axis=-1)
+    if closed_form:
+        best = errors / n + xlogy(1 - errors / n, 1 - errors / n)
+    else:
+        best = (errors - (n - errors) * (digamma(n + 1) - digamma(n - errors + 1))) / n
+    return np.asarray(aurc_of(ranking) - best)
+
+
+def augrc(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
+    """Area under the generalised risk-coverage curve: 1/n sum_j (errors among the j surest) / n (Traub et al. 2024).
+
+    Divides by n and not by j, so that the few surest items weigh no more than others. Lower is better; random
+    confidences give about half the error rate.
+    """
+    return float(augrc_of(by_confidence(confidence, correct)))
+
+
+def augrc_of(ranking: Ranking) -> Floats:
+    """`augrc` of a ranking."""
+    counts, wrong, wrong_before = ranking.counts, ranking.negatives, from_zero(ranking.negatives)[..., :-1]
+    return np.asarray((counts * wrong_before + wrong * (counts + 1) / 2).sum(axis=-1) / counts.sum(axis=-1) ** 2)
+
+
+def fpr95(confidence: NDArray[np.floating], correct: NDArray[np.bool_], *, nearest: bool = False) -> float:
     """Share of wrong items still accepted at the largest threshold that accepts at least 95 % of the correct ones.
 
-    Lower is better. NaN if all or none are correct.
+    Lower is better. NaN if all or none are correct. `nearest`: FMFP's convention, see `ranking.false_positive_rate`.
     """
-    values, right = checked(confidence, correct)
-    positives, negatives = np.sort(values[right > 0])[::-1], values[right == 0]
-    if len(positives) == 0 or len(negatives) == 0:
-        return float("nan")
-    accepted = -(-95 * len(positives) // 100)  # in integers: 0.95 * n may lie just above the whole number
-    return float((negatives >= positives[accepted - 1]).mean())
+    return float(false_positive_rate(by_confidence(confidence, correct), nearest=nearest))
+
+
+def aupr_success(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
+    """Average precision of finding correct items by high confidence; chance is the accuracy."""
+    return float(average_precision(by_confidence(confidence, correct)))
+
+
+def aupr_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
+    """Average precision of finding wrong items by low confidence; chance is the error rate."""
+    return float(average_precision(by_confidence(confidence, correct).reversed()))
+
+
+def risk_coverage(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
+    """The curve: for each distinct confidence, falling, (threshold, share accepted, error among the accepted)."""
+    return risk_coverage_of(by_confidence(confidence, correct))
+
+
+def risk_coverage_of(ranking: Ranking) -> tuple[Floats, Floats, Floats]:
+    """`risk_coverage` of a ranking."""
+    accepted = np.cumsum(ranking.counts)
+    return ranking.scores, accepted / accepted[-1], np.cumsum(ranking.negatives) / accepted
 
 
 def acceptance(

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from coterie.methods.contract import Card, Facts, Features
@@ -24,6 +24,10 @@ from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
 from coterie.objectives.kmeans import kmeans
+from coterie.objectives.prototypes import prototype_weights, write_prototypes
+from coterie.objectives.regions import cell_means
+from coterie.objectives.regularisers import focal_loss, l1_penalised_cross_entropy, smoothed_cross_entropy
+from coterie.objectives.selectors import Fixed, FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Quota, Seen
 from coterie.types import Batch, InputError, Losses
 
 CARD = Card(
@@ -34,6 +38,7 @@ CARD = Card(
     url="https://openreview.net/forum?id=JvH4jDDcG3",
     views={"clean": "clean", "weak": "weak", "strong": "strong"},
     starts_from="moco",
+    answers=("cluster", "calibrate"),
     presets={
         "cifar10": {},
         "cifar20": {"cells": 40, "backbone_rate": 1e-5},
@@ -68,8 +73,13 @@ class CDC:
         "dual"  # single: no calibration head; -both: it trains by Eq. 3 too
     )
     stop_gradient: bool = True  # Eq. 3 does not reach the backbone
-    threshold: float | None = None  # select above a fixed confidence, in place of Eq. 4
-    match_label: bool = False  # select an image for a group only if the group is its label
+    selection: Literal["cdc", "fixed", "flexmatch", "freematch", "gsf", "ppf"] = "cdc"  # in place of Eq. 4, or on top
+    threshold: float | None = None  # confidence of fixed and flexmatch, None: 0.95; given alone, it means fixed
+    match_label: bool = False  # Eq. 4 selects an image for a group only if the group is its label
+    joins_above: float = 0.75  # least confidence of an image that gsf or ppf adds to those of Eq. 4
+    threshold_decay: float = 0.999  # of freematch's running means, for each batch
+    calibration_loss: Literal["region", "smoothing", "focal", "l1"] = "region"  # in place of Eq. 1, with hard targets
+    calibration_strength: float | None = None  # None: smoothing by 0.05, focal exponent 2, l1 weight 0.01
 
     card: ClassVar[Card] = CARD
 
@@ -78,8 +88,8 @@ class CDC:
         return self.sub_batch
 
     def check(self, facts: Facts) -> None:
-        if not 2 <= self.cells <= self.batch_size and self.layout != "single":
-            raise InputError(f"cdc.cells is {self.cells}: it must lie between 2 and the batch size, {self.batch_size}.")
+        if not 1 <= self.cells <= self.batch_size and self.layout != "single":
+            raise InputError(f"cdc.cells is {self.cells}: it must lie between 1 and the batch size, {self.batch_size}.")
         if self.batch_size < facts.k:
             raise InputError(
                 f"cdc.batch_size is {self.batch_size}: with {facts.k} groups it must be at least {facts.k}."
@@ -88,12 +98,39 @@ class CDC:
             raise InputError(
                 f"cdc.hidden is {self.hidden}: prototypes need a width from {facts.k} (groups) to {facts.n} (items)."
             )
+        for name in ("threshold", "joins_above", "threshold_decay"):
+            if not 0 <= (getattr(self, name) or 0) <= 1:
+                raise InputError(f"cdc.{name} is {getattr(self, name)}: it must lie between 0 and 1.")
+        if self.threshold is not None and self.selection in ("freematch", "gsf", "ppf"):
+            raise InputError(f"cdc.threshold does not go with cdc.selection={self.selection}: leave one of them out.")
+        if self.layout == "single" and self.calibration_loss != "region":
+            raise InputError("cdc.calibration_loss needs a calibration loss: cdc.layout=single has none.")
+        strength = self.calibration_strength
+        if strength is not None and self.calibration_loss == "region":
+            raise InputError("cdc.calibration_strength needs cdc.calibration_loss smoothing, focal or l1.")
+        if strength is not None and not 0 <= strength <= (1 if self.calibration_loss == "smoothing" else math.inf):
+            raise InputError(f"cdc.calibration_strength is {strength}: it must be at least 0, smoothing at most 1.")
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         heads: dict[str, nn.Module] = {"cluster": mlp_head(net.width, self.hidden, k)}
         if self.layout == "dual":
             heads["calibrate"] = mlp_head(net.width, self.hidden, k)
-        return heads
+        return {**heads, "selection": self.selector(net.width, k)}
+
+    def selector(self, width: int, k: int) -> nn.Module:
+        """The strategy that says which images teach, with what it remembers."""
+        threshold = 0.95 if self.threshold is None else self.threshold
+        if self.selection == "fixed" or (self.selection == "cdc" and self.threshold is not None):
+            return Fixed(threshold)
+        if self.selection == "flexmatch":
+            return FlexMatch(k, threshold)
+        if self.selection == "freematch":
+            return FreeMatch(k, self.threshold_decay)
+        if self.selection == "gsf":
+            return GradientFilter(k, self.hidden, self.joins_above, match_label=self.match_label)
+        if self.selection == "ppf":
+            return ProximityFilter(k, width, self.joins_above, match_label=self.match_label)
+        return Quota(match_label=self.match_label)
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Both heads begin as prototypes of the features (Eq. 6, spec section 4).
@@ -102,10 +139,14 @@ class CDC:
         the features of a deep net, which point in many directions, but tears prototypes in few dimensions off the data
         (2-D points in eight groups: ARI 0.99 by K-means, 0.3 by Eq. 6).
         """
-        if self.init == "random":
+        if self.init == "random" and self.selection != "flexmatch":
             return
         z = features()
-        heads = [net.get_submodule(name) for name in net.head_names]
+        if isinstance(net.selection, FlexMatch):
+            net.selection.begin(len(z))
+        if self.init == "random":
+            return
+        heads = [net.cluster] if self.layout != "dual" else [net.cluster, net.calibrate]
         if self.init == "kmeans":
             rows = standardise_rows(z)
             prototypes = kmeans(rows, self.hidden, generator=generator).centres
@@ -139,15 +180,22 @@ class CDC:
             if judge is not net.cluster:
                 net.cluster(weak_z)  # its answer is not used, but its running statistics see the weak view as well
             weak = batch.gather(judge(weak_z).softmax(1))
-            keep, label = self.select(weak)
-            if self.layout != "single":
+            label = weak.argmax(1)
+            index, last_layer = batch.gather(batch.index.to(weak.device)), judge[-1].weight.detach()
+            epoch = int(batch.progress * self.epochs + 1e-6)
+            keep, numbers = net.selection(Seen(weak, index, batch.gather(weak_z), last_layer, epoch))
+            taught = (label[keep].bincount(minlength=weak.shape[1]) > 0).sum().float()
+            batch.log(selected=keep.float().mean(), groups_taught=taught, **numbers)
+            batch.log(weak_confidence=weak.amax(1).mean())
+            batch.count(clustered.argmax(1), clustered.shape[1])
+            if self.layout != "single" and self.calibration_loss == "region":
                 target = cell_means(
                     batch.gather(z), clustered, self.cells, batch.generator, self.cell_norm, self.restarts
                 )
-                batch.log(target_confidence=target.max(1).values.mean())
-                target = batch.mine(target)
-            batch.log(selected=keep.float().mean(), weak_confidence=weak.max(1).values.mean())
-            batch.count(clustered.argmax(1), clustered.shape[1])
+                batch.log(target_confidence=target.amax(1).mean())
+            else:
+                target = clustered.argmax(1)
+            target = batch.mine(target)
             keep, label = batch.mine(keep), batch.mine(label)
         for part in batch.parts():
             losses: dict[str, Tensor] = {}
@@ -159,24 +207,30 @@ class CDC:
             if self.layout != "single":
                 seen = z[part] if self.stop_gradient else net.backbone(batch.clean[part])
                 logits = batch.gather(judge(seen))
-                losses["calibrate"] = soft_cross_entropy(logits, batch.gather(target[part]))  # Eq. 1
+                losses["calibrate"] = self.calibration(logits, batch.gather(target[part]))  # Eq. 1
                 losses["entropy"] = self.entropy_weight * negative_mean_entropy(logits)  # Eq. 2
             if losses:  # a single head without a selected image has nothing to learn
                 yield losses
 
-    def select(self, weak: Float[Tensor, "n k"]) -> tuple[Bool[Tensor, " n"], Int[Tensor, " n"]]:
-        """Which images teach, and what: their mask and their labels, from the judging head's weak view."""
-        confidence, label = weak.max(1)
-        if self.threshold is not None:
-            return confidence > self.threshold, label
-        return confident_images(weak, match_label=self.match_label), label
+    def calibration(
+        self, logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"] | Int[Tensor, " b"]
+    ) -> Float[Tensor, ""]:
+        """Eq. 1, or one of the losses that the paper compares it with, on the clustering head's own hard labels."""
+        if self.calibration_loss == "region":
+            return soft_cross_entropy(logits, target)
+        losses = {"smoothing": smoothed_cross_entropy, "focal": focal_loss, "l1": l1_penalised_cross_entropy}
+        strength = () if self.calibration_strength is None else (self.calibration_strength,)
+        return losses[self.calibration_loss](logits, target, *strength)
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Nothing to add: the heads are the answer."""
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        answer = {"clu": net.cluster(features).softmax(1)}
-        return {"cal": net.calibrate(features).softmax(1), **answer} if self.layout == "dual" else answer
+        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        answer = {"clu": net.cluster(features)}
+        return {"cal": net.calibrate(features), **answer} if self.layout == "dual" else answer
 
 
 def practical(facts: Facts) -> dict[str, Any]:
@@ -202,107 +256,3 @@ def practical(facts: Facts) -> dict[str, Any]:
         "head_rate": 5e-4,
         "init": "kmeans" if facts.kind == "embeddings" else "prototypes",
     }
-
-
-# Eq. 4: which images are sure enough to teach
-
-
-def confident_images(p: Float[Tensor, "n k"], *, match_label: bool = False) -> Bool[Tensor, " n"]:
-    """Mark each group's surest images, fewer where it is unsure: of 100 with a mean confidence of 0.83, 83 stay.
-
-    Every group looks at the n/k images that give it the most probability, whatever their label, and keeps
-    floor(sum of their top-1 confidences). An image may be marked through a group that is not its label; `match_label`
-    leaves those out.
-    """
-    n, k = p.shape
-    quota = n // k
-    confidence, label = p.max(1)
-    mask = torch.zeros(n, dtype=torch.bool, device=p.device)
-    if quota == 0:
-        return mask
-    top = p.topk(quota, dim=0).indices  # (quota, k), surest first
-    # The small term is for sums of float32 ones that come out as 99.9999 (spec, pitfall 14).
-    kept = (confidence[top].double().sum(0) + 1e-6).floor()
-    marked = torch.arange(quota, device=p.device)[:, None] < kept
-    if match_label:
-        marked &= label[top] == torch.arange(k, device=p.device)
-    mask[top[marked]] = True
-    return mask
-
-
-# Eq. 1: what the calibration head should answer
-
-
-def cell_means(
-    features: Float[Tensor, "n d"],
-    p: Float[Tensor, "n k"],
-    cells: int,
-    generator: torch.Generator,
-    norm: str = "l1",
-    restarts: int = 1,
-) -> Float[Tensor, "n k"]:
-    """Give every image the mean prediction of its mini-cluster, which tempers the over-confident ones (Theorem 1)."""
-    if norm != "none":
-        features = F.normalize(features, p=1 if norm == "l1" else 2, dim=1)
-    cell = kmeans(features, cells, generator=generator, restarts=restarts).labels
-    return means_by_cell(p, cell, cells)
-
-
-def means_by_cell(p: Float[Tensor, "n k"], cell: Int[Tensor, " n"], cells: int) -> Float[Tensor, "n k"]:
-    sums = torch.zeros(cells, p.shape[1], dtype=p.dtype, device=p.device).index_add_(0, cell, p)
-    return (sums / torch.bincount(cell, minlength=cells).clamp(min=1)[:, None])[cell]
-
-
-# Eq. 6: heads that begin as prototypes
-
-
-def prototype_weights(
-    features: Float[Tensor, "n d"], hidden: int, k: int, generator: torch.Generator
-) -> tuple[Float[Tensor, "h d"], Float[Tensor, "k h"]]:
-    """Both layers of a head from K-means: `hidden` prototypes of the features, k of their activations; decorrelated.
-
-    K-means sees row-standardised features, the activations are those of the raw features and of the prototypes before
-    decorrelation (spec section 4, steps 2-6).
-    """
-    first = kmeans(standardise_rows(features), hidden, generator=generator).centres
-    activations = hidden_activations(features, first)
-    second = kmeans(standardise_rows(activations), k, generator=generator, restarts=10).centres
-    return decorrelate(first), decorrelate(second)
-
-
-def hidden_activations(features: Float[Tensor, "n d"], weights: Float[Tensor, "h d"]) -> Float[Tensor, "n h"]:
-    """ReLU(BN(features · weightsᵀ)); a fresh batch normalisation in evaluation mode is a factor 1/√(1+1e-5)."""
-    return F.relu(features @ weights.T / math.sqrt(1 + 1e-5))
-
-
-def decorrelate(weights: Float[Tensor, "n d"], steps: int = 2000, scale: float = 5.0) -> Float[Tensor, "n d"]:
-    """Push the rows apart in direction ("orthogonalise" in the paper) by a small deterministic optimisation.
-
-    Two copies Z and W of the rows are trained so that each ReLU(Z_i) recognises its own W_i among all W_j by cosine:
-    cross-entropy with scale 5, SGD with rate 0.1 falling to 0 along a cosine, momentum 0.9, weight decay 1e-4. The rows
-    of W are returned, raw. Raises ValueError on a zero row, whose direction is undefined (spec, pitfall 4).
-    """
-    if bool((weights.norm(dim=1) < 1e-12).any()):
-        raise ValueError("cannot decorrelate a zero row: an empty cluster reached the initialisation")
-    with torch.enable_grad():
-        z, w = (weights.detach().clone().requires_grad_() for _ in range(2))
-        optimiser = torch.optim.SGD([z, w], lr=0.1, momentum=0.9, weight_decay=1e-4)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-        own = torch.arange(len(weights), device=weights.device)
-        for _ in range(steps):
-            cosine = F.normalize(F.relu(z)) @ F.normalize(w).T
-            loss = F.cross_entropy(scale * cosine, own)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-    return w.detach()
-
-
-@torch.no_grad()
-def write_prototypes(head: nn.Module, first: Float[Tensor, "h d"], second: Float[Tensor, "k h"]) -> None:
-    """Copy the prototypes into a head's two linear layers; biases 0, batch normalisation untouched."""
-    layers = [m for m in head.modules() if isinstance(m, nn.Linear)]
-    for layer, weight in zip(layers, (first, second), strict=True):
-        layer.weight.copy_(weight)
-        layer.bias.zero_()

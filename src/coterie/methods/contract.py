@@ -11,7 +11,7 @@ import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from importlib import import_module
-from typing import Any, ClassVar, Protocol, cast, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -31,11 +31,23 @@ class Card:
     family: str
     url: str
     views: Mapping[str, str]  # attribute of the batch -> recipe of `views.recipes`
-    starts_from: str | None = None  # the method that trains the backbone before, for images
+    starts_from: str | None = None  # the method that trains the backbone before
+    starts_on: tuple[Kind, ...] = ("images",)  # where it does; for others the backbone is used as it comes
+    inherits: tuple[str, ...] = ()  # heads that go on from that stage, or from --init, too
+    scaling: Literal["standard", "unit"] = "standard"  # of the data: mean 0 and deviation 1, or values in [0, 1]
     accepts: tuple[Kind, ...] = ("images", "embeddings")
     answers: tuple[str, ...] | None = None  # the heads that prediction needs; None: all of them
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # published rows by data set
     backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way through the items within an epoch; a method may have several, each in a random order of its own."""
+
+    name: str = ""  # what `batch.turn` says
+    extra: bool = False  # goes through the source's extra items, too, where it has some
+    keep_last: bool = False  # trains on the incomplete batch at the end, too
 
 
 @dataclass(frozen=True)
@@ -99,6 +111,41 @@ class Method(Protocol):
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         """Probabilities by head; the first is the answer, the others are reported beside it."""
+        ...
+
+
+@runtime_checkable
+class OwnViews(Protocol):
+    """A method whose settings decide which views it needs."""
+
+    def views(self) -> Mapping[str, str]:
+        """Attribute of the batch -> recipe, in place of the card's."""
+        ...
+
+
+@runtime_checkable
+class OwnPasses(Protocol):
+    """A method whose epoch is not one pass through the complete batches."""
+
+    def passes(self) -> tuple[Pass, ...]: ...
+
+
+def views_of(method: Method) -> Mapping[str, str]:
+    """The views that a method needs with its settings: attribute of the batch -> recipe."""
+    return method.views() if isinstance(method, OwnViews) else method.card.views
+
+
+def passes_of(method: Method) -> tuple[Pass, ...]:
+    """The passes of an epoch of a method, in order."""
+    return method.passes() if isinstance(method, OwnPasses) else (Pass(),)
+
+
+@runtime_checkable
+class GivesLogits(Protocol):
+    """What a method may offer besides: what it takes the softmax of, for scores that probabilities have lost."""
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        """Logits by head, the heads of `predict` in its order; their softmax is what it answers."""
         ...
 
 

@@ -116,7 +116,10 @@ class MoCo:
         net.groups.place(found.centres, raw, found.labels)
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {"kmeans": net.groups(features).softmax(1)}
+        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"kmeans": net.groups(features)}
 
 
 def practical(facts: Facts) -> dict[str, Any]:

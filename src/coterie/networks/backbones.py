@@ -1,13 +1,15 @@
 """Backbones: an item of any source -> a feature vector.
 
-`small-16` and `small-32` are four-stage residual nets for two cores, `mlp` is for embeddings, and every other name is
-timm's. `auto` chooses by the form of the items and the device, and says why.
+`small-16` and `small-32` are four-stage residual nets for two cores, `mlp` is for embeddings, `ae` (both) and `ae-conv`
+(images) are the encoders of `autoencoder.py`, `pica-resnet34` is PICA's, `identity` is the item itself, and every other
+name is timm's. `sobel+NAME` puts a fixed Sobel filter before a backbone for images. `auto` chooses by the form of the
+items and the device, and says why.
 """
 
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.networks import autoencoder
+from coterie.networks.identity import Identity
+from coterie.networks.residual import PicaResNet34, residual_stages
+from coterie.networks.sobel import CHANNELS as SOBEL_CHANNELS
+from coterie.networks.sobel import WithSobel
 from coterie.types import InputError, ItemSpec
 
 LIFT_BELOW = 64  # embeddings with fewer features than this are lifted by random ReLU features
 LIFT_TO = 256
+SOBEL = "sobel+"  # in front of the name of any backbone for images
 
 
 @dataclass(frozen=True)
@@ -35,10 +43,12 @@ def choose_backbone(name: str, spec: ItemSpec, device: str, *, as_published: boo
     `as_published` takes ResNet-34 for all images, the backbone of CDC and of what it compares with.
     """
     if spec.kind == "embeddings":
+        if name in ("ae", "identity"):
+            return BackboneChoice(name, "asked for")
         if name not in ("auto", "mlp"):
             raise InputError(f"Backbone {name!r} reads images, but the source holds embeddings: use backbone 'mlp'.")
         return BackboneChoice("mlp", "the source holds embeddings")
-    if name == "mlp":
+    if name.removeprefix(SOBEL) == "mlp":
         raise InputError("Backbone 'mlp' reads embeddings, but the source holds images: use 'auto' or a timm name.")
     if name != "auto":
         return BackboneChoice(name, "asked for")
@@ -58,8 +68,17 @@ def build_backbone(name: str, spec: ItemSpec, *, pretrained: bool = False, weigh
     `pretrained` fetches timm's weights (the only network access); `weights` reads a local safetensors or .pth file.
     Raises InputError for an unknown name and for weights that do not fit.
     """
+    if name.startswith(SOBEL):
+        behind = replace(spec, channels=SOBEL_CHANNELS)
+        return WithSobel(build_backbone(name.removeprefix(SOBEL), behind, pretrained=pretrained, weights=weights))
     if name == "mlp":
         net: nn.Module = EmbeddingNet(spec.dim)
+    elif name == "identity":
+        net = Identity(spec)
+    elif name in autoencoder.NAMES:
+        net = autoencoder.build_encoder(name, spec)
+    elif name == "pica-resnet34":
+        net = PicaResNet34(spec.channels)
     elif name.startswith("small-"):
         net = SmallResNet(_small_width(name), spec.channels, large=max(spec.height, spec.width) > 64)
     else:
@@ -84,11 +103,6 @@ class SmallResNet(nn.Module):
     """
 
     def __init__(self, width: int, channels: int, *, large: bool) -> None:
-        from torchvision.models.resnet import (
-            BasicBlock,
-            conv1x1,
-        )  # 1.5 s of imports, which a mistyped command need not wait for
-
         super().__init__()
         self.num_features = 8 * width
         stem = (
@@ -99,15 +113,7 @@ class SmallResNet(nn.Module):
         self.stem = nn.Sequential(
             stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
         )
-        stages, inside = [], width
-        for stage in range(4):
-            outside, stride = width * 2**stage, 1 if stage == 0 else 2
-            shortcut = None
-            if stride != 1 or inside != outside:
-                shortcut = nn.Sequential(conv1x1(inside, outside, stride), nn.BatchNorm2d(outside))
-            stages.append(BasicBlock(inside, outside, stride, shortcut))
-            inside = outside
-        self.stages = nn.Sequential(*stages)
+        self.stages = residual_stages(width, (1, 1, 1, 1))
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -150,7 +156,8 @@ def _timm(name: str, spec: ItemSpec, pretrained: bool) -> nn.Module:
     import timm
 
     if name not in timm.list_models() and name.split(".")[0] not in timm.list_models():
-        near = difflib.get_close_matches(name, [*timm.list_models(), "small-16", "small-32", "mlp"], n=1)
+        ours = ["small-16", "small-32", "mlp", "pica-resnet34", *autoencoder.NAMES]
+        near = difflib.get_close_matches(name, [*timm.list_models(), *ours], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "; `timm.list_models()` has the names."
         raise InputError(f"Unknown backbone {name!r}{hint}")
     settings: dict[str, Any] = {}

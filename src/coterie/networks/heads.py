@@ -49,29 +49,45 @@ def standardise_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 class PrototypeHead(nn.Module):
     """The posterior of a spherical Gaussian mixture around K-means centres, as logits.
 
-    logit_k = -|x - c_k|² / (2 s²) on row-standardised features x, s² from `variance_per_dimension`. The centres are
-    buffers: `place` sets them, no gradient does.
+    logit_k = -|x - c_k|² / (2 s²) on row-standardised features x, or without `standardise` on the features as they are,
+    s² from `variance_per_dimension`. The centres are buffers: `place` sets them, no gradient does.
     """
 
     centres: Tensor
     variance: Tensor
 
-    def __init__(self, width: int, k: int) -> None:
+    def __init__(self, width: int, k: int, *, standardise: bool = True) -> None:
         super().__init__()
+        self.standardise = standardise
         self.register_buffer("centres", torch.zeros(k, width))
         self.register_buffer("variance", torch.ones(()))
 
     @torch.no_grad()
     def place(self, centres: Float[Tensor, "k d"], features: Float[Tensor, "n d"], labels: Tensor) -> None:
-        """Take K-means centres of row-standardised `features` (not yet standardised here) and measure s²."""
+        """Take K-means centres of what the head makes of these (raw) `features`, and measure s²."""
         self.centres.copy_(centres)
-        self.variance.copy_(variance_per_dimension(standardise_rows(features) - centres[labels]).clamp(min=1e-8))
+        self.variance.copy_(variance_per_dimension(self.rows(features) - centres[labels]).clamp(min=1e-8))
+
+    def rows(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return standardise_rows(features) if self.standardise else features
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        rows = standardise_rows(features)
+        rows = self.rows(features)
         norms = rows.square().sum(1, keepdim=True) + self.centres.square().sum(1)
         distance = (norms - 2 * steady_product(rows, self.centres)).clamp(min=0)
         return -distance / (2 * self.variance)
+
+
+class Centres(nn.Module):
+    """Centres of groups that gradients may move (DEC) or the method itself (DCN): `place` sets them at the start."""
+
+    def __init__(self, width: int, k: int) -> None:
+        super().__init__()
+        self.centres = nn.Parameter(torch.zeros(k, width))
+
+    @torch.no_grad()
+    def place(self, centres: Float[Tensor, "k d"]) -> None:
+        self.centres.copy_(centres)
 
 
 def variance_per_dimension(rest: Float[Tensor, "n d"]) -> Float[Tensor, ""]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import torch
@@ -10,6 +10,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.types import ItemSpec
+
+
+def run_in(compute: Callable[[Tensor], Tensor], inputs: Tensor, *, half: bool) -> Tensor:
+    """`compute(inputs)` in float32, or under bfloat16 autocast with the answer brought back to float32."""
+    if inputs.ndim == 4:
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+    with torch.autocast(inputs.device.type, dtype=torch.bfloat16, enabled=half):
+        answer = compute(inputs)
+    return answer.float()
 
 
 class HalfPrecision(nn.Module):
@@ -22,13 +31,9 @@ class HalfPrecision(nn.Module):
         super().__init__()
         self.trunk, self.enabled = trunk, enabled
 
-    def forward(self, views: Tensor) -> Float[Tensor, "b d"]:
-        if views.ndim == 4:
-            views = views.contiguous(memory_format=torch.channels_last)
+    def forward(self, views: Tensor) -> Float[Tensor, "b *d"]:  # noqa: UP037
         # Evaluation is float32 always: what a model predicts must not depend on where it was trained.
-        with torch.autocast(views.device.type, dtype=torch.bfloat16, enabled=self.enabled and self.training):
-            features = self.trunk(views)
-        return features.float()
+        return run_in(self.trunk, views, half=self.enabled and self.training)
 
 
 class Net(nn.Module):

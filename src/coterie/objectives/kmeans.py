@@ -160,8 +160,33 @@ def lloyd(
     With `pairs`, `x @ x.T`, a centre's products with all points are the mean of its members' rows of `pairs`: n² sums
     for a step instead of nkd products.
     """
+    products = None if pairs is None else pairs[start]
+    return _iterate(x, x[start], iterations, tolerance, reseed_empty, pairs, products)
+
+
+def refine(
+    x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], *, iterations: int = 300, tolerance: float = 1e-4
+) -> KMeansResult:
+    """K-means from given centres: Lloyd's iterations alone, under the rules of `kmeans`."""
+    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+        x = x.float()
+        mean = x.mean(dim=0)
+        points = x - mean
+        _check_range(points, x)
+        result = _iterate(points, centres.float() - mean, iterations, tolerance, True, None, None)
+        return replace(result, centres=result.centres + mean)
+
+
+def _iterate(
+    x: Tensor,
+    centres: Tensor,
+    iterations: int,
+    tolerance: float,
+    reseed_empty: bool,
+    pairs: Tensor | None,
+    products: Tensor | None,
+) -> KMeansResult:
     enough = tolerance * _squared_norms(x).mean() / x.shape[1]  # x is centred: the mean variance of a feature
-    centres, products = x[start], None if pairs is None else pairs[start]
     labels = _nearest(x, centres, products)
     taken = 0
     for _ in range(iterations):

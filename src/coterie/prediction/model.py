@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from torch import Tensor
+from torch import Tensor, nn
 
-from coterie.methods.contract import Method, method_class, name_of
+from coterie.methods.contract import GivesLogits, Method, method_class, name_of
 from coterie.networks.backbones import build_backbone
-from coterie.networks.features import stream
+from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
+from coterie.prediction.bank import Bank, load_bank, save_bank
+from coterie.prediction.ood import Scorer, available, scorer
+from coterie.training.calibrate import Calibration, calibration_head
 from coterie.training.checkpoints import write_atomically
 from coterie.training.plan import coerce, resolved
 from coterie.types import Assignments, InputError, ItemSpec, Source
 
 FORMAT = 1
+BANK = "ood.safetensors"
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
 
 
@@ -35,11 +39,12 @@ class Manifest:
     backbone: str
     spec: ItemSpec
     family: str
+    calibration: Calibration | None = None  # of the head `post_hoc`, where the model has one
 
 
 @dataclass
 class Model:
-    """A trained net with the method that reads it."""
+    """A trained net with the method that reads it, and a calibration head on top where one was trained."""
 
     net: Net
     method: Method
@@ -47,18 +52,56 @@ class Model:
     backbone: str
     spec: ItemSpec
     family: str
+    bank: Bank | None = None  # what out-of-distribution scores compare with
+    calibration: Calibration | None = None  # of the head `post_hoc`, where there is one
+
+    def calibrate_by(self, head: nn.Module, calibration: Calibration) -> None:
+        """From now on this head gives the answer; the method's own heads are reported beside it."""
+        self.net.add({"post_hoc": head})
+        self.calibration = calibration
+
+    def heads_of(self, features: Tensor) -> dict[str, Tensor]:
+        """Probabilities by head; the first is the answer. A method's own `cal` is `raw` beside the one from here."""
+        own = self.method.predict(self.net, features)
+        if self.calibration is None:
+            return own
+        calibrated = {"cal": self.net.post_hoc(features).softmax(1)}
+        return calibrated | {"raw" if name == "cal" else name: p for name, p in own.items()}
+
+    def logits_of(self, features: Tensor) -> dict[str, Tensor]:
+        """What the heads of `heads_of` are the softmax of, without those of a method that has none."""
+        own = self.method.logits(self.net, features) if isinstance(self.method, GivesLogits) else {}
+        if self.calibration is None:
+            return own
+        calibrated = {"cal": self.net.post_hoc(features)}
+        return calibrated | {"raw" if name == "cal" else name: z for name, z in own.items()}
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the head that gives the answer has logits."""
+        return self.calibration is not None or isinstance(self.method, GivesLogits)
 
     def predict(
-        self, source: Source, *, embedding: bool = False, progress: Callable[[int], None] | None = None
+        self,
+        source: Source,
+        *,
+        embedding: bool = False,
+        ood_scores: Sequence[str] = (),
+        progress: Callable[[int], None] | None = None,
     ) -> Assignments:
-        """Probabilities of every item, head by head; 4·k bytes an item and head, and 4·d with `embedding`."""
+        """Probabilities of every item, head by head; 4·k bytes an item and head, and 4·d with `embedding`.
+
+        `ood_scores` are names of `prediction.ood.SCORES`; raises InputError for one that this model cannot give.
+        """
         names: list[str] = []
+        score = self._scorer(ood_scores)
 
         def compute(view: Tensor) -> Tensor:
             features = self.net.backbone(view)
-            heads = self.method.predict(self.net, features)
+            heads = self.heads_of(features)
             names[:] = list(heads)
-            return torch.cat([*heads.values(), features] if embedding else list(heads.values()), dim=1)
+            columns = score(heads[names[0]], features)
+            return torch.cat([*heads.values(), *columns, *([features] if embedding else [])], dim=1)
 
         n, at = len(source.items), 0
         out = torch.empty(0)
@@ -67,15 +110,40 @@ class Model:
                 out = torch.empty(n, chunk.shape[1])
             out[at : at + len(chunk)] = chunk
             at += len(chunk)
-        parts = out.split([self.k] * len(names) + ([self.net.width] if embedding else []), dim=1)
+        widths = [self.k] * len(names) + [1] * len(ood_scores) + [self.net.width] * embedding
+        parts = out.split(widths, dim=1)
         heads = dict(zip(names, parts, strict=False))
-        return Assignments(source.ids, heads[names[0]], heads, parts[-1] if embedding else None)
+        scores = {name: parts[len(names) + i][:, 0].contiguous() for i, name in enumerate(ood_scores)}
+        return Assignments(source.ids, heads[names[0]], heads, parts[-1] if embedding else None, scores)
+
+    def scores_of_fitted(self, ood_scores: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Out-of-distribution scores (m,), all or these, of the fitted items that the model keeps, to compare with.
+
+        Raises InputError for a score that this model cannot give, and for a model that keeps no items.
+        """
+        if self.bank is None:
+            raise InputError("This model was saved without a sample of its fitted items: fit it again.")
+        names = available(logits=self.gives_logits, bank=self.bank) if ood_scores is None else ood_scores
+        score, was_training = self._scorer(names), self.net.training
+        self.net.eval()
+        with torch.inference_mode():
+            chunks = self.bank.features.to(self.net.mean.device).split(chunk_size(self.spec))
+            answers = [(next(iter(self.heads_of(rows).values())), rows) for rows in chunks]
+            found = torch.cat([torch.cat(score(p, rows), dim=1) for p, rows in answers]).cpu()
+        self.net.train(was_training)
+        return dict(zip(names, found.clone().unbind(1), strict=True))
+
+    def _scorer(self, names: Sequence[str]) -> Scorer:
+        def logits(features: Tensor) -> Tensor:
+            return next(iter(self.logits_of(features).values()))
+
+        return scorer(names, logits if self.gives_logits else None, self.bank, self.net.mean.device)
 
     def save(self, folder: Path) -> None:
-        """Write `weights.safetensors` and `manifest.json`, each whole or not at all."""
+        """Write `weights.safetensors`, `manifest.json` and the bank `ood.safetensors`, each whole or not at all."""
         from safetensors.torch import save
 
-        answers = self.method.card.answers or tuple(self.net.head_names)
+        answers = (*(self.method.card.answers or self.net.head_names), "post_hoc")
         unneeded = tuple(f"{name}." for name in self.net.head_names if name not in answers)
         state = {
             key: v.detach().cpu().contiguous()
@@ -83,8 +151,13 @@ class Model:
             if not key.startswith(unneeded)
         }
         write_atomically(folder / "weights.safetensors", save(state))
+        if self.bank is not None:
+            save_bank(folder / BANK, self.bank)
+        else:
+            (folder / BANK).unlink(missing_ok=True)  # of a model that was saved here before
         settings = resolved(self.method)
-        manifest = Manifest(FORMAT, name_of(self.method), settings, self.k, self.backbone, self.spec, self.family)
+        name, calibration = name_of(self.method), self.calibration
+        manifest = Manifest(FORMAT, name, settings, self.k, self.backbone, self.spec, self.family, calibration)
         write_atomically(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")
 
 
@@ -104,6 +177,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False)
     heads = method.heads(net, k)
     net.add({name: head for name, head in heads.items() if name in (method.card.answers or heads)})
+    if manifest.calibration is not None:
+        net.add({"post_hoc": calibration_head(net.width, manifest.calibration.hidden, k)})
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -115,7 +190,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
             f"The weights in {folder} do not fit their manifest ({reason}): fit the model again."
         ) from error
     net.to(device).eval()
-    return Model(net, method, k, manifest.backbone, spec, manifest.family)
+    bank = load_bank(folder / BANK, net.width)
+    return Model(net, method, k, manifest.backbone, spec, manifest.family, bank, manifest.calibration)
 
 
 def _read_manifest(folder: Path) -> Manifest:

@@ -29,11 +29,13 @@ class ResultTable:
     confidence: np.ndarray
     heads: dict[str, np.ndarray]
     embedding: np.ndarray | None = None
+    ood_score: np.ndarray | None = None  # (n,), larger means more like the fitted items
 
 
 def write_result(path: Path, result: Assignments) -> None:
     """Write `id`, `label`, `confidence`, `probabilities` (and `probabilities_<head>`, `embedding`) as Parquet.
 
+    Of several out-of-distribution scores `ood_score` is the first; the metadata `coterie.ood_score` names it.
     With more than 256 groups `top_labels`, `top_probabilities` and `remainder` stand in place of the probabilities.
     """
     import pyarrow as pa
@@ -61,11 +63,14 @@ def write_result(path: Path, result: Assignments) -> None:
         columns["top_labels"] = rows(top.indices.to(torch.int32), pa.int32())
         columns["top_probabilities"] = rows(top.values, pa.float32())
         columns["remainder"] = pa.array((1 - top.values.sum(1)).clamp(min=0).numpy())
+    if result.ood_scores:
+        columns["ood_score"] = pa.array(next(iter(result.ood_scores.values())).numpy())
     if result.embedding is not None:
         columns["embedding"] = rows(result.embedding, pa.float32())
-    table = pa.table(columns).replace_schema_metadata(
-        {"coterie.heads": ",".join(result.heads), "coterie.k": str(p.shape[1])}
-    )
+    metadata = {"coterie.heads": ",".join(result.heads), "coterie.k": str(p.shape[1])}
+    if result.ood_scores:
+        metadata["coterie.ood_score"] = next(iter(result.ood_scores))
+    table = pa.table(columns).replace_schema_metadata(metadata)
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     write_atomically(path, sink.getvalue())
@@ -108,4 +113,5 @@ def _unpack(table: pa.Table) -> ResultTable:
         heads[names[0] or "answer"] = full
     embedding = matrix("embedding") if "embedding" in table.column_names else None
     labels, confidence = table["label"].to_numpy(), table["confidence"].to_numpy()
-    return ResultTable(table["id"].to_pylist(), labels, confidence, heads, embedding)
+    ood_score = table["ood_score"].to_numpy() if "ood_score" in table.column_names else None
+    return ResultTable(table["id"].to_pylist(), labels, confidence, heads, embedding, ood_score)

@@ -106,6 +106,30 @@ def curve(epochs: Sequence[int], values: Sequence[float], label: str) -> Markup:
     return svg(width, height, "".join(body), label)
 
 
+def shades(epochs: Sequence[int], histograms: Sequence[Sequence[int]]) -> Markup:
+    """How a histogram from 0 to 1 moves over the epochs: a column for each, the darker, the larger a bin's share."""
+    width, height, left, right, top, bottom = 260.0, 116.0, 42.0, 8.0, 8.0, 20.0
+    keep = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), 60)).round().astype(int))
+    counts = np.asarray([histograms[place] for place in keep], dtype=float)
+    # Square roots, so that the rest is seen beside a bin that has nearly all.
+    level = np.ceil(10 * np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)))
+    wide, tall = (width - left - right) / level.shape[0], (height - top - bottom) / level.shape[1]
+    body = [_line(left, height - bottom, width - right, height - bottom, "axis")]
+    for shade in range(1, 11):
+        places = np.argwhere(level == shade)
+        if len(places):
+            path = "".join(
+                f"M{left + e * wide:.1f} {height - bottom - (b + 1) * tall:.1f}h{wide:.2f}v{tall:.2f}h-{wide:.2f}z"
+                for e, b in places
+            )
+            body.append(f'<path d="{path}" class="cell" fill-opacity="{shade / 10:g}"/>')
+    body += [_text(left - 6, top + 8, "1", "tick", "end"), _text(left - 6, height - bottom, "0", "tick", "end")]
+    body.append(_text(left, height - 4, f"{epochs[0]}", "tick"))
+    if len(epochs) > 1:
+        body.append(_text(width - right, height - 4, f"epoch {epochs[-1]}", "tick", "end"))
+    return svg(width, height, "".join(body), f"Histogram of confidences over {len(epochs)} epochs")
+
+
 def reliability_diagram(bins: Sequence[Bin]) -> Markup:
     """How often items of each confidence are right, against the diagonal; their number on top."""
     width, left, right, top, tall, gap, bottom = 460.0, 44.0, 8.0, 8.0, 54.0, 16.0, 40.0

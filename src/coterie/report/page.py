@@ -29,8 +29,11 @@ def write_report(run: Path) -> Path:
 
     Raises InputError where the folder is no run or one of its files cannot be read.
     """
-    page = render(read_run(Path(run)))
-    path = Path(run) / "report.html"
+    return write_page(Path(run) / "report.html", render(read_run(Path(run))))
+
+
+def write_page(path: Path, page: str) -> Path:
+    """Write a whole page or leave the old one."""
     unfinished = path.with_suffix(".html.unfinished")
     unfinished.write_text(page, encoding="utf-8")
     os.replace(unfinished, path)
@@ -39,12 +42,12 @@ def write_report(run: Path) -> Path:
 
 def render(folder: RunFolder) -> str:
     """The page as text."""
-    script = _asset("page.js")
+    script = asset("page.js")
     return (
-        _environment()
+        template_environment()
         .get_template("template.html.j2")
         .render(
-            style=Markup(_asset("style.css")),
+            style=Markup(asset("style.css")),
             script=Markup(script),
             # The browser runs this script and no other, whatever an id or a class name may try.
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -135,9 +138,10 @@ def _pairs(mapping: object) -> str:
     return ", ".join(f"{key} {value}" for key, value in mapping.items()) if isinstance(mapping, dict) else ""
 
 
-def _environment() -> Environment:
+def template_environment() -> Environment:
+    """Templates with this folder's assets and the wording of numbers."""
     environment = Environment(
-        loader=FunctionLoader(_asset), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+        loader=FunctionLoader(asset), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     environment.filters |= {
         "percent": wording.percent,
@@ -147,5 +151,6 @@ def _environment() -> Environment:
     return environment
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """A file that lies beside this one."""
     return (resources.files("coterie.report") / name).read_text(encoding="utf-8")

@@ -19,16 +19,18 @@ MEASURES = (
     ("nmi", "NMI", "shared information; 100% is the same"),
     ("ari", "ARI", "agreement of pairs; 0% is chance"),
     ("f1", "F1", "mean over classes"),
+    ("balanced_accuracy", "balanced accuracy", "classes count alike, small or large"),
     ("purity", "purity", "share in its group's largest class"),
     ("ece", "ECE", "calibration error, 15 bins; 0% is best"),
     ("ece_adaptive", "ECE, equal mass", "the same, bins of equal size"),
     ("ece_debiased", "ECE, debiased", "less what chance alone would give"),
+    ("ece_classwise", "ECE, class-wise", "of each class' probability, mean over classes"),
     ("overconfidence", "overconfidence", "mean confidence less accuracy; 0% is best"),
     ("auroc", "AUROC", "are right ones surer? 50% is chance"),
     ("aurc", "AURC", "mean error of the surest part; low is good"),
     ("fpr95", "FPR95", "wrong ones kept with 95% of the right ones; low is good"),
 )
-HEADS = {"clu": "clustering head", "cal": "calibration head"}
+HEADS = {"clu": "clustering head", "cal": "calibration head", "raw": "before calibration"}
 IN_TABLE = ("acc", "nmi", "ari", "f1", "ece", "ece_adaptive", "ece_debiased", "confidence", "auroc", "aurc", "fpr95")
 
 
@@ -54,7 +56,11 @@ def build_quality(metrics: Record | None) -> Quality | None:
     columns = [key for key in IN_TABLE if any(values.get(key) is not None for values in heads.values())]
     counts, classes, clusters = _confusion(metrics)
     return Quality(
-        tiles=[Tile(percent(metrics.get(key)), name, hint) for key, name, hint in MEASURES if key in metrics],
+        tiles=[
+            Tile(percent(metrics.get(key)), name, _with_interval(hint, key, metrics))
+            for key, name, hint in MEASURES
+            if key in metrics
+        ],
         columns=[names[key] for key in columns],
         heads=[
             (HEADS.get(name, name), [percent(values.get(key)) for key in columns]) for name, values in heads.items()
@@ -64,6 +70,14 @@ def build_quality(metrics: Record | None) -> Quality | None:
         mixed_up=_mixed_up(counts, classes, clusters, metrics),
         n=count(int(metrics.get("n", 0))),
     )
+
+
+def _with_interval(hint: str, key: str, metrics: Record) -> str:
+    stored = metrics.get("intervals") or {}
+    low, high = stored.get(key) or (None, None)
+    if low is None or high is None:
+        return hint
+    return f"{hint} ({round(100 * stored['level'])}% interval {percent(low)} to {percent(high)})"
 
 
 def _confusion(metrics: Record) -> tuple[Any, list[str], list[int]]:

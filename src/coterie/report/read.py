@@ -105,6 +105,29 @@ class RunFolder:
 
 def read_run(path: Path) -> RunFolder:
     """Read what is there. Raises InputError where the folder is no run, or a file of it cannot be read."""
+    return RunFolder(
+        path=path,
+        run=read_record(path),
+        history=_history(path / "history.jsonl"),
+        result=_result(path / "result.parquet"),
+        metrics=_metrics(path / "metrics.json"),
+        gallery=_gallery(path / "gallery.npz"),
+        map=_map(path / "map.npz"),
+    )
+
+
+def read_finished(path: Path) -> tuple[RunFolder, Result]:
+    """A run that has its result. Raises InputError for one that is not finished, and says how far it came."""
+    folder = read_run(path)
+    status = folder.run.get("status")
+    if status != "done" or folder.result is None:
+        state = f"its status is {status!r}" if status != "done" else "it has no result.parquet"
+        raise InputError(f"The run in {path} is not finished, {state}: finish it with coterie fit ... --resume.")
+    return folder, folder.result
+
+
+def read_record(path: Path) -> Record:
+    """`run.yaml` alone. Raises InputError where there is none, or it cannot be read."""
     import yaml
 
     if not (path / "run.yaml").is_file():
@@ -115,15 +138,7 @@ def read_run(path: Path) -> RunFolder:
             raise ValueError("it is no mapping")
     except (yaml.YAMLError, ValueError) as error:
         raise _unreadable(path / "run.yaml", error) from error
-    return RunFolder(
-        path=path,
-        run=run,
-        history=_history(path / "history.jsonl"),
-        result=_result(path / "result.parquet"),
-        metrics=_metrics(path / "metrics.json"),
-        gallery=_gallery(path / "gallery.npz"),
-        map=_map(path / "map.npz"),
-    )
+    return run
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from coterie.report.charts import curve
+from coterie.report.charts import curve, shades
 from coterie.report.read import Record
 from coterie.report.wording import duration, number
 
 HEALTH = {
-    "clusters_used": ("groups in use", "falls when the run collapses"),
+    "groups_used": ("groups in use", "falls when the run collapses"),
     "largest_share": ("largest group's share", "near 1 is a collapse"),
-    "selected_share": ("selected share", "items sure enough to teach the others"),
-    "mean_confidence": ("mean confidence", "of the whole set"),
+    "selected": ("selected share", "items sure enough to teach the others"),
+    "confidence": ("mean confidence", "while training"),
+    "certain": ("share of confidences from 98 %", "while training"),
+    "pui": ("partition uncertainty", "mean cosine of two groups; falls as they part"),
     "embedding_std": ("spread of the embedding", "near 0 is a collapse"),
 }
 
@@ -64,6 +66,10 @@ def _stage(name: str, told: Record, lines: list[Record]) -> Stage:
     curves = [_curve(lines, "losses", loss, f"loss: {loss}", "") for loss in _keys(lines, "losses")]
     for key in _keys(lines, "health"):
         curves.append(_curve(lines, "health", key, *HEALTH.get(key, (key.replace("_", " "), ""))))
+    counted = [line for line in lines if line.get("confidence_histogram")]
+    if counted:
+        drawing = shades([int(line["epoch"]) for line in counted], [line["confidence_histogram"] for line in counted])
+        curves.append(Curve("confidences", "epochs across, confidence 0 to 1 upwards; darker: more items", "", drawing))
     settings = [(key, str(value)) for key, value in (told.get("settings") or {}).items()]
     return Stage(name, " · ".join(filter(None, parts)), settings, curves)
 

@@ -11,17 +11,18 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from coterie.methods.contract import Features, Method, name_of
+from coterie.methods.contract import Features, Method, name_of, views_of
 from coterie.networks.net import Net
 from coterie.training.checkpoints import load_tree, save_tree
 from coterie.training.distributed import average_gradients, deal, share_of
-from coterie.training.health import Meter, check_epoch, check_losses, group_health
+from coterie.training.health import Meter, check_epoch, check_losses, early_warning, group_health
 from coterie.training.history import EpochRecord, History
+from coterie.training.passes import Way, ways_of
 from coterie.training.seeds import generator_of, seed_of
 from coterie.types import Batch, Items
 from coterie.views.draw import Draw
@@ -63,7 +64,9 @@ class Stage:
     processes: int = 1
     after_epoch: list[Callable[[EpochRecord, Net], None]] = field(
         default_factory=list
-    )  # for experiments: may only look
+    )  # may only look, and add to the record's health numbers
+    extra: Callable[[], Items] | None = None  # opens further items for the passes that want them
+    warn: Callable[[str], None] = lambda text: None
 
 
 @dataclass
@@ -81,7 +84,8 @@ def train_stage(net: Net, stage: Stage) -> None:
     method, name = stage.method, name_of(stage.method)
     size = min(method.batch_size, len(stage.items))
     part = min(method.part_size, size)
-    steps = len(stage.items) // size
+    ways = ways_of(method, stage.items, stage.extra, size, stage.processes)
+    steps = sum(way.steps for way in ways)
     place = Place()
     optimiser = method.optimiser(net)
     saved = load_tree(stage.checkpoint, net.mean.device) if stage.checkpoint and stage.checkpoint.exists() else None
@@ -107,10 +111,9 @@ def train_stage(net: Net, stage: Stage) -> None:
     net.train()
     while place.epoch < method.epochs:
         clock = time.perf_counter() - place.seconds
-        for batch in _batches(net, stage, name, size, part, steps, place):
-            progress = (place.epoch * steps + place.step) / (method.epochs * steps)
+        for batch in _batches(net, stage, name, ways, part, place):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * method.rate(progress)
+                group["lr"] = rate * method.rate(batch.progress)
             for losses in method.step(net, batch):
                 optimiser.zero_grad(set_to_none=True)
                 total = torch.stack(list(losses.values())).sum()
@@ -121,17 +124,24 @@ def train_stage(net: Net, stage: Stage) -> None:
             place.meter.add({f"health.{key}": value.detach() for key, value in batch.logged.items()})
             if batch.counts is not None:
                 place.meter.add_groups(batch.counts)
+            if batch.histogram is not None:
+                place.meter.add_histogram(batch.histogram)
             place.step += 1
             place.seconds = time.perf_counter() - clock
-            means = _part(place.meter, "loss") if place.step % CHECK_EVERY == 0 or place.step == steps else None
+            check = place.step % CHECK_EVERY == 0 or place.step == steps or batch.ended
+            means = _part(place.meter, "loss") if check else None
             if means is not None:
                 check_losses(name, place.epoch + 1, means)
             if stage.progress is not None:
                 stage.progress.step(means)
+            if batch.ended:
+                break
             if time.monotonic() - last_saved > stage.checkpoint_seconds and place.step < steps:
                 save()
                 last_saved = time.monotonic()
-        _close_epoch(net, stage, name, size * steps, place)
+        _close_epoch(net, stage, name, sum(way.seen for way in ways) * place.step // steps, place)
+        if batch.ended:
+            place.epoch = method.epochs
         if time.monotonic() - last_saved > stage.checkpoint_seconds or place.epoch == method.epochs:
             save()
             last_saved = time.monotonic()
@@ -143,16 +153,25 @@ def _close_epoch(net: Net, stage: Stage, name: str, items: int, place: Place) ->
     losses, health = _part(meter, "loss"), {**_part(meter, "health"), **group_health(meter.groups)}
     speed = items / max(place.seconds, 1e-9)
     record = EpochRecord(
-        name, place.epoch + 1, stage.method.epochs, losses, health, round(place.seconds, 3), round(speed, 1)
+        name,
+        place.epoch + 1,
+        stage.method.epochs,
+        losses,
+        health,
+        round(place.seconds, 3),
+        round(speed, 1),
+        meter.histogram,
     )
+    for look in stage.after_epoch:
+        look(record, net)
+        net.train()
     if stage.rank == 0:
         stage.history.add(record)
     if stage.progress is not None:
         stage.progress.epoch(record)
     check_epoch(name, record.epoch, record.epochs, health)
-    for look in stage.after_epoch:
-        look(record, net)
-        net.train()
+    if warning := early_warning(name, record.epoch, record.epochs, health, stage.k):
+        stage.warn(warning)
     place.epoch, place.step, place.seconds, place.meter = place.epoch + 1, 0, 0.0, Meter()
 
 
@@ -160,28 +179,36 @@ def _part(meter: Meter, kind: str) -> dict[str, float]:
     return {key.split(".", 1)[1]: value for key, value in meter.mean().items() if key.startswith(kind + ".")}
 
 
-def _batches(net: Net, stage: Stage, name: str, size: int, part: int, steps: int, place: Place) -> Iterator[Batch]:
-    """The batches of an epoch from `place.step` on; the next one's items are read while this one is trained on."""
-    method, device = stage.method, net.mean.device
-    order = torch.randperm(len(stage.items), generator=generator_of(stage.seed, name, place.epoch, "order"))
-    rows = deal(size, part, stage.rank, stage.processes) if stage.processes > 1 else None
-    share = share_of(size, part)
+def _batches(net: Net, stage: Stage, name: str, ways: tuple[Way, ...], part: int, place: Place) -> Iterator[Batch]:
+    """The batches of an epoch from `place.step` on, pass after pass."""
+    steps = sum(way.steps for way in ways)
+    for way in ways:
+        if place.step < way.before + way.steps:
+            yield from _one_pass(net, stage, name, way, part, place, steps)
 
-    def read(step: int) -> tuple[Tensor, Tensor]:
-        index = order[step * size : (step + 1) * size]
+
+def _one_pass(net: Net, stage: Stage, name: str, way: Way, part: int, place: Place, steps: int) -> Iterator[Batch]:
+    """The rest of a pass in an epoch of `steps` steps; a batch's items are read while the one before is trained on."""
+    device, first = net.mean.device, place.step - way.before
+    random = way.place(stage.seed, name, place.epoch)
+    chunks = way.order(random).split(way.size)
+    recipes = views_of(stage.method)
+
+    def read(step: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        index = chunks[step]
+        rows = deal(len(index), part, stage.rank, stage.processes) if stage.processes > 1 else None
         index = index if rows is None else index[rows]
-        return index, stage.items.take(index)
+        return index, rows, way.items.take(index)
 
     with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(read, place.step)
-        for step in range(place.step, steps):
-            index, raw = ahead.result()
-            if step + 1 < steps:
+        ahead = pool.submit(read, first)
+        for step in range(first, way.steps):
+            index, rows, raw = ahead.result()
+            if step + 1 < way.steps:
                 ahead = pool.submit(read, step + 1)
-            here: tuple[Any, ...] = (stage.seed, name, place.epoch, step)
+            here, size, number = (*random, step), len(chunks[step]), place.epoch * steps + way.before + step
             torch.manual_seed(seed_of(*here, "torch"))  # for dropout and the like inside a method
             draw = Draw(generator_of(*here, "views"), size, rows, device)
-            recipes = method.card.views
             views = make_views(
                 raw.to(device), list(recipes.values()), draw, stage.views, stage.family, net.mean, net.std
             )
@@ -189,7 +216,11 @@ def _batches(net: Net, stage: Stage, name: str, size: int, part: int, steps: int
                 index,
                 dict(zip(recipes, views, strict=True)),
                 part_size=part,
-                share=share,
-                progress=(place.epoch * steps + step) / (method.epochs * steps),
+                share=share_of(size, part),
+                progress=number / (stage.method.epochs * steps),
                 generator=generator_of(*here, "method"),
+                turn=way.turn.name,
+                number=number,
+                per_epoch=steps,
+                features=stage.features,
             )

@@ -25,6 +25,7 @@ class Meter:
     sums: dict[str, float | Tensor] = field(default_factory=dict)  # tensors stay on the device until they are asked for
     counts: dict[str, int] = field(default_factory=dict)
     groups: list[int] = field(default_factory=list)
+    histogram: list[int] = field(default_factory=list)  # of top-1 confidences
 
     def add(self, numbers: Mapping[str, Tensor | float]) -> None:
         for name, value in numbers.items():
@@ -32,8 +33,10 @@ class Meter:
             self.counts[name] = self.counts.get(name, 0) + 1
 
     def add_groups(self, counts: Tensor) -> None:
-        new = counts.tolist()
-        self.groups = [a + b for a, b in zip(self.groups, new, strict=True)] if self.groups else new
+        self.groups = _added(self.groups, counts.tolist())
+
+    def add_histogram(self, counts: Tensor) -> None:
+        self.histogram = _added(self.histogram, counts.tolist())
 
     def mean(self) -> dict[str, float]:
         return {name: float(total) / self.counts[name] for name, total in self.sums.items()}
@@ -43,7 +46,12 @@ class Meter:
             "sums": {name: float(total) for name, total in self.sums.items()},
             "counts": self.counts,
             "groups": self.groups,
+            "histogram": self.histogram,
         }
+
+
+def _added(old: list[int], new: list[int]) -> list[int]:
+    return [a + b for a, b in zip(old, new, strict=True)] if old else new
 
 
 def group_health(groups: list[int]) -> dict[str, float]:
@@ -53,6 +61,17 @@ def group_health(groups: list[int]) -> dict[str, float]:
         return {}
     used = sum(count >= 0.1 * total / len(groups) for count in groups)
     return {"groups_used": float(used), "largest_share": max(groups) / total}
+
+
+def early_warning(stage: str, epoch: int, epochs: int, health: Mapping[str, float], k: int) -> str | None:
+    """A sentence, once, after a tenth of a longer training, when groups are all but empty: they seldom fill again."""
+    used = health.get("groups_used", k)
+    if epochs < 10 or epoch != epochs // 10 or used >= k:
+        return None
+    return (
+        f"After epoch {epoch} of {epochs} of stage {stage} only {used:.0f} of {k} groups are in use: "
+        "if that stays so, start again with another seed."
+    )
 
 
 def check_losses(stage: str, epoch: int, losses: Mapping[str, float]) -> None:
@@ -67,7 +86,8 @@ def check_losses(stage: str, epoch: int, losses: Mapping[str, float]) -> None:
 
 def check_epoch(stage: str, epoch: int, epochs: int, health: Mapping[str, float]) -> None:
     """Raise RunFailed for a run that cannot recover."""
-    if health.get("largest_share", 0.0) > COLLAPSED_SHARE:
+    # Random weights may give one group to all items, so the first tenth of the training is not judged.
+    if health.get("largest_share", 0.0) > COLLAPSED_SHARE and 10 * epoch >= epochs:
         raise RunFailed(
             f"Stage {stage} collapsed: after epoch {epoch} one group has {health['largest_share']:.0%} of the items.",
             "Train the stage before it longer, raise entropy_weight, or check that the items differ from each other.",

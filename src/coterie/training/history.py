@@ -21,6 +21,7 @@ class EpochRecord:
     health: dict[str, float]
     seconds: float
     items_per_second: float
+    confidence_histogram: list[int] = field(default_factory=list)  # items in 50 bins of top-1 confidence from 0 to 1
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeVar, cast
 from pydantic import TypeAdapter, ValidationError
 
 from coterie.methods.contract import Facts, Method, method_class, name_of, practical_settings, setting_names
+from coterie.training.calibrate import Calibration, practical_calibration
 from coterie.training.device import Precision
 from coterie.types import InputError
 from coterie.views.settings import ViewSettings, practical_views
@@ -36,6 +37,7 @@ class RunSettings:
     family: Literal["auto", "photo", "glyph"] = "auto"  # photo | glyph: which distortions keep an image's meaning
     overrides: Mapping[str, Any] = field(default_factory=dict)  # "method.cells": 40, "moco.epochs": 5, "views.flip": 0
     max_skipped: float = 0.2  # share of unreadable images above which a run does not start
+    calibrate: bool = False  # train a calibration head on the features of the finished run
     store_embedding: bool = False  # also in result.parquet
     checkpoint_seconds: float = 60.0
 
@@ -63,18 +65,23 @@ class Plan:
     stages: list[Method]
     views: ViewSettings
     notes: list[str]
+    calibration: Calibration | None = None  # after the last stage, on its features
 
     @property
     def method(self) -> Method:
         return self.stages[-1]
 
 
-def chain_of(name: str, kind: str, init: str | None) -> list[str]:
-    """Names of the stages that lead to a method. Embeddings and given weights need no pre-training."""
-    before = method_class(name).card.starts_from
-    if before is None or kind == "embeddings" or init is not None:
+def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False) -> list[str]:
+    """Names of the stages that lead to a method.
+
+    A run to start from (`init`) is what the stages before would give. So are given backbone `weights`, but for methods
+    that inherit heads as well, which such weights lack. Most methods need no pre-training for embeddings.
+    """
+    card = method_class(name).card
+    if card.starts_from is None or kind not in card.starts_on or init is not None or (weights and not card.inherits):
         return [name]
-    return [*chain_of(before, kind, init), name]
+    return [*chain_of(card.starts_from, kind, init, weights=weights), name]
 
 
 def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
@@ -82,8 +89,7 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     check_clusters(settings.n_clusters, facts.n)
     given = settings.method
     name = given if isinstance(given, str) else name_of(given)
-    ready_made = settings.init or settings.weights or ("timm" if settings.pretrained else None)
-    names = chain_of(name, facts.kind, ready_made)
+    names = chain_of(name, facts.kind, settings.init, weights=settings.pretrained or settings.weights is not None)
     _check_accepts(name, facts)
     overrides = _by_stage(settings.overrides, names)
     notes: list[str] = []
@@ -107,7 +113,25 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     else:
         row = _published_row(name, settings.preset, source_name, last=True)
         views = {key.removeprefix("views."): value for key, value in row.items() if key.startswith("views.")}
-    return Plan(stages, coerce(ViewSettings, {**views, **overrides["views"]}, "views"), notes)
+    calibration = _calibration(overrides["calibrate"], facts, wanted=settings.calibrate)
+    return Plan(stages, coerce(ViewSettings, {**views, **overrides["views"]}, "views"), notes, calibration)
+
+
+def _calibration(given: Mapping[str, Any], facts: Facts, *, wanted: bool) -> Calibration | None:
+    if not wanted:
+        if given:
+            raise InputError(
+                f"Setting calibrate.{next(iter(given))} is set, but nothing is calibrated: add --calibrate."
+            )
+        return None
+    return calibration_for(facts, given)
+
+
+def calibration_for(facts: Facts, given: Mapping[str, Any]) -> Calibration:
+    """The settings of a calibration head: those given, and the practical ones for the rest. Raises InputError."""
+    settings = coerce(Calibration, {**practical_calibration(facts), **given}, "calibrate")
+    settings.check(facts)
+    return settings
 
 
 def _preset(stage: str, preset: str, facts: Facts, source_name: str, *, last: bool) -> dict[str, Any]:
@@ -170,7 +194,7 @@ def _check_accepts(name: str, facts: Facts) -> None:
 
 def _by_stage(overrides: Mapping[str, Any], names: list[str]) -> dict[str, dict[str, Any]]:
     """Sort `stage.setting` overrides by stage; `method` stands for the last one."""
-    sorted_out: dict[str, dict[str, Any]] = {name: {} for name in [*names, "views"]}
+    sorted_out: dict[str, dict[str, Any]] = {name: {} for name in [*names, "views", "calibrate"]}
     for path, value in overrides.items():
         stage, _, setting = path.rpartition(".")
         stage = names[-1] if stage in ("method", "") else stage

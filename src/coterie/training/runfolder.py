@@ -13,7 +13,8 @@ import yaml
 from coterie.training.checkpoints import write_atomically
 from coterie.types import InputError
 
-CHANGES_NOTHING = {"checkpoint_seconds", "store_embedding", "max_skipped"}  # settings that a resumed run may change
+# Settings that a resumed run may change: no stage depends on them, and a calibration head comes after all stages.
+MAY_CHANGE = {"checkpoint_seconds", "store_embedding", "max_skipped", "calibrate"}
 
 
 @dataclass
@@ -61,7 +62,7 @@ class RunFolder:
         if before["source"]["fingerprint"] != fingerprint:
             raise InputError(f"The data have changed since {self.path} was begun: start a new run in another folder.")
         for name, value in settings.items():
-            if name not in CHANGES_NOTHING and before["settings"].get(name) != value:
+            if name not in MAY_CHANGE and before["settings"].get(name) != value:
                 raise InputError(
                     f"{self.path} was begun with {name} = {before['settings'].get(name)!r}, not {value!r}: "
                     "resume it with the same settings, or start a new run in another folder."

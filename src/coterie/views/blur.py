@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+
+from coterie.views.geometry import resample
 
 
 def blur_size(sigma: float, side: int) -> int:
@@ -23,24 +25,27 @@ def gaussian_blur(
 ) -> Float[Tensor, "b c h w"]:
     """Convolve with a Gaussian cut off at `kernel_size` (odd) pixels, borders reflected: torchvision's `gaussian_blur`.
 
-    One axis after the other, as a sum of shifted images: on a CPU several times as fast as a convolution with as many
-    groups as images, or as products with band matrices.
+    As two products with each image's own band matrices: for small images several times as fast as a convolution with
+    as many groups as images, and faster than a sum of shifted images.
     """
+    h, w = images.shape[2:]
     reach = kernel_size // 2
     distance = torch.arange(reach + 1, device=images.device)
     taps = torch.exp(-0.5 * (distance / sigma[:, None]).square())
     taps = taps / (taps[:, :1] + 2 * taps[:, 1:].sum(1, keepdim=True))
-    padded = F.pad(images, (reach, reach, reach, reach), mode="reflect")
-    return _convolve(_convolve(padded, taps, dim=3), taps, dim=2)
+    down = (taps @ _bands(h, reach, images.device)).view(-1, h, h)
+    across = down if w == h else (taps @ _bands(w, reach, images.device)).view(-1, w, w)
+    return resample(images, down, across)
 
 
-def _convolve(padded: Tensor, taps: Float[Tensor, "b k"], dim: int) -> Tensor:
-    """Weigh the pixels at distance 0, 1, ... on both sides along `dim` by `taps`; the padding is used up."""
-    reach = taps.shape[1] - 1
-    size = padded.shape[dim] - 2 * reach
-    weights = taps[:, :, None, None, None].unbind(1)
-    out = padded.narrow(dim, reach, size) * weights[0]
-    for distance in range(1, reach + 1):
-        both = padded.narrow(dim, reach - distance, size) + padded.narrow(dim, reach + distance, size)
-        out.addcmul_(both, weights[distance])
-    return out
+@functools.lru_cache(maxsize=16)
+def _bands(side: int, reach: int, device: torch.device) -> Float[Tensor, "taps sides"]:
+    """Row t, as a (side, side) matrix, adds to each pixel its neighbours at distance t, reflected at the border."""
+    pixel = torch.arange(side, device=device)
+    bands = torch.zeros(reach + 1, side, side, device=device)
+    for distance in range(reach + 1):
+        for offset in {-distance, distance}:
+            other = (pixel + offset).abs()
+            other = torch.where(other >= side, 2 * (side - 1) - other, other)
+            bands[distance].index_put_((pixel, other), torch.ones_like(bands[0, 0]), accumulate=True)
+    return bands.flatten(1)

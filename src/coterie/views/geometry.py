@@ -35,9 +35,18 @@ def crop_resize(
     h, w = images.shape[2:]
     down = _interpolation_matrix(top, height, h, out[0], interpolation)
     across = _interpolation_matrix(left, width, w, out[1], interpolation, flip)
-    # Channel by channel, because a broadcast product would first copy the matrices for every channel.
-    resized = torch.stack([torch.bmm(torch.bmm(down, channel), across.mT) for channel in images.unbind(1)], 1)
+    resized = resample(images, down, across)
     return resized.clamp_(0, 1) if interpolation == "bicubic" else resized
+
+
+def resample(
+    images: Float[Tensor, "b c h w"], down: Float[Tensor, "b p h"], across: Float[Tensor, "b q w"]
+) -> Float[Tensor, "b c p q"]:
+    """`down @ image @ across.T` for every channel: any linear operation that treats rows and columns apart."""
+    b, c, h, w = images.shape
+    rows = torch.bmm(images.reshape(b, c * h, w), across.mT).view(b, c, h, -1)
+    # Channel by channel, because a broadcast product would first copy the matrices for every channel.
+    return torch.stack([torch.bmm(down, channel) for channel in rows.unbind(1)], 1)
 
 
 def _interpolation_matrix(
@@ -122,6 +131,17 @@ def random_resized_crop_boxes(
     )
 
 
+def enlarge_and_crop(images: Float[Tensor, "b c h w"], draw: Draw, factor: float) -> Float[Tensor, "b c h w"]:
+    """Resize all images by `factor` >= 1, bilinearly, and cut a random window of the old size out of each."""
+    h, w = images.shape[2:]
+    large = F.interpolate(images, size=(round(factor * h), round(factor * w)), mode="bilinear", align_corners=False)
+    top = draw.integers(0, large.shape[2] - h + 1)[:, None] + torch.arange(h, device=images.device)
+    left = draw.integers(0, large.shape[3] - w + 1)[:, None] + torch.arange(w, device=images.device)
+    row = torch.arange(len(images), device=images.device)[:, None, None]
+    # An index in front and behind puts the channels last.
+    return large[row, :, top[:, :, None], left[:, None, :]].permute(0, 3, 1, 2)
+
+
 def horizontal_flip(images: Float[Tensor, "b c h w"], chosen: Bool[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
     """Mirror the chosen images left to right."""
     out = images.clone()
@@ -138,11 +158,13 @@ def affine(
     shear_y: Float[Tensor, " b"],
     scale: Float[Tensor, " b"],
     interpolation: Literal["nearest", "bilinear"] = "bilinear",
+    outside: Literal["zeros", "border"] = "zeros",
 ) -> Float[Tensor, "b c h w"]:
-    """Rotate, shear, scale and shift about the centre in one resampling, filled with 0: torchvision's `affine`.
+    """Rotate, shear, scale and shift about the centre in one resampling: torchvision's `affine`.
 
     angle, shear_x, shear_y in degrees (positive angles turn clockwise), translations in pixels (right, down), scale > 1
-    enlarges. An output pixel p shows the input at M^-1 (p - t) with M = rotation, scale, y shear, x shear.
+    enlarges. An output pixel p shows the input at M^-1 (p - t) with M = rotation, scale, y shear, x shear; where that
+    is outside of the image, 0 or the nearest pixel of the border.
     """
     b, _, h, w = images.shape
     turn, slant_x, slant_y = torch.deg2rad(angle), torch.deg2rad(shear_x), torch.deg2rad(shear_y)
@@ -161,4 +183,4 @@ def affine(
     by_column = inverse[:, :, :1] * x / half
     by_row = (inverse[:, :, 1:] * y + shift) / half
     grid = by_column.mT[:, None] + by_row.mT[:, :, None]
-    return F.grid_sample(images, grid, mode=interpolation, padding_mode="zeros", align_corners=False)
+    return F.grid_sample(images, grid, mode=interpolation, padding_mode=outside, align_corners=False)

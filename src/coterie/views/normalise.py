@@ -32,6 +32,19 @@ def normalisation(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c
     return _vector_moments(items.take(index).float())
 
 
+def unit_range(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+    """As `normalisation`, but (low, high - low): pixels stay in [0, 1], each feature of embeddings goes there.
+
+    The scale of the auto-encoder papers, whose learning rates and weights of losses belong to it.
+    """
+    if items.spec.kind == "images":
+        return torch.zeros(items.spec.channels), torch.ones(items.spec.channels)
+    index = torch.linspace(0, len(items) - 1, min(len(items), sample), dtype=torch.float64).round().long()
+    vectors = items.take(index).float()
+    low, high = vectors.amin(0), vectors.amax(0)
+    return low, torch.where(high > low, high - low, 1.0)
+
+
 def _image_moments(items: Items, index: Tensor) -> tuple[Tensor, Tensor]:
     total = torch.zeros(2, items.spec.channels, dtype=torch.float64)
     for part in index.split(CHUNK):

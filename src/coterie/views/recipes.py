@@ -1,8 +1,9 @@
-"""The named views `clean` (only normalised), `weak`, `strong` and `contrastive`, for photographs, glyphs and vectors.
+"""The named views: `clean` (only normalised), `weak`, `strong`, `contrastive`, `shifted`, `original`, `perturbed`.
 
 Photographs follow CDC and its MoCo-v2 stage. Glyphs (digits, letters) are shifted, turned, slanted and scaled instead
 of cropped and flipped, since a mirrored or half-cut digit is another digit or none. Vectors lose features, get noise
-and are mixed. Every distortion keeps the size of its input.
+and are mixed. `shifted` is the same for both kinds of images, and `clean` for vectors. `original` and `perturbed` are
+PICA's pair, a hardly moved image and a strongly distorted one. Every distortion keeps the size of its input.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ from coterie.views.colour import colour_jitter, greyscale
 from coterie.views.cutout import random_cutout
 from coterie.views.draw import Draw
 from coterie.views.embeddings import distort
-from coterie.views.geometry import Interpolation, affine, crop_resize, random_resized_crop_boxes
+from coterie.views.geometry import (
+    Interpolation,
+    affine,
+    crop_resize,
+    enlarge_and_crop,
+    random_resized_crop_boxes,
+)
 from coterie.views.normalise import normalise
 from coterie.views.policy import GLYPH_POOL, PHOTO_POOL, random_operations
 from coterie.views.rows import update_rows
@@ -28,7 +35,7 @@ from coterie.views.settings import ViewSettings
 __all__ = ["RECIPES", "Family", "ViewSettings", "make_views"]
 
 Family = Literal["photo", "glyph", "vector"]
-RECIPES = ("clean", "weak", "strong", "contrastive")
+RECIPES = ("clean", "weak", "strong", "contrastive", "shifted", "original", "perturbed")
 Recipe = Callable[[Tensor, Draw, ViewSettings], Tensor]
 
 
@@ -66,9 +73,15 @@ def _clean(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
     return images
 
 
-def _crop_flip(images: Tensor, draw: Draw, settings: ViewSettings, interpolation: Interpolation) -> Tensor:
+def _crop_flip(
+    images: Tensor,
+    draw: Draw,
+    settings: ViewSettings,
+    interpolation: Interpolation,
+    scale: tuple[float, float] | None = None,
+) -> Tensor:
     h, w = images.shape[2:]
-    box = random_resized_crop_boxes(draw, (h, w), settings.crop_scale, settings.crop_ratio)
+    box = random_resized_crop_boxes(draw, (h, w), scale or settings.crop_scale, settings.crop_ratio)
     # Flipping commutes with all that may stand between crop and flip, so it can ride on the crop.
     return crop_resize(images, *box, out=(h, w), interpolation=interpolation, flip=draw.chance(settings.flip))
 
@@ -96,6 +109,17 @@ def _photo_contrastive(images: Tensor, draw: Draw, settings: ViewSettings) -> Te
     return view
 
 
+def _photo_original(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
+    return enlarge_and_crop(images, draw, settings.enlarge)
+
+
+def _photo_perturbed(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
+    view = _crop_flip(images, draw, settings, "bilinear", settings.perturbed_crop)
+    view = colour_jitter(view, draw, *settings.perturbed_jitter)
+    update_rows(view, draw.chance(settings.greyscale), greyscale)
+    return view
+
+
 def _warp(images: Tensor, draw: Draw, settings: ViewSettings, strength: float, shear: float) -> Tensor:
     """Shift, turn, slant and scale; `strength` is a share of the settings' amounts, `shear` in degrees."""
     h, w = images.shape[2:]
@@ -109,6 +133,21 @@ def _warp(images: Tensor, draw: Draw, settings: ViewSettings, strength: float, s
         shear_x=draw.uniform(-shear, shear),
         shear_y=torch.zeros(len(images), device=images.device),  # a rotation and a shear in x make any shear in y
         scale=draw.uniform(smallest, largest),
+    )
+
+
+def _shifted(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
+    """Shift and turn a little, with the border's pixels repeated: the augmentation of the auto-encoder papers."""
+    (h, w), still = images.shape[2:], torch.zeros(len(images), device=images.device)
+    return affine(
+        images,
+        angle=draw.uniform(-settings.turn, settings.turn),
+        translate_x=draw.uniform(-settings.shift * w, settings.shift * w),
+        translate_y=draw.uniform(-settings.shift * h, settings.shift * h),
+        shear_x=still,
+        shear_y=still,
+        scale=still + 1,
+        outside="border",
     )
 
 
@@ -129,10 +168,16 @@ def _glyph_contrastive(images: Tensor, draw: Draw, settings: ViewSettings) -> Te
     return view
 
 
+def _glyph_perturbed(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
+    brightness, contrast = settings.glyph_jitter
+    return colour_jitter(_warp(images, draw, settings, 1.0, settings.glyph_shear), draw, brightness, contrast, 0.0, 0.0)
+
+
 def _vector_view(vectors: Tensor, name: str, draw: Draw, settings: ViewSettings) -> Tensor:
-    if name == "clean":
+    if name in ("clean", "shifted"):  # there is no such thing as a little to the left in a vector
         return vectors
-    times = {"weak": 1.0, "contrastive": settings.vector_contrastive, "strong": settings.vector_strong}[name]
+    strong, contrastive = settings.vector_strong, settings.vector_contrastive
+    times = {"weak": 1.0, "contrastive": contrastive, "strong": strong, "original": 1.0, "perturbed": contrastive}[name]
     amounts = (settings.vector_dropout, settings.vector_noise, settings.vector_mix)
     return distort(vectors, draw, *(times * amount for amount in amounts))
 
@@ -142,10 +187,16 @@ PHOTO: dict[str, Recipe] = {
     "weak": _photo_weak,
     "strong": _photo_strong,
     "contrastive": _photo_contrastive,
+    "shifted": _shifted,
+    "original": _photo_original,
+    "perturbed": _photo_perturbed,
 }
 GLYPH: dict[str, Recipe] = {
     "clean": _clean,
     "weak": _glyph_weak,
     "strong": _glyph_strong,
     "contrastive": _glyph_contrastive,
+    "shifted": _shifted,
+    "original": _glyph_weak,
+    "perturbed": _glyph_perturbed,
 }

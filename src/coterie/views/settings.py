@@ -22,6 +22,13 @@ class ViewSettings:
     greyscale: float = 0.2  # chance
     blur: float = 0.5  # chance; the paper goes without for CIFAR, its code does not
     blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels; the kernel reaches three of the largest
+    # the shifted view, of all images
+    shift: float = 0.1  # either way, share of the side
+    turn: float = 10.0  # either way, degrees
+    # photographs: PICA's pair; the perturbed view has the flip and the greyscale of the others, and always a jitter
+    enlarge: float = 1.25  # the original view is cut from the image made so many times larger: 32 pixels from 40
+    perturbed_crop: tuple[float, float] = (0.2, 1.0)  # share of the image's area
+    perturbed_jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.4)
     # the strong view
     strong_ops: int = 4  # operations per image, drawn with replacement
     cutout: int = 16  # longest side of the hole in pixels (32 beyond CIFAR); never more than half of the image's side

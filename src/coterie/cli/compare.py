@@ -1,0 +1,82 @@
+"""`coterie compare`: finished runs side by side, as text, as an object, as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from coterie.cli import print_object
+from coterie.report.compare import METRICS, Comparison, Row, Summary, compare, render_comparison
+from coterie.report.page import write_page
+from coterie.types import InputError
+
+HEAD = ("run", "data", "method", "n", "k", "seed", "epochs", "seconds", *(name.upper() for name in METRICS))
+LEFT = ("run", "data", "method", "runs")  # columns of words
+
+
+def compare_runs(runs: Sequence[Path], out: Path | None, *, as_json: bool) -> None:
+    """Print the comparison, and write its page if asked to. Raises InputError."""
+    if out is not None:
+        check_page(out)
+    comparison = compare(runs)
+    if out is not None:
+        write_page(out, render_comparison(comparison))
+    if as_json:
+        print_object({**comparison.as_json(), "page": str(out) if out is not None else None})
+        return
+    print_comparison(comparison)
+    print(f"\nPage: {out}" if out is not None else "\nThe same as a page: -o compare.html")
+
+
+def check_page(out: Path) -> None:
+    """Raise InputError for a page that could not be written."""
+    if out.suffix != ".html":
+        raise InputError(f"-o {out} must end in .html.")
+    if out.is_dir() or not out.parent.is_dir():
+        raise InputError(f"-o {out} cannot be written: give the name of a file in a folder that is there.")
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """Three tables: the runs, the means over seeds, the agreement of each with each."""
+    print_table([*HEAD, "confidence", "empty"], [_cells(row) for row in comparison.rows])
+    if comparison.summaries:
+        print("\nOver seeds, mean ± standard deviation (n - 1):")
+        head = ["data", "method", "seeds", *(name.upper() for name in METRICS), "confidence", "runs"]
+        print_table(head, [_summary_cells(summary) for summary in comparison.summaries])
+    if comparison.agreement:
+        print("\nAgreement of any two runs, without labels: share of the items in matching groups, and ARI:")
+        pairs = [[pair.first, pair.second, _number(pair.accuracy), _number(pair.ari)] for pair in comparison.agreement]
+        print_table(["run", "run", "share", "ARI"], pairs)
+
+
+def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns as wide as their widest cell; words to the left, numbers to the right."""
+    widths = [max(len(cell) for cell in column) for column in zip(head, *rows, strict=True)]
+    for row in (head, *rows):
+        cells = [
+            cell.ljust(width) if name in LEFT else cell.rjust(width)
+            for name, cell, width in zip(head, row, widths, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def _cells(row: Row) -> list[str]:
+    epochs = "+".join(map(str, row.epochs)) or "-"
+    seconds = "-" if row.seconds is None else f"{row.seconds:.0f}"
+    seed = "-" if row.seed is None else str(row.seed)
+    metrics = [_number(row.metrics[name]) for name in METRICS]
+    words = [row.run, row.data, row.stages, f"{row.n:,}", str(row.k), seed, epochs, seconds]
+    return [*words, *metrics, _number(row.confidence), str(row.empty)]
+
+
+def _summary_cells(summary: Summary) -> list[str]:
+    numbers = []
+    for name in (*METRICS, "confidence"):
+        mean, std = summary.mean[name], summary.std[name]
+        numbers.append("-" if mean is None or std is None else f"{mean:.3f} ± {std:.3f}")
+    seeds, runs = ",".join(map(str, summary.seeds)), ", ".join(summary.runs)
+    return [summary.data, summary.stages, seeds, *numbers, runs]
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

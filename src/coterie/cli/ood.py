@@ -1,0 +1,72 @@
+"""Out-of-distribution scores on the command line: of new items in `predict`, against a second source in `evaluate`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from coterie.data import open_source
+from coterie.evaluation import evaluate_separation
+from coterie.prediction.model import Model, load_model
+from coterie.prediction.ood import DEFAULT, available
+from coterie.training.checkpoints import write_atomically
+from coterie.training.device import accelerator_for
+from coterie.types import Assignments
+
+TAIL = 0.05  # share of the fitted items that lie below the threshold that `predict` names
+COLUMNS = ("auroc", "fpr95", "fpr95_out_positive", "aupr_in", "aupr_out")
+
+
+def wanted_scores(model: Model, wanted: str | None) -> tuple[str, ...]:
+    """The score that `predict` writes: the one that was asked for, else the default where the model has its bank."""
+    if wanted is None:
+        return (DEFAULT,) if model.bank is not None else ()
+    return () if wanted == "none" else (wanted,)
+
+
+def compare_with_fitted(model: Model, found: Assignments) -> dict[str, Any] | None:
+    """How many of the new items score below the lowest 5 % of the fitted ones; None without a score or a bank."""
+    if not found.ood_scores or model.bank is None:
+        return None
+    ((name, scores),) = found.ood_scores.items()
+    threshold = model.scores_of_fitted([name])[name].quantile(TAIL)
+    return {"score": name, "threshold": float(threshold), "below": int((scores < threshold).sum())}
+
+
+def measure_ood(
+    run: Path, source: str, wanted: str | None, device: str, watch: Callable[[int], Callable[[int], None]]
+) -> dict[str, Any]:
+    """How well each score tells the fitted items from those of `source`; kept in `ood.json` by source.
+
+    The inside are the items that the model keeps, at most 10,000 drawn with the run's seed; none of them is its own
+    nearest neighbour. `watch` is told how many items there are, and gives what watches them go by. Raises InputError
+    for a source or a score that cannot be used.
+    """
+    model = load_model(run, accelerator_for(device).device)
+    names = available(logits=model.gives_logits, bank=model.bank) if wanted is None else (wanted,)
+    inside = model.scores_of_fitted(names)
+    opened = open_source(source, like=model.spec)
+    outside = model.predict(opened, ood_scores=names, progress=watch(len(opened.items))).ood_scores
+    found = {
+        "source": source,
+        "data": opened.name,
+        "n_inside": len(inside[names[0]]),
+        "n_outside": len(opened.items),
+        "skipped": len(opened.skipped),
+        "scores": {name: evaluate_separation(inside[name].numpy(), outside[name].numpy()) for name in names},
+    }
+    path = run / "ood.json"
+    before = json.loads(path.read_text()) if path.exists() else {}
+    write_atomically(path, json.dumps(before | {source: found}, indent=1) + "\n")
+    return found
+
+
+def print_ood(found: dict[str, Any], path: Path) -> None:
+    """A table for a person: a line for each score."""
+    print(f"{found['n_inside']:,} fitted items against {found['n_outside']:,} of {found['source']}:")
+    print(f"{'score':<12}" + "  ".join(f"{name:>18}" for name in COLUMNS))
+    for name, numbers in found["scores"].items():
+        print(f"{name:<12}" + "  ".join(f"{numbers[column]:>18.3f}" for column in COLUMNS))
+    print(f"All numbers: {path}")

@@ -1,0 +1,204 @@
+"""Accept sets: what may be taken as it is, so that at most a stated share of it is wrong.
+
+An accept set is every item of at least some confidence. There are two ways to that threshold:
+
+- `expected_threshold`, without any label: the error expected of a set is its mean of 1 - confidence. It is as good as
+  the calibration.
+- `audit`, from n items that a person judged: the judged items of an accept set bound its error exactly (Clopper &
+  Pearson 1934), whatever the confidences are worth. Several thresholds are tried from the strictest on, each at the
+  full level, up to the first that fails. This fixed-sequence testing keeps the level for all of them together: a false
+  claim needs the first threshold whose set is too wrong to pass, and the chance of that is at most 1 - level
+  (Angelopoulos, Bates, Candès, Jordan & Lei, "Learn then Test", https://arxiv.org/abs/2110.01052, on fixed-sequence
+  testing).
+
+An audit is valid if the judged items are a uniform random sample of all items, as `draw_sample` gives it; those in an
+accept set are then a uniform random sample of that set. Drawing without replacement makes the bound a little too wide.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import betaincinv
+
+from coterie.evaluation.calibration import checked
+from coterie.types import InputError
+
+STEPS = 20  # accept sets of 5 %, 10 %, ... of all items are tried
+ROUNDING = 1e-7  # a confidence of 0.95 in float32 is 0.94999999, and must still serve an error of 0.05
+
+
+class ClusterShare(TypedDict):
+    """What is accepted of one cluster; `expected_error` is the mean of 1 - confidence, None where nothing is."""
+
+    cluster: int
+    size: int
+    accepted: int
+    expected_error: float | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One threshold tried: how many of all items reach it, how many judged ones do, and how many of those are wrong."""
+
+    threshold: float
+    accepted: int
+    judged: int
+    wrong: int
+    bound: float  # at most this share of the accepted items is wrong, with the audit's level
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Audit:
+    """The thresholds tried, from the strictest to the first that failed, and the last that passed."""
+
+    steps: list[Step]
+    chosen: Step | None
+
+
+def expected_threshold(confidence: NDArray[np.floating], max_error: float) -> float | None:
+    """The threshold of the largest accept set whose mean of 1 - confidence is at most `max_error`; None without one.
+
+    Items of equal confidence are accepted together or not at all.
+    """
+    _check_error(max_error)
+    values = np.sort(_values(confidence))[::-1]
+    error = np.cumsum(1 - values) / np.arange(1, len(values) + 1)
+    last_of_equals = np.r_[values[1:] != values[:-1], True]
+    fits = np.flatnonzero(last_of_equals & (error <= max_error + ROUNDING))
+    return float(values[fits[-1]]) if len(fits) else None
+
+
+def accepted_items(confidence: NDArray[np.floating], threshold: float | None) -> NDArray[np.bool_]:
+    """Mark the items of at least this confidence; None accepts nothing."""
+    values = _values(confidence)
+    return np.zeros(len(values), dtype=bool) if threshold is None else values >= threshold
+
+
+def by_cluster(
+    labels: NDArray[np.integer], confidence: NDArray[np.floating], accepted: NDArray[np.bool_], n_clusters: int
+) -> list[ClusterShare]:
+    """A row for each cluster, used or not."""
+    sizes = np.bincount(labels, minlength=n_clusters)
+    counts = np.bincount(labels[accepted], minlength=n_clusters)
+    errors = np.bincount(labels[accepted], weights=1 - _values(confidence)[accepted], minlength=n_clusters)
+    return [
+        ClusterShare(
+            cluster=cluster,
+            size=int(sizes[cluster]),
+            accepted=int(counts[cluster]),
+            expected_error=float(errors[cluster] / counts[cluster]) if counts[cluster] else None,
+        )
+        for cluster in range(len(sizes))
+    ]
+
+
+def error_bound(wrong: int, judged: int, level: float = 0.95) -> float:
+    """The exact one-sided upper bound on an error rate of which `wrong` of `judged` items were found wrong.
+
+    Clopper & Pearson 1934: the rate u with P(Binomial(judged, u) <= wrong) = 1 - level, which is the quantile `level`
+    of Beta(wrong + 1, judged - wrong). 0 of 59 at 95 % gives 0.0495.
+    """
+    return 1.0 if wrong >= judged else float(betaincinv(wrong + 1, judged - wrong, level))
+
+
+def judged_needed(max_error: float, level: float = 0.95, wrong: int = 0) -> int:
+    """How many judged items of an accept set it takes to pass, if `wrong` of them are wrong.
+
+    For none it is ln(1 - level) / ln(1 - max_error), rounded up: 59 for 5 % at 95 %.
+    """
+    _check_error(max_error)
+    _check_level(level)
+    enough = wrong + 1
+    while error_bound(wrong, enough, level) > max_error:
+        enough *= 2
+    return bisect_left(range(enough), True, key=lambda judged: error_bound(wrong, judged, level) <= max_error)
+
+
+def threshold_grid(confidence: NDArray[np.floating], judged: int, max_error: float, level: float = 0.95) -> list[float]:
+    """The thresholds to try, strictest first: those that accept 5 %, 10 %, ... 100 % of all items.
+
+    Left out are those so strict that too few judged items are to be expected there: fewer than twice what zero errors
+    need (or, of a small sample, fewer than half-way between that and all). They would fail by chance and end the
+    sequence. The grid depends on how many items were judged, but not on which or how: otherwise no level would hold.
+    """
+    values = np.sort(_values(confidence))[::-1]
+    needed, n = judged_needed(max_error, level), len(values)
+    enough = min(2.0 * needed, (needed + judged) / 2)
+    last = -(-np.arange(1, STEPS + 1) * n // STEPS) - 1
+    thresholds = np.unique(values[last])[::-1]
+    expected = judged * np.searchsorted(-values, -thresholds, side="right") / n
+    return [float(t) for t in thresholds[(expected >= enough) | (thresholds == values[-1])]]
+
+
+def audit(
+    confidence: NDArray[np.floating],
+    judged: NDArray[np.integer],
+    right: NDArray[np.bool_],
+    max_error: float,
+    level: float = 0.95,
+    thresholds: Sequence[float] | None = None,
+) -> Audit:
+    """Find the largest accept set of which at most `max_error` is wrong, with confidence `level`.
+
+    confidence (n,): of all items. judged (m,): the rows of a uniform random sample of them, right (m,): whether each
+    one's assignment is right. thresholds: to be chosen without a look at the judgements; None takes `threshold_grid`.
+    Raises InputError for rows that are not there or come twice, and for fewer judged items than could ever pass.
+    """
+    values, needed = _values(confidence), judged_needed(max_error, level)
+    if judged.shape != right.shape or judged.ndim != 1:
+        raise InputError(
+            f"There are judgements of shape {right.shape} for rows of shape {judged.shape}: give one each."
+        )
+    if len(judged) < needed:
+        raise InputError(
+            f"Only {len(judged)} items are judged, but it takes {needed} to show that at most {max_error:.3g} are "
+            f"wrong with confidence {level:.3g}, even if all of them are right: judge {needed - len(judged)} more."
+        )
+    if judged.min() < 0 or judged.max() >= len(values) or len(np.unique(judged)) < len(judged):
+        raise InputError(f"The judged rows must be different rows from 0 to {len(values) - 1}.")
+    tried = threshold_grid(values, len(judged), max_error, level) if thresholds is None else thresholds
+    seen, wrong_ones = values[judged], values[judged[~right]]
+    steps: list[Step] = []
+    for threshold in sorted(set(tried), reverse=True):
+        count, wrong = int((seen >= threshold).sum()), int((wrong_ones >= threshold).sum())
+        bound = error_bound(wrong, count, level)
+        step = Step(threshold, int((values >= threshold).sum()), count, wrong, bound, bound <= max_error)
+        steps.append(step)
+        if not step.passed:
+            break
+    passed = [step for step in steps if step.passed]
+    return Audit(steps, passed[-1] if passed else None)
+
+
+def draw_sample(n: int, size: int, seed: int, judged: Sequence[int] = ()) -> NDArray[np.int64]:
+    """Draw `size` of the rows 0 to n - 1 that are not `judged` yet, uniformly and in random order.
+
+    Together with the judged ones, if those were drawn so, too, they are a uniform random sample again.
+    """
+    left = np.setdiff1d(np.arange(n), np.asarray(judged, dtype=np.int64))
+    if not 1 <= size <= len(left):
+        raise InputError(
+            f"{size} items cannot be drawn: give a number from 1 to {len(left)}, the items not judged yet."
+        )
+    return np.random.default_rng(seed).choice(left, size, replace=False)
+
+
+def _values(confidence: NDArray[np.floating]) -> NDArray[np.float64]:
+    return checked(confidence, np.ones(len(confidence), dtype=bool))[0]
+
+
+def _check_error(max_error: float) -> None:
+    if not 0 < max_error < 1:
+        raise InputError(f"The accepted error is {max_error:g}: it must lie between 0 and 1, as 0.05 for 5 %.")
+
+
+def _check_level(level: float) -> None:
+    if not 0.5 <= level < 1:
+        raise InputError(f"The confidence level is {level:g}: it must be at least 0.5 and below 1, as 0.95 for 95 %.")

@@ -1,0 +1,50 @@
+"""How many items of each cluster are of each class: all comparisons of two labellings follow from this small table.
+
+Clusters and classes are both numbered from 0; counts[j, c] = |{i : cluster of i = j, class of i = c}|.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.types import InputError
+
+Ints = NDArray[np.int64]
+Given = NDArray[Any]  # a user's labels: integers, or `_number` says what they are
+
+
+def contingency(
+    labels_true: Given,
+    labels_pred: Given,
+    n_clusters: int | None = None,
+    n_classes: int | None = None,
+) -> Ints:
+    """Count the items of each cluster (row) and class (column).
+
+    Raises InputError for labels of different lengths, no labels at all, or labels out of range.
+    """
+    true, pred = np.asarray(labels_true), np.asarray(labels_pred)
+    if true.ndim != 1 or true.shape != pred.shape:
+        raise InputError(
+            f"There are labels of shape {true.shape} for predictions of shape {pred.shape}: give one label per item."
+        )
+    if len(true) == 0:
+        raise InputError("There are no labelled items to evaluate: give at least one label.")
+    k, c = _number(pred, n_clusters, "predicted"), _number(true, n_classes, "true")
+    return np.bincount(pred.astype(np.int64) * c + true.astype(np.int64), minlength=k * c).reshape(k, c)
+
+
+def _number(labels: Given, stated: int | None, which: str) -> int:
+    if labels.dtype.kind not in "iu":
+        raise InputError(f"The {which} labels are of type {labels.dtype}: give integers from 0.")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or (stated is not None and high >= stated):
+        wrong = low if low < 0 else high
+        limit = f"0 to {stated - 1}" if stated is not None else "0 and up"
+        raise InputError(
+            f"A {which} label is {wrong}, which is outside {limit}: correct the labels or the list of names."
+        )
+    return high + 1 if stated is None else stated

@@ -1,0 +1,69 @@
+"""Numbers of whole rows of probabilities, where each column stands for a class: Brier score, NLL, class-wise ECE.
+
+All take `probabilities` (n, c) whose rows sum to 1 and `column` (n,), the column of each item's class. Renaming both
+alike changes nothing, so columns may stay in the order of the clusters and the labels be mapped to them
+(`Matching.cluster_of`). float32 rows are read as they are and added up in float64, without a second matrix.
+Brier and NLL reward both calibration and sharpness: they stand beside ECE, not in its place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.evaluation.calibration import bin_of
+from coterie.types import InputError
+
+NLL_FLOOR = 1e-12  # probabilities below it count as it, so one saturated row costs at most 27.6 nats
+RARE = 0.01  # the threshold of the thresholded class-wise error in `evaluate`
+
+Rows = NDArray[np.floating]
+
+
+def brier(probabilities: Rows, column: NDArray[np.integer]) -> float:
+    """Mean of |p_i - e_(y_i)|^2 over items, not halved: 0 (sure and right) to 2 (sure and wrong) (Brier 1950)."""
+    chosen = _of_class(probabilities, column)
+    squares = np.einsum("ij,ij->", probabilities, probabilities, dtype=np.float64)
+    return float(squares / len(chosen) - 2 * chosen.mean() + 1)
+
+
+def nll(probabilities: Rows, column: NDArray[np.integer], floor: float = NLL_FLOOR) -> float:
+    """Mean of -ln max(p_i(y_i), floor), in nats. Heads that saturate make it depend on the floor: state it."""
+    return float(-np.log(np.maximum(_of_class(probabilities, column), floor)).mean())
+
+
+def classwise_calibration_error(
+    probabilities: Rows, column: NDArray[np.integer], bins: int = 15, *, threshold: float = 0.0
+) -> float:
+    """ECE of each class' probability against how often it is that class, averaged over classes (Kull et al. 2019).
+
+    1/c sum_c sum_b n_bc/n |freq_bc - mean p_bc|, in the bins of `calibration_error`. With many classes nearly all
+    probabilities are near 0 and so is the result. A `threshold` above 0 keeps the probabilities above it alone, each
+    class weighted by its own number of them (n_c in place of n); a class without any takes no part, NaN if none does.
+    """
+    _of_class(probabilities, column)
+    errors = []
+    for c in range(probabilities.shape[1]):
+        p, is_class = probabilities[:, c], column == c
+        if threshold > 0:
+            kept = p > threshold
+            p, is_class = p[kept], is_class[kept]
+        if len(p):
+            gaps = np.bincount(bin_of(p.astype(np.float64), bins), weights=is_class - p.astype(np.float64))
+            errors.append(np.abs(gaps).sum() / len(p))  # n_bc |freq - mean| = |sum of (1 or 0 - p)|
+    return float(np.mean(errors)) if errors else float("nan")
+
+
+def _of_class(probabilities: Rows, column: NDArray[Any]) -> NDArray[np.float64]:
+    """p_i(y_i) as float64 (n,); raises InputError where rows and columns do not fit."""
+    if probabilities.ndim != 2 or column.shape != (len(probabilities),) or len(column) == 0:
+        raise InputError(
+            f"There are {column.shape} classes for probabilities of shape {probabilities.shape}: give one for each row."
+        )
+    if column.min() < 0 or column.max() >= probabilities.shape[1]:
+        raise InputError(
+            f"A class is outside 0 to {probabilities.shape[1] - 1}, the columns of the probabilities: correct it."
+        )
+    return np.take_along_axis(probabilities, column[:, None], axis=1)[:, 0].astype(np.float64)

@@ -1,0 +1,130 @@
+"""ACAI: an auto-encoder whose interpolations a critic judges. Phase 1 of R-DC, DynAE and ADEC.
+
+Berthelot, Raffel, Roy and Goodfellow, "Understanding and Improving Interpolation in Autoencoders via an Adversarial
+Regularizer", ICLR 2019, as R-DC (Shaheen et al. 2025, Eq. 1, 2) describes it; its lost numbers are those of DynAE's
+code. Unlike that code, the critic here is trained (theirs is frozen before it is compiled; `critic_frozen` has that),
+α is folded to [0, 0.5], and items are shuffled over the whole data set.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from coterie.methods.contract import Card, Facts, Features
+from coterie.networks.autoencoder import critic_for, decoder_for, flat
+from coterie.networks.heads import PrototypeHead
+from coterie.networks.net import Net
+from coterie.objectives.interpolation import critic_loss, draw_mixing, interpolate
+from coterie.objectives.kmeans import kmeans
+from coterie.types import Batch, InputError, Losses
+
+CARD = Card(
+    title="ACAI + k-means",
+    paper="Berthelot, Raffel, Roy, Goodfellow: Understanding and Improving Interpolation in Autoencoders",
+    year=2019,
+    family="auto-encoder",
+    url="https://openreview.net/forum?id=S1fQSiCcYm",
+    views={"shifted": "shifted"},
+    scaling="unit",
+    answers=("groups", "decoder"),
+    backbone=lambda spec, device, as_published: "ae",
+)
+
+
+@dataclass(frozen=True)
+class ACAI:
+    epochs: int = 476  # 130,000 iterations of Fashion-MNIST's 70,000 images
+    batch_size: int = 256
+    learning_rate: float = 1e-4  # Adam, of auto-encoder and critic
+    interpolation_weight: float = 0.5  # λ
+    warm_up: float = 0.0  # share of the training in which λ rises from 0
+    critic_frozen: bool = False  # leave the critic as it was initialised
+    restarts: int = 20  # of the final K-means
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        if self.restarts < 1:
+            raise InputError(f"acai.restarts is {self.restarts}: K-means needs at least one.")
+        if self.interpolation_weight < 0:
+            raise InputError(f"acai.interpolation_weight is {self.interpolation_weight}: it must be at least 0.")
+        if not 0 <= self.warm_up <= 1:
+            raise InputError(f"acai.warm_up is {self.warm_up}: it is a share of the training, from 0 to 1.")
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        groups = PrototypeHead(net.width, k, standardise=False)
+        return {"decoder": decoder_for(net), "critic": critic_for(net), "groups": groups}
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Nothing to prepare."""
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        # The paper's two Adams, as one: the parameters do not overlap, and each step has gradients of one side only.
+        trained = [p for part in (net.backbone, net.decoder, net.critic) for p in part.parameters() if p.requires_grad]
+        return torch.optim.Adam(trained, self.learning_rate)
+
+    def rate(self, progress: float) -> float:
+        return 1.0
+
+    def weight(self, progress: float) -> float:
+        """λ at this share of the training."""
+        return self.interpolation_weight * (min(1.0, progress / self.warm_up) if self.warm_up else 1.0)
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """A step of the auto-encoder against the critic as it is, then one of the critic on what was decoded before."""
+        wanted = flat(batch.shifted)
+        z = net.backbone(batch.shifted)
+        everyone = batch.gather(z)
+        alpha = batch.mine(draw_mixing(len(everyone), batch.generator).to(z.device))
+        told = net.decoder(z)
+        mixed = net.decoder(interpolate(z, batch.mine(everyone.flip(0)), alpha))
+        fixed = {name: value.detach() for name, value in net.critic.named_parameters()}
+        error = batch.gather((told - wanted).square().mean(1))
+        judged = batch.gather(functional_call(net.critic, fixed, (mixed,)).square())
+        total = batch.gather(wanted)
+        batch.log(
+            explained=1 - error.detach().mean() / total.var(0, correction=0).mean(),
+            latent_std=everyone.detach().std(0).mean(),
+        )
+        yield {"reconstruction": error.mean(), "interpolation": self.weight(batch.progress) * judged.mean()}
+        if self.critic_frozen:
+            return
+        gamma = 0.5 * torch.rand(1, generator=batch.generator).to(z.device)
+        blend = gamma * wanted + (1 - gamma) * told.detach()
+        loss = critic_loss(net.critic(mixed.detach()), alpha, net.critic(blend))
+        yield {"critic": batch.gather(loss).mean()}
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres."""
+        z = features()
+        found = kmeans(z, k, generator=generator, restarts=self.restarts)
+        net.groups.place(found.centres, z, found.labels)
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"kmeans": net.groups(features)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: a tenth of the iterations at ten times the rate, fewer still for fewer items."""
+    batch = max(2, min(256, facts.n // 4))
+    iterations = min(10_000, max(1_500, facts.n // 7))
+    return {
+        "epochs": max(1, round(iterations / (facts.n // batch))),
+        "batch_size": batch,
+        "learning_rate": 1e-3,
+        "warm_up": 0.5,
+    }

@@ -1,0 +1,146 @@
+"""ADEC: DEC on the encoder, reconstruction on the decoder alone, and a discriminator that keeps the codes decodable.
+
+Mrabah, Bouguessa and Ksantini, "Adversarial Deep Embedded Clustering: On a Better Trade-off Between Feature Randomness
+and Feature Drift", IEEE TKDE 2020, https://arxiv.org/abs/1909.11832. The authors' code is not to be had; weights of 1
+and the non-saturating form of the encoder's loss are ours. Phase 1 is `acai`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from coterie.methods.contract import Card, Facts, Features
+from coterie.networks.autoencoder import critic_for, decoder_for, flat
+from coterie.networks.heads import Centres
+from coterie.networks.memory import ItemTable
+from coterie.networks.net import Net
+from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.kmeans import kmeans
+from coterie.types import Batch, InputError, Losses
+
+CARD = Card(
+    title="ADEC",
+    paper="Mrabah, Bouguessa, Ksantini: Adversarial Deep Embedded Clustering",
+    year=2020,
+    family="auto-encoder",
+    url="https://arxiv.org/abs/1909.11832",
+    views={"clean": "clean", "shifted": "shifted"},
+    starts_from="acai",
+    starts_on=("images", "embeddings"),
+    inherits=("decoder",),
+    scaling="unit",
+    answers=("clusters", "decoder"),
+    backbone=lambda spec, device, as_published: "ae",
+)
+
+
+@dataclass(frozen=True)
+class ADEC:
+    epochs: int = 73  # at most; 20,000 iterations of Fashion-MNIST's 70,000 images
+    batch_size: int = 256
+    discriminator_epochs: int = 1  # at the start, of the discriminator alone
+    encode_every: int = 1  # batches from one step of encoder and centres to the next; the decoder learns in all
+    adversarial_weight: float = 1.0  # of the discriminator's opinion in the encoder's loss
+    learning_rate: float = 1e-3  # SGD
+    momentum: float = 0.9
+    refresh_every: int = 140  # batches between two refreshes of the target over all items
+    tolerance: float = 0.001  # stop when a refresh changes fewer labels than this share
+    restarts: int = 20  # of the K-means that the centres begin as
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        if min(self.refresh_every, self.restarts, self.encode_every) < 1:
+            raise InputError("adec.refresh_every, adec.restarts and adec.encode_every must be at least 1.")
+        if min(self.discriminator_epochs, self.adversarial_weight) < 0:
+            raise InputError("adec.discriminator_epochs and adec.adversarial_weight must be at least 0.")
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        return {
+            "decoder": decoder_for(net),
+            "discriminator": critic_for(net),
+            "clusters": Centres(net.width, k),
+            "assigned": ItemTable(k),
+        }
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """The centres begin as K-means' own."""
+        net.clusters.place(kmeans(features(), k, generator=generator, restarts=self.restarts).centres)
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        # Three optimisers as one: a step has gradients of one network only, and SGD passes over the rest.
+        parts = (net.backbone, net.decoder, net.discriminator, net.clusters)
+        trained = [p for part in parts for p in part.parameters() if p.requires_grad]
+        return torch.optim.SGD(trained, self.learning_rate, self.momentum)
+
+    def rate(self, progress: float) -> float:
+        return 1.0
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """In turn: encoder and centres, then the decoder, then the discriminator."""
+        first = self.discriminator_epochs * batch.per_epoch
+        real, number = flat(batch.clean), batch.number - first
+        if number >= 0:
+            if number % self.refresh_every == 0:
+                self.refresh(net, batch)
+            if number % self.encode_every == 0:
+                yield self.encoder_losses(net, batch)
+            with torch.no_grad():
+                z = net.backbone(batch.shifted)
+            told = net.decoder(z)
+            yield {"reconstruction": batch.gather((told - real).square().mean(1)).mean()}
+        with torch.no_grad():
+            fake = net.decoder(net.backbone(batch.shifted))
+        opinion = F.softplus(-net.discriminator(real)) + F.softplus(net.discriminator(fake))
+        yield {"discriminator": batch.gather(opinion).mean()}
+
+    def encoder_losses(self, net: Net, batch: Batch) -> Losses:
+        """KL(P | Q), and -log D of the reconstruction; decoder and discriminator are held fixed."""
+        z = net.backbone(batch.shifted)
+        q = soft_assign_t(z, net.clusters.centres)
+        batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
+        told = functional_call(net.decoder, fixed(net.decoder), (z,))
+        opinion = F.softplus(-functional_call(net.discriminator, fixed(net.discriminator), (told,)))
+        return {
+            "divergence": batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean(),
+            "adversarial": self.adversarial_weight * batch.gather(opinion).mean(),
+        }
+
+    def refresh(self, net: Net, batch: Batch) -> None:
+        """Assign all items anew (clean views); P stands on that. Few changes end the stage."""
+        changed = renew(net.assigned, soft_assign_all(batch.all_features(), net.clusters.centres))
+        if changed is not None:
+            batch.log(changed=torch.tensor(changed))
+            if changed < self.tolerance:
+                batch.end()
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Nothing to add: the soft assignment is the answer."""
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"soft": soft_assign_t(features, net.clusters.centres)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: 4,000 iterations at most, and a target for every pass over the items."""
+    batch = max(2, min(256, facts.n // 4))
+    steps = facts.n // batch
+    iterations = min(4_000, max(600, facts.n // 7))
+    return {"epochs": 1 + max(1, round(iterations / steps)), "batch_size": batch, "refresh_every": min(140, steps)}
+
+
+def fixed(part: nn.Module) -> dict[str, Tensor]:
+    """The part's parameters as constants: gradients pass through it, but none stays in it."""
+    return {name: value.detach() for name, value in part.named_parameters()}

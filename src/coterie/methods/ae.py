@@ -1,0 +1,97 @@
+"""AE + k-means: reconstruct, then K-means on the code. Phase 1 of the auto-encoder family.
+
+The baseline of Xie, Girshick and Farhadi, "Unsupervised Deep Embedding for Clustering Analysis", ICML 2016, in the form
+of the R-DC comparison (Shaheen et al. 2025): plain reconstruction end to end, no layer-wise pre-training, the shifted
+and turned image as input and target, Adam. Its encoder and decoder are what `dec`, `idec`, `dcn` and `vade` start from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coterie.methods.contract import Card, Facts, Features
+from coterie.networks.autoencoder import decoder_for, flat
+from coterie.networks.heads import PrototypeHead
+from coterie.networks.net import Net
+from coterie.objectives.kmeans import kmeans
+from coterie.types import Batch, InputError, Losses
+
+CARD = Card(
+    title="AE + k-means",
+    paper="Xie, Girshick, Farhadi: Unsupervised Deep Embedding for Clustering Analysis (its baseline)",
+    year=2016,
+    family="auto-encoder",
+    url="https://proceedings.mlr.press/v48/xieb16.html",
+    views={"shifted": "shifted"},
+    scaling="unit",
+    backbone=lambda spec, device, as_published: "ae",
+)
+
+
+@dataclass(frozen=True)
+class AE:
+    epochs: int = 476  # 130,000 iterations of Fashion-MNIST's 70,000 images
+    batch_size: int = 256
+    learning_rate: float = 1e-4  # Adam
+    restarts: int = 20  # of the final K-means
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        if self.restarts < 1:
+            raise InputError(f"ae.restarts is {self.restarts}: K-means needs at least one.")
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        return {"decoder": decoder_for(net), "groups": PrototypeHead(net.width, k, standardise=False)}
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Nothing to prepare."""
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        trained = [p for part in (net.backbone, net.decoder) for p in part.parameters() if p.requires_grad]
+        return torch.optim.Adam(trained, self.learning_rate)
+
+    def rate(self, progress: float) -> float:
+        return 1.0
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """The mean squared error over all values of the batch; the shifted image is its own target."""
+        wanted = flat(batch.shifted)
+        error = (net.decoder(net.backbone(batch.shifted)) - wanted).square().mean(1)
+        everyone = batch.gather(wanted)
+        # 0 while every reconstruction is the mean image, the plateau that training begins on; 1 when all is told.
+        batch.log(explained=1 - batch.gather(error.detach()).mean() / everyone.var(0, correction=0).mean())
+        yield {"reconstruction": batch.gather(error).mean()}
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres."""
+        z = features()
+        found = kmeans(z, k, generator=generator, restarts=self.restarts)
+        net.groups.place(found.centres, z, found.labels)
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"kmeans": net.groups(features)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: a tenth of the iterations at ten times the rate, fewer still for fewer items."""
+    batch = max(2, min(256, facts.n // 4))
+    iterations = min(10_000, max(1_500, facts.n // 7))
+    return {
+        "epochs": max(1, round(iterations / (facts.n // batch))),
+        "batch_size": batch,
+        "learning_rate": 1e-3,
+    }

@@ -1,0 +1,148 @@
+"""DCN: an auto-encoder whose code is pulled to K-means centres, in turns with moving the centres to the code.
+
+Yang, Fu, Sidiropoulos and Hong, "Towards K-means-friendly Spaces: Simultaneous Deep Learning and Clustering", ICML
+2017. Each batch: a gradient step with centres and assignments fixed, then the centres follow the batch's new codes,
+each as the running mean of all that it was ever given. No gradient reaches a centre.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import one_hot
+
+from coterie.methods.contract import Card, Facts, Features
+from coterie.networks.autoencoder import decoder_for, flat
+from coterie.networks.heads import PrototypeHead
+from coterie.networks.net import Net
+from coterie.objectives.kmeans import assign, kmeans, refine
+from coterie.types import Batch, InputError, Losses
+
+CARD = Card(
+    title="DCN",
+    paper="Yang, Fu, Sidiropoulos, Hong: Towards K-means-friendly Spaces: Simultaneous Deep Learning and Clustering",
+    year=2017,
+    family="auto-encoder",
+    url="https://proceedings.mlr.press/v70/yang17b.html",
+    views={"clean": "clean", "shifted": "shifted"},
+    starts_from="ae",
+    starts_on=("images", "embeddings"),
+    inherits=("decoder",),
+    scaling="unit",
+    answers=("groups", "decoder"),
+    backbone=lambda spec, device, as_published: "ae",
+)
+
+
+@dataclass(frozen=True)
+class DCN:
+    epochs: int = 50
+    batch_size: int = 256
+    reconstruction_weight: float = 1.0  # w_r, of the squared error summed over an item's values
+    cluster_weight: float = 1.0  # w_c, of the squared distance of the code to its centre
+    learning_rate: float = 2.6e-3  # the authors' 1e-4 for inputs 5.1 times ours: 5.1² of it
+    momentum: float | None = 0.9  # of SGD; None: Adam
+    first_count: int = 100  # items that each centre counts as given to it before the first
+    refit_every: int = 10  # epochs between two K-means over all items, from the centres as they are
+    restarts: int = 10  # of the K-means that the centres begin as
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        if min(self.first_count, self.refit_every, self.restarts) < 1:
+            raise InputError("dcn.first_count, dcn.refit_every and dcn.restarts must be at least 1.")
+        if min(self.cluster_weight, self.reconstruction_weight) < 0:
+            raise InputError("dcn.cluster_weight and dcn.reconstruction_weight must be at least 0.")
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        groups = PrototypeHead(net.width, k, standardise=False)
+        return {"decoder": decoder_for(net), "groups": groups, "count": Counts(k, self.first_count)}
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        z = features()
+        found = kmeans(z, k, generator=generator, restarts=self.restarts)
+        net.groups.place(found.centres, z, found.labels)
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        trained = [p for part in (net.backbone, net.decoder) for p in part.parameters() if p.requires_grad]
+        if self.momentum is None:
+            return torch.optim.Adam(trained, self.learning_rate)
+        return torch.optim.SGD(trained, self.learning_rate, self.momentum)
+
+    def rate(self, progress: float) -> float:
+        return 1.0
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """w_r |x - x̂|² + w_c |z - μ_s|², sums over values, means over the batch; then the centres follow.
+
+        The assignment s is that of the item's present code, where the authors keep the one of its last visit.
+        """
+        if batch.number and batch.number % (self.refit_every * batch.per_epoch) == 0:
+            net.groups.centres.copy_(refine(batch.all_features(), net.groups.centres).centres)
+        z = net.backbone(batch.shifted)
+        own = assign(z.detach(), net.groups.centres)[0]
+        error = (net.decoder(z) - flat(batch.clean)).square().sum(1)
+        distance = (z - net.groups.centres[own]).square().sum(1)
+        batch.count(batch.gather(own), len(net.groups.centres))
+        yield {
+            "reconstruction": self.reconstruction_weight * batch.gather(error).mean(),
+            "distance": self.cluster_weight * batch.gather(distance).mean(),
+        }
+        with torch.no_grad():
+            z = batch.gather(net.backbone(batch.shifted))
+            follow(net.groups.centres, net.count.given, z, assign(z, net.groups.centres)[0])
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """The nearest centre is the answer; how sure it is, the spread around the centres says."""
+        z = features()
+        net.groups.place(net.groups.centres.clone(), z, assign(z, net.groups.centres)[0])
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"nearest": net.groups(features)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: Adam, which needs no rate for each scale of the data, and 4,000 iterations at most.
+
+    At ten times this rate all codes drift away together, and their nearest centre becomes one and the same.
+    """
+    batch = max(2, min(256, facts.n // 4))
+    iterations = min(4_000, max(600, facts.n // 7))
+    epochs = max(1, round(iterations / (facts.n // batch)))
+    return {"epochs": epochs, "batch_size": batch, "learning_rate": 1e-4, "momentum": None}
+
+
+class Counts(nn.Module):
+    """How many items each centre was given, (k,)."""
+
+    given: Tensor
+
+    def __init__(self, k: int, first: int) -> None:
+        super().__init__()
+        self.register_buffer("given", torch.full((k,), float(first)))
+
+
+@torch.no_grad()
+def follow(
+    centres: Float[Tensor, "k d"], given: Float[Tensor, " k"], z: Float[Tensor, "b d"], own: Int[Tensor, " b"]
+) -> None:
+    """Move centres and counts, in place, as if item after item came: c ← c + 1, μ ← (1 - 1/c) μ + z/c.
+
+    c·μ is then the sum of all that was given, whatever the order, so a batch is one step: (c·μ + Σz) / (c + m).
+    """
+    member = one_hot(own, len(centres)).to(z.dtype)
+    sums = centres * given[:, None] + member.T @ z
+    given += member.sum(0)
+    centres.copy_(sums / given[:, None])

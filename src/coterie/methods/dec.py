@@ -1,0 +1,107 @@
+"""DEC: soft assignments learn from their own sharpened version; the first deep clustering by self-training.
+
+Xie, Girshick and Farhadi, "Unsupervised Deep Embedding for Clustering Analysis", ICML 2016; equation numbers are
+theirs. Encoder and centres are trained, the decoder is dropped after phase 1 (`ae`). With augmentation, as in the R-DC
+comparison, q comes from the shifted image and the target from the clean one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coterie.methods.contract import Card, Facts, Features
+from coterie.networks.heads import Centres
+from coterie.networks.memory import ItemTable
+from coterie.networks.net import Net
+from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.kmeans import kmeans
+from coterie.types import Batch, InputError, Losses
+
+CARD = Card(
+    title="DEC",
+    paper="Xie, Girshick, Farhadi: Unsupervised Deep Embedding for Clustering Analysis",
+    year=2016,
+    family="auto-encoder",
+    url="https://proceedings.mlr.press/v48/xieb16.html",
+    views={"shifted": "shifted"},
+    starts_from="ae",
+    starts_on=("images", "embeddings"),
+    scaling="unit",
+    answers=("clusters",),
+    presets={"mnist": {}, "fashion-mnist": {}, "stl10": {"refresh_every": 30}},
+    backbone=lambda spec, device, as_published: "ae",
+)
+
+
+@dataclass(frozen=True)
+class DEC:
+    epochs: int = 73  # at most; 20,000 iterations of MNIST's or Fashion-MNIST's 70,000 images
+    batch_size: int = 256
+    learning_rate: float = 0.01  # SGD
+    momentum: float = 0.9
+    refresh_every: int = 140  # batches between two refreshes of the target over all items
+    tolerance: float = 0.001  # stop when a refresh changes fewer labels than this share
+    freedom: float = 1.0  # ν, degrees of freedom of the Student distribution
+    restarts: int = 20  # of the K-means that the centres begin as
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        if min(self.refresh_every, self.restarts) < 1:
+            raise InputError("dec.refresh_every and dec.restarts must be at least 1.")
+        if self.freedom <= 0:
+            raise InputError(f"dec.freedom is {self.freedom}: degrees of freedom must be above 0.")
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        return {"clusters": Centres(net.width, k), "assigned": ItemTable(k)}
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """The centres begin as K-means' own."""
+        net.clusters.place(kmeans(features(), k, generator=generator, restarts=self.restarts).centres)
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        trained = [p for part in (net.backbone, net.clusters) for p in part.parameters() if p.requires_grad]
+        return torch.optim.SGD(trained, self.learning_rate, self.momentum)
+
+    def rate(self, progress: float) -> float:
+        return 1.0
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """KL(P | Q), the mean over the batch (Eq. 2)."""
+        if batch.number % self.refresh_every == 0:
+            self.refresh(net, batch)
+        q = soft_assign_t(net.backbone(batch.shifted), net.clusters.centres, self.freedom)
+        batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
+        yield {"divergence": batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean()}
+
+    def refresh(self, net: Net, batch: Batch) -> None:
+        """Assign all items anew (clean views); P stands on that. Few changes end the stage."""
+        changed = renew(net.assigned, soft_assign_all(batch.all_features(), net.clusters.centres, self.freedom))
+        if changed is not None:
+            batch.log(changed=torch.tensor(changed))
+            if changed < self.tolerance:
+                batch.end()
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Nothing to add: the soft assignment is the answer."""
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"soft": soft_assign_t(features, net.clusters.centres, self.freedom)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: 4,000 iterations at most, and a new target for every pass over the items."""
+    batch = max(2, min(256, facts.n // 4))
+    steps = facts.n // batch
+    iterations = min(4_000, max(600, facts.n // 7))
+    return {"epochs": max(1, round(iterations / steps)), "batch_size": batch, "refresh_every": min(280, steps)}

@@ -1,0 +1,123 @@
+"""IDEC: DEC with the decoder kept, so that sharpening the groups does not tear the latent space.
+
+Guo, Gao, Liu and Yin, "Improved Deep Embedded Clustering with Local Structure Preservation", IJCAI 2017; equation
+numbers are theirs. With augmentation, as in the R-DC comparison, the input is the shifted image, and both targets, P
+and the image to be told, come from the clean one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coterie.methods.contract import Card, Facts, Features
+from coterie.networks.autoencoder import decoder_for, flat
+from coterie.networks.heads import Centres
+from coterie.networks.memory import ItemTable
+from coterie.networks.net import Net
+from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.kmeans import kmeans
+from coterie.types import Batch, InputError, Losses
+
+CARD = Card(
+    title="IDEC",
+    paper="Guo, Gao, Liu, Yin: Improved Deep Embedded Clustering with Local Structure Preservation",
+    year=2017,
+    family="auto-encoder",
+    url="https://doi.org/10.24963/ijcai.2017/243",
+    views={"clean": "clean", "shifted": "shifted"},
+    starts_from="ae",
+    starts_on=("images", "embeddings"),
+    inherits=("decoder",),
+    scaling="unit",
+    answers=("clusters", "decoder"),
+    presets={
+        "mnist": {},
+        "fashion-mnist": {},
+        "usps": {"learning_rate": 0.1, "momentum": 0.99, "refresh_every": 30},
+        "reuters-10k": {"learning_rate": 0.1, "momentum": 0.99, "refresh_every": 3},
+    },
+    backbone=lambda spec, device, as_published: "ae",
+)
+
+
+@dataclass(frozen=True)
+class IDEC:
+    epochs: int = 73  # at most; 20,000 iterations of MNIST's or Fashion-MNIST's 70,000 images
+    batch_size: int = 256
+    gamma: float = 0.1  # γ, weight of the divergence
+    reconstruction_weight: float = 1.0
+    learning_rate: float = 1e-3
+    momentum: float | None = None  # of SGD; None: Adam
+    refresh_every: int = 140  # batches between two refreshes of the target over all items
+    tolerance: float = 0.001  # stop when a refresh changes fewer labels than this share
+    restarts: int = 20  # of the K-means that the centres begin as
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        if min(self.refresh_every, self.restarts) < 1:
+            raise InputError("idec.refresh_every and idec.restarts must be at least 1.")
+        if min(self.gamma, self.reconstruction_weight) < 0 or self.gamma + self.reconstruction_weight == 0:
+            raise InputError("idec.gamma and idec.reconstruction_weight must be at least 0, and not both 0.")
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        return {"decoder": decoder_for(net), "clusters": Centres(net.width, k), "assigned": ItemTable(k)}
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """The centres begin as K-means' own."""
+        net.clusters.place(kmeans(features(), k, generator=generator, restarts=self.restarts).centres)
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        parts = (net.backbone, net.decoder, net.clusters)
+        trained = [p for part in parts for p in part.parameters() if p.requires_grad]
+        if self.momentum is None:
+            return torch.optim.Adam(trained, self.learning_rate)
+        return torch.optim.SGD(trained, self.learning_rate, self.momentum)
+
+    def rate(self, progress: float) -> float:
+        return 1.0
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """L = L_r + γ KL(P | Q), means over the batch and over an item's values (Eq. 7)."""
+        if batch.number % self.refresh_every == 0:
+            self.refresh(net, batch)
+        z = net.backbone(batch.shifted)
+        q = soft_assign_t(z, net.clusters.centres)
+        batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
+        error = (net.decoder(z) - flat(batch.clean)).square().mean(1)
+        yield {
+            "reconstruction": self.reconstruction_weight * batch.gather(error).mean(),
+            "divergence": self.gamma * batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean(),
+        }
+
+    def refresh(self, net: Net, batch: Batch) -> None:
+        """Assign all items anew (clean views); P stands on that. Few changes end the stage."""
+        changed = renew(net.assigned, soft_assign_all(batch.all_features(), net.clusters.centres))
+        if changed is not None:
+            batch.log(changed=torch.tensor(changed))
+            if changed < self.tolerance:
+                batch.end()
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Nothing to add: the soft assignment is the answer."""
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"soft": soft_assign_t(features, net.clusters.centres)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: 4,000 iterations at most, and a new target for every pass over the items."""
+    batch = max(2, min(256, facts.n // 4))
+    steps = facts.n // batch
+    iterations = min(4_000, max(600, facts.n // 7))
+    return {"epochs": max(1, round(iterations / steps)), "batch_size": batch, "refresh_every": min(280, steps)}

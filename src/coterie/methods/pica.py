@@ -1,0 +1,216 @@
+"""PICA: the partition is the best in which the groups of an image and of its distorted copies are surely the same.
+
+Huang, Gong and Zhu, "Deep Semantic Clustering by Partition Confidence Maximisation", CVPR 2020. One stage from random
+weights: no pre-training, no pseudo-labels, no K-means. Equation numbers are the paper's; where paper and code differ we
+take the code (docs/methods/pica.md lists each case), but for these: the head whose turn it is not rests completely
+(theirs drifts on with Adam's momentum), and the last epoch is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coterie.methods.contract import Card, Facts, Features, Pass
+from coterie.networks.heads import SteadyLinear
+from coterie.networks.net import Net
+from coterie.objectives.partition import imbalance, mean_off_diagonal, partition_loss, partition_uncertainty
+from coterie.types import Batch, InputError, ItemSpec, Losses
+
+CERTAIN = 0.98  # the paper's Fig. 3 counts the images at least so sure
+
+
+def backbone(spec: ItemSpec, device: str, as_published: bool) -> str:
+    """Behind the Sobel filter: the paper's ResNet-34, or on a CPU the small net, since colours are gone anyway."""
+    if as_published or not device.startswith("cpu"):
+        return "sobel+pica-resnet34"
+    return "sobel+small-16" if max(spec.height, spec.width) <= 32 else "sobel+small-32"
+
+
+CARD = Card(
+    title="PICA",
+    paper="Huang, Gong, Zhu: Deep Semantic Clustering by Partition Confidence Maximisation",
+    year=2020,
+    family="partition",
+    url="https://openaccess.thecvf.com/content_CVPR_2020/papers/"
+    "Huang_Deep_Semantic_Clustering_by_Partition_Confidence_Maximisation_CVPR_2020_paper.pdf",
+    views={"original": "original", "copy1": "perturbed", "copy2": "perturbed", "copy3": "perturbed"},
+    accepts=("images",),
+    answers=("primary",),
+    presets={
+        "cifar10": {},
+        "cifar20": {},
+        "stl10": {"views.enlarge": 112 / 96},
+        "imagenet10": {"views.enlarge": 112 / 96},
+        "imagenet-dogs": {"views.enlarge": 112 / 96},
+        "tiny-imagenet": {"over": 700, "views.enlarge": 72 / 64},
+    },
+    backbone=backbone,
+)
+
+
+@dataclass(frozen=True)
+class PICA:
+    epochs: int = 200  # each a pass for the over-clustering head and one for the primary head
+    batch_size: int = 256  # groups are compared over a batch, so this is part of the method
+    copies: int = 3  # R, distorted copies of each image
+    over: int = 70  # groups of the over-clustering head; 700 for 200 classes
+    entropy_weight: float = 2.0  # lambda, keeps groups of equal size
+    learning_rate: float = 1e-4  # Adam, constant, for everything
+    beta1: float = 0.9
+    beta2: float = 0.999
+    over_clustering: bool = True
+    perturb: Literal["on", "off", "second-draw"] = "on"  # off: an image is its own copy; or the original view once more
+    symmetric: bool = False  # compare the copies' groups with the originals', too
+    init: Literal["default", "gaussian", "xavier", "kaiming"] = "default"  # the paper's Table 5
+    bn_gamma: Literal["ones", "uniform"] = "ones"  # uniform: batch normalisation as in the authors' PyTorch 1.0
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        if self.copies < 1:
+            raise InputError(f"pica.copies is {self.copies}: at least 1 distorted copy is needed (or perturb=off).")
+        if self.over < 2:
+            raise InputError(f"pica.over is {self.over}: it must be at least 2 (or over_clustering=false).")
+        if self.batch_size < facts.k:
+            raise InputError(
+                f"pica.batch_size is {self.batch_size}: with {facts.k} groups it must be at least {facts.k}."
+            )
+        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
+            raise InputError(f"pica.beta1 and beta2 are {self.beta1} and {self.beta2}: both must lie in [0, 1).")
+
+    def views(self) -> Mapping[str, str]:
+        recipe = "perturbed" if self.perturb == "on" else "original"
+        copies = 0 if self.perturb == "off" else self.copies
+        return {"original": "original", **{f"copy{i + 1}": recipe for i in range(copies)}}
+
+    def passes(self) -> tuple[Pass, ...]:
+        """Over-clustering first, so that the running statistics end on the images that are to be grouped."""
+        primary = Pass("primary", keep_last=True)
+        return (Pass("over", extra=True, keep_last=True), primary) if self.over_clustering else (primary,)
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        over = {"over": SteadyLinear(net.width, self.over)} if self.over_clustering else {}
+        return {**over, "primary": SteadyLinear(net.width, k)}
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        if self.init != "default":
+            initialise(net, self.init, generator)
+        if self.bn_gamma == "uniform":
+            for module in normalisations(net):
+                module.weight.data.copy_(torch.rand(module.weight.shape, generator=generator))
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        # One Adam for all. The engine leaves idle heads without a gradient, and Adam passes over them.
+        trained = [p for p in net.parameters() if p.requires_grad]
+        return torch.optim.Adam(trained, self.learning_rate, betas=(self.beta1, self.beta2))
+
+    def rate(self, progress: float) -> float:
+        return 1.0
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """Compare the groups of the originals with those of the copies, over the global batch."""
+        head = net.get_submodule(batch.turn)
+        # Two passes through the backbone: originals and copies are normalised by statistics of their own.
+        x = batch.gather(head(net.backbone(batch.original))).softmax(1)
+        y = x if self.perturb == "off" else self._copies(net, head, batch)
+        # The originals' answers once for each copy, block after block.
+        uncertainty = partition_uncertainty(x.repeat(len(y) // len(x), 1), y)
+        certainty = partition_loss(uncertainty)
+        if self.symmetric:
+            certainty = (certainty + partition_loss(uncertainty.T)) / 2
+        self._record(batch, x.detach(), uncertainty.detach())
+        prefix = "over_" if batch.turn == "over" else ""
+        yield {f"{prefix}partition": certainty, f"{prefix}balance": self.entropy_weight * imbalance(x)}  # Eq. 12
+
+    def _copies(self, net: Net, head: nn.Module, batch: Batch) -> Float[Tensor, "rn k"]:
+        """Probabilities of all copies: those of the whole batch's first copies, then of its second ones, ..."""
+        views = [batch.views[name] for name in self.views() if name != "original"]
+        logits = head(net.backbone(torch.cat(views)))
+        # Gathered with an image's copies side by side, for the global batch is in order of its images.
+        side_by_side = batch.gather(torch.stack(logits.chunk(len(views)), 1))
+        return side_by_side.transpose(0, 1).flatten(0, 1).softmax(1)
+
+    def _record(self, batch: Batch, x: Float[Tensor, "n k"], uncertainty: Float[Tensor, "k k"]) -> None:
+        confidence, label = x.max(1)
+        numbers = {
+            "pui": mean_off_diagonal(uncertainty),
+            "confidence": confidence.mean(),
+            "certain": (confidence >= CERTAIN).float().mean(),
+        }
+        if batch.turn == "over":
+            groups = torch.tensor(float(len(label.unique())))
+            batch.log(**{f"over_{name}": value for name, value in numbers.items()}, over_groups_in_batch=groups)
+            return
+        batch.log(**numbers)
+        batch.count(label, x.shape[1])
+        batch.count_confidences(confidence)
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Nothing to add: the primary head is the answer."""
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}  # Eq. 1
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"primary": net.primary(features)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: fewer copies and epochs at a higher rate, smaller batches for fewer images.
+
+    The over-clustering head has seven groups for each one that is asked for, as 70 for 10, but no more than a third of
+    the batch can fill.
+    """
+    batch = min(facts.n, max(32, 4 * facts.k, min(256, facts.n // 12)))
+    return {
+        "epochs": min(150, max(10, round(26 * (70_000 / facts.n) ** 0.2))),
+        "batch_size": batch,
+        "copies": 1,
+        "over": min(7 * facts.k, max(2 * facts.k, batch // 3)),
+        "learning_rate": 1e-3,
+    }
+
+
+# Table 5: how weights begin
+
+
+@torch.no_grad()
+def initialise(net: nn.Module, scheme: str, generator: torch.Generator) -> None:
+    """Draw all convolution and linear weights anew; biases 0, batch normalisation 1 and 0."""
+    for module in net.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            # Drawn on the CPU, so that a seed gives the same weights on every device.
+            module.weight.copy_(drawn(module.weight.shape, scheme, generator))
+            if module.bias is not None:
+                module.bias.zero_()
+    for norm in normalisations(net):
+        norm.weight.fill_(1.0)
+        norm.bias.zero_()
+
+
+def drawn(shape: torch.Size, scheme: str, generator: torch.Generator) -> Tensor:
+    """gaussian: deviation 0.01. xavier: Glorot's. kaiming: √(2 / fan out) for convolutions, 0.01 for linear layers.
+
+    The last is the scheme that stands unused in the authors' code; what the paper means is not said.
+    """
+    fresh = torch.empty(shape)
+    if scheme == "xavier":
+        return nn.init.xavier_normal_(fresh, generator=generator)
+    if scheme == "kaiming" and len(shape) == 4:
+        return nn.init.kaiming_normal_(fresh, mode="fan_out", nonlinearity="relu", generator=generator)
+    return nn.init.normal_(fresh, std=0.01, generator=generator)
+
+
+def normalisations(net: nn.Module) -> Iterator[Any]:
+    """The layers that keep running statistics: nn.BatchNorm, or what shares it among processes."""
+    return (module for module in net.modules() if hasattr(module, "running_mean"))

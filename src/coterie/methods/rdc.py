@@ -1,0 +1,238 @@
+"""R-DC: every point that lies evenly among its neighbours moves to the centroid of its most reliable ones.
+
+Shaheen, Mrabah, Ksantini and Alqaddoumi, "Rethinking Deep Clustering Paradigms: Self-Supervision Is All You Need",
+2025, https://arxiv.org/abs/2503.03733. Equation numbers are the paper's. It has no public code: what its text leaves
+open is decided, case by case, on the method's page. Phase 1 is `acai`; K-means on the final code gives the groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coterie.methods.contract import Card, Facts, Features
+from coterie.networks.autoencoder import decoder_for, flat
+from coterie.networks.heads import PrototypeHead
+from coterie.networks.memory import ItemTable
+from coterie.networks.net import Net
+from coterie.objectives.kmeans import kmeans
+from coterie.objectives.neighbours import nearest
+from coterie.objectives.proximity import GapScale, choose_filters, gap_scale, neighbours_in_bank, proximity
+from coterie.types import Batch, InputError, Losses, RunFailed
+
+SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule is asked, and those that it looks back on
+STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; rise of ρ that counts as one
+COLLAPSE = 100.0  # factor by which the code may shrink
+
+CARD = Card(
+    title="R-DC",
+    paper="Shaheen, Mrabah, Ksantini, Alqaddoumi: Rethinking Deep Clustering Paradigms",
+    year=2025,
+    family="auto-encoder",
+    url="https://arxiv.org/abs/2503.03733",
+    views={"clean": "clean", "shifted": "shifted"},
+    starts_from="acai",
+    starts_on=("images", "embeddings"),
+    inherits=("decoder",),
+    scaling="unit",
+    answers=("groups", "decoder"),
+    presets={
+        "pneumoniamnist": {"core_ratio": 0.8, "gap": 1.0},
+        "breastmnist": {"core_ratio": 0.6, "gap": 0.7},
+        "bloodmnist": {"core_ratio": 0.5, "gap": 0.6},
+        "vesselmnist3d": {"core_ratio": 0.3, "gap": 0.5},
+        "cifar10": {"core_ratio": 0.6, "gap": 0.6},
+        "fashion-mnist": {"core_ratio": 0.6, "gap": 0.6},
+    },
+    backbone=lambda spec, device, as_published: "ae",
+)
+
+
+@dataclass(frozen=True)
+class RDC:
+    epochs: int = 73  # at most; 20,000 iterations of Fashion-MNIST's 70,000 images
+    batch_size: int = 256
+    neighbours: int = 5  # M
+    core_ratio: float | None = None  # β1; None: the one that makes `core_share` of the items core at the start
+    gap: float | None = None  # β2; None: the one that accepts `accepted` of the core items' neighbours at the start
+    core_share: float = 0.5
+    accepted: float = 0.65
+    gap_scale: GapScale = "absolute"  # absolute: the paper's letter; median: in median nearest-neighbour distances
+    image_weight: float = 30.0  # κ, of the loss in image space
+    include_border: bool = False  # border items hold their own code in latent space, too (DynAE's form)
+    refresh: Literal["bank", "epoch"] = "bank"  # bank: neighbours of a batch anew each time; epoch: once an epoch
+    stop: Literal["stable", "no_increase", "never"] = "stable"
+    learning_rate: float = 1e-4  # Adam
+    restarts: int = 20  # of the final K-means
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        if not 2 <= self.neighbours < facts.n - 1:
+            raise InputError(f"rdc.neighbours is {self.neighbours}: it must lie between 2 and {facts.n - 2}.")
+        for name in ("core_share", "accepted"):
+            if not 0 < getattr(self, name) < 1:
+                raise InputError(f"rdc.{name} is {getattr(self, name)}: it is a share, above 0 and below 1.")
+        if self.gap is not None and self.gap <= 0:
+            raise InputError(f"rdc.gap is {self.gap}: with 0 or less not even the nearest neighbour would count.")
+        if self.restarts < 1:
+            raise InputError(f"rdc.restarts is {self.restarts}: K-means needs at least one.")
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        return {
+            "decoder": decoder_for(net),
+            "bank": ItemTable(net.width),
+            "centroids": ItemTable(net.width + 1),  # with a last column that is 1 for core items
+            "filters": Filters(),
+            "groups": PrototypeHead(net.width, k, standardise=False),
+        }
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Fix both thresholds; the published ones, or without labels those of the wanted shares."""
+        z = features()
+        distance, _ = nearest(z, self.neighbours)
+        chosen = choose_filters(distance, self.core_share, self.accepted, self.gap_scale)
+        core_ratio = chosen[0] if self.core_ratio is None else self.core_ratio
+        net.filters.set(core_ratio, chosen[1] if self.gap is None else self.gap, z.std(0).mean())
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        trained = [p for part in (net.backbone, net.decoder) for p in part.parameters() if p.requires_grad]
+        return torch.optim.Adam(trained, self.learning_rate)
+
+    def rate(self, progress: float) -> float:
+        return 1.0
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """Eq. 12-14: core items aim at their centroid in code and image, border items at their own clean image.
+
+        Targets are constants, made from clean items. Squared errors are means over an item's values, and both losses
+        are divided by the whole batch, so that the pull grows with the share of core items.
+        """
+        if batch.number % batch.per_epoch == 0:
+            self.renew(net, batch)
+        with torch.no_grad():
+            clean = net.backbone(batch.clean)
+            if self.refresh == "bank":
+                self.renew_rows(net, batch, clean)
+            row = net.centroids.of(batch.index)
+            centroid, core = row[:, :-1], row[:, -1:]
+            image = core * net.decoder(centroid) + (1 - core) * flat(batch.clean)
+        z = net.backbone(batch.shifted)
+        pull = (z - torch.where(core > 0, centroid, clean)).square().mean(1)
+        latent = pull if self.include_border else pull * core.squeeze(1)
+        construction = (net.decoder(z) - image).square().mean(1)
+        yield {
+            "latent": batch.gather(latent).mean(),
+            "image": self.image_weight * batch.gather(construction).mean(),
+        }
+
+    def renew(self, net: Net, batch: Batch) -> None:
+        """Encode all items, find their neighbours, filter, place the centroids, and see whether ρ has settled."""
+        z = batch.all_features()
+        distance, neighbour = nearest(z, self.neighbours)
+        net.filters.scale.copy_(self.scale_of(distance))
+        found = proximity(z, distance, neighbour, *net.filters.thresholds, scale=gap_scale(distance, self.gap_scale))
+        net.bank.fill(z)
+        net.centroids.fill(torch.cat([found.centroid, found.core[:, None].to(z.dtype)], 1))
+        spread = z.std(0).mean()
+        batch.log(
+            core_share=torch.tensor(found.core_share),
+            accepted=torch.tensor(found.accepted),
+            latent_std=spread,
+            nearest=distance[:, 0].mean(),
+        )
+        if spread * COLLAPSE < net.filters.first_spread:
+            raise RunFailed("The code of R-DC collapsed: all items are nearly at one point.", "Raise rdc.image_weight.")
+        if net.filters.settled(found.core_share, self.stop):
+            batch.end()
+
+    def renew_rows(self, net: Net, batch: Batch, clean: Tensor) -> None:
+        """Write the batch's fresh codes into the bank and look for its neighbours there."""
+        index, fresh = batch.gather(batch.index.to(clean.device)), batch.gather(clean)
+        net.bank.rows[index] = fresh
+        distance, neighbour = neighbours_in_bank(net.bank.rows, fresh, index, self.neighbours)
+        scale = distance[:, 0] if self.gap_scale == "relative" else net.filters.scale
+        found = proximity(net.bank.rows, distance, neighbour, *net.filters.thresholds, scale=scale)
+        net.centroids.rows[index] = torch.cat([found.centroid, found.core[:, None].to(fresh.dtype)], 1)
+
+    def scale_of(self, distance: Tensor) -> Tensor:
+        """The one number that gaps are divided by until the next refresh; 1 where each point has its own."""
+        return torch.ones(()) if self.gap_scale == "relative" else gap_scale(distance, self.gap_scale)
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres."""
+        z = features()
+        found = kmeans(z, k, generator=generator, restarts=self.restarts)
+        net.groups.place(found.centres, z, found.labels)
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"kmeans": net.groups(features)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: 4,000 iterations at most, gaps free of the code's scale, neighbours once an epoch."""
+    batch = max(2, min(256, facts.n // 4))
+    iterations = min(4_000, max(600, facts.n // 7))
+    return {
+        "epochs": max(SETTLED_AFTER, round(iterations / (facts.n // batch))),
+        "batch_size": batch,
+        "gap_scale": "median",
+        "refresh": "epoch",
+    }
+
+
+class Filters(nn.Module):
+    """The two thresholds, what gaps are measured in, and the share of core items at every refresh so far."""
+
+    core_ratio: Tensor
+    gap: Tensor
+    scale: Tensor
+    first_spread: Tensor
+    last: Tensor
+    best: Tensor
+    unchanged: Tensor
+    refreshes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("core_ratio", "gap", "scale", "first_spread"):
+            self.register_buffer(name, torch.ones((), dtype=torch.float64 if name in ("core_ratio", "gap") else None))
+        self.register_buffer("last", torch.zeros(WINDOW))  # ρ at the latest refreshes
+        self.register_buffer("best", torch.zeros(()))
+        self.register_buffer("unchanged", torch.zeros((), dtype=torch.int64))  # refreshes since ρ last rose
+        self.register_buffer("refreshes", torch.zeros((), dtype=torch.int64))
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """(β1, β2)"""
+        return float(self.core_ratio), float(self.gap)
+
+    def set(self, core_ratio: float, gap: float, spread: Tensor) -> None:
+        self.core_ratio.fill_(core_ratio)
+        self.gap.fill_(gap)
+        self.first_spread.copy_(spread)
+
+    def settled(self, core_share: float, rule: str) -> bool:
+        """Remember ρ and ask the rule: `stable`, a narrow range over the window; `no_increase`, no rise for as long."""
+        self.last.copy_(self.last.roll(1)).view(-1)[0] = core_share
+        rose = core_share > float(self.best) + GROWTH
+        self.best.clamp_(min=core_share)
+        self.unchanged.copy_(torch.zeros_like(self.unchanged) if rose else self.unchanged + 1)
+        self.refreshes.add_(1)
+        if rule == "never" or int(self.refreshes) < SETTLED_AFTER:
+            return False
+        if rule == "stable":
+            return float(self.last.max() - self.last.min()) < STEADY
+        return int(self.unchanged) >= WINDOW

@@ -1,0 +1,169 @@
+"""VaDE: a variational auto-encoder whose prior is a Gaussian mixture; its components are the groups.
+
+Jiang, Zheng, Tan, Tang and Zhou, "Variational Deep Embedding: An Unsupervised and Generative Approach to Clustering",
+IJCAI 2017; equation numbers are theirs. The encoder's code is the mean μ̃, a further head gives log σ̃². Images are told
+as Bernoulli means (their pixels lie in [0, 1]), embeddings by squared error.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from coterie.methods.contract import Card, Facts, Features
+from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
+from coterie.networks.net import Net
+from coterie.objectives.kmeans import kmeans
+from coterie.objectives.mixture import component_divergence, log_joint, prior_divergence
+from coterie.types import Batch, InputError, Losses
+
+LOGIT_SLOPE = 6.0  # a pixel that phase 1 says is 0 begins as sigmoid(-3) = 0.05, one that is 1 as 0.95
+
+CARD = Card(
+    title="VaDE",
+    paper="Jiang, Zheng, Tan, Tang, Zhou: Variational Deep Embedding",
+    year=2017,
+    family="auto-encoder",
+    url="https://arxiv.org/abs/1611.05148",
+    views={"shifted": "shifted"},
+    starts_from="ae",
+    starts_on=("images", "embeddings"),
+    inherits=("decoder",),
+    scaling="unit",
+    answers=("mixture",),
+    presets={"mnist": {}, "reuters-10k": {"epochs": 15, "decay": 0.5, "decay_every": 5}},
+    backbone=lambda spec, device, as_published: "ae",
+)
+
+
+@dataclass(frozen=True)
+class VaDE:
+    epochs: int = 3000
+    batch_size: int = 100
+    reconstruction_weight: float = 1.0  # a, of the reconstruction summed over an item's values; 5 for HAR
+    learning_rate: float = 2e-3  # Adam, ε = 1e-4, of network and mixture
+    decay: float = 0.9  # factor on the rate ...
+    decay_every: int = 10  # ... every so many epochs
+    lowest: float = 0.1  # share of the rate at which it stays
+    restarts: int = 20  # of the K-means that the mixture's fit begins as
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        if min(self.decay_every, self.restarts) < 1:
+            raise InputError("vade.decay_every and vade.restarts must be at least 1.")
+        if self.reconstruction_weight < 0 or not 0 < self.decay <= 1 or not 0 <= self.lowest <= 1:
+            raise InputError(
+                "vade.reconstruction_weight must be at least 0, vade.decay above 0 and vade.lowest at least 0, "
+                "both at most 1."
+            )
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        return {
+            "decoder": decoder_for(net),
+            "spread": nn.Linear(hidden_width(net), net.width),
+            "mixture": Mixture(net.width, k),
+        }
+
+    @torch.no_grad()
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """A diagonal mixture fitted to the codes, with equal weights; a decoder that speaks in logits.
+
+        An item's variance begins as its group's, whatever the scale of the codes: were it far above, no draw would
+        tell of a group, and the mixture would collapse.
+        """
+        z = features()
+        net.mixture.fit(z, kmeans(z, k, generator=generator, restarts=self.restarts).labels)
+        net.spread.bias.copy_(net.mixture.log_variances.mean(0))
+        if net.spec.kind == "images":
+            last = [m for m in net.decoder.modules() if hasattr(m, "bias")][-1]
+            last.weight.mul_(LOGIT_SLOPE)
+            last.bias.sub_(0.5).mul_(LOGIT_SLOPE)
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        parts = (net.backbone, net.decoder, net.spread, net.mixture)
+        trained = [p for part in parts for p in part.parameters() if p.requires_grad]
+        return torch.optim.Adam(trained, self.learning_rate, eps=1e-4)
+
+    def rate(self, progress: float) -> float:
+        return max(self.decay ** (int(progress * self.epochs) // self.decay_every), self.lowest)
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """The negative evidence lower bound (Eq. 8) with one draw of z; sums over values, means over the batch."""
+        hidden, mean = hidden_and_code(net, batch.shifted)
+        log_variance = net.spread(hidden)
+        z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        mixture = net.mixture
+        log_posterior = mixture(z).log_softmax(1)  # γ (Eq. 16)
+        apart = component_divergence(mean, log_variance, mixture.means, mixture.log_variances)
+        within, choice = prior_divergence(log_posterior, mixture.weights, apart)
+        told = self.tell(net, batch.shifted, net.decoder(z))
+        batch.count(batch.gather(log_posterior.detach()).argmax(1), len(mixture.weights))
+        yield {
+            "reconstruction": self.reconstruction_weight * batch.gather(told).mean(),
+            "components": batch.gather(within).mean(),
+            "choice": batch.gather(choice).mean(),
+        }
+
+    def tell(self, net: Net, view: Tensor, said: Float[Tensor, "b x"]) -> Float[Tensor, " b"]:
+        """What the reconstruction of each item costs: cross-entropy for pixels, squared error for embeddings."""
+        if net.spec.kind != "images":
+            return (said - flat(view)).square().sum(1)
+        pixels = flat(view * net.std.view(-1, 1, 1) + net.mean.view(-1, 1, 1)).clamp(0, 1)
+        return F.binary_cross_entropy_with_logits(said, pixels, reduction="none").sum(1)
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Nothing to add: the mixture's posterior is the answer."""
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"mixture": net.mixture(features)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: 4,000 iterations of larger batches at half the rate, which falls to its lowest."""
+    batch = max(2, min(256, facts.n // 4))
+    iterations = min(4_000, max(600, facts.n // 7))
+    epochs = max(1, round(iterations / (facts.n // batch)))
+    return {"epochs": epochs, "batch_size": batch, "learning_rate": 1e-3, "decay_every": max(1, epochs // 22)}
+
+
+class Mixture(nn.Module):
+    """The prior of the code: logits of π, means m, logarithms of variances λ. Called, it gives log π_k N(z; m, λ)."""
+
+    def __init__(self, width: int, k: int) -> None:
+        super().__init__()
+        self.weights = nn.Parameter(torch.zeros(k))
+        self.means = nn.Parameter(torch.zeros(k, width))
+        self.log_variances = nn.Parameter(torch.zeros(k, width))
+
+    def forward(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        return log_joint(z, self.weights, self.means, self.log_variances)
+
+    @torch.no_grad()
+    def fit(self, z: Float[Tensor, "n d"], labels: Tensor) -> None:
+        """Means and variances by expectation maximisation from K-means' groups; the weights stay equal."""
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.mixture import GaussianMixture
+
+        x = z.double().cpu().numpy()
+        start = torch.stack([z[labels == k].mean(0) for k in range(len(self.weights))]).nan_to_num()
+        fitted = GaussianMixture(len(start), covariance_type="diag", means_init=start.cpu().numpy(), random_state=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a start need not have converged
+            fitted.fit(x)
+        self.means.copy_(torch.from_numpy(fitted.means_))
+        self.log_variances.copy_(torch.from_numpy(fitted.covariances_).log())

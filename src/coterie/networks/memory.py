@@ -1,0 +1,34 @@
+"""What is remembered of every item of the source, as a part of the net, so that a checkpoint holds it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ItemTable(nn.Module):
+    """One row for every item: assignments, latents. Empty until `fill`, for only then is the number of items known.
+
+    A checkpoint brings its own number of rows, which a plain buffer would refuse; hence the extra state.
+    """
+
+    rows: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("rows", torch.zeros(0, width), persistent=False)
+
+    @torch.no_grad()
+    def fill(self, rows: Tensor) -> None:
+        """Take these rows (n, width), in the order of the source."""
+        self.rows = rows.detach().to(self.rows, copy=True)
+
+    def of(self, index: Tensor) -> Tensor:
+        """The rows of these items."""
+        return self.rows[index.to(self.rows.device)]
+
+    def get_extra_state(self) -> Tensor:
+        return self.rows
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.rows = state.to(self.rows, copy=True)

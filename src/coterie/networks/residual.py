@@ -1,0 +1,49 @@
+"""Residual nets of basic blocks: the stages that they share, and PICA's variant of ResNet-34."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def residual_stages(width: int, blocks: Sequence[int]) -> nn.Sequential:
+    """Basic blocks in a row: blocks[0] of `width` channels, blocks[1] of twice as many, ...; each stage after the first
+    halves the image. Where size or width changes, the shortcut is a 1×1 convolution with batch normalisation."""
+    from torchvision.models.resnet import BasicBlock, conv1x1  # 1.5 s of imports, which a mistyped command can spare
+
+    row, inside = [], width
+    for stage, count in enumerate(blocks):
+        outside = width * 2**stage
+        for block in range(count):
+            stride = 2 if stage > 0 and block == 0 else 1
+            shortcut = None
+            if stride != 1 or inside != outside:
+                shortcut = nn.Sequential(conv1x1(inside, outside, stride), nn.BatchNorm2d(outside))
+            row.append(BasicBlock(inside, outside, stride, shortcut))
+            inside = outside
+    return nn.Sequential(*row)
+
+
+class PicaResNet34(nn.Module):
+    """ResNet-34 as in PICA's code: a 3×3 stem with a 2×2 max-pool of padding 1, so that 32 pixels become 17, 9, 5, 3.
+
+    Weights begin as PyTorch's layers do. The average over the last map is the code's pooling by 3, 5 or 7 for 32, 64 or
+    96 pixels, and takes other sizes, too.
+    """
+
+    num_features = 512
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(channels, 64, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(2, 2, padding=1),
+        )
+        self.stages = residual_stages(64, (3, 4, 6, 3))
+
+    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
+        return self.stages(self.stem(images)).mean((2, 3))

@@ -1,0 +1,30 @@
+"""Adversarially constrained interpolation: codes between two codes shall decode to items that a critic takes for real.
+
+Berthelot, Raffel, Roy and Goodfellow, "Understanding and Improving Interpolation in Autoencoders via an Adversarial
+Regularizer", ICLR 2019, in the form that R-DC's phase 1 gives it (its Eq. 1, 2).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def draw_mixing(n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
+    """α uniform in [0, 0.5], one an item: beyond one half, the two ends would only change their names."""
+    return 0.5 - (torch.rand(n, generator=generator) - 0.5).abs()
+
+
+def interpolate(
+    z: Float[Tensor, "n d"], partner: Float[Tensor, "n d"], alpha: Float[Tensor, " n"]
+) -> Float[Tensor, "n d"]:
+    """α z + (1 - α) partner: at most half of it is the item's own code."""
+    return alpha[:, None] * z + (1 - alpha[:, None]) * partner
+
+
+def critic_loss(
+    on_mixed: Float[Tensor, " n"], alpha: Float[Tensor, " n"], on_real: Float[Tensor, " n"]
+) -> Float[Tensor, " n"]:
+    """Tell how much was mixed, and 0 for what was not (Eq. 2)."""
+    return (on_mixed - alpha).square() + on_real.square()

@@ -1,0 +1,220 @@
+"""Nearest neighbours on the tensor's own device: exact by chunked products, approximate (faiss) for very many points.
+
+|a|² + |b|² - 2 a·b is one large product, but in float32 its error is relative to |a|² + |b|² and not to the distance,
+so close neighbours of points far from the origin come out wrong. Here products only choose candidates: points are
+centred, each product is taken at its lower bound, and a few more candidates than asked for are measured again from
+differences. A row whose candidates may have missed a neighbour, which the bounds tell, is measured against all points.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coterie.types import InputError
+
+Metric = Literal["euclidean", "cosine"]
+
+EXACT_UP_TO = 200_000  # points on a CPU; beyond it approximate search, where faiss is installed
+EXACT_UP_TO_ON_GPU = 1_000_000
+BLOCK = 1 << 22  # numbers in one block of distances, 16 MB: small enough for a processor's cache
+COLUMNS = 1 << 15  # points in one block
+GROUP = 32  # columns whose smallest number is found first, which spares a sort of most of a block
+SPARE = 8  # candidates beyond the k neighbours
+SAME = 1e-5  # relative difference below which two squared distances count as equal, about 100 roundings
+LISTS_LOOKED_AT = 32  # of the approximate index, out of about 4·√n
+
+
+def nearest(
+    points: Float[Tensor, "n d"],
+    k: int,
+    queries: Float[Tensor, "m e"] | None = None,
+    metric: Metric = "euclidean",
+    exact: bool | None = None,
+) -> tuple[Float[Tensor, "m k"], Int[Tensor, "m k"]]:
+    """Return each query's k nearest points, nearest first: distances and rows of `points`.
+
+    Without `queries` the points are asked about themselves, and none is its own neighbour; a copy of it may be. Of
+    points that are equally far, to 5e-6 of the distance, any may be returned. Cosine distance is 1 - cosine; a row of
+    zeros has no direction and lies at distance 1 from all but other rows of zeros.
+
+    `exact` None chooses by size: exact up to 200,000 points (a million on a GPU), beyond that approximate by faiss, or,
+    where it is not installed, exact with a warning; the distances of approximate neighbours are exact, too. Memory
+    beyond the points: a centred copy (for cosine two), blocks of 16 MB, and faiss's own copy.
+
+    Raises InputError for k outside 1..n (1..n-1 without queries), for rows that are not finite, and for exact=False
+    without faiss.
+    """
+    alone = queries is None
+    most = len(points) - alone
+    if not 1 <= k <= most:
+        raise InputError(f"{k} nearest neighbours cannot be found: choose a number from 1 to {most}.")
+    if queries is not None and queries.shape[1] != points.shape[1]:
+        raise InputError(f"The queries have {queries.shape[1]} features, but the points have {points.shape[1]}.")
+    # A surrounding autocast would compute the products in half precision.
+    with torch.no_grad(), torch.autocast(points.device.type, enabled=False):
+        rows = comparable(points, metric)
+        asked = rows if queries is None else comparable(queries, metric)
+        if queries is not None and rows.shape[1] != asked.shape[1]:  # rows of zeros in one of the two only
+            rows, asked = comparable(points, metric, zeros=True), comparable(queries, metric, zeros=True)
+        if _approximate(len(points), points.device, exact):
+            squared, index = _by_faiss(rows, asked, k, alone=alone)
+        else:
+            squared, index = _by_products(rows, asked, k, alone=alone)
+    return (squared / 2 if metric == "cosine" else squared.sqrt()), index
+
+
+def comparable(points: Tensor, metric: Metric, *, zeros: bool = False) -> Tensor:
+    """The points in float32; for cosine as unit rows, of which half the squared distance is 1 - cosine.
+
+    Rows of zeros get a direction of their own, in a dimension that is added when there are any, or with `zeros`.
+    """
+    points = points.float()
+    bad = ~torch.isfinite(torch.linalg.vector_norm(points, dim=1).square())
+    if bool(bad.any()):
+        raise InputError(
+            f"Nearest neighbours cannot use row {int(bad.int().argmax())}: it holds a NaN, infinite or too large "
+            "value; remove or mend it."
+        )
+    if metric == "euclidean":
+        return points
+    # Each row is first divided by its largest value: the square of a tiny one would be 0.
+    scaled = points / points.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    empty = (points == 0).all(dim=1)
+    unit = F.normalize(scaled, dim=1)
+    return torch.cat([unit, empty.float()[:, None]], dim=1) if zeros or bool(empty.any()) else unit
+
+
+def _approximate(n: int, device: torch.device, exact: bool | None) -> bool:
+    if exact or (exact is None and n <= (EXACT_UP_TO if device.type == "cpu" else EXACT_UP_TO_ON_GPU)):
+        return False
+    try:
+        import faiss  # noqa: F401
+    except ImportError as error:
+        missing = "the package faiss-cpu (pip install 'coterie[neighbours]') is missing"
+        if exact is False:
+            raise InputError(f"Approximate neighbours cannot be found: {missing}.") from error
+        warnings.warn(f"Neighbours of {n} points are searched for exactly, which is slow: {missing}.", stacklevel=3)
+        return False
+    return True
+
+
+# Exact
+
+
+def _by_products(rows: Tensor, asked: Tensor, k: int, *, alone: bool) -> tuple[Tensor, Tensor]:
+    """Squared distances and rows of the k nearest, `alone` leaving out the row of the same number."""
+    origin = rows.mean(dim=0)
+    centred, n = rows - origin, len(rows)
+    # Error of a product of d terms, statistically; each lower bound moves down by it in proportion to both norms.
+    shrink = 1 - 2 * (math.sqrt(rows.shape[1]) + 4) * torch.finfo(torch.float32).eps
+    norms = shrink * torch.linalg.vector_norm(centred, dim=1).square_()
+    take = min(k + SPARE, n)
+    step = max(1, BLOCK // min(n, COLUMNS))
+    found: list[tuple[Tensor, Tensor]] = []
+    for begin in range(0, len(asked), step):
+        part = asked[begin : begin + step]
+        own = torch.arange(begin, begin + len(part), device=rows.device) if alone else None
+        moved = part - origin
+        bound, index = _candidates(moved, centred, norms, take, own)
+        bound += shrink * torch.linalg.vector_norm(moved, dim=1, keepdim=True).square_()
+        squared, index = _measured(rows, part, index, k, own)
+        if take < n - alone:
+            limit = bound.amax(dim=1).clamp_(min=0)  # no point outside the candidates is nearer than this
+            unsure = squared[:, -1] > limit * (1 + SAME)
+            for row in unsure.nonzero().flatten().tolist():
+                itself = None if own is None else own[row : row + 1]
+                squared[row], index[row] = _against_all(rows, part[row : row + 1], k, itself)
+        found.append((squared, index))
+    return torch.cat([squared for squared, _ in found]), torch.cat([index for _, index in found])
+
+
+def _candidates(part: Tensor, centred: Tensor, norms: Tensor, take: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The `take` points with the lowest bounds, less the part's own norm: bounds and rows, in no order."""
+    best: tuple[Tensor, Tensor] | None = None
+    for left in range(0, len(centred), COLUMNS):
+        block = torch.addmm(norms[left : left + COLUMNS], part, centred[left : left + COLUMNS].T, alpha=-2)
+        if own is not None:
+            here = ((own >= left) & (own < left + block.shape[1])).nonzero().flatten()
+            block[here, own[here] - left] = torch.inf
+        values, index = _smallest(block, min(take, block.shape[1]))
+        index += left
+        if best is not None:
+            values, index = torch.cat([best[0], values], dim=1), torch.cat([best[1], index], dim=1)
+            values, places = values.topk(min(take, values.shape[1]), dim=1, largest=False, sorted=False)
+            index = index.gather(1, places)
+        best = values, index
+    assert best is not None
+    return best
+
+
+def _smallest(block: Tensor, take: int) -> tuple[Tensor, Tensor]:
+    """The `take` smallest numbers of each row and their columns, in no order.
+
+    They lie in the `take` groups of columns with the smallest minima, and only these are looked through.
+    """
+    groups = block.shape[1] // GROUP
+    if groups <= take:
+        return block.topk(take, dim=1, largest=False, sorted=False)
+    least = block[:, : groups * GROUP].unflatten(1, (groups, GROUP)).amin(dim=2)
+    chosen = least.topk(take, dim=1, largest=False, sorted=False).indices
+    column = torch.arange(block.shape[1], device=block.device)
+    columns = (chosen[:, :, None] * GROUP + column[:GROUP]).flatten(1)
+    columns = torch.cat([columns, column[groups * GROUP :].expand(len(block), -1)], dim=1)
+    values, places = block.gather(1, columns).topk(take, dim=1, largest=False, sorted=False)
+    return values, columns.gather(1, places)
+
+
+def _measured(rows: Tensor, part: Tensor, index: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The k nearest of the candidates, by squared distances from differences; the lower row first where they tie."""
+    index = index.sort(dim=1).values
+    squared = torch.empty(index.shape, device=rows.device)
+    step = max(1, BLOCK // (index.shape[1] * rows.shape[1]))
+    for begin in range(0, len(part), step):
+        chosen = index[begin : begin + step]
+        squared[begin : begin + step] = (rows[chosen] - part[begin : begin + step, None]).square_().sum(dim=2)
+    if own is not None:
+        squared[index == own[:, None]] = torch.inf
+    squared, places = squared.sort(dim=1, stable=True)
+    return squared[:, :k].contiguous(), index.gather(1, places[:, :k])
+
+
+def _against_all(rows: Tensor, query: Tensor, k: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The k nearest of one query among all points, from differences."""
+    parts = rows.split(max(1, BLOCK // rows.shape[1]))
+    squared = torch.cat([(part - query).square_().sum(dim=1) for part in parts])
+    if own is not None:
+        squared[own] = torch.inf
+    values, index = squared.sort(stable=True)
+    return values[:k], index[:k]
+
+
+# Approximate
+
+
+def _by_faiss(rows: Tensor, asked: Tensor, k: int, *, alone: bool) -> tuple[Tensor, Tensor]:
+    """As `_by_products`, but only among the points of the inverted lists closest to each query."""
+    import faiss
+
+    on_cpu: Any = rows.cpu().numpy()
+    d = rows.shape[1]
+    lists = max(1, round(4 * math.sqrt(len(rows))))
+    index: Any = faiss.IndexIVFFlat(faiss.IndexFlatL2(d), d, lists)
+    index.train(on_cpu)
+    index.add(on_cpu)
+    index.nprobe = min(LISTS_LOOKED_AT, lists)
+    _, found = index.search(on_cpu if alone else asked.cpu().numpy(), min(k + SPARE, len(rows)))
+    candidates = torch.from_numpy(found).to(rows.device)
+    own = torch.arange(len(asked), device=rows.device) if alone else None
+    short = (candidates < 0).any(dim=1)  # the lists held too few: these are asked exactly
+    squared, nearest_rows = _measured(rows, asked, candidates.clamp_(min=0), k, own)
+    for row in short.nonzero().flatten().tolist():
+        itself = None if own is None else own[row : row + 1]
+        squared[row], nearest_rows[row] = _against_all(rows, asked[row : row + 1], k, itself)
+    return squared, nearest_rows

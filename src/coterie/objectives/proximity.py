@@ -1,0 +1,116 @@
+"""R-DC's two filters and its centroids: which points lie evenly among their neighbours, and which neighbours count.
+
+Shaheen, Mrabah, Ksantini and Alqaddoumi, "Rethinking Deep Clustering Paradigms: Self-Supervision Is All You Need",
+2025, Eq. (3)-(11). No code of it is public; readings of the text are named at the line.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from coterie.objectives.neighbours import nearest
+
+GapScale = Literal["absolute", "relative", "median"]
+TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Proximity:
+    """What the neighbours of some points say about each of them."""
+
+    ratio: Float[Tensor, " n"]  # r_i, nearest over farthest neighbour distance
+    core: Bool[Tensor, " n"]  # r_i > β1
+    reliable: Bool[Tensor, "n m"]  # Δ_ij < β2
+    centroid: Float[Tensor, "n d"]  # c_i, the mean of the reliable neighbours
+
+    @property
+    def core_share(self) -> float:
+        """ρ (Eq. 15)."""
+        return float(self.core.float().mean())
+
+    @property
+    def accepted(self) -> float:
+        """Share of the neighbours, the nearest included, that the second filter lets pass."""
+        return float(self.reliable.float().mean())
+
+
+def proximity(
+    points: Float[Tensor, "n d"],
+    distance: Float[Tensor, "q m"],
+    neighbour: Int[Tensor, "q m"],
+    core_ratio: float,
+    gap: float,
+    *,
+    scale: float | Tensor = 1.0,
+) -> Proximity:
+    """Both filters and the centroids for q points, from the distances to their m neighbours, nearest first.
+
+    `neighbour` holds rows of `points`, `scale` (one number, or one a point) divides the gaps (see `gap_scale`). The
+    point itself is not a part of its centroid; its neighbours may be border points.
+    """
+    ratio = density_ratio(distance)
+    reliable = gaps(distance) / torch.as_tensor(scale, device=distance.device).reshape(-1, 1).clamp(min=TINY) < gap
+    reliable[:, 0] = True  # Δ of the nearest is 0: the set is never empty (with any β2 > 0)
+    weight = reliable.to(points.dtype) / reliable.sum(1, keepdim=True)
+    centroid = (points[neighbour] * weight[:, :, None]).sum(1)
+    return Proximity(ratio, ratio > core_ratio, reliable, centroid)
+
+
+def density_ratio(distance: Float[Tensor, "n m"]) -> Float[Tensor, " n"]:
+    """r_i = D_i1 / D_iM in [0, 1] (Eq. 4), 1 where all neighbours are copies of the point.
+
+    For locally uniform density of dimension D, P(r > β) = (1 - β^D)^(M-1): the ratio reads the local dimension and the
+    evenness of the spacing, not the density.
+    """
+    farthest = distance[:, -1]
+    return torch.where(farthest > 0, distance[:, 0] / farthest.clamp(min=TINY), 1.0)
+
+
+def gaps(distance: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
+    """Δ_ij = D_ij - D_i1 (Eq. 7, 8)."""
+    return distance - distance[:, :1]
+
+
+def gap_scale(distance: Float[Tensor, "n m"], kind: GapScale) -> Tensor:
+    """What the gaps are measured in: 1 (the paper's letter), each point's D_i1, or the median D_i1 of all points.
+
+    The median makes β2 free of the scale of the latents, which training shrinks.
+    """
+    if kind == "absolute":
+        return torch.ones((), device=distance.device)
+    return distance[:, 0] if kind == "relative" else distance[:, 0].median()
+
+
+def choose_filters(
+    distance: Float[Tensor, "n m"], core_share: float, accepted: float, kind: GapScale
+) -> tuple[float, float]:
+    """β1 and β2 without labels: those that make this share of the points core and accept this share of the neighbours.
+
+    The published values were tuned for each data set, apparently against labels; these are quantiles of r and of the
+    core points' gaps. The nearest neighbour is always accepted and counts.
+    """
+    ratio = density_ratio(distance)
+    core_ratio = float(ratio.quantile(1 - core_share)) if len(ratio) < 2**24 else float(ratio.median())
+    inside = ratio > core_ratio
+    inside = inside if bool(inside.any()) else torch.ones_like(inside)
+    scale = gap_scale(distance, kind)
+    scaled = gaps(distance) / (scale[:, None] if scale.dim() else scale).clamp(min=TINY)
+    ordered = scaled[inside].flatten().sort().values
+    return core_ratio, max(float(ordered[min(len(ordered) - 1, round(accepted * len(ordered)))]), TINY)
+
+
+def neighbours_in_bank(
+    bank: Float[Tensor, "n d"], fresh: Float[Tensor, "b d"], index: Int[Tensor, " b"], m: int
+) -> tuple[Float[Tensor, "b m"], Int[Tensor, "b m"]]:
+    """The m nearest rows of the bank to each fresh latent, nearest first, without the row of the same item."""
+    distance, neighbour = nearest(bank, m + 1, queries=fresh)
+    itself = neighbour == index.to(neighbour.device)[:, None]
+    # Where the item's own row is not among them, the farthest goes.
+    itself[:, -1] |= ~itself.any(1)
+    keep = ~itself
+    return distance[keep].view(-1, m), neighbour[keep].view(-1, m)

@@ -1,0 +1,33 @@
+"""Region-aware calibration targets: a prediction is tempered by those of the items that lie close to it.
+
+Jia et al., "Towards Calibrated Deep Clustering Network", ICLR 2025, Eq. (1) and Theorem 1.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coterie.objectives.kmeans import kmeans
+
+
+def cell_means(
+    features: Float[Tensor, "n d"],
+    p: Float[Tensor, "n k"],
+    cells: int,
+    generator: torch.Generator,
+    norm: str = "l1",
+    restarts: int = 1,
+) -> Float[Tensor, "n k"]:
+    """Give every item the mean prediction of its mini-cluster, which tempers the over-confident ones (Theorem 1)."""
+    if norm != "none":
+        features = F.normalize(features, p=1 if norm == "l1" else 2, dim=1)
+    cell = kmeans(features, cells, generator=generator, restarts=restarts).labels
+    return means_by_cell(p, cell, cells)
+
+
+def means_by_cell(p: Float[Tensor, "n k"], cell: Int[Tensor, " n"], cells: int) -> Float[Tensor, "n k"]:
+    sums = torch.zeros(cells, p.shape[1], dtype=p.dtype, device=p.device).index_add_(0, cell, p)
+    return (sums / torch.bincount(cell, minlength=cells).clamp(min=1)[:, None])[cell]

@@ -1,0 +1,86 @@
+"""What a model keeps of its fitted items, so that new ones can be compared with them: a sample, and Gaussians."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coterie.training.checkpoints import load_tree, save_tree
+from coterie.training.seeds import generator_of
+from coterie.types import InputError
+
+ROWS = 10_000  # fitted items that are kept; with 512 features 20 MB
+WIDEST = 4096  # features of which a covariance is measured: 134 MB in float64, in the model 67
+NEIGHBOURS = 50  # Sun et al. 2022 for CIFAR-10
+
+
+@dataclass(frozen=True)
+class Bank:
+    """`features`: raw embeddings of a sample of the fitted items. `neighbours`: k of the nearest-neighbour score.
+
+    `means` are those of the model's own clusters (of all fitted items, empty clusters left out), and `whitening` a
+    lower triangular W with WᵀW the precision of the features around them; for very wide features it has no rows.
+    """
+
+    features: Float[Tensor, "m d"]
+    means: Float[Tensor, "c d"]
+    whitening: Float[Tensor, "w d"]
+    neighbours: int
+
+    def to(self, device: torch.device) -> Bank:
+        return Bank(self.features.to(device), self.means.to(device), self.whitening.to(device), self.neighbours)
+
+
+def make_bank(embedding: Float[Tensor, "n d"], labels: Int[Tensor, " n"], k: int, seed: int) -> Bank:
+    """Keep at most 10,000 random items, and measure clusters by the model's own `labels`; n is at least 2.
+
+    The covariance is that of the sample around its clusters' means, shrunk as Ledoit and Wolf (2004) derive it: with
+    fewer items than features, or dead features, a plain one has no inverse, and a pseudo-inverse would not see just
+    those directions that no fitted item has. k is at most half an average cluster of the sample, so that the k-th
+    neighbour of a fitted item may be of its own cluster.
+    """
+    rows = torch.randperm(len(embedding), generator=generator_of(seed, "ood", "bank"))[:ROWS].sort().values
+    sample = embedding[rows].clone()
+    sizes = labels.bincount(minlength=k)
+    sums = torch.zeros(k, embedding.shape[1]).index_add_(0, labels, embedding)
+    means = sums / sizes.clamp(min=1)[:, None]
+    whitening = torch.zeros(0, sample.shape[1])
+    if sample.shape[1] <= WIDEST:
+        whitening = whitening_of((sample - means[labels[rows]]).double())
+    neighbours = max(1, min(NEIGHBOURS, len(rows) // (2 * k)))
+    return Bank(sample, means[sizes > 0], whitening, neighbours)
+
+
+def whitening_of(rest: Float[Tensor, "m d"]) -> Float[Tensor, "d d"]:
+    """Lower triangular W with WᵀW the precision of these differences to their means."""
+    from sklearn.covariance import ledoit_wolf
+
+    covariance = torch.from_numpy(ledoit_wolf(rest.numpy(), assume_centered=True)[0])
+    # Items that all lie on their means have no spread at all; the floor also keeps float32 enough for W.
+    floor = 1e-6 * covariance.diagonal().mean() + 1e-12
+    factor = torch.linalg.cholesky(covariance + floor * torch.eye(len(covariance), dtype=torch.float64))
+    whitening = torch.linalg.solve_triangular(factor, torch.eye(len(factor), dtype=torch.float64), upper=False)
+    # Contiguous, as it is when it was saved and read: products of another layout round differently.
+    return whitening.float().contiguous()
+
+
+def save_bank(path: Path, bank: Bank) -> None:
+    """Write it as safetensors, whole or not at all."""
+    save_tree(path, vars(bank))
+
+
+def load_bank(path: Path, width: int) -> Bank | None:
+    """Read what `save_bank` wrote; None if there is none. Raises InputError for one that is damaged or does not fit."""
+    if not path.exists():
+        return None
+    try:
+        bank = Bank(**load_tree(path))
+    except (InputError, TypeError) as error:
+        raise InputError(f"{path} is damaged: fit the model again.") from error
+    if bank.features.shape[1] != width:
+        raise InputError(f"{path} holds {bank.features.shape[1]} features, but the model has {width}: fit it again.")
+    return bank

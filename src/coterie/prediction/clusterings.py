@@ -1,0 +1,93 @@
+"""Anyone's clustering, as probabilities: what `coterie.calibrate` is given, checked, and what it gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.types import InputError
+
+NO_GROUP = -1  # the label that DBSCAN and others give to what belongs nowhere
+SLACK = 1e-3  # by which a row of probabilities may miss a sum of 1
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """Calibrated probabilities (n, k), their maximum and where it is; column j stands for `groups[j]`."""
+
+    probabilities: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    labels: NDArray[Any]
+    groups: NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Said:
+    """A clustering as probabilities (m, k) of the m items `rows` that it puts into a group."""
+
+    probabilities: NDArray[np.float32]
+    groups: NDArray[Any]
+    rows: NDArray[np.int64]
+
+
+def read_clustering(given: Any, n: int) -> Said:
+    """Probabilities (n, k) or labels (n,) of n items; labels become one-hot rows, and items labelled -1 are left out.
+
+    Raises InputError in one sentence for anything that is neither.
+    """
+    if hasattr(given, "detach"):  # a torch tensor, on any device
+        given = given.detach().cpu().float().numpy() if given.is_floating_point() else given.detach().cpu().numpy()
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"The clustering cannot be turned into an array ({error}).") from error
+    if array.ndim not in (1, 2):
+        raise InputError(
+            f"The clustering has the shape {array.shape}: give probabilities, one row per item, or one label per item."
+        )
+    if len(array) != n:
+        what = "labels" if array.ndim == 1 else "rows of probabilities"
+        raise InputError(f"There are {len(array)} {what} for {n} embeddings: give one for each.")
+    return _of_probabilities(array) if array.ndim == 2 else _of_labels(array)
+
+
+def _of_probabilities(array: NDArray[Any]) -> Said:
+    if array.dtype.kind not in "buif":
+        raise InputError(f"The probabilities have the dtype {array.dtype}: give numbers.")
+    p = array.astype(np.float64)
+    _refuse(~np.isfinite(p).all(1), "holds a value that is not finite: replace it.")
+    _refuse((p < 0).any(1), "holds a negative value: give probabilities, not logits or distances.")
+    _refuse(np.abs(p.sum(1) - 1) > SLACK, "does not sum to 1: divide each row by its sum.")
+    _check_groups(p.argmax(1))
+    p /= p.sum(1, keepdims=True)
+    return Said(p.astype(np.float32), np.arange(p.shape[1]), np.arange(len(p)))
+
+
+def _refuse(wrong: Any, why: str) -> None:
+    if wrong.any():
+        raise InputError(f"Row {int(wrong.argmax())} of the probabilities {why}")
+
+
+def _of_labels(array: NDArray[Any]) -> Said:
+    if array.dtype.kind == "f":
+        odd = array != np.floor(array)  # NaN is, too, and infinity is not
+        odd |= np.isinf(array)
+        if odd.any():
+            row = int(odd.argmax())
+            raise InputError(f"Label {row} is {array[row]}: labels must be whole numbers or names.")
+        array = array.astype(np.int64)
+    rows = np.flatnonzero(array != NO_GROUP) if array.dtype.kind == "i" else np.arange(len(array))
+    try:
+        groups, place = np.unique(array[rows], return_inverse=True)
+    except TypeError as error:
+        raise InputError(f"The labels are of several kinds ({error}): give whole numbers or names.") from error
+    _check_groups(place)
+    return Said(np.eye(len(groups), dtype=np.float32)[place], groups, rows)
+
+
+def _check_groups(labels: NDArray[Any]) -> None:
+    if len(labels) == 0 or (labels == labels[0]).all():
+        raise InputError("The clustering puts all items into one group: calibration needs at least 2 groups.")

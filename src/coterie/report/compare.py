@@ -1,0 +1,244 @@
+"""Several finished runs side by side: their numbers, means over seeds, and how far any two of them agree.
+
+The agreement needs no labels: two runs over the same data that put the same items together agree, whatever the numbers
+of their groups. Runs that agree need not be right, but where they do not at least one of them is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coterie.evaluation import accuracy, ari
+from coterie.report.headline import method
+from coterie.report.page import asset, template_environment
+from coterie.report.read import Record, Result, RunFolder, read_finished, read_record
+from coterie.report.wording import duration
+
+METRICS = ("acc", "nmi", "ari", "ece", "auroc")
+MEANT = (*METRICS, "confidence", "empty", "seconds")  # what is averaged over seeds
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run. `metrics` has a None for each number that is not known; without true labels that is all of them."""
+
+    run: str
+    data: str
+    method: str  # of the last stage
+    stages: str  # all of them: "moco → cdc"
+    n: int
+    k: int
+    seed: int | None
+    epochs: list[int]  # of each stage
+    seconds: float | None
+    metrics: dict[str, float | None]
+    confidence: float
+    empty: int  # groups without an item
+
+    def number(self, name: str) -> float | None:
+        """One of `MEANT`."""
+        value = self.metrics[name] if name in self.metrics else getattr(self, name)
+        return None if value is None else float(value)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Runs that differ by nothing but their seeds; `std` is the sample's (n - 1)."""
+
+    data: str
+    method: str
+    stages: str
+    runs: list[str]
+    seeds: list[int]
+    mean: dict[str, float | None]
+    std: dict[str, float | None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """How far two runs agree; None where they are over different data."""
+
+    first: str
+    second: str
+    ari: float | None
+    accuracy: float | None  # share of the items in agreeing groups, after the best one-to-one matching of groups
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All that the table, the page and --json say."""
+
+    rows: list[Row]
+    summaries: list[Summary]
+    agreement: list[Pair]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values; `runs` has the names of `fit --json`."""
+        return {
+            "runs": [asdict(row) for row in self.rows],
+            "summaries": [asdict(summary) for summary in self.summaries],
+            "agreement": [asdict(pair) for pair in self.agreement],
+        }
+
+
+def compare(paths: Sequence[Path]) -> Comparison:
+    """Read finished runs and set them side by side; a folder that is given twice counts once.
+
+    Raises InputError for a folder that is no run, and for a run that is not finished.
+    """
+    unique = list({path.resolve(): path for path in paths}.values())
+    runs = [read_finished(path) for path in unique]
+    names = _names(unique)
+    rows = [_row(name, folder, result) for name, (folder, result) in zip(names, runs, strict=True)]
+    recipes = [recipe(folder.run) for folder, _ in runs]
+    pairs = [_pair(names, runs, a, b) for a, b in combinations(range(len(runs)), 2)]
+    return Comparison(rows, _summaries(rows, recipes), pairs)
+
+
+def recipe(run: Record) -> str:
+    """What runs share that differ by nothing but their seeds: data, resolved settings, and the recipe of `init`."""
+    source, settings = run.get("source") or {}, run.get("settings") or {}
+    stages = [[stage.get("name"), stage.get("epochs"), stage.get("settings")] for stage in run.get("stages") or []]
+    init = settings.get("init")
+    if init is not None and (Path(init) / "run.yaml").is_file():
+        init = recipe(read_record(Path(init)))
+    kept = {
+        "data": [source.get(key) for key in ("fingerprint", "spec", "family")],
+        "k": run.get("n_clusters"),
+        "stages": stages,
+        "views": run.get("views"),
+        "backbone": (run.get("backbone") or {}).get("name"),
+        "weights": [settings.get("pretrained"), settings.get("weights"), init],
+        "precision": (run.get("precision") or {}).get("value"),
+    }
+    return json.dumps(kept, sort_keys=True, default=str)
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """The folders' own names where those tell them apart, else the paths."""
+    short = [path.resolve().name for path in paths]
+    return short if len(set(short)) == len(short) else [str(path) for path in paths]
+
+
+def _row(name: str, folder: RunFolder, result: Result) -> Row:
+    run, metrics = folder.run, folder.metrics or {}
+    stages = run.get("stages") or []
+    sizes = np.bincount(result.labels, minlength=folder.n_clusters)
+    return Row(
+        run=name,
+        data=str((run.get("source") or {}).get("name") or ""),
+        method=str(stages[-1].get("name")) if stages else "",
+        stages=method(run),
+        n=len(result.labels),
+        k=folder.n_clusters,
+        seed=run.get("seed"),
+        epochs=[int(stage.get("epochs") or 0) for stage in stages],
+        seconds=run.get("seconds"),
+        metrics={key: metrics.get(key) for key in METRICS},
+        confidence=float(result.confidence.mean()),
+        empty=int((sizes == 0).sum()),
+    )
+
+
+def _summaries(rows: Sequence[Row], recipes: Sequence[str]) -> list[Summary]:
+    """One for each recipe that ran with several seeds; of two runs with the same seed the first counts."""
+    found = []
+    for shared in dict.fromkeys(recipes):
+        by_seed: dict[int, Row] = {}
+        for row, own in zip(rows, recipes, strict=True):
+            if own == shared and row.seed is not None:
+                by_seed.setdefault(row.seed, row)
+        if len(by_seed) < 2:
+            continue
+        members = [by_seed[seed] for seed in sorted(by_seed)]
+        mean: dict[str, float | None] = {}
+        std: dict[str, float | None] = {}
+        for name in MEANT:
+            known = [value for row in members if (value := row.number(name)) is not None]
+            complete = len(known) == len(members)  # a mean over some of the seeds would be read as one over all
+            mean[name] = float(np.mean(known)) if complete else None
+            std[name] = float(np.std(known, ddof=1)) if complete else None
+        first = members[0]
+        names = [row.run for row in members]
+        found.append(Summary(first.data, first.method, first.stages, names, sorted(by_seed), mean, std))
+    return found
+
+
+def _pair(names: Sequence[str], runs: Sequence[tuple[RunFolder, Result]], a: int, b: int) -> Pair:
+    fingerprints = [(runs[place][0].run.get("source") or {}).get("fingerprint") for place in (a, b)]
+    first, second = runs[a][1].labels, runs[b][1].labels
+    if fingerprints[0] is None or fingerprints[0] != fingerprints[1] or len(first) != len(second):
+        return Pair(names[a], names[b], None, None)
+    return Pair(names[a], names[b], ari(first, second), accuracy(first, second))
+
+
+# The page
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One place of the matrix of agreements; `shade` is the matched accuracy, from 0 to 1."""
+
+    accuracy: float | None
+    ari: float | None
+    title: str
+
+
+def render_comparison(comparison: Comparison) -> str:
+    """One self-contained page."""
+    return (
+        template_environment()
+        .get_template("compare.html.j2")
+        .render(
+            style=asset("style.css"),
+            title=_title(comparison),
+            lede=_lede(comparison),
+            rows=comparison.rows,
+            measured=any(value is not None for row in comparison.rows for value in row.metrics.values()),
+            summaries=comparison.summaries,
+            matrix=_matrix(comparison),
+            duration=duration,
+        )
+    )
+
+
+def _title(comparison: Comparison) -> str:
+    return f"{len(comparison.rows)} {'run' if len(comparison.rows) == 1 else 'runs'} side by side"
+
+
+def _lede(comparison: Comparison) -> list[str]:
+    """How far the runs agree, which needs no labels; a sentence each."""
+    shares = [pair.accuracy for pair in comparison.agreement if pair.accuracy is not None]
+    sentences = []
+    if shares:
+        low, high = f"{100 * min(shares):.1f}%", f"{100 * max(shares):.1f}%"
+        span = low if low == high else f"{low} to {high}"
+        sentences.append(f"Two runs over the same data agree on {span} of the items.")
+    if any(pair.accuracy is None for pair in comparison.agreement):
+        sentences.append("Runs over different data cannot be held against each other item by item.")
+    if comparison.rows and all(row.metrics["acc"] is None for row in comparison.rows):
+        sentences.append("No run has been compared with true labels.")
+    return sentences
+
+
+def _matrix(comparison: Comparison) -> list[list[Cell | None]]:
+    """Every run against every other, None on the diagonal; empty for one run."""
+    names = [row.run for row in comparison.rows]
+    if len(names) < 2:
+        return []
+    found: dict[tuple[str, str], Cell] = {}
+    for pair in comparison.agreement:
+        if pair.accuracy is None or pair.ari is None:
+            text = "different data"
+        else:
+            text = f"{100 * pair.accuracy:.1f}% of the items in matching groups, ARI {pair.ari:.3f}"
+        for names_of in ((pair.first, pair.second), (pair.second, pair.first)):
+            found[names_of] = Cell(pair.accuracy, pair.ari, f"{names_of[0]} and {names_of[1]}: {text}")
+    return [[found.get((down, across)) for across in names] for down in names]

@@ -1,0 +1,232 @@
+"""`coterie accept`: the label-free set, the sample to judge, the audit, and every defect of a file of judgements."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from coterie.evaluation import accept
+
+N, K = 400, 4
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a finished run over 400 items in four groups, seen from the folder that it lies in."""
+    monkeypatch.chdir(tmp_path)
+    path = Path("run")
+    path.mkdir()
+    source = {"name": "photos", "n": N, "spec": {"kind": "images"}, "fingerprint": "ab", "skipped": []}
+    record = {"status": "done", "source": source, "n_clusters": K, "seed": 3, "stages": [{"name": "cdc"}]}
+    (path / "run.yaml").write_text(yaml.safe_dump(record))
+    write_result(path, np.arange(N) % K)
+    return path
+
+
+def write_result(path: Path, labels: np.ndarray) -> None:
+    confidence = np.linspace(1, 0.5, N).astype(np.float32)
+    ids = [f"a/{row:03}.png" for row in range(N)]
+    pq.write_table(
+        pa.table({"id": ids, "label": pa.array(labels, pa.int32()), "confidence": confidence}), path / "result.parquet"
+    )
+
+
+def result(path: Path) -> dict[str, list]:
+    found: dict[str, list] = pq.read_table(path / "result.parquet").to_pydict()
+    return found
+
+
+def judge(rows: np.ndarray, name: str = "judged.csv", column: str = "right", wrong_from: int = 300) -> Path:
+    """A file of judgements: items are right up to row `wrong_from`, the surest of all."""
+    answers = {"right": [str(row < wrong_from) for row in rows]}
+    answers["label"] = [str(row % K if row < wrong_from else -1) for row in rows]
+    lines = [f"id,{column}", *(f"a/{row:03}.png,{answer}" for row, answer in zip(rows, answers[column], strict=True))]
+    Path(name).write_text("\n".join(lines) + "\n")
+    return Path(name)
+
+
+def test_without_labels_the_confidences_decide(coterie, run):
+    answer = coterie("accept", run, "--max-error", 0.1, "-o", "accepted.csv", "--json")
+    assert answer.code == 0, answer.err
+    found, table = answer.object, result(run)
+    confidence = np.array(table["confidence"], dtype=np.float64)
+    assert found["threshold"] == accept.expected_threshold(confidence, 0.1)
+    inside = confidence >= found["threshold"]
+    assert (found["accepted"], found["n"], found["k"], found["data"]) == (inside.sum(), N, K, "photos")
+    assert found["expected_error"] == pytest.approx(np.mean(1 - confidence[inside]))
+    assert found["expected_error"] <= 0.1 + 1e-7
+    assert sum(row["accepted"] for row in found["per_cluster"]) == found["accepted"]
+    assert found["audit"] is None
+    with open("accepted.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["id"] for row in rows] == [name for name, taken in zip(table["id"], inside, strict=True) if taken]
+    assert [int(row["label"]) for row in rows] == [table["label"][i] for i in np.flatnonzero(inside)]
+    assert [np.float32(row["confidence"]) for row in rows] == [table["confidence"][i] for i in np.flatnonzero(inside)]
+
+
+def test_a_person_reads_sentences(coterie, run):
+    said = coterie("accept", run, "--max-error", 0.1).out
+    accepted = coterie("accept", run, "--max-error", 0.1, "--json").object["accepted"]
+    assert said.startswith(f"{accepted} of 400 accepted; ")
+    assert " % of them are expected to be wrong" in said
+    assert "coterie accept run --draw" in said
+    only = coterie("accept", run, "--max-error", 1e-6, "-o", "accepted.parquet")
+    assert only.code == 0
+    assert "1 of 400 accepted" in only.out  # the one with a confidence of 1
+    assert pq.read_table("accepted.parquet")["id"].to_pylist() == ["a/000.png"]
+
+
+def test_a_sample_is_drawn_judged_and_audited(coterie, run):
+    answer = coterie("accept", run, "--draw", 200, "-o", "to-judge.csv", "--json")
+    assert answer.object["drawn"] == 200
+    with open("to-judge.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "proposed", "confidence", "right"]
+    table = result(run)
+    assert len({row["id"] for row in rows}) == 200
+    for row in rows:
+        place = table["id"].index(row["id"])
+        assert int(row["proposed"]) == table["label"][place]
+        row["right"] = "TRUE" if place < 300 else "false"
+    # As a spreadsheet writes it where the comma is the decimal sign.
+    with open("filled.csv", "w", newline="", encoding="utf-8-sig") as file:
+        writer = csv.DictWriter(file, list(rows[0]), delimiter=";")
+        writer.writeheader()
+        writer.writerows(rows)
+    answer = coterie("accept", run, "--max-error", 0.1, "--judged", "filled.csv", "--json")
+    assert answer.code == 0, answer.err
+    found, audit = answer.object, answer.object["audit"]
+    assert audit["passed"]
+    assert 0.5 < found["share"] < 0.85
+    assert audit["judged"] == 200
+    inside = [row for row in rows if float(row["confidence"]) >= found["threshold"]]
+    assert (audit["judged_accepted"], audit["wrong"]) == (len(inside), sum(row["right"] == "false" for row in inside))
+    assert audit["bound"] == accept.error_bound(audit["wrong"], audit["judged_accepted"]) <= 0.1
+    sentence = f"{found['accepted']} of 400 accepted; at most 10 % of them wrong, with 95 % confidence."
+    assert found["sentence"] == sentence
+    said = coterie("accept", run, "--max-error", 0.1, "--judged", "filled.csv").out
+    assert said.startswith(sentence)
+    assert f"{audit['judged_accepted']} judged items, {audit['wrong']} of them wrong" in said
+    assert "drawn at random" in said
+
+
+def test_right_and_label_in_csv_and_parquet_say_the_same(coterie, run):
+    rows = accept.draw_sample(N, 150, seed=5)
+    judge(rows, "right.csv", "right")
+    judge(rows, "label.csv", "label")
+    ids = [f"a/{row:03}.png" for row in rows]
+    pq.write_table(pa.table({"path": ids, "right": pa.array(rows < 300)}), "right.parquet")
+    pq.write_table(pa.table({"id": ids, "label": np.where(rows < 300, rows % K, -1.0)}), "label.parquet")
+    names = ["cat", "dog", "owl", "7"]
+    per_cluster = [{"cluster": group, "class": name} for group, name in enumerate(names)]
+    (run / "metrics.json").write_text(json.dumps({"per_cluster": per_cluster}))
+    by_name = [names[row % 3] if row % K < 3 and row < 300 and row % 3 == row % K else str(row % K) for row in rows]
+    answers = [name if row < 300 else -1 for name, row in zip(by_name, rows, strict=True)]
+    pq.write_table(pa.table({"id": ids, "label": [str(answer) for answer in answers]}), "names.parquet")
+    found = [
+        coterie("accept", run, "--max-error", 0.1, "--judged", name, "--json").object["audit"]
+        for name in ("right.csv", "label.csv", "right.parquet", "label.parquet", "names.parquet")
+    ]
+    assert found[0]["passed"]
+    assert all(audit == found[0] for audit in found)
+
+
+def test_when_nothing_passes_it_says_what_it_would_take(coterie, run):
+    file = judge(accept.draw_sample(N, 100, seed=0), wrong_from=10)
+    answer = coterie("accept", run, "--judged", file, "--json", "-o", "accepted.csv")
+    assert answer.code == 0
+    found, audit = answer.object, answer.object["audit"]
+    assert (found["accepted"], found["threshold"], audit["passed"], audit["needed"]) == (0, None, False, 59)
+    there = audit["judged_accepted"] + audit["more_there"]
+    assert accept.error_bound(audit["wrong"], there) <= 0.05 < accept.error_bound(audit["wrong"], there - 1)
+    assert Path("accepted.csv").read_text() == "id,label,confidence\n"
+    said = coterie("accept", run, "--judged", file).out
+    assert said.startswith("Nothing accepted:")
+    assert f"it takes {audit['more_there']} more" in said
+    assert "59 judged items would do" in said
+
+
+def test_more_may_be_drawn_beside_those_judged(coterie, run):
+    first = accept.draw_sample(N, 300, seed=1)
+    answer = coterie("accept", run, "--draw", 100, "--judged", judge(first), "-o", "more.parquet")
+    assert answer.code == 0
+    assert "into one file" in answer.out
+    more = [int(name[2:5]) for name in pq.read_table("more.parquet")["id"].to_pylist()]
+    assert sorted([*first.tolist(), *more]) == list(range(N))
+
+
+LINES = [f"a/{row:03}.png" for row in range(70)]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", ("needs a column id", "none")),
+        ("name,right\nx,true\n", ("needs a column id", "name, right")),
+        ("id,answer\nx,true\n", ("needs a column right", "label", "id, answer")),
+        ("id,right\na/000.png,true\nb.png,true\nc.png,true\n", ("b.png", "2 such ids", "a/000.png")),
+        ("id,right\na/000.png,true\na/001.png,true\na/000.png,false\n", ("names a/000.png twice",)),
+        ("id,right\na/000.png,true\na/001.png,\na/002.png,\n", ("2 of the 3", "the first is a/001.png")),
+        ("id,right\na/000.png,maybe\n", ("'maybe' of a/000.png", "true or false")),
+        ("id,label\na/000.png,9\n", ("'9' of a/000.png", "0 to 3")),
+        ("id,label\na/000.png,cat\n", ("'cat' of a/000.png", "0 to 3")),
+        ("id,label\na/000.png,\n", ("'' of a/000.png",)),
+        ("id,right\na/000.png\n", ("Row 2", "1 columns", "first has 2")),
+        ("id,proposed,right\na/000.png,0,true\na/001.png,3,true\n", ("another run", "a/001.png", "group 3")),
+        ("id,right\n" + "".join(f"{name},true\n" for name in LINES[:20]), ("Only 20 items", "takes 59", "39 more")),
+        ("id,right\n", ("Only 0 items", "59 more")),
+    ],
+)
+def test_defects_of_a_file_of_judgements(coterie, run, content, words):
+    Path("judged.csv").write_text(content)
+    refused(coterie("accept", run, "--judged", "judged.csv"), *words)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--judged", "nowhere.csv"), ("nowhere.csv does not exist",)),
+        (("--judged", "run/run.yaml"), (".csv or .parquet",)),
+        (("--judged", "broken.parquet"), ("broken.parquet cannot be read",)),
+        (("--max-error", 5), ("accepted error is 5", "0.05")),
+        (("--judged", "judged.csv", "--confidence-level", 95), ("confidence level is 95", "0.95")),
+        (("-o", "accepted.txt"), (".csv or .parquet",)),
+        (("--judged", "judged.csv", "-o", "judged.csv"), ("replace the file of judgements",)),
+        (("--draw", 5), ("--draw needs a file", "-o")),
+        (("--draw", 5, "-o", "judged.csv"), ("there already", "another name")),
+        (("--draw", 401, "-o", "new.csv"), ("401 items cannot be drawn", "from 1 to 400")),
+        (("--draw", 371, "--judged", "judged.csv", "-o", "new.csv"), ("from 1 to 330",)),
+    ],
+)
+def test_options_that_cannot_be(coterie, run, options, words):
+    Path("broken.parquet").write_text("no table")
+    before = judge(np.arange(70)).read_bytes()
+    refused(coterie("accept", run, *options), *words)
+    assert Path("judged.csv").read_bytes() == before
+    assert not Path("new.csv").exists()
+
+
+def test_a_folder_that_is_no_finished_run(coterie, run):
+    Path("empty").mkdir()
+    refused(coterie("accept", "empty"), "empty holds no run.yaml")
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    (run / "run.yaml").write_text(yaml.safe_dump(record | {"status": "stopped"}))
+    refused(coterie("accept", run), "not finished", "'stopped'", "--resume")
+
+
+def refused(answer, *words: str) -> None:
+    """Exit code 2, nothing on standard output, one line on standard error with these words."""
+    assert answer.code == 2, answer.err
+    assert answer.out == ""
+    (line,) = answer.err.splitlines()
+    assert line.startswith("coterie: ")
+    assert line.endswith(".")
+    for word in words:
+        assert word in line

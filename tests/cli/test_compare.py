@@ -1,0 +1,72 @@
+"""`coterie compare` on runs as `coterie fit` writes them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def seeds(coterie, grouped, vectors, tmp_path_factory) -> list[Path]:
+    """Two runs over the same embeddings, seeds 0 and 1."""
+    runs = [tmp_path_factory.mktemp("seeds") / name for name in ("seed-0", "seed-1")]
+    shutil.copytree(grouped, runs[0])
+    assert coterie("fit", vectors, "-k", 3, "-o", runs[1], "--epochs", 1, "--seed", 1).code == 0
+    return runs
+
+
+def test_runs_stand_side_by_side(coterie, seeds, finished, tmp_path):
+    page = tmp_path / "compare.html"
+    answer = coterie("compare", *seeds, finished, "-o", page, "--json")
+    assert answer.code == 0, answer.err
+    found = answer.object
+    assert [row["run"] for row in found["runs"]] == ["seed-0", "seed-1", "run"]
+    assert [(row["data"], row["n"], row["k"], row["seed"]) for row in found["runs"]] == [
+        ("vectors", 60, 3, 0),
+        ("vectors", 60, 3, 1),
+        ("pixels", 96, 10, 0),
+    ]
+    assert [row["stages"] for row in found["runs"]] == ["cdc", "cdc", "moco → cdc"]
+    assert found["runs"][2]["epochs"] == [1, 2]
+    assert found["runs"][0]["metrics"]["acc"] is None
+    assert 0 <= found["runs"][2]["metrics"]["acc"] <= 1
+    (summary,) = found["summaries"]
+    assert (summary["seeds"], summary["runs"]) == ([0, 1], ["seed-0", "seed-1"])
+    agreement = {(pair["first"], pair["second"]): pair["accuracy"] for pair in found["agreement"]}
+    assert 0.3 <= agreement["seed-0", "seed-1"] <= 1
+    assert agreement["seed-0", "run"] is agreement["seed-1", "run"] is None
+    assert "3 runs side by side" in page.read_text()
+
+
+def test_a_person_reads_tables(coterie, seeds, finished):
+    said = coterie("compare", *seeds, finished).out
+    lines = said.splitlines()
+    assert lines[0].split()[:4] == ["run", "data", "method", "n"]
+    assert lines[1].startswith("seed-0  vectors")
+    assert lines[3].split()[-3:-1] != ["-", "-"]
+    assert "Over seeds, mean ± standard deviation" in said
+    assert "Agreement of any two runs" in said
+    assert "-o compare.html" in said
+    assert coterie("compare", seeds[0]).code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nowhere",), ("nowhere holds no run.yaml",)),
+        (("RUN", "-o", "compare.txt"), ("compare.txt must end in .html",)),
+        (("RUN", "-o", "nowhere/compare.html"), ("cannot be written",)),
+        ((), ("Missing argument",)),
+    ],
+)
+def test_what_cannot_be_compared(coterie, seeds, tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    answer = coterie("compare", *(str(seeds[0]) if word == "RUN" else word for word in arguments))
+    assert answer.code == 2
+    assert answer.out == ""
+    (line,) = answer.err.splitlines()
+    for word in words:
+        assert word in line
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,157 @@
+"""Tables of experiments: rows that are run once, whoever runs them, and what is made of their records."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from coterie.methods.cdc import CDC
+from coterie.methods.contract import Facts
+from coterie.training.plan import coerce
+from coterie.types import InputError
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+SMALL = {"moco.epochs": 0, "cdc.batch_size": 32, "cdc.sub_batch": 16, "cdc.cells": 6, "cdc.hidden": 12}
+SMALL |= {"cdc.epochs": 1, "cdc.init": "kmeans"}
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXPERIMENTS))
+        import _pages
+        import _tables
+        import cdc_tables
+        import cdc_tables_rows
+
+        yield SimpleNamespace(pages=_pages, tables=_tables, cdc=cdc_tables, rows=cdc_tables_rows)
+
+
+def study_of(scripts: Any, runs: Path, **overrides: Any) -> Any:
+    name, file, labels, family = scripts.tables.draw("digits", 64, runs)
+    changed = {key.replace("_", ".", 1): value for key, value in overrides.items()}
+    return scripts.tables.Study(name, file, labels, family, 10, runs, SMALL | changed)
+
+
+def test_images_are_drawn_by_the_seed_alone_and_keep_their_labels(scripts: Any, tmp_path: Path) -> None:
+    name, file, labels, family = scripts.tables.draw("digits", 100, tmp_path)
+    again = scripts.tables.draw("digits", 100, tmp_path / "again")
+    assert (name, family) == ("digits-100", "glyph")
+    assert file.read_bytes() == again[1].read_bytes()
+    digits = load_digits()
+    found = np.load(file)
+    assert found.shape == (100, 8, 8)
+    for image, label in zip(found[:20], labels.codes[:20], strict=True):
+        same = (np.rint(digits.images * 255 / 16) == image).all((1, 2))
+        assert set(digits.target[same]) == {label}
+    other = scripts.tables.draw("digits", 100, tmp_path / "other", seed=1)
+    assert file.read_bytes() != other[1].read_bytes()
+
+
+def test_more_images_than_there_are_is_an_input_error(scripts: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="only 1797 images"):
+        scripts.tables.draw("digits", 1798, tmp_path)
+
+
+def test_a_claim_keeps_others_away_until_it_ends(scripts: Any, tmp_path: Path) -> None:
+    file = tmp_path / "records" / "row-0.json"
+    with scripts.tables.claim(file, wait=False) as first:
+        with scripts.tables.claim(file, wait=False) as second:
+            assert (first, second) == (True, False)
+        with scripts.tables.claim(file.with_name("row-1.json"), wait=False) as other:
+            assert other
+    with scripts.tables.claim(file, wait=False) as again:
+        assert again
+
+
+def test_a_row_is_run_once_and_its_record_is_enough(scripts: Any, tmp_path: Path) -> None:
+    study, row = study_of(scripts, tmp_path), scripts.tables.Row("plain")
+    same = scripts.tables.Row("the same, other head", head="clu")
+    table = scripts.tables.Table("one", "One", [row, same], ("acc", "selected"))
+    found = scripts.tables.work(study, [table], [0, 1])
+    assert set(found) == {("cdc", 0), ("cdc", 1)}
+    assert found["cdc", 0]["n"] == 64
+    assert set(found["cdc", 0]["heads"]) == {"cal", "clu"}
+    assert found["cdc", 0]["metrics"] != found["cdc", 1]["metrics"]
+    for folder in ("moco", "cdc-0", "cdc-1"):
+        shutil.rmtree(tmp_path / folder)
+    assert scripts.tables.work(study, [table], [0, 1]) == found
+    assert not (tmp_path / "cdc-0").exists()
+    with pytest.raises(InputError, match="made with other settings"):
+        scripts.tables.work(study_of(scripts, tmp_path, cdc_cells=7), [table], [0])
+
+
+def test_a_row_that_another_process_makes_is_left_to_it(scripts: Any, tmp_path: Path) -> None:
+    study, row = study_of(scripts, tmp_path), scripts.tables.Row("initialised", {"epochs": 0})
+    scripts.tables.first_stage(study)
+    with scripts.tables.claim(tmp_path / "records" / "cdc+epochs=0-0.json", wait=False):
+        assert scripts.tables.row_record(study, row, 0, wait=False) is None
+    assert scripts.tables.row_record(study, row, 0, wait=False) is not None
+
+
+def test_a_run_that_fails_is_a_result_and_the_page_says_so(scripts: Any, tmp_path: Path) -> None:
+    rows = [
+        scripts.tables.Row("initialised", {"epochs": 0}, paper={"STL-10": (93.0, None)}),
+        scripts.tables.Row("nobody is sure enough", {"threshold": 1.0}),
+    ]
+    study = study_of(scripts, tmp_path)
+    table = scripts.tables.Table("two", "Two rows", rows, ("acc", "ece"), ("ACC", "ECE"), "A note.")
+    found = scripts.tables.work(study, [table], [0, 1])
+    failed = found["cdc+threshold=1.0", 0]
+    assert "selected no item" in failed["failed"]
+    assert failed["metrics"] is None
+    scripts.pages.write_table(table, study, found, [0, 1], "the command", tmp_path / "results")
+    content = json.loads((tmp_path / "results" / "two_digits-64.json").read_text())
+    assert [row["title"] for row in content["rows"]] == ["initialised", "nobody is sure enough"]
+    assert len(content["rows"][0]["records"]) == 2
+    assert content["start"]["method"] == "moco"
+    lines = (tmp_path / "results" / "two_digits-64.md").read_text().splitlines()
+    accuracies = [found["cdc+epochs=0", seed]["metrics"]["acc"] for seed in (0, 1)]
+    (row,) = [line for line in lines if line.startswith("| initialised")]
+    assert f"| {scripts.pages.mean_and_deviation(accuracies)} |" in row
+    assert row.endswith("| 93.0 / – |")
+    (row,) = [line for line in lines if line.startswith("| nobody")]
+    assert "| – (2 of 2 failed) | – |" in row
+    assert {"# Two rows", "A note.", "`the command`"} <= set(lines)
+
+
+def test_means_are_in_percent_with_the_samples_deviation(scripts: Any) -> None:
+    assert scripts.pages.mean_and_deviation([0.5]) == "50.0"
+    assert scripts.pages.mean_and_deviation([0.5, 0.6]) == "55.0 ± 7.1"
+    assert scripts.pages.mean_and_deviation([]) == "–"
+
+
+def test_every_row_of_the_papers_tables_is_a_setting_that_can_work(scripts: Any) -> None:
+    facts = Facts(10_000, 10, "images", "cpu", side=28)
+    base = coerce(CDC, {"cells": 100, "sub_batch": 250}, "cdc")
+    known = scripts.rows.tables(vars(base), 10)
+    assert set(known) == set(scripts.cdc.NAMES)
+    for table in known.values():
+        assert "cdc" in [row.key for row in table.rows]
+        assert len({(row.key, row.head) for row in table.rows} | {row.title for row in table.rows}) >= len(table.rows)
+        for row in table.rows:
+            coerce(CDC, vars(base) | dict(row.settings), "cdc").check(facts)
+            assert all(len(numbers) == len(table.printed) for numbers in row.paper.values())
+    batches = [row.title for row in known["5"].rows]
+    assert batches[:3] == ["B = 500, K = 80", "B = 500, K = 100", "B = 500, K = 120"]
+    assert [row.title for row in known["6"].rows][:2] == ["H = 256", "H = 384"]
+    assert [row.title for row in known["fig5"].rows] == [f"K = {c}" for c in (1, 10, 20, 50, 100, 200, 500, 1000)]
+
+
+def test_the_command_line_makes_a_table_from_start_to_end(
+    scripts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["digits", "--items", "64", "--tables", "8", "--seeds", "0", "--runs", str(tmp_path / "runs")]
+    words += ["--results", str(tmp_path / "results"), *(f"--set={name}={value}" for name, value in SMALL.items())]
+    scripts.cdc.main(words)
+    page = (tmp_path / "results" / "cdc_table8_digits-64.md").read_text()
+    assert page in capsys.readouterr().out
+    assert "| CDC + PPF |" in page
+    assert str(tmp_path) not in page

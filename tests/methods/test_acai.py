@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from coterie.methods.acai import ACAI
+from coterie.methods.contract import Facts
+from coterie.types import InputError
+from helpers.phases import batch_of, net_of, touched
+
+
+def test_each_step_teaches_one_side_only():
+    method = ACAI()
+    net = net_of(method)
+    first, second = method.step(net, batch_of(net))
+    assert touched(net, first) == {"backbone", "decoder"}
+    assert touched(net, second) == {"critic"}
+
+
+def test_a_frozen_critic_gets_no_step():
+    method = ACAI(critic_frozen=True)
+    net = net_of(method)
+    (only,) = method.step(net, batch_of(net))
+    assert touched(net, only) == {"backbone", "decoder"}
+
+
+def test_the_critic_learns_from_what_was_decoded_before_the_other_side_moved():
+    method = ACAI()
+    net = net_of(method)
+    steps = method.step(net, batch_of(net))
+    next(steps)
+    with torch.no_grad():
+        for p in net.decoder.parameters():
+            p.mul_(0)
+    moved = next(steps)["critic"]
+    net = net_of(method)
+    _, still = method.step(net, batch_of(net))
+    torch.testing.assert_close(moved, still["critic"])
+
+
+def test_the_weight_rises_over_the_warm_up():
+    method = ACAI(warm_up=0.5)
+    assert [method.weight(progress) for progress in (0.0, 0.25, 0.5, 1.0)] == [0.0, 0.25, 0.5, 0.5]
+    assert ACAI().weight(0.0) == 0.5
+
+
+def test_without_weight_the_interpolations_teach_nothing():
+    method = ACAI(interpolation_weight=0.0)
+    net = net_of(method)
+    (losses, _) = method.step(net, batch_of(net))
+    assert losses["interpolation"].item() == 0.0
+
+
+@pytest.mark.parametrize("wrong", [{"restarts": 0}, {"interpolation_weight": -1.0}, {"warm_up": 1.5}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        replace(ACAI(), **wrong).check(Facts(100, 3, "embeddings", "cpu", dim=12))

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+
+from coterie import Clusterer
+from coterie.evaluation import accuracy
+from coterie.methods.contract import Facts
+from coterie.methods.rdc import RDC, Filters
+from coterie.networks.autoencoder import flat
+from coterie.types import InputError, RunFailed
+from helpers.phases import DATA, batch_of, net_of, touched
+
+
+def test_without_core_items_only_reconstruction_is_left():
+    method = RDC(core_ratio=1.0, gap=1.0)
+    net = net_of(method)
+    batch = batch_of(net)
+    (losses,) = method.step(net, batch)
+    expected = 30 * (net.decoder(net.backbone(batch.shifted)) - flat(batch.clean)).square().mean()
+    assert losses["latent"].item() == 0.0
+    torch.testing.assert_close(losses["image"], expected)
+
+
+def test_with_core_items_only_nothing_is_reconstructed():
+    method = RDC(core_ratio=-1.0, gap=math.inf, refresh="epoch")
+    net = net_of(method)
+    batch = batch_of(net)
+    (losses,) = method.step(net, batch)
+    z = net.backbone(batch.shifted)
+    centroid = net.centroids.of(batch.index)[:, :-1]
+    torch.testing.assert_close(losses["latent"], (z - centroid).square().mean())
+    image = (net.decoder(z) - net.decoder(centroid)).square().mean()
+    torch.testing.assert_close(losses["image"], 30 * image)
+
+
+def test_the_latent_loss_does_not_reach_the_decoder_and_targets_carry_no_gradient():
+    method = RDC()
+    net = net_of(method)
+    (losses,) = method.step(net, batch_of(net))
+    assert touched(net, {"latent": losses["latent"]}) == {"backbone"}
+    (losses,) = method.step(net, batch_of(net))
+    assert touched(net, dict(losses)) == {"backbone", "decoder"}
+    assert not net.centroids.rows.requires_grad
+    assert not net.bank.rows.requires_grad
+
+
+@pytest.mark.parametrize("refresh", ["bank", "epoch"])
+def test_targets_do_not_depend_on_the_distorted_view(refresh):
+    method = RDC(refresh=refresh)
+    net = net_of(method)
+    list(method.step(net, batch_of(net)))
+    first = net.centroids.rows.clone()
+    list(method.step(net, batch_of(net, shifted=torch.zeros(16, 12))))
+    assert torch.equal(net.centroids.rows, first)
+
+
+def test_a_fresh_bank_gives_a_batch_the_targets_of_a_full_refresh():
+    nets = []
+    for refresh in ("bank", "epoch"):
+        method = RDC(refresh=refresh, core_ratio=0.5, gap=0.05)
+        net = net_of(method)
+        list(method.step(net, batch_of(net)))
+        nets.append(net.centroids.rows)
+    torch.testing.assert_close(*nets, rtol=1e-3, atol=1e-5)
+
+
+def test_between_refreshes_the_bank_takes_the_batchs_new_codes():
+    method = RDC()
+    net = net_of(method)
+    list(method.step(net, batch_of(net, number=0)))
+    old = net.bank.rows.clone()
+    with torch.no_grad():
+        net.backbone.trunk.code.weight.mul_(1.5)
+        list(method.step(net, batch_of(net, number=1)))
+        fresh = net.backbone(DATA[:16])
+    torch.testing.assert_close(net.bank.rows[:16], fresh)
+    assert torch.equal(net.bank.rows[16:], old[16:])
+
+
+def test_shares_are_met_at_the_start_and_published_thresholds_are_kept():
+    net = net_of(RDC(core_share=0.4, accepted=0.6))
+    batch = batch_of(net)
+    list(RDC().step(net, batch))
+    assert float(batch.logged["core_share"]) == pytest.approx(0.4, abs=0.03)
+    assert net_of(RDC(core_ratio=0.6, gap=0.7)).filters.thresholds == (0.6, 0.7)
+
+
+def test_a_shrunken_code_stops_the_run():
+    method = RDC()
+    net = net_of(method)
+    with torch.no_grad():
+        net.backbone.trunk.code.weight.mul_(1e-4)
+    with pytest.raises(RunFailed, match="collapsed"):
+        list(method.step(net, batch_of(net)))
+
+
+def test_stable_ends_when_the_share_has_kept_still():
+    filters = Filters()
+    moving = [filters.settled(0.5 + 0.01 * i, "stable") for i in range(12)]
+    assert not any(moving)
+    still = [filters.settled(0.6, "stable") for _ in range(5)]
+    assert still == [False] * 4 + [True]
+
+
+def test_no_increase_ends_when_the_share_has_not_risen():
+    filters = Filters()
+    falling = [filters.settled(0.9 - 0.01 * i, "no_increase") for i in range(12)]
+    assert falling == [False] * 9 + [True] * 3
+    filters = Filters()
+    assert not any(filters.settled(0.02 * i, "no_increase") for i in range(20))
+    assert not any(Filters().settled(0.5, "never") for _ in range(20))
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"neighbours": 1}, {"core_share": 1.0}, {"accepted": 0.0}, {"gap": 0.0}, {"restarts": 0}]
+)
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(InputError, match=next(iter(wrong))):
+        replace(RDC(), **wrong).check(Facts(100, 3, "embeddings", "cpu", dim=12))
+
+
+def test_four_far_blobs_stay_four_groups():
+    x, y = make_blobs(300, 50, centers=4, cluster_std=0.5, center_box=(-5, 5), random_state=0)
+    # As long as the paper's stages are not: this is a test of the way through, not of how much phase 2 adds.
+    model = Clusterer(4, method="rdc", random_state=0, epochs=10, settings={"acai.epochs": 12}).fit(x.astype("float32"))
+    assert accuracy(y, model.labels_) == 1.0
+    shares = [row["health"]["core_share"] for row in model.history_ if row["stage"] == "rdc"]
+    assert all(0 <= share <= 1 for share in shares)

@@ -1,0 +1,202 @@
+"""Runs side by side: what stands in the table, what is averaged, which agree, and the page."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from coterie.report.compare import METRICS, compare, recipe, render_comparison
+from coterie.types import InputError
+
+MakeRun = Callable[..., Path]
+AddRun = Callable[..., Path]
+
+
+@pytest.fixture
+def add_run(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> AddRun:
+    """Write one more run folder, with these labels and metrics; other keywords change `run.yaml`."""
+    parent = tmp_path_factory.mktemp("runs")
+
+    def add(name: str, labels: list[int], metrics: dict[str, Any] | None = None, **run: Any) -> Path:
+        path = parent / name
+        shutil.copytree(make_run(**({"n": len(labels)} | run)), path)
+        columns = {"id": [str(row) for row in range(len(labels))], "label": pa.array(labels, pa.int32())}
+        confidence = np.linspace(0.5, 1, len(labels))
+        pq.write_table(pa.table(columns | {"confidence": confidence}), path / "result.parquet")
+        if metrics is not None:
+            (path / "metrics.json").write_text(json.dumps(metrics))
+        return path
+
+    return add
+
+
+def test_a_row_says_what_the_run_folder_says(add_run: AddRun) -> None:
+    path = add_run("one", [0, 1, 1, 2], {"acc": 0.5, "nmi": 0.25, "auroc": None})
+    (row,) = compare([path]).rows
+    assert (row.run, row.data, row.method, row.stages) == ("one", "photos", "moco", "moco")
+    assert (row.n, row.k, row.seed, row.epochs, row.seconds) == (4, 4, 7, [3], 75.0)
+    assert row.metrics == {"acc": 0.5, "nmi": 0.25, "ari": None, "ece": None, "auroc": None}
+    assert (row.confidence, row.empty) == (pytest.approx(0.75), 1)
+
+
+def slow_agreement(first: list[int], second: list[int], k: int) -> float:
+    """The best share over all renumberings of the groups."""
+    return max(float(np.mean([m[a] == b for a, b in zip(first, second, strict=True)])) for m in permutations(range(k)))
+
+
+def test_agreement_is_blind_to_the_numbers_of_groups(add_run: AddRun) -> None:
+    rng = np.random.default_rng(0)
+    first = rng.integers(0, 4, 40).tolist()
+    renamed = [(label + 1) % 4 for label in first]
+    other = [label if rng.random() < 0.6 else int(rng.integers(0, 4)) for label in first]
+    paths = [add_run(name, labels) for name, labels in (("a", first), ("b", renamed), ("c", other))]
+    pairs = {(pair.first, pair.second): pair for pair in compare(paths).agreement}
+    assert pairs.keys() == {("a", "b"), ("a", "c"), ("b", "c")}
+    assert (pairs["a", "b"].accuracy, pairs["a", "b"].ari) == (1, 1)
+    assert pairs["a", "c"].accuracy == pytest.approx(slow_agreement(first, other, 4))
+    assert pairs["b", "c"].accuracy == pytest.approx(slow_agreement(renamed, other, 4))
+    assert pairs["a", "c"].ari == pytest.approx(pairs["b", "c"].ari)
+    turned = {(pair.second, pair.first): pair for pair in compare(paths[::-1]).agreement}
+    assert {key: pair.accuracy for key, pair in turned.items()} == {key: pair.accuracy for key, pair in pairs.items()}
+
+
+def test_runs_over_different_data_have_no_agreement(add_run: AddRun) -> None:
+    source = {"name": "birds", "n": 4, "spec": {"kind": "images"}, "fingerprint": "cd", "skipped": []}
+    paths = [add_run("a", [0, 1, 0, 1]), add_run("b", [0, 1, 0, 1], source=source)]
+    (pair,) = compare(paths).agreement
+    assert (pair.accuracy, pair.ari) == (None, None)
+    page = render_comparison(compare(paths))
+    assert "different data" in page
+
+
+def test_different_numbers_of_groups_can_agree(add_run: AddRun) -> None:
+    (pair,) = compare([add_run("a", [0, 0, 1, 1]), add_run("b", [0, 1, 2, 2], k=3)]).agreement
+    assert pair.accuracy == 0.75
+
+
+def test_seeds_are_averaged_and_settings_are_not(add_run: AddRun) -> None:
+    stage = {"name": "moco", "epochs": 9, "settings": {"queue": 64}}
+    paths = [add_run(f"s{seed}", [0, 1, 2, 3], {"acc": 0.5 + seed / 10}, seed=seed) for seed in (2, 0, 1)]
+    paths += [
+        add_run("again", [0, 1, 2, 3], {"acc": 0.9}, seed=0),
+        add_run("longer", [0, 1, 2, 3], seed=5, stages=[stage]),
+        add_run("fewer groups", [0, 1, 2, 2], seed=6, k=3),
+    ]
+    (summary,) = compare(paths).summaries
+    assert (summary.seeds, summary.runs) == ([0, 1, 2], ["s0", "s1", "s2"])
+    assert summary.mean["acc"] == pytest.approx(0.6)
+    assert summary.std["acc"] == pytest.approx(0.1)
+    assert (summary.mean["ece"], summary.std["ece"]) == (None, None)
+    assert summary.std["seconds"] == 0
+
+
+def test_a_number_that_one_seed_lacks_is_not_averaged(add_run: AddRun) -> None:
+    paths = [add_run("a", [0, 1], {"acc": 0.5}, seed=0), add_run("b", [0, 1], None, seed=1)]
+    (summary,) = compare(paths).summaries
+    assert summary.mean["acc"] is None
+    assert summary.mean["confidence"] == pytest.approx(0.75)
+
+
+def test_runs_from_different_backbones_of_one_recipe_are_seeds_of_one_recipe(add_run: AddRun) -> None:
+    longer = [{"name": "moco", "epochs": 9, "settings": {"queue": 64}}]
+    before = [
+        add_run("m0", [0, 1], seed=0),
+        add_run("m1", [0, 1], seed=1),
+        add_run("m2", [0, 1], seed=2, stages=longer),
+    ]
+    runs = [add_run(f"c{i}", [0, 1], seed=i, settings={"init": str(path)}) for i, path in enumerate(before)]
+    own = [recipe(yaml.safe_load((path / "run.yaml").read_text())) for path in runs]
+    assert own[0] == own[1] != own[2]
+    summaries = compare(runs).summaries
+    assert [summary.runs for summary in summaries] == [["c0", "c1"]]
+
+
+def test_a_folder_given_twice_counts_once_and_equal_names_become_paths(add_run: AddRun) -> None:
+    path = add_run("a", [0, 1, 1])
+    assert [row.run for row in compare([path, path / "." / ""]).rows] == ["a"]
+    copied = path.parent / "other" / "a"
+    shutil.copytree(path, copied)
+    assert [row.run for row in compare([path, copied]).rows] == [str(path), str(copied)]
+
+
+class Page(HTMLParser):
+    """Tags with their attributes, cells of tables by row, and all text."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.rows: list[list[str]] = []
+        self.inside = False
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attributes)))
+        if tag == "tr":
+            self.rows.append([])
+        if tag in ("th", "td"):
+            self.rows[-1].append("")
+            self.inside = True
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = self.inside and tag not in ("th", "td")
+
+    def handle_data(self, data: str) -> None:
+        if self.inside:
+            self.rows[-1][-1] = re.sub(r"\s+", " ", self.rows[-1][-1] + data).lstrip()
+
+
+def test_the_page_is_one_file_with_all_numbers(add_run: AddRun) -> None:
+    metrics = {"acc": 0.875, "nmi": 0.5, "ari": 0.25, "ece": 0.125, "auroc": 0.9}
+    paths = [
+        add_run("<b>bold</b>", [0, 1, 2, 3] * 5, metrics, seed=0),
+        add_run("second", [0, 1, 2, 2] * 5, metrics | {"acc": 0.625}, seed=1),
+        add_run("third", [1, 0, 3, 2] * 5, seed=2, k=5),
+    ]
+    source = render_comparison(compare(paths))
+    page = Page(source)
+    assert "<b>bold</b>" not in source
+    for _tag, attributes in page.tags:
+        for name in ("src", "href", "action", "data"):
+            assert (attributes.get(name) or "data:").startswith(("data:", "#"))
+    assert not [tag for tag, _ in page.tags if tag == "script"]
+    assert not re.search("https?:|url\\(|@import", source)
+    links = {(a["href"] or "")[1:] for tag, a in page.tags if tag == "a"}
+    assert links <= {a.get("id") for _, a in page.tags}
+    cells = {cell.rstrip().replace("\N{NO-BREAK SPACE}", " ") for row in page.rows for cell in row}
+    assert {"87.5%", "62.5%", "1 min 15 s", "75.0% ± 17.7", "100.0%1.00", "75.0%0.68", "1, 2"} <= cells
+    third = next(row for row in page.rows if row and row[0].endswith("thirdphotos"))
+    assert third[-len(METRICS) :] == ["–"] * len(METRICS)
+
+
+def test_a_page_without_labels_or_with_one_run_leaves_out_what_it_has_not(add_run: AddRun) -> None:
+    path = add_run("one", [0, 1, 2, 3])
+    alone = render_comparison(compare([path]))
+    assert "ECE" not in alone
+    assert 'id="agreement"' not in alone
+    assert 'id="seeds"' not in alone
+    both = render_comparison(compare([path, add_run("two", [0, 1, 2, 3], seed=8)]))
+    assert "No run has been compared with true labels." in both
+    assert 'id="agreement"' in both
+
+
+def test_a_folder_that_is_no_finished_run_is_refused(add_run: AddRun, tmp_path_factory: pytest.TempPathFactory) -> None:
+    good, empty = add_run("good", [0, 1]), tmp_path_factory.mktemp("empty")
+    with pytest.raises(InputError, match=r"holds no run\.yaml"):
+        compare([good, empty])
+    with pytest.raises(InputError, match="is not finished, its status is 'running'"):
+        compare([good, add_run("half", [0, 1], status="running")])
+    (good / "result.parquet").unlink()
+    with pytest.raises(InputError, match=r"it has no result\.parquet"):
+        compare([good])
