@@ -26,8 +26,9 @@ from PIL import Image
 from torch import Tensor
 
 from coterie.networks.features import extract_features
-from coterie.pipeline import Prepared, Watch, build_net, prepare
 from coterie.prediction.model import Model
+from coterie.preparing import Prepared, Watch, prepare
+from coterie.stages import build_net
 from coterie.training.engine import Stage, train_stage
 from coterie.training.history import EpochRecord, History
 from coterie.training.plan import RunSettings

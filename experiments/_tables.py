@@ -22,8 +22,9 @@ import torch
 
 from coterie.data import Labels, labels_of, open_source
 from coterie.evaluation import evaluate
-from coterie.pipeline import Watch, run
+from coterie.pipeline import run
 from coterie.prediction.results import read_result
+from coterie.preparing import Watch
 from coterie.training.checkpoints import write_atomically
 from coterie.training.history import EpochRecord, read_history
 from coterie.training.plan import RunSettings

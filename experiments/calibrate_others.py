@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cdc_reference import RESULTS
+from _runs import RESULTS
 from numpy.typing import NDArray
 
 from coterie import calibrate

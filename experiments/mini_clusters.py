@@ -9,50 +9,47 @@ to say what the rule costs on data with known labels. Writes experiments/results
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from cdc_reference import RESULTS, arguments, command_line, row
+from _runs import command_line, parser, row, write_records
 
 from coterie.cli.settings import read_overrides
-from coterie.training.device import machine
 from coterie.training.plan import RunSettings
 
 IMAGES_EACH = (2, 5, 10, 20, 40)
 
 
 def main() -> None:
-    given = arguments(__doc__)
+    given = parser(__doc__).parse_args()
     name, overrides = given.name or given.source, read_overrides(given.set)
     records: list[dict[str, Any]] = []
     for seed in given.seeds:
         moco = given.runs / f"{name}-moco-{seed}"
         row(given.source, RunSettings(given.k, "moco", seed=seed), moco)
-        batch = read_batch(given.runs / f"{name}-cdc-{seed}", overrides)
+        reference = given.runs / f"{name}-cdc-{seed}"
+        batch, by_rule = read_preset(reference, overrides)
         for each in IMAGES_EACH:
-            settings = RunSettings(
-                given.k,
-                "cdc",
-                seed=seed,
-                init=str(moco),
-                overrides=overrides | {"cdc.cells": max(given.k, round(batch / each))},
-            )
-            found = row(given.source, settings, given.runs / f"{name}-cells-{each}-{seed}")
+            wanted = max(given.k, round(batch / each))
+            changed = overrides | {"cdc.cells": wanted}
+            settings = RunSettings(given.k, "cdc", seed=seed, init=str(moco), overrides=changed)
+            # The run with as many as the rule gives is there already.
+            out = reference if wanted == by_rule else given.runs / f"{name}-cells-{each}-{seed}"
+            found = row(given.source, settings, out)
             record = {"data": name, "method": "cdc", "n": found["record"]["source"]["n"], "k": given.k, "seed": seed}
             record |= {"seconds": found["seconds"], "skipped": 0, "images_each": each}
             cells = found["stages"][0]["settings"]["cells"]
             records.append({**record, "cells": cells, "heads": found["heads"], "metrics": found["heads"]["cal"]})
         command = command_line("mini_clusters", name, given.k, given.seeds, given.set)
-        content = {"command": command, "machine": machine(), "records": records}
-        (RESULTS / f"mini_clusters_{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        write_records(f"mini_clusters_{name}", command, records)
 
 
-def read_batch(reference: Path, overrides: dict[str, Any]) -> int:
-    """The batch size that the practical preset took for these data."""
+def read_preset(reference: Path, overrides: dict[str, Any]) -> tuple[int, int]:
+    """Batch size and mini-clusters of the reference run, which followed the rule."""
     from coterie.training.runfolder import read_run
 
-    return int(overrides.get("cdc.batch_size") or read_run(reference)["stages"][-1]["settings"]["batch_size"])
+    settings = read_run(reference)["stages"][-1]["settings"]
+    return int(overrides.get("cdc.batch_size") or settings["batch_size"]), int(settings["cells"])
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from cdc_reference import RESULTS
+from _runs import RESULTS
 from torch import Tensor
 
 from coterie.data import open_source

@@ -21,8 +21,10 @@ from coterie.methods.contract import (
     practical_settings,
     setting_names,
 )
-from coterie.pipeline import RunResult, Watch, prepare, run, train
+from coterie.pipeline import RunResult, run
 from coterie.prediction.model import load_model
+from coterie.preparing import Watch, prepare
+from coterie.stages import train
 from coterie.training.plan import RunSettings, chain_of, coerce, make_plan, resolved
 from coterie.types import Batch, InputError, Kind, OneProcess, Source
 from coterie.views.recipes import RECIPES

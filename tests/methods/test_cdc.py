@@ -25,8 +25,9 @@ from coterie.objectives.kmeans import kmeans
 from coterie.objectives.regions import cell_means
 from coterie.objectives.selection import confident_images
 from coterie.objectives.selectors import Fixed, FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Quota
-from coterie.pipeline import Watch, run
+from coterie.pipeline import run
 from coterie.prediction.model import load_model
+from coterie.preparing import Watch
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 from coterie.training.seeds import generator_of

@@ -13,7 +13,8 @@ from coterie.methods.dec import DEC
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.objectives.assignment import soft_assign_t, target_distribution
-from coterie.pipeline import RunResult, Watch, run
+from coterie.pipeline import RunResult, run
+from coterie.preparing import Watch
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source

@@ -13,7 +13,8 @@ from torch import Tensor
 from coterie.methods.contract import Facts, Method
 from coterie.networks.net import Net
 from coterie.objectives.regions import cell_means
-from coterie.pipeline import RunResult, Watch, run
+from coterie.pipeline import RunResult, run
+from coterie.preparing import Watch
 from coterie.training.calibrate import Calibration, PostHoc, calibration_net, practical_calibration
 from coterie.training.plan import RunSettings, calibration_for
 from coterie.training.runfolder import read_run

@@ -15,7 +15,8 @@ import pytest
 import torch
 import yaml
 
-from coterie.pipeline import RunResult, Watch, run
+from coterie.pipeline import RunResult, run
+from coterie.preparing import Watch
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import read_run

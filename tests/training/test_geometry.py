@@ -10,7 +10,8 @@ import torch
 
 from coterie.data import open_source
 from coterie.objectives.geometry import intrinsic_dimension, linear_dimension
-from coterie.pipeline import Watch, run
+from coterie.pipeline import run
+from coterie.preparing import Watch
 from coterie.training.geometry import GeometryTracker
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings

@@ -17,7 +17,8 @@ from rich.console import Console
 from coterie.cli import print_object
 from coterie.cli.progress import StageBar
 from coterie.data import Labels, labels_from_folders, labels_of, read_label_file
-from coterie.pipeline import Prepared, RunResult, Watch, evaluate_run, prepare, run
+from coterie.pipeline import RunResult, evaluate_run, run
+from coterie.preparing import Prepared, Watch, prepare
 from coterie.report import write_report
 from coterie.training.plan import RunSettings, coerce
 from coterie.types import InputError, RunFailed, Skipped, Source

@@ -1,0 +1,62 @@
+"""What experiments on one source share: a run folder that is made, gone on with or only read, and the options."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from coterie.data import labels_of
+from coterie.pipeline import evaluate_run, run
+from coterie.prediction.results import read_result
+from coterie.preparing import Watch
+from coterie.training.checkpoints import write_atomically
+from coterie.training.device import machine
+from coterie.training.plan import RunSettings
+from coterie.training.runfolder import read_run
+
+RESULTS = Path(__file__).parent / "results"
+METRICS = ("acc", "nmi", "ari", "ece", "confidence")
+
+
+def row(source: str, settings: RunSettings, out: Path, metrics: tuple[str, ...] = METRICS) -> dict[str, Any]:
+    """One run, from its folder where it is there already; its metrics by head and its seconds."""
+    done = (out / "run.yaml").exists() and read_run(out)["status"] == "done"
+    if not done:
+        watch = Watch(
+            after_epoch=[lambda record, net: print(out.name, record.stage, record.epoch, record.losses, flush=True)]
+        )
+        run(source, settings, out, resume=(out / "run.yaml").exists(), watch=watch)
+    labels = labels_of(source, read_result(out / "result.parquet").ids)
+    assert labels is not None, f"{source} carries no labels"
+    found, record = evaluate_run(out, labels), read_run(out)
+    heads = {name: {key: head[key] for key in metrics} for name, head in found["heads"].items()}
+    print(out.name, heads, flush=True)
+    return {"heads": heads, "seconds": record["seconds"], "stages": record["stages"], "record": record}
+
+
+def command_line(script: str, name: str, k: int, seeds: list[int], overrides: list[str]) -> str:
+    """The command that makes a record, without the folders of the machine it was made on."""
+    words = [f"python experiments/{script}.py", name, "-k", str(k), "--seeds", *map(str, seeds)]
+    return " ".join([*words, *(f"--set {text}" for text in overrides)])
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """The options that experiments on one source share."""
+    found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("source")
+    found.add_argument("-k", type=int, required=True)
+    found.add_argument("--name")
+    found.add_argument("--seeds", type=int, nargs="+", default=[0])
+    found.add_argument("--runs", type=Path, default=Path("runs/reference"))
+    found.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. moco.epochs=40")
+    return found
+
+
+def write_records(name: str, command: str, records: list[dict[str, Any]]) -> Path:
+    """Write experiments/results/NAME.json: the command, the machine and one record for each seed (and row)."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    write_atomically(path, json.dumps({"command": command, "machine": machine(), "records": records}, indent=1) + "\n")
+    return path

@@ -1,0 +1,137 @@
+"""The auto-encoder family on one data set: R-DC's comparison (Tables 3 to 5) and its ablation (Table 8), by seed.
+
+    python experiments/autoencoders.py fashion-mnist -k 10 --seeds 0 1 2 --runs runs/autoencoders
+
+Both phases 1 (plain reconstruction `ae`, and `acai`) are trained once a seed; every method of phase 2 goes on from its
+own. Every row is a run folder below --runs, and a run that was interrupted goes on where it stopped. Labels are read
+after each run, for the numbers only. `--rows` takes some rows only. Writes results/autoencoders_<data>.json and .md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from _pages import mean_and_deviation
+from _runs import RESULTS, command_line, parser, row, write_records
+
+from coterie.cli.settings import read_overrides
+from coterie.training.checkpoints import write_atomically
+from coterie.training.plan import RunSettings
+
+METRICS = ("acc", "f1", "nmi", "ari", "ece", "confidence", "balanced_accuracy")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row: the method, the row whose run it starts from, the paper's ACC for Fashion-MNIST in percent."""
+
+    title: str
+    method: str
+    start: str | None = None
+    paper: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+LINES = {
+    "finch": Line("FINCH", "finch", None, 52.5),
+    "ae": Line("AE + k-means", "ae", None, 53.2),
+    "dec": Line("DEC", "dec", "ae", 51.9),
+    "idec": Line("IDEC", "idec", "ae", 53.9),
+    "dcn": Line("DCN", "dcn", "ae"),
+    "vade": Line("VaDE", "vade", "ae", 59.6),
+    "acai": Line("ACAI + k-means (P1)", "acai", None, 55.6),
+    "dynae": Line("DynAE", "dynae", "acai", 59.5),
+    "adec": Line("ADEC", "adec", "acai"),
+    "rdc": Line("R-DC (P1 + P2)", "rdc", "acai", 66.6),
+    "p3": Line("P1 + P3: DEC after P1", "dec", "acai", 58.8),
+    "p2p3": Line("P1 + P2 + P3: DEC after R-DC", "dec", "rdc", 63.8),
+    "published": Line(
+        "R-DC, published thresholds",
+        "rdc",
+        "acai",
+        66.6,
+        {"rdc.core_ratio": 0.6, "rdc.gap": 0.6, "rdc.gap_scale": "absolute"},
+    ),
+}
+
+
+def with_starts(wanted: list[str]) -> list[str]:
+    """These rows and all that they start from, in the order of the table."""
+    needed = set(wanted)
+    for name in reversed(LINES):
+        if name in needed and (start := LINES[name].start) is not None:
+            needed.add(start)
+    return [name for name in LINES if name in needed]
+
+
+def record_of(
+    name: str, data: str, source: str, k: int, seed: int, runs: Path, given: dict[str, Any]
+) -> dict[str, Any]:
+    line = LINES[name]
+    start = str(runs / f"{data}-{line.start}-{seed}") if line.start is not None else None
+    mine = {key: value for key, value in given.items() if key.startswith((f"{line.method}.", "views."))}
+    settings = RunSettings(k, line.method, seed=seed, init=start, overrides=mine | line.settings)
+    found = row(source, settings, runs / f"{data}-{name}-{seed}", METRICS)
+    told = found["record"]
+    return {
+        "data": data,
+        "row": name,
+        "method": line.method,
+        "starts_from": line.start,
+        "n": told["source"]["n"],
+        "k": k,
+        "seed": seed,
+        "seconds": found["seconds"],
+        "skipped": len(told["source"]["skipped"]),
+        "metrics": next(iter(found["heads"].values())),
+        "heads": found["heads"],
+        "settings": told["stages"][-1]["settings"],
+        "views": told["views"],
+        "backbone": told["backbone"]["name"],
+        "precision": told["precision"]["value"],
+        "machine": told["machine"],
+    }
+
+
+def page(records: list[dict[str, Any]], command: str) -> str:
+    """Mean and deviation over seeds, row by row, beside the paper's ACC."""
+    columns = {"acc": "ACC", "f1": "macro F1", "nmi": "NMI", "ari": "ARI", "ece": "ECE"}
+    lines = [["", *columns.values(), "seconds", "seeds", "paper, ACC"], ["---"] * (len(columns) + 4)]
+    for name, line in LINES.items():
+        mine = [record for record in records if record["row"] == name]
+        if not mine:
+            continue
+        cells = [mean_and_deviation([record["metrics"][key] for record in mine]) for key in columns]
+        seconds = sum(record["seconds"] for record in mine) / len(mine)
+        paper = "" if line.paper is None else str(line.paper)
+        lines.append([line.title, *cells, f"{seconds:.0f}", ", ".join(str(r["seed"]) for r in mine), paper])
+    first = records[0]
+    about = (
+        f"{first['data']}: {first['n']} images, {first['k']} groups; {first['machine']['processor']}, threads: "
+        f"{first['machine']['threads']}. Percent, mean ± standard deviation over seeds; seconds without those of "
+        "the run that a row starts from; last epoch. The paper's numbers: Fashion-MNIST, 130,000 iterations of phase 1."
+    )
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"# The auto-encoder family\n\n{about}\n\n{body}\n\n`{command}`\n"
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--rows", nargs="+", choices=list(LINES), default=list(LINES))
+    given = options.parse_args()
+    data, overrides = given.name or given.source, read_overrides(given.set)
+    records: list[dict[str, Any]] = []
+    for at, seed in enumerate(given.seeds):
+        for name in with_starts(given.rows):
+            records.append(record_of(name, data, given.source, given.k, seed, given.runs, overrides))
+            command = command_line("autoencoders", data, given.k, given.seeds[: at + 1], given.set)
+            if given.rows != list(LINES):
+                command += " --rows " + " ".join(given.rows)
+            write_records(f"autoencoders_{data}", command, records)
+            write_atomically(RESULTS / f"autoencoders_{data}.md", page(records, command))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+"""The stages of a prepared run, one after the other: each a net and a method for the engine; calibration comes last.
+
+A stage that is done is on the disk and is not done again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from coterie.data.items import Embeddings
+from coterie.methods.contract import Method, name_of
+from coterie.networks.backbones import build_backbone
+from coterie.networks.features import extract_features
+from coterie.networks.net import Net
+from coterie.objectives.kmeans import NotFinite
+from coterie.prediction.model import Model
+from coterie.preparing import Prepared, Watch
+from coterie.training.calibrate import PostHoc, calibration_net
+from coterie.training.checkpoints import load_tree, save_tree
+from coterie.training.distributed import share_batch_norm, wait_for_all
+from coterie.training.engine import Stage, train_stage
+from coterie.training.health import SMALLER_STEPS
+from coterie.training.seeds import generator_of, seed_of
+from coterie.types import Assignments, RunFailed
+from coterie.views.normalise import normalisation, unit_range
+
+
+def train(prepared: Prepared, watch: Watch) -> Net:
+    """Train the stages one after the other; a stage that is done is read from the disk."""
+    before = prepared.init.net if prepared.init is not None else None
+    net: Net | None = None
+    for method in prepared.plan.stages:
+        last = method is prepared.plan.method
+        name = name_of(method)
+        done = prepared.folder.file("checkpoints", f"{name}.done.safetensors")
+        net = build_net(prepared, method, before)
+        if done is not None and done.exists():
+            watch.say(f"stage {name} is done already")
+            net.load_state_dict(load_tree(done, prepared.device)["net"])
+        else:
+            _train_one(net, method, prepared, watch, last=last)
+            wait_for_all()  # before the files change that the others may still look for
+            if done is not None and prepared.is_main:
+                save_tree(done, {"net": net.state_dict()})
+                done.with_name(f"{name}.safetensors").unlink(missing_ok=True)
+        before = net
+    assert net is not None
+    return net
+
+
+def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, last: bool) -> None:
+    items, settings, name = prepared.source.items, prepared.settings, name_of(method)
+
+    def features() -> torch.Tensor:
+        return extract_features(net, items).to(prepared.device)
+
+    def warn(text: str) -> None:
+        prepared.warnings.append(text)
+        watch.say(text)
+
+    stage = Stage(
+        method,
+        items,
+        prepared.family,
+        settings.n_clusters,
+        settings.seed,
+        prepared.plan.views,
+        features,
+        prepared.history,
+        checkpoint=prepared.folder.file("checkpoints", f"{name}.safetensors"),
+        checkpoint_seconds=settings.checkpoint_seconds,
+        progress=watch.progress,
+        rank=prepared.rank,
+        processes=prepared.processes,
+        after_epoch=list(watch.after_epoch),
+        extra=prepared.source.extra,
+        warn=warn,
+    )
+    try:
+        train_stage(net, stage)
+        if last:
+            with torch.no_grad():
+                method.finish(net, features, settings.n_clusters, generator_of(settings.seed, name, "finish"))
+    except NotFinite as error:  # K-means may meet the first NaN before the losses are looked at
+        raise RunFailed(f"The features of stage {name} are not finite any more.", SMALLER_STEPS.format(name)) from error
+
+
+def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
+    """A net for one stage: backbone and inherited heads as the stage before left them, all other heads fresh."""
+    settings, spec = prepared.settings, prepared.source.items.spec
+    torch.manual_seed(seed_of(settings.seed, name_of(method), "weights"))
+    fresh = before is None
+    trunk = build_backbone(
+        prepared.backbone.name,
+        spec,
+        pretrained=settings.pretrained and fresh,
+        weights=settings.weights if fresh else None,
+    )
+    if before is not None:
+        trunk.load_state_dict(before.backbone.trunk.state_dict())
+    if prepared.init is not None:
+        mean, std = prepared.init.net.mean, prepared.init.net.std
+    else:
+        # One scale for all stages: that of the first, for the others go on with its weights.
+        scale = unit_range if prepared.plan.stages[0].card.scaling == "unit" else normalisation
+        mean, std = scale(prepared.source.items)
+    net = Net(trunk, spec, mean, std, half=prepared.precision.name == "bf16")
+    net.add(method.heads(net, settings.n_clusters))
+    if before is not None:
+        for name in method.card.inherits:
+            net.get_submodule(name).load_state_dict(before.get_submodule(name).state_dict())
+    share_batch_norm(net)
+    return net.to(prepared.device)
+
+
+def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
+    """Let the finished run teach a calibration head on its own features, which then gives the answer.
+
+    Features and targets are functions of the last stage, which is on the disk, so a killed run that is resumed goes on
+    from the calibration's own checkpoint.
+    """
+    settings = prepared.plan.calibration
+    assert settings is not None
+    watch.say("predicting all items for the calibration head")
+    said = model.predict(prepared.source, embedding=True)
+    check_result(said, model.k, [])  # of a collapsed run nothing is worth calibrating
+    assert said.embedding is not None
+    width = said.embedding.shape[1]
+    method = PostHoc(settings, said.probabilities)
+    seed = seed_of(prepared.settings.seed, "calibrate", "weights")
+    net = calibration_net(method, torch.zeros(width), torch.ones(width), seed)
+    share_batch_norm(net)
+    net.to(prepared.device)
+    source = replace(prepared.source, items=Embeddings(said.embedding.numpy()), extra=None)
+    _train_one(net, method, replace(prepared, source=source, family="vector"), watch, last=True)
+    model.calibrate_by(net.post_hoc, settings)
+
+
+def check_result(assignments: Assignments, k: int, warnings: list[str]) -> None:
+    """Raise RunFailed for a result in one group; warn of groups without an item."""
+    sizes = assignments.probabilities.argmax(1).bincount(minlength=k)
+    if int((sizes > 0).sum()) < 2:
+        raise RunFailed("The run collapsed: every item is in the same group.", "Train longer, or raise entropy_weight.")
+    if empty := int((sizes == 0).sum()):
+        warnings.append(f"{empty} of the {k} groups are empty: a smaller -k may suit these data.")

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coterie.methods.contract import method_class
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture(scope="module")
+def script() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXPERIMENTS))
+        import autoencoders
+
+        yield autoencoders
+
+
+def test_rows_come_after_those_that_they_start_from(script: Any) -> None:
+    assert script.with_starts(["p2p3"]) == ["acai", "rdc", "p2p3"]
+    assert script.with_starts(["vade", "finch"]) == ["finch", "ae", "vade"]
+    order = list(script.LINES)
+    for name, line in script.LINES.items():
+        method_class(line.method)
+        assert line.start is None or order.index(line.start) < order.index(name)
+
+
+def test_the_page_has_the_mean_over_seeds_beside_the_papers_number(script: Any) -> None:
+    common = {"data": "digits", "n": 5, "k": 2, "machine": {"processor": "one", "threads": 1}}
+    numbers = {"acc": 0.5, "f1": 0.4, "nmi": 0.3, "ari": 0.2, "ece": 0.1}
+    records = [
+        {**common, "row": "rdc", "seed": seed, "seconds": 10.0 * (seed + 1), "metrics": numbers | {"acc": acc}}
+        for seed, acc in enumerate((0.5, 0.6))
+    ]
+    line = next(line for line in script.page(records, "command").splitlines() if line.startswith("| R-DC (P1"))
+    assert (
+        line == "| R-DC (P1 + P2) | 55.0 ± 7.1 | 40.0 ± 0.0 | 30.0 ± 0.0 | 20.0 ± 0.0 | 10.0 ± 0.0 | 15 | 0, 1 | 66.6 |"
+    )
