@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net
 from coterie.objectives.interpolation import critic_loss, draw_mixing, interpolate
-from coterie.objectives.kmeans import kmeans
+from coterie.objectives.kmeans import place_groups
 from coterie.types import Batch, InputError, Losses
 
 CARD = Card(
@@ -107,9 +107,7 @@ class ACAI:
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres."""
-        z = features()
-        found = kmeans(z, k, generator=generator, restarts=self.restarts)
-        net.groups.place(found.centres, z, found.labels)
+        place_groups(net.groups, features(), generator, self.restarts)
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
@@ -120,11 +118,4 @@ class ACAI:
 
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: a tenth of the iterations at ten times the rate, fewer still for fewer items."""
-    batch = max(2, min(256, facts.n // 4))
-    iterations = min(10_000, max(1_500, facts.n // 7))
-    return {
-        "epochs": max(1, round(iterations / (facts.n // batch))),
-        "batch_size": batch,
-        "learning_rate": 1e-3,
-        "warm_up": 0.5,
-    }
+    return {**iterations_for(facts, 1_500, 10_000), "learning_rate": 1e-3, "warm_up": 0.5}

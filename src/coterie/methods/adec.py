@@ -17,12 +17,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net
-from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.assignment import divergence, renew_target, soft_assign_all, soft_assign_t, target_of
 from coterie.objectives.kmeans import kmeans
 from coterie.types import Batch, InputError, Losses
 
@@ -120,11 +120,8 @@ class ADEC:
 
     def refresh(self, net: Net, batch: Batch) -> None:
         """Assign all items anew (clean views); P stands on that. Few changes end the stage."""
-        changed = renew(net.assigned, soft_assign_all(batch.all_features(), net.clusters.centres))
-        if changed is not None:
-            batch.log(changed=torch.tensor(changed))
-            if changed < self.tolerance:
-                batch.end()
+        q = soft_assign_all(batch.all_features(), net.clusters.centres)
+        renew_target(batch, net.assigned, q, self.tolerance)
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Nothing to add: the soft assignment is the answer."""
@@ -135,10 +132,9 @@ class ADEC:
 
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: 4,000 iterations at most, and a target for every pass over the items."""
-    batch = max(2, min(256, facts.n // 4))
-    steps = facts.n // batch
-    iterations = min(4_000, max(600, facts.n // 7))
-    return {"epochs": 1 + max(1, round(iterations / steps)), "batch_size": batch, "refresh_every": min(140, steps)}
+    size = iterations_for(facts, 600, 4_000)
+    steps = facts.n // size["batch_size"]
+    return {**size, "epochs": 1 + size["epochs"], "refresh_every": min(280, steps)}
 
 
 def fixed(part: nn.Module) -> dict[str, Tensor]:

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net
-from coterie.objectives.kmeans import kmeans
+from coterie.objectives.kmeans import place_groups
 from coterie.types import Batch, InputError, Losses
 
 CARD = Card(
@@ -75,9 +75,7 @@ class AE:
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres."""
-        z = features()
-        found = kmeans(z, k, generator=generator, restarts=self.restarts)
-        net.groups.place(found.centres, z, found.labels)
+        place_groups(net.groups, features(), generator, self.restarts)
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
@@ -88,10 +86,4 @@ class AE:
 
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: a tenth of the iterations at ten times the rate, fewer still for fewer items."""
-    batch = max(2, min(256, facts.n // 4))
-    iterations = min(10_000, max(1_500, facts.n // 7))
-    return {
-        "epochs": max(1, round(iterations / (facts.n // batch))),
-        "batch_size": batch,
-        "learning_rate": 1e-3,
-    }
+    return {**iterations_for(facts, 1_500, 10_000), "learning_rate": 1e-3}

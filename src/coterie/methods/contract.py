@@ -62,6 +62,13 @@ class Facts:
     dim: int = 0  # features of the embeddings
 
 
+def iterations_for(facts: Facts, least: int, most: int) -> dict[str, int]:
+    """Epochs and batch size of a practical preset that counts in iterations: a seventh of the items, within bounds."""
+    batch = max(2, min(256, facts.n // 4))
+    iterations = min(most, max(least, facts.n // 7))
+    return {"epochs": max(1, round(iterations / (facts.n // batch))), "batch_size": batch}
+
+
 Features = Callable[[], Float[Tensor, "n d"]]
 """Extracts the backbone's features of the whole source when called (evaluation mode, clean view)."""
 

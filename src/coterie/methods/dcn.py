@@ -16,11 +16,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net
-from coterie.objectives.kmeans import assign, kmeans, refine
+from coterie.objectives.kmeans import assign, place_groups, refine
 from coterie.types import Batch, InputError, Losses
 
 CARD = Card(
@@ -68,9 +68,7 @@ class DCN:
         return {"decoder": decoder_for(net), "groups": groups, "count": Counts(k, self.first_count)}
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        z = features()
-        found = kmeans(z, k, generator=generator, restarts=self.restarts)
-        net.groups.place(found.centres, z, found.labels)
+        place_groups(net.groups, features(), generator, self.restarts)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = [p for part in (net.backbone, net.decoder) for p in part.parameters() if p.requires_grad]
@@ -118,10 +116,7 @@ def practical(facts: Facts) -> dict[str, Any]:
 
     At ten times this rate all codes drift away together, and their nearest centre becomes one and the same.
     """
-    batch = max(2, min(256, facts.n // 4))
-    iterations = min(4_000, max(600, facts.n // 7))
-    epochs = max(1, round(iterations / (facts.n // batch)))
-    return {"epochs": epochs, "batch_size": batch, "learning_rate": 1e-4, "momentum": None}
+    return {**iterations_for(facts, 600, 4_000), "learning_rate": 1e-4, "momentum": None}
 
 
 class Counts(nn.Module):

@@ -15,11 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net
-from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.assignment import divergence, renew_target, soft_assign_all, soft_assign_t, target_of
 from coterie.objectives.kmeans import kmeans
 from coterie.types import Batch, InputError, Losses
 
@@ -86,11 +86,8 @@ class DEC:
 
     def refresh(self, net: Net, batch: Batch) -> None:
         """Assign all items anew (clean views); P stands on that. Few changes end the stage."""
-        changed = renew(net.assigned, soft_assign_all(batch.all_features(), net.clusters.centres, self.freedom))
-        if changed is not None:
-            batch.log(changed=torch.tensor(changed))
-            if changed < self.tolerance:
-                batch.end()
+        q = soft_assign_all(batch.all_features(), net.clusters.centres, self.freedom)
+        renew_target(batch, net.assigned, q, self.tolerance)
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Nothing to add: the soft assignment is the answer."""
@@ -101,7 +98,5 @@ class DEC:
 
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: 4,000 iterations at most, and a new target for every pass over the items."""
-    batch = max(2, min(256, facts.n // 4))
-    steps = facts.n // batch
-    iterations = min(4_000, max(600, facts.n // 7))
-    return {"epochs": max(1, round(iterations / steps)), "batch_size": batch, "refresh_every": min(280, steps)}
+    size = iterations_for(facts, 600, 4_000)
+    return {**size, "refresh_every": min(280, facts.n // size["batch_size"])}

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.net import Net
@@ -129,15 +129,9 @@ def practical(facts: Facts) -> dict[str, Any]:
 
     With two groups κ = 3 would ask for a probability above 1, so κ is at most three quarters of the groups.
     """
-    batch = max(2, min(256, facts.n // 4))
-    steps = facts.n // batch
-    iterations = min(4_000, max(600, facts.n // 7))
-    return {
-        "epochs": max(1, round(iterations / steps)),
-        "batch_size": batch,
-        "refresh_every": min(140, steps),
-        "kappa": min(3.0, 0.75 * facts.k),
-    }
+    size = iterations_for(facts, 600, 4_000)
+    steps = facts.n // size["batch_size"]
+    return {**size, "refresh_every": min(140, steps), "kappa": min(3.0, 0.75 * facts.k)}
 
 
 class Thresholds(nn.Module):

@@ -20,10 +20,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.methods.contract import Card, Facts, Features
-from coterie.networks.heads import PrototypeHead, projector, standardise_rows
+from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net
 from coterie.objectives.contrastive import info_nce
-from coterie.objectives.kmeans import kmeans
+from coterie.objectives.kmeans import place_groups
 from coterie.types import Batch, InputError, Losses
 
 CARD = Card(
@@ -111,9 +111,7 @@ class MoCo:
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """K-means on row-standardised features, the paper's "MoCo + K-means" row."""
-        raw = features()
-        found = kmeans(standardise_rows(raw), k, generator=generator, restarts=10)
-        net.groups.place(found.centres, raw, found.labels)
+        place_groups(net.groups, features(), generator, restarts=10)
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {name: z.softmax(1) for name, z in self.logits(net, features).items()}

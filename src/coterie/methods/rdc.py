@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net
-from coterie.objectives.kmeans import kmeans
+from coterie.objectives.kmeans import place_groups
 from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import GapScale, choose_filters, gap_scale, neighbours_in_bank, proximity
 from coterie.types import Batch, InputError, Losses, RunFailed
@@ -170,9 +170,7 @@ class RDC:
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres."""
-        z = features()
-        found = kmeans(z, k, generator=generator, restarts=self.restarts)
-        net.groups.place(found.centres, z, found.labels)
+        place_groups(net.groups, features(), generator, self.restarts)
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
@@ -183,14 +181,9 @@ class RDC:
 
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: 4,000 iterations at most, gaps free of the code's scale, neighbours once an epoch."""
-    batch = max(2, min(256, facts.n // 4))
-    iterations = min(4_000, max(600, facts.n // 7))
-    return {
-        "epochs": max(SETTLED_AFTER, round(iterations / (facts.n // batch))),
-        "batch_size": batch,
-        "gap_scale": "median",
-        "refresh": "epoch",
-    }
+    size = iterations_for(facts, 600, 4_000)
+    epochs = max(SETTLED_AFTER, size["epochs"])
+    return {**size, "epochs": epochs, "gap_scale": "median", "refresh": "epoch"}
 
 
 class Filters(nn.Module):

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
 from coterie.networks.net import Net
 from coterie.objectives.kmeans import kmeans
@@ -135,10 +135,8 @@ class VaDE:
 
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: 4,000 iterations of larger batches at half the rate, which falls to its lowest."""
-    batch = max(2, min(256, facts.n // 4))
-    iterations = min(4_000, max(600, facts.n // 7))
-    epochs = max(1, round(iterations / (facts.n // batch)))
-    return {"epochs": epochs, "batch_size": batch, "learning_rate": 1e-3, "decay_every": max(1, epochs // 22)}
+    size = iterations_for(facts, 600, 4_000)
+    return {**size, "learning_rate": 1e-3, "decay_every": max(1, size["epochs"] // 22)}
 
 
 class Mixture(nn.Module):

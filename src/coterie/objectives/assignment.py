@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coterie.networks.memory import ItemTable
+from coterie.types import Batch
 
 CHUNK = 4096  # rows whose differences to all centres are held at once
 
@@ -52,6 +53,15 @@ def renew(assigned: ItemTable, q: Float[Tensor, "n k"]) -> float | None:
     before = assigned.rows
     assigned.fill(q)
     return label_change_rate(before.argmax(1), q.argmax(1)) if len(before) else None
+
+
+def renew_target(batch: Batch, assigned: ItemTable, q: Float[Tensor, "n k"], tolerance: float) -> None:
+    """Assign all items anew, on which the target stands; the stage ends where fewer labels than `tolerance` changed."""
+    changed = renew(assigned, q)
+    if changed is not None:
+        batch.log(changed=torch.tensor(changed))
+        if changed < tolerance:
+            batch.end()
 
 
 def target_of(assigned: ItemTable, index: Tensor) -> Float[Tensor, "b k"]:

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from coterie.networks.heads import PrototypeHead
 from coterie.types import InputError
 
 CHUNK = 8192  # rows whose distances to all centres are held at once
@@ -79,6 +80,14 @@ def kmeans(
         )
         best = min(found, key=lambda result: result.inertia)
         return replace(best, centres=best.centres + mean)
+
+
+def place_groups(
+    head: PrototypeHead, features: Float[Tensor, "n d"], generator: torch.Generator, restarts: int
+) -> None:
+    """Give the head the centres of K-means on what it makes of these features, and their spread."""
+    found = kmeans(head.rows(features), len(head.centres), generator=generator, restarts=restarts)
+    head.place(found.centres, features, found.labels)
 
 
 def assign(
