@@ -21,7 +21,9 @@ IMAGES_EACH = (2, 5, 10, 20, 40)
 
 
 def main() -> None:
-    given = parser(__doc__).parse_args()
+    options = parser(__doc__)
+    options.add_argument("--each", type=int, nargs="+", default=list(IMAGES_EACH), help="images in a mini-cluster")
+    given = options.parse_args()
     name, overrides = given.name or given.source, read_overrides(given.set)
     records: list[dict[str, Any]] = []
     for seed in given.seeds:
@@ -29,7 +31,7 @@ def main() -> None:
         row(given.source, RunSettings(given.k, "moco", seed=seed), moco)
         reference = given.runs / f"{name}-cdc-{seed}"
         batch, by_rule = read_preset(reference, overrides)
-        for each in IMAGES_EACH:
+        for each in given.each:
             wanted = max(given.k, round(batch / each))
             changed = overrides | {"cdc.cells": wanted}
             settings = RunSettings(given.k, "cdc", seed=seed, init=str(moco), overrides=changed)
@@ -41,6 +43,8 @@ def main() -> None:
             cells = found["stages"][0]["settings"]["cells"]
             records.append({**record, "cells": cells, "heads": found["heads"], "metrics": found["heads"]["cal"]})
         command = command_line("mini_clusters", name, given.k, given.seeds, given.set)
+        if given.each != list(IMAGES_EACH):
+            command += " --each " + " ".join(map(str, given.each))
         write_records(f"mini_clusters_{name}", command, records)
 
 
