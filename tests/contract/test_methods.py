@@ -155,6 +155,8 @@ class Fitted:
 def settings_for(name: str, kind: str, *, seed: int = 0) -> RunSettings:
     stages = chain_of(name, kind, None)
     overrides = {f"{stage}.epochs": 1 for stage in stages if stage not in UNTRAINED}
+    # After a single epoch all codes of a reconstruction are much the same, and what starts from them may collapse.
+    overrides |= {f"{stage}.epochs": 12 for stage in stages[:-1] if stage in ("ae", "acai")}
     return RunSettings(n_clusters=K, method=name, seed=seed, backbone="mlp" if kind == "embeddings" else "small-4",
                        overrides=overrides, device="cpu")  # fmt: skip
 
@@ -192,7 +194,7 @@ def test_training_trains(fitted: Fitted) -> None:
     if fitted.name in UNTRAINED:
         assert fitted.result.history.records == []
         return
-    assert [r.stage for r in fitted.result.history.records] == stages
+    assert list(dict.fromkeys(r.stage for r in fitted.result.history.records)) == stages
     assert all(r.losses for r in fitted.result.history.records)
     untrained = dataclasses.replace(
         settings_for(fitted.name, fitted.kind), overrides={f"{stage}.epochs": 0 for stage in stages}

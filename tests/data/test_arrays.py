@@ -39,7 +39,9 @@ def test_take_equals_the_naive_result_for_every_store(data, layout, limit, tmp_p
     n, h, w = data.draw(st.integers(2, 9)), data.draw(st.integers(5, 9)), data.draw(st.integers(5, 9))
     dtype = data.draw(st.sampled_from(["uint8", "bool", "uint16", "float32", "float64"]))
     shape = SHAPES[layout](n, h, w, data.draw(st.sampled_from([1, 3])))
-    elements = st.floats(0, 1, width=32) if dtype.startswith("float") else None
+    # Half-way between two grey levels, one rounding of the product decides, and both answers are right.
+    clear = st.floats(0, 1, width=32).filter(lambda x: abs(x * 255 % 1 - 0.5) > 1e-4)
+    elements = clear if dtype.startswith("float") else None
     array = data.draw(npst.arrays(dtype, shape, elements=elements))
     index = data.draw(st.lists(st.integers(0, n - 1), max_size=12))
     expected = naive(array, layout)[index]
