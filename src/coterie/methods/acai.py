@@ -55,6 +55,7 @@ class ACAI:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if self.restarts < 1:
             raise InputError(f"acai.restarts is {self.restarts}: K-means needs at least one.")
         if self.interpolation_weight < 0:

@@ -62,6 +62,7 @@ class ADEC:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if min(self.refresh_every, self.restarts, self.encode_every) < 1:
             raise InputError("adec.refresh_every, adec.restarts and adec.encode_every must be at least 1.")
         if min(self.discriminator_epochs, self.adversarial_weight) < 0:

@@ -48,6 +48,7 @@ class AE:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if self.restarts < 1:
             raise InputError(f"ae.restarts is {self.restarts}: K-means needs at least one.")
 

@@ -88,6 +88,7 @@ class CDC:
         return self.sub_batch
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if not 1 <= self.cells <= self.batch_size and self.layout != "single":
             raise InputError(f"cdc.cells is {self.cells}: it must lie between 1 and the batch size, {self.batch_size}.")
         if self.batch_size < facts.k:

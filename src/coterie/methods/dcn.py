@@ -58,6 +58,7 @@ class DCN:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if min(self.first_count, self.refit_every, self.restarts) < 1:
             raise InputError("dcn.first_count, dcn.refit_every and dcn.restarts must be at least 1.")
         if min(self.cluster_weight, self.reconstruction_weight) < 0:

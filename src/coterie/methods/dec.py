@@ -57,6 +57,7 @@ class DEC:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if min(self.refresh_every, self.restarts) < 1:
             raise InputError("dec.refresh_every and dec.restarts must be at least 1.")
         if self.freedom <= 0:

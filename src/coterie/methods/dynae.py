@@ -61,6 +61,7 @@ class DynAE:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if min(self.refresh_every, self.restarts) < 1:
             raise InputError("dynae.refresh_every and dynae.restarts must be at least 1.")
         if self.kappa <= 0:

@@ -65,6 +65,7 @@ class IDEC:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if min(self.refresh_every, self.restarts) < 1:
             raise InputError("idec.refresh_every and idec.restarts must be at least 1.")
         if min(self.gamma, self.reconstruction_weight) < 0 or self.gamma + self.reconstruction_weight == 0:

@@ -59,6 +59,7 @@ class MoCo:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if self.queue < self.batch_size:
             raise InputError(f"moco.queue is {self.queue}: it must hold at least one batch of {self.batch_size} keys.")
 

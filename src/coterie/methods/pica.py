@@ -77,6 +77,7 @@ class PICA:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if self.copies < 1:
             raise InputError(f"pica.copies is {self.copies}: at least 1 distorted copy is needed (or perturb=off).")
         if self.over < 2:

@@ -77,6 +77,7 @@ class RDC:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if not 2 <= self.neighbours < facts.n - 1:
             raise InputError(f"rdc.neighbours is {self.neighbours}: it must lie between 2 and {facts.n - 2}.")
         for name in ("core_share", "accepted"):

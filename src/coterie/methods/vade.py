@@ -61,6 +61,7 @@ class VaDE:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
         if min(self.decay_every, self.restarts) < 1:
             raise InputError("vade.decay_every and vade.restarts must be at least 1.")
         if self.reconstruction_weight < 0 or not 0 < self.decay <= 1 or not 0 <= self.lowest <= 1:
