@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from _tables import METRICS, Row, Study, Table, first_stage
+from _tables import METRICS, Row, Study, Table, first_stage, work
 
 from coterie.training.checkpoints import write_atomically
 from coterie.training.device import machine
@@ -58,9 +58,10 @@ def page(table: Table, study: Study, found: Records, seeds: list[int]) -> str:
     sample = found[table.rows[0].key, seeds[0]]
     runs = {(row.key, seed) for row in table.rows for seed in seeds}
     seconds = sum(found[one]["seconds"] or 0 for one in runs)
+    origin = f"All rows start from one run of {study.start}, seed 0" if study.start else "All rows start from scratch"
     about = (
         f"{study.name}: {sample['n']} images, {study.k} groups; backbone {sample['backbone']}, {sample['precision']}. "
-        f"All rows start from one MoCo run of seed 0; seeds of CDC: {', '.join(map(str, seeds))}; last epoch. Percent, "
+        f"{origin}; seeds {', '.join(map(str, seeds))}; last epoch. Percent, "
         f"mean ± standard deviation over seeds. {seconds:.0f} s for {len(runs)} runs on "
         f"{sample['machine']['processor']}, threads: {sample['machine']['threads']}. The paper's numbers: other data, "
         "ResNet-34, a GPU."
@@ -86,3 +87,11 @@ def write_table(table: Table, study: Study, found: Records, seeds: list[int], co
     file = to / f"{table.name}_{study.name}.json"
     write_atomically(file, json.dumps(content, indent=1) + "\n")
     write_atomically(file.with_suffix(".md"), page(table, study, found, seeds) + f"\n`{command}`\n")
+
+
+def write_tables(tables: list[Table], study: Study, seeds: list[int], command: str, to: Path) -> None:
+    """Make the records that are missing, write every table and print its page."""
+    found = work(study, tables, seeds)
+    for table in tables:
+        write_table(table, study, found, seeds, command, to)
+        print((to / f"{table.name}_{study.name}.md").read_text())

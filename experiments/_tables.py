@@ -45,11 +45,12 @@ class Row:
     settings: Mapping[str, Any] = field(default_factory=dict)
     head: str | None = None
     paper: Paper = field(default_factory=dict)
+    method: str = "cdc"
 
     @property
     def key(self) -> str:
         """The name of the row's run: its settings, whatever the table."""
-        return "+".join(["cdc", *(f"{name}={value}" for name, value in sorted(self.settings.items()))])
+        return "+".join([self.method, *(f"{name}={value}" for name, value in sorted(self.settings.items()))])
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Study:
-    """What all rows share: the images, the run they start from, the settings under those of the rows."""
+    """What all rows share: the images, the stage that they start from, the settings under those of the rows."""
 
     name: str
     items: Path  # .npy
@@ -73,6 +74,7 @@ class Study:
     k: int
     runs: Path
     overrides: Mapping[str, Any]
+    start: str | None = "moco"  # one run of this method, seed 0, gives all rows their backbone; None: from scratch
 
     def of_stage(self, stage: str) -> dict[str, Any]:
         return {key: value for key, value in self.overrides.items() if key.startswith((f"{stage}.", "views."))}
@@ -111,10 +113,12 @@ def claim(path: Path, *, wait: bool) -> Iterator[bool]:
             yield True
 
 
-def first_stage(study: Study) -> dict[str, Any]:
-    """The one MoCo run that every row and every seed starts from, and its record."""
-    settings = RunSettings(study.k, "moco", seed=0, family=study.family, overrides=study.of_stage("moco"))
-    record = _recorded(study, "moco", settings, wait=True)
+def first_stage(study: Study) -> dict[str, Any] | None:
+    """The record of the one run that every row and every seed starts from, where there is such a run."""
+    if study.start is None:
+        return None
+    settings = RunSettings(study.k, study.start, seed=0, family=study.family, overrides=study.of_stage(study.start))
+    record = _recorded(study, study.start, settings, wait=True)
     assert record is not None
     if record["failed"]:
         raise RunFailed(record["failed"], "Every row starts from this run: choose other settings and another --runs.")
@@ -123,9 +127,10 @@ def first_stage(study: Study) -> dict[str, Any]:
 
 def row_record(study: Study, row: Row, seed: int, *, wait: bool) -> dict[str, Any] | None:
     """The record of a row and seed; None while another process makes it."""
-    overrides = study.of_stage("cdc") | {f"cdc.{name}": value for name, value in row.settings.items()}
-    start = str(study.runs / "moco")
-    settings = RunSettings(study.k, "cdc", seed=seed, family=study.family, init=start, overrides=overrides)
+    changed = {f"{row.method}.{name}": value for name, value in row.settings.items()}
+    overrides = study.of_stage(row.method) | changed
+    start = None if study.start is None else str(study.runs / study.start)
+    settings = RunSettings(study.k, row.method, seed=seed, family=study.family, init=start, overrides=overrides)
     return _recorded(study, f"{row.key}-{seed}", settings, wait=wait)
 
 

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 
 from coterie.methods.cdc import CDC
 from coterie.methods.contract import Facts
+from coterie.methods.pica import PICA
 from coterie.training.plan import coerce
 from coterie.types import InputError
 
@@ -30,8 +31,9 @@ def scripts() -> Any:
         import _tables
         import cdc_tables
         import cdc_tables_rows
+        import pica_tables
 
-        yield SimpleNamespace(pages=_pages, tables=_tables, cdc=cdc_tables, rows=cdc_tables_rows)
+        yield SimpleNamespace(pages=_pages, tables=_tables, cdc=cdc_tables, rows=cdc_tables_rows, pica=pica_tables)
 
 
 def study_of(scripts: Any, runs: Path, **overrides: Any) -> Any:
@@ -155,3 +157,24 @@ def test_the_command_line_makes_a_table_from_start_to_end(
     assert page in capsys.readouterr().out
     assert "| CDC + PPF |" in page
     assert str(tmp_path) not in page
+
+
+def test_picas_ablations_start_from_scratch_and_share_the_full_row(
+    scripts: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["digits", "--items", "64", "--tables", "2", "3", "--seeds", "0", "--runs", str(tmp_path / "runs")]
+    scripts.pica.main([*words, "--results", str(tmp_path / "results"), "--set=pica.epochs=1"])
+    assert {file.stem for file in (tmp_path / "runs" / "records").glob("*.json")} == {
+        "pica-0",
+        "pica+entropy_weight=0.0-0",
+        "pica+over_clustering=False-0",
+    }
+    page = (tmp_path / "results" / "pica_table2_digits-64.md").read_text()
+    assert page in capsys.readouterr().out
+    assert "All rows start from scratch" in page
+    assert json.loads((tmp_path / "results" / "pica_table2_digits-64.json").read_text())["start"] is None
+    facts = Facts(10_000, 10, "images", "cpu", side=28)
+    for table in scripts.pica.tables().values():
+        assert table.rows[0].key == "pica"
+        for row in table.rows:
+            coerce(PICA, dict(row.settings), "pica").check(facts)
