@@ -82,7 +82,7 @@ def write_table(table: Table, study: Study, found: Records, seeds: list[int], co
         }
         for row in table.rows
     ]
-    content = {"command": command, "machine": machine(), "title": table.title, "printed": table.printed}
+    content: dict[str, Any] = {"command": command, "machine": machine(), "title": table.title, "printed": table.printed}
     content |= {"start": first_stage(study), "rows": rows}
     file = to / f"{table.name}_{study.name}.json"
     write_atomically(file, json.dumps(content, indent=1) + "\n")

@@ -3,8 +3,8 @@
     python experiments/mini_clusters.py digits -k 10 --seeds 0 1 2 --runs runs/reference
 
 Starts from the MoCo runs that experiments/cdc_reference.py left in --runs (and makes them if they are not there). The
-practical preset's rule, ten images a mini-cluster, was set before these numbers and does not follow them: they are here
-to say what the rule costs on data with known labels. Writes experiments/results/mini_clusters_<data>.json.
+numbers are here to say what the practical preset's rule costs on data with known labels. Writes
+experiments/results/mini_clusters_<data>.json.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from coterie.objectives.kmeans import kmeans
-from coterie.objectives.regions import cell_means, means_by_cell
+from coterie.objectives.regions import cell_means, means_by_cell, practical_cells
 
 seeds = st.integers(0, 10_000)
 
@@ -72,3 +72,13 @@ def test_mini_clusters_are_those_of_the_normalised_features(norm: str, order: in
     scaled = features if order is None else features / features.norm(p=order, dim=1, keepdim=True)
     expected = means_by_cell(p, kmeans(scaled, 7, generator=seeded(9)).labels, 7)
     torch.testing.assert_close(cell_means(features, p, 7, seeded(9), norm), expected)
+
+
+@given(k=st.integers(2, 300), more=st.floats(1.0, 30.0))
+def test_the_practical_number_keeps_mini_clusters_small_and_several_to_a_group(k: int, more: float) -> None:
+    batch = round(20 * k * more)
+    cells = practical_cells(batch, k)
+    assert cells >= 4 * k
+    assert 2 <= batch / cells <= 25
+    assert cells == 4 * k or batch / (cells - 1) > 25
+    assert practical_cells(3, 2) == 2  # where there is no room for that

@@ -25,7 +25,7 @@ from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
 from coterie.objectives.kmeans import kmeans
 from coterie.objectives.prototypes import prototype_weights, write_prototypes
-from coterie.objectives.regions import cell_means
+from coterie.objectives.regions import cell_means, practical_cells
 from coterie.objectives.regularisers import focal_loss, l1_penalised_cross_entropy, smoothed_cross_entropy
 from coterie.objectives.selectors import Fixed, FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Quota, Seen
 from coterie.types import Batch, InputError, Losses
@@ -235,23 +235,20 @@ class CDC:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: batches that fit, a few epochs at higher rates, mini-clusters of ten images.
+    """For a CPU or small data: batches that fit, a few epochs at higher rates, four mini-clusters a group.
 
-    Embeddings begin as K-means' own groups and take about a hundred batches, and small batches of them keep four
-    mini-clusters a group, since a mini-cluster of several groups would teach nothing but their mixture.
+    Embeddings begin as K-means' own groups and take about a hundred batches.
     """
     batch = min(1000, facts.n, max(facts.n // 4, 20 * facts.k))
     parts = 4 if batch >= 400 else 2 if batch >= 64 else 1
-    cells = max(2, round(batch / 10))
     epochs = min(60, max(10, round(10 * (70_000 / facts.n) ** 0.4)))
     if facts.kind == "embeddings":
-        cells = max(cells, min(4 * facts.k, batch // 2))
         epochs = max(10, min(30, 100 * batch // facts.n))
     return {
         "epochs": epochs,
         "batch_size": batch,
         "sub_batch": -(-batch // parts),
-        "cells": cells,
+        "cells": practical_cells(batch, facts.k),
         "hidden": min(512, max(facts.k, facts.n // 4)),
         "backbone_rate": 1e-4,
         "head_rate": 5e-4,

@@ -13,6 +13,11 @@ from torch import Tensor
 from coterie.objectives.kmeans import kmeans
 
 
+def practical_cells(batch: int, k: int) -> int:
+    """K without labels: four mini-clusters a group, but none of more than 25 items, the paper's largest (CIFAR-20)."""
+    return max(2, min(max(4 * k, -(-batch // 25)), batch // 2))
+
+
 def cell_means(
     features: Float[Tensor, "n d"],
     p: Float[Tensor, "n k"],

@@ -22,7 +22,7 @@ from coterie.methods.contract import Card, Facts, Features
 from coterie.networks.heads import mlp_head
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
-from coterie.objectives.regions import cell_means
+from coterie.objectives.regions import cell_means, practical_cells
 from coterie.objectives.regularisers import (
     FOCAL_WARM_UP,
     focal_loss,
@@ -81,7 +81,7 @@ class Calibration:
 
 
 def practical_calibration(facts: Facts) -> dict[str, Any]:
-    """CDC's practical rule: mini-clusters of ten items, but at least four for each group; about 300 steps."""
+    """CDC's practical rule: about four mini-clusters a group; about 300 steps."""
     batch = min(1000, facts.n, max(facts.n // 4, 20 * facts.k))
     parts = 4 if batch >= 400 else 2 if batch >= 64 else 1
     steps = facts.n // batch * parts
@@ -89,7 +89,7 @@ def practical_calibration(facts: Facts) -> dict[str, Any]:
         "epochs": min(100, max(10, -(-300 // steps))),
         "batch_size": batch,
         "sub_batch": -(-batch // parts),
-        "cells": max(2, round(batch / 10), min(4 * facts.k, batch // 2)),
+        "cells": practical_cells(batch, facts.k),
         # Features of images are ReLU means, whose length says little; embeddings keep the distances they came with.
         "cell_norm": "l1" if facts.kind == "images" else "none",
         "hidden": min(512, max(16, facts.k, facts.n // 4)),
