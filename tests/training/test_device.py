@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -43,3 +46,32 @@ def test_the_machine_is_described_without_its_name() -> None:
     facts = machine()
     assert facts["threads"] == torch.get_num_threads()
     assert socket.gethostname() not in map(str, facts.values())
+
+
+FAULTS = """
+import resource, sys, torch
+from coterie.training.device import keep_freed_memory
+told = keep_freed_memory() if sys.argv[1] == "keep" else None
+def touch(): [torch.ones(2**20) for _ in range(40)]  # as the activations of a step: 40 times 4 MiB, freed together
+for _ in range(5): touch()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(20): touch()
+print(told, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def page_faults(word: str, **environment: str) -> tuple[str, int]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | environment
+    command = [sys.executable, "-c", FAULTS, word]
+    told, faults = subprocess.run(command, env=clean, capture_output=True, text=True, check=True).stdout.split()
+    return told, int(faults)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "confstr") or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""), reason="glibc"
+)
+def test_freed_memory_is_kept_for_the_next_step_unless_the_environment_says_otherwise() -> None:
+    told, faults = page_faults("keep")
+    assert (told, faults < 1000) == ("True", True)
+    assert page_faults("plain")[1] > 20_000  # 4 KiB each
+    assert page_faults("keep", MALLOC_ARENA_MAX="4")[0] == "False"

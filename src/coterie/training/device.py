@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 Precision = Literal["auto", "bf16", "fp32"]
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
+LARGEST_KEPT = 32 * 2**20  # bytes; glibc takes no more
 
 
 def accelerator_for(device: str) -> Accelerator:
@@ -37,7 +41,24 @@ def accelerator_for(device: str) -> Accelerator:
     accelerator = Accelerator(cpu=kind == "cpu" or none_else, mixed_precision="no")
     if ":" in device and accelerator.num_processes == 1:
         accelerator.state.device = torch.device(device)
+    if accelerator.device.type == "cpu":
+        keep_freed_memory()
     return accelerator
+
+
+def keep_freed_memory() -> bool:
+    """Tell glibc's allocator to keep what is freed, at most 2 GiB, for the next step; False where it cannot be told.
+
+    Without it every activation above some size comes from the system and goes back to it, page by page, in every step,
+    which costs a CPU training much of its time (benchmarks/allocator.py). Settings of the environment come first.
+    """
+    if any(name.startswith("MALLOC_") or name == "LD_PRELOAD" for name in os.environ):
+        return False
+    try:
+        tune = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return False
+    return bool(tune(M_MMAP_THRESHOLD, LARGEST_KEPT) and tune(M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 @dataclass(frozen=True)
