@@ -37,6 +37,7 @@ class Line:
 LINES = {
     "finch": Line("FINCH", "finch", None, 52.5),
     "ae": Line("AE + k-means", "ae", None, 53.2),
+    "deepfinch": Line("Deep FINCH", "deepfinch", "ae"),
     "dec": Line("DEC", "dec", "ae", 51.9),
     "idec": Line("IDEC", "idec", "ae", 53.9),
     "dcn": Line("DCN", "dcn", "ae"),

@@ -11,8 +11,9 @@ import torch
 from coterie import Clusterer
 from coterie.data import open_source
 from coterie.methods.contract import Facts
-from coterie.methods.finch import FINCH, NearestMean, agreement, practical, scale_for
+from coterie.methods.finch import FINCH, practical
 from coterie.objectives.finch import exactly, hierarchy
+from coterie.objectives.nearest_mean import NearestMean, neighbour_agreement, scale_for
 from coterie.pipeline import run
 from coterie.prediction.model import load_model
 from coterie.report import write_report
@@ -84,7 +85,7 @@ def test_the_mean_confidence_is_the_share_of_neighbours_in_an_items_own_group() 
     vectors, _ = groups_of_vectors(apart=0.3)
     found = run(vectors, RunSettings(n_clusters=3, method="finch", device="cpu"))
     rows = torch.from_numpy(vectors)
-    share = agreement(rows, exactly(rows, hierarchy(rows), 3), "cosine")
+    share = neighbour_agreement(rows, exactly(rows, hierarchy(rows), 3), "cosine")
     assert 0.3 < share < 0.99
     assert float(found.assignments.probabilities.max(1).values.mean()) == pytest.approx(share, abs=0.01)
 
@@ -96,10 +97,10 @@ def test_agreement_is_counted() -> None:
     for i in range(40):
         others = sorted((j for j in range(40) if j != i), key=lambda j: (abs(i - j), j))[:10]
         same, total = same + sum(bool(labels[j] == labels[i]) for j in others), total + 10
-    found = agreement(line, labels, "euclidean")
+    found = neighbour_agreement(line, labels, "euclidean")
     assert found == pytest.approx((same + 1) / (total + 2), abs=0.01)  # of two equally far neighbours either may count
-    assert agreement(line[:2], labels[:2], "euclidean") == pytest.approx(3 / 4)
-    assert agreement(line[:2], torch.tensor([0, 1]), "euclidean") == pytest.approx(1 / 4)
+    assert neighbour_agreement(line[:2], labels[:2], "euclidean") == pytest.approx(3 / 4)
+    assert neighbour_agreement(line[:2], torch.tensor([0, 1]), "euclidean") == pytest.approx(1 / 4)
 
 
 def test_the_scale_gives_the_confidence_that_was_asked_for() -> None:

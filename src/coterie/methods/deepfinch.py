@@ -1,0 +1,151 @@
+"""Deep FINCH: the levels of FINCH's hierarchy of the codes are pseudo-labels, and the code learns to tell them apart.
+
+The R-DC paper (Shaheen et al. 2025) describes it as pre-training by reconstruction, then a hierarchical clustering loss
+on the code, after Sarfraz, Sharma and Stiefelhagen, "Efficient Parameter-free Clustering Using First Neighbor
+Relations", CVPR 2019. Nothing more is printed, so all constants are ours. Phase 1 is `ae`; FINCH of the final code
+gives the groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from coterie.methods.contract import Card, Facts, Features, iterations_for
+from coterie.networks.memory import ItemTable
+from coterie.networks.net import Net
+from coterie.objectives.finch import exactly, hierarchy
+from coterie.objectives.nearest_mean import NearestMean, place_hierarchy
+from coterie.objectives.neighbours import Metric
+from coterie.types import Batch, InputError, Losses
+
+CARD = Card(
+    title="Deep FINCH",
+    paper="Sarfraz, Sharma, Stiefelhagen: Efficient Parameter-free Clustering Using First Neighbor Relations",
+    year=2019,
+    family="auto-encoder",
+    url="https://arxiv.org/abs/1902.11266",
+    views={"shifted": "shifted"},
+    starts_from="ae",
+    starts_on=("images", "embeddings"),
+    scaling="unit",
+    answers=("groups",),
+    backbone=lambda spec, device, as_published: "ae",
+)
+
+
+@dataclass(frozen=True)
+class DeepFINCH:
+    epochs: int = 60
+    batch_size: int = 256
+    relabel_every: int = 20  # epochs between two hierarchies
+    most_groups: int = 4096  # of all levels together that are learned; the finest levels are left out first
+    learning_rate: float = 1e-3  # Adam
+    distance: Metric = "cosine"  # of the codes
+    early_exit: bool = True  # as FINCH's
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def part_size(self) -> int:
+        return self.batch_size
+
+    def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work on such data."""
+        if self.relabel_every < 1:
+            raise InputError(f"deepfinch.relabel_every is {self.relabel_every}: it must be at least 1 epoch.")
+        if self.most_groups < facts.k:
+            raise InputError(
+                f"deepfinch.most_groups is {self.most_groups}: it must be at least the number of groups, {facts.k}."
+            )
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        return {
+            "levels": nn.Linear(net.width, self.most_groups),
+            "labels": ItemTable(1),  # one column for each level: the item's row of `levels`
+            "spans": ItemTable(2),  # the rows of `levels` that each level has: first, and first of the next
+            "groups": NearestMean(net.width, k, self.distance),
+        }
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Nothing to prepare: the first batch brings the first hierarchy."""
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        trained = [p for part in (net.backbone, net.levels) for p in part.parameters() if p.requires_grad]
+        return torch.optim.Adam(trained, self.learning_rate)
+
+    def rate(self, progress: float) -> float:
+        return 1.0
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """Cross-entropy with each level's groups, the mean over items and levels; labels are those of clean views."""
+        if batch.number % (self.relabel_every * batch.per_epoch) == 0:
+            self.relabel(net, batch)
+        logits = net.levels(net.backbone(batch.shifted))
+        label = net.labels.of(batch.index).long()
+        spans = net.spans.rows.long().tolist()
+        losses = [
+            F.cross_entropy(logits[:, first:end], label[:, level] - first, reduction="none")
+            for level, (first, end) in enumerate(spans)
+        ]
+        yield {"levels": batch.gather(torch.stack(losses).mean(0)).mean()}
+
+    def relabel(self, net: Net, batch: Batch) -> None:
+        """A new hierarchy of all codes, and classifiers that begin anew.
+
+        Adam's running moments stay: they are those of gradients of the same size.
+        """
+        z = batch.all_features()
+        levels = learned_levels(z, net.groups.k, self.most_groups, self.distance, early_exit=self.early_exit)
+        sizes = torch.tensor([int(level.max()) + 1 for level in levels])
+        first = sizes.cumsum(0) - sizes
+        net.spans.fill(torch.stack([first, first + sizes], 1))
+        net.labels.fill(torch.stack([level.cpu() + begin for level, begin in zip(levels, first, strict=True)], 1))
+        bound = net.levels.in_features**-0.5
+        with torch.no_grad():
+            for weights in (net.levels.weight, net.levels.bias):
+                weights.copy_((2 * torch.rand(weights.shape, generator=batch.generator) - 1) * bound)
+        batch.log(levels=torch.tensor(float(len(levels))), finest=sizes.max().float())
+
+    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """FINCH with the required number of groups on the final codes."""
+        z = features()
+        place_hierarchy(net.groups, z, hierarchy(z, self.distance, early_exit=self.early_exit))
+
+    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"finch": net.groups(features)}
+
+
+def learned_levels(
+    z: Float[Tensor, "n d"], k: int, most: int, metric: Metric, *, early_exit: bool
+) -> list[Int[Tensor, " n"]]:
+    """The levels with at least k groups, coarsest first, as long as they have at most `most` groups together.
+
+    Where the coarsest of them has too many by itself, or none has enough, it is FINCH's required-K alone.
+    """
+    found = hierarchy(z, metric, early_exit=early_exit)
+    chosen: list[Tensor] = []
+    left = most
+    for level in reversed(found):
+        size = int(level.max()) + 1
+        if size >= k and size <= left:
+            chosen.append(level)
+            left -= size
+        elif size > left:
+            break
+    return chosen or [exactly(z, found, k, metric)]
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: 4,000 iterations at most, a new hierarchy after each third of them."""
+    size = iterations_for(facts, 600, 4_000)
+    return {**size, "relabel_every": -(-size["epochs"] // 3)}

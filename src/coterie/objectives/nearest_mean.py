@@ -1,0 +1,93 @@
+"""Placing new items in the groups of a FINCH hierarchy, and saying how sure that is; neither is in the paper.
+
+An item belongs to the group of the nearest mean of a fine level of the hierarchy, and the confidence falls with the
+lead of that mean over those of other groups, scaled so that on average it is the share of the ten nearest neighbours
+that are in an item's own group.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from coterie.networks.heads import steady_product
+from coterie.networks.memory import ItemTable
+from coterie.objectives.finch import exactly, group_means
+from coterie.objectives.neighbours import Metric, comparable, nearest
+
+MOST_MEANS = 16_384  # that a model keeps: 51 MB for 28-pixel grey images
+NEIGHBOURS = 10  # whose groups tell how sure an item's is
+JUDGED = 2000  # items that the confidence is scaled on
+
+
+class NearestMean(nn.Module):
+    """logit_k = -d²/(2 s²), d the distance to the nearest mean of group k; each group has one mean or several."""
+
+    scale: Tensor
+
+    def __init__(self, width: int, k: int, metric: Metric) -> None:
+        super().__init__()
+        self.k, self.metric = k, metric
+        self.means = ItemTable(width + (metric == "cosine"))  # one dimension more, for rows of zeros
+        self.group = ItemTable(1)
+        self.register_buffer("scale", torch.ones(()))  # 2 s²
+
+    @torch.no_grad()
+    def place(
+        self, rows: Float[Tensor, "n d"], fine: Int[Tensor, " n"], labels: Int[Tensor, " n"], confidence: float
+    ) -> None:
+        """Keep the means of the groups `fine`, each within one of `labels`, and give `rows` this mean confidence."""
+        self.means.fill(comparable(group_means(rows, fine), self.metric, zeros=True))
+        group = torch.zeros(int(fine.max()) + 1, 1, device=rows.device)
+        group[fine, 0] = labels.float()
+        self.group.fill(group)
+        some = torch.linspace(0, len(rows) - 1, min(len(rows), JUDGED), dtype=torch.float64).round().long()
+        self.scale.copy_(scale_for(self.squared_distances(rows[some]), confidence))
+
+    def squared_distances(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        """To the nearest mean of every group."""
+        x, means = comparable(rows, self.metric, zeros=True), self.means.rows
+        norms = x.square().sum(1, keepdim=True) + means.square().sum(1)
+        squared = (norms - 2 * steady_product(x, means)).clamp(min=0)
+        group = self.group.rows.long().T.expand_as(squared)
+        return squared.new_full((len(rows), self.k), torch.inf).scatter_reduce(1, group, squared, "amin")
+
+    def forward(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+        return -self.squared_distances(rows) / self.scale
+
+
+def place_hierarchy(head: NearestMean, rows: Float[Tensor, "n d"], levels: list[Int[Tensor, " n"]]) -> None:
+    """Let `head` answer with FINCH's required-K of these levels, by the means of the finest level that it may keep."""
+    labels = exactly(rows, levels, head.k, head.metric)
+    fine = next((level for level in [*levels, labels] if head.k <= int(level.max()) + 1 <= MOST_MEANS), labels)
+    head.place(rows, fine, labels, neighbour_agreement(rows, labels, head.metric))
+
+
+def scale_for(squared: Float[Tensor, "n k"], confidence: float) -> Float[Tensor, ""]:
+    """The scale at which softmax(-squared / scale) has this mean top-1 probability, by bisection of its logarithm.
+
+    At most 16 times the mean lead of the nearest over the others: a flatter softmax would not tell them apart at last.
+    """
+    lead = (squared - squared.amin(1, keepdim=True)).double()
+    middle = lead.mean().clamp(min=1e-12)
+    low, high = -30.0, 4.0
+    for _ in range(60):
+        log_scale = (low + high) / 2
+        sure = float((1 / (-lead / (middle * 2.0**log_scale)).exp().sum(1)).mean())
+        low, high = (log_scale, high) if sure > confidence else (low, log_scale)
+    return (middle * 2.0**low).float()
+
+
+def neighbour_agreement(points: Float[Tensor, "n d"], labels: Int[Tensor, " n"], metric: Metric) -> float:
+    """The share of nearest neighbours that are in an item's own group, never quite 0 or 1 (Laplace's rule).
+
+    Ten of them, or half an average group where that is less, so that all of them may be in it.
+    """
+    n = len(points)
+    k = max(1, min(NEIGHBOURS, n // (2 * (int(labels.max()) + 1))))
+    some = torch.linspace(0, n - 1, min(n, JUDGED), dtype=torch.float64).round().long().to(points.device)
+    found = nearest(points, k + 1, points[some], metric)[1]
+    others = found != some[:, None]
+    same = ((labels[found] == labels[some][:, None]) & others).sum()
+    return (float(same) + 1) / (float(others.sum()) + 2)
