@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,3 +145,11 @@ def test_empty_clusters_and_undefined_numbers_are_none() -> None:
 def test_labels_that_do_not_fit_are_refused(labels: list[int], names: list[str]) -> None:
     with pytest.raises(InputError, match="label"):
         evaluate(np.array(labels), np.array([[0.7, 0.3], [0.4, 0.6]]), class_names=names)
+
+
+def test_every_number_is_explained() -> None:
+    true, p = example()
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    found = evaluate(true, p, class_names=list("abcd"), resamples=20)
+    names = [*found, *found["conventions"], "level", "resamples"]
+    assert [name for name in names if f"`{name}`" not in page] == []
