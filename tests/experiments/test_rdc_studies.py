@@ -1,0 +1,54 @@
+"""The scripts behind R-DC's figures, from start to end on a few digits."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+SHORT = ["digits", "--items", "600", "--seeds", "0", "--set=acai.epochs=1", "--set=rdc.epochs=2"]
+
+
+@pytest.fixture
+def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    return [word for name in ("runs", "results", "figures") for word in (f"--{name}", str(tmp_path / name))]
+
+
+def content_of(tmp_path: Path, name: str) -> Any:
+    found = (tmp_path / "results" / f"{name}.json").read_text()
+    assert str(tmp_path) not in found
+    assert (tmp_path / "figures" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    return json.loads(found)
+
+
+def test_the_curves_have_a_line_for_every_epoch_and_are_read_again(places: list[str], tmp_path: Path) -> None:
+    import geometry_curves
+
+    words = [*SHORT, "--set=dynae.epochs=1", *places]
+    geometry_curves.main(words)
+    content = content_of(tmp_path, "geometry_curves")
+    found = {record["method"]: [line["epoch"] for line in record["lines"]] for record in content["records"]}
+    assert found == {"acai": [1], "rdc": [1, 2], "dynae": [1]}
+    assert all(0 < line["intrinsic"] < 20 and 0 < line["acc"] <= 1 for line in content["records"][1]["lines"])
+    geometry_curves.main(words)
+    assert content_of(tmp_path, "geometry_curves") == content
+
+
+def test_noise_is_added_to_z_scored_pixels_and_both_phases_are_scored(places: list[str], tmp_path: Path) -> None:
+    import noise
+
+    images = np.random.default_rng(0).integers(0, 255, (5000, 3, 3)).astype(np.uint8)
+    images[:, 0, 0] = 7
+    found = noise.noisy(images, 0.5, 0)
+    assert found.std(0)[1:] == pytest.approx(np.full((2, 3), 1.25**0.5), rel=0.05)
+    assert found.std(0)[0, 0] == pytest.approx(0.5, rel=0.05)
+    assert np.abs(noise.noisy(images, 0.0, 0)[:, 0, 0]).max() == 0
+    noise.main([*SHORT, "--sigmas", "0.1", *places])
+    (record,) = content_of(tmp_path, "noise")["records"]
+    assert set(record["methods"]) == {"acai", "rdc"}
+    assert set(record["methods"]["rdc"]) == set(noise.METRICS)
