@@ -54,26 +54,26 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return found
 
 
-def table_arguments(
-    description: str | None, tables: tuple[str, ...], runs: Path, words: list[str] | None
-) -> argparse.Namespace:
-    """The options of experiments that print tables on images drawn from a named set."""
+def parser_for_drawn(description: str | None, runs: Path) -> argparse.ArgumentParser:
+    """The options that experiments on images drawn from a named set share."""
     found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("source", nargs="?", default="fashion-mnist", help="a named data set with labels")
     found.add_argument("-k", type=int, default=10)
     found.add_argument("--items", type=int, default=10_000, help="images that are drawn; 0: all")
-    found.add_argument("--tables", nargs="+", choices=tables, default=list(tables))
-    found.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the rows; what they start from has seed 0")
+    found.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="of training; images are drawn by one of their own"
+    )
     found.add_argument("--runs", type=Path, default=runs)
     found.add_argument("--results", type=Path, default=RESULTS)
     found.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. cdc.epochs=15")
-    return found.parse_args(words)
+    return found
 
 
-def table_command(script: str, given: argparse.Namespace) -> str:
-    """The command that makes these tables, without the folders of the machine it was run on."""
+def command_for_drawn(script: str, given: argparse.Namespace, *lists: str) -> str:
+    """The command that makes a result, without the folders of the machine; `lists` are options of the script's own."""
     words = [f"python experiments/{script}.py", given.source, "-k", str(given.k), "--items", str(given.items)]
-    words += ["--tables", *given.tables, "--seeds", *map(str, given.seeds)]
+    for name in (*lists, "seeds"):
+        words += [f"--{name}", *map(str, getattr(given, name))]
     return " ".join([*words, *(f"--set {text}" for text in given.set)])
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from _pages import write_tables
-from _runs import table_arguments, table_command
+from _runs import command_for_drawn, parser_for_drawn
 from _tables import Study, draw
 from cdc_tables_rows import tables
 
@@ -37,13 +37,19 @@ def base_settings(file: Path, k: int, overrides: dict[str, Any]) -> dict[str, An
 
 
 def main(words: list[str] | None = None) -> None:
-    given = table_arguments(__doc__, NAMES, Path("runs/cdc_tables"), words)
+    options = parser_for_drawn(__doc__, Path("runs/cdc_tables"))
+    options.add_argument("--tables", nargs="+", choices=NAMES, default=list(NAMES))
+    given = options.parse_args(words)
     overrides = read_overrides(given.set)
     name, file, labels, family = draw(given.source, given.items, given.runs)
     study = Study(name, file, labels, family, given.k, given.runs, overrides)
     known = tables(base_settings(file, given.k, overrides), given.k)
     write_tables(
-        [known[table] for table in given.tables], study, given.seeds, table_command("cdc_tables", given), given.results
+        [known[table] for table in given.tables],
+        study,
+        given.seeds,
+        command_for_drawn("cdc_tables", given, "tables"),
+        given.results,
     )
 
 

@@ -11,7 +11,6 @@ docs/figures/geometry_curves.png.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import RESULTS
+from _runs import RESULTS, command_for_drawn, parser_for_drawn
 from _tables import draw
 from torch import Tensor
 
@@ -113,16 +112,9 @@ def figure(records: list[dict[str, Any]]) -> bytes:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", nargs="?", default="fashion-mnist", help="a named data set with labels")
-    parser.add_argument("-k", type=int, default=10)
-    parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--runs", type=Path, default=Path("runs/geometry"))
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--figures", type=Path, default=FIGURES)
-    parser.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. acai.epochs=40")
-    given = parser.parse_args(words)
+    options = parser_for_drawn(__doc__, Path("runs/geometry"))
+    options.add_argument("--figures", type=Path, default=FIGURES)
+    given = options.parse_args(words)
     overrides = read_overrides(given.set)
     name, file, labels, _ = draw(given.source, given.items, given.runs)
     records: list[dict[str, Any]] = []
@@ -134,9 +126,8 @@ def main(words: list[str] | None = None) -> None:
             lines = curve(method, start, file, labels, seed, out, overrides, given.k)
             records.append({"data": name, "method": method, "seed": seed, "lines": lines})
             print(name, method, seed, lines[0], lines[-1], flush=True)
-    command = ["python experiments/geometry_curves.py", given.source, "-k", str(given.k), "--items", str(given.items)]
-    command += ["--seeds", *map(str, given.seeds), *(f"--set {text}" for text in given.set)]
-    content = {"command": " ".join(command), "machine": machine(), "records": records}
+    command = command_for_drawn("geometry_curves", given)
+    content = {"command": command, "machine": machine(), "records": records}
     given.results.mkdir(exist_ok=True)
     given.figures.mkdir(exist_ok=True)
     write_atomically(given.results / "geometry_curves.json", json.dumps(content, indent=1) + "\n")

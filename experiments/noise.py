@@ -11,7 +11,6 @@ docs/figures/noise.png.
 
 from __future__ import annotations
 
-import argparse
 import io
 import json
 import statistics
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import RESULTS
+from _runs import RESULTS, command_for_drawn, parser_for_drawn
 from _tables import draw
 
 from coterie.cli.settings import read_overrides
@@ -94,17 +93,10 @@ def figure(records: list[dict[str, Any]]) -> bytes:
 
 
 def main(words: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", nargs="?", default="fashion-mnist", help="a named data set with labels")
-    parser.add_argument("-k", type=int, default=10)
-    parser.add_argument("--items", type=int, default=10_000)
-    parser.add_argument("--sigmas", type=float, nargs="+", default=list(SIGMAS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--runs", type=Path, default=Path("runs/noise"))
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--figures", type=Path, default=FIGURES)
-    parser.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. acai.epochs=40")
-    given = parser.parse_args(words)
+    options = parser_for_drawn(__doc__, Path("runs/noise"))
+    options.add_argument("--sigmas", type=float, nargs="+", default=list(SIGMAS))
+    options.add_argument("--figures", type=Path, default=FIGURES)
+    given = options.parse_args(words)
     overrides = read_overrides(given.set)
     _, file, labels, _ = draw(given.source, given.items, given.runs)
     images = np.load(file)
@@ -113,10 +105,8 @@ def main(words: list[str] | None = None) -> None:
         for sigma in given.sigmas:
             records.append(record_of(images, sigma, seed, labels, given.runs, given.k, overrides))
             print(records[-1], flush=True)
-    command = ["python experiments/noise.py", given.source, "-k", str(given.k), "--items", str(given.items)]
-    command += ["--sigmas", *map(str, given.sigmas), "--seeds", *map(str, given.seeds)]
-    content = {"command": " ".join([*command, *(f"--set {text}" for text in given.set)])}
-    content |= {"machine": machine(), "records": records}  # type: ignore[dict-item]
+    command = command_for_drawn("noise", given, "sigmas")
+    content = {"command": command, "machine": machine(), "records": records}
     given.results.mkdir(exist_ok=True)
     given.figures.mkdir(exist_ok=True)
     write_atomically(given.results / "noise.json", json.dumps(content, indent=1) + "\n")

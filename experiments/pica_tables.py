@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from _pages import write_tables
-from _runs import table_arguments, table_command
+from _runs import command_for_drawn, parser_for_drawn
 from _tables import Row, Study, Table, draw
 
 from coterie.cli.settings import read_overrides
@@ -67,11 +67,13 @@ def tables() -> dict[str, Table]:
 
 def main(words: list[str] | None = None) -> None:
     known = tables()
-    given = table_arguments(__doc__, tuple(known), Path("runs/pica_tables"), words)
+    options = parser_for_drawn(__doc__, Path("runs/pica_tables"))
+    options.add_argument("--tables", nargs="+", choices=list(known), default=list(known))
+    given = options.parse_args(words)
     name, file, labels, family = draw(given.source, given.items, given.runs)
     study = Study(name, file, labels, family, given.k, given.runs, read_overrides(given.set), start=None)
     chosen = [known[number] for number in given.tables]
-    write_tables(chosen, study, given.seeds, table_command("pica_tables", given), given.results)
+    write_tables(chosen, study, given.seeds, command_for_drawn("pica_tables", given, "tables"), given.results)
 
 
 if __name__ == "__main__":
