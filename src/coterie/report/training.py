@@ -10,14 +10,44 @@ from coterie.report.charts import curve, shades
 from coterie.report.read import Record
 from coterie.report.wording import duration, number
 
+# What a number is called, and what to make of it; names that are not here are shown as they are.
 HEALTH = {
     "groups_used": ("groups in use", "falls when the run collapses"),
     "largest_share": ("largest group's share", "near 1 is a collapse"),
+    "embedding_std": ("spread of the embedding", "near 0 is a collapse"),
+    "latent_std": ("spread of the code", "near 0 is a collapse"),
+    "explained": ("explained variance", "share that the reconstruction tells; 0 at first, then it should rise"),
+    "changed": ("changed labels", "share since the last look; few end the stage"),
+    "conflicted": ("conflicted share", "items that are not sure yet; few end the stage"),
+    # which items teach
     "selected": ("selected share", "items sure enough to teach the others"),
+    "groups_taught": ("groups taught", "groups that a selected item is of"),
+    "joined": ("share that joins", "items that teach by the second rule"),
+    "least_proximity": ("least proximity", "to its group's prototype, of an item that joins"),
+    "threshold_low": ("lowest threshold", "confidence that teaches, of the easiest group"),
+    "threshold_high": ("highest threshold", "confidence that teaches, of the hardest group"),
+    "remembered": ("ever sure", "share of the items"),
+    "core_share": ("core share", "items that lie evenly among their neighbours; it settles at the end"),
+    "accepted": ("accepted neighbours", "share that passes the second filter; near 1 it does nothing"),
+    "levels": ("levels", "of the hierarchy that are learned"),
+    "finest": ("finest level", "groups"),
+    # how sure
     "confidence": ("mean confidence", "while training"),
+    "weak_confidence": ("mean confidence", "of the head that selects, on weak views"),
+    "target_confidence": ("mean confidence of the targets", "the calibrated confidence should come close to it"),
     "certain": ("share of confidences from 98 %", "while training"),
     "pui": ("partition uncertainty", "mean cosine of two groups; falls as they part"),
-    "embedding_std": ("spread of the embedding", "near 0 is a collapse"),
+    "over_confidence": ("over-clustering: mean confidence", "while training"),
+    "over_certain": ("over-clustering: share from 98 %", "while training"),
+    "over_pui": ("over-clustering: partition uncertainty", "falls as its groups part"),
+    "over_groups_in_batch": ("over-clustering: groups in a batch", "that an item is of"),
+    # the shape of the features
+    "nearest": ("nearest neighbour", "mean distance in the code"),
+    "intrinsic_dimension": ("intrinsic dimension", "directions along which neighbours lie"),
+    "linear_dimension": ("linear dimension", "principal components for nine tenths of the variance"),
+    "curvature": ("curvature", "linear less intrinsic dimension; 0 is flat"),
+    "singular_largest": ("largest singular value", "of the features"),
+    "singular_smallest": ("smallest singular value", "near 0 a direction has collapsed"),
 }
 
 
