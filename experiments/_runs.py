@@ -36,10 +36,11 @@ def row(source: str, settings: RunSettings, out: Path, metrics: tuple[str, ...] 
     return {"heads": heads, "seconds": record["seconds"], "stages": record["stages"], "record": record}
 
 
-def command_line(script: str, name: str, k: int, seeds: list[int], overrides: list[str]) -> str:
+def command_line(script: str, given: argparse.Namespace, seeds: list[int]) -> str:
     """The command that makes a record, without the folders of the machine it was made on."""
-    words = [f"python experiments/{script}.py", name, "-k", str(k), "--seeds", *map(str, seeds)]
-    return " ".join([*words, *(f"--set {text}" for text in overrides)])
+    source = f"{Path(given.source).name} --name {given.name}" if given.name else given.source
+    words = [f"python experiments/{script}.py", source, "-k", str(given.k), "--seeds", *map(str, seeds)]
+    return " ".join([*words, *(f"--set {text}" for text in given.set)])
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:

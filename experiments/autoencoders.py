@@ -127,7 +127,7 @@ def main() -> None:
     for at, seed in enumerate(given.seeds):
         for name in with_starts(given.rows):
             records.append(record_of(name, data, given.source, given.k, seed, given.runs, overrides))
-            command = command_line("autoencoders", data, given.k, given.seeds[: at + 1], given.set)
+            command = command_line("autoencoders", given, given.seeds[: at + 1])
             if given.rows != list(LINES):
                 command += " --rows " + " ".join(given.rows)
             write_records(f"autoencoders_{data}", command, records)

@@ -67,7 +67,7 @@ def main() -> None:
     for seed in given.seeds:
         seeds.append(seed)
         records.append(seed_record(given.source, name, given.k, seed, given.runs, read_overrides(given.set)))
-        write_records(f"cdc_reference_{name}", command_line("cdc_reference", name, given.k, seeds, given.set), records)
+        write_records(f"cdc_reference_{name}", command_line("cdc_reference", given, seeds), records)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def main() -> None:
             record |= {"seconds": found["seconds"], "skipped": 0, "images_each": each}
             cells = found["stages"][0]["settings"]["cells"]
             records.append({**record, "cells": cells, "heads": found["heads"], "metrics": found["heads"]["cal"]})
-        command = command_line("mini_clusters", name, given.k, given.seeds, given.set)
+        command = command_line("mini_clusters", given, given.seeds)
         if given.each != list(IMAGES_EACH):
             command += " --each " + " ".join(map(str, given.each))
         write_records(f"mini_clusters_{name}", command, records)

@@ -45,7 +45,7 @@ def main() -> None:
                 "machine": record["machine"],
             }
         )
-        command = command_line("pica_reference", name, given.k, given.seeds[: at + 1], given.set)
+        command = command_line("pica_reference", given, given.seeds[: at + 1])
         write_records(f"pica_reference_{name}", command, records)
 
 
