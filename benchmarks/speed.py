@@ -4,8 +4,9 @@
 
 - views: the contrastive chain at 32×32×3 in batches, beside torchvision's chain on PIL images in a DataLoader of two
   workers (target: at least 6 times as many views a second).
-- moco, cdc: a training step through the engine (reading, views, losses, optimiser, logging), beside the bare forward
-  and backward passes that it contains, with the same backbone, batch and precision (targets: at most 1.15 and 1.25).
+- moco, cdc, pica: a training step through the engine (reading, views, losses, optimiser, logging), beside the bare
+  forward and backward passes that it contains, with the same backbone, batch and precision (targets: at most 1.15, 1.25
+  and 1.15).
 - predict: images a second through `Model.predict`, beside the bare forward (target: at least 0.9).
 
 K-means has its own file, benchmarks/kmeans.py. Data: ten random patterns under noise at Fashion-MNIST's form, 28×28×1,
@@ -35,6 +36,7 @@ from coterie.training.plan import RunSettings
 from coterie.views import Draw, ViewSettings, make_views
 
 BATCH = 256
+PAIRS = 9
 CDC_SETTINGS = {"cdc.batch_size": 1000, "cdc.sub_batch": 250, "cdc.cells": 100, "cdc.hidden": 512}
 
 
@@ -148,18 +150,18 @@ def engine_step(prepared: Prepared, epochs: int) -> float:
 def step_ratio(
     method: str, batch: int, bare: Callable[[Any, Tensor], None], overrides: dict[str, Any]
 ) -> dict[str, Any]:
-    """The middle one of five pairs: engine and bare passes take turns, so that a slower moment hits both."""
+    """The middle one of nine pairs: engine and bare passes take turns, so that a slower moment hits both."""
     settings = RunSettings(10, method, epochs=2, device="cpu", overrides=overrides, init=None)
     engine, passes = [], []
     prepared = prepare(pixels(8 * batch, 28, 1), settings, None, resume=False, watch=Watch())
     prepared.plan.stages[:] = prepared.plan.stages[-1:]
-    for _ in range(5):
+    for _ in range(PAIRS):
         engine.append(engine_step(prepared, 2))
         net = build_net(prepared, prepared.plan.method, None).train()
         x = torch.randn(batch, 1, 28, 28)
         passes.append(seconds([lambda net=net, x=x: bare(net, x)], repeats=12, warm_up=3)[0])
     pairs = sorted((step / alone, step, alone) for step, alone in zip(engine, passes, strict=True))
-    ratio, step, alone = pairs[2]
+    ratio, step, alone = pairs[PAIRS // 2]
     return {
         "batch": batch,
         "precision": prepared.precision.name,
@@ -191,6 +193,12 @@ def bare_cdc(net: Any, x: Tensor, part: int = 250) -> None:
         net.zero_grad()
 
 
+def bare_pica(net: Any, x: Tensor) -> None:
+    """Originals and their copies, each once with gradient: backbone and the primary head."""
+    sum(net.primary(net.backbone(x)).square().mean() for _ in range(2)).backward()
+    net.zero_grad()
+
+
 def predict() -> dict[str, Any]:
     """Images a second: reading, normalising, predicting and collecting, beside the forward pass alone."""
     prepared = prepare(
@@ -220,6 +228,7 @@ def main() -> None:
         "views": views,
         "moco": lambda: step_ratio("moco", BATCH, bare_moco, {}),
         "cdc": lambda: step_ratio("cdc", 1000, bare_cdc, CDC_SETTINGS),
+        "pica": lambda: step_ratio("pica", BATCH, bare_pica, {"pica.batch_size": BATCH, "pica.over": 70}),
         "predict": predict,
     }
     for name, part in parts.items():
