@@ -64,6 +64,7 @@ class MoCo:
             raise InputError(f"moco.queue is {self.queue}: it must hold at least one batch of {self.batch_size} keys.")
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        """The projector, the momentum copies of net and projector, the queues of keys, and the K-means answer."""
         project = projector(net.width, self.projector_hidden, self.projector_out, batch_norm=self.projector_norm)
         return {
             "project": project,
