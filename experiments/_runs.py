@@ -84,3 +84,16 @@ def write_records(name: str, command: str, records: list[dict[str, Any]]) -> Pat
     path = RESULTS / f"{name}.json"
     write_atomically(path, json.dumps({"command": command, "machine": machine(), "records": records}, indent=1) + "\n")
     return path
+
+
+def write_study(
+    name: str, given: argparse.Namespace, command: str, records: list[dict[str, Any]], figure: bytes
+) -> None:
+    """Write NAME.json to --results and NAME.png to --figures."""
+    content = {"command": command, "machine": machine(), "records": records}
+    for folder, file, what in (
+        (given.results, f"{name}.json", json.dumps(content, indent=1) + "\n"),
+        (given.figures, f"{name}.png", figure),
+    ):
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / file, what)

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import RESULTS, command_for_drawn, parser_for_drawn
+from _runs import RESULTS, command_for_drawn, parser_for_drawn, write_study
 from _tables import draw
 from torch import Tensor
 
@@ -32,7 +32,6 @@ from coterie.objectives.kmeans import kmeans
 from coterie.pipeline import run
 from coterie.preparing import Watch
 from coterie.training.checkpoints import write_atomically
-from coterie.training.device import machine
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import read_run
@@ -126,12 +125,7 @@ def main(words: list[str] | None = None) -> None:
             lines = curve(method, start, file, labels, seed, out, overrides, given.k)
             records.append({"data": name, "method": method, "seed": seed, "lines": lines})
             print(name, method, seed, lines[0], lines[-1], flush=True)
-    command = command_for_drawn("geometry_curves", given)
-    content = {"command": command, "machine": machine(), "records": records}
-    given.results.mkdir(exist_ok=True)
-    given.figures.mkdir(exist_ok=True)
-    write_atomically(given.results / "geometry_curves.json", json.dumps(content, indent=1) + "\n")
-    write_atomically(given.figures / "geometry_curves.png", figure(records))
+    write_study("geometry_curves", given, command_for_drawn("geometry_curves", given), records, figure(records))
 
 
 if __name__ == "__main__":

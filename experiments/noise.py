@@ -12,13 +12,12 @@ docs/figures/noise.png.
 from __future__ import annotations
 
 import io
-import json
 import statistics
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import RESULTS, command_for_drawn, parser_for_drawn
+from _runs import RESULTS, command_for_drawn, parser_for_drawn, write_study
 from _tables import draw
 
 from coterie.cli.settings import read_overrides
@@ -26,8 +25,6 @@ from coterie.data import Labels
 from coterie.evaluation import evaluate
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
-from coterie.training.checkpoints import write_atomically
-from coterie.training.device import machine
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import read_run
 
@@ -105,12 +102,7 @@ def main(words: list[str] | None = None) -> None:
         for sigma in given.sigmas:
             records.append(record_of(images, sigma, seed, labels, given.runs, given.k, overrides))
             print(records[-1], flush=True)
-    command = command_for_drawn("noise", given, "sigmas")
-    content = {"command": command, "machine": machine(), "records": records}
-    given.results.mkdir(exist_ok=True)
-    given.figures.mkdir(exist_ok=True)
-    write_atomically(given.results / "noise.json", json.dumps(content, indent=1) + "\n")
-    write_atomically(given.figures / "noise.png", figure(records))
+    write_study("noise", given, command_for_drawn("noise", given, "sigmas"), records, figure(records))
 
 
 if __name__ == "__main__":
