@@ -19,6 +19,13 @@ Records = Mapping[tuple[str, int], dict[str, Any]]
 """By the row's key and the seed."""
 
 
+def in_words(machine: dict[str, Any]) -> str:
+    """The machine of a record: what trained there."""
+    if "gpu" in machine:
+        return str(machine["gpu"])
+    return f"{machine['processor']}, threads: {machine['threads']}"
+
+
 def mean_and_deviation(values: list[float]) -> str:
     """In percent, with the sample's standard deviation where there are several: "93.9 ± 4.5"."""
     if not values:
@@ -60,11 +67,11 @@ def page(table: Table, study: Study, found: Records, seeds: list[int]) -> str:
     seconds = sum(found[one]["seconds"] or 0 for one in runs)
     origin = f"All rows start from one run of {study.start}, seed 0" if study.start else "All rows start from scratch"
     about = (
-        f"{study.name}: {sample['n']} images, {study.k} groups; backbone {sample['backbone']}, {sample['precision']}. "
+        f"{study.name}: {sample['n']} images, {study.ground.n_clusters} groups; backbone {sample['backbone']}, "
+        f"{sample['precision']}. "
         f"{origin}; seeds {', '.join(map(str, seeds))}; last epoch. Percent, "
         f"mean ± standard deviation over seeds. {seconds:.0f} s for {len(runs)} runs on "
-        f"{sample['machine']['processor']}, threads: {sample['machine']['threads']}. The paper's numbers: other data, "
-        "ResNet-34, a GPU."
+        f"{in_words(sample['machine'])}. The paper's numbers: other data, ResNet-34, a GPU."
     )
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"# {table.title}\n\n{about}\n\n{body}\n" + (f"\n{table.note}\n" if table.note else "")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,9 @@ from coterie.training.plan import RunSettings
 from coterie.training.runfolder import read_run
 
 RESULTS = Path(__file__).parent / "results"
+FIGURES = RESULTS.parents[1] / "docs" / "figures"
 METRICS = ("acc", "nmi", "ari", "ece", "confidence")
+GROUND = ("device", "backbone", "preset")
 
 
 def row(source: str, settings: RunSettings, out: Path, metrics: tuple[str, ...] = METRICS) -> dict[str, Any]:
@@ -36,11 +41,35 @@ def row(source: str, settings: RunSettings, out: Path, metrics: tuple[str, ...] 
     return {"heads": heads, "seconds": record["seconds"], "stages": record["stages"], "record": record}
 
 
+@contextmanager
+def claim(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Whether this process alone may now make the file `path`. A process that dies lets go of its claim."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def kept_once(path: Path, make: Callable[[], dict[str, Any]], *, wait: bool) -> dict[str, Any] | None:
+    """A record from its file, made and written whole where there is none; None while another process makes it."""
+    with claim(path, wait=wait) as mine:
+        if not path.exists():
+            if not mine:
+                return None
+            write_atomically(path, json.dumps(make(), indent=1) + "\n")
+    found: dict[str, Any] = json.loads(path.read_text())
+    return found
+
+
 def command_line(script: str, given: argparse.Namespace, seeds: list[int]) -> str:
     """The command that makes a record, without the folders of the machine it was made on."""
     source = f"{Path(given.source).name} --name {given.name}" if given.name else given.source
     words = [f"python experiments/{script}.py", source, "-k", str(given.k), "--seeds", *map(str, seeds)]
-    return " ".join([*words, *(f"--set {text}" for text in given.set)])
+    return " ".join([*words, *_ground_words(given)])
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -51,8 +80,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     found.add_argument("--name")
     found.add_argument("--seeds", type=int, nargs="+", default=[0])
     found.add_argument("--runs", type=Path, default=Path("runs/reference"))
-    found.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. moco.epochs=40")
-    return found
+    return _with_ground(found)
 
 
 def parser_for_drawn(description: str | None, runs: Path) -> argparse.ArgumentParser:
@@ -66,8 +94,25 @@ def parser_for_drawn(description: str | None, runs: Path) -> argparse.ArgumentPa
     )
     found.add_argument("--runs", type=Path, default=runs)
     found.add_argument("--results", type=Path, default=RESULTS)
-    found.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. cdc.epochs=15")
-    return found
+    return _with_ground(found)
+
+
+def _with_ground(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+    for name in GROUND:
+        options.add_argument(f"--{name}", default=getattr(RunSettings(), name), help="as in coterie fit")
+    options.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. cdc.epochs=15")
+    return options
+
+
+def _ground_words(given: argparse.Namespace) -> list[str]:
+    """What was asked for of these options, as words of the command."""
+    asked = [name for name in GROUND if getattr(given, name) != getattr(RunSettings(), name)]
+    return [*(f"--{name} {getattr(given, name)}" for name in asked), *(f"--set {text}" for text in given.set)]
+
+
+def ground(given: argparse.Namespace) -> RunSettings:
+    """What all runs of an experiment share: groups, device, backbone, preset; each run replaces the rest."""
+    return RunSettings(given.k, **{name: getattr(given, name) for name in GROUND})
 
 
 def command_for_drawn(script: str, given: argparse.Namespace, *lists: str) -> str:
@@ -75,7 +120,7 @@ def command_for_drawn(script: str, given: argparse.Namespace, *lists: str) -> st
     words = [f"python experiments/{script}.py", given.source, "-k", str(given.k), "--items", str(given.items)]
     for name in (*lists, "seeds"):
         words += [f"--{name}", *map(str, getattr(given, name))]
-    return " ".join([*words, *(f"--set {text}" for text in given.set)])
+    return " ".join([*words, *_ground_words(given)])
 
 
 def write_records(name: str, command: str, records: list[dict[str, Any]]) -> Path:

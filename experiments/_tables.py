@@ -8,17 +8,15 @@ record, whichever table they stand in.
 
 from __future__ import annotations
 
-import fcntl
 import io
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _runs import kept_once
 
 from coterie.data import Labels, labels_of, open_source
 from coterie.evaluation import evaluate
@@ -71,7 +69,7 @@ class Study:
     items: Path  # .npy
     labels: Labels  # for the records only
     family: Any
-    k: int
+    ground: RunSettings  # groups, device, backbone, preset
     runs: Path
     overrides: Mapping[str, Any]
     start: str | None = "moco"  # one run of this method, seed 0, gives all rows their backbone; None: from scratch
@@ -100,24 +98,12 @@ def draw(source: str, items: int, folder: Path, seed: int = 0) -> tuple[str, Pat
     return name, file, Labels(found.codes[rows], found.names), opened.family
 
 
-@contextmanager
-def claim(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Whether this process alone may now make the file `path`. A process that dies lets go of its claim."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(f".{path.name}.lock"), "w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
-
-
 def first_stage(study: Study) -> dict[str, Any] | None:
     """The record of the one run that every row and every seed starts from, where there is such a run."""
     if study.start is None:
         return None
-    settings = RunSettings(study.k, study.start, seed=0, family=study.family, overrides=study.of_stage(study.start))
+    mine = study.of_stage(study.start)
+    settings = replace(study.ground, method=study.start, seed=0, family=study.family, overrides=mine)
     record = _recorded(study, study.start, settings, wait=True)
     assert record is not None
     if record["failed"]:
@@ -130,19 +116,16 @@ def row_record(study: Study, row: Row, seed: int, *, wait: bool) -> dict[str, An
     changed = {f"{row.method}.{name}": value for name, value in row.settings.items()}
     overrides = study.of_stage(row.method) | changed
     start = None if study.start is None else str(study.runs / study.start)
-    settings = RunSettings(study.k, row.method, seed=seed, family=study.family, init=start, overrides=overrides)
+    mine = {"seed": seed, "family": study.family, "init": start, "overrides": overrides}
+    settings = replace(study.ground, method=row.method, **mine)
     return _recorded(study, f"{row.key}-{seed}", settings, wait=wait)
 
 
 def _recorded(study: Study, name: str, settings: RunSettings, *, wait: bool) -> dict[str, Any] | None:
     path = study.runs / "records" / f"{name}.json"
-    with claim(path, wait=wait) as mine:
-        if not path.exists():
-            if not mine:
-                return None
-            record = _make(study, settings, study.runs / name)
-            write_atomically(path, json.dumps(record, indent=1) + "\n")
-    found: dict[str, Any] = json.loads(path.read_text())
+    found = kept_once(path, lambda: _make(study, settings, study.runs / name), wait=wait)
+    if found is None:
+        return None
     if found["overrides"] != dict(settings.overrides) or found["data"] != study.name:
         raise InputError(f"{path} was made with other settings or data: give another folder with --runs.")
     return found
@@ -166,7 +149,7 @@ def _make(study: Study, settings: RunSettings, out: Path) -> dict[str, Any]:
         "data": study.name,
         "method": told["stages"][-1]["name"],
         "n": told["source"]["n"],
-        "k": study.k,
+        "k": study.ground.n_clusters,
         "seed": settings.seed,
         "seconds": told.get("seconds"),
         "skipped": len(told["source"]["skipped"]),

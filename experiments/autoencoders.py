@@ -3,18 +3,19 @@
     python experiments/autoencoders.py fashion-mnist -k 10 --seeds 0 1 2 --runs runs/autoencoders
 
 Both phases 1 (plain reconstruction `ae`, and `acai`) are trained once a seed; every method of phase 2 goes on from its
-own. Every row is a run folder below --runs, and a run that was interrupted goes on where it stopped. Labels are read
-after each run, for the numbers only. `--rows` takes some rows only. Writes results/autoencoders_<data>.json and .md.
+own. Every row is a run folder and a record below --runs: the same command goes on where it was stopped, and several of
+them may be at work side by side. Labels are read after each run, for the numbers only. `--rows` takes
+some rows only. Writes results/autoencoders_<data>.json and .md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from _pages import mean_and_deviation
-from _runs import RESULTS, command_line, parser, row, write_records
+from _pages import in_words, mean_and_deviation
+from _runs import RESULTS, command_line, ground, kept_once, parser, row, write_records
 
 from coterie.cli.settings import read_overrides
 from coterie.training.checkpoints import write_atomically
@@ -67,33 +68,73 @@ def with_starts(wanted: list[str]) -> list[str]:
     return [name for name in LINES if name in needed]
 
 
-def record_of(
-    name: str, data: str, source: str, k: int, seed: int, runs: Path, given: dict[str, Any]
-) -> dict[str, Any]:
-    line = LINES[name]
-    start = str(runs / f"{data}-{line.start}-{seed}") if line.start is not None else None
-    mine = {key: value for key, value in given.items() if key.startswith((f"{line.method}.", "views."))}
-    settings = RunSettings(k, line.method, seed=seed, init=start, overrides=mine | line.settings)
-    found = row(source, settings, runs / f"{data}-{name}-{seed}", METRICS)
-    told = found["record"]
-    return {
-        "data": data,
-        "row": name,
-        "method": line.method,
-        "starts_from": line.start,
-        "n": told["source"]["n"],
-        "k": k,
-        "seed": seed,
-        "seconds": found["seconds"],
-        "skipped": len(told["source"]["skipped"]),
-        "metrics": next(iter(found["heads"].values())),
-        "heads": found["heads"],
-        "settings": told["stages"][-1]["settings"],
-        "views": told["views"],
-        "backbone": told["backbone"]["name"],
-        "precision": told["precision"]["value"],
-        "machine": told["machine"],
-    }
+@dataclass(frozen=True)
+class Study:
+    """What all rows share."""
+
+    data: str
+    source: str
+    base: RunSettings  # groups, device, backbone, preset
+    runs: Path
+    overrides: dict[str, Any]
+
+    def out(self, name: str, seed: int) -> Path:
+        return self.runs / f"{self.data}-{name}-{seed}"
+
+    def settings(self, name: str, seed: int) -> RunSettings:
+        line = LINES[name]
+        start = None if line.start is None else str(self.out(line.start, seed))
+        mine = {key: value for key, value in self.overrides.items() if key.startswith((f"{line.method}.", "views."))}
+        return replace(self.base, method=line.method, seed=seed, init=start, overrides=mine | line.settings)
+
+    def record(self, name: str, seed: int, *, wait: bool) -> dict[str, Any] | None:
+        """The record of a row and seed, trained where there is none; None while another process is at it."""
+        return kept_once(
+            self.runs / "records" / f"{self.data}-{name}-{seed}.json",
+            lambda: self.made(name, self.settings(name, seed), self.out(name, seed)),
+            wait=wait,
+        )
+
+    def made(self, name: str, settings: RunSettings, out: Path) -> dict[str, Any]:
+        found = row(self.source, settings, out, METRICS)
+        told = found["record"]
+        return {
+            "data": self.data,
+            "row": name,
+            "method": settings.method,
+            "starts_from": LINES[name].start,
+            "n": told["source"]["n"],
+            "k": settings.n_clusters,
+            "seed": settings.seed,
+            "seconds": found["seconds"],
+            "skipped": len(told["source"]["skipped"]),
+            "metrics": next(iter(found["heads"].values())),
+            "heads": found["heads"],
+            "settings": told["stages"][-1]["settings"],
+            "views": told["views"],
+            "backbone": told["backbone"]["name"],
+            "precision": told["precision"]["value"],
+            "device": told["device"],
+            "machine": told["machine"],
+        }
+
+    def records(self, names: list[str], seeds: list[int]) -> list[dict[str, Any]]:
+        """Every record, by seed and row; first those that no other process is at."""
+        jobs = [(name, seed) for seed in seeds for name in names]
+        found: dict[tuple[str, int], dict[str, Any]] = {}
+        while pending := [job for job in jobs if job not in found]:
+            for name, seed in pending:
+                start = LINES[name].start
+                if start is None or (start, seed) in found:
+                    record = self.record(name, seed, wait=False)
+                    if record is not None:
+                        found[name, seed] = record
+            name, seed = pending[0]  # what it starts from comes before it and is there
+            if (name, seed) not in found:
+                record = self.record(name, seed, wait=True)
+                assert record is not None
+                found[name, seed] = record
+        return [found[job] for job in jobs]
 
 
 def page(records: list[dict[str, Any]], command: str) -> str:
@@ -110,8 +151,8 @@ def page(records: list[dict[str, Any]], command: str) -> str:
         lines.append([line.title, *cells, f"{seconds:.0f}", ", ".join(str(r["seed"]) for r in mine), paper])
     first = records[0]
     about = (
-        f"{first['data']}: {first['n']} images, {first['k']} groups; {first['machine']['processor']}, threads: "
-        f"{first['machine']['threads']}. Percent, mean ± standard deviation over seeds; seconds without those of "
+        f"{first['data']}: {first['n']} images, {first['k']} groups; {in_words(first['machine'])}. "
+        "Percent, mean ± standard deviation over seeds; seconds without those of "
         "the run that a row starts from; last epoch. The paper's numbers: Fashion-MNIST, 130,000 iterations of phase 1."
     )
     body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -122,16 +163,14 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--rows", nargs="+", choices=list(LINES), default=list(LINES))
     given = options.parse_args()
-    data, overrides = given.name or given.source, read_overrides(given.set)
-    records: list[dict[str, Any]] = []
-    for at, seed in enumerate(given.seeds):
-        for name in with_starts(given.rows):
-            records.append(record_of(name, data, given.source, given.k, seed, given.runs, overrides))
-            command = command_line("autoencoders", given, given.seeds[: at + 1])
-            if given.rows != list(LINES):
-                command += " --rows " + " ".join(given.rows)
-            write_records(f"autoencoders_{data}", command, records)
-            write_atomically(RESULTS / f"autoencoders_{data}.md", page(records, command))
+    data = given.name or given.source
+    study = Study(data, given.source, ground(given), given.runs, read_overrides(given.set))
+    records = study.records(with_starts(given.rows), given.seeds)
+    command = command_line("autoencoders", given, given.seeds)
+    if given.rows != list(LINES):
+        command += " --rows " + " ".join(given.rows)
+    write_records(f"autoencoders_{data}", command, records)
+    write_atomically(RESULTS / f"autoencoders_{data}.md", page(records, command))
 
 
 if __name__ == "__main__":

@@ -9,27 +9,30 @@ per seed to experiments/results/cdc_reference_<data>.json. A source without a na
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _runs import command_line, parser, row, write_records
+from _runs import command_line, ground, parser, row, write_records
 
 from coterie.cli.settings import read_overrides
 from coterie.training.plan import RunSettings
 
 
-def seed_record(source: str, name: str, k: int, seed: int, runs: Path, overrides: dict[str, Any]) -> dict[str, Any]:
+def seed_record(
+    source: str, name: str, base: RunSettings, seed: int, runs: Path, overrides: dict[str, Any]
+) -> dict[str, Any]:
     """All rows of one seed; every CDC row starts from the same MoCo backbone."""
     moco = runs / f"{name}-moco-{seed}"
     view = {key: value for key, value in overrides.items() if key.startswith("views.")}
     for_moco = {key: value for key, value in overrides.items() if key.startswith("moco.")} | view
     for_cdc = {key: value for key, value in overrides.items() if key.startswith("cdc.")} | view
-    before = row(source, RunSettings(k, "moco", seed=seed, overrides=for_moco), moco)
+    before = row(source, replace(base, method="moco", seed=seed, overrides=for_moco), moco)
 
     def cdc(row_name: str, **extra: Any) -> dict[str, Any]:
         epochs = extra.pop("epochs", None)
         changed = for_cdc | {f"cdc.{key}": value for key, value in extra.items()}
-        settings = RunSettings(k, "cdc", seed=seed, init=str(moco), epochs=epochs, overrides=changed)
+        settings = replace(base, method="cdc", seed=seed, init=str(moco), epochs=epochs, overrides=changed)
         return row(source, settings, runs / f"{name}-{row_name}-{seed}")
 
     rows = {
@@ -44,7 +47,7 @@ def seed_record(source: str, name: str, k: int, seed: int, runs: Path, overrides
         "data": name,
         "method": "cdc",
         "n": record["source"]["n"],
-        "k": k,
+        "k": base.n_clusters,
         "seed": seed,
         "seconds": round(before["seconds"] + rows["cdc"]["seconds"], 1),
         "skipped": len(record["source"]["skipped"]),
@@ -66,7 +69,7 @@ def main() -> None:
     records, seeds = [], []
     for seed in given.seeds:
         seeds.append(seed)
-        records.append(seed_record(given.source, name, given.k, seed, given.runs, read_overrides(given.set)))
+        records.append(seed_record(given.source, name, ground(given), seed, given.runs, read_overrides(given.set)))
         write_records(f"cdc_reference_{name}", command_line("cdc_reference", given, seeds), records)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from _pages import write_tables
-from _runs import command_for_drawn, parser_for_drawn
+from _runs import command_for_drawn, ground, parser_for_drawn
 from _tables import Study, draw
 from cdc_tables_rows import tables
 
@@ -42,7 +42,7 @@ def main(words: list[str] | None = None) -> None:
     given = options.parse_args(words)
     overrides = read_overrides(given.set)
     name, file, labels, family = draw(given.source, given.items, given.runs)
-    study = Study(name, file, labels, family, given.k, given.runs, overrides)
+    study = Study(name, file, labels, family, ground(given), given.runs, overrides)
     known = tables(base_settings(file, given.k, overrides), given.k)
     write_tables(
         [known[table] for table in given.tables],

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import RESULTS, command_for_drawn, parser_for_drawn, write_study
+from _runs import FIGURES, command_for_drawn, ground, parser_for_drawn, write_study
 from _tables import draw
 from torch import Tensor
 
@@ -37,7 +37,6 @@ from coterie.training.plan import RunSettings
 from coterie.training.runfolder import read_run
 from coterie.types import Items
 
-FIGURES = RESULTS.parents[1] / "docs" / "figures"
 LOOKED_AT = 2000
 STEADY: dict[str, dict[str, Any]] = {"acai": {}, "rdc": {"rdc.stop": "never"}, "dynae": {}}
 CURVES = ("intrinsic", "linear", "acc")
@@ -72,16 +71,23 @@ def read_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def curve(
-    method: str, start: Path | None, file: Path, labels: Labels, seed: int, out: Path, given: dict[str, Any], k: int
+    method: str,
+    start: Path | None,
+    file: Path,
+    labels: Labels,
+    seed: int,
+    out: Path,
+    given: dict[str, Any],
+    base: RunSettings,
 ) -> list[dict[str, Any]]:
     """The lines of one stage's run, which is made or gone on with if it is not done."""
     lines = out.parent / f"{out.name}.jsonl"
     if not ((out / "run.yaml").exists() and read_run(out)["status"] == "done"):
         mine = {key: value for key, value in given.items() if key.startswith((f"{method}.", "views."))}
         overrides = STEADY[method] | mine
-        settings = RunSettings(k, method, seed=seed, init=str(start) if start else None, overrides=overrides)
+        settings = replace(base, method=method, seed=seed, init=str(start) if start else None, overrides=overrides)
         source = open_source(file)
-        observer = Observer(source.items, labels, k, lines)
+        observer = Observer(source.items, labels, base.n_clusters, lines)
         run(file, settings, out, resume=(out / "run.yaml").exists(), watch=Watch(after_epoch=[observer]))
     return read_lines(lines)
 
@@ -122,7 +128,7 @@ def main(words: list[str] | None = None) -> None:
         for method in ("acai", "rdc", "dynae"):
             out = given.runs / f"{name}-{method}-{seed}"
             start = None if method == "acai" else first
-            lines = curve(method, start, file, labels, seed, out, overrides, given.k)
+            lines = curve(method, start, file, labels, seed, out, overrides, ground(given))
             records.append({"data": name, "method": method, "seed": seed, "lines": lines})
             print(name, method, seed, lines[0], lines[-1], flush=True)
     write_study("geometry_curves", given, command_for_drawn("geometry_curves", given), records, figure(records))

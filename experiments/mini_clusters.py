@@ -9,13 +9,13 @@ experiments/results/mini_clusters_<data>.json.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _runs import command_line, parser, row, write_records
+from _runs import command_line, ground, parser, row, write_records
 
 from coterie.cli.settings import read_overrides
-from coterie.training.plan import RunSettings
 
 IMAGES_EACH = (2, 5, 10, 20, 40)
 
@@ -28,13 +28,13 @@ def main() -> None:
     records: list[dict[str, Any]] = []
     for seed in given.seeds:
         moco = given.runs / f"{name}-moco-{seed}"
-        row(given.source, RunSettings(given.k, "moco", seed=seed), moco)
+        row(given.source, replace(ground(given), method="moco", seed=seed), moco)
         reference = given.runs / f"{name}-cdc-{seed}"
         batch, by_rule = read_preset(reference, overrides)
         for each in given.each:
             wanted = max(given.k, round(batch / each))
             changed = overrides | {"cdc.cells": wanted}
-            settings = RunSettings(given.k, "cdc", seed=seed, init=str(moco), overrides=changed)
+            settings = replace(ground(given), method="cdc", seed=seed, init=str(moco), overrides=changed)
             # The run with as many as the rule gives is there already.
             out = reference if wanted == by_rule else given.runs / f"{name}-cells-{each}-{seed}"
             found = row(given.source, settings, out)

@@ -4,20 +4,21 @@
 
 Every pixel is z-scored over the images (constant ones stay 0), Gaussian noise of deviation sigma is added once, and
 both phases are trained on that: `acai`, then `rdc` with its label-free thresholds. The list of sigmas is lost from the
-paper; these are ours. Values are scaled to [0, 1] over the whole set, as for every method of the family. Labels are
-read after each run, for the numbers only. Finished runs are read and not made again. Writes results/noise.json and
-docs/figures/noise.png.
+paper; these are ours. The pixels go in as vectors of floats, without augmentation: as images of 256 levels, those of
+the border, which are black in nearly every image, would take most of the levels. Labels are read after each run,
+for the numbers only. Finished runs are read and not made again. Writes results/noise.json and docs/figures/noise.png.
 """
 
 from __future__ import annotations
 
 import io
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import RESULTS, command_for_drawn, parser_for_drawn, write_study
+from _runs import FIGURES, command_for_drawn, ground, parser_for_drawn, write_study
 from _tables import draw
 
 from coterie.cli.settings import read_overrides
@@ -28,18 +29,17 @@ from coterie.prediction.results import read_result
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import read_run
 
-FIGURES = RESULTS.parents[1] / "docs" / "figures"
 SIGMAS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 METRICS = ("acc", "f1", "f1_micro", "nmi", "ari", "ece")
 
 
 def noisy(images: np.ndarray, sigma: float, seed: int) -> np.ndarray:
-    """Float32 images of the same shape (Eq. 16 and 17)."""
+    """Float32 rows of pixels, one for each image (Eq. 16 and 17)."""
     x = images.astype(np.float64)
     spread = x.std(0)
     scored = (x - x.mean(0)) / np.where(spread > 0, spread, 1.0)
     noise = np.random.default_rng(seed).normal(0.0, sigma, x.shape) if sigma else 0.0
-    return np.asarray(scored + noise, dtype=np.float32)
+    return np.asarray(scored + noise, dtype=np.float32).reshape(len(x), -1)
 
 
 def scores(out: Path, labels: Labels) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def scores(out: Path, labels: Labels) -> dict[str, Any]:
 
 
 def record_of(
-    images: np.ndarray, sigma: float, seed: int, labels: Labels, runs: Path, k: int, given: dict[str, Any]
+    images: np.ndarray, sigma: float, seed: int, labels: Labels, runs: Path, base: RunSettings, given: dict[str, Any]
 ) -> dict[str, Any]:
     """Both phases at this sigma, each from where it was left."""
     heads, start, seconds = {}, None, 0.0
@@ -57,7 +57,7 @@ def record_of(
         out = runs / f"{method}-{sigma}-{seed}"
         mine = {key: value for key, value in given.items() if key.startswith((f"{method}.", "views."))}
         if not ((out / "run.yaml").exists() and read_run(out)["status"] == "done"):
-            settings = RunSettings(k, method, seed=seed, init=start, overrides=mine)
+            settings = replace(base, method=method, seed=seed, init=start, overrides=mine)
             run(noisy(images, sigma, seed), settings, out, resume=(out / "run.yaml").exists())
         heads[method], start = scores(out, labels), str(out)
         seconds += read_run(out)["seconds"]
@@ -100,7 +100,7 @@ def main(words: list[str] | None = None) -> None:
     records: list[dict[str, Any]] = []
     for seed in given.seeds:
         for sigma in given.sigmas:
-            records.append(record_of(images, sigma, seed, labels, given.runs, given.k, overrides))
+            records.append(record_of(images, sigma, seed, labels, given.runs, ground(given), overrides))
             print(records[-1], flush=True)
     write_study("noise", given, command_for_drawn("noise", given, "sigmas"), records, figure(records))
 

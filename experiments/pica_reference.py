@@ -9,12 +9,12 @@ are `cal`, the calibrated one, and `raw`, PICA's own. Writes experiments/results
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from _runs import METRICS, command_line, parser, row, write_records
+from _runs import METRICS, command_line, ground, parser, row, write_records
 
 from coterie.cli.settings import read_overrides
-from coterie.training.plan import RunSettings
 
 
 def main() -> None:
@@ -22,7 +22,7 @@ def main() -> None:
     name, overrides = given.name or given.source, read_overrides(given.set)
     records: list[dict[str, Any]] = []
     for at, seed in enumerate(given.seeds):
-        settings = RunSettings(given.k, "pica", seed=seed, calibrate=True, overrides=overrides)
+        settings = replace(ground(given), method="pica", seed=seed, calibrate=True, overrides=overrides)
         wanted = (*METRICS, "purity", "nmi_geometric")
         found = row(given.source, settings, given.runs / f"{name}-pica-{seed}", wanted)
         record = found["record"]

@@ -17,8 +17,8 @@ from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.training.plan import RunSettings, chain_of
 from coterie.types import Source
+from helpers.small_runs import K, data_of
 
-K = 3
 RUNS = [(name, method_class(name).card.accepts[-1]) for name in method_names()]
 
 
@@ -40,10 +40,7 @@ def settings_for(name: str, kind: str) -> RunSettings:
 @pytest.fixture(scope="module", params=RUNS, ids="-".join)
 def fitted(request: pytest.FixtureRequest, digits: Source, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     name, kind = request.param
-    data: np.ndarray = digits.items.array  # type: ignore[attr-defined]
-    if kind == "embeddings":
-        rng = np.random.default_rng(0)
-        data = (rng.normal(size=(K, 70))[np.arange(90) % K] + rng.normal(size=(90, 70))).astype(np.float32)
+    data = data_of(kind, digits)
     folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "run"
     return Fitted(name, data, folder, run(data, settings_for(name, kind), folder))
 

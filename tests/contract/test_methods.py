@@ -28,12 +28,10 @@ from coterie.stages import train
 from coterie.training.plan import RunSettings, chain_of, coerce, make_plan, resolved
 from coterie.types import Batch, InputError, Kind, OneProcess, Source
 from coterie.views.recipes import RECIPES
+from helpers.small_runs import RUNS, UNTRAINED, K, data_of, settings_for
 
 ROOT = Path(__file__).parents[2]
-K = 3
 METHODS = method_names()
-UNTRAINED = {"finch"}  # methods that have nothing to train; a named exemption
-RUNS = [(name, kind) for name in METHODS for kind in method_class(name).card.accepts]
 
 
 @pytest.fixture(params=METHODS)
@@ -152,22 +150,10 @@ class Fitted:
         return self.result.model.predict(self.source(rows)).probabilities
 
 
-def settings_for(name: str, kind: str, *, seed: int = 0) -> RunSettings:
-    stages = chain_of(name, kind, None)
-    overrides = {f"{stage}.epochs": 1 for stage in stages if stage not in UNTRAINED}
-    # After a single epoch all codes of a reconstruction are much the same, and what starts from them may collapse.
-    overrides |= {f"{stage}.epochs": 12 for stage in stages[:-1] if stage in ("ae", "acai")}
-    return RunSettings(n_clusters=K, method=name, seed=seed, backbone="mlp" if kind == "embeddings" else "small-4",
-                       overrides=overrides, device="cpu")  # fmt: skip
-
-
 @pytest.fixture(scope="module", params=RUNS, ids="-".join)
 def fitted(request: pytest.FixtureRequest, digits: Source, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
     name, kind = request.param
-    data: np.ndarray = digits.items.array  # type: ignore[attr-defined]
-    if kind == "embeddings":
-        rng = np.random.default_rng(0)
-        data = (rng.normal(size=(K, 70))[np.arange(90) % K] + rng.normal(size=(90, 70))).astype(np.float32)
+    data = data_of(kind, digits)
     folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "run"
     return Fitted(name, kind, data, folder, run(data, settings_for(name, kind), folder))
 

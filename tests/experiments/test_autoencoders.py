@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from coterie.methods.contract import method_class
+from coterie.training.plan import RunSettings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -39,3 +40,16 @@ def test_the_page_has_the_mean_over_seeds_beside_the_papers_number(script: Any) 
     assert (
         line == "| R-DC (P1 + P2) | 55.0 ± 7.1 | 40.0 ± 0.0 | 30.0 ± 0.0 | 20.0 ± 0.0 | 10.0 ± 0.0 | 15 | 0, 1 | 66.6 |"
     )
+
+
+def test_a_record_is_made_once_and_rows_go_on_from_the_one_before(script: Any, tmp_path: Path) -> None:
+    short = {"ae.epochs": 1, "dec.epochs": 1}
+    study = script.Study("digits", "digits", RunSettings(10, backbone="ae"), tmp_path, short)
+    first = study.records(["ae", "dec"], [0])
+    assert [(record["row"], record["starts_from"], record["k"]) for record in first] == [
+        ("ae", None, 10),
+        ("dec", "ae", 10),
+    ]
+    assert all(0 <= record["metrics"]["acc"] <= 1 for record in first)
+    (tmp_path / "digits-dec-0" / "run.yaml").unlink()  # no longer needed
+    assert study.records(["ae", "dec"], [0]) == first

@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 from coterie.methods.cdc import CDC
 from coterie.methods.contract import Facts
 from coterie.methods.pica import PICA
-from coterie.training.plan import coerce
+from coterie.training.plan import RunSettings, coerce
 from coterie.types import InputError
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
@@ -28,18 +28,21 @@ def scripts() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXPERIMENTS))
         import _pages
+        import _runs
         import _tables
         import cdc_tables
         import cdc_tables_rows
         import pica_tables
 
-        yield SimpleNamespace(pages=_pages, tables=_tables, cdc=cdc_tables, rows=cdc_tables_rows, pica=pica_tables)
+        yield SimpleNamespace(
+            runs=_runs, pages=_pages, tables=_tables, cdc=cdc_tables, rows=cdc_tables_rows, pica=pica_tables
+        )
 
 
 def study_of(scripts: Any, runs: Path, **overrides: Any) -> Any:
     name, file, labels, family = scripts.tables.draw("digits", 64, runs)
     changed = {key.replace("_", ".", 1): value for key, value in overrides.items()}
-    return scripts.tables.Study(name, file, labels, family, 10, runs, SMALL | changed)
+    return scripts.tables.Study(name, file, labels, family, RunSettings(10), runs, SMALL | changed)
 
 
 def test_images_are_drawn_by_the_seed_alone_and_keep_their_labels(scripts: Any, tmp_path: Path) -> None:
@@ -64,12 +67,12 @@ def test_more_images_than_there_are_is_an_input_error(scripts: Any, tmp_path: Pa
 
 def test_a_claim_keeps_others_away_until_it_ends(scripts: Any, tmp_path: Path) -> None:
     file = tmp_path / "records" / "row-0.json"
-    with scripts.tables.claim(file, wait=False) as first:
-        with scripts.tables.claim(file, wait=False) as second:
+    with scripts.runs.claim(file, wait=False) as first:
+        with scripts.runs.claim(file, wait=False) as second:
             assert (first, second) == (True, False)
-        with scripts.tables.claim(file.with_name("row-1.json"), wait=False) as other:
+        with scripts.runs.claim(file.with_name("row-1.json"), wait=False) as other:
             assert other
-    with scripts.tables.claim(file, wait=False) as again:
+    with scripts.runs.claim(file, wait=False) as again:
         assert again
 
 
@@ -93,7 +96,7 @@ def test_a_row_is_run_once_and_its_record_is_enough(scripts: Any, tmp_path: Path
 def test_a_row_that_another_process_makes_is_left_to_it(scripts: Any, tmp_path: Path) -> None:
     study, row = study_of(scripts, tmp_path), scripts.tables.Row("initialised", {"epochs": 0})
     scripts.tables.first_stage(study)
-    with scripts.tables.claim(tmp_path / "records" / "cdc+epochs=0-0.json", wait=False):
+    with scripts.runs.claim(tmp_path / "records" / "cdc+epochs=0-0.json", wait=False):
         assert scripts.tables.row_record(study, row, 0, wait=False) is None
     assert scripts.tables.row_record(study, row, 0, wait=False) is not None
 

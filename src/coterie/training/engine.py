@@ -7,26 +7,24 @@ the place, so a run that is killed anywhere and resumed takes the same steps as 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
 
-from coterie.methods.contract import Features, Method, name_of, views_of
+from coterie.methods.contract import Features, Method, name_of
 from coterie.networks.net import Net
+from coterie.training.batches import Taught, batches_of
 from coterie.training.checkpoints import load_tree, save_tree
-from coterie.training.distributed import average_gradients, deal, share_of
+from coterie.training.distributed import average_gradients
 from coterie.training.health import Meter, check_epoch, check_losses, early_warning, group_health
 from coterie.training.history import EpochRecord, History
-from coterie.training.passes import Way, ways_of
-from coterie.training.seeds import generator_of, seed_of
-from coterie.types import Batch, Items
-from coterie.views.draw import Draw
-from coterie.views.recipes import Family, make_views
+from coterie.training.passes import ways_of
+from coterie.training.seeds import generator_of
+from coterie.types import Items
+from coterie.views.recipes import Family
 from coterie.views.settings import ViewSettings
 
 CHECK_EVERY = 20  # steps between looks at the losses, each of which waits for the device
@@ -102,6 +100,19 @@ def train_stage(net: Net, stage: Stage) -> None:
     if stage.progress is not None:
         stage.progress.begin(name, method.epochs, steps, place.epoch * steps + place.step)
 
+    taught = Taught(
+        method,
+        part,
+        stage.seed,
+        stage.family,
+        stage.views,
+        net.mean,
+        net.std,
+        stage.features,
+        stage.rank,
+        stage.processes,
+    )
+
     def save() -> None:
         if stage.checkpoint is not None and stage.rank == 0:
             state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "meter": place.meter.state()}
@@ -111,7 +122,7 @@ def train_stage(net: Net, stage: Stage) -> None:
     net.train()
     while place.epoch < method.epochs:
         clock = time.perf_counter() - place.seconds
-        for batch in _batches(net, stage, name, ways, part, place):
+        for batch in batches_of(ways, taught, place.epoch, place.step):
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * method.rate(batch.progress)
             for losses in method.step(net, batch):
@@ -177,50 +188,3 @@ def _close_epoch(net: Net, stage: Stage, name: str, items: int, place: Place) ->
 
 def _part(meter: Meter, kind: str) -> dict[str, float]:
     return {key.split(".", 1)[1]: value for key, value in meter.mean().items() if key.startswith(kind + ".")}
-
-
-def _batches(net: Net, stage: Stage, name: str, ways: tuple[Way, ...], part: int, place: Place) -> Iterator[Batch]:
-    """The batches of an epoch from `place.step` on, pass after pass."""
-    steps = sum(way.steps for way in ways)
-    for way in ways:
-        if place.step < way.before + way.steps:
-            yield from _one_pass(net, stage, name, way, part, place, steps)
-
-
-def _one_pass(net: Net, stage: Stage, name: str, way: Way, part: int, place: Place, steps: int) -> Iterator[Batch]:
-    """The rest of a pass in an epoch of `steps` steps; a batch's items are read while the one before is trained on."""
-    device, first = net.mean.device, place.step - way.before
-    random = way.place(stage.seed, name, place.epoch)
-    chunks = way.order(random).split(way.size)
-    recipes = views_of(stage.method)
-
-    def read(step: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        index = chunks[step]
-        rows = deal(len(index), part, stage.rank, stage.processes) if stage.processes > 1 else None
-        index = index if rows is None else index[rows]
-        return index, rows, way.items.take(index)
-
-    with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(read, first)
-        for step in range(first, way.steps):
-            index, rows, raw = ahead.result()
-            if step + 1 < way.steps:
-                ahead = pool.submit(read, step + 1)
-            here, size, number = (*random, step), len(chunks[step]), place.epoch * steps + way.before + step
-            torch.manual_seed(seed_of(*here, "torch"))  # for dropout and the like inside a method
-            draw = Draw(generator_of(*here, "views"), size, rows, device)
-            views = make_views(
-                raw.to(device), list(recipes.values()), draw, stage.views, stage.family, net.mean, net.std
-            )
-            yield Batch(
-                index,
-                dict(zip(recipes, views, strict=True)),
-                part_size=part,
-                share=share_of(size, part),
-                progress=number / (stage.method.epochs * steps),
-                generator=generator_of(*here, "method"),
-                turn=way.turn.name,
-                number=number,
-                per_epoch=steps,
-                features=stage.features,
-            )

@@ -1,14 +1,19 @@
 """Random numbers for a batch: every item gets its own, and they do not depend on how the batch is shared out.
 
 The numbers of all `n` items of the global batch are drawn on the CPU from one seeded generator; each process keeps the
-rows that are its own. So two processes see together exactly the views that one process would have seen.
+rows that are its own. So two processes see together exactly the views that one process would have seen. Nor does it
+matter how many batches are worked on at once: each keeps its own generator.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+Make = Callable[[torch.Generator, int], Tensor]
 
 
 class Draw:
@@ -22,22 +27,38 @@ class Draw:
     ) -> None:
         self.generator, self.n, self.rows, self.device = generator, n, rows, torch.device(device)
 
-    def _keep(self, numbers: Tensor) -> Tensor:
-        return (numbers if self.rows is None else numbers[self.rows]).to(self.device)
+    def make(self, make: Make) -> Tensor:
+        """The numbers of this process' items, on the CPU."""
+        numbers = make(self.generator, self.n)
+        return numbers if self.rows is None else numbers[self.rows]
+
+    def _on_device(self, make: Make) -> Tensor:
+        # CUDA copies pageable memory away before it returns, so there is nothing to wait for.
+        return self.make(make).to(self.device, non_blocking=self.device.type == "cuda")
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Float[Tensor, " b"]:
-        return self._keep(low + (high - low) * torch.rand(self.n, generator=self.generator))
+        return self._on_device(lambda generator, n: low + (high - low) * torch.rand(n, generator=generator))
 
     def chance(self, p: float) -> Bool[Tensor, " b"]:
-        return self._keep(torch.rand(self.n, generator=self.generator) < p)
+        return self._on_device(lambda generator, n: torch.rand(n, generator=generator) < p)
 
     def integers(self, low: int, high: int) -> Int[Tensor, " b"]:
         """Integers in [low, high), as `torch.randint`."""
-        return self._keep(torch.randint(low, high, (self.n,), generator=self.generator))
+        return self._on_device(lambda generator, n: torch.randint(low, high, (n,), generator=generator))
 
     def normal(self, *shape: int) -> Float[Tensor, "b *shape"]:  # noqa: UP037
-        return self._keep(torch.randn(self.n, *shape, generator=self.generator))
+        return self._on_device(lambda generator, n: torch.randn(n, *shape, generator=generator))
 
     def permutation(self, k: int) -> Int[Tensor, "b k"]:
         """A random order of 0..k-1 for each item."""
-        return self._keep(torch.rand(self.n, k, generator=self.generator).argsort(1))
+        return self._on_device(lambda generator, n: torch.rand(n, k, generator=generator).argsort(1))
+
+
+class JoinedDraw(Draw):
+    """Several batches' numbers, one batch after the other, each as its own `Draw` would have given them."""
+
+    def __init__(self, draws: Sequence[Draw]) -> None:
+        self.draws, self.device = draws, draws[0].device
+
+    def make(self, make: Make) -> Tensor:
+        return torch.cat([draw.make(make) for draw in self.draws])

@@ -1,0 +1,34 @@
+"""Settings and data for a short run of any method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.methods.contract import method_class, method_names
+from coterie.training.plan import RunSettings, chain_of
+from coterie.types import Source
+
+K = 3
+UNTRAINED = {"finch"}  # methods that have nothing to train; a named exemption
+RUNS = [(name, kind) for name in method_names() for kind in method_class(name).card.accepts]
+
+
+def data_of(kind: str, digits: Source) -> NDArray[Any]:
+    """The digits' images, or embeddings in K groups."""
+    if kind == "embeddings":
+        rng = np.random.default_rng(0)
+        return (rng.normal(size=(K, 70))[np.arange(90) % K] + rng.normal(size=(90, 70))).astype(np.float32)
+    images: NDArray[Any] = digits.items.array  # type: ignore[attr-defined]
+    return images
+
+
+def settings_for(name: str, kind: str, *, seed: int = 0) -> RunSettings:
+    stages = chain_of(name, kind, None)
+    overrides = {f"{stage}.epochs": 1 for stage in stages if stage not in UNTRAINED}
+    # After a single epoch all codes of a reconstruction are much the same, and what starts from them may collapse.
+    overrides |= {f"{stage}.epochs": 12 for stage in stages[:-1] if stage in ("ae", "acai")}
+    return RunSettings(n_clusters=K, method=name, seed=seed, backbone="mlp" if kind == "embeddings" else "small-4",
+                       overrides=overrides, device="cpu")  # fmt: skip
