@@ -10,7 +10,7 @@ them may be at work side by side, one for each core. Writes experiments/results/
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from coterie.cli.settings import read_overrides
 from coterie.data import open_source
 from coterie.methods.cdc import CDC
 from coterie.methods.contract import Facts, practical_settings
+from coterie.types import InputError
 
 NAMES = ("2", "5", "6", "fig3", "fig5", "8", "9")
 
@@ -39,18 +40,20 @@ def base_settings(file: Path, k: int, overrides: dict[str, Any]) -> dict[str, An
 def main(words: list[str] | None = None) -> None:
     options = parser_for_drawn(__doc__, Path("runs/cdc_tables"))
     options.add_argument("--tables", nargs="+", choices=NAMES, default=list(NAMES))
+    options.add_argument("--rows", nargs="+", default=[], help="only rows whose titles begin so, e.g. III")
     given = options.parse_args(words)
     overrides = read_overrides(given.set)
     name, file, labels, family = draw(given.source, given.items, given.runs)
     study = Study(name, file, labels, family, ground(given), given.runs, overrides)
     known = tables(base_settings(file, given.k, overrides), given.k)
-    write_tables(
-        [known[table] for table in given.tables],
-        study,
-        given.seeds,
-        command_for_drawn("cdc_tables", given, "tables"),
-        given.results,
-    )
+    chosen = [known[table] for table in given.tables]
+    if given.rows:
+        some = tuple(given.rows)
+        chosen = [replace(table, rows=[row for row in table.rows if row.title.startswith(some)]) for table in chosen]
+        if not all(table.rows for table in chosen):
+            raise InputError(f"A table of {', '.join(given.tables)} has no row that begins with {', '.join(some)}.")
+    lists = ["tables", "rows"] if given.rows else ["tables"]
+    write_tables(chosen, study, given.seeds, command_for_drawn("cdc_tables", given, *lists), given.results)
 
 
 if __name__ == "__main__":

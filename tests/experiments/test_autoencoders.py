@@ -53,3 +53,21 @@ def test_a_record_is_made_once_and_rows_go_on_from_the_one_before(script: Any, t
     assert all(0 <= record["metrics"]["acc"] <= 1 for record in first)
     (tmp_path / "digits-dec-0" / "run.yaml").unlink()  # no longer needed
     assert study.records(["ae", "dec"], [0]) == first
+
+
+def test_a_search_changes_one_thing_at_a_time_from_the_same_phase_1(
+    script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import rdc_search
+
+    two = {"as it is": {"rdc.epochs": 1}, "κ = 1": {"rdc.epochs": 1, "rdc.image_weight": 1.0}}
+    search = rdc_search.Search("digits", "digits", RunSettings(10), tmp_path, {"acai.epochs": 1}, two)
+    first = search.records(["acai"], [0])
+    found = [search.variant(title, 0) for title in two]
+    assert [record["settings"]["image_weight"] for record in found] == [30.0, 1.0]
+    assert [record["starts_from"] for record in found] == ["acai", "acai"]
+    text = rdc_search.page(first, found, "command")
+    assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][2:] == [
+        "phase 1 alone",
+        *two,
+    ]

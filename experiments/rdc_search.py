@@ -1,0 +1,93 @@
+"""R-DC's open readings and weights, one changed at a time from the practical preset, on one phase 1 a seed.
+
+    OMP_NUM_THREADS=1 python experiments/rdc_search.py fashion-mnist -k 10 --seeds 0 --runs runs/autoencoders
+
+Phase 1 (`acai`) is the run of experiments/autoencoders.py where --runs has it. Every row is a run folder and a record
+below --runs: the same command goes on where it was stopped, and several of them may be at work side by side. Labels are
+read after each run, for the numbers only; no preset follows from them. Writes results/rdc_search_<data>.json and .md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from _pages import in_words, mean_and_deviation
+from _runs import RESULTS, command_line, ground, kept_once, parser, write_records
+from autoencoders import Study
+
+from coterie.cli.settings import read_overrides
+from coterie.training.checkpoints import write_atomically
+
+STILL = {"views.shift": 0.0, "views.turn": 0.0}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "practical preset (κ = 30, gaps in medians, centroids frozen for an epoch)": {},
+    "κ = 1": {"rdc.image_weight": 1.0},
+    "κ = 10": {"rdc.image_weight": 10.0},
+    "κ = d / 10": {"rdc.image_weight": 78.4},
+    "learning rate 1e-3": {"rdc.learning_rate": 1e-3},
+    "no augmentation": STILL,
+    "core share 0.9 instead of 0.5": {"rdc.core_share": 0.9},
+    "border items hold their own code": {"rdc.include_border": True},
+    "gap relative to the nearest (R2)": {"rdc.gap_scale": "relative"},
+    "core share 0.2 instead of 0.5": {"rdc.core_share": 0.2},
+    "accepted 0.3 instead of 0.65": {"rdc.accepted": 0.3},
+    "neighbours of every batch anew": {"rdc.refresh": "bank"},
+    "20,000 iterations, no stop rule": {"rdc.epochs": 73, "rdc.stop": "never"},
+}
+COLUMNS = {"acc": "ACC", "f1": "macro F1", "nmi": "NMI", "ari": "ARI"}
+
+
+@dataclass(frozen=True)
+class Search(Study):
+    """Rows of the auto-encoder study that all go on from its `acai`, each with settings of its own."""
+
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def variant(self, title: str, seed: int) -> dict[str, Any]:
+        settings = self.settings("rdc", seed)
+        changed = {**settings.overrides, **self.changes[title]}
+        name = "+".join(
+            ["rdc", *(f"{key.split('.')[1]}={value}" for key, value in sorted(self.changes[title].items()))]
+        )
+        out = self.out(name, seed)
+
+        def make() -> dict[str, Any]:
+            return {"title": title, **self.made("rdc", replace(settings, overrides=changed), out)}
+
+        record = kept_once(self.runs / "records" / f"search-{out.name}.json", make, wait=True)
+        assert record is not None
+        return record
+
+
+def page(first: list[dict[str, Any]], records: list[dict[str, Any]], command: str) -> str:
+    rows = {"phase 1 alone": first}
+    for record in records:
+        rows.setdefault(record["title"], []).append(record)
+    lines = [["", *COLUMNS.values(), "seconds", "seeds"], ["---"] * (len(COLUMNS) + 3)]
+    for title, mine in rows.items():
+        cells = [mean_and_deviation([record["metrics"][key] for record in mine]) for key in COLUMNS]
+        seconds = sum(record["seconds"] for record in mine) / len(mine)
+        lines.append([title, *cells, f"{seconds:.0f}", ", ".join(str(record["seed"]) for record in mine)])
+    about = (
+        f"{first[0]['data']}: {first[0]['n']} images, {first[0]['k']} groups; {in_words(records[0]['machine'])}. "
+        "Percent, last epoch; every row goes on from the same phase 1 of its seed."
+    )
+    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return f"# R-DC: one change at a time\n\n{about}\n\n{body}\n\n`{command}`\n"
+
+
+def main() -> None:
+    given = parser(__doc__).parse_args()
+    data = given.name or given.source
+    study = Search(data, given.source, ground(given), given.runs, read_overrides(given.set), VARIANTS)
+    first, records = study.records(["acai"], given.seeds), []
+    command = command_line("rdc_search", given, given.seeds)
+    for title in VARIANTS:
+        records += [study.variant(title, seed) for seed in given.seeds]
+        write_records(f"rdc_search_{data}", command, [*first, *records])
+        write_atomically(RESULTS / f"rdc_search_{data}.md", page(first, records, command))
+
+
+if __name__ == "__main__":
+    main()
