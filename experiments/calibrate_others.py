@@ -171,11 +171,9 @@ def main() -> None:
     name = given.name or given.source
     x, labels = features_of(given.source, given.init, given.runs / "features.npy")
     records: list[dict[str, Any]] = []
-    words = [
-        f"python experiments/calibrate_others.py {given.source} -k {given.k} --init RUN",
-        "--losses",
-        *given.losses,
-    ]
+    words = [f"python experiments/calibrate_others.py {given.source} -k {given.k} --init RUN"]
+    words += ["--name", given.name] if given.name else []
+    words += ["--methods", *given.methods, "--losses", *given.losses]
     for seed in given.seeds:
         records += [row(method, seed, x, labels, given) for method in given.methods]
         command = " ".join([*words, "--seeds", *map(str, given.seeds)])
