@@ -22,7 +22,7 @@ from coterie.training.device import PrecisionChoice, accelerator_for, choose_pre
 from coterie.training.distributed import wait_for_all
 from coterie.training.engine import Progress
 from coterie.training.history import EpochRecord, History, read_history
-from coterie.training.plan import Plan, RunSettings, make_plan, resolved
+from coterie.training.plan import Plan, RunSettings, image_size_of, make_plan, resolved
 from coterie.training.runfolder import RunFolder
 from coterie.types import InputError, ItemSpec, Source
 from coterie.views.recipes import Family
@@ -110,7 +110,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     opened = open_source(
         source,
         like=init.spec if init else None,
-        image_size=settings.image_size,
+        image_size=image_size_of(settings, source if isinstance(source, str) else ""),
         cache=cache,
         max_skipped=settings.max_skipped,
     )

@@ -8,7 +8,8 @@ import pytest
 from coterie.methods.cdc import CDC
 from coterie.methods.contract import Facts
 from coterie.methods.moco import MoCo
-from coterie.training.plan import RunSettings, coerce, make_plan, resolved
+from coterie.methods.pica import PICA
+from coterie.training.plan import RunSettings, coerce, image_size_of, make_plan, resolved
 from coterie.types import InputError
 
 IMAGES = Facts(n=2000, k=5, kind="images", device="cpu", side=32)
@@ -110,6 +111,20 @@ def test_the_paper_preset_is_the_row_of_a_named_set_or_the_papers_defaults() -> 
     assert make_plan(settings(preset="paper"), many, "photos").stages == [CDC()]
     assert make_plan(settings(preset="paper"), many, "stl10").stages == [CDC(cells=150)]
     assert make_plan(settings(preset="paper:stl10"), many, "photos").stages == [CDC(cells=150)]
+
+
+def test_a_published_row_says_the_size_of_the_images_and_the_user_has_the_last_word() -> None:
+    assert image_size_of(settings(), "imagenet10") is None
+    assert image_size_of(settings(preset="paper"), "imagenet10") == 224
+    assert image_size_of(settings(preset="paper"), "photos") is None
+    assert image_size_of(settings(preset="paper:imagenet10"), "photos") == 224
+    assert image_size_of(settings(preset="paper:imagenet10", method="pica"), "photos") == 96
+    assert image_size_of(settings(preset="paper:imagenet10", method=PICA()), "photos") == 96
+    assert image_size_of(settings(preset="paper", image_size=64), "imagenet10") == 64
+    images = replace(IMAGES, n=200_000, side=224)
+    assert make_plan(settings(preset="paper"), images, "imagenet10").method == CDC(
+        batch_size=500, sub_batch=125, cells=150
+    )
 
 
 @pytest.mark.parametrize("preset", ["papers", "paper:photos", ""])

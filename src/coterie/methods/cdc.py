@@ -42,15 +42,16 @@ CARD = Card(
     presets={
         "cifar10": {},
         "cifar20": {"cells": 40, "backbone_rate": 1e-5},
-        "stl10": {"cells": 150, "views.cutout": 32},
-        "imagenet10": {"batch_size": 500, "sub_batch": 125, "cells": 150, "views.cutout": 32},
-        "imagenet-dogs": {"batch_size": 500, "sub_batch": 125, "cells": 40, "views.cutout": 32},
+        "stl10": {"cells": 150, "views.cutout": 32, "image_size": 96},
+        "imagenet10": {"batch_size": 500, "sub_batch": 125, "cells": 150, "views.cutout": 32, "image_size": 224},
+        "imagenet-dogs": {"batch_size": 500, "sub_batch": 125, "cells": 40, "views.cutout": 32, "image_size": 224},
         "tiny-imagenet": {
             "batch_size": 5000,
             "sub_batch": 1000,
             "cells": 1000,
             "backbone_rate": 1e-5,
             "views.cutout": 32,
+            "image_size": 64,
         },
     },
 )

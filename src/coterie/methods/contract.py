@@ -37,7 +37,8 @@ class Card:
     scaling: Literal["standard", "unit"] = "standard"  # of the data: mean 0 and deviation 1, or values in [0, 1]
     accepts: tuple[Kind, ...] = ("images", "embeddings")
     answers: tuple[str, ...] | None = None  # the heads that prediction needs; None: all of them
-    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # published rows by data set
+    # published rows by data set: the method's settings, views.NAME, image_size
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
 
 

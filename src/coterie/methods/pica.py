@@ -45,10 +45,10 @@ CARD = Card(
     presets={
         "cifar10": {},
         "cifar20": {},
-        "stl10": {"views.enlarge": 112 / 96},
-        "imagenet10": {"views.enlarge": 112 / 96},
-        "imagenet-dogs": {"views.enlarge": 112 / 96},
-        "tiny-imagenet": {"over": 700, "views.enlarge": 72 / 64},
+        "stl10": {"views.enlarge": 112 / 96, "image_size": 96},
+        "imagenet10": {"views.enlarge": 112 / 96, "image_size": 96},
+        "imagenet-dogs": {"views.enlarge": 112 / 96, "image_size": 96},
+        "tiny-imagenet": {"over": 700, "views.enlarge": 72 / 64, "image_size": 64},
     },
     backbone=backbone,
 )

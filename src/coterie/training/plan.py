@@ -17,6 +17,8 @@ from coterie.views.settings import ViewSettings, practical_views
 
 Settings = TypeVar("Settings")
 
+IMAGE_SIZE = "image_size"  # in a published row: of the source, not of the method
+
 
 @dataclass(frozen=True)
 class RunSettings:
@@ -139,7 +141,16 @@ def _preset(stage: str, preset: str, facts: Facts, source_name: str, *, last: bo
     if preset == "practical":
         return practical_settings(stage, facts)
     row = _published_row(stage, preset, source_name, last=last)
-    return {key: value for key, value in row.items() if not key.startswith("views.")}
+    return {key: value for key, value in row.items() if not key.startswith("views.") and key != IMAGE_SIZE}
+
+
+def image_size_of(settings: RunSettings, source_name: str) -> int | None:
+    """The side in pixels to which images are brought: the user's, else that of the preset's published row, if any."""
+    if settings.image_size is not None or settings.preset == "practical":
+        return settings.image_size
+    name = settings.method if isinstance(settings.method, str) else name_of(settings.method)
+    found: int | None = _published_row(name, settings.preset, source_name, last=True).get(IMAGE_SIZE)
+    return found
 
 
 def _published_row(stage: str, preset: str, source_name: str, *, last: bool) -> Mapping[str, Any]:
