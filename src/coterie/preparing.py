@@ -6,7 +6,7 @@ A run that gets past `prepare` can only fail for reasons that training brings to
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,8 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     side = max(spec.height, spec.width)
     facts = Facts(len(opened.items), settings.n_clusters, spec.kind, str(device), side, spec.dim)
     plan = make_plan(settings, facts, opened.name)
+    if init is not None:
+        plan = _with_its_rows(plan, settings, init)
     backbone = (
         BackboneChoice(init.backbone, f"of {settings.init}")
         if init
@@ -153,6 +155,17 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         init,
         before,
     )
+
+
+def _with_its_rows(plan: Plan, settings: RunSettings, init: Model) -> Plan:
+    """The plan with the item scaling of the run that it goes on from; an InputError where another was asked for."""
+    its = init.net.row_norm
+    if settings.overrides.get("views.row_norm", its) != its:
+        raise InputError(
+            f"views.row_norm is {settings.overrides['views.row_norm']}, but {settings.init} was trained with {its}: "
+            "leave it out, or start from a run that has it."
+        )
+    return replace(plan, views=replace(plan.views, row_norm=its))
 
 
 def _backbone_for(method: Method, settings: RunSettings, spec: ItemSpec, device: str) -> BackboneChoice:

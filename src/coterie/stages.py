@@ -106,7 +106,8 @@ def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
         # One scale for all stages: that of the first, for the others go on with its weights.
         scale = unit_range if prepared.plan.stages[0].card.scaling == "unit" else normalisation
         mean, std = scale(prepared.source.items)
-    net = Net(trunk, spec, mean, std, half=prepared.precision.name == "bf16")
+    row_norm = prepared.plan.views.row_norm
+    net = Net(trunk, spec, mean, std, half=prepared.precision.name == "bf16", row_norm=row_norm)
     net.add(method.heads(net, settings.n_clusters))
     if before is not None:
         for name in method.card.inherits:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import normalize, scale
 
-from coterie.types import ItemSpec
+from coterie.data import open_source
+from coterie.pipeline import run
+from coterie.prediction.model import load_model
+from coterie.training.plan import RunSettings
+from coterie.types import InputError, ItemSpec
 from coterie.views import normalisation, normalise
 from coterie.views.normalise import unit_range
 
@@ -92,3 +98,41 @@ def test_the_unit_range_keeps_pixels_and_brings_each_feature_into_it():
     vectors = torch.tensor([[1.0, -2.0, 7.0], [3.0, 2.0, 7.0], [2.0, 0.0, 7.0]])
     scaled = normalise(vectors.clone(), *unit_range(Rows(vectors)))
     assert scaled.tolist() == [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5, 0.0]]
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (6, 3, 4, 5)])
+def test_rows_are_scaled_as_scikit_learn_does_it(shape: tuple[int, ...]) -> None:
+    batch, channels = torch.rand(shape, generator=torch.Generator().manual_seed(0)) + 0.1, shape[1]
+    mean, std = torch.zeros(channels), torch.ones(channels)
+    rows = batch.flatten(1).double().numpy()
+    want = {
+        "none": rows,
+        "l2": normalize(rows),
+        "l2-sqrt-d": normalize(rows) * rows.shape[1] ** 0.5,
+        "z-score": scale(rows, axis=1),
+    }
+    for kind, expected in want.items():
+        made = normalise(batch.clone(), mean, std, kind)  # type: ignore[arg-type]
+        assert made.shape == batch.shape
+        np.testing.assert_allclose(made.flatten(1).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["l2", "l2-sqrt-d", "z-score"])
+def test_a_blank_item_stays_finite(kind: str) -> None:
+    made = normalise(torch.zeros(2, 1, 4, 4), torch.zeros(1), torch.ones(1), kind)  # type: ignore[arg-type]
+    assert torch.equal(made, torch.zeros(2, 1, 4, 4))
+
+
+def test_a_model_keeps_the_scaling_of_its_rows_and_so_does_what_goes_on_from_it(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).random((60, 8, 8), dtype=np.float32)
+    short = {"ae.epochs": 2, "views.row_norm": "l2-sqrt-d"}
+    first = run(data, RunSettings(3, "ae", overrides=short, device="cpu"), tmp_path / "ae")
+    loaded = load_model(tmp_path / "ae")
+    assert loaded.net.row_norm == "l2-sqrt-d"
+    source = open_source(data * 1.0, like=loaded.spec)
+    assert torch.equal(loaded.predict(source).probabilities, first.assignments.probabilities)
+    on = RunSettings(3, "dec", init=str(tmp_path / "ae"), overrides={"dec.epochs": 1}, device="cpu")
+    assert run(data, on, tmp_path / "dec").model.net.row_norm == "l2-sqrt-d"
+    other = RunSettings(3, "dec", init=str(tmp_path / "ae"), overrides={"views.row_norm": "l2"}, device="cpu")
+    with pytest.raises(InputError, match="was trained with l2-sqrt-d"):
+        run(data, other, tmp_path / "other")

@@ -20,9 +20,10 @@ class Identity(nn.Flatten):
 def own_values(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """The items' own values: what the identity gives, with the net's normalisation undone; other features as they are.
 
-    For distances to which it matters where 0 lies, such as the cosine.
+    For distances to which it matters where 0 lies, such as the cosine. Rows that were scaled each by itself
+    (`views.row_norm`) stay so.
     """
-    if not isinstance(net.backbone.trunk, Identity):
+    if not isinstance(net.backbone.trunk, Identity) or net.row_norm != "none":
         return features
     repeats = features.shape[1] // len(net.mean)  # pixels of a channel
     return features * net.std.repeat_interleave(repeats) + net.mean.repeat_interleave(repeats)

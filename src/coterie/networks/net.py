@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.types import ItemSpec
+from coterie.views.normalise import RowNorm
 
 
 def run_in(compute: Callable[[Tensor], Tensor], inputs: Tensor, *, half: bool) -> Tensor:
@@ -45,8 +46,18 @@ class Net(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, trunk: nn.Module, spec: ItemSpec, mean: Tensor, std: Tensor, *, half: bool) -> None:
+    def __init__(
+        self,
+        trunk: nn.Module,
+        spec: ItemSpec,
+        mean: Tensor,
+        std: Tensor,
+        *,
+        half: bool,
+        row_norm: RowNorm = "none",
+    ) -> None:
         super().__init__()
+        self.row_norm: RowNorm = row_norm
         self.spec, self.width = spec, int(cast(int, trunk.num_features))
         if spec.kind == "images":
             trunk = trunk.to(memory_format=torch.channels_last)

@@ -22,6 +22,7 @@ from coterie.training.calibrate import Calibration, calibration_head
 from coterie.training.checkpoints import write_atomically
 from coterie.training.plan import coerce, resolved
 from coterie.types import Assignments, InputError, ItemSpec, Source
+from coterie.views.normalise import RowNorm
 
 FORMAT = 1
 BANK = "ood.safetensors"
@@ -40,6 +41,7 @@ class Manifest:
     spec: ItemSpec
     family: str
     calibration: Calibration | None = None  # of the head `post_hoc`, where the model has one
+    row_norm: RowNorm = "none"
 
 
 @dataclass
@@ -157,7 +159,10 @@ class Model:
             (folder / BANK).unlink(missing_ok=True)  # of a model that was saved here before
         settings = resolved(self.method)
         name, calibration = name_of(self.method), self.calibration
-        manifest = Manifest(FORMAT, name, settings, self.k, self.backbone, self.spec, self.family, calibration)
+        row_norm = self.net.row_norm
+        manifest = Manifest(
+            FORMAT, name, settings, self.k, self.backbone, self.spec, self.family, calibration, row_norm
+        )
         write_atomically(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")
 
 
@@ -174,7 +179,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     method = coerce(method_class(manifest.method), manifest.settings, manifest.method)
     size = spec.channels if spec.kind == "images" else spec.dim
     trunk = build_backbone(manifest.backbone, spec)
-    net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False)
+    net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False, row_norm=manifest.row_norm)
     heads = method.heads(net, k)
     net.add({name: head for name, head in heads.items() if name in (method.card.answers or heads)})
     if manifest.calibration is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,13 +12,28 @@ from coterie.types import Items
 
 CHUNK = 256  # images in memory at a time
 SMALL_DIM = 64  # below this, embeddings are taken for unlike measurements and each feature gets its own scale
+SMALLEST_LENGTH = 1e-8  # of an item: a blank one stays blank
 SMALLEST_STD = 1e-3  # of images in [0, 1]: a blank channel must not be blown up
 
 
-def normalise(batch: Tensor, mean: Tensor, std: Tensor) -> Tensor:
-    """(batch - mean) / std, per channel of images (b, c, h, w) or per feature of embeddings (b, d)."""
+RowNorm = Literal["none", "l2", "l2-sqrt-d", "z-score"]
+"""What is done to an item's values, all together, after the scaling by the data set's: nothing; to length 1; to length
+√d, so that their mean square is 1; to mean 0 and deviation 1."""
+
+
+def normalise(batch: Tensor, mean: Tensor, std: Tensor, rows: RowNorm = "none") -> Tensor:
+    """(batch - mean) / std, per channel of images (b, c, h, w) or per feature of embeddings (b, d); then `rows`."""
     shape = (-1, 1, 1) if batch.ndim == 4 else (-1,)
-    return (batch - mean.view(shape)).div_(std.view(shape))
+    scaled = (batch - mean.view(shape)).div_(std.view(shape))
+    if rows == "none":
+        return scaled
+    values = scaled.flatten(1)
+    if rows == "z-score":
+        values = values - values.mean(1, keepdim=True)
+    length = values.norm(dim=1, keepdim=True)
+    if rows != "l2":
+        length = length / values.shape[1] ** 0.5
+    return (values / length.clamp(min=SMALLEST_LENGTH)).view_as(scaled)
 
 
 def normalisation(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:

@@ -58,13 +58,13 @@ def make_views(
         raise ValueError(f"There is no view {unknown[0]!r}; known views are {', '.join(RECIPES)}.")
     mean, std = mean.to(raw.device), std.to(raw.device)
     if family == "vector":
-        vectors = normalise(raw.float(), mean, std)
+        vectors = normalise(raw.float(), mean, std, settings.row_norm)
         return [_vector_view(vectors, name, draw, settings) for name in names]
     images = raw.float().div_(255)
     recipes = PHOTO if family == "photo" else GLYPH
     views = []
     for name in names:
-        view = normalise(recipes[name](images, draw, settings), mean, std)
+        view = normalise(recipes[name](images, draw, settings), mean, std, settings.row_norm)
         views.append(random_cutout(view, draw, settings.cutout) if name == "strong" else view)
     return views
 

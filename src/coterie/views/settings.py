@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from coterie.views.normalise import SMALL_DIM
+from coterie.views.normalise import SMALL_DIM, RowNorm
 
 
 @dataclass(frozen=True)
 class ViewSettings:
     """Settings of the recipes; pairs are (lowest, highest) of a uniform draw, chances are probabilities per image."""
 
+    # all views, `clean` too: after the data set's scaling
+    row_norm: RowNorm = "none"
     # photographs: crops in all views but `clean`
     crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the image's area
     crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height, uniform in its logarithm
