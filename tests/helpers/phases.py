@@ -16,10 +16,13 @@ SPEC, K = ItemSpec("embeddings", dim=12), 3
 DATA = torch.rand(40, 12, generator=torch.Generator().manual_seed(5))
 
 
-def net_of(method: Any) -> Net:
+def net_of(method: Any, *, spread: float = 1.0) -> Net:
+    """A net at the start of the method; with a `spread` of 30 its codes lie as far apart as trained ones do."""
     torch.manual_seed(0)
     net = Net(build_backbone("ae", SPEC), SPEC, torch.zeros(12), torch.ones(12), half=False)
     net.add(method.heads(net, K))
+    with torch.no_grad():
+        net.backbone.trunk.code.weight.mul_(spread)
     method.start(net, features_of(net), K, torch.Generator().manual_seed(0))
     return net.train()
 

@@ -1,42 +1,25 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor
 
-from coterie.methods.contract import Facts
+from coterie.methods.contract import Facts, Method
 from coterie.methods.dcn import DCN, follow
-from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.objectives.kmeans import assign, refine
-from coterie.types import Batch, InputError, ItemSpec, OneProcess
-
-SPEC, K = ItemSpec("embeddings", dim=12), 3
-DATA = torch.rand(40, 12, generator=torch.Generator().manual_seed(5))
-
-
-def net_of(method: DCN) -> Net:
-    torch.manual_seed(0)
-    net = Net(build_backbone("ae", SPEC), SPEC, torch.zeros(12), torch.ones(12), half=False)
-    net.add(method.heads(net, K))
-    with torch.no_grad():
-        net.backbone.trunk.code.weight.mul_(30)  # codes as far apart as trained ones are
-    method.start(net, features_of(net), K, torch.Generator().manual_seed(0))
-    return net.train()
+from coterie.types import Batch, InputError
+from helpers import phases
+from helpers.phases import DATA, K, features_of
 
 
-def features_of(net: Net) -> Callable[[], Tensor]:
-    return lambda: net.backbone(DATA).detach()
+def net_of(method: Method) -> Net:
+    return phases.net_of(method, spread=30.0)
 
 
 def batch_of(net: Net, number: int = 0) -> Batch:
-    views = {"shifted": DATA[:16].roll(1, 1), "clean": DATA[:16]}
-    return Batch(torch.arange(16), views, part_size=16, progress=0.0, generator=torch.Generator(),
-                 share=OneProcess(), number=number, per_epoch=2, features=features_of(net))  # fmt: skip
+    return phases.batch_of(net, number, shifted=DATA[:16].roll(1, 1))
 
 
 @given(st.integers(1, 4), st.integers(1, 20), st.integers(0, 100))

@@ -1,40 +1,26 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
-from coterie.methods.contract import Facts
+from coterie.methods.contract import Facts, Method
 from coterie.methods.dec import DEC
-from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.objectives.assignment import soft_assign_t, target_distribution
 from coterie.pipeline import RunResult, run
 from coterie.preparing import Watch
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source
-
-SPEC, K = ItemSpec("embeddings", dim=12), 3
-DATA = torch.rand(40, 12, generator=torch.Generator().manual_seed(5))
-
-
-def net_of(method: DEC) -> Net:
-    torch.manual_seed(0)
-    net = Net(build_backbone("ae", SPEC), SPEC, torch.zeros(12), torch.ones(12), half=False)
-    net.add(method.heads(net, K))
-    with torch.no_grad():
-        net.backbone.trunk.code.weight.mul_(30)  # codes as far apart as trained ones are
-    method.start(net, features_of(net), K, torch.Generator().manual_seed(0))
-    return net.train()
+from coterie.types import Batch, InputError, OneProcess, Source
+from helpers import phases
+from helpers.phases import DATA, K, features_of
 
 
-def features_of(net: Net) -> Callable[[], Tensor]:
-    return lambda: net.backbone(DATA).detach()
+def net_of(method: Method) -> Net:
+    return phases.net_of(method, spread=30.0)
 
 
 def batch_of(net: Net, rows: slice = slice(0, 16), number: int = 0) -> Batch:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,29 +12,17 @@ from coterie.methods.ae import AE
 from coterie.methods.contract import Facts, Method
 from coterie.methods.dec import DEC
 from coterie.methods.idec import IDEC
-from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.checkpoints import load_tree
 from coterie.training.plan import RunSettings, chain_of
-from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source
-
-SPEC, K = ItemSpec("embeddings", dim=12), 3
-DATA = torch.rand(40, 12, generator=torch.Generator().manual_seed(5))
+from coterie.types import Batch, InputError, OneProcess, Source
+from helpers import phases
+from helpers.phases import DATA, features_of
 
 
 def net_of(method: Method) -> Net:
-    torch.manual_seed(0)
-    net = Net(build_backbone("ae", SPEC), SPEC, torch.zeros(12), torch.ones(12), half=False)
-    net.add(method.heads(net, K))
-    with torch.no_grad():
-        net.backbone.trunk.code.weight.mul_(30)  # codes as far apart as trained ones are
-    method.start(net, features_of(net), K, torch.Generator().manual_seed(0))
-    return net.train()
-
-
-def features_of(net: Net) -> Callable[[], Tensor]:
-    return lambda: net.backbone(DATA).detach()
+    return phases.net_of(method, spread=30.0)
 
 
 def batch_of(net: Net, number: int = 0, shifted: Tensor = DATA) -> Batch:
