@@ -4,7 +4,7 @@
 
 Every seed is a run folder below --runs, and a run that was interrupted goes on where it stopped. Labels are read after
 each run, for the numbers only; beside Hungarian accuracy stands purity, which the paper's sentence describes. The heads
-are `cal`, the calibrated one, and `raw`, PICA's own. Writes experiments/results/pica_reference_<data>.json.
+are `cal`, the calibrated one, and `primary`, PICA's own. Writes experiments/results/pica_reference_<data>.json.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
                 "seed": seed,
                 "seconds": found["seconds"],
                 "skipped": len(record["source"]["skipped"]),
-                "metrics": found["heads"]["raw"],
+                "metrics": found["heads"]["primary"],
                 "heads": found["heads"],
                 "settings": record["stages"][-1]["settings"],
                 "calibration": record["calibration"],

@@ -1,0 +1,35 @@
+"""The commands that make the references' records, on little data."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture
+def results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+    import _runs
+
+    monkeypatch.setattr(_runs, "RESULTS", tmp_path / "results")
+    return tmp_path / "results"
+
+
+def test_pica_is_scored_before_and_after_its_calibration(
+    monkeypatch: pytest.MonkeyPatch, results: Path, tmp_path: Path
+) -> None:
+    import pica_reference
+
+    words = "digits -k 10 --seeds 0 --device cpu --backbone small-4 --set pica.epochs=1 --set calibrate.epochs=2"
+    monkeypatch.setattr(sys, "argv", ["pica_reference.py", *words.split(), "--runs", str(tmp_path / "runs")])
+    pica_reference.main()
+    content = json.loads((results / "pica_reference_digits.json").read_text())
+    (record,) = content["records"]
+    assert set(record["heads"]) == {"cal", "primary"}
+    assert record["metrics"] == record["heads"]["primary"]
+    assert content["command"] == f"python experiments/pica_reference.py {words}"
