@@ -117,7 +117,9 @@ def _by_products(rows: Tensor, asked: Tensor, k: int, *, alone: bool) -> tuple[T
     norms = shrink * torch.linalg.vector_norm(centred, dim=1).square_()
     take = min(k + SPARE, n)
     step = max(1, BLOCK // min(n, COLUMNS))
-    found: list[tuple[Tensor, Tensor]] = []
+    # Made before the blocks: answers kept one by one between freed blocks would hole the heap, gigabytes of it.
+    nearest_squared = torch.empty(len(asked), k, device=rows.device)
+    nearest_index = torch.empty(len(asked), k, dtype=torch.long, device=rows.device)
     for begin in range(0, len(asked), step):
         part = asked[begin : begin + step]
         own = torch.arange(begin, begin + len(part), device=rows.device) if alone else None
@@ -131,8 +133,8 @@ def _by_products(rows: Tensor, asked: Tensor, k: int, *, alone: bool) -> tuple[T
             for row in unsure.nonzero().flatten().tolist():
                 itself = None if own is None else own[row : row + 1]
                 squared[row], index[row] = _against_all(rows, part[row : row + 1], k, itself)
-        found.append((squared, index))
-    return torch.cat([squared for squared, _ in found]), torch.cat([index for _, index in found])
+        nearest_squared[begin : begin + step], nearest_index[begin : begin + step] = squared, index
+    return nearest_squared, nearest_index
 
 
 def _candidates(part: Tensor, centred: Tensor, norms: Tensor, take: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
