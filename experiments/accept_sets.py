@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _runs import RESULTS
 from numpy.typing import NDArray
 
 from coterie.data import labels_of
@@ -26,7 +27,6 @@ from coterie.prediction.results import read_result
 from coterie.training.device import machine
 from coterie.training.runfolder import read_run
 
-RESULTS = Path(__file__).parent / "results"
 ERRORS, SIZES, AUDITS, LEVEL = (0.05, 0.1), (300, 1000), 200, 0.95
 UNKNOWN = -1
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _runs import RESULTS
+from _runs import FIGURES, RESULTS
 from sklearn.metrics import silhouette_score
 from torch import Tensor, nn
 
@@ -34,7 +34,6 @@ from coterie.objectives.proximity import choose_filters, gap_scale, proximity
 from coterie.training.checkpoints import write_atomically
 from coterie.training.device import machine
 
-FIGURES = RESULTS.parents[1] / "docs" / "figures"
 ARCS, EACH, NOISE = 4, 500, 0.05
 EPOCHS, BATCH, RATE = 200, 256, 1e-3
 NEIGHBOURS, REFRESH, IMAGE_WEIGHT = 5, 8, 30.0  # of R-DC; steps between two refreshes: an epoch

@@ -75,6 +75,7 @@ def _one_pass(way: Way, taught: Taught, epoch: int, first: int, steps: int) -> I
     chunks = way.order(random).split(way.size)
 
     def read(block: range) -> list[Read]:
+        """This process' items of these steps, in the order of the steps."""
         found = []
         for step in block:
             index, rows = chunks[step], None

@@ -100,18 +100,7 @@ def train_stage(net: Net, stage: Stage) -> None:
     if stage.progress is not None:
         stage.progress.begin(name, method.epochs, steps, place.epoch * steps + place.step)
 
-    taught = Taught(
-        method,
-        part,
-        stage.seed,
-        stage.family,
-        stage.views,
-        net.mean,
-        net.std,
-        stage.features,
-        stage.rank,
-        stage.processes,
-    )
+    taught = _taught(net, stage, part)
 
     def save() -> None:
         if stage.checkpoint is not None and stage.rank == 0:
@@ -156,6 +145,14 @@ def train_stage(net: Net, stage: Stage) -> None:
         if time.monotonic() - last_saved > stage.checkpoint_seconds or place.epoch == method.epochs:
             save()
             last_saved = time.monotonic()
+
+
+def _taught(net: Net, stage: Stage, part: int) -> Taught:
+    """What the stage's batches are made for and from."""
+    processes = (stage.rank, stage.processes)
+    return Taught(
+        stage.method, part, stage.seed, stage.family, stage.views, net.mean, net.std, stage.features, *processes
+    )
 
 
 def _close_epoch(net: Net, stage: Stage, name: str, items: int, place: Place) -> None:

@@ -27,14 +27,14 @@ class Draw:
     ) -> None:
         self.generator, self.n, self.rows, self.device = generator, n, rows, torch.device(device)
 
-    def make(self, make: Make) -> Tensor:
+    def own(self, make: Make) -> Tensor:
         """The numbers of this process' items, on the CPU."""
         numbers = make(self.generator, self.n)
         return numbers if self.rows is None else numbers[self.rows]
 
     def _on_device(self, make: Make) -> Tensor:
         # CUDA copies pageable memory away before it returns, so there is nothing to wait for.
-        return self.make(make).to(self.device, non_blocking=self.device.type == "cuda")
+        return self.own(make).to(self.device, non_blocking=self.device.type == "cuda")
 
     def uniform(self, low: float = 0.0, high: float = 1.0) -> Float[Tensor, " b"]:
         return self._on_device(lambda generator, n: low + (high - low) * torch.rand(n, generator=generator))
@@ -60,5 +60,5 @@ class JoinedDraw(Draw):
     def __init__(self, draws: Sequence[Draw]) -> None:
         self.draws, self.device = draws, draws[0].device
 
-    def make(self, make: Make) -> Tensor:
-        return torch.cat([draw.make(make) for draw in self.draws])
+    def own(self, make: Make) -> Tensor:
+        return torch.cat([draw.own(make) for draw in self.draws])
