@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -40,13 +40,13 @@ from coterie.views.settings import ViewSettings
 class Clusterer(ClusterMixin, BaseEstimator):
     """Sort images or embeddings into groups, with calibrated confidences.
 
-    n_clusters: the number of groups, at least 2. method: a method's name (`coterie methods` lists them) or its
-    settings object, such as `CDC(cells=40)`, which is then taken as it is. random_state: an int makes runs repeatable.
-    epochs: of the method's own stage; None takes the preset's. preset: "practical" or "paper". settings: single
-    settings over the preset, such as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose
-    backbone is the start. calibrate: train a calibration head on the finished run, whose answer then counts. output: a
-    run folder to write (None: keep everything in memory). backbone, pretrained, device, precision, image_size: as on
-    the command line.
+    n_clusters: the number of groups, at least 2, or "auto" where the method can find it (rdc). method: a method's
+    name (`coterie methods` lists them) or its settings object, such as `CDC(cells=40)`, which is then taken as it is.
+    random_state: an int makes runs repeatable. epochs: of the method's own stage; None takes the preset's. preset:
+    "practical" or "paper". settings: single settings over the preset, such as {"cells": 40, "moco.epochs": 10,
+    "views.flip": 0.0}. init: a run folder whose backbone is the start. calibrate: train a calibration head on the
+    finished run, whose answer then counts. output: a run folder to write (None: keep everything in memory). backbone,
+    pretrained, device, precision, image_size: as on the command line.
 
     After `fit`: `labels_` (n,), `confidence_` (n,) in [0, 1], `embedding_` (n, d), `history_` (a list of epochs),
     `result_` (ids, labels, confidences and every head's probabilities), `record_` (everything that was resolved).
@@ -56,7 +56,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
     def __init__(
         self,
-        n_clusters: int = 8,
+        n_clusters: int | Literal["auto"] = 8,
         method: str | Method = "cdc",
         *,
         random_state: int | np.random.RandomState | None = None,

@@ -25,7 +25,7 @@ from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
 from coterie.preparing import Watch, prepare
 from coterie.report import gallery_rows, map_rows, project
-from coterie.stages import calibrate, check_result, train
+from coterie.stages import calibrate, check_result, count_groups, train
 from coterie.training.checkpoints import write_atomically
 from coterie.training.history import History
 from coterie.training.plan import RunSettings
@@ -61,17 +61,16 @@ def run(
     begun = time.monotonic()
     try:
         net = train(prepared, watch)
-        model = Model(
-            net, plan.method, settings.n_clusters, prepared.backbone.name, prepared.source.items.spec, prepared.family
-        )
+        k = settings.k or count_groups(net, prepared, watch)
+        model = Model(net, plan.method, k, prepared.backbone.name, prepared.source.items.spec, prepared.family)
         if plan.calibration is not None:
             calibrate(model, prepared, watch)
         watch.say("predicting all items")
         assignments = model.predict(prepared.source, embedding=True, progress=watch.predicted)
-        check_result(assignments, settings.n_clusters, prepared.warnings)
+        check_result(assignments, k, prepared.warnings)
         assert assignments.embedding is not None
         groups = assignments.probabilities.argmax(1)
-        model.bank = make_bank(assignments.embedding, groups, settings.n_clusters, settings.seed)
+        model.bank = make_bank(assignments.embedding, groups, k, settings.seed)
         seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
         if folder.path is not None and prepared.is_main:
             write_run_files(folder.path, model, prepared.source, assignments, store_embedding=settings.store_embedding)
@@ -85,7 +84,7 @@ def run(
             status="failed", failure={"reason": reason, "advice": getattr(error, "advice", "Go on with --resume.")}
         )
         raise
-    folder.update(status="done", seconds=seconds, warnings=prepared.warnings)
+    folder.update(status="done", n_clusters=k, seconds=seconds, notes=plan.notes, warnings=prepared.warnings)
     return RunResult(model, assignments, prepared.history, folder.record, prepared.source)
 
 

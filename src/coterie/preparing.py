@@ -120,7 +120,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         family = settings.family
     device = accelerator.device
     side = max(spec.height, spec.width)
-    facts = Facts(len(opened.items), settings.n_clusters, spec.kind, str(device), side, spec.dim)
+    facts = Facts(len(opened.items), settings.k, spec.kind, str(device), side, spec.dim)
     plan = make_plan(settings, facts, opened.name)
     if init is not None:
         plan = _with_its_rows(plan, settings, init)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import torch
 
 from coterie.data.items import Embeddings
-from coterie.methods.contract import Method, name_of
+from coterie.methods.contract import FindsGroups, Method, name_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import extract_features
 from coterie.networks.net import Net
@@ -64,7 +64,7 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         method,
         items,
         prepared.family,
-        settings.n_clusters,
+        settings.k,
         settings.seed,
         prepared.plan.views,
         features,
@@ -82,7 +82,7 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         train_stage(net, stage)
         if last:
             with torch.no_grad():
-                method.finish(net, features, settings.n_clusters, generator_of(settings.seed, name, "finish"))
+                method.finish(net, features, settings.k, generator_of(settings.seed, name, "finish"))
     except NotFinite as error:  # K-means may meet the first NaN before the losses are looked at
         raise RunFailed(f"The features of stage {name} are not finite any more.", SMALLER_STEPS.format(name)) from error
 
@@ -108,7 +108,7 @@ def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
         mean, std = scale(prepared.source.items)
     row_norm = prepared.plan.views.row_norm
     net = Net(trunk, spec, mean, std, half=prepared.precision.name == "bf16", row_norm=row_norm)
-    net.add(method.heads(net, settings.n_clusters))
+    net.add(method.heads(net, settings.k))
     if before is not None:
         for name in method.card.inherits:
             net.get_submodule(name).load_state_dict(before.get_submodule(name).state_dict())
@@ -137,6 +137,18 @@ def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
     source = replace(prepared.source, items=Embeddings(said.embedding.numpy()), extra=None)
     _train_one(net, method, replace(prepared, source=source, family="vector"), watch, last=True)
     model.calibrate_by(net.post_hoc, settings)
+
+
+def count_groups(net: Net, prepared: Prepared, watch: Watch) -> int:
+    """The number of groups that the method found itself. Raises RunFailed where it found only one."""
+    method = prepared.plan.method
+    assert isinstance(method, FindsGroups)
+    k, said = method.found(net)
+    if k < 2:
+        raise RunFailed(said, "Give a number of groups with -k.")
+    watch.say(said)
+    prepared.plan.notes.append(said)
+    return k
 
 
 def check_result(assignments: Assignments, k: int, warnings: list[str]) -> None:

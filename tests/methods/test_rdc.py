@@ -7,11 +7,12 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
-from coterie import Clusterer
+from coterie import Clusterer, load
 from coterie.evaluation import accuracy
 from coterie.methods.contract import Facts
 from coterie.methods.rdc import RDC, Filters
 from coterie.networks.autoencoder import flat
+from coterie.pipeline import run
 from coterie.types import InputError, RunFailed
 from helpers.phases import DATA, batch_of, net_of, touched
 
@@ -131,3 +132,48 @@ def test_four_far_blobs_stay_four_groups():
     assert accuracy(y, model.labels_) == 1.0
     shares = [row["health"]["core_share"] for row in model.history_ if row["stage"] == "rdc"]
     assert all(0 <= share <= 1 for share in shares)
+
+
+POINTS, TRUE = make_blobs(240, 6, centers=4, cluster_std=0.3, center_box=(-8, 8), random_state=0)
+
+
+def without_k(**settings):
+    quick = {"acai.epochs": 20, "acai.learning_rate": 3e-3, "rdc.epochs": 3}
+    return Clusterer(n_clusters="auto", method="rdc", random_state=0, settings=quick, device="cpu", **settings)
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("without_k") / "run"
+    return without_k(output=out).fit(POINTS)
+
+
+def test_without_a_number_of_groups_dbscan_finds_it(fitted):
+    p = fitted.predict_proba(POINTS)
+    assert p.shape == (240, 4)
+    assert accuracy(TRUE, fitted.labels_) > 0.98
+    assert fitted.record_["n_clusters"] == 4
+    assert any("DBSCAN" in note and "found 4 groups" in note for note in fitted.record_["notes"])
+    loaded = load(fitted.output)
+    assert loaded.n_clusters == 4
+    assert (loaded.predict_proba(POINTS) == p).all()
+
+
+def test_a_run_without_k_that_is_resumed_after_its_last_stage_is_the_same(fitted):
+    (fitted.output / "result.parquet").unlink()
+    again = run(fitted._checked(POINTS, fitting=True), fitted._settings(), fitted.output, resume=True)
+    assert again.model.k == 4
+    assert (again.assignments.probabilities.numpy() == fitted.predict_proba(POINTS)).all()
+
+
+def what_is_said(points):
+    try:
+        return " ".join(without_k().fit(points).record_["notes"])
+    except RunFailed as failed:  # all in one group
+        return f"{failed.reason} {failed.advice}"
+
+
+def test_points_without_a_gap_end_in_advice_to_give_a_number():
+    said = what_is_said(torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).numpy())
+    assert "DBSCAN" in said
+    assert "-k" in said

@@ -72,7 +72,9 @@ def demo(
 @app.command()
 def fit(
     source: Source,
-    k: Annotated[int | None, typer.Option("-k", "--n-clusters", help="Number of groups.")] = None,
+    k: Annotated[
+        str | None, typer.Option("-k", "--n-clusters", help="Number of groups; auto: the method finds it (rdc).")
+    ] = None,
     method: Annotated[str | None, typer.Option(help="Method; `coterie methods` lists them.  [default: cdc]")] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="Run folder to write.  [default: runs/...]")

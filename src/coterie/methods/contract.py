@@ -39,6 +39,9 @@ class Card:
     answers: tuple[str, ...] | None = None  # the heads that prediction needs; None: all of them
     # published rows by data set: the method's settings, views.NAME, image_size
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    without_k: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # settings that find the number of groups; empty: none do
     backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
 
 
@@ -56,7 +59,7 @@ class Facts:
     """What a preset may depend on: sizes and forms, never labels."""
 
     n: int
-    k: int
+    k: int  # 0: not known, the method is to find it
     kind: Kind
     device: str
     side: int = 0  # longer side of the images in pixels
@@ -154,6 +157,15 @@ class GivesLogits(Protocol):
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         """Logits by head, the heads of `predict` in its order; their softmax is what it answers."""
+        ...
+
+
+@runtime_checkable
+class FindsGroups(Protocol):
+    """What a method offers whose card has `without_k`: `heads`, `start` and `finish` get k = 0, then it is asked."""
+
+    def found(self, net: Net) -> tuple[int, str]:
+        """The number of groups that `finish` found, and a sentence on it for the user."""
         ...
 
 

@@ -20,7 +20,9 @@ from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net
+from coterie.objectives.density import Density, dbscan, place_density
 from coterie.objectives.kmeans import place_groups
+from coterie.objectives.nearest_mean import NearestMean
 from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import GapScale, choose_filters, gap_scale, neighbours_in_bank, proximity
 from coterie.types import Batch, InputError, Losses, RunFailed
@@ -28,6 +30,7 @@ from coterie.types import Batch, InputError, Losses, RunFailed
 SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule is asked, and those that it looks back on
 STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; rise of ρ that counts as one
 COLLAPSE = 100.0  # factor by which the code may shrink
+ONE_LUMP = 0.9  # share of the items in one group of DBSCAN at which it has told nothing
 
 CARD = Card(
     title="R-DC",
@@ -49,6 +52,7 @@ CARD = Card(
         "cifar10": {"core_ratio": 0.6, "gap": 0.6},
         "fashion-mnist": {"core_ratio": 0.6, "gap": 0.6},
     },
+    without_k={"final": "dbscan"},
     backbone=lambda spec, device, as_published: "ae",
 )
 
@@ -69,6 +73,7 @@ class RDC:
     stop: Literal["stable", "no_increase", "never"] = "stable"
     learning_rate: float = 1e-4  # Adam
     restarts: int = 20  # of the final K-means
+    final: Literal["kmeans", "dbscan"] = "kmeans"  # what groups the final code; dbscan, for an unknown K, finds K
 
     card: ClassVar[Card] = CARD
 
@@ -87,6 +92,10 @@ class RDC:
             raise InputError(f"rdc.gap is {self.gap}: with 0 or less not even the nearest neighbour would count.")
         if self.restarts < 1:
             raise InputError(f"rdc.restarts is {self.restarts}: K-means needs at least one.")
+        if facts.k and self.final == "dbscan":
+            raise InputError("rdc.final is dbscan, which finds the number of groups itself: say -k auto.")
+        if not facts.k and self.final == "kmeans":
+            raise InputError("rdc.final is kmeans, which needs the number of groups: say -k 10, or rdc.final=dbscan.")
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {
@@ -94,8 +103,13 @@ class RDC:
             "bank": ItemTable(net.width),
             "centroids": ItemTable(net.width + 1),  # with a last column that is 1 for core items
             "filters": Filters(),
-            "groups": PrototypeHead(net.width, k, standardise=False),
+            "groups": self.groups(net.width, k),
         }
+
+    def groups(self, width: int, k: int) -> PrototypeHead | NearestMean:
+        if self.final == "kmeans":
+            return PrototypeHead(width, k, standardise=False)
+        return NearestMean(width, k, "euclidean")
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Fix both thresholds; the published ones, or without labels those of the wanted shares."""
@@ -170,14 +184,36 @@ class RDC:
         return torch.ones(()) if self.gap_scale == "relative" else gap_scale(distance, self.gap_scale)
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres."""
-        place_groups(net.groups, features(), generator, self.restarts)
+        """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres.
+
+        Without K: DBSCAN with M points to a neighbourhood; confidences as FINCH's, noise in the nearest group.
+        """
+        if self.final == "kmeans":
+            place_groups(net.groups, features(), generator, self.restarts)
+        else:
+            code = features()
+            density = dbscan(code, self.neighbours)
+            net.filters.remember(density)
+            if density.groups:
+                place_density(net.groups, code, density)
+
+    def found(self, net: Net) -> tuple[int, str]:
+        """The number of DBSCAN's groups, and what the user should know of it."""
+        k, radius, noise = net.groups.k, float(net.filters.radius), float(net.filters.noise)
+        largest = float(net.filters.largest)
+        said = (
+            f"DBSCAN (radius {radius:.3g}) found {k} group{'s' * (k != 1)}, the largest of {largest:.0%} of the items; "
+            f"{noise:.1%} were noise and went to the nearest group."
+        )
+        if largest > ONE_LUMP:
+            said += " Density sees no gaps between groups here: a number given with -k tells more."
+        return k, said
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {"kmeans": net.groups(features)}
+        return {self.final: net.groups(features)}
 
 
 def practical(facts: Facts) -> dict[str, Any]:
@@ -188,7 +224,7 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 class Filters(nn.Module):
-    """The two thresholds, what gaps are measured in, and the share of core items at every refresh so far."""
+    """The two thresholds, what gaps are measured in, the share of core items so far, and what DBSCAN found."""
 
     core_ratio: Tensor
     gap: Tensor
@@ -198,10 +234,13 @@ class Filters(nn.Module):
     best: Tensor
     unchanged: Tensor
     refreshes: Tensor
+    radius: Tensor
+    noise: Tensor
+    largest: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("core_ratio", "gap", "scale", "first_spread"):
+        for name in ("core_ratio", "gap", "scale", "first_spread", "radius", "noise", "largest"):
             self.register_buffer(name, torch.ones((), dtype=torch.float64 if name in ("core_ratio", "gap") else None))
         self.register_buffer("last", torch.zeros(WINDOW))  # ρ at the latest refreshes
         self.register_buffer("best", torch.zeros(()))
@@ -217,6 +256,13 @@ class Filters(nn.Module):
         self.core_ratio.fill_(core_ratio)
         self.gap.fill_(gap)
         self.first_spread.copy_(spread)
+
+    def remember(self, density: Density) -> None:
+        """What DBSCAN found, for the user."""
+        dense = density.labels[density.labels >= 0]
+        self.radius.fill_(density.radius)
+        self.noise.fill_(density.noise)
+        self.largest.fill_(float(dense.bincount().max()) / len(density.labels) if len(dense) else 0.0)
 
     def settled(self, core_share: float, rule: str) -> bool:
         """Remember ρ and ask the rule: `stable`, a narrow range over the window; `no_increase`, no rise for as long."""

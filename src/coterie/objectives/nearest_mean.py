@@ -22,16 +22,25 @@ JUDGED = 2000  # items that the confidence is scaled on
 
 
 class NearestMean(nn.Module):
-    """logit_k = -d²/(2 s²), d the distance to the nearest mean of group k; each group has one mean or several."""
+    """logit_k = -d²/(2 s²), d the distance to the nearest mean of group k; each group has one mean or several.
+
+    With k = 0 there are as many groups as `place` is given.
+    """
 
     scale: Tensor
 
     def __init__(self, width: int, k: int, metric: Metric) -> None:
         super().__init__()
-        self.k, self.metric = k, metric
+        self.asked, self.metric = k, metric
         self.means = ItemTable(width + (metric == "cosine"))  # one dimension more, for rows of zeros
         self.group = ItemTable(1)
         self.register_buffer("scale", torch.ones(()))  # 2 s²
+
+    @property
+    def k(self) -> int:
+        if self.asked or not len(self.group.rows):
+            return self.asked
+        return int(self.group.rows.max()) + 1
 
     @torch.no_grad()
     def place(

@@ -111,7 +111,7 @@ def recipe(run: Record) -> str:
         init = recipe(read_record(Path(init)))
     kept = {
         "data": [source.get(key) for key in ("fingerprint", "spec", "family")],
-        "k": run.get("n_clusters"),
+        "k": settings.get("n_clusters", run.get("n_clusters")),
         "stages": stages,
         "views": run.get("views"),
         "backbone": (run.get("backbone") or {}).get("name"),

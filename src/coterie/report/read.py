@@ -96,8 +96,9 @@ class RunFolder:
 
     @property
     def n_clusters(self) -> int:
-        """The number of groups asked for."""
+        """The number of groups asked for or found; 0 while it is not known."""
         stated = self.run.get("n_clusters")
+        stated = None if stated == "auto" else stated
         if stated is None and self.result is not None:
             return int(self.result.labels.max(initial=-1)) + 1
         return int(stated or 0)

@@ -9,7 +9,15 @@ from typing import Any, Literal, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from coterie.methods.contract import Facts, Method, method_class, name_of, practical_settings, setting_names
+from coterie.methods.contract import (
+    Facts,
+    Method,
+    method_class,
+    method_names,
+    name_of,
+    practical_settings,
+    setting_names,
+)
 from coterie.training.calibrate import Calibration, practical_calibration
 from coterie.training.device import Precision
 from coterie.types import InputError
@@ -24,7 +32,7 @@ IMAGE_SIZE = "image_size"  # in a published row: of the source, not of the metho
 class RunSettings:
     """What a user may set for a run; everything has a default that needs no labels."""
 
-    n_clusters: int = 8
+    n_clusters: int | Literal["auto"] = 8  # auto: the method is to find it
     method: Any = "cdc"  # a method's name, or its settings object
     seed: int = 0
     epochs: int | None = None  # of the last stage; None: the preset's
@@ -43,6 +51,11 @@ class RunSettings:
     store_embedding: bool = False  # also in result.parquet
     checkpoint_seconds: float = 60.0
 
+    @property
+    def k(self) -> int:
+        """The number of groups asked for; 0 where the method is to find it."""
+        return 0 if self.n_clusters == "auto" else self.n_clusters
+
 
 def coerce(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
     """Build a settings dataclass from plain values. Raises InputError that names the setting and the nearest known."""
@@ -56,7 +69,8 @@ def coerce(kind: type[Settings], values: Mapping[str, Any], where: str) -> Setti
         return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
+        # Of a path into the value only places in a list help; the rest are names of the types that were tried.
+        name = ".".join(str(part) for i, part in enumerate(first["loc"]) if i == 0 or isinstance(part, int))
         raise InputError(f"Setting {where}.{name} cannot be {first['input']!r}: {first['msg']}.") from error
 
 
@@ -88,9 +102,12 @@ def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False) -
 
 def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     """Resolve every setting of every stage. Raises InputError before anything is trained."""
-    check_clusters(settings.n_clusters, facts.n)
     given = settings.method
     name = given if isinstance(given, str) else name_of(given)
+    if settings.n_clusters == "auto":
+        check_finds(name, calibrate=settings.calibrate)
+    else:
+        check_clusters(settings.n_clusters, facts.n)
     names = chain_of(name, facts.kind, settings.init, weights=settings.pretrained or settings.weights is not None)
     _check_accepts(name, facts)
     overrides = _by_stage(settings.overrides, names)
@@ -104,6 +121,7 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
         if last and not isinstance(given, str):
             method = coerce(type(given), {**_asdict(given), **values}, stage)
         else:
+            values = {**_finding(stage, settings, last=last), **values}
             method = coerce(
                 method_class(stage), {**_preset(stage, settings.preset, facts, source_name, last=last), **values}, stage
             )
@@ -195,6 +213,19 @@ def check_clusters(k: int, n: int) -> None:
         raise InputError(f"n_clusters is {k}: at least 2 groups are needed (-k 2).")
     if k > n:
         raise InputError(f"n_clusters is {k}, but the source has only {n} items: use a smaller -k.")
+
+
+def check_finds(name: str, *, calibrate: bool) -> None:
+    """Raise InputError for a run without a number of groups that needs one."""
+    if not method_class(name).card.without_k:
+        able = [other for other in method_names() if method_class(other).card.without_k]
+        raise InputError(f"Method {name!r} needs the number of groups (-k 10); {' or '.join(able)} can find it.")
+    if calibrate:
+        raise InputError("--calibrate needs the number of groups: give it with -k, for example the one that was found.")
+
+
+def _finding(stage: str, settings: RunSettings, *, last: bool) -> Mapping[str, Any]:
+    return method_class(stage).card.without_k if last and settings.n_clusters == "auto" else {}
 
 
 def _check_accepts(name: str, facts: Facts) -> None:

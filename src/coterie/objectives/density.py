@@ -1,0 +1,69 @@
+"""DBSCAN for an unknown number of groups: what is dense hangs together, the rest is noise.
+
+Ester, Kriegel, Sander and Xu, "A Density-Based Algorithm for Discovering Clusters", KDD 1996, by scikit-learn. R-DC
+(Shaheen et al. 2025) names it for an unknown K and gives neither of its settings. The radius comes from the knee of the
+sorted distances to the `min_samples`-th point, as the DBSCAN paper proposes for its plot of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coterie.objectives.finch import by_first_appearance, hierarchy
+from coterie.objectives.nearest_mean import MOST_MEANS, NearestMean, neighbour_agreement
+from coterie.objectives.neighbours import nearest
+
+
+@dataclass(frozen=True)
+class Density:
+    labels: Int[Tensor, " n"]  # groups in the order of their first points; -1: noise
+    radius: float
+
+    @property
+    def groups(self) -> int:
+        return int(self.labels.max()) + 1
+
+    @property
+    def noise(self) -> float:
+        """The share of the points in no group."""
+        return float((self.labels < 0).double().mean())
+
+
+def knee(distances: Float[Tensor, " n"]) -> float:
+    """The sorted curve's point that lies farthest below the straight line between its two ends."""
+    curve = distances.double().sort().values
+    line = torch.lerp(curve[0], curve[-1], torch.linspace(0, 1, len(curve), dtype=torch.float64, device=curve.device))
+    return float(curve[(line - curve).argmax()])
+
+
+def dbscan(points: Float[Tensor, "n d"], min_samples: int = 5) -> Density:
+    """Group points that have `min_samples` points, themselves among them, within the radius of the knee.
+
+    Points of a group's edge go to the group that scikit-learn comes to first.
+    """
+    from sklearn.cluster import DBSCAN
+
+    distance, _ = nearest(points, min_samples - 1)
+    radius = knee(distance[:, -1]) * (1 + 1e-6) + 1e-12  # the knee's own point is within it, however it is rounded
+    found = DBSCAN(eps=radius, min_samples=min_samples, algorithm="ball_tree").fit_predict(points.cpu())
+    labels = torch.from_numpy(found).long().to(points.device)
+    dense = labels >= 0
+    if bool(dense.any()):
+        labels[dense] = by_first_appearance(labels[dense])
+    return Density(labels, radius)
+
+
+def place_density(head: NearestMean, points: Float[Tensor, "n d"], found: Density) -> None:
+    """Let `head` answer with these groups, by the means of FINCH's finest parts of them; noise goes to the nearest.
+
+    A group of DBSCAN need not be round, so one mean would not stand for it.
+    """
+    dense = found.labels >= 0
+    points, labels = points[dense], found.labels[dense]
+    parts = next((level for level in hierarchy(points, head.metric) if int(level.max()) < MOST_MEANS), labels)
+    _, fine = (parts * found.groups + labels).unique(return_inverse=True)
+    head.place(points, fine, labels, neighbour_agreement(points, labels, head.metric))
