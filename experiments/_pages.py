@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,18 @@ def mean_and_deviation(values: list[float]) -> str:
     return f"{mean} ± {100 * statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
+def over_seeds(records: list[dict[str, Any]], metrics: Iterable[str]) -> list[str]:
+    """The cells of one row: each metric's mean and deviation, the mean seconds, the seeds."""
+    numbers = [mean_and_deviation([record["metrics"][key] for record in records]) for key in metrics]
+    seconds = statistics.mean(record["seconds"] for record in records)
+    return [*numbers, f"{seconds:.0f}", ", ".join(str(record["seed"]) for record in records)]
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A table of these rows, without the line's end."""
+    return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
+
+
 def cells(table: Table, row: Row, records: list[dict[str, Any]]) -> list[str]:
     """Our numbers of a row, column by column; a run that failed is counted in the first."""
     done = [record for record in records if not record["failed"]]
@@ -53,8 +65,7 @@ def page(table: Table, study: Study, found: Records, seeds: list[int]) -> str:
     sets = list(dict.fromkeys(name for row in table.rows for name in row.paper))
     ours = [NAMES.get(column, column.replace("_", " ")) for column in table.columns]
     theirs = [f"paper, {name}: {' / '.join(table.printed)}" for name in sets]
-    lines = [["", *ours, *theirs]]
-    lines.append(["---"] * len(lines[0]))
+    lines = []
     for row in table.rows:
         records = [found[row.key, seed] for seed in seeds]
         printed = [
@@ -73,7 +84,7 @@ def page(table: Table, study: Study, found: Records, seeds: list[int]) -> str:
         f"mean ± standard deviation over seeds. {seconds:.0f} s for {len(runs)} runs on "
         f"{in_words(sample['machine'])}. The paper's numbers: other data, ResNet-34, a GPU."
     )
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    body = markdown(["", *ours, *theirs], lines)
     return f"# {table.title}\n\n{about}\n\n{body}\n" + (f"\n{table.note}\n" if table.note else "")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from _pages import in_words, mean_and_deviation
+from _pages import in_words, markdown, over_seeds
 from _runs import RESULTS, command_line, ground, kept_once, parser, row, write_records
 
 from coterie.cli.settings import read_overrides
@@ -140,22 +140,19 @@ class Study:
 def page(records: list[dict[str, Any]], command: str) -> str:
     """Mean and deviation over seeds, row by row, beside the paper's ACC."""
     columns = {"acc": "ACC", "f1": "macro F1", "nmi": "NMI", "ari": "ARI", "ece": "ECE"}
-    lines = [["", *columns.values(), "seconds", "seeds", "paper, ACC"], ["---"] * (len(columns) + 4)]
+    lines = []
     for name, line in LINES.items():
         mine = [record for record in records if record["row"] == name]
         if not mine:
             continue
-        cells = [mean_and_deviation([record["metrics"][key] for record in mine]) for key in columns]
-        seconds = sum(record["seconds"] for record in mine) / len(mine)
-        paper = "" if line.paper is None else str(line.paper)
-        lines.append([line.title, *cells, f"{seconds:.0f}", ", ".join(str(r["seed"]) for r in mine), paper])
+        lines.append([line.title, *over_seeds(mine, columns), "" if line.paper is None else str(line.paper)])
     first = records[0]
     about = (
         f"{first['data']}: {first['n']} images, {first['k']} groups; {in_words(first['machine'])}. "
         "Percent, mean ± standard deviation over seeds; seconds without those of "
         "the run that a row starts from; last epoch. The paper's numbers: Fashion-MNIST, 130,000 iterations of phase 1."
     )
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    body = markdown(["", *columns.values(), "seconds", "seeds", "paper, ACC"], lines)
     return f"# The auto-encoder family\n\n{about}\n\n{body}\n\n`{command}`\n"
 
 

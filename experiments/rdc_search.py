@@ -10,22 +10,33 @@ read after each run, for the numbers only; no preset follows from them. Writes r
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from _pages import in_words, mean_and_deviation
+import torch
+from _pages import in_words, markdown, over_seeds
 from _runs import RESULTS, command_line, ground, kept_once, parser, write_records
 from autoencoders import Study
 
 from coterie.cli.settings import read_overrides
+from coterie.data import open_source
+from coterie.objectives.nearest_mean import neighbour_agreement
+from coterie.prediction.results import read_result
 from coterie.training.checkpoints import write_atomically
 
 STILL = {"views.shift": 0.0, "views.turn": 0.0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "practical preset (κ = 30, gaps in medians, centroids frozen for an epoch)": {},
     "κ = 1": {"rdc.image_weight": 1.0},
+    "learning rate 1e-3": {"rdc.learning_rate": 1e-3},
+    "κ = 1, learning rate 1e-3": {"rdc.image_weight": 1.0, "rdc.learning_rate": 1e-3},
+    "κ = 1, learning rate 1e-3, 20 neighbours": {
+        "rdc.image_weight": 1.0,
+        "rdc.learning_rate": 1e-3,
+        "rdc.neighbours": 20,
+    },
     "κ = 10": {"rdc.image_weight": 10.0},
     "κ = d / 10": {"rdc.image_weight": 78.4},
-    "learning rate 1e-3": {"rdc.learning_rate": 1e-3},
     "no augmentation": STILL,
     "core share 0.9 instead of 0.5": {"rdc.core_share": 0.9},
     "border items hold their own code": {"rdc.include_border": True},
@@ -35,7 +46,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "neighbours of every batch anew": {"rdc.refresh": "bank"},
     "20,000 iterations, no stop rule": {"rdc.epochs": 73, "rdc.stop": "never"},
 }
-COLUMNS = {"acc": "ACC", "f1": "macro F1", "nmi": "NMI", "ari": "ARI"}
+COLUMNS = {"acc": "ACC", "f1": "macro F1", "nmi": "NMI", "ari": "ARI", "agreement": "neighbours agree (no labels)"}
 
 
 @dataclass(frozen=True)
@@ -43,6 +54,10 @@ class Search(Study):
     """Rows of the auto-encoder study that all go on from its `acai`, each with settings of its own."""
 
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def first(self, seeds: list[int]) -> list[dict[str, Any]]:
+        """Phase 1 by itself, of every seed."""
+        return [self.judged(record, self.out("acai", record["seed"])) for record in self.records(["acai"], seeds)]
 
     def variant(self, title: str, seed: int) -> dict[str, Any]:
         settings = self.settings("rdc", seed)
@@ -53,10 +68,18 @@ class Search(Study):
         out = self.out(name, seed)
 
         def make() -> dict[str, Any]:
-            return {"title": title, **self.made("rdc", replace(settings, overrides=changed), out)}
+            return self.judged({"title": title, **self.made("rdc", replace(settings, overrides=changed), out)}, out)
 
         record = kept_once(self.runs / "records" / f"search-{out.name}.json", make, wait=True)
         assert record is not None
+        return record
+
+    def judged(self, record: dict[str, Any], out: Path) -> dict[str, Any]:
+        """With the share of an image's ten nearest in pixels that are in its group, a number that needs no labels."""
+        labels = torch.tensor(read_result(out / "result.parquet").labels, dtype=torch.long)
+        items = open_source(self.source).items
+        pixels = items.take(torch.arange(len(items))).flatten(1).float()
+        record["metrics"]["agreement"] = neighbour_agreement(pixels, labels, "euclidean")
         return record
 
 
@@ -64,16 +87,14 @@ def page(first: list[dict[str, Any]], records: list[dict[str, Any]], command: st
     rows = {"phase 1 alone": first}
     for record in records:
         rows.setdefault(record["title"], []).append(record)
-    lines = [["", *COLUMNS.values(), "seconds", "seeds"], ["---"] * (len(COLUMNS) + 3)]
-    for title, mine in rows.items():
-        cells = [mean_and_deviation([record["metrics"][key] for record in mine]) for key in COLUMNS]
-        seconds = sum(record["seconds"] for record in mine) / len(mine)
-        lines.append([title, *cells, f"{seconds:.0f}", ", ".join(str(record["seed"]) for record in mine)])
+    body = markdown(
+        ["", *COLUMNS.values(), "seconds", "seeds"],
+        [[title, *over_seeds(mine, COLUMNS)] for title, mine in rows.items()],
+    )
     about = (
         f"{first[0]['data']}: {first[0]['n']} images, {first[0]['k']} groups; {in_words(records[0]['machine'])}. "
         "Percent, last epoch; every row goes on from the same phase 1 of its seed."
     )
-    body = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     return f"# R-DC: one change at a time\n\n{about}\n\n{body}\n\n`{command}`\n"
 
 
@@ -81,7 +102,8 @@ def main() -> None:
     given = parser(__doc__).parse_args()
     data = given.name or given.source
     study = Search(data, given.source, ground(given), given.runs, read_overrides(given.set), VARIANTS)
-    first, records = study.records(["acai"], given.seeds), []
+    first = study.first(given.seeds)
+    records: list[dict[str, Any]] = []
     command = command_line("rdc_search", given, given.seeds)
     for title in VARIANTS:
         records += [study.variant(title, seed) for seed in given.seeds]

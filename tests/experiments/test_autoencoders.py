@@ -62,10 +62,11 @@ def test_a_search_changes_one_thing_at_a_time_from_the_same_phase_1(
 
     two = {"as it is": {"rdc.epochs": 1}, "κ = 1": {"rdc.epochs": 1, "rdc.image_weight": 1.0}}
     search = rdc_search.Search("digits", "digits", RunSettings(10), tmp_path, {"acai.epochs": 1}, two)
-    first = search.records(["acai"], [0])
+    first = search.first([0])
     found = [search.variant(title, 0) for title in two]
     assert [record["settings"]["image_weight"] for record in found] == [30.0, 1.0]
     assert [record["starts_from"] for record in found] == ["acai", "acai"]
+    assert all(0 < record["metrics"]["agreement"] < 1 for record in [*first, *found])
     text = rdc_search.page(first, found, "command")
     assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][2:] == [
         "phase 1 alone",
