@@ -20,7 +20,7 @@ from torch.func import functional_call
 from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import PrototypeHead
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.interpolation import critic_loss, draw_mixing, interpolate
 from coterie.objectives.kmeans import place_groups
 from coterie.types import Batch, InputError, Losses
@@ -72,7 +72,7 @@ class ACAI:
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         # The paper's two Adams, as one: the parameters do not overlap, and each step has gradients of one side only.
-        trained = [p for part in (net.backbone, net.decoder, net.critic) for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.decoder, net.critic)
         return torch.optim.Adam(trained, self.learning_rate)
 
     def rate(self, progress: float) -> float:

@@ -21,7 +21,7 @@ from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import divergence, renew_target, soft_assign_all, soft_assign_t, target_of
 from coterie.objectives.kmeans import kmeans
 from coterie.types import Batch, InputError, Losses
@@ -82,8 +82,7 @@ class ADEC:
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         # Three optimisers as one: a step has gradients of one network only, and SGD passes over the rest.
-        parts = (net.backbone, net.decoder, net.discriminator, net.clusters)
-        trained = [p for part in parts for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.decoder, net.discriminator, net.clusters)
         return torch.optim.SGD(trained, self.learning_rate, self.momentum)
 
     def rate(self, progress: float) -> float:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.kmeans import place_groups
 from coterie.types import Batch, InputError, Losses
 
@@ -59,7 +59,7 @@ class AE:
         """Nothing to prepare."""
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        trained = [p for part in (net.backbone, net.decoder) for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.decoder)
         return torch.optim.Adam(trained, self.learning_rate)
 
     def rate(self, progress: float) -> float:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from coterie.methods.contract import Card, Facts, Features
 from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
 from coterie.objectives.kmeans import kmeans
 from coterie.objectives.prototypes import prototype_weights, write_prototypes
@@ -163,7 +163,7 @@ class CDC:
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         # The authors' two Adams, as one: the parameters do not overlap, and Adam passes over those without a gradient.
         heads = [p for name in net.head_names for p in net.get_submodule(name).parameters()]
-        backbone = [p for p in net.backbone.parameters() if p.requires_grad]
+        backbone = trainable(net.backbone)
         return torch.optim.Adam(
             [{"params": backbone, "lr": self.backbone_rate}, {"params": heads, "lr": self.head_rate}]
         )

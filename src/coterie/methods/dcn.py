@@ -19,7 +19,7 @@ from torch.nn.functional import one_hot
 from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.kmeans import assign, place_groups, refine
 from coterie.types import Batch, InputError, Losses
 
@@ -72,7 +72,7 @@ class DCN:
         place_groups(net.groups, features(), generator, self.restarts)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        trained = [p for part in (net.backbone, net.decoder) for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.decoder)
         if self.momentum is None:
             return torch.optim.Adam(trained, self.learning_rate)
         return torch.optim.SGD(trained, self.learning_rate, self.momentum)

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import divergence, renew_target, soft_assign_all, soft_assign_t, target_of
 from coterie.objectives.kmeans import kmeans
 from coterie.types import Batch, InputError, Losses
@@ -71,7 +71,7 @@ class DEC:
         net.clusters.place(kmeans(features(), k, generator=generator, restarts=self.restarts).centres)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        trained = [p for part in (net.backbone, net.clusters) for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.clusters)
         return torch.optim.SGD(trained, self.learning_rate, self.momentum)
 
     def rate(self, progress: float) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.memory import ItemTable
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.finch import exactly, hierarchy
 from coterie.objectives.nearest_mean import NearestMean, place_hierarchy
 from coterie.objectives.neighbours import Metric
@@ -77,7 +77,7 @@ class DeepFINCH:
         """Nothing to prepare: the first batch brings the first hierarchy."""
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        trained = [p for part in (net.backbone, net.levels) for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.levels)
         return torch.optim.Adam(trained, self.learning_rate)
 
     def rate(self, progress: float) -> float:

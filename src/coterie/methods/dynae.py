@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import soft_assign_all, soft_assign_t
 from coterie.objectives.kmeans import assign, kmeans
 from coterie.types import Batch, InputError, Losses
@@ -83,7 +83,7 @@ class DynAE:
         net.clusters.place(z[assign(centres, z)[0]])
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        trained = [p for part in (net.backbone, net.decoder) for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.decoder)
         return torch.optim.SGD(trained, self.learning_rate, self.momentum)
 
     def rate(self, progress: float) -> float:

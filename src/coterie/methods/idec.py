@@ -19,7 +19,7 @@ from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import divergence, renew_target, soft_assign_all, soft_assign_t, target_of
 from coterie.objectives.kmeans import kmeans
 from coterie.types import Batch, InputError, Losses
@@ -79,8 +79,7 @@ class IDEC:
         net.clusters.place(kmeans(features(), k, generator=generator, restarts=self.restarts).centres)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        parts = (net.backbone, net.decoder, net.clusters)
-        trained = [p for part in parts for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.decoder, net.clusters)
         if self.momentum is None:
             return torch.optim.Adam(trained, self.learning_rate)
         return torch.optim.SGD(trained, self.learning_rate, self.momentum)

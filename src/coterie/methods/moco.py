@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from coterie.methods.contract import Card, Facts, Features
 from coterie.networks.heads import PrototypeHead, projector
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.contrastive import info_nce
 from coterie.objectives.kmeans import place_groups
 from coterie.types import Batch, InputError, Losses
@@ -78,7 +78,7 @@ class MoCo:
         """Nothing to prepare: the queues start with normalised Gaussian keys."""
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        trained = [p for part in (net.backbone, net.project) for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.project)
         rate = self.learning_rate * self.batch_size / 256
         return torch.optim.SGD(trained, rate, momentum=0.9, weight_decay=self.weight_decay)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from coterie.methods.contract import Card, Facts, Features, Pass
 from coterie.networks.heads import SteadyLinear
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.partition import imbalance, mean_off_diagonal, partition_loss, partition_uncertainty
 from coterie.types import Batch, InputError, ItemSpec, Losses
 
@@ -112,7 +112,7 @@ class PICA:
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         # One Adam for all. The engine leaves idle heads without a gradient, and Adam passes over them.
-        trained = [p for p in net.parameters() if p.requires_grad]
+        trained = trainable(net)
         return torch.optim.Adam(trained, self.learning_rate, betas=(self.beta1, self.beta2))
 
     def rate(self, progress: float) -> float:

@@ -19,7 +19,7 @@ from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.density import Density, dbscan, place_density
 from coterie.objectives.kmeans import place_groups
 from coterie.objectives.nearest_mean import NearestMean
@@ -120,7 +120,7 @@ class RDC:
         net.filters.set(core_ratio, chosen[1] if self.gap is None else self.gap, z.std(0).mean())
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        trained = [p for part in (net.backbone, net.decoder) for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.decoder)
         return torch.optim.Adam(trained, self.learning_rate)
 
     def rate(self, progress: float) -> float:

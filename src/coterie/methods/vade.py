@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from coterie.methods.contract import Card, Facts, Features, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.objectives.kmeans import kmeans
 from coterie.objectives.mixture import component_divergence, log_joint, prior_divergence
 from coterie.types import Batch, InputError, Losses
@@ -93,8 +93,7 @@ class VaDE:
             last.bias.sub_(0.5).mul_(LOGIT_SLOPE)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        parts = (net.backbone, net.decoder, net.spread, net.mixture)
-        trained = [p for part in parts for p in part.parameters() if p.requires_grad]
+        trained = trainable(net.backbone, net.decoder, net.spread, net.mixture)
         return torch.optim.Adam(trained, self.learning_rate, eps=1e-4)
 
     def rate(self, progress: float) -> float:

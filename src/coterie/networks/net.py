@@ -77,3 +77,8 @@ class Net(nn.Module):
     def __getattr__(self, name: str) -> Any:
         """As nn.Module's; written out so that heads, which are found by name, type-check."""
         return super().__getattr__(name)
+
+
+def trainable(*parts: nn.Module) -> list[nn.Parameter]:
+    """The parameters of these parts that gradients may move, in order; teachers and other fixed ones are left out."""
+    return [p for part in parts for p in part.parameters() if p.requires_grad]
