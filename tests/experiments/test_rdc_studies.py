@@ -52,3 +52,33 @@ def test_noise_is_added_to_z_scored_pixels_and_both_phases_are_scored(places: li
     (record,) = content_of(tmp_path, "noise")["records"]
     assert set(record["methods"]) == {"acai", "rdc"}
     assert set(record["methods"]["rdc"]) == set(noise.METRICS)
+
+
+def test_codes_contract_until_no_core_point_is_left(places: list[str], tmp_path: Path) -> None:
+    import rdc_contraction
+
+    from coterie import Clusterer
+
+    run = tmp_path / "phase1"
+    Clusterer(10, "ae", epochs=1, random_state=0, output=run).fit("digits")
+    words = ["digits", "-k", "10", "--init", str(run), "--items", "300", "--results", str(tmp_path / "results")]
+    rdc_contraction.main(words)
+    found = json.loads((tmp_path / "results" / "rdc_contraction_digits.json").read_text())
+    assert str(tmp_path) not in json.dumps(found)
+    by_row = {(r["title"], r["step"]): r for r in found["records"]}
+    first = next(iter(rdc_contraction.ROWS))
+    assert len({by_row[title, 0]["acc"] for title in rdc_contraction.ROWS}) == 1  # all from the same codes
+    assert by_row[first, 0]["core_share"] == pytest.approx(0.5, abs=0.02)
+    assert by_row[first, 20]["core_share"] < 0.1
+    assert by_row["M = 5, no filters", 20]["core_share"] == 1.0
+
+
+def test_a_step_goes_half_way_to_the_mean_of_the_neighbours(places: list[str]) -> None:
+    import rdc_contraction
+    import torch
+
+    z = torch.randn(60, 3, generator=torch.Generator().manual_seed(0))
+    before, after = rdc_contraction.contract(z, 4, None, 1.0, 1)
+    near = torch.cdist(z, z).fill_diagonal_(torch.inf).topk(4, largest=False).indices
+    torch.testing.assert_close(before["z"], z)
+    torch.testing.assert_close(after["z"], (z + z[near].mean(1)) / 2)
