@@ -73,7 +73,7 @@ class ACAI:
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         # The paper's two Adams, as one: the parameters do not overlap, and each step has gradients of one side only.
         trained = trainable(net.backbone, net.decoder, net.critic)
-        return torch.optim.Adam(trained, self.learning_rate)
+        return torch.optim.Adam(trained, self.learning_rate, fused=True)
 
     def rate(self, progress: float) -> float:
         return 1.0

@@ -83,7 +83,7 @@ class ADEC:
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         # Three optimisers as one: a step has gradients of one network only, and SGD passes over the rest.
         trained = trainable(net.backbone, net.decoder, net.discriminator, net.clusters)
-        return torch.optim.SGD(trained, self.learning_rate, self.momentum)
+        return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
 
     def rate(self, progress: float) -> float:
         return 1.0

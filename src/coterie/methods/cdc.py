@@ -165,7 +165,7 @@ class CDC:
         heads = [p for name in net.head_names for p in net.get_submodule(name).parameters()]
         backbone = trainable(net.backbone)
         return torch.optim.Adam(
-            [{"params": backbone, "lr": self.backbone_rate}, {"params": heads, "lr": self.head_rate}]
+            [{"params": backbone, "lr": self.backbone_rate}, {"params": heads, "lr": self.head_rate}], fused=True
         )
 
     def rate(self, progress: float) -> float:

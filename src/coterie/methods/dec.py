@@ -72,7 +72,7 @@ class DEC:
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.clusters)
-        return torch.optim.SGD(trained, self.learning_rate, self.momentum)
+        return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
 
     def rate(self, progress: float) -> float:
         return 1.0

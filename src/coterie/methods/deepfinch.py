@@ -78,7 +78,7 @@ class DeepFINCH:
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.levels)
-        return torch.optim.Adam(trained, self.learning_rate)
+        return torch.optim.Adam(trained, self.learning_rate, fused=True)
 
     def rate(self, progress: float) -> float:
         return 1.0

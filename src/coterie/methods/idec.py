@@ -81,8 +81,8 @@ class IDEC:
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.decoder, net.clusters)
         if self.momentum is None:
-            return torch.optim.Adam(trained, self.learning_rate)
-        return torch.optim.SGD(trained, self.learning_rate, self.momentum)
+            return torch.optim.Adam(trained, self.learning_rate, fused=True)
+        return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
 
     def rate(self, progress: float) -> float:
         return 1.0

@@ -80,7 +80,7 @@ class MoCo:
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.project)
         rate = self.learning_rate * self.batch_size / 256
-        return torch.optim.SGD(trained, rate, momentum=0.9, weight_decay=self.weight_decay)
+        return torch.optim.SGD(trained, rate, momentum=0.9, weight_decay=self.weight_decay, fused=True)
 
     def rate(self, progress: float) -> float:
         """Linear warm-up from 3e-5, then a cosine to 0 at the last step."""

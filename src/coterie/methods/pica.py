@@ -113,7 +113,7 @@ class PICA:
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         # One Adam for all. The engine leaves idle heads without a gradient, and Adam passes over them.
         trained = trainable(net)
-        return torch.optim.Adam(trained, self.learning_rate, betas=(self.beta1, self.beta2))
+        return torch.optim.Adam(trained, self.learning_rate, betas=(self.beta1, self.beta2), fused=True)
 
     def rate(self, progress: float) -> float:
         return 1.0

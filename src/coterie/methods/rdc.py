@@ -121,7 +121,7 @@ class RDC:
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.decoder)
-        return torch.optim.Adam(trained, self.learning_rate)
+        return torch.optim.Adam(trained, self.learning_rate, fused=True)
 
     def rate(self, progress: float) -> float:
         return 1.0

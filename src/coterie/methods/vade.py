@@ -94,7 +94,7 @@ class VaDE:
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.decoder, net.spread, net.mixture)
-        return torch.optim.Adam(trained, self.learning_rate, eps=1e-4)
+        return torch.optim.Adam(trained, self.learning_rate, eps=1e-4, fused=True)
 
     def rate(self, progress: float) -> float:
         return max(self.decay ** (int(progress * self.epochs) // self.decay_every), self.lowest)

@@ -134,7 +134,7 @@ class PostHoc:
         norm.running_var.copy_(hidden.var(0))
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        return torch.optim.Adam(net.post_hoc.parameters(), lr=self.settings.head_rate)
+        return torch.optim.Adam(net.post_hoc.parameters(), lr=self.settings.head_rate, fused=True)
 
     def rate(self, progress: float) -> float:
         return 0.5 * (1 + math.cos(math.pi * progress))

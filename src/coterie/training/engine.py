@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from coterie.methods.contract import Features, Method, name_of
 from coterie.networks.net import Net
@@ -89,7 +90,7 @@ def train_stage(net: Net, stage: Stage) -> None:
     saved = load_tree(stage.checkpoint, net.mean.device) if stage.checkpoint and stage.checkpoint.exists() else None
     if saved is not None:
         net.load_state_dict(saved["net"])
-        optimiser.load_state_dict(saved["optimiser"])
+        restore(optimiser, saved["optimiser"])
         place = Place(saved["epoch"], saved["step"], saved["seconds"], Meter(**saved["meter"]))
         stage.history.keep(name, place.epoch)
     else:
@@ -145,6 +146,19 @@ def train_stage(net: Net, stage: Stage) -> None:
         if time.monotonic() - last_saved > stage.checkpoint_seconds or place.epoch == method.epochs:
             save()
             last_saved = time.monotonic()
+
+
+def restore(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Load an optimiser's state, each tensor in the memory layout of its parameter.
+
+    A checkpoint holds them contiguous, and torch's fused optimisers read and write memory in order, without a look at
+    how the images' channels lie in it.
+    """
+    optimiser.load_state_dict(saved)
+    for parameter, state in optimiser.state.items():
+        for name, value in state.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                state[name] = torch.empty_like(parameter).copy_(value)
 
 
 def _taught(net: Net, stage: Stage, part: int) -> Taught:
