@@ -108,7 +108,7 @@ def main() -> None:
     given = parser.parse_args()
     x, codes = images(given.items)
     found: dict[str, dict[str, dict[str, list[float]]]] = {}
-    for seed in given.seeds:
+    for done, seed in enumerate(given.seeds, start=1):
         with tempfile.TemporaryDirectory() as folder:
             sides = [
                 Ours(x, seed, given.pretrain, given.epochs, Path(folder)),
@@ -121,12 +121,17 @@ def main() -> None:
                     into["acc"].append(round(float(accuracy(codes, labels)), 4))
                     into["step_seconds"].append(round(step, 5))
                     print(seed, method, side.name, {key: values[-1] for key, values in into.items()}, flush=True)
-    for of_method in found.values():
-        ours, theirs = (statistics.median(of_method[side.name]["step_seconds"]) for side in (Ours, Theirs))
-        of_method["times_faster"] = round(theirs / ours, 2)  # type: ignore[assignment]
-    words = ["python benchmarks/beside_clustpy.py --seeds", *map(str, given.seeds), "--items", str(given.items)]
-    command = " ".join([*words, "--pretrain", str(given.pretrain), "--epochs", str(given.epochs)])
-    print(write_results("beside_clustpy", command, clustpy=version("clustpy"), methods=found))
+        # After every seed, so that a run that is cut off has told something.
+        words = ["python benchmarks/beside_clustpy.py --seeds", *map(str, given.seeds[:done])]
+        words += ["--items", str(given.items), "--pretrain", str(given.pretrain), "--epochs", str(given.epochs)]
+        content = {"clustpy": version("clustpy"), "methods": {name: compared(of) for name, of in found.items()}}
+        print(write_results("beside_clustpy", " ".join(words), **content))
+
+
+def compared(of_method: dict[str, Any]) -> dict[str, Any]:
+    """With how many times faster our step is, by the medians."""
+    ours, theirs = (statistics.median(of_method[side.name]["step_seconds"]) for side in (Ours, Theirs))
+    return {**of_method, "times_faster": round(theirs / ours, 2)}
 
 
 if __name__ == "__main__":
