@@ -28,6 +28,7 @@ STILL = {"views.shift": 0.0, "views.turn": 0.0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "practical preset (κ = 30, gaps in medians, centroids frozen for an epoch)": {},
     "κ = 1": {"rdc.image_weight": 1.0},
+    "κ = 0.1": {"rdc.image_weight": 0.1},
     "learning rate 1e-3": {"rdc.learning_rate": 1e-3},
     "κ = 1, learning rate 1e-3": {"rdc.image_weight": 1.0, "rdc.learning_rate": 1e-3},
     "κ = 1, learning rate 1e-3, 20 neighbours": {
