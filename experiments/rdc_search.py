@@ -1,6 +1,8 @@
-"""R-DC's open readings and weights, one changed at a time from the practical preset, on one phase 1 a seed.
+"""R-DC's open readings and weights, one changed at a time from κ = 30, on one phase 1 a seed.
 
-    OMP_NUM_THREADS=1 python experiments/rdc_search.py fashion-mnist -k 10 --seeds 0 --runs runs/autoencoders
+    OMP_NUM_THREADS=1 python experiments/rdc_search.py fashion-mnist -k 10 --seeds 0 1 2 --runs runs/autoencoders
+
+The rows of `EVERY_SEED` are run for all seeds, the others for the first. All else is the practical preset's.
 
 Phase 1 (`acai`) is the run of experiments/autoencoders.py where --runs has it. Every row is a run folder and a record
 below --runs: the same command goes on where it was stopped, and several of them may be at work side by side. Labels are
@@ -26,7 +28,7 @@ from coterie.training.checkpoints import write_atomically
 
 STILL = {"views.shift": 0.0, "views.turn": 0.0}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "practical preset (κ = 30, gaps in medians, centroids frozen for an epoch)": {},
+    "κ = 30, gaps in medians, centroids frozen for an epoch": {},
     "κ = 1": {"rdc.image_weight": 1.0},
     "κ = 0.1": {"rdc.image_weight": 0.1},
     "learning rate 1e-3": {"rdc.learning_rate": 1e-3},
@@ -47,6 +49,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "neighbours of every batch anew": {"rdc.refresh": "bank"},
     "20,000 iterations, no stop rule": {"rdc.epochs": 73, "rdc.stop": "never"},
 }
+EVERY_SEED = ("κ = 30, gaps in medians, centroids frozen for an epoch", "κ = 1")
 COLUMNS = {"acc": "ACC", "f1": "macro F1", "nmi": "NMI", "ari": "ARI", "agreement": "neighbours agree (no labels)"}
 
 
@@ -60,20 +63,20 @@ class Search(Study):
         """Phase 1 by itself, of every seed."""
         return [self.judged(record, self.out("acai", record["seed"])) for record in self.records(["acai"], seeds)]
 
-    def variant(self, title: str, seed: int) -> dict[str, Any]:
+    def variant(self, title: str, seed: int, *, wait: bool = True) -> dict[str, Any] | None:
+        """The record of a row and seed, trained where there is none; None while another process is at it."""
         settings = self.settings("rdc", seed)
-        changed = {**settings.overrides, **self.changes[title]}
+        changed = {"rdc.image_weight": 30.0, **settings.overrides, **self.changes[title]}
         name = "+".join(
             ["rdc", *(f"{key.split('.')[1]}={value}" for key, value in sorted(self.changes[title].items()))]
         )
         out = self.out(name, seed)
 
         def make() -> dict[str, Any]:
-            return self.judged({"title": title, **self.made("rdc", replace(settings, overrides=changed), out)}, out)
+            return self.judged(self.made("rdc", replace(settings, overrides=changed), out), out)
 
-        record = kept_once(self.runs / "records" / f"search-{out.name}.json", make, wait=True)
-        assert record is not None
-        return record
+        record = kept_once(self.runs / "records" / f"search-{out.name}.json", make, wait=wait)
+        return None if record is None else {**record, "title": title}
 
     def judged(self, record: dict[str, Any], out: Path) -> dict[str, Any]:
         """With the share of an image's ten nearest in pixels that are in its group, a number that needs no labels."""
@@ -88,6 +91,7 @@ def page(first: list[dict[str, Any]], records: list[dict[str, Any]], command: st
     rows = {"phase 1 alone": first}
     for record in records:
         rows.setdefault(record["title"], []).append(record)
+    rows = {title: sorted(mine, key=lambda record: int(record["seed"])) for title, mine in rows.items()}
     body = markdown(
         ["", *COLUMNS.values(), "seconds", "seeds"],
         [[title, *over_seeds(mine, COLUMNS)] for title, mine in rows.items()],
@@ -104,12 +108,21 @@ def main() -> None:
     data = given.name or given.source
     study = Search(data, given.source, ground(given), given.runs, read_overrides(given.set), VARIANTS)
     first = study.first(given.seeds)
-    records: list[dict[str, Any]] = []
     command = command_line("rdc_search", given, given.seeds)
-    for title in VARIANTS:
-        records += [study.variant(title, seed) for seed in given.seeds]
-        write_records(f"rdc_search_{data}", command, [*first, *records])
-        write_atomically(RESULTS / f"rdc_search_{data}.md", page(first, records, command))
+    jobs = [(title, seed) for title in VARIANTS for seed in (given.seeds if title in EVERY_SEED else given.seeds[:1])]
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+
+    def keep(job: tuple[str, int], record: dict[str, Any] | None) -> bool:
+        if record is not None:
+            found[job] = record
+            records = [found[one] for one in jobs if one in found]
+            write_records(f"rdc_search_{data}", command, [*first, *records])
+            write_atomically(RESULTS / f"rdc_search_{data}.md", page(first, records, command))
+        return record is not None
+
+    while pending := [job for job in jobs if job not in found]:
+        if not any(keep(job, study.variant(*job, wait=False)) for job in pending):
+            keep(pending[0], study.variant(*pending[0]))  # the others are all being made
 
 
 if __name__ == "__main__":
