@@ -27,10 +27,13 @@ from coterie.prediction.results import read_result
 from coterie.training.checkpoints import write_atomically
 
 STILL = {"views.shift": 0.0, "views.turn": 0.0}
+START = "κ = 30, gaps in medians, centroids frozen for an epoch"
 VARIANTS: dict[str, dict[str, Any]] = {
-    "κ = 30, gaps in medians, centroids frozen for an epoch": {},
-    "κ = 1": {"rdc.image_weight": 1.0},
     "κ = 0.1": {"rdc.image_weight": 0.1},
+    "κ = 1": {"rdc.image_weight": 1.0},
+    "κ = 10": {"rdc.image_weight": 10.0},
+    START: {},
+    "κ = d / 10": {"rdc.image_weight": 78.4},
     "learning rate 1e-3": {"rdc.learning_rate": 1e-3},
     "κ = 1, learning rate 1e-3": {"rdc.image_weight": 1.0, "rdc.learning_rate": 1e-3},
     "κ = 1, learning rate 1e-3, 20 neighbours": {
@@ -38,8 +41,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "rdc.learning_rate": 1e-3,
         "rdc.neighbours": 20,
     },
-    "κ = 10": {"rdc.image_weight": 10.0},
-    "κ = d / 10": {"rdc.image_weight": 78.4},
+    "κ = 0.01": {"rdc.image_weight": 0.01},
     "no augmentation": STILL,
     "core share 0.9 instead of 0.5": {"rdc.core_share": 0.9},
     "border items hold their own code": {"rdc.include_border": True},
@@ -47,9 +49,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "core share 0.2 instead of 0.5": {"rdc.core_share": 0.2},
     "accepted 0.3 instead of 0.65": {"rdc.accepted": 0.3},
     "neighbours of every batch anew": {"rdc.refresh": "bank"},
-    "20,000 iterations, no stop rule": {"rdc.epochs": 73, "rdc.stop": "never"},
+    "κ = 0.1, 20,000 iterations, no stop rule": {
+        "rdc.image_weight": 0.1,
+        "rdc.epochs": 73,
+        "rdc.stop": "never",
+    },
 }
-EVERY_SEED = ("κ = 30, gaps in medians, centroids frozen for an epoch", "κ = 1")
+EVERY_SEED = ("κ = 0.1", "κ = 1", START)
 COLUMNS = {"acc": "ACC", "f1": "macro F1", "nmi": "NMI", "ari": "ARI", "agreement": "neighbours agree (no labels)"}
 
 
