@@ -123,8 +123,9 @@ def command_for_drawn(script: str, given: argparse.Namespace, *lists: str) -> st
     return " ".join([*words, *_ground_words(given)])
 
 
-def write_records(name: str, command: str, records: list[dict[str, Any]], folder: Path = RESULTS) -> Path:
+def write_records(name: str, command: str, records: list[dict[str, Any]], folder: Path | None = None) -> Path:
     """Write experiments/results/NAME.json: the command, the machine and one record for each seed (and row)."""
+    folder = folder or RESULTS
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.json"
     write_atomically(path, json.dumps({"command": command, "machine": machine(), "records": records}, indent=1) + "\n")
