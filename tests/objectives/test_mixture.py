@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, kl_divergence
@@ -22,6 +22,7 @@ def drawn(seed: int, k: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
 
 
 @given(st.integers(0, 100), st.integers(1, 5))
+@example(29, 1)
 @settings(max_examples=20, deadline=None)
 def test_the_joint_and_the_posterior_are_those_of_a_mixture(seed: int, k: int) -> None:
     z, _, weights, means, log_variances = drawn(seed, k)
@@ -29,8 +30,10 @@ def test_the_joint_and_the_posterior_are_those_of_a_mixture(seed: int, k: int) -
     mixture = MixtureSameFamily(Categorical(logits=weights), components)
     joint = log_joint(z, weights, means, log_variances)
     torch.testing.assert_close(joint.logsumexp(1), mixture.log_prob(z), rtol=1e-4, atol=1e-4)
-    densities = components.log_prob(z[:, None]).exp() * weights.softmax(0)
-    torch.testing.assert_close(joint.softmax(1), densities / densities.sum(1, keepdim=True), rtol=1e-3, atol=1e-4)
+    # In float64: a far component's density is 0 in float32, and of a single one 0 / 0 would be left.
+    densities = components.log_prob(z[:, None]).double().exp() * weights.softmax(0)
+    shares = (densities / densities.sum(1, keepdim=True)).float()
+    torch.testing.assert_close(joint.softmax(1), shares, rtol=1e-3, atol=1e-4)
 
 
 @given(st.integers(0, 100), st.integers(1, 5))
