@@ -39,9 +39,8 @@ class Card:
     answers: tuple[str, ...] | None = None  # the heads that prediction needs; None: all of them
     # published rows by data set: the method's settings, views.NAME, image_size
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    without_k: Mapping[str, Any] = field(
-        default_factory=dict
-    )  # settings that find the number of groups; empty: none do
+    # settings with which the method finds the number of groups itself (-k auto); empty: it cannot
+    without_k: Mapping[str, Any] = field(default_factory=dict)
     backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
 
 
