@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -238,7 +239,7 @@ def calibrate(
         k,
         seed,
         ViewSettings(),
-        lambda: extract_features(net, taught),
+        partial(extract_features, net, taught),
         History(None),
         rank=accelerator.process_index,
         processes=accelerator.num_processes,

@@ -53,8 +53,8 @@ def train(prepared: Prepared, watch: Watch) -> Net:
 def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, last: bool) -> None:
     items, settings, name = prepared.source.items, prepared.settings, name_of(method)
 
-    def features() -> torch.Tensor:
-        return extract_features(net, items).to(prepared.device)
+    def features(*, half: bool = False) -> torch.Tensor:
+        return extract_features(net, items, half=half).to(prepared.device)
 
     def warn(text: str) -> None:
         prepared.warnings.append(text)

@@ -94,6 +94,17 @@ Losses = Mapping[str, "Tensor"]
 """Named scalar losses of one optimiser step; the engine adds them up, steps, and logs each by its name."""
 
 
+@runtime_checkable
+class Features(Protocol):
+    """Extracts the backbone's features (n, d) of the whole source when called: evaluation mode, clean view.
+
+    In float32, or, with `half`, in bfloat16 where the stage trains in it: three times as fast on a processor that
+    multiplies it natively, and good to three digits.
+    """
+
+    def __call__(self, *, half: bool = False) -> Tensor: ...
+
+
 CONFIDENCE_BINS = 50
 
 
@@ -120,7 +131,7 @@ class Batch:
         turn: str = "",
         number: int = 0,
         per_epoch: int = 1,
-        features: Callable[[], Tensor] | None = None,
+        features: Features | None = None,
     ) -> None:
         self.index, self.views, self.part_size, self.share = index, dict(views), part_size, share
         self.progress, self.generator, self.turn = progress, generator, turn
@@ -158,10 +169,10 @@ class Batch:
         bins = (confidence.float() * CONFIDENCE_BINS).long().clamp(0, CONFIDENCE_BINS - 1)
         self.histogram = bins.bincount(minlength=CONFIDENCE_BINS)
 
-    def all_features(self) -> Tensor:
-        """(n, d), evaluation mode, clean views; one pass over the source."""
+    def all_features(self, *, half: bool = False) -> Tensor:
+        """(n, d), evaluation mode, clean views; one pass over the source. `half` as for `Features`."""
         assert self._features is not None, "this batch comes from no training loop"
-        return self._features()
+        return self._features(half=half)
 
     def end(self) -> None:
         """Let the stage end with this batch: the method's own, label-free stop rule holds."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -10,7 +9,7 @@ from torch import Tensor
 
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
-from coterie.types import Batch, ItemSpec, OneProcess
+from coterie.types import Batch, Features, ItemSpec, OneProcess
 
 SPEC, K = ItemSpec("embeddings", dim=12), 3
 DATA = torch.rand(40, 12, generator=torch.Generator().manual_seed(5))
@@ -27,8 +26,8 @@ def net_of(method: Any, *, spread: float = 1.0) -> Net:
     return net.train()
 
 
-def features_of(net: Net) -> Callable[[], Tensor]:
-    return lambda: net.backbone(DATA).detach()
+def features_of(net: Net) -> Features:
+    return lambda half=False: net.backbone(DATA).detach()
 
 
 def batch_of(net: Net, number: int = 0, shifted: Tensor | None = None, per_epoch: int = 2) -> Batch:

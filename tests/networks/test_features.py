@@ -70,6 +70,15 @@ def test_clean_turns_bytes_into_normalised_numbers(digits: Source) -> None:
     torch.testing.assert_close(clean(raw, net).flatten(), expected)
 
 
+def test_half_features_are_those_of_the_precision_of_training(digits: Source) -> None:
+    net, in_float = net_for(digits.items.spec, half=True), net_for(digits.items.spec)
+    exact, half = extract_features(net, digits.items), extract_features(net, digits.items, half=True)
+    assert half.dtype == torch.float32
+    assert not torch.equal(half, exact)
+    torch.testing.assert_close(half, exact, atol=0.05, rtol=0.05)
+    assert torch.equal(extract_features(in_float, digits.items, half=True), extract_features(in_float, digits.items))
+
+
 # The net
 
 

@@ -135,6 +135,11 @@ def test_shifted_is_the_same_for_all_images_and_nothing_for_vectors():
     assert torch.equal(*views(vectors, ["shifted", "clean"], "vector"))
 
 
+def test_shifted_by_nothing_is_clean():
+    still = replace(SETTINGS, shift=0.0, turn=0.0)
+    assert torch.equal(*views(raw_batch("photo", 4), ["shifted", "clean"], "photo", changed=still))
+
+
 def test_shifted_moves_by_at_most_a_tenth_of_the_side_and_repeats_the_border():
     ramp = torch.arange(0, 200, 10, dtype=torch.uint8).expand(50, 1, 20, 20)  # brighter to the right
     (view,) = make_views(

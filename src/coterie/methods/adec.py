@@ -17,14 +17,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from coterie.methods.contract import Card, Facts, Features, iterations_for
+from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.assignment import divergence, renew_target, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.assignment import divergence, renew_target, soft_assign_t, target_of
 from coterie.objectives.kmeans import kmeans
-from coterie.types import Batch, InputError, Losses
+from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
     title="ADEC",
@@ -94,7 +94,7 @@ class ADEC:
         real, number = flat(batch.clean), batch.number - first
         if number >= 0:
             if number % self.refresh_every == 0:
-                self.refresh(net, batch)
+                renew_target(batch, net.assigned, net.clusters.centres, self.tolerance)
             if number % self.encode_every == 0:
                 yield self.encoder_losses(net, batch)
             with torch.no_grad():
@@ -117,11 +117,6 @@ class ADEC:
             "divergence": batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean(),
             "adversarial": self.adversarial_weight * batch.gather(opinion).mean(),
         }
-
-    def refresh(self, net: Net, batch: Batch) -> None:
-        """Assign all items anew (clean views); P stands on that. Few changes end the stage."""
-        q = soft_assign_all(batch.all_features(), net.clusters.centres)
-        renew_target(batch, net.assigned, q, self.tolerance)
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Nothing to add: the soft assignment is the answer."""

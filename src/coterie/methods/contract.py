@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.networks.net import Net
-from coterie.types import Batch, InputError, ItemSpec, Kind, Losses
+from coterie.types import Batch, Features, InputError, ItemSpec, Kind, Losses
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,6 @@ def iterations_for(facts: Facts, least: int, most: int) -> dict[str, int]:
     batch = max(2, min(256, facts.n // 4))
     iterations = min(most, max(least, facts.n // 7))
     return {"epochs": max(1, round(iterations / (facts.n // batch))), "batch_size": batch}
-
-
-Features = Callable[[], Float[Tensor, "n d"]]
-"""Extracts the backbone's features of the whole source when called (evaluation mode, clean view)."""
 
 
 @runtime_checkable

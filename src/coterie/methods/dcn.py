@@ -16,12 +16,12 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from coterie.methods.contract import Card, Facts, Features, iterations_for
+from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
 from coterie.objectives.kmeans import assign, place_groups, refine
-from coterie.types import Batch, InputError, Losses
+from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
     title="DCN",

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features, iterations_for
+from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.assignment import divergence, renew_target, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.assignment import divergence, renew_target, soft_assign_t, target_of
 from coterie.objectives.kmeans import kmeans
-from coterie.types import Batch, InputError, Losses
+from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
     title="DEC",
@@ -80,15 +80,10 @@ class DEC:
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """KL(P | Q), the mean over the batch (Eq. 2)."""
         if batch.number % self.refresh_every == 0:
-            self.refresh(net, batch)
+            renew_target(batch, net.assigned, net.clusters.centres, self.tolerance, self.freedom)
         q = soft_assign_t(net.backbone(batch.shifted), net.clusters.centres, self.freedom)
         batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
         yield {"divergence": batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean()}
-
-    def refresh(self, net: Net, batch: Batch) -> None:
-        """Assign all items anew (clean views); P stands on that. Few changes end the stage."""
-        q = soft_assign_all(batch.all_features(), net.clusters.centres, self.freedom)
-        renew_target(batch, net.assigned, q, self.tolerance)
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Nothing to add: the soft assignment is the answer."""

@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features, iterations_for
+from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
 from coterie.objectives.finch import exactly, hierarchy
 from coterie.objectives.nearest_mean import NearestMean, place_hierarchy
 from coterie.objectives.neighbours import Metric
-from coterie.types import Batch, InputError, Losses
+from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
     title="Deep FINCH",

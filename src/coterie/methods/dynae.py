@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features, iterations_for
+from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import soft_assign_all, soft_assign_t
 from coterie.objectives.kmeans import assign, kmeans
-from coterie.types import Batch, InputError, Losses
+from coterie.types import Batch, Features, InputError, Losses
 
 SHRINK = 0.3  # of what the thresholds are lowered by, from one time to the next
 ENOUGH = 0.01  # share of conflicted items at which the training ends

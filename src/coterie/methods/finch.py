@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts
 from coterie.networks.identity import own_values
 from coterie.networks.net import Net
 from coterie.objectives.finch import hierarchy
 from coterie.objectives.nearest_mean import NearestMean, place_hierarchy
 from coterie.objectives.neighbours import Metric
-from coterie.types import Batch, InputError, ItemSpec, Losses
+from coterie.types import Batch, Features, InputError, ItemSpec, Losses
 
 MOST_PIXELS = 3 * 64 * 64
 

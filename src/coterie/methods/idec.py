@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features, iterations_for
+from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.assignment import divergence, renew_target, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.assignment import divergence, renew_target, soft_assign_t, target_of
 from coterie.objectives.kmeans import kmeans
-from coterie.types import Batch, InputError, Losses
+from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
     title="IDEC",
@@ -90,7 +90,7 @@ class IDEC:
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """L = L_r + γ KL(P | Q), means over the batch and over an item's values (Eq. 7)."""
         if batch.number % self.refresh_every == 0:
-            self.refresh(net, batch)
+            renew_target(batch, net.assigned, net.clusters.centres, self.tolerance)
         z = net.backbone(batch.shifted)
         q = soft_assign_t(z, net.clusters.centres)
         batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
@@ -99,11 +99,6 @@ class IDEC:
             "reconstruction": self.reconstruction_weight * batch.gather(error).mean(),
             "divergence": self.gamma * batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean(),
         }
-
-    def refresh(self, net: Net, batch: Batch) -> None:
-        """Assign all items anew (clean views); P stands on that. Few changes end the stage."""
-        q = soft_assign_all(batch.all_features(), net.clusters.centres)
-        renew_target(batch, net.assigned, q, self.tolerance)
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Nothing to add: the soft assignment is the answer."""

@@ -19,12 +19,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
 from coterie.objectives.contrastive import info_nce
 from coterie.objectives.kmeans import place_groups
-from coterie.types import Batch, InputError, Losses
+from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
     title="MoCo-v2",

@@ -16,11 +16,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features, Pass
+from coterie.methods.contract import Card, Facts, Pass
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
 from coterie.objectives.partition import imbalance, mean_off_diagonal, partition_loss, partition_uncertainty
-from coterie.types import Batch, InputError, ItemSpec, Losses
+from coterie.types import Batch, Features, InputError, ItemSpec, Losses
 
 CERTAIN = 0.98  # the paper's Fig. 3 counts the images at least so sure
 

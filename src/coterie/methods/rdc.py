@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features, iterations_for
+from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
@@ -25,7 +25,7 @@ from coterie.objectives.kmeans import place_groups
 from coterie.objectives.nearest_mean import NearestMean
 from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import GapScale, choose_filters, gap_scale, neighbours_in_bank, proximity
-from coterie.types import Batch, InputError, Losses, RunFailed
+from coterie.types import Batch, Features, InputError, Losses, RunFailed
 
 SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule is asked, and those that it looks back on
 STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; rise of ρ that counts as one

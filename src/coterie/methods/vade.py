@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features, iterations_for
+from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
 from coterie.networks.net import Net, trainable
 from coterie.objectives.kmeans import kmeans
 from coterie.objectives.mixture import component_divergence, log_joint, prior_divergence
-from coterie.types import Batch, InputError, Losses
+from coterie.types import Batch, Features, InputError, Losses
 
 LOGIT_SLOPE = 6.0  # a pixel that phase 1 says is 0 begins as sigmoid(-3) = 0.05, one that is 1 as 0.95
 

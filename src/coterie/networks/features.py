@@ -62,11 +62,15 @@ def stream(
         net.train(was_training)
 
 
-def extract_features(net: Net, items: Items, rows: Tensor | None = None) -> Float[Tensor, "n d"]:
-    """Raw backbone output of all items (or of `rows`), float32 on the CPU; 4·d bytes an item."""
+def extract_features(net: Net, items: Items, rows: Tensor | None = None, *, half: bool = False) -> Float[Tensor, "n d"]:
+    """Raw backbone output of all items (or of `rows`), float32 on the CPU; 4·d bytes an item.
+
+    With `half` the backbone computes as it does in training, in bfloat16 where the net trains in it.
+    """
     n = len(items) if rows is None else len(rows)
     features, at = torch.empty(n, net.width), 0
-    for chunk in stream(net, items, net.backbone, rows=rows):
+    compute = net.backbone.as_trained if half else net.backbone
+    for chunk in stream(net, items, compute, rows=rows):
         features[at : at + len(chunk)] = chunk
         at += len(chunk)
     return features

@@ -7,6 +7,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional as F
+
+STEADY_COLUMNS = 16
 
 
 def mlp_head(width: int, hidden: int, k: int) -> nn.Sequential:
@@ -23,12 +26,13 @@ class SteadyLinear(nn.Linear):
 
 
 def steady_product(x: Float[Tensor, "n d"], weights: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
-    """x · weightsᵀ, each row the same to the last bit wherever it stands among as many others.
+    """x · weightsᵀ, each row the same to the last bit wherever it stands among as many others, 31 or more.
 
     BLAS treats rows alike in wide products; in those of few columns (MKL: below 12) the rounding goes by the row's
-    place, so they are written as sums.
+    place, so they are made wide with columns of zeros.
     """
-    return x @ weights.T if len(weights) >= 16 else (x[:, None] * weights).sum(2)
+    k = len(weights)
+    return (x @ F.pad(weights, (0, 0, 0, max(0, STEADY_COLUMNS - k))).T)[:, :k]
 
 
 def projector(width: int, hidden: int, out: int, *, batch_norm: bool = False) -> nn.Sequential:

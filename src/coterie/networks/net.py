@@ -36,6 +36,10 @@ class HalfPrecision(nn.Module):
         # Evaluation is float32 always: what a model predicts must not depend on where it was trained.
         return run_in(self.trunk, views, half=self.enabled and self.training)
 
+    def as_trained(self, views: Tensor) -> Float[Tensor, "b *d"]:  # noqa: UP037
+        """The same in the precision of training, whatever the mode: for what only steers a training."""
+        return run_in(self.trunk, views, half=self.enabled)
+
 
 class Net(nn.Module):
     """A backbone, the method's heads by name, and the normalisation of the data.

@@ -55,9 +55,14 @@ def renew(assigned: ItemTable, q: Float[Tensor, "n k"]) -> float | None:
     return label_change_rate(before.argmax(1), q.argmax(1)) if len(before) else None
 
 
-def renew_target(batch: Batch, assigned: ItemTable, q: Float[Tensor, "n k"], tolerance: float) -> None:
-    """Assign all items anew, on which the target stands; the stage ends where fewer labels than `tolerance` changed."""
-    changed = renew(assigned, q)
+def renew_target(
+    batch: Batch, assigned: ItemTable, centres: Float[Tensor, "k d"], tolerance: float, freedom: float = 1.0
+) -> None:
+    """Assign all items anew (clean views), on which the target stands; few changes end the stage.
+
+    Few are fewer labels than the share `tolerance`. Codes are in the precision of training, as those that q is of.
+    """
+    changed = renew(assigned, soft_assign_all(batch.all_features(half=True), centres, freedom))
     if changed is not None:
         batch.log(changed=torch.tensor(changed))
         if changed < tolerance:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from coterie.methods.contract import Features, Method, name_of, views_of
+from coterie.methods.contract import Method, name_of, views_of
 from coterie.training.distributed import deal, share_of
 from coterie.training.passes import Way
 from coterie.training.seeds import generator_of, seed_of
-from coterie.types import Batch, ItemSpec
+from coterie.types import Batch, Features, ItemSpec
 from coterie.views.draw import Draw, JoinedDraw
 from coterie.views.recipes import Family, make_views
 from coterie.views.settings import ViewSettings

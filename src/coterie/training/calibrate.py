@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Features
+from coterie.methods.contract import Card, Facts
 from coterie.networks.heads import mlp_head
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
@@ -31,7 +31,7 @@ from coterie.objectives.regularisers import (
     mixed_cross_entropy,
     smoothed_cross_entropy,
 )
-from coterie.types import Batch, InputError, ItemSpec, Losses
+from coterie.types import Batch, Features, InputError, ItemSpec, Losses
 
 CARD = Card(
     title="Post-hoc calibration",

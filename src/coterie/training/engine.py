@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from coterie.methods.contract import Features, Method, name_of
+from coterie.methods.contract import Method, name_of
 from coterie.networks.net import Net
 from coterie.training.batches import Taught, batches_of
 from coterie.training.checkpoints import load_tree, save_tree
@@ -24,7 +24,7 @@ from coterie.training.health import Meter, check_epoch, check_losses, early_warn
 from coterie.training.history import EpochRecord, History
 from coterie.training.passes import ways_of
 from coterie.training.seeds import generator_of
-from coterie.types import Items
+from coterie.types import Features, Items
 from coterie.views.recipes import Family
 from coterie.views.settings import ViewSettings
 

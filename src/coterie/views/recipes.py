@@ -138,6 +138,8 @@ def _warp(images: Tensor, draw: Draw, settings: ViewSettings, strength: float, s
 
 def _shifted(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
     """Shift and turn a little, with the border's pixels repeated: the augmentation of the auto-encoder papers."""
+    if settings.shift == settings.turn == 0:
+        return images
     (h, w), still = images.shape[2:], torch.zeros(len(images), device=images.device)
     return affine(
         images,
