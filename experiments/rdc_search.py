@@ -43,6 +43,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "κ = 0.01": {"rdc.image_weight": 0.01},
     "no augmentation": STILL,
+    "κ = 0.1, no augmentation": {"rdc.image_weight": 0.1, **STILL},
     "core share 0.9 instead of 0.5": {"rdc.core_share": 0.9},
     "border items hold their own code": {"rdc.include_border": True},
     "gap relative to the nearest (R2)": {"rdc.gap_scale": "relative"},
@@ -55,7 +56,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "rdc.stop": "never",
     },
 }
-EVERY_SEED = ("κ = 0.1", "κ = 1", START)
+EVERY_SEED = ("κ = 0.1", "κ = 1", START, "no augmentation", "κ = 0.1, no augmentation")
 COLUMNS = {"acc": "ACC", "f1": "macro F1", "nmi": "NMI", "ari": "ARI", "agreement": "neighbours agree (no labels)"}
 
 

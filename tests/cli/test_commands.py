@@ -27,6 +27,11 @@ def test_nothing_heavy_is_imported_before_a_command_needs_it():
     assert done.stdout.strip() == "[]"
 
 
+def test_a_named_set_knows_how_many_groups_the_papers_ask_for(coterie):
+    assert coterie("fit", "digits", "--dry-run", "--json").object["n_clusters"] == 10
+    assert coterie("fit", "digits", "-k", 7, "--dry-run", "--json").object["n_clusters"] == 7
+
+
 def test_version_and_help(coterie):
     assert coterie("--version").out == f"coterie {package.__version__}\n"
     for arguments in ((), ("--help",)):

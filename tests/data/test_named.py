@@ -14,11 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from coterie.data import labels_of, names, open_source
+from coterie.data import GROUPS, labels_of, names, open_source
 from coterie.data.forms import Options
 from coterie.data.named import open_named
 from coterie.data.named_files import IMAGENET10, IMAGENET_DOGS
 from coterie.types import InputError, ItemSpec
+from coterie.views import RECIPES, Draw, ViewSettings, make_views
 
 RNG = np.random.default_rng(0)
 
@@ -194,6 +195,64 @@ def test_medmnist_files(root):
     labels = labels_of("pathmnist", source.ids)
     flat = np.concatenate([codes[part] for part in ("train", "val", "test")])[:, 0]
     assert np.array_equal(labels.codes, np.searchsorted(np.unique(flat), flat))
+
+
+def save_volumes(root: Path) -> tuple[np.ndarray, np.ndarray]:
+    volumes, codes = bytes_of(12, 28, 28, 28), np.array([0, 1] * 6)
+    parts = {"train": slice(0, 8), "val": slice(8, 10), "test": slice(10, 12)}
+    arrays = {f"{part}_images": volumes[rows] for part, rows in parts.items()}
+    labels = {f"{part}_labels": codes[rows, None] for part, rows in parts.items()}
+    np.savez(root / "vesselmnist3d.npz", **arrays, **labels)
+    return volumes, codes
+
+
+def test_volumes_are_images_whose_channels_are_the_slices(root):
+    volumes, codes = save_volumes(root)
+    source = open_source("vesselmnist3d")
+    assert source.items.spec == ItemSpec("images", 28, 28, 28)
+    assert np.array_equal(taken(source), volumes)
+    assert labels_of("vesselmnist3d", source.ids).codes.tolist() == codes.tolist()
+    fitted = source.items.spec
+    assert np.array_equal(taken(open_source("vesselmnist3d", like=fitted)), volumes)
+    with pytest.raises(InputError, match="volumes, which keep their form"):
+        open_source("vesselmnist3d", image_size=32)
+    with pytest.raises(InputError, match="28 slices of 28x28 pixels, but the model was fitted on 1 channels"):
+        open_source("vesselmnist3d", like=ItemSpec("images", 1, 28, 28))
+    np.savez(root / "vesselmnist3d.npz", train_images=volumes[:, 0])
+    with pytest.raises(InputError, match=r"but volumes are numbers \(n, d, h, w\)"):
+        open_source("vesselmnist3d")
+
+
+def test_every_view_of_a_volume_has_its_form(root):
+    save_volumes(root)
+    source = open_source("vesselmnist3d")
+    raw, none, one = source.items.take(torch.arange(12)), torch.zeros(28), torch.ones(28)
+    made = make_views(
+        raw, RECIPES, Draw(torch.Generator().manual_seed(0), 12), ViewSettings(), source.family, none, one
+    )
+    assert [view.shape for view in made] == [raw.shape] * len(RECIPES)
+    shifted = dict(zip(RECIPES, made, strict=True))["shifted"]
+    same = raw[:, :1].expand(-1, 28, -1, -1)
+    (moved,) = make_views(
+        same, ["shifted"], Draw(torch.Generator().manual_seed(1), 12), ViewSettings(), "glyph", none, one
+    )
+    assert torch.equal(moved, moved[:, :1].expand_as(moved))  # all slices move alike
+    assert not torch.equal(shifted, raw / 255)
+
+
+def test_features_of_vgg16_are_embeddings_with_labels(root):
+    features, codes = RNG.random((6, 4096), np.float32), np.array([3, 1, 0, 9, 3, 1])
+    np.savez(root / "cifar10-vgg16fc1.npz", features=features, labels=codes)
+    source = open_source("cifar10-vgg16fc1")
+    assert (source.items.spec, source.family) == (ItemSpec("embeddings", dim=4096), "vector")
+    assert np.array_equal(taken(source), features)
+    labels = labels_of("cifar10-vgg16fc1", source.ids)
+    assert [labels.names[code] for code in labels.codes][:2] == ["cat", "automobile"]
+
+
+def test_every_named_set_but_one_says_how_many_groups_it_has():
+    assert set(names()) - set(GROUPS) == {"chestmnist"}  # several findings an image
+    assert set(GROUPS) <= set(names())
 
 
 def test_any_set_may_come_as_a_table(root):

@@ -14,7 +14,7 @@ from coterie.methods.rdc import RDC, Filters
 from coterie.networks.autoencoder import flat
 from coterie.pipeline import run
 from coterie.types import InputError, RunFailed
-from helpers.phases import DATA, batch_of, net_of, touched
+from helpers.phases import DATA, batch_of, features_of, net_of, touched
 
 
 def test_without_core_items_only_reconstruction_is_left():
@@ -91,13 +91,16 @@ def test_shares_are_met_at_the_start_and_published_thresholds_are_kept():
     assert net_of(RDC(core_ratio=0.6, gap=0.7)).filters.thresholds == (0.6, 0.7)
 
 
-def test_a_shrunken_code_stops_the_run():
+@pytest.mark.parametrize(("factor", "what"), [(1e-4, "collapsed"), (20.0, "ran away: it is 20 times as wide")])
+def test_a_code_that_falls_together_or_runs_away_stops_the_run(factor, what):
     method = RDC()
     net = net_of(method)
     with torch.no_grad():
-        net.backbone.trunk.code.weight.mul_(1e-4)
-    with pytest.raises(RunFailed, match="collapsed"):
+        net.backbone.trunk.code.weight.mul_(factor)
+    with pytest.raises(RunFailed, match=what):
         list(method.step(net, batch_of(net)))
+    with pytest.raises(RunFailed, match=what):
+        method.finish(net, features_of(net), 3, torch.Generator().manual_seed(0))
 
 
 def test_stable_ends_when_the_share_has_kept_still():

@@ -35,8 +35,9 @@ def test_small_images_are_kept_pixel_by_pixel(channels: int, mode: str) -> None:
     kind, data = thumbnail(pixels).split(",")
     image = Image.open(io.BytesIO(base64.b64decode(data)))
     assert (kind, image.mode) == ("data:image/png;base64", mode)
+    middle = slice(channels // 2, channels // 2 + 1)
     np.testing.assert_array_equal(
-        np.asarray(image).reshape(9, 13, -1), pixels if channels in (3, 4) else pixels[..., :1]
+        np.asarray(image).reshape(9, 13, -1), pixels if channels in (3, 4) else pixels[..., middle]
     )
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from coterie.cli import print_object
 from coterie.cli.progress import StageBar
-from coterie.data import Labels, labels_from_folders, labels_of, read_label_file
+from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
 from coterie.pipeline import RunResult, evaluate_run, run
 from coterie.preparing import Prepared, Watch, prepare
 from coterie.report import write_report
@@ -42,9 +42,12 @@ class FitRequest:
 
 def fit_source(request: FitRequest) -> None:
     """Run a request and print its summary. Raises InputError and RunFailed."""
-    settings = coerce(RunSettings, request.settings, "run")
-    if "n_clusters" not in request.settings:
-        raise InputError("How many groups? Give their number with -k, for example -k 10.")
+    given = request.settings
+    if "n_clusters" not in given:
+        if request.source not in GROUPS:
+            raise InputError("How many groups? Give their number with -k, for example -k 10.")
+        given = {**given, "n_clusters": GROUPS[request.source]}
+    settings = coerce(RunSettings, given, "run")
     if request.resume and request.out is None:
         raise InputError("--resume needs the run folder to go on with: give it with -o.")
     if request.dry_run:

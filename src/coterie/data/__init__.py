@@ -7,7 +7,7 @@ Importing this package imports neither torch nor Pillow nor pyarrow: they come w
 
 from coterie.data.encoding import Labels
 from coterie.data.labels import labels_from_folders, labels_of, read_label_file
-from coterie.data.named_files import names
+from coterie.data.named_files import GROUPS, names
 from coterie.data.source import open_source
 
-__all__ = ["Labels", "labels_from_folders", "labels_of", "names", "open_source", "read_label_file"]
+__all__ = ["GROUPS", "Labels", "labels_from_folders", "labels_of", "names", "open_source", "read_label_file"]

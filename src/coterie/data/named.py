@@ -12,9 +12,10 @@ from coterie.data.arrays import IMAGE_KEYS, open_array, read_npz
 from coterie.data.folders import folder_pictures
 from coterie.data.formats import read_cifar, read_idx, read_stl_images
 from coterie.data.forms import Options
-from coterie.data.named_files import MEDMNIST, SYNSETS, locate, missing
+from coterie.data.named_files import MEDMNIST, MEDMNIST_3D, SYNSETS, VGG16_FC1, locate, missing
 from coterie.data.pictures import open_pictures
 from coterie.data.tables import open_table
+from coterie.data.volumes import open_volumes
 from coterie.types import InputError, Source
 
 GLYPHS = ("digits", "mnist")  # a mirrored or turned one is another one
@@ -42,6 +43,10 @@ def open_named(name: str, options: Options, *, split: Split = "labelled", downlo
         return open_pictures(folder_pictures(root, origin=name, name=name, only=synsets), options)
     if split == "unlabeled":
         pixels: NDArray[Any] = read_stl_images(place / "unlabeled_X.bin")
+    elif name in MEDMNIST_3D:
+        return open_volumes(read_npz(place, IMAGE_KEYS, "images"), options, name=name, origin=name)
+    elif name == VGG16_FC1:
+        pixels = read_npz(place, ("features",), "features")
     elif name in MEDMNIST:
         pixels = read_npz(place, IMAGE_KEYS, "images")
     else:

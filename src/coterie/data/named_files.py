@@ -24,10 +24,46 @@ IMAGENET_DOGS = [
     )
 ]
 SYNSETS = {"imagenet10": IMAGENET10, "imagenet-dogs": IMAGENET_DOGS}
+MEDMNIST_3D = (
+    *("organmnist3d", "nodulemnist3d", "adrenalmnist3d", "fracturemnist3d", "vesselmnist3d", "synapsemnist3d"),
+)
 MEDMNIST = (
     *("pathmnist", "chestmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist"),
     *("breastmnist", "bloodmnist", "tissuemnist", "organamnist", "organcmnist", "organsmnist"),
+    *MEDMNIST_3D,
 )
+VGG16_FC1 = "cifar10-vgg16fc1"  # embeddings: see experiments/vgg16_features.py
+# How many groups the papers ask for. BreastMNIST's files carry two labels, though R-DC's table says three classes; an
+# image of ChestMNIST may have several.
+GROUPS = {
+    "digits": 10,
+    "fashion-mnist": 10,
+    "mnist": 10,
+    "cifar10": 10,
+    VGG16_FC1: 10,
+    "cifar20": 20,
+    "stl10": 10,
+    "tiny-imagenet": 200,
+    "imagenet10": 10,
+    "imagenet-dogs": 15,
+    "pathmnist": 9,
+    "dermamnist": 7,
+    "octmnist": 4,
+    "pneumoniamnist": 2,
+    "retinamnist": 5,
+    "breastmnist": 2,
+    "bloodmnist": 8,
+    "tissuemnist": 8,
+    "organamnist": 11,
+    "organcmnist": 11,
+    "organsmnist": 11,
+    "organmnist3d": 11,
+    "nodulemnist3d": 2,
+    "adrenalmnist3d": 2,
+    "fracturemnist3d": 3,
+    "vesselmnist3d": 2,
+    "synapsemnist3d": 2,
+}
 
 
 @dataclass(frozen=True)
@@ -57,7 +93,7 @@ PLACES = {
 
 def names() -> list[str]:
     """Return the names that `open_source` knows."""
-    return ["digits", *PLACES, *MEDMNIST]
+    return ["digits", *PLACES, VGG16_FC1, *MEDMNIST]
 
 
 def data_root() -> Path:
@@ -91,6 +127,11 @@ def missing(name: str, file: str = "") -> InputError:
             f"{lacks}: put {name}.npz into {root} (or set COTERIE_DATA), or set COTERIE_DOWNLOAD=1 with the package "
             "medmnist installed."
         )
+    if name == VGG16_FC1:
+        return InputError(
+            f"{lacks}: put {name}.npz with the arrays features (n, 4096) and labels (n,) into {root} (or set "
+            "COTERIE_DATA); experiments/vgg16_features.py of coterie's repository makes it from cifar10."
+        )
     place = PLACES[name]
     below = " or ".join(str(root / folder) for folder in place.folders)
     ask = ", or set COTERIE_DOWNLOAD=1" if place.torchvision else ""
@@ -105,6 +146,9 @@ def _find(name: str) -> Path | None:
     if name in MEDMNIST:
         files = (root / f"{name}.npz", Path.home() / ".medmnist" / f"{name}.npz")
         return next((file for file in files if file.is_file()), None)
+    if name == VGG16_FC1:
+        file = root / f"{name}.npz"
+        return file if file.is_file() else None
     place = PLACES[name]
     for folder in place.folders:
         probe = root / folder / place.probe
@@ -123,7 +167,7 @@ def _download(name: str) -> None:
 
             info = medmnist.INFO[name]
             getattr(medmnist, info["python_class"])(split="train", download=True, root=str(root))
-        elif PLACES[name].torchvision:
+        elif name in PLACES and PLACES[name].torchvision:
             from torchvision import datasets
 
             getattr(datasets, PLACES[name].torchvision)(root=str(root), download=True)

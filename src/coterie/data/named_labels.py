@@ -11,7 +11,7 @@ from coterie.data.arrays import read_npz
 from coterie.data.encoding import Labels, encode
 from coterie.data.formats import read_cifar, read_idx, read_stl_labels
 from coterie.data.named import CIFAR10_BATCHES, CIFAR100_BATCHES
-from coterie.data.named_files import MEDMNIST, locate
+from coterie.data.named_files import MEDMNIST, VGG16_FC1, locate
 
 FASHION = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
 CIFAR10 = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
@@ -30,6 +30,9 @@ def row_labels(name: str) -> Labels | None:
     place = locate(name)
     if name in MEDMNIST:
         return None if name == "chestmnist" else _medmnist(name, place)
+    if name == VGG16_FC1:
+        codes = read_npz(place, ("labels",), "labels").reshape(-1)
+        return Labels(codes.astype(np.int64), CIFAR10)
     if name in ("mnist", "fashion-mnist"):
         codes = np.concatenate([read_idx(place, f"{part}-labels-idx1-ubyte") for part in ("train", "t10k")])
         return Labels(codes.astype(np.int64), DIGITS if name == "mnist" else FASHION)

@@ -29,7 +29,7 @@ from coterie.types import Batch, Features, InputError, Losses, RunFailed
 
 SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule is asked, and those that it looks back on
 STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; rise of ρ that counts as one
-COLLAPSE = 100.0  # factor by which the code may shrink
+COLLAPSE, RUNAWAY = 100.0, 10.0  # factors by which the code may shrink and grow
 ONE_LUMP = 0.9  # share of the items in one group of DBSCAN at which it has told nothing
 
 CARD = Card(
@@ -165,8 +165,7 @@ class RDC:
             latent_std=spread,
             nearest=distance[:, 0].mean(),
         )
-        if spread * COLLAPSE < net.filters.first_spread:
-            raise RunFailed("The code of R-DC collapsed: all items are nearly at one point.", "Raise rdc.image_weight.")
+        check_spread(float(spread), float(net.filters.first_spread))
         if net.filters.settled(found.core_share, self.stop):
             batch.end()
 
@@ -188,10 +187,11 @@ class RDC:
 
         Without K: DBSCAN with M points to a neighbourhood; confidences as FINCH's, noise in the nearest group.
         """
+        code = features()
+        check_spread(float(code.std(0).mean()), float(net.filters.first_spread))
         if self.final == "kmeans":
-            place_groups(net.groups, features(), generator, self.restarts)
+            place_groups(net.groups, code, generator, self.restarts)
         else:
-            code = features()
             density = dbscan(code, self.neighbours)
             net.filters.remember(density)
             if density.groups:
@@ -214,6 +214,21 @@ class RDC:
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {self.final: net.groups(features)}
+
+
+def check_spread(spread: float, first: float) -> None:
+    """Raise RunFailed for a code that fell together, or that ran away.
+
+    Nothing holds the code's scale but the border items' images: where shifted items lie a little inward of clean ones,
+    each step asks for codes a little further out.
+    """
+    if spread * COLLAPSE < first:
+        raise RunFailed("The code of R-DC collapsed: all items are nearly at one point.", "Raise rdc.image_weight.")
+    if spread > RUNAWAY * first:
+        raise RunFailed(
+            f"The code of R-DC ran away: it is {spread / first:.0f} times as wide as at the start.",
+            "Set rdc.refresh to epoch, views.shift and views.turn to 0, or rdc.epochs lower.",
+        )
 
 
 def practical(facts: Facts) -> dict[str, Any]:

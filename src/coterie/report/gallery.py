@@ -47,8 +47,8 @@ def thumbnail(pixels: NDArray[np.uint8], side: int = LARGE) -> str:
     from PIL import Image
 
     channels = pixels.shape[2]
-    # PIL knows grey, RGB and RGBA; of other channel counts (microscopy, satellites) the first is shown.
-    image = Image.fromarray(pixels if channels in (3, 4) else pixels[..., 0])
+    # PIL knows grey, RGB and RGBA; of other channel counts (slices of a volume) the middle one is shown.
+    image = Image.fromarray(pixels if channels in (3, 4) else pixels[..., channels // 2])
     buffer = io.BytesIO()
     if max(image.size) <= 64:
         image.save(buffer, "PNG", optimize=True)

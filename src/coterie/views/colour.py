@@ -1,6 +1,7 @@
 """Colour: brightness, contrast, saturation, hue and greyscale, with torchvision's formulas and clamping.
 
-Images are in [0, 1] and stay there. Of a grey image (c = 1) saturation, hue and greyscale change nothing.
+Images are in [0, 1] and stay there. Only an image of three channels has colour: of any other (grey ones, the slices of
+a volume) saturation, hue and greyscale change nothing.
 """
 
 from __future__ import annotations
@@ -13,19 +14,20 @@ from coterie.views.draw import Draw
 
 BRIGHTNESS, CONTRAST, SATURATION, HUE = range(4)
 """What a step of the colour jitter does."""
+COLOURS = 3  # channels
 
 
 def luminance(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
-    """Grey value by ITU-R 601-2 (the weights that PIL and torchvision use)."""
-    if images.shape[1] == 1:
-        return images
+    """Grey value by ITU-R 601-2 (the weights that PIL and torchvision use); without colour the channels' mean."""
+    if images.shape[1] != COLOURS:
+        return images.mean(1, keepdim=True)
     red, green, blue = images.split(1, dim=1)
     return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 
 
 def greyscale(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
     """The grey value in every channel."""
-    return luminance(images).expand_as(images)
+    return luminance(images).expand_as(images) if images.shape[1] == COLOURS else images
 
 
 def brightness(images: Float[Tensor, "b c h w"], factor: Float[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
@@ -51,7 +53,7 @@ def blend(
     The three share one formula, so a batch with mixed kinds needs no sorting.
     """
     rest = 1 - factor
-    if images.shape[1] == 1:
+    if images.shape[1] != COLOURS:
         factor, rest = torch.where(kind == SATURATION, 1.0, factor), torch.where(kind == SATURATION, 0.0, rest)
     grey = luminance(images)
     flat = grey.mean((2, 3), keepdim=True) * (rest * (kind == CONTRAST))[:, None, None, None]
@@ -66,7 +68,7 @@ def hue(images: Float[Tensor, "b c h w"], shift: Float[Tensor, " b"]) -> Float[T
     |H - 3| - 1 (red), 2 - |H - 2| (green) and 2 - |H - 4| (blue), clamped to [0, 1]. Selection by multiplying with
     zeros and ones, because `torch.where` is many times slower on a CPU.
     """
-    if images.shape[1] == 1:
+    if images.shape[1] != COLOURS:
         return images
     red, green, blue = images.unbind(1)
     low = torch.minimum(torch.minimum(red, green), blue)

@@ -1,0 +1,42 @@
+"""Volumes (n, depth, height, width) -> a Source of images whose channels are the slices.
+
+So one shift or turn moves all slices of a volume alike, and a flattened volume is the vector that R-DC's paper has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.data.fingerprint import array_fingerprint
+from coterie.data.forms import Options, check_kind
+from coterie.data.items import ArrayImages
+from coterie.data.rows import RowIds
+from coterie.data.values import rule_for, value_range
+from coterie.types import InputError, ItemSpec, Source
+
+
+def open_volumes(array: NDArray[Any], options: Options, *, name: str, origin: str) -> Source:
+    """Open volumes as they are; InputError for another form, and for options that would change theirs."""
+    check_kind(options, "images", name)
+    if array.ndim != 4 or array.dtype.kind not in "buif" or len(array) < options.minimum or 0 in array.shape:
+        raise InputError(
+            f"{name} has shape {array.shape} and dtype {array.dtype}, but volumes are numbers (n, d, h, w)."
+        )
+    if options.image_size is not None or options.channels is not None:
+        raise InputError(f"{name} holds volumes, which keep their form: leave the size and channels of images out.")
+    rule = rule_for(array.dtype, *value_range(array, name), name, options.like)
+    (depth, height, width), (low, high) = array.shape[1:], rule.range
+    spec = ItemSpec("images", channels=depth, height=height, width=width, low=low, high=high)
+    if options.like is not None and options.like != spec:
+        wanted = options.like
+        raise InputError(
+            f"{name} holds volumes of {depth} slices of {width}x{height} pixels, but the model was fitted on "
+            f"{wanted.channels} channels of {wanted.width}x{wanted.height}."
+        )
+    items = ArrayImages(np.ascontiguousarray(rule(array)), spec)
+    notes = [rule.note] if rule.note else []
+    # Colour has no meaning here, and which distortions keep that of a volume is not known: those of glyphs are mild.
+    return Source(name, origin, items, RowIds(len(array)), array_fingerprint(array), notes=notes, family="glyph")
