@@ -28,7 +28,7 @@ def test_without_core_items_only_reconstruction_is_left():
 
 
 def test_with_core_items_only_nothing_is_reconstructed():
-    method = RDC(core_ratio=-1.0, gap=math.inf, refresh="epoch")
+    method = RDC(core_ratio=-1.0, gap=math.inf)
     net = net_of(method)
     batch = batch_of(net)
     (losses,) = method.step(net, batch)
@@ -71,7 +71,7 @@ def test_a_fresh_bank_gives_a_batch_the_targets_of_a_full_refresh():
 
 
 def test_between_refreshes_the_bank_takes_the_batchs_new_codes():
-    method = RDC()
+    method = RDC(refresh="bank")
     net = net_of(method)
     list(method.step(net, batch_of(net, number=0)))
     old = net.bank.rows.clone()

@@ -69,7 +69,7 @@ class RDC:
     gap_scale: GapScale = "absolute"  # absolute: the paper's letter; median: in median nearest-neighbour distances
     image_weight: float = 30.0  # κ, of the loss in image space
     include_border: bool = False  # border items hold their own code in latent space, too (DynAE's form)
-    refresh: Literal["bank", "epoch"] = "bank"  # bank: neighbours of a batch anew each time; epoch: once an epoch
+    refresh: Literal["bank", "epoch"] = "epoch"  # neighbours once an epoch; bank: those of a batch anew each time
     stop: Literal["stable", "no_increase", "never"] = "stable"
     learning_rate: float = 1e-4  # Adam
     restarts: int = 20  # of the final K-means
@@ -232,10 +232,10 @@ def check_spread(spread: float, first: float) -> None:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: 4,000 iterations at most, gaps free of the code's scale, neighbours once an epoch."""
+    """For a CPU or small data: 4,000 iterations at most, and gaps free of the code's scale."""
     size = iterations_for(facts, 600, 4_000)
     epochs = max(SETTLED_AFTER, size["epochs"])
-    return {**size, "epochs": epochs, "gap_scale": "median", "refresh": "epoch"}
+    return {**size, "epochs": epochs, "gap_scale": "median"}
 
 
 class Filters(nn.Module):
