@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=1 python experiments/rdc_search.py fashion-mnist -k 10 --seeds 0 1 2 --runs runs/autoencoders
 
-The rows of `EVERY_SEED` are run for all seeds, the others for the first. All else is the practical preset's.
+The rows of `EVERY_SEED` are run for all seeds, the others for the first. All else is the practical
+preset's, but inputs are shifted where a row does not say otherwise.
 
 Phase 1 (`acai`) is the run of experiments/autoencoders.py where --runs has it. Every row is a run folder and a record
 below --runs: the same command goes on where it was stopped, and several of them may be at work side by side. Labels are
@@ -73,7 +74,7 @@ class Search(Study):
     def variant(self, title: str, seed: int, *, wait: bool = True) -> dict[str, Any] | None:
         """The record of a row and seed, trained where there is none; None while another process is at it."""
         settings = self.settings("rdc", seed)
-        changed = {"rdc.image_weight": 30.0, **settings.overrides, **self.changes[title]}
+        changed = {"rdc.image_weight": 30.0, "rdc.augment": True, **settings.overrides, **self.changes[title]}
         name = "+".join(
             ["rdc", *(f"{key.split('.')[1]}={value}" for key, value in sorted(self.changes[title].items()))]
         )

@@ -82,3 +82,26 @@ def test_a_step_goes_half_way_to_the_mean_of_the_neighbours(places: list[str]) -
     near = torch.cdist(z, z).fill_diagonal_(torch.inf).topk(4, largest=False).indices
     torch.testing.assert_close(before["z"], z)
     torch.testing.assert_close(after["z"], (z + z[near].mean(1)) / 2)
+
+
+def test_what_a_shift_does_to_a_code_is_measured_against_the_nearest_neighbour(
+    places: list[str], tmp_path: Path
+) -> None:
+    import rdc_shift
+    import torch
+
+    from coterie import Clusterer
+
+    clean = torch.randn(500, 4, generator=torch.Generator().manual_seed(0))
+    found = rdc_shift.measured(clean, 0.8 * clean + torch.tensor([3.0, 0.0, 0.0, 0.0]))
+    assert found["slope"] == pytest.approx(0.8, abs=1e-4)
+    assert found["nearest"] == pytest.approx(
+        float(torch.cdist(clean, clean).fill_diagonal_(9).amin(1).mean()), rel=1e-4
+    )
+    run = tmp_path / "phase1"
+    Clusterer(10, "ae", epochs=1, random_state=0, output=run).fit("digits")
+    rdc_shift.main(["digits", "--inits", str(run), "--results", str(tmp_path / "results")])
+    told = json.loads((tmp_path / "results" / "rdc_shift_digits.json").read_text())
+    assert str(tmp_path) not in json.dumps(told)
+    assert told["records"][0]["n"] == 1797
+    assert told["records"][0]["moved"] > 0

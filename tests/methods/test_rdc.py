@@ -9,7 +9,7 @@ from sklearn.datasets import make_blobs
 
 from coterie import Clusterer, load
 from coterie.evaluation import accuracy
-from coterie.methods.contract import Facts
+from coterie.methods.contract import Facts, practical_settings, views_of
 from coterie.methods.rdc import RDC, Filters
 from coterie.networks.autoencoder import flat
 from coterie.pipeline import run
@@ -58,6 +58,13 @@ def test_targets_do_not_depend_on_the_distorted_view(refresh):
     first = net.centroids.rows.clone()
     list(method.step(net, batch_of(net, shifted=torch.zeros(16, 12))))
     assert torch.equal(net.centroids.rows, first)
+
+
+def test_inputs_are_shifted_unless_augment_is_off():
+    assert views_of(RDC())["shifted"] == "shifted"
+    assert views_of(RDC(augment=False)) == {"clean": "clean", "shifted": "clean"}
+    facts = Facts(n=70_000, k=10, kind="images", device="cpu", side=28)
+    assert practical_settings("rdc", facts)["augment"] is False
 
 
 def test_a_fresh_bank_gives_a_batch_the_targets_of_a_full_refresh():

@@ -7,7 +7,7 @@ open is decided, case by case, on the method's page. Phase 1 is `acai`; K-means 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -68,6 +68,7 @@ class RDC:
     accepted: float = 0.65
     gap_scale: GapScale = "absolute"  # absolute: the paper's letter; median: in median nearest-neighbour distances
     image_weight: float = 30.0  # κ, of the loss in image space
+    augment: bool = True  # inputs are shifted and turned, as the paper has it; the targets are of clean items always
     include_border: bool = False  # border items hold their own code in latent space, too (DynAE's form)
     refresh: Literal["bank", "epoch"] = "epoch"  # neighbours once an epoch; bank: those of a batch anew each time
     stop: Literal["stable", "no_increase", "never"] = "stable"
@@ -96,6 +97,9 @@ class RDC:
             raise InputError("rdc.final is dbscan, which finds the number of groups itself: say -k auto.")
         if not facts.k and self.final == "kmeans":
             raise InputError("rdc.final is kmeans, which needs the number of groups: say -k 10, or rdc.final=dbscan.")
+
+    def views(self) -> Mapping[str, str]:
+        return {**CARD.views, "shifted": "shifted" if self.augment else "clean"}
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {
@@ -227,15 +231,18 @@ def check_spread(spread: float, first: float) -> None:
     if spread > RUNAWAY * first:
         raise RunFailed(
             f"The code of R-DC ran away: it is {spread / first:.0f} times as wide as at the start.",
-            "Set rdc.refresh to epoch, views.shift and views.turn to 0, or rdc.epochs lower.",
+            "Set rdc.augment to false, rdc.refresh to epoch, or rdc.epochs lower.",
         )
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: 4,000 iterations at most, and gaps free of the code's scale."""
+    """For a CPU or small data: 4,000 iterations at most, gaps free of the code's scale, and inputs as they are.
+
+    Shifted inputs make the code wider with every epoch; without them more of an image's neighbours agree with it.
+    """
     size = iterations_for(facts, 600, 4_000)
     epochs = max(SETTLED_AFTER, size["epochs"])
-    return {**size, "epochs": epochs, "gap_scale": "median"}
+    return {**size, "epochs": epochs, "gap_scale": "median", "augment": False}
 
 
 class Filters(nn.Module):

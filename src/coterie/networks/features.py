@@ -13,6 +13,8 @@ from coterie.networks.net import Net
 from coterie.types import Items, ItemSpec
 from coterie.views.normalise import normalise
 
+HALF_CHUNKS = 4  # chunks in one pass of half features: each pass turns all weights into bfloat16 anew
+
 
 def chunk_size(spec: ItemSpec) -> int:
     """Items per forward pass in evaluation: fixed by their form, so that it cannot change a prediction."""
@@ -30,15 +32,17 @@ def stream(
     compute: Callable[[Tensor], Tensor],
     *,
     rows: Tensor | None = None,
+    size: int | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Iterator[Tensor]:
     """Yield `compute(clean view)` chunk by chunk, on the CPU, in order.
 
     Every chunk has the same number of rows (the last is filled up and cut): matrix products of different shapes may
-    round differently, and neither the batch size nor the neighbours may change what is predicted for an item.
+    round differently, and neither the batch size nor the neighbours may change what is predicted for an item. `size` is
+    another number of rows, for what predicts nothing.
     """
     index = torch.arange(len(items)) if rows is None else rows
-    size, device = chunk_size(net.spec), net.mean.device
+    size, device = size or chunk_size(net.spec), net.mean.device
     was_training = net.training
     net.eval()
     try:
@@ -70,7 +74,8 @@ def extract_features(net: Net, items: Items, rows: Tensor | None = None, *, half
     n = len(items) if rows is None else len(rows)
     features, at = torch.empty(n, net.width), 0
     compute = net.backbone.as_trained if half else net.backbone
-    for chunk in stream(net, items, compute, rows=rows):
+    size = HALF_CHUNKS * chunk_size(net.spec) if half else None
+    for chunk in stream(net, items, compute, rows=rows, size=size):
         features[at : at + len(chunk)] = chunk
         at += len(chunk)
     return features
