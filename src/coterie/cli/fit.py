@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,11 @@ class FitRequest:
 
 def fit_source(request: FitRequest) -> None:
     """Run a request and print its summary. Raises InputError and RunFailed."""
-    given = request.settings
-    if "n_clusters" not in given:
+    settings = coerce(RunSettings, request.settings, "run")
+    if "n_clusters" not in request.settings:
         if request.source not in GROUPS:
             raise InputError("How many groups? Give their number with -k, for example -k 10.")
-        given = {**given, "n_clusters": GROUPS[request.source]}
-    settings = coerce(RunSettings, given, "run")
+        settings = replace(settings, n_clusters=GROUPS[request.source])
     if request.resume and request.out is None:
         raise InputError("--resume needs the run folder to go on with: give it with -o.")
     if request.dry_run:
