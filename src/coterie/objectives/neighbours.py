@@ -117,14 +117,16 @@ def _by_products(rows: Tensor, asked: Tensor, k: int, *, alone: bool) -> tuple[T
     norms = shrink * torch.linalg.vector_norm(centred, dim=1).square_()
     take = min(k + SPARE, n)
     step = max(1, BLOCK // min(n, COLUMNS))
-    # Made before the blocks: answers kept one by one between freed blocks would hole the heap, gigabytes of it.
+    # Made once: answers kept one by one between freed blocks would hole the heap, gigabytes of it, and a block that is
+    # freed goes back to the system, whose pages cost more than the products.
+    room = torch.empty(step * min(n, COLUMNS), device=rows.device)
     nearest_squared = torch.empty(len(asked), k, device=rows.device)
     nearest_index = torch.empty(len(asked), k, dtype=torch.long, device=rows.device)
     for begin in range(0, len(asked), step):
         part = asked[begin : begin + step]
         own = torch.arange(begin, begin + len(part), device=rows.device) if alone else None
         moved = part - origin
-        bound, index = _candidates(moved, centred, norms, take, own)
+        bound, index = _candidates(moved, centred, norms, take, own, room)
         bound += shrink * torch.linalg.vector_norm(moved, dim=1, keepdim=True).square_()
         squared, index = _measured(rows, part, index, k, own)
         if take < n - alone:
@@ -137,11 +139,15 @@ def _by_products(rows: Tensor, asked: Tensor, k: int, *, alone: bool) -> tuple[T
     return nearest_squared, nearest_index
 
 
-def _candidates(part: Tensor, centred: Tensor, norms: Tensor, take: int, own: Tensor | None) -> tuple[Tensor, Tensor]:
+def _candidates(
+    part: Tensor, centred: Tensor, norms: Tensor, take: int, own: Tensor | None, room: Tensor
+) -> tuple[Tensor, Tensor]:
     """The `take` points with the lowest bounds, less the part's own norm: bounds and rows, in no order."""
     best: tuple[Tensor, Tensor] | None = None
     for left in range(0, len(centred), COLUMNS):
-        block = torch.addmm(norms[left : left + COLUMNS], part, centred[left : left + COLUMNS].T, alpha=-2)
+        points, lowest = centred[left : left + COLUMNS], norms[left : left + COLUMNS]
+        block = room[: len(part) * len(points)].view(len(part), len(points))
+        torch.addmm(lowest, part, points.T, alpha=-2, out=block)
         if own is not None:
             here = ((own >= left) & (own < left + block.shape[1])).nonzero().flatten()
             block[here, own[here] - left] = torch.inf
