@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python experiments/rdc_search.py fashion-mnist -k 10 --seeds 0 1 2 --runs runs/autoencoders
 
-The rows of `EVERY_SEED` are run for all seeds, the others for the first. All else is the practical
-preset's, but inputs are shifted where a row does not say otherwise.
+The rows of `EVERY_SEED` are run for all seeds, the others for the first. All else is the practical preset's,
+but inputs are shifted where a row does not say otherwise.
 
 Phase 1 (`acai`) is the run of experiments/autoencoders.py where --runs has it. Every row is a run folder and a record
 below --runs: the same command goes on where it was stopped, and several of them may be at work side by side. Labels are

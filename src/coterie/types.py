@@ -98,8 +98,7 @@ Losses = Mapping[str, "Tensor"]
 class Features(Protocol):
     """Extracts the backbone's features (n, d) of the whole source when called: evaluation mode, clean view.
 
-    In float32, or, with `half`, in bfloat16 where the stage trains in it: three times as fast on a processor that
-    multiplies it natively, and good to three digits.
+    In float32, or, with `half`, in bfloat16 where the stage trains in it: faster, and as exact as the training is.
     """
 
     def __call__(self, *, half: bool = False) -> Tensor: ...

@@ -25,7 +25,12 @@ IMAGENET_DOGS = [
 ]
 SYNSETS = {"imagenet10": IMAGENET10, "imagenet-dogs": IMAGENET_DOGS}
 MEDMNIST_3D = (
-    *("organmnist3d", "nodulemnist3d", "adrenalmnist3d", "fracturemnist3d", "vesselmnist3d", "synapsemnist3d"),
+    "organmnist3d",
+    "nodulemnist3d",
+    "adrenalmnist3d",
+    "fracturemnist3d",
+    "vesselmnist3d",
+    "synapsemnist3d",
 )
 MEDMNIST = (
     *("pathmnist", "chestmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist"),

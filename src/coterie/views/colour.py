@@ -20,7 +20,7 @@ COLOURS = 3  # channels
 def luminance(images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 1 h w"]:
     """Grey value by ITU-R 601-2 (the weights that PIL and torchvision use); without colour the channels' mean."""
     if images.shape[1] != COLOURS:
-        return images.mean(1, keepdim=True)
+        return images if images.shape[1] == 1 else images.mean(1, keepdim=True)
     red, green, blue = images.split(1, dim=1)
     return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
 
