@@ -1,8 +1,9 @@
 """R-DC: every point that lies evenly among its neighbours moves to the centroid of its most reliable ones.
 
 Shaheen, Mrabah, Ksantini and Alqaddoumi, "Rethinking Deep Clustering Paradigms: Self-Supervision Is All You Need",
-2025, https://arxiv.org/abs/2503.03733. Equation numbers are the paper's. It has no public code: what its text leaves
-open is decided, case by case, on the method's page. Phase 1 is `acai`; K-means on the final code gives the groups.
+2025, https://arxiv.org/abs/2503.03733. Equation numbers are the paper's. Written from the text; what it leaves open
+is decided, case by case, on the method's page, which also lists where the authors' code differs. Phase 1 is `acai`;
+K-means on the final code gives the groups.
 """
 
 from __future__ import annotations

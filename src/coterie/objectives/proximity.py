@@ -1,7 +1,8 @@
 """R-DC's two filters and its centroids: which points lie evenly among their neighbours, and which neighbours count.
 
 Shaheen, Mrabah, Ksantini and Alqaddoumi, "Rethinking Deep Clustering Paradigms: Self-Supervision Is All You Need",
-2025, Eq. (3)-(11). No code of it is public; readings of the text are named at the line.
+2025, Eq. (3)-(11). Readings of the text are named at the line; the method's page says where the
+authors' code differs.
 """
 
 from __future__ import annotations
