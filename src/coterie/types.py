@@ -41,7 +41,7 @@ class ItemSpec:
     """The form of one item of a source; a fitted model asks new data to come in the same form.
 
     images: `channels`, `height`, `width` in pixels, and `low`, `high`: the values of the user's pixels that were mapped
-    to 0 and 255; equal where the dtype alone says how to map. embeddings: `dim`.
+    to 0 and 255, fixed by the whole fitted source; equal where pixels were bytes as they are. embeddings: `dim`.
     """
 
     kind: Kind

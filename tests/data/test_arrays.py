@@ -25,7 +25,7 @@ def naive(array: np.ndarray, layout: str) -> np.ndarray:
         if image.dtype == np.bool_:
             image = image * 255
         elif image.dtype == np.uint16:
-            image = image // 256
+            image = np.rint(image / 257)
         elif image.dtype.kind == "f":
             image = np.rint(image * 255.0)
         image = {"hw": lambda x: x[None], "last": lambda x: x.transpose(2, 0, 1), "first": lambda x: x}[layout](image)
@@ -43,6 +43,10 @@ def test_take_equals_the_naive_result_for_every_store(data, layout, limit, tmp_p
     clear = st.floats(0, 1, width=32).filter(lambda x: abs(x * 255 % 1 - 0.5) > 1e-4)
     elements = clear if dtype.startswith("float") else None
     array = data.draw(npst.arrays(dtype, shape, elements=elements))
+    if dtype == "uint16":
+        array[0] = 65535  # so that these are the full 16 bits, and not those of a camera
+    elif dtype.startswith("float"):
+        array[0] = 1
     index = data.draw(st.lists(st.integers(0, n - 1), max_size=12))
     expected = naive(array, layout)[index]
     path = tmp_path_factory.mktemp("arrays") / "x.npy"
@@ -94,7 +98,7 @@ def test_other_float_ranges_are_stretched_over_the_whole_array():
 def test_wide_integers_within_a_byte_stay_and_uint16_is_noted():
     array = np.arange(2 * 16 * 16).reshape(2, 16, 16) % 256
     assert np.array_equal(open_source(array).items.take(torch.arange(2))[:, 0].numpy(), array)
-    assert "upper 8 bits" in open_source((array * 256).astype(np.uint16)).notes[0]
+    assert "from 0 to 65535 (16 bits)" in open_source((array * 256).astype(np.uint16)).notes[0]
 
 
 def test_rgba_arrays_are_composed_on_white_and_forms_are_obeyed():

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from coterie.data.decode import fit, upright_size
+from coterie.data.values import ValueRule
 from coterie.types import ItemSpec
 
 RGB64 = ItemSpec("images", 3, 64, 64)
@@ -75,17 +76,17 @@ def test_palette_with_a_transparent_colour_is_composed_on_white(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("pixels", "expected"),
+    ("pixels", "rule", "expected"),
     [
-        (np.full((8, 8), 0xAB12, np.uint16), 0xAB),
-        (np.full((8, 8), 65535, np.int32), 255),
-        (np.full((8, 8), 200, np.int32), 200),
-        (np.full((8, 8), 0.5, np.float32), 128),
-        (np.full((8, 8), 32768.0, np.float32), 128),
+        (np.full((8, 8), 0xAB12, np.uint16), (0, 65535), 170),
+        (np.full((8, 8), 65535, np.int32), (0, 65535), 255),
+        (np.full((8, 8), 200, np.int32), (0, 255), 200),
+        (np.full((8, 8), 0.5, np.float32), (0, 1), 128),
+        (np.full((8, 8), -3.0, np.float32), (-5, 5), 51),
     ],
 )
-def test_wide_greys_become_eight_bits(pixels, expected):
-    assert (fit(Image.fromarray(pixels), ItemSpec("images", 1, 8, 8)) == expected).all()
+def test_wide_greys_become_eight_bits_by_the_rule_of_their_source(pixels, rule, expected):
+    assert (fit(Image.fromarray(pixels), ItemSpec("images", 1, 8, 8), ValueRule(*rule)) == expected).all()
 
 
 def test_scaling_covers_the_form_and_keeps_the_centre():

@@ -13,7 +13,7 @@ from coterie.data.fingerprint import array_fingerprint
 from coterie.data.forms import Options, check_kind, choose_form
 from coterie.data.items import ArrayImages
 from coterie.data.rows import RowIds, blocks
-from coterie.data.values import ValueRule, rule_for, value_range
+from coterie.data.values import ValueRule, array_rule
 from coterie.data.vectors import open_vectors
 from coterie.types import InputError, ItemSpec, Source
 
@@ -44,13 +44,11 @@ def open_array(
     axis = channel_axis(array.shape, channels_first)
     if len(array) < options.minimum or 0 in array.shape:
         raise InputError(f"{name} has shape {array.shape} (n_samples={len(array)}), too few images to work with.")
-    low, high = value_range(array, name)
-    rule = rule_for(array.dtype, low, high, name, options.like)
+    rule = array_rule(array, name, options.like)
     channels = 1 if axis is None else array.shape[axis]
     height, width = array.shape[2:] if axis == 1 else array.shape[1:3]
     spec, notes = choose_form(np.array([width]), np.array([height]), channels == 1, options, rule.range)
-    if rule.note:
-        notes.insert(0, rule.note)
+    notes = [*rule.notes, *notes]
     items = _image_items(array, axis, rule, spec, options.memory_limit)
     fingerprint = array_fingerprint(array)
     return Source(name, origin, items, RowIds(len(array)), fingerprint, notes=notes, family=family)
@@ -75,7 +73,7 @@ def _image_items(
     """Choose between the array as it is, a converted copy in memory, and conversion of what is taken."""
     form = (spec.channels, spec.height, spec.width)
     first = array[:, None] if axis is None else array
-    if axis != 3 and array.dtype == np.uint8 and first.shape[1:] == form:
+    if axis != 3 and array.dtype == np.uint8 and rule.range == (0, 0) and first.shape[1:] == form:
         return ArrayImages(first, spec)
 
     def convert(rows: NDArray[Any]) -> NDArray[np.uint8]:

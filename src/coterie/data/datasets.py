@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from coterie.data.arrays import channel_axis
 from coterie.data.forms import Options
-from coterie.data.pictures import Pictures, Survey, open_pictures
+from coterie.data.pictures import Pictures, open_pictures
+from coterie.data.ranges import PixelValues
 from coterie.data.rows import RowIds
-from coterie.data.values import ValueRule, rule_for, value_range
+from coterie.data.survey import Survey
+from coterie.data.values import BYTE, ValueRule, rule_for, scale_of
 from coterie.data.vectors import open_vectors
 from coterie.types import InputError, ItemSpec, Source
 
@@ -40,7 +42,6 @@ def open_dataset(dataset: Any, options: Options) -> Source:
         return _picture(_content(dataset, row), rule)
 
     stamp = hashlib.sha256(b"".join(digests)).hexdigest()
-    notes = [rule.note] if rule.note else []
     pictures = Pictures(
         name,
         f"the Dataset {name}",
@@ -49,9 +50,9 @@ def open_dataset(dataset: Any, options: Options) -> Source:
         load,
         digests.__getitem__,
         stamp,
-        notes,
+        list(rule.notes) if rule else [],
         serial=True,
-        values=rule.range,
+        values=rule.range if rule else None,
     )
     return open_pictures(pictures, options, survey)
 
@@ -88,13 +89,10 @@ def _vectors(dataset: Any) -> NDArray[Any]:
     return np.stack(rows)
 
 
-def _look(dataset: Any, name: str, like: ItemSpec | None) -> tuple[Survey, ValueRule, list[bytes]]:
-    """Read every item once: sizes, range of values over all of them, digests."""
-    from coterie.data.decode import is_grey, reason, upright_size
-
-    count = len(dataset)
-    survey = Survey(np.zeros(count, np.int32), np.zeros(count, np.int32), np.zeros(count, np.bool_), {})
-    low, high, digests = np.inf, -np.inf, []
+def _look(dataset: Any, name: str, like: ItemSpec | None) -> tuple[Survey, ValueRule | None, list[bytes]]:
+    """Read every item once: sizes, values of all of them, digests. The rule is None where items are Pillow images."""
+    count, values, digests = len(dataset), PixelValues(), []
+    survey = Survey.empty(count)
     dtype: np.dtype[Any] | None = None
     for row in range(count):
         try:
@@ -103,32 +101,43 @@ def _look(dataset: Any, name: str, like: ItemSpec | None) -> tuple[Survey, Value
         except InputError:
             raise
         except Exception as error:  # whatever the user's own code raises for an image that it cannot read
-            survey.failures[row] = reason(error)
+            survey.fail(row, error)
             digests.append(b"unreadable")
             continue
         if pixels.ndim not in (2, 3):
             raise InputError(f"Item {row} of the Dataset has shape {pixels.shape}, which is no image.")
         digests.append(hashlib.sha256(np.ascontiguousarray(pixels).data).digest())
         if item is not pixels:
-            survey.widths[row], survey.heights[row] = upright_size(item)
-            survey.grey[row] = is_grey(item.mode)
+            try:
+                survey.look(row, item)
+            except Exception as error:  # as for the pictures of a folder
+                survey.fail(row, error)
             continue
         survey.heights[row], survey.widths[row] = pixels.shape[:2]
         survey.grey[row] = pixels.ndim == 2 or pixels.shape[2] == 1
         dtype = dtype or pixels.dtype
         if pixels.dtype != dtype:
             raise InputError(f"Item {row} of the Dataset has dtype {pixels.dtype}, but the items before it {dtype}.")
-        item_low, item_high = value_range(pixels[None], f"item {row} of the Dataset")
-        low, high = min(low, item_low), max(high, item_high)
-    rule = ValueRule("same") if dtype is None else rule_for(dtype, low, high, f"the Dataset {name}", like)
-    return survey, rule, digests
+        if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
+            raise InputError(f"Item {row} of the Dataset contains NaN or infinite values; repair or remove it.")
+        values.add(row, pixels[None])
+    if dtype is None:
+        return survey, None, digests
+    if survey.wide.any():
+        raise InputError(
+            f"The Dataset {name} mixes arrays with Pillow images of more than 8 bits; let all items be of one kind."
+        )
+    if dtype == np.uint8 and scale_of(like)[:2] == BYTE:
+        return survey, ValueRule(), digests
+    return survey, rule_for(dtype, values, f"the Dataset {name}", like), digests
 
 
-def _picture(item: Any, rule: ValueRule) -> Image:
+def _picture(item: Any, rule: ValueRule | None) -> Image:
     from PIL import Image
 
     if isinstance(item, Image.Image):
         return item.copy()  # it will be closed after use, and it is the Dataset's
+    assert rule is not None  # there is one as soon as there is an array
     pixels = rule(item)
     return Image.fromarray(
         np.ascontiguousarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)

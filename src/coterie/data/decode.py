@@ -10,15 +10,23 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from coterie.data.shrink import Unreadable, is_wide, shrunk, turn
+from coterie.data.values import ValueRule
 from coterie.types import ItemSpec
 
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height
-
-
-class Unreadable(Exception):
-    """A picture that cannot be had; the text is the reason in a few words."""
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+BYTES = ValueRule()
 
 
 class _Quiet:
@@ -49,7 +57,7 @@ def quiet_pillow() -> Iterator[None]:
 
 def is_grey(mode: str) -> bool:
     """Say whether a Pillow mode has no colour (palettes count as colour)."""
-    return mode in ("1", "L", "LA", "La") or mode.startswith(("I", "F"))
+    return mode in ("1", "L", "LA", "La") or is_wide(mode)
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
@@ -57,11 +65,13 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return image.size if _orientation(image) < 5 else (image.height, image.width)
 
 
-def decode(load: Callable[[int], Image.Image], row: int, spec: ItemSpec) -> NDArray[np.uint8] | str:
+def decode(
+    load: Callable[[int], Image.Image], row: int, spec: ItemSpec, rule: ValueRule = BYTES
+) -> NDArray[np.uint8] | str:
     """Return picture `row` as uint8 (c, h, w), or in a few words why it cannot be read."""
     try:
         with load(row) as image:
-            return fit(image, spec)
+            return fit(image, spec, rule)
     # Broken files make Pillow raise almost anything: OSError, SyntaxError, struct.error, ValueError, ...
     except Exception as error:
         return reason(error)
@@ -83,19 +93,26 @@ def reason(error: Exception) -> str:
     return f"cannot be decoded: {text or type(error).__name__}"[:120]
 
 
-def fit(image: Image.Image, spec: ItemSpec) -> NDArray[np.uint8]:
-    """Return the picture upright, on white, scaled to cover the form and centre-cropped: uint8 (c, h, w)."""
-    target = (spec.width, spec.height)
-    asked = target if _orientation(image) < 5 else target[::-1]
+def fit(image: Image.Image, spec: ItemSpec, rule: ValueRule = BYTES) -> NDArray[np.uint8]:
+    """Return the picture upright, on white, scaled to cover the form and centre-cropped: uint8 (c, h, w).
+
+    `rule` maps the values of pictures of more than 8 bits. Raises whatever Pillow does, and Unreadable.
+    """
+    orientation, mode = _orientation(image), "L" if spec.channels == 1 else "RGB"
+    asked = (spec.width, spec.height) if orientation < 5 else (spec.height, spec.width)
     # JPEG decodes at 1/2, 1/4 or 1/8 of its size at a fraction of the cost; twice the target keeps it sharp.
     image.draft(None, (2 * asked[0], 2 * asked[1]))
-    image.load()
-    if _orientation(image) > 1:
-        image = ImageOps.exif_transpose(image)
-    image = _as_mode(_eight_bit(image), "L" if spec.channels == 1 else "RGB")
-    if image.size != target:
-        box = _centre(image.size, target)
-        image = image.resize(target, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    with turn(image):
+        image.load()
+        if image.mode != mode or image.has_transparency_data:
+            # As Pillow's own `reducing_gap`, before the picture is turned into one of more bytes.
+            scale = min(image.width / asked[0], image.height / asked[1])
+            image = shrunk(image, mode, max(1, int(scale / 2)), rule)
+        if image.size != asked:
+            box = _centre(image.size, asked)
+            image = image.resize(asked, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+    if orientation in TURNS:
+        image = image.transpose(TURNS[orientation])
     pixels = np.asarray(image)
     return pixels[None] if spec.channels == 1 else pixels.transpose(2, 0, 1)
 
@@ -109,30 +126,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # a damaged EXIF block must not cost the picture
         return 1
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """Return the picture in mode L or RGB, what is transparent in white."""
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_from_wide(np.asarray(image), image.mode))
-    if image.has_transparency_data:
-        picture = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
-    return _as_mode(image, "L" if image.mode in ("1", "L") else "RGB")
-
-
-def _as_mode(image: Image.Image, mode: str) -> Image.Image:
-    return image if image.mode == mode else image.convert(mode)  # convert copies even to the same mode
-
-
-def _from_wide(values: NDArray[Any], mode: str) -> NDArray[np.uint8]:
-    """Scale 16-bit, 32-bit and float greys to 8 bits: by the type's range, not the picture's, so that they compare."""
-    if mode.startswith("I;16"):
-        return (values >> 8).astype(np.uint8)
-    values = np.nan_to_num(values.astype(np.float64))
-    top = values.max()
-    scale = 255 / 65535 if top > 255 else 255.0 if mode == "F" and top <= 1 else 1.0
-    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
 
 
 def _centre(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:

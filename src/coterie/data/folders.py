@@ -44,7 +44,7 @@ def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: S
     def load(row: int) -> Image:
         from PIL import Image
 
-        from coterie.data.decode import Unreadable
+        from coterie.data.shrink import Unreadable
 
         if sizes[row] == 0:
             raise Unreadable("empty file (0 bytes)")

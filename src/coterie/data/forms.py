@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from coterie.types import InputError, ItemSpec
 
+Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 NATIVE_LIMIT = 96  # pixels; images of one size up to this keep it
 
 
@@ -26,6 +28,7 @@ class Options:
     memory_limit: int = 2 << 30
     max_skipped: float = 0.2
     workers: int | None = None
+    progress: Progress = lambda doing, done, total: None
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 4:

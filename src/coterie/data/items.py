@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.rows import gather
+from coterie.data.values import ValueRule
 from coterie.types import InputError, Items, ItemSpec
 
 if TYPE_CHECKING:
@@ -40,14 +41,21 @@ class ArrayImages:
 class DecodedImages:
     """Images decoded from their files whenever they are taken, by a pool of threads: the store for what fits nowhere.
 
-    Item i is picture `rows[i]` of `load` and `names`.
+    Item i is picture `rows[i]` of `load` and `names`; `rule` maps values of more than 8 bits.
     `take` raises InputError for a file that could be read when the source was opened and no longer can.
     """
 
     def __init__(
-        self, load: Callable[[int], Image], rows: NDArray[np.int64], names: Sequence[str], spec: ItemSpec, workers: int
+        self,
+        load: Callable[[int], Image],
+        rows: NDArray[np.int64],
+        names: Sequence[str],
+        spec: ItemSpec,
+        workers: int,
+        rule: ValueRule,
     ) -> None:
         self._load, self._rows, self._names, self.spec, self._workers = load, rows, names, spec, workers
+        self._rule = rule
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -58,7 +66,7 @@ class DecodedImages:
         from coterie.data.decode import decode, quiet_pillow
 
         def one(row: int) -> NDArray[np.uint8]:
-            result = decode(self._load, row, self.spec)
+            result = decode(self._load, row, self.spec, self._rule)
             if isinstance(result, str):
                 raise InputError(
                     f"{self._names[row]} could be read when the run began but not any more ({result}); "

@@ -1,16 +1,16 @@
 """Pictures that must be decoded (files, cells of a table, items of a Dataset) -> a Source.
 
-Two passes: headers only, to find the common form and what is no image at all; then every picture is decoded once,
-into memory, into the cache, or, where neither is large enough, only to see that it can be.
+Two passes: first the headers (and the values of pictures of more than 8 bits), to find the common form, the scale of
+brightness and what is no image at all; then every picture is decoded once, into memory, into the cache, or, where
+neither is large enough, only to see that it can be.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +19,14 @@ from coterie.data import store
 from coterie.data.fingerprint import list_fingerprint
 from coterie.data.forms import Options, check_kind, choose_form
 from coterie.data.items import ArrayImages, DecodedImages
+from coterie.data.survey import Survey, spans, survey_of
+from coterie.data.values import ValueRule, scale_of
 from coterie.types import InputError, Items, ItemSpec, Skipped, Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-Result = TypeVar("Result")
 REUSED = "Decoded images were taken from the cache."
-SPAN = 32  # pictures per task: small ones take less time than handing over a task
 
 
 @dataclass(frozen=True)
@@ -44,17 +44,7 @@ class Pictures:
     locked: list[Skipped] = field(default_factory=list)  # what could not even be listed
     family: Literal["photo", "glyph"] = "photo"
     serial: bool = False  # `load` may not be called from several threads
-    values: tuple[float, float] = (0.0, 0.0)  # the pixel values that `load` maps to 0 and 255 (`ItemSpec.low`, `.high`)
-
-
-@dataclass
-class Survey:
-    """What the headers say; width 0 where `failures` has the reason."""
-
-    widths: NDArray[np.int32]
-    heights: NDArray[np.int32]
-    grey: NDArray[np.bool_]
-    failures: dict[int, str]
+    values: tuple[float, float] | None = None  # where `load` maps pixels itself: the values that become 0 and 255
 
 
 def open_pictures(pictures: Pictures, options: Options, survey: Survey | None = None) -> Source:
@@ -72,22 +62,58 @@ def open_pictures(pictures: Pictures, options: Options, survey: Survey | None = 
             pictures, ArrayImages(pixels, found.spec), found.failures, found.fingerprint, [*found.notes, REUSED]
         )
     with quiet_pillow():
-        survey = survey or _look(pictures, 1 if pictures.serial else options.threads)
+        if survey is None:
+            threads = 1 if pictures.serial else options.threads
+            survey = survey_of(pictures.load, len(pictures.ids), threads, options.progress)
         failures = dict(survey.failures)
+        _check_share(pictures, failures, options, so_far="At least ")
+        rule, values = _scale(pictures, survey, failures, options)
         _check_share(pictures, failures, options, so_far="At least ")
         readable = survey.widths > 0
         all_grey = bool(survey.grey[readable].all())
-        spec, notes = choose_form(survey.widths[readable], survey.heights[readable], all_grey, options, pictures.values)
-        return _decode_all(pictures, options, spec, key, failures, notes)
+        spec, notes = choose_form(survey.widths[readable], survey.heights[readable], all_grey, options, values)
+        notes = [*rule.notes, *notes]
+        moving = int(survey.moving.sum())
+        if moving:
+            notes.append(f"{moving} pictures have more frames or pages than one: the first stands for each.")
+        return _decode_all(pictures, options, spec, rule, key, failures, notes)
+
+
+def _scale(
+    pictures: Pictures, survey: Survey, failures: dict[int, str], options: Options
+) -> tuple[ValueRule, tuple[float, float]]:
+    """Return the rule for pictures of more than 8 bits and what `ItemSpec` keeps of it.
+
+    Adds to `failures` the pictures of 8 bits that a model of wider ones cannot be given.
+    """
+    if pictures.values is not None:
+        return ValueRule(), pictures.values
+    readable = survey.widths > 0
+    wide, narrow = readable & survey.wide, readable & ~survey.wide
+    low, high, understands_bytes = scale_of(options.like)
+    if not understands_bytes:
+        for row in np.flatnonzero(narrow).tolist():
+            failures[row] = f"it has 8 bits, but the model was fitted on pixel values from {low:g} to {high:g}"
+    if not wide.any():
+        return ValueRule(), (0.0, 0.0)
+    mixed = options.like is None and bool(narrow.any())
+    rule = survey.rule(pictures.where, options.like, pictures.ids, beside_bytes=mixed)
+    return rule, (0.0, 0.0) if mixed else rule.range
 
 
 def _decode_all(
-    pictures: Pictures, options: Options, spec: ItemSpec, key: str, failures: dict[int, str], notes: list[str]
+    pictures: Pictures,
+    options: Options,
+    spec: ItemSpec,
+    rule: ValueRule,
+    key: str,
+    failures: dict[int, str],
+    notes: list[str],
 ) -> Source:
     """Run the second pass and put the images where there is room for them."""
     threads = 1 if pictures.serial else options.threads
     digests: list[bytes] = []
-    images = _decoded(pictures, spec, threads, failures, digests)
+    images = _decoded(pictures, spec, rule, threads, failures, digests, options)
     count = len(pictures.ids) - len(failures)
     size = count * store.image_bytes(spec)
     items: Items
@@ -110,7 +136,7 @@ def _decode_all(
             pass
         _check_share(pictures, failures, options)
         rows = np.array([row for row in range(len(pictures.ids)) if row not in failures], np.int64)
-        items = DecodedImages(pictures.load, rows, pictures.ids, spec, threads)
+        items = DecodedImages(pictures.load, rows, pictures.ids, spec, threads, rule)
         why = "the cache's disk has no room" if options.cache is not None else "there is no cache folder"
         often = f"Images are decoded every time they are used: decoded they take {size / 1e9:.1f} GB and {why}."
         notes = [*notes, often]
@@ -150,65 +176,30 @@ def _check_share(pictures: Pictures, failures: dict[int, str], options: Options,
         )
 
 
-def _look(pictures: Pictures, threads: int) -> Survey:
-    """Read the header of every picture."""
-    from coterie.data.decode import is_grey, reason, upright_size
-
-    count = len(pictures.ids)
-    survey = Survey(np.zeros(count, np.int32), np.zeros(count, np.int32), np.zeros(count, np.bool_), {})
-
-    def one(row: int) -> None:
-        try:
-            with pictures.load(row) as image:
-                survey.widths[row], survey.heights[row] = upright_size(image)
-                survey.grey[row] = is_grey(image.mode)
-        except Exception as error:  # see `decode.decode`
-            survey.widths[row] = 0
-            survey.failures[row] = reason(error)
-
-    def span(start: int) -> None:
-        for row in range(start, min(start + SPAN, count)):
-            one(row)
-
-    for _ in _ordered(span, range(0, count, SPAN), threads):
-        pass
-    return survey
-
-
 def _decoded(
-    pictures: Pictures, spec: ItemSpec, threads: int, failures: dict[int, str], digests: list[bytes]
+    pictures: Pictures,
+    spec: ItemSpec,
+    rule: ValueRule,
+    threads: int,
+    failures: dict[int, str],
+    digests: list[bytes],
+    options: Options,
 ) -> Iterator[NDArray[np.uint8]]:
     """Yield the pictures that can be decoded, in order; add to `failures` and fill `digests` on the way."""
     from coterie.data.decode import decode
 
-    count, known = len(pictures.ids), frozenset(failures)
+    known = frozenset(failures)
 
     def one(row: int) -> tuple[NDArray[np.uint8] | str, bytes]:
-        result = failures[row] if row in known else decode(pictures.load, row, spec)
+        result = failures[row] if row in known else decode(pictures.load, row, spec, rule)
         try:
             return result, pictures.digest(row)
         except OSError:
             return result, b"unreadable"
 
-    def span(start: int) -> list[tuple[NDArray[np.uint8] | str, bytes]]:
-        return [one(row) for row in range(start, min(start + SPAN, count))]
-
-    row = 0
-    for results in _ordered(span, range(0, count, SPAN), threads):
-        for result, digest in results:
-            digests.append(digest)
-            if isinstance(result, str):
-                failures[row] = result
-            else:
-                yield result
-            row += 1
-
-
-def _ordered(work: Callable[[int], Result], starts: Sequence[int], threads: int) -> Iterator[Result]:
-    """Map in a pool of threads, in order, with a bounded number of results waiting."""
-    if threads == 1:
-        yield from map(work, starts)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        for first in range(0, len(starts), 4 * threads):
-            yield from pool.map(work, starts[first : first + 4 * threads])
+    for row, (result, digest) in enumerate(spans(one, len(pictures.ids), threads, "decoding", options.progress)):
+        digests.append(digest)
+        if isinstance(result, str):
+            failures[row] = result
+        else:
+            yield result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from coterie.data.arrays import open_array, open_npy, open_npz
 from coterie.data.datasets import open_dataset
 from coterie.data.folders import EXTENSIONS, folder_pictures
-from coterie.data.forms import Options
+from coterie.data.forms import Options, Progress
 from coterie.data.named import open_named
 from coterie.data.named_files import names
 from coterie.data.pictures import open_pictures
@@ -31,6 +32,7 @@ def open_source(
     memory_limit: int = 2 << 30,
     max_skipped: float = 0.2,
     workers: int | None = None,
+    progress: Progress | None = None,
 ) -> Source:
     """Open a folder of images, a .npy, .npz or .parquet file, a named set, an array, a tensor or a torch Dataset.
 
@@ -41,7 +43,8 @@ def open_source(
     size: `image_size` squared; else their own if all have the same of at most 96 pixels a side; else 64 squared if
     the median of the shorter sides is under 128 pixels, and 128 squared from there on. Other sizes are scaled to
     cover it and centre-cropped. Transparency becomes white, EXIF rotation is applied, the first frame stands for an
-    animation, 16 bits become 8; floats outside 0 to 1 are stretched by the range of the whole array.
+    animation. Values of more than 8 bits (integers, floats, 16- and 32-bit files) are brought to 0 to 255 by one scale
+    for the whole source, which a note names: see `data.values`. `progress` hears how far the reading of pictures is.
 
     Room: images that take more than `memory_limit` bytes decoded lie in a memory map below `cache`, or, without a
     cache or the disk space, are decoded by `workers` threads whenever they are used. A second run with the same files
@@ -51,6 +54,8 @@ def open_source(
     images (one with `like`), and all other bad input raises InputError. Nothing is ever written next to the data.
     """
     options = Options(like, image_size, channels, cache, memory_limit, max_skipped, workers)
+    if progress is not None:
+        options = replace(options, progress=progress)
     if isinstance(source, (str, os.PathLike)):
         return _open_path(os.fspath(source), options)
     import torch

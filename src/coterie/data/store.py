@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from coterie.types import InputError, ItemSpec
 
-FORMAT = 1  # of the JSON file; another number is not read
+FORMAT = 2  # of the JSON file; another number is not read
 RESERVE = 0.1  # share of the free disk that stays free
 
 

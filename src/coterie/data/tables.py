@@ -137,7 +137,7 @@ def _table_pictures(
 
         from PIL import Image
 
-        from coterie.data.decode import Unreadable
+        from coterie.data.shrink import Unreadable
 
         content = cells(row)
         if not content:

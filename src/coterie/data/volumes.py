@@ -14,7 +14,7 @@ from coterie.data.fingerprint import array_fingerprint
 from coterie.data.forms import Options, check_kind
 from coterie.data.items import ArrayImages
 from coterie.data.rows import RowIds
-from coterie.data.values import rule_for, value_range
+from coterie.data.values import array_rule
 from coterie.types import InputError, ItemSpec, Source
 
 
@@ -27,16 +27,15 @@ def open_volumes(array: NDArray[Any], options: Options, *, name: str, origin: st
         )
     if options.image_size is not None or options.channels is not None:
         raise InputError(f"{name} holds volumes, which keep their form: leave the size and channels of images out.")
-    rule = rule_for(array.dtype, *value_range(array, name), name, options.like)
+    rule = array_rule(array, name, options.like)
     (depth, height, width), (low, high) = array.shape[1:], rule.range
-    spec = ItemSpec("images", channels=depth, height=height, width=width, low=low, high=high)
-    if options.like is not None and options.like != spec:
-        wanted = options.like
+    spec = options.like or ItemSpec("images", channels=depth, height=height, width=width, low=low, high=high)
+    if (spec.channels, spec.height, spec.width) != (depth, height, width):
         raise InputError(
             f"{name} holds volumes of {depth} slices of {width}x{height} pixels, but the model was fitted on "
-            f"{wanted.channels} channels of {wanted.width}x{wanted.height}."
+            f"{spec.channels} channels of {spec.width}x{spec.height}."
         )
     items = ArrayImages(np.ascontiguousarray(rule(array)), spec)
-    notes = [rule.note] if rule.note else []
+    notes = list(rule.notes)
     # Colour has no meaning here, and which distortions keep that of a volume is not known: those of glyphs are mild.
     return Source(name, origin, items, RowIds(len(array)), array_fingerprint(array), notes=notes, family="glyph")
