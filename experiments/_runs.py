@@ -14,10 +14,10 @@ from coterie.data import labels_of
 from coterie.pipeline import evaluate_run, run
 from coterie.prediction.results import read_result
 from coterie.preparing import Watch
+from coterie.records import read_record
 from coterie.training.checkpoints import write_atomically
 from coterie.training.device import machine
 from coterie.training.plan import RunSettings
-from coterie.training.runfolder import read_run
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = RESULTS.parents[1] / "docs" / "figures"
@@ -27,7 +27,7 @@ GROUND = ("device", "backbone", "preset")
 
 def row(source: str, settings: RunSettings, out: Path, metrics: tuple[str, ...] = METRICS) -> dict[str, Any]:
     """One run, from its folder where it is there already; its metrics by head and its seconds."""
-    done = (out / "run.yaml").exists() and read_run(out)["status"] == "done"
+    done = (out / "run.yaml").exists() and read_record(out)["status"] == "done"
     if not done:
         watch = Watch(
             after_epoch=[lambda record, net: print(out.name, record.stage, record.epoch, record.losses, flush=True)]
@@ -35,7 +35,7 @@ def row(source: str, settings: RunSettings, out: Path, metrics: tuple[str, ...] 
         run(source, settings, out, resume=(out / "run.yaml").exists(), watch=watch)
     labels = labels_of(source, read_result(out / "result.parquet").ids)
     assert labels is not None, f"{source} carries no labels"
-    found, record = evaluate_run(out, labels), read_run(out)
+    found, record = evaluate_run(out, labels), read_record(out)
     heads = {name: {key: head[key] for key in metrics} for name, head in found["heads"].items()}
     print(out.name, heads, flush=True)
     return {"heads": heads, "seconds": record["seconds"], "stages": record["stages"], "record": record}

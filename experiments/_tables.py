@@ -23,10 +23,10 @@ from coterie.evaluation import evaluate
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.preparing import Watch
+from coterie.records import read_record
 from coterie.training.checkpoints import write_atomically
 from coterie.training.history import EpochRecord, read_history
 from coterie.training.plan import RunSettings
-from coterie.training.runfolder import read_run
 from coterie.types import InputError, RunFailed
 
 METRICS = ("acc", "nmi", "ari", "ece", "confidence", "auroc", "aurc", "fpr95")
@@ -139,11 +139,11 @@ def _make(study: Study, settings: RunSettings, out: Path) -> dict[str, Any]:
 
     failed = None
     try:
-        if not (out / "run.yaml").exists() or read_run(out)["status"] != "done":
+        if not (out / "run.yaml").exists() or read_record(out)["status"] != "done":
             run(study.items, settings, out, resume=(out / "run.yaml").exists(), watch=Watch(after_epoch=[say]))
     except RunFailed as error:
         failed = error.reason
-    told, history = read_run(out), read_history(out / "history.jsonl").records
+    told, history = read_record(out), read_history(out / "history.jsonl").records
     heads = {} if failed else scores(out, study.labels)
     return {
         "data": study.name,

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from coterie.data import labels_of
 from coterie.evaluation import accept, match
 from coterie.prediction.results import read_result
+from coterie.records import read_record
 from coterie.training.device import machine
-from coterie.training.runfolder import read_run
 
 ERRORS, SIZES, AUDITS, LEVEL = (0.05, 0.1), (300, 1000), 200, 0.95
 UNKNOWN = -1
@@ -36,7 +36,7 @@ Flags = NDArray[np.bool_]
 
 def run_record(source: str, run: Path) -> dict[str, Any]:
     """All audits of one run."""
-    begun, record, table = time.monotonic(), read_run(run), read_result(run / "result.parquet")
+    begun, record, table = time.monotonic(), read_record(run), read_result(run / "result.parquet")
     labels = labels_of(source, table.ids)
     assert labels is not None, f"{source} carries no labels"
     known = labels.codes != UNKNOWN

@@ -31,10 +31,10 @@ from coterie.objectives.geometry import geometry_of
 from coterie.objectives.kmeans import kmeans
 from coterie.pipeline import run
 from coterie.preparing import Watch
+from coterie.records import read_record
 from coterie.training.checkpoints import write_atomically
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
-from coterie.training.runfolder import read_run
 from coterie.types import Items
 
 LOOKED_AT = 2000
@@ -82,7 +82,7 @@ def curve(
 ) -> list[dict[str, Any]]:
     """The lines of one stage's run, which is made or gone on with if it is not done."""
     lines = out.parent / f"{out.name}.jsonl"
-    if not ((out / "run.yaml").exists() and read_run(out)["status"] == "done"):
+    if not ((out / "run.yaml").exists() and read_record(out)["status"] == "done"):
         mine = {key: value for key, value in given.items() if key.startswith((f"{method}.", "views."))}
         overrides = STEADY[method] | mine
         settings = replace(base, method=method, seed=seed, init=str(start) if start else None, overrides=overrides)

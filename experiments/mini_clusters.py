@@ -50,9 +50,9 @@ def main() -> None:
 
 def read_preset(reference: Path, overrides: dict[str, Any]) -> tuple[int, int]:
     """Batch size and mini-clusters of the reference run, which followed the rule."""
-    from coterie.training.runfolder import read_run
+    from coterie.records import read_record
 
-    settings = read_run(reference)["stages"][-1]["settings"]
+    settings = read_record(reference)["stages"][-1]["settings"]
     return int(overrides.get("cdc.batch_size") or settings["batch_size"]), int(settings["cells"])
 
 

@@ -26,8 +26,8 @@ from coterie.data import Labels
 from coterie.evaluation import evaluate
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
+from coterie.records import read_record
 from coterie.training.plan import RunSettings
-from coterie.training.runfolder import read_run
 
 SIGMAS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
 METRICS = ("acc", "f1", "f1_micro", "nmi", "ari", "ece")
@@ -56,11 +56,11 @@ def record_of(
     for method in ("acai", "rdc"):
         out = runs / f"{method}-{sigma}-{seed}"
         mine = {key: value for key, value in given.items() if key.startswith((f"{method}.", "views."))}
-        if not ((out / "run.yaml").exists() and read_run(out)["status"] == "done"):
+        if not ((out / "run.yaml").exists() and read_record(out)["status"] == "done"):
             settings = replace(base, method=method, seed=seed, init=start, overrides=mine)
             run(noisy(images, sigma, seed), settings, out, resume=(out / "run.yaml").exists())
         heads[method], start = scores(out, labels), str(out)
-        seconds += read_run(out)["seconds"]
+        seconds += read_record(out)["seconds"]
     return {"sigma": sigma, "seed": seed, "n": len(images), "seconds": round(seconds, 1), "methods": heads}
 
 

@@ -30,9 +30,9 @@ from coterie.evaluation import evaluate_separation
 from coterie.prediction.bank import Bank, make_bank
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.ood import FROM_BANK, FROM_LOGITS, SCORES, score_of
+from coterie.records import read_record
 from coterie.training.checkpoints import write_atomically
 from coterie.training.device import accelerator_for, machine
-from coterie.training.runfolder import read_run
 from coterie.training.seeds import generator_of
 from coterie.types import Source
 
@@ -86,7 +86,7 @@ def scores_by_head(model: Model, heads: dict[str, Tensor], embedding: Tensor, ba
 
 def measure(run: Path) -> dict[str, Any]:
     """All numbers of one run."""
-    record, begun = read_run(run), time.monotonic()
+    record, begun = read_record(run), time.monotonic()
     model = load_model(run, accelerator_for("auto").device)
     origin, seed, k = record["source"]["origin"], record["seed"], record["n_clusters"]
     inside = open_source(origin, like=model.spec)

@@ -24,6 +24,7 @@ from coterie.pipeline import run
 from coterie.prediction.clusterings import Calibrated, read_clustering
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.results import ResultTable, read_result, write_result
+from coterie.records import read_record
 from coterie.training.calibrate import PostHoc, calibration_net
 from coterie.training.checkpoints import write_atomically
 from coterie.training.device import accelerator_for
@@ -31,7 +32,7 @@ from coterie.training.distributed import share_batch_norm
 from coterie.training.engine import Stage, train_stage
 from coterie.training.history import History, read_history
 from coterie.training.plan import RunSettings, calibration_for, coerce
-from coterie.training.runfolder import RunFolder, read_run
+from coterie.training.runfolder import RunFolder
 from coterie.training.seeds import seed_of
 from coterie.types import Assignments, InputError
 from coterie.views.normalise import normalisation
@@ -192,11 +193,12 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     loaded.model_ = model
     if model.spec.kind == "embeddings":
         loaded.n_features_in_ = model.spec.dim
+    record = read_record(path) if os.path.lexists(path / "run.yaml") else {}
     if (path / "result.parquet").exists():
-        loaded.result_ = read_result(path / "result.parquet")
+        loaded.result_ = read_result(path / "result.parquet", record.get("source", {}).get("n"), model.k)
         loaded.labels_, loaded.confidence_ = loaded.result_.labels.astype(np.int64), loaded.result_.confidence
-    if (path / "run.yaml").exists():
-        loaded.record_, loaded.history_ = read_run(path), read_history(path / "history.jsonl").rows()
+    if record:
+        loaded.record_, loaded.history_ = record, read_history(path / "history.jsonl").rows()
     return loaded
 
 

@@ -24,6 +24,7 @@ from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
 from coterie.preparing import Watch, prepare
+from coterie.records import groups_of, read_record
 from coterie.report import gallery_rows, map_rows, project
 from coterie.stages import calibrate, check_result, count_groups, train
 from coterie.training.checkpoints import write_atomically
@@ -115,7 +116,8 @@ def _save_npz(path: Path, **arrays: np.ndarray) -> None:
 
 def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
     """Compare a finished run's result table with true labels and keep the numbers in `metrics.json`."""
-    table = read_result(out / "result.parquet")
+    record = read_record(out)
+    table = read_result(out / "result.parquet", record.get("source", {}).get("n"), groups_of(record))
     by_head = {name: evaluate(labels.codes, p, class_names=labels.names) for name, p in table.heads.items()}
     answer = next(iter(by_head.values()))
     heads = {

@@ -18,7 +18,7 @@ from coterie.objectives.kmeans import NotFinite
 from coterie.prediction.model import Model
 from coterie.preparing import Prepared, Watch
 from coterie.training.calibrate import PostHoc, calibration_net
-from coterie.training.checkpoints import load_tree, save_tree
+from coterie.training.checkpoints import fitting, load_tree, save_tree
 from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Stage, train_stage
 from coterie.training.health import SMALLER_STEPS
@@ -38,7 +38,8 @@ def train(prepared: Prepared, watch: Watch) -> Net:
         net = build_net(prepared, method, before)
         if done is not None and done.exists():
             watch.say(f"stage {name} is done already")
-            net.load_state_dict(load_tree(done, prepared.device)["net"])
+            with fitting(done):
+                net.load_state_dict(load_tree(done, prepared.device)["net"])
         else:
             _train_one(net, method, prepared, watch, last=last)
             wait_for_all()  # before the files change that the others may still look for

@@ -31,7 +31,7 @@ def add_run(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> AddR
 
     def add(name: str, labels: list[int], metrics: dict[str, Any] | None = None, **run: Any) -> Path:
         path = parent / name
-        shutil.copytree(make_run(**({"n": len(labels)} | run)), path)
+        shutil.copytree(make_run(**({"n": len(labels), "k": min(4, len(labels))} | run)), path)
         columns = {"id": [str(row) for row in range(len(labels))], "label": pa.array(labels, pa.int32())}
         confidence = np.linspace(0.5, 1, len(labels))
         pq.write_table(pa.table(columns | {"confidence": confidence}), path / "result.parquet")
@@ -191,12 +191,45 @@ def test_a_page_without_labels_or_with_one_run_leaves_out_what_it_has_not(add_ru
     assert 'id="agreement"' in both
 
 
-def test_a_folder_that_is_no_finished_run_is_refused(add_run: AddRun, tmp_path_factory: pytest.TempPathFactory) -> None:
-    good, empty = add_run("good", [0, 1]), tmp_path_factory.mktemp("empty")
-    with pytest.raises(InputError, match=r"holds no run\.yaml"):
-        compare([good, empty])
-    with pytest.raises(InputError, match="is not finished, its status is 'running'"):
-        compare([good, add_run("half", [0, 1], status="running")])
-    (good / "result.parquet").unlink()
-    with pytest.raises(InputError, match=r"it has no result\.parquet"):
-        compare([good])
+def test_what_is_no_finished_run_is_left_out_with_its_reason(add_run: AddRun, tmp_path: Path) -> None:
+    good, half = add_run("good", [0, 1]), add_run("half", [0, 1], status="running")
+    no_table, broken = add_run("no-table", [0, 1]), add_run("broken", [0, 1])
+    (no_table / "result.parquet").unlink()
+    (broken / "run.yaml").write_text("stages: [1]")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    found = compare([tmp_path / "empty", half, good, no_table, tmp_path / "notes.txt", broken])
+    assert [row.run for row in found.rows] == ["good"]
+    reasons = dict(zip(["empty", "half", "no-table", "notes.txt", "broken"], found.left_out, strict=True))
+    assert "holds no run.yaml" in reasons["empty"].reason
+    assert "is not finished, its status is 'running'" in reasons["half"].reason
+    assert "it has no result.parquet" in reasons["no-table"].reason
+    assert "holds no run.yaml" in reasons["notes.txt"].reason
+    assert "stages.0 cannot be 1" in reasons["broken"].reason
+    assert found.as_json()["left_out"][1]["id"] == str(half)
+    assert "its status is &#39;running&#39;" in render_comparison(found)
+    with pytest.raises(InputError, match=r"No finished run to compare: .*holds no run\.yaml.*\(2 such paths\.\)"):
+        compare([tmp_path / "empty", half])
+    with pytest.raises(InputError, match="there is no such folder"):
+        compare([good, tmp_path / "goood"])
+
+
+def test_a_run_that_goes_on_from_itself_or_in_a_circle_has_a_recipe(add_run: AddRun) -> None:
+    first = add_run("first", [0, 1, 2, 3])
+    second = add_run("second", [0, 1, 2, 3], settings={"init": str(first)})
+    add_run_again = (first / "run.yaml").read_text() + f"settings: {{init: {second}}}\n"
+    (first / "run.yaml").write_text(add_run_again)
+    alone = add_run("alone", [0, 1, 2, 3])
+    (alone / "run.yaml").write_text((alone / "run.yaml").read_text() + f"settings: {{init: {alone}/../alone}}\n")
+    found = compare([first, second, alone])
+    assert [row.run for row in found.rows] == ["first", "second", "alone"]
+    assert found.summaries == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_start_that_cannot_be_read_counts_by_its_name(add_run: AddRun, tmp_path: Path, there: bool) -> None:
+    if there:
+        (tmp_path / "run.yaml").write_text("[1, 2")
+    runs = [add_run(str(seed), [0, 1, 2, 3], seed=seed, settings={"init": str(tmp_path)}) for seed in (0, 1)]
+    (summary,) = compare(runs).summaries
+    assert summary.seeds == [0, 1]

@@ -15,9 +15,9 @@ from coterie.networks.net import Net
 from coterie.objectives.regions import cell_means
 from coterie.pipeline import RunResult, run
 from coterie.preparing import Watch
+from coterie.records import read_record
 from coterie.training.calibrate import Calibration, PostHoc, calibration_net, practical_calibration
 from coterie.training.plan import RunSettings, calibration_for
-from coterie.training.runfolder import read_run
 from coterie.types import Batch, InputError, OneProcess, Source
 
 LOSSES = get_args(get_type_hints(Calibration)["loss"])
@@ -205,7 +205,7 @@ def test_a_run_that_is_stopped_in_its_calibration_and_resumed_ends_the_same(
 
 
 def test_the_record_says_how_it_was_calibrated(whole: tuple[Path, RunResult]) -> None:
-    record = read_run(whole[0])
+    record = read_record(whole[0])
     assert record["calibration"]["loss"] == "region"
     assert record["calibration"]["epochs"] == 3
     assert [stage["name"] for stage in record["stages"]] == ["moco", "cdc"]

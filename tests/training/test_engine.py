@@ -17,9 +17,9 @@ import yaml
 
 from coterie.pipeline import RunResult, run
 from coterie.preparing import Watch
+from coterie.records import read_record
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings
-from coterie.training.runfolder import read_run
 from coterie.types import InputError, RunFailed, Source
 
 SETTINGS = RunSettings(
@@ -101,12 +101,12 @@ def test_a_run_that_was_stopped_anywhere_and_resumed_is_the_run_that_was_not(
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         run(digits.items.array, SETTINGS, out, watch=Watch(progress=Stop(after)))
-    assert read_run(out)["status"] == "stopped"
+    assert read_record(out)["status"] == "stopped"
     second = Stop(0)
     resumed = run(digits.items.array, SETTINGS, out, resume=True, watch=Watch(progress=second))
     assert second.begun[0] == resumes_at  # it did not begin again
     same_result(whole, resumed)
-    assert read_run(out)["status"] == "done"
+    assert read_record(out)["status"] == "done"
     expected = [(r.stage, r.epoch) for r in whole.history.records]
     assert [(r.stage, r.epoch) for r in read_history(out / "history.jsonl").records] == expected
     for one, other in zip(whole.history.records, resumed.history.records, strict=True):
@@ -151,7 +151,7 @@ def test_a_failed_run_leaves_its_reason_and_advice(
     settings = replace(SETTINGS, overrides={**SETTINGS.overrides, "cdc.init": "random", **overrides})
     with pytest.raises(RunFailed, match=reason):
         run(digits.items.array, settings, tmp_path / "run")
-    record = read_run(tmp_path / "run")
+    record = read_record(tmp_path / "run")
     assert record["status"] == "failed"
     assert reason in record["failure"]["reason"]
     assert advice in record["failure"]["advice"]

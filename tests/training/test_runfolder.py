@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from coterie.training.runfolder import RunFolder, read_run
+from coterie.records import read_record
+from coterie.training.runfolder import RunFolder
 from coterie.types import InputError
 
 SETTINGS = {"n_clusters": 5, "seed": 0, "overrides": {"cdc.cells": 7}, "checkpoint_seconds": 60.0}
@@ -75,19 +76,24 @@ def test_entries_add_up_and_are_read_back(begun: Path) -> None:
     folder = RunFolder(begun)
     folder.update(source={"fingerprint": "ab"}, status="running")
     folder.update(status="done", note="größer")
-    assert read_run(begun) == {"source": {"fingerprint": "ab"}, "status": "done", "note": "größer"}
+    assert read_record(begun) == {"source": {"fingerprint": "ab"}, "status": "done", "note": "größer"}
     assert folder.file("model") == begun / "model"
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "holds no run"), ("a: [1", "damaged"), ("just text", "not the record"), ("", "not the record")],
+    [
+        (None, "holds no run"),
+        ("a: [1", "damaged"),
+        ("just text", "no mapping of entries"),
+        ("", "no mapping of entries"),
+    ],
 )
 def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / "run.yaml").write_text(content)
     with pytest.raises(InputError, match=message):
-        read_run(tmp_path)
+        read_record(tmp_path)
 
 
 def test_a_run_in_memory_writes_nothing() -> None:
@@ -106,4 +112,4 @@ def test_only_the_first_of_several_processes_writes(tmp_path: Path, begun: Path)
     other = RunFolder(begun, writes=False)
     other.prepare(resume=False)  # the first process has made it by then
     other.update(status="done")
-    assert read_run(begun)["status"] == "running"
+    assert read_record(begun)["status"] == "running"

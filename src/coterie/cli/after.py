@@ -19,9 +19,9 @@ from coterie.data import open_source
 from coterie.pipeline import evaluate_run
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result, write_result
+from coterie.records import groups_of, read_record
 from coterie.report import write_report
 from coterie.training.device import accelerator_for
-from coterie.training.runfolder import read_run
 from coterie.types import InputError, Skipped
 
 
@@ -92,9 +92,10 @@ def check_table(out: Path) -> None:
 
 
 def check_finished(run: Path) -> None:
-    """Raise InputError for a run folder that has no model yet, and say how far it came."""
-    if (run / "run.yaml").exists() and not (run / "model").is_dir():
-        status = read_run(run).get("status")
+    """Raise InputError for a run folder that has no model yet, and say how far it came, or whose record is damaged."""
+    # A model that was saved without a run has none.
+    status = read_record(run).get("status") if os.path.lexists(run / "run.yaml") else None
+    if status is not None and not (run / "model").is_dir():
         raise InputError(f"The run in {run} has no model, its status is {status!r}: finish it with fit --resume.")
 
 
@@ -104,7 +105,7 @@ def evaluate_finished(
     """Measure a run against true labels, against the items of a second source, or both."""
     if ood is None and ood_score is not None:
         raise InputError("--ood-score needs a second source to compare with: give it with --ood.")
-    record = read_run(run)
+    record = read_record(run)
     check_finished(run)
     metrics = evaluate_labels(run, record, labels) if labels is not None or ood is None else None
     foreign = None
@@ -118,15 +119,16 @@ def evaluate_finished(
 
             foreign = measure_ood(run, ood, ood_score, device, watch)
     if as_json:
+        source = record.get("source", {})
         answer = {
             "run": str(run),
-            "data": record["source"]["name"],
-            "method": record["stages"][-1]["name"],
-            "n": record["source"]["n"],
-            "k": record["n_clusters"],
-            "seed": record["seed"],
+            "data": source.get("name"),
+            "method": (record.get("stages") or [{}])[-1].get("name"),
+            "n": source.get("n"),
+            "k": record.get("n_clusters"),
+            "seed": record.get("seed"),
             "seconds": record.get("seconds"),
-            "skipped": len(record["source"]["skipped"]),
+            "skipped": len(source.get("skipped", [])),
         }
         answer |= {"metrics": metrics} if metrics is not None else {}
         print_object(answer | ({"ood": foreign} if foreign is not None else {}))
@@ -142,11 +144,13 @@ def evaluate_finished(
 
 def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None) -> dict[str, Any]:
     """Measure a run against true labels, keep the numbers, renew the report."""
-    source = record["source"]
-    ids = read_result(run / "result.parquet").ids
-    labels = find_labels(source["origin"], wanted, ids, [Skipped(**item) for item in source["skipped"]])
+    source = record.get("source", {})
+    origin, skipped = source.get("origin", ""), source.get("skipped", [])
+    ids = read_result(run / "result.parquet", source.get("n"), groups_of(record)).ids
+    left_out = [Skipped(item["id"], item["reason"]) for item in skipped]
+    labels = find_labels(origin, wanted, ids, left_out) if origin or wanted is not None else None
     if labels is None:
-        raise InputError(f"{source['origin']} carries no labels: give them with --labels FILE or --labels folders.")
+        raise InputError(f"{origin or run} carries no labels: give them with --labels FILE or --labels folders.")
     metrics = evaluate_run(run, labels)
     write_report(run)
     return metrics
@@ -154,7 +158,7 @@ def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None) -> di
 
 def renew_report(run: Path, *, as_json: bool) -> None:
     """Write `report.html` again."""
-    read_run(run)
+    read_record(run)
     page = write_report(run)
     answer: dict[str, Any] = {"run": str(run), "report": str(page)}
     if as_json:

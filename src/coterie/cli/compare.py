@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ def compare_runs(runs: Sequence[Path], out: Path | None, *, as_json: bool) -> No
     if out is not None:
         check_page(out)
     comparison = compare(runs)
+    for item in comparison.left_out:
+        print(f"Note: left out {item.id}. {item.reason}", file=sys.stderr)
     if out is not None:
         write_page(out, render_comparison(comparison))
     if as_json:

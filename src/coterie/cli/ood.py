@@ -11,6 +11,7 @@ from coterie.data import open_source
 from coterie.evaluation import evaluate_separation
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.ood import DEFAULT, available
+from coterie.records.metrics import read_foreign
 from coterie.training.checkpoints import write_atomically
 from coterie.training.device import accelerator_for
 from coterie.types import Assignments
@@ -58,7 +59,7 @@ def measure_ood(
         "scores": {name: evaluate_separation(inside[name].numpy(), outside[name].numpy()) for name in names},
     }
     path = run / "ood.json"
-    before = json.loads(path.read_text()) if path.exists() else {}
+    before = read_foreign(path)
     write_atomically(path, json.dumps(before | {source: found}, indent=1) + "\n")
     return found
 

@@ -1,9 +1,8 @@
 """R-DC: every point that lies evenly among its neighbours moves to the centroid of its most reliable ones.
 
 Shaheen, Mrabah, Ksantini and Alqaddoumi, "Rethinking Deep Clustering Paradigms: Self-Supervision Is All You Need",
-2025, https://arxiv.org/abs/2503.03733. Equation numbers are the paper's. Written from the text; what it leaves open
-is decided, case by case, on the method's page, which also lists where the authors' code differs. Phase 1 is `acai`;
-K-means on the final code gives the groups.
+2025, https://arxiv.org/abs/2503.03733. Equation numbers are the paper's. It has no public code: what its text leaves
+open is decided, case by case, on the method's page. Phase 1 is `acai`; K-means on the final code gives the groups.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, Pass, iterations_for
+from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
@@ -25,22 +24,12 @@ from coterie.objectives.density import Density, dbscan, place_density
 from coterie.objectives.kmeans import place_groups
 from coterie.objectives.nearest_mean import NearestMean
 from coterie.objectives.neighbours import nearest
-from coterie.objectives.proximity import (
-    Copies,
-    GapFrom,
-    GapScale,
-    Rules,
-    WhenNone,
-    choose_filters,
-    gap_scale,
-    neighbours_in_bank,
-    proximity,
-)
+from coterie.objectives.proximity import GapScale, choose_filters, gap_scale, neighbours_in_bank, proximity
 from coterie.types import Batch, Features, InputError, Losses, RunFailed
 
 SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule is asked, and those that it looks back on
 STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; rise of ρ that counts as one
-COLLAPSE = 100.0  # factor by which the code may shrink
+COLLAPSE, RUNAWAY = 100.0, 10.0  # factors by which the code may shrink and grow
 ONE_LUMP = 0.9  # share of the items in one group of DBSCAN at which it has told nothing
 
 CARD = Card(
@@ -78,27 +67,12 @@ class RDC:
     core_share: float = 0.5
     accepted: float = 0.65
     gap_scale: GapScale = "absolute"  # absolute: the paper's letter; median: in median nearest-neighbour distances
-    gap_from: GapFrom = (
-        "own"  # what a neighbour's distance is compared with; running: the authors' code, in effect a ball
-    )
-    when_none: WhenNone = "nearest"  # a core item that accepts nobody aims at: its nearest neighbour, or its own code
-    core_sense: Literal["above", "below"] = "above"  # below: the code's variant for VesselMNIST3D
-    copies: Copies = "core"  # what an item is whose neighbours are all copies of it
     image_weight: float = 30.0  # κ, of the loss in image space
     augment: bool = True  # inputs are shifted and turned, as the paper has it; the targets are of clean items always
     include_border: bool = False  # border items hold their own code in latent space, too (DynAE's form)
-    border_code: Literal["fresh", "refresh"] = "fresh"  # which code of their own: as it is, or as of the last refresh
-    border_image: Literal["clean", "decoded"] = (
-        "clean"  # border items aim at: their clean image, or their code's decoding
-    )
     refresh: Literal["bank", "epoch"] = "epoch"  # neighbours once an epoch; bank: those of a batch anew each time
-    epoch_steps: int | None = None  # iterations that make an epoch; None: a pass through all items
-    order: Literal["shuffled", "source"] = "shuffled"  # source: batches are slices of the items as they come
     stop: Literal["stable", "no_increase", "never"] = "stable"
-    widest: float | None = 10.0  # a code this many times as wide as at the start ends the run; None: it may
-    solver: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 1e-4
-    momentum: float = 0.9  # of sgd
+    learning_rate: float = 1e-4  # Adam
     restarts: int = 20  # of the final K-means
     final: Literal["kmeans", "dbscan"] = "kmeans"  # what groups the final code; dbscan, for an unknown K, finds K
 
@@ -119,17 +93,6 @@ class RDC:
             raise InputError(f"rdc.gap is {self.gap}: with 0 or less not even the nearest neighbour would count.")
         if self.restarts < 1:
             raise InputError(f"rdc.restarts is {self.restarts}: K-means needs at least one.")
-        if self.refresh == "bank" and self.gap_from in ("running", "global"):
-            raise InputError(
-                f"rdc.gap_from is {self.gap_from}, a minimum over all items, but rdc.refresh is bank, which looks at "
-                "one batch: set rdc.refresh to epoch."
-            )
-        if self.epoch_steps is not None and self.epoch_steps < 1:
-            raise InputError(f"rdc.epoch_steps is {self.epoch_steps}: an epoch needs at least one.")
-        if self.widest is not None and self.widest <= 1:
-            raise InputError(f"rdc.widest is {self.widest}: it must be above 1, or null for no limit.")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"rdc.momentum is {self.momentum}: it must be at least 0 and below 1.")
         if facts.k and self.final == "dbscan":
             raise InputError("rdc.final is dbscan, which finds the number of groups itself: say -k auto.")
         if not facts.k and self.final == "kmeans":
@@ -137,14 +100,6 @@ class RDC:
 
     def views(self) -> Mapping[str, str]:
         return {**CARD.views, "shifted": "shifted" if self.augment else "clean"}
-
-    def passes(self) -> tuple[Pass, ...]:
-        sliced = self.order == "source"
-        return (Pass(keep_last=sliced, shuffled=not sliced, steps=self.epoch_steps),)
-
-    @property
-    def rules(self) -> Rules:
-        return Rules(self.gap_from, self.when_none, self.core_sense, self.copies)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {
@@ -170,8 +125,6 @@ class RDC:
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.decoder)
-        if self.solver == "sgd":
-            return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
         return torch.optim.Adam(trained, self.learning_rate, fused=True)
 
     def rate(self, progress: float) -> float:
@@ -181,26 +134,19 @@ class RDC:
         """Eq. 12-14: core items aim at their centroid in code and image, border items at their own clean image.
 
         Targets are constants, made from clean items. Squared errors are means over an item's values, and both losses
-        are divided by the whole batch, so that the pull grows with the share of core items. In the authors' code border
-        items aim at their own code of the last refresh and at its decoding (`include_border`, `border_code`,
-        `border_image`), so that no image of the data is a target.
+        are divided by the whole batch, so that the pull grows with the share of core items.
         """
         if batch.number % batch.per_epoch == 0:
             self.renew(net, batch)
         with torch.no_grad():
-            codes = self.refresh == "bank" or self.border_code == "fresh"
-            clean = net.backbone(batch.clean) if codes else net.bank.of(batch.index)
+            clean = net.backbone(batch.clean)
             if self.refresh == "bank":
                 self.renew_rows(net, batch, clean)
             row = net.centroids.of(batch.index)
             centroid, core = row[:, :-1], row[:, -1:]
-            aim = torch.where(core > 0, centroid, clean)
-            if self.border_image == "decoded":
-                image = net.decoder(aim)
-            else:
-                image = core * net.decoder(centroid) + (1 - core) * flat(batch.clean)
+            image = core * net.decoder(centroid) + (1 - core) * flat(batch.clean)
         z = net.backbone(batch.shifted)
-        pull = (z - aim).square().mean(1)
+        pull = (z - torch.where(core > 0, centroid, clean)).square().mean(1)
         latent = pull if self.include_border else pull * core.squeeze(1)
         construction = (net.decoder(z) - image).square().mean(1)
         yield {
@@ -213,8 +159,7 @@ class RDC:
         z = batch.all_features()
         distance, neighbour = nearest(z, self.neighbours)
         net.filters.scale.copy_(self.scale_of(distance))
-        scale = gap_scale(distance, self.gap_scale)
-        found = proximity(z, distance, neighbour, *net.filters.thresholds, scale=scale, rules=self.rules)
+        found = proximity(z, distance, neighbour, *net.filters.thresholds, scale=gap_scale(distance, self.gap_scale))
         net.bank.fill(z)
         net.centroids.fill(torch.cat([found.centroid, found.core[:, None].to(z.dtype)], 1))
         spread = z.std(0).mean()
@@ -224,7 +169,7 @@ class RDC:
             latent_std=spread,
             nearest=distance[:, 0].mean(),
         )
-        check_spread(float(spread), float(net.filters.first_spread), self.widest)
+        check_spread(float(spread), float(net.filters.first_spread))
         if net.filters.settled(found.core_share, self.stop):
             batch.end()
 
@@ -234,9 +179,7 @@ class RDC:
         net.bank.rows[index] = fresh
         distance, neighbour = neighbours_in_bank(net.bank.rows, fresh, index, self.neighbours)
         scale = distance[:, 0] if self.gap_scale == "relative" else net.filters.scale
-        found = proximity(
-            net.bank.rows, distance, neighbour, *net.filters.thresholds, scale=scale, rules=self.rules, own=fresh
-        )
+        found = proximity(net.bank.rows, distance, neighbour, *net.filters.thresholds, scale=scale)
         net.centroids.rows[index] = torch.cat([found.centroid, found.core[:, None].to(fresh.dtype)], 1)
 
     def scale_of(self, distance: Tensor) -> Tensor:
@@ -249,7 +192,7 @@ class RDC:
         Without K: DBSCAN with M points to a neighbourhood; confidences as FINCH's, noise in the nearest group.
         """
         code = features()
-        check_spread(float(code.std(0).mean()), float(net.filters.first_spread), self.widest)
+        check_spread(float(code.std(0).mean()), float(net.filters.first_spread))
         if self.final == "kmeans":
             place_groups(net.groups, code, generator, self.restarts)
         else:
@@ -277,15 +220,15 @@ class RDC:
         return {self.final: net.groups(features)}
 
 
-def check_spread(spread: float, first: float, widest: float | None) -> None:
-    """Raise RunFailed for a code that fell together, or that ran away (`widest` times its first spread).
+def check_spread(spread: float, first: float) -> None:
+    """Raise RunFailed for a code that fell together, or that ran away.
 
     Nothing holds the code's scale but the border items' images: where shifted items lie a little inward of clean ones,
     each step asks for codes a little further out.
     """
     if spread * COLLAPSE < first:
         raise RunFailed("The code of R-DC collapsed: all items are nearly at one point.", "Raise rdc.image_weight.")
-    if widest is not None and spread > widest * first:
+    if spread > RUNAWAY * first:
         raise RunFailed(
             f"The code of R-DC ran away: it is {spread / first:.0f} times as wide as at the start.",
             "Set rdc.augment to false, rdc.refresh to epoch, or rdc.epochs lower.",

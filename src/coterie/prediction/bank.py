@@ -79,8 +79,20 @@ def load_bank(path: Path, width: int) -> Bank | None:
         return None
     try:
         bank = Bank(**load_tree(path))
-    except (InputError, TypeError) as error:
+        _check(bank)
+    except (InputError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{path} is damaged: fit the model again.") from error
     if bank.features.shape[1] != width:
         raise InputError(f"{path} holds {bank.features.shape[1]} features, but the model has {width}: fit it again.")
     return bank
+
+
+def _check(bank: Bank) -> None:
+    """Raise ValueError for entries of another kind, of sizes that do not fit each other, or not finite."""
+    tensors = (bank.features, bank.means, bank.whitening)
+    if not isinstance(bank.neighbours, int) or bank.neighbours < 1:
+        raise ValueError("neighbours")
+    if any(t.dtype != torch.float32 or t.ndim != 2 or not torch.isfinite(t).all() for t in tensors):
+        raise ValueError("features, means and whitening are finite float32 matrices")
+    if len({t.shape[1] for t in tensors}) > 1 or len(bank.features) < 1 or len(bank.means) < 1:
+        raise ValueError("features, means and whitening are of one width")

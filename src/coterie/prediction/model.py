@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from torch import Tensor, nn
 
 from coterie.methods.contract import GivesLogits, Method, method_class, name_of
@@ -18,6 +18,8 @@ from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
 from coterie.prediction.bank import Bank, load_bank, save_bank
 from coterie.prediction.ood import Scorer, available, scorer
+from coterie.records.files import check_regular, read_json, validated
+from coterie.records.run import MOST_GROUPS, Entries, Name, Spec
 from coterie.training.calibrate import Calibration, calibration_head
 from coterie.training.checkpoints import write_atomically
 from coterie.training.plan import coerce, resolved
@@ -26,6 +28,7 @@ from coterie.views.normalise import RowNorm
 
 FORMAT = 1
 BANK = "ood.safetensors"
+MANIFEST_BYTES = 4 << 20
 PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
 
 
@@ -42,6 +45,34 @@ class Manifest:
     family: str
     calibration: Calibration | None = None  # of the head `post_hoc`, where the model has one
     row_norm: RowNorm = "none"
+
+
+class ManifestSpec(Spec):
+    """The form of an item that a net is built for, so it has a size."""
+
+    kind: Literal["images", "embeddings"]
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> ManifestSpec:
+        names = ("channels", "height", "width") if self.kind == "images" else ("dim",)
+        for name in names:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")
+        return self
+
+
+class ManifestEntries(Entries):
+    """What `manifest.json` must say, before a net is built from it."""
+
+    format: int
+    method: Name
+    settings: dict[str, Any]
+    n_clusters: Annotated[int, Field(ge=2, le=MOST_GROUPS)]
+    backbone: Name
+    spec: ManifestSpec
+    family: Literal["photo", "glyph", "vector"]
+    calibration: dict[str, Any] | None = None
+    row_norm: Name = "none"
 
 
 @dataclass
@@ -172,31 +203,70 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     Raises InputError when there is no model, when it is of another format version or does not fit, and when the folder
     holds a pickle, which could run code.
     """
+    from safetensors.torch import load_file
+
     if (folder / "model").is_dir():
         folder = folder / "model"
     manifest = _read_manifest(folder)
-    spec, k = manifest.spec, manifest.n_clusters
     method = coerce(method_class(manifest.method), manifest.settings, manifest.method)
-    size = spec.channels if spec.kind == "images" else spec.dim
-    trunk = build_backbone(manifest.backbone, spec)
-    net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False, row_norm=manifest.row_norm)
-    heads = method.heads(net, k)
-    net.add({name: head for name, head in heads.items() if name in (method.card.answers or heads)})
-    if manifest.calibration is not None:
-        net.add({"post_hoc": calibration_head(net.width, manifest.calibration.hidden, k)})
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        net.load_state_dict(load_file(folder / "weights.safetensors"))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"The weights in {folder} do not fit their manifest ({reason}): fit the model again."
-        ) from error
+    weights = folder / "weights.safetensors"
+    # First without memory: the sizes that a manifest asks for must be those of the weights before a net is made.
+    _check_weights(weights, _build(manifest, method, "meta"))
+    net = _build(manifest, method, "cpu")
+    net.load_state_dict(load_file(weights))
     net.to(device).eval()
     bank = load_bank(folder / BANK, net.width)
+    k, spec = manifest.n_clusters, manifest.spec
     return Model(net, method, k, manifest.backbone, spec, manifest.family, bank, manifest.calibration)
+
+
+def _build(manifest: Manifest, method: Method, device: str) -> Net:
+    """The net that the manifest describes, with fresh weights. Raises InputError for one that cannot be."""
+    spec, k = manifest.spec, manifest.n_clusters
+    size = spec.channels if spec.kind == "images" else spec.dim
+    try:
+        with torch.device(device):
+            trunk = build_backbone(manifest.backbone, spec)
+            net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False, row_norm=manifest.row_norm)
+            heads = method.heads(net, k)
+            net.add({name: head for name, head in heads.items() if name in (method.card.answers or heads)})
+            if manifest.calibration is not None:
+                net.add({"post_hoc": calibration_head(net.width, manifest.calibration.hidden, k)})
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, TypeError, OverflowError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"The manifest of the model describes a net that cannot be built ({reason}): fit the model again."
+        ) from error
+    return net
+
+
+def _check_weights(path: Path, net: Net) -> None:
+    """Raise InputError unless the file holds the tensors of this net (without memory), and no other, all finite."""
+    from safetensors import safe_open
+
+    try:
+        check_regular(path)
+        with safe_open(path, framework="pt") as file:
+            stored = {name: file.get_slice(name) for name in list(file.keys())}
+            wanted = net.state_dict()
+            for name in {**wanted, **stored}:
+                has = "none" if name not in stored else f"{tuple(stored[name].get_shape())}"
+                needs = "none" if name not in wanted else f"{tuple(wanted[name].shape)}"
+                if has != needs:
+                    raise ValueError(f"{name} has the shape {has}, not {needs}")
+            for name, tensor in wanted.items():
+                value = file.get_tensor(name)
+                if value.dtype != tensor.dtype:
+                    raise ValueError(f"{name} holds {value.dtype}, not {tensor.dtype}")
+                if not torch.isfinite(value).all():
+                    raise ValueError(f"{name} has numbers that are not finite")
+    except Exception as error:  # safetensors has errors of its own for each kind of damage
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"The weights in {path.parent} do not fit their manifest ({reason}): fit the model again."
+        ) from error
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -207,15 +277,25 @@ def _read_manifest(folder: Path) -> Manifest:
         raise InputError(
             f"{folder} holds {pickles[0]}, a pickle, which could run code: coterie does not load such folders."
         )
+    path = folder / "manifest.json"
     try:
-        content = json.loads((folder / "manifest.json").read_text())
-        if content["format"] != FORMAT:
-            raise InputError(
-                f"The model in {folder} has format {content['format']}, this version of coterie reads {FORMAT}: "
-                "fit it again."
+        content = read_json(path, MANIFEST_BYTES)
+        stated = content.get("format") if isinstance(content, dict) else None
+        if isinstance(stated, int) and stated != FORMAT:
+            raise _OtherFormat(
+                f"The model in {folder} has format {stated}, this version of coterie reads {FORMAT}: fit it again."
             )
+        validated(ManifestEntries, content, str(path))
         return TypeAdapter(Manifest).validate_python(content)
-    except InputError:
+    except _OtherFormat:
         raise
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"There is no model in {folder}: its manifest.json is missing or damaged.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        reason = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
+    except InputError as error:
+        reason = str(error).removeprefix(f"{path} is damaged: ").rstrip(".")
+    raise InputError(f"There is no model in {folder}: its manifest.json is missing or damaged ({reason}).")
+
+
+class _OtherFormat(InputError):
+    """The manifest is of another version, and says so."""

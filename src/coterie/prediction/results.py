@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from coterie.records.table import check_ids, labels_of, open_table
 from coterie.training.checkpoints import write_atomically
 from coterie.types import Assignments, InputError
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 ALL_UP_TO = 256  # groups; above it the table holds the TOP most probable ones and the remainder
 TOP = 32
+MOST_GROUPS = 1_000_000
+ROUNDING = 1e-2  # rows are float32, of heads that may have been read in bfloat16
 
 
 @dataclass
@@ -30,6 +33,11 @@ class ResultTable:
     heads: dict[str, np.ndarray]
     embedding: np.ndarray | None = None
     ood_score: np.ndarray | None = None  # (n,), larger means more like the fitted items
+
+    @property
+    def k(self) -> int:
+        """The number of groups."""
+        return int(next(iter(self.heads.values())).shape[1])
 
 
 def write_result(path: Path, result: Assignments) -> None:
@@ -76,42 +84,76 @@ def write_result(path: Path, result: Assignments) -> None:
     write_atomically(path, sink.getvalue())
 
 
-def read_result(path: Path) -> ResultTable:
+def read_result(path: Path, n: int | None = None, k: int | None = None) -> ResultTable:
     """Read a result table. For large K the left-out probabilities are spread evenly over the other groups.
 
-    Raises InputError when there is no table or it is of another kind.
+    Raises InputError when there is no table, when it is of another kind or damaged, and when it has not the `n` items
+    or the `k` groups that the run's record says.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return _unpack(pq.read_table(path))
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
-        raise InputError(
-            f"{path} is not a result table of coterie: run `coterie fit` or `coterie predict` first."
-        ) from error
+    with open_table(path, "id", "label", "confidence") as file:
+        check_ids(path, file.read(columns=["id"])["id"])
+        found = _unpack(file.read(), path)
+    for asked, has, what in ((n, len(found.ids), "items"), (k, found.k, "groups")):
+        if asked is not None and asked != has:
+            raise InputError(f"{path} has {has:,} {what}, but the run's run.yaml says {asked:,}: they are of two runs.")
+    return found
 
 
-def _unpack(table: pa.Table) -> ResultTable:
-    def matrix(name: str) -> np.ndarray:
-        column = table[name].combine_chunks()
-        return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
-
+def _unpack(table: pa.Table, path: Path) -> ResultTable:
     metadata = table.schema.metadata or {}
     names = metadata.get(b"coterie.heads", b"").decode().split(",")
     heads: dict[str, np.ndarray] = {}
     if "probabilities" in table.column_names:
-        heads[names[0] or "answer"] = matrix("probabilities")
-        heads |= {n: matrix(f"probabilities_{n}") for n in names[1:] if f"probabilities_{n}" in table.column_names}
+        heads[names[0] or "answer"] = _matrix(table, "probabilities", path)
+        others = [n for n in names[1:] if f"probabilities_{n}" in table.column_names]
+        heads |= {n: _matrix(table, f"probabilities_{n}", path) for n in others}
     else:
-        k = int(metadata[b"coterie.k"])
-        top = matrix("top_labels")
-        full = np.repeat(table["remainder"].to_numpy()[:, None] / max(1, k - top.shape[1]), k, axis=1).astype(
-            np.float32
-        )
-        np.put_along_axis(full, top.astype(np.int64), matrix("top_probabilities"), axis=1)
-        heads[names[0] or "answer"] = full
-    embedding = matrix("embedding") if "embedding" in table.column_names else None
-    labels, confidence = table["label"].to_numpy(), table["confidence"].to_numpy()
+        heads[names[0] or "answer"] = _spread(table, int(metadata[b"coterie.k"]), path)
+    answer = next(iter(heads.values()))
+    k = answer.shape[1]
+    for name, p in heads.items():
+        if p.shape[1] != k:
+            raise InputError(f"{path} is damaged: its head {name} has {p.shape[1]} groups, the answer {k}.")
+        _check_rows(p, name, path)
+    labels, confidence = labels_of(path, table, k)
+    rows = np.arange(len(labels))
+    wrong = (np.abs(answer[rows, labels] - confidence) > ROUNDING) | (answer.max(1) - confidence > ROUNDING)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(f"{path} is damaged: group and confidence of row {row} are not those of its probabilities.")
+    embedding = _matrix(table, "embedding", path) if "embedding" in table.column_names else None
     ood_score = table["ood_score"].to_numpy() if "ood_score" in table.column_names else None
-    return ResultTable(table["id"].to_pylist(), labels, confidence, heads, embedding, ood_score)
+    as_stored = table["label"].to_numpy(), table["confidence"].to_numpy()
+    return ResultTable(table["id"].to_pylist(), *as_stored, heads, embedding, ood_score)
+
+
+def _matrix(table: pa.Table, name: str, path: Path) -> np.ndarray:
+    """A column of rows of numbers as an array (n, width)."""
+    column = table[name].combine_chunks()
+    if column.null_count or column.flatten().null_count:
+        raise InputError(f"{path} is damaged: its column {name} has empty places.")
+    flat = column.flatten().to_numpy(zero_copy_only=False)
+    if len(column) == 0 or len(flat) % len(column) or len(flat) == 0 or flat.dtype.kind not in "iuf":
+        raise InputError(f"{path} is damaged: its column {name} is no row of numbers for each of its items.")
+    return flat.reshape(len(column), -1)
+
+
+def _spread(table: pa.Table, k: int, path: Path) -> np.ndarray:
+    """Probabilities (n, k) of which the table holds the largest alone."""
+    top, p = _matrix(table, "top_labels", path).astype(np.int64), _matrix(table, "top_probabilities", path)
+    if top.shape != p.shape or not 1 <= top.shape[1] <= k <= MOST_GROUPS or top.min() < 0 or top.max() >= k:
+        raise InputError(f"{path} is damaged: its columns top_labels and top_probabilities do not fit {k} groups.")
+    full = np.repeat(table["remainder"].to_numpy()[:, None] / max(1, k - top.shape[1]), k, axis=1).astype(np.float32)
+    np.put_along_axis(full, top, p, axis=1)
+    return full
+
+
+def _check_rows(p: np.ndarray, name: str, path: Path) -> None:
+    """Raise InputError for a row that is no distribution over the groups."""
+    sums = p.sum(axis=1, dtype=np.float64)
+    wrong = ~((p.min(axis=1) >= -ROUNDING) & (np.abs(sums - 1) <= ROUNDING))  # NaN fails both
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"{path} is damaged: the probabilities of row {row} (head {name}) are no shares that sum to 1."
+        )

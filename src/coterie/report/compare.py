@@ -7,8 +7,10 @@ of their groups. Runs that agree need not be right, but where they do not at lea
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -16,12 +18,15 @@ from typing import Any
 import numpy as np
 
 from coterie.evaluation import accuracy, ari
+from coterie.records import Record, read_record
 from coterie.report.headline import method
 from coterie.report.page import asset, template_environment
-from coterie.report.read import Record, Result, RunFolder, read_finished, read_record
+from coterie.report.read import Result, RunFolder, read_finished
 from coterie.report.wording import duration
+from coterie.types import InputError, Skipped
 
 METRICS = ("acc", "nmi", "ari", "ece", "auroc")
+LONGEST_CHAIN = 20  # of runs, each of which goes on from the one before
 MEANT = (*METRICS, "confidence", "empty", "seconds")  # what is averaged over seeds
 
 
@@ -73,11 +78,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that the table, the page and --json say."""
+    """All that the table, the page and --json say. `left_out`: what was given but is no finished run, and why."""
 
     rows: list[Row]
     summaries: list[Summary]
     agreement: list[Pair]
+    left_out: list[Skipped] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; `runs` has the names of `fit --json`."""
@@ -85,30 +91,49 @@ class Comparison:
             "runs": [asdict(row) for row in self.rows],
             "summaries": [asdict(summary) for summary in self.summaries],
             "agreement": [asdict(pair) for pair in self.agreement],
+            "left_out": [asdict(item) for item in self.left_out],
         }
 
 
 def compare(paths: Sequence[Path]) -> Comparison:
     """Read finished runs and set them side by side; a folder that is given twice counts once.
 
-    Raises InputError for a folder that is no run, and for a run that is not finished.
+    What is there but is no finished run (`runs/*` names everything) is left out. Raises InputError for a path that is
+    not there, and where nothing is left to compare.
     """
-    unique = list({path.resolve(): path for path in paths}.values())
-    runs = [read_finished(path) for path in unique]
-    names = _names(unique)
+    unique = list({os.path.realpath(path): path for path in paths}.values())
+    runs, kept, left_out = [], [], []
+    for path in unique:
+        if not os.path.lexists(path):
+            raise InputError(f"{path} holds no run.yaml, for there is no such folder: give those that fit -o wrote.")
+        try:
+            runs.append(read_finished(path))
+            kept.append(path)
+        except InputError as error:
+            left_out.append(Skipped(str(path), str(error)))
+    if not runs:
+        more = f" ({len(left_out)} such paths.)" if len(left_out) > 1 else ""
+        raise InputError(f"No finished run to compare: {left_out[0].reason}{more}")
+    names = _names(kept)
     rows = [_row(name, folder, result) for name, (folder, result) in zip(names, runs, strict=True)]
-    recipes = [recipe(folder.run) for folder, _ in runs]
+    recipes = [recipe(folder.run, (folder.path,)) for folder, _ in runs]
     pairs = [_pair(names, runs, a, b) for a, b in combinations(range(len(runs)), 2)]
-    return Comparison(rows, _summaries(rows, recipes), pairs)
+    return Comparison(rows, _summaries(rows, recipes), pairs, left_out)
 
 
-def recipe(run: Record) -> str:
-    """What runs share that differ by nothing but their seeds: data, resolved settings, and the recipe of `init`."""
-    source, settings = run.get("source") or {}, run.get("settings") or {}
-    stages = [[stage.get("name"), stage.get("epochs"), stage.get("settings")] for stage in run.get("stages") or []]
+def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
+    """What runs share that differ by nothing but their seeds: data, resolved settings, and the recipe of `init`.
+
+    `seen` are the folders on the way here: a record may name itself, or one that goes back to it.
+    """
+    source, settings = run.get("source", {}), run.get("settings", {})
+    stages = [[stage.get("name"), stage.get("epochs"), stage.get("settings")] for stage in run.get("stages", [])]
     init = settings.get("init")
-    if init is not None and (Path(init) / "run.yaml").is_file():
-        init = recipe(read_record(Path(init)))
+    if isinstance(init, str) and len(seen) < LONGEST_CHAIN:
+        before = Path(os.path.realpath(init))
+        if before not in [Path(os.path.realpath(path)) for path in seen]:
+            with suppress(InputError):  # not there any more, or damaged: its name must do
+                init = recipe(read_record(Path(init)), (*seen, before))
     kept = {
         "data": [source.get(key) for key in ("fingerprint", "spec", "family")],
         "k": settings.get("n_clusters", run.get("n_clusters")),
@@ -129,12 +154,12 @@ def _names(paths: Sequence[Path]) -> list[str]:
 
 def _row(name: str, folder: RunFolder, result: Result) -> Row:
     run, metrics = folder.run, folder.metrics or {}
-    stages = run.get("stages") or []
+    stages = run.get("stages", [])
     sizes = np.bincount(result.labels, minlength=folder.n_clusters)
     return Row(
         run=name,
-        data=str((run.get("source") or {}).get("name") or ""),
-        method=str(stages[-1].get("name")) if stages else "",
+        data=run.get("source", {}).get("name", ""),
+        method=stages[-1]["name"] if stages else "",
         stages=method(run),
         n=len(result.labels),
         k=folder.n_clusters,
@@ -172,7 +197,7 @@ def _summaries(rows: Sequence[Row], recipes: Sequence[str]) -> list[Summary]:
 
 
 def _pair(names: Sequence[str], runs: Sequence[tuple[RunFolder, Result]], a: int, b: int) -> Pair:
-    fingerprints = [(runs[place][0].run.get("source") or {}).get("fingerprint") for place in (a, b)]
+    fingerprints = [runs[place][0].run.get("source", {}).get("fingerprint") for place in (a, b)]
     first, second = runs[a][1].labels, runs[b][1].labels
     if fingerprints[0] is None or fingerprints[0] != fingerprints[1] or len(first) != len(second):
         return Pair(names[a], names[b], None, None)
@@ -204,6 +229,7 @@ def render_comparison(comparison: Comparison) -> str:
             measured=any(value is not None for row in comparison.rows for value in row.metrics.values()),
             summaries=comparison.summaries,
             matrix=_matrix(comparison),
+            left_out=comparison.left_out,
             duration=duration,
         )
     )

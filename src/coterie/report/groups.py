@@ -8,9 +8,10 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from coterie.records import Record
 from coterie.report.charts import sparkbars
 from coterie.report.gallery import DOUBTFUL, LARGE, SMALL, SUREST, gallery_rows, thumbnail
-from coterie.report.read import Record, Result, RunFolder
+from coterie.report.read import Result, RunFolder
 from coterie.report.scatter import COLOURS
 from coterie.report.wording import short_percent, shorten
 

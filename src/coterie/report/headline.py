@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from coterie.report.read import Record, Result, RunFolder
+from coterie.records import Record
+from coterie.report.read import Result, RunFolder
 from coterie.report.wording import count, duration, percent, points
 
 SURE, DOUBTFUL = 0.9, 0.5
@@ -45,6 +46,8 @@ def banner(run: Record) -> Banner | None:
         return Banner("This run failed", " ".join(filter(None, words)) or "No reason was recorded.", "bad")
     if status in EXPLAINED:
         return Banner(*EXPLAINED[status], "warn")
+    if status not in ("done", None):
+        return Banner(f"The status of this run is {status}", "This version of coterie does not know it.", "warn")
     return None
 
 
@@ -82,7 +85,7 @@ def lede(folder: RunFolder) -> list[str]:
         f"Mean confidence is {percent(mean)}: if it can be believed, about {count(wrong)} "
         f"of {count(len(result.labels))} {folder.kind} are in a wrong group."
     )
-    if folder.metrics and folder.metrics.get("acc") is not None:
+    if folder.metrics and None not in (folder.metrics.get("acc"), folder.metrics.get("confidence")):
         sentences.append(_measured(folder.metrics))
     return sentences
 
@@ -93,7 +96,7 @@ def _measured(metrics: Record) -> str:
         judgement = "the confidence is as high as it should be"
     else:
         judgement = f"the confidence is {points(gap)} too {'high' if gap > 0 else 'low'}"
-    unknown = f" (on the {count(metrics['n'])} with a known label)" if metrics.get("unknown") else ""
+    unknown = f" (on the {count(metrics.get('n', 0))} with a known label)" if metrics.get("unknown") else ""
     return f"Measured against true labels{unknown}, {percent(metrics['acc'])} are right, so {judgement}."
 
 

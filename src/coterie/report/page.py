@@ -13,11 +13,12 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from coterie.evaluation import acceptance
+from coterie.records import Record
 from coterie.report import headline, wording
 from coterie.report.charts import histogram
 from coterie.report.groups import CARDS, Group, build_groups
 from coterie.report.quality import build_quality
-from coterie.report.read import Record, RunFolder, read_run
+from coterie.report.read import RunFolder, read_run
 from coterie.report.scatter import scatter
 from coterie.report.training import build_stages
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
+from coterie.records import Record
 from coterie.report.charts import confusion_matrix, reliability_diagram
 from coterie.report.headline import Tile
-from coterie.report.read import Record
 from coterie.report.wording import count, percent
 
 MEASURES = (
@@ -90,7 +90,7 @@ def _mixed_up(
     counts: Any, classes: Sequence[str], clusters: Sequence[int], metrics: Record, most: int = 5
 ) -> list[str]:
     """The largest numbers of items of one class in a group that stands for another, a phrase each."""
-    class_of = {row["cluster"]: row["class"] for row in metrics.get("per_cluster") or []}
+    class_of = {row["cluster"]: row.get("class") for row in metrics.get("per_cluster") or []}
     phrases: list[str] = []
     if not counts.size:
         return phrases

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,9 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.records import Record, groups_of, read_record
+from coterie.records.arrays import read_arrays
+from coterie.records.history import read_lines
+from coterie.records.metrics import read_metrics
+from coterie.records.table import check_ids, labels_of, open_table
 from coterie.types import InputError
-
-Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,16 +51,13 @@ class Result:
 
     @cached_property
     def _columns(self) -> set[str]:
-        import pyarrow.parquet as pq
-
-        return set(pq.read_schema(self.path).names)
+        with open_table(self.path) as file:
+            return set(file.schema_arrow.names)
 
     def _values(self, column: str, rows: NDArray[np.integer]) -> Iterator[tuple[int, Any]]:
         """Stream one column and yield (row, value) of the asked rows, so that memory does not grow with the file."""
-        import pyarrow.parquet as pq
-
         wanted, start = np.unique(rows), 0
-        with pq.ParquetFile(self.path) as file:
+        with open_table(self.path, column) as file:
             for batch in file.iter_batches(columns=[column]):
                 inside = wanted[(wanted >= start) & (wanted < start + len(batch))]
                 yield from zip(inside.tolist(), batch.column(0).take(inside - start).to_pylist(), strict=True)
@@ -78,15 +77,27 @@ class Gallery:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run folder in memory."""
+    """A run folder in memory; what only the report needs is read where it asks for it."""
 
     path: Path
     run: Record  # run.yaml
-    history: list[Record]
     result: Result | None
     metrics: Record | None
-    gallery: Gallery | None
-    map: tuple[NDArray[np.int64], NDArray[np.float32]] | None  # rows and their places
+
+    @cached_property
+    def history(self) -> list[Record]:
+        """The epochs of all stages."""
+        return read_lines(self.path / "history.jsonl")
+
+    @cached_property
+    def gallery(self) -> Gallery | None:
+        """The items whose pictures were kept."""
+        return _gallery(self.path / "gallery.npz", self.result)
+
+    @cached_property
+    def map(self) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+        """Rows and their places in the plane."""
+        return _map(self.path / "map.npz", self.result)
 
     @property
     def kind(self) -> str:
@@ -97,24 +108,17 @@ class RunFolder:
     @property
     def n_clusters(self) -> int:
         """The number of groups asked for or found; 0 while it is not known."""
-        stated = self.run.get("n_clusters")
-        stated = None if stated == "auto" else stated
+        stated = groups_of(self.run)
         if stated is None and self.result is not None:
             return int(self.result.labels.max(initial=-1)) + 1
         return int(stated or 0)
 
 
 def read_run(path: Path) -> RunFolder:
-    """Read what is there. Raises InputError where the folder is no run, or a file of it cannot be read."""
-    return RunFolder(
-        path=path,
-        run=read_record(path),
-        history=_history(path / "history.jsonl"),
-        result=_result(path / "result.parquet"),
-        metrics=_metrics(path / "metrics.json"),
-        gallery=_gallery(path / "gallery.npz"),
-        map=_map(path / "map.npz"),
-    )
+    """Read what is there. Raises InputError where the folder is no run, a file of it cannot be read, or two differ."""
+    run = read_record(path)
+    result = _result(path / "result.parquet", run.get("source", {}).get("n"), groups_of(run))
+    return RunFolder(path, run, result, read_metrics(path / "metrics.json"))
 
 
 def read_finished(path: Path) -> tuple[RunFolder, Result]:
@@ -127,88 +131,41 @@ def read_finished(path: Path) -> tuple[RunFolder, Result]:
     return folder, folder.result
 
 
-def read_record(path: Path) -> Record:
-    """`run.yaml` alone. Raises InputError where there is none, or it cannot be read."""
-    import yaml
-
-    if not (path / "run.yaml").is_file():
-        raise InputError(f"{path} holds no run.yaml: give the folder that a run was written to.")
-    try:
-        run = yaml.safe_load((path / "run.yaml").read_text(encoding="utf-8"))
-        if not isinstance(run, dict):
-            raise ValueError("it is no mapping")
-    except (yaml.YAMLError, ValueError) as error:
-        raise _unreadable(path / "run.yaml", error) from error
-    return run
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} cannot be read ({error}): delete it or run again.")
-
-
-def _history(path: Path) -> list[Record]:
-    if not path.is_file():
-        return []
-    records = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
-            break  # a run that was killed while it wrote leaves its last line half
-    return [record for record in records if isinstance(record, dict)]
-
-
-def _result(path: Path) -> Result | None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
+def _result(path: Path, n: int | None, k: int | None) -> Result | None:
+    if not path.exists() and not path.is_symlink():
         return None
-    try:
-        table = pq.read_table(path, columns=["label", "confidence"])
-    except (OSError, pa.ArrowInvalid, KeyError) as error:
-        raise _unreadable(path, error) from error
-    labels = table["label"].to_numpy().astype(np.int64)
-    confidence = table["confidence"].to_numpy().astype(np.float64)
+    with open_table(path, "id", "label", "confidence") as file:
+        check_ids(path, file.read(columns=["id"])["id"])
+        labels, confidence = labels_of(path, file.read(columns=["label", "confidence"]), k)
+    if n is not None and len(labels) != n:
+        raise InputError(f"{path} has {len(labels):,} rows, but run.yaml says source.n is {n:,}: they are of two runs.")
     return Result(path, labels, confidence) if len(labels) else None
 
 
-def _metrics(path: Path) -> Record | None:
-    if not path.is_file():
+def _gallery(path: Path, result: Result | None) -> Gallery | None:
+    form = {"rows": ("iu", 1), "cluster": ("iu", 1), "kind": ("iu", 1), "images": ("u", 4), "ids": ("U", 1)}
+    arrays = read_arrays(path, form)
+    if arrays is None or result is None:
         return None
-    try:
-        metrics: Record = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise _unreadable(path, error) from error
-    return metrics
+    images, rows, cluster = arrays["images"], arrays["rows"].astype(np.int64), arrays["cluster"].astype(np.int64)
+    if len({len(array) for array in arrays.values()}) > 1 or images.dtype != np.uint8 or 0 in images.shape[1:]:
+        raise InputError(f"{path} is damaged: its arrays do not fit each other.")
+    if not _rows_fit(rows, result) or not (result.labels[rows] == cluster).all():
+        raise InputError(f"{path} does not fit result.parquet: they are of two runs.")
+    return Gallery(rows, cluster, arrays["kind"].astype(np.int64), images, [str(item) for item in arrays["ids"]])
 
 
-def _gallery(path: Path) -> Gallery | None:
-    arrays = _arrays(path)
-    if arrays is None:
+def _map(path: Path, result: Result | None) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    arrays = read_arrays(path, {"rows": ("iu", 1), "xy": ("f", 2)})
+    if arrays is None or result is None:
         return None
-    return Gallery(
-        rows=arrays["rows"].astype(np.int64),
-        cluster=arrays["cluster"].astype(np.int64),
-        kind=arrays["kind"].astype(np.int64),
-        images=arrays["images"],
-        ids=[str(item) for item in arrays["ids"]],
-    )
+    rows, xy = arrays["rows"].astype(np.int64), arrays["xy"].astype(np.float32)
+    if xy.shape != (len(rows), 2) or not np.isfinite(xy).all():
+        raise InputError(f"{path} is damaged: it needs two finite numbers for each row.")
+    if not _rows_fit(rows, result):
+        raise InputError(f"{path} does not fit result.parquet: they are of two runs.")
+    return rows, xy
 
 
-def _map(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
-    arrays = _arrays(path)
-    return None if arrays is None else (arrays["rows"].astype(np.int64), arrays["xy"].astype(np.float32))
-
-
-def _arrays(path: Path) -> dict[str, NDArray[Any]] | None:
-    import zipfile
-
-    if not path.is_file():
-        return None
-    try:
-        # Arrays of Python objects would be pickles, which may run code: not read.
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise _unreadable(path, error) from error
+def _rows_fit(rows: NDArray[np.int64], result: Result) -> bool:
+    return len(rows) == 0 or (int(rows.min()) >= 0 and int(rows.max()) < len(result.labels))

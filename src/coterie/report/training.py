@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from coterie.records import Record
 from coterie.report.charts import curve, shades
-from coterie.report.read import Record
 from coterie.report.wording import duration, number
 
 # What a number is called, and what to make of it; names that are not here are shown as they are.

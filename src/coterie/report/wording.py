@@ -7,7 +7,7 @@ import math
 
 def percent(share: float | None) -> str:
     """0.934 -> "93.4%"; never rounds a share to 0% or 100% that is not exactly that."""
-    if share is None or math.isnan(share):
+    if share is None or not math.isfinite(share):
         return "–"
     if 0 < share < 0.0005:
         return "<0.1%"
@@ -18,7 +18,7 @@ def percent(share: float | None) -> str:
 
 def short_percent(share: float | None) -> str:
     """0.934 -> "93%", for captions under small images."""
-    if share is None or math.isnan(share):
+    if share is None or not math.isfinite(share):
         return "–"
     if 0.995 <= share < 1:
         return ">99%"
@@ -43,7 +43,7 @@ def number(value: float) -> str:
 
 def duration(seconds: float | None) -> str:
     """75 -> "1 min 15 s", with no line break inside; two units at most."""
-    if seconds is None:
+    if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 9.95:
         return f"{seconds:.1f}\N{NO-BREAK SPACE}s"

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from coterie.records.files import check_regular
 from coterie.types import InputError
 
 
@@ -47,14 +50,24 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 def load_tree(path: Path, device: torch.device | str = "cpu") -> Any:
     """Read what `save_tree` wrote. Raises InputError for a file of any other kind."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
+    check_regular(path)
+    with fitting(path), safe_open(path, framework="pt", device=str(device)) as file:
+        skeleton = json.loads((file.metadata() or {})["tree"])
+        return _unpack(skeleton, {name: file.get_tensor(name) for name in list(file.keys())})
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Turn what goes wrong while a checkpoint is read and put to use into an InputError that names the file."""
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            skeleton = json.loads((file.metadata() or {})["tree"])
-            return _unpack(skeleton, {name: file.get_tensor(name) for name in list(file.keys())})
-    except (SafetensorError, KeyError, OSError, json.JSONDecodeError) as error:
-        raise InputError(f"{path} is not a checkpoint of coterie ({error}): delete it and run again.") from error
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # of safetensors, of torch, of a tree that lacks an entry or has another in its place
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{path} is not a checkpoint of this run ({reason}): delete it and run again.") from error
 
 
 def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:

@@ -18,7 +18,7 @@ from torch import Tensor
 from coterie.methods.contract import Method, name_of
 from coterie.networks.net import Net
 from coterie.training.batches import Taught, batches_of
-from coterie.training.checkpoints import load_tree, save_tree
+from coterie.training.checkpoints import fitting, load_tree, save_tree
 from coterie.training.distributed import average_gradients
 from coterie.training.health import Meter, check_epoch, check_losses, early_warning, group_health
 from coterie.training.history import EpochRecord, History
@@ -89,9 +89,13 @@ def train_stage(net: Net, stage: Stage) -> None:
     optimiser = method.optimiser(net)
     saved = load_tree(stage.checkpoint, net.mean.device) if stage.checkpoint and stage.checkpoint.exists() else None
     if saved is not None:
-        net.load_state_dict(saved["net"])
-        restore(optimiser, saved["optimiser"])
-        place = Place(saved["epoch"], saved["step"], saved["seconds"], Meter(**saved["meter"]))
+        assert stage.checkpoint is not None
+        with fitting(stage.checkpoint):
+            net.load_state_dict(saved["net"])
+            restore(optimiser, saved["optimiser"])
+            place = Place(saved["epoch"], saved["step"], saved["seconds"], Meter(**saved["meter"]))
+            if not (0 <= place.epoch <= method.epochs and 0 <= place.step <= steps and place.seconds >= 0):
+                raise ValueError(f"it is of epoch {place.epoch}, step {place.step}")
         stage.history.keep(name, place.epoch)
     else:
         stage.history.keep(name, 0)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from coterie.records.history import EpochLine, read_lines
 from coterie.training.checkpoints import write_atomically
 
 
@@ -48,12 +49,7 @@ class History:
 
 
 def read_history(path: Path) -> History:
-    """The history of a run folder; a last line that was cut off by a crash is left out."""
-    history = History(path)
-    if path.exists():
-        for line in path.read_text().splitlines():
-            try:
-                history.records.append(EpochRecord(**json.loads(line)))
-            except (json.JSONDecodeError, TypeError):
-                break
-    return history
+    """The history of a run folder; a last line that was cut off by a crash is left out. Raises InputError."""
+    known = {f.name for f in fields(EpochRecord)}
+    lines = [EpochLine.model_validate(line).model_dump() for line in read_lines(path)]
+    return History(path, [EpochRecord(**{name: line[name] for name in known}) for line in lines])

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from coterie.records import read_record
 from coterie.training.checkpoints import write_atomically
 from coterie.types import InputError
 
@@ -58,13 +59,13 @@ class RunFolder:
         """A resumed run must be the same run. Raises InputError that names the first difference."""
         if self.path is None or not (self.path / "run.yaml").exists():
             return
-        before = read_run(self.path)
-        if before["source"]["fingerprint"] != fingerprint:
+        before = read_record(self.path)
+        if before.get("source", {}).get("fingerprint") != fingerprint:
             raise InputError(f"The data have changed since {self.path} was begun: start a new run in another folder.")
         for name, value in settings.items():
-            if name not in MAY_CHANGE and before["settings"].get(name) != value:
+            if name not in MAY_CHANGE and before.get("settings", {}).get(name) != value:
                 raise InputError(
-                    f"{self.path} was begun with {name} = {before['settings'].get(name)!r}, not {value!r}: "
+                    f"{self.path} was begun with {name} = {before.get('settings', {}).get(name)!r}, not {value!r}: "
                     "resume it with the same settings, or start a new run in another folder."
                 )
 
@@ -77,18 +78,3 @@ class RunFolder:
 
     def file(self, *parts: str) -> Path | None:
         return None if self.path is None else self.path.joinpath(*parts)
-
-
-def read_run(path: Path) -> dict[str, Any]:
-    """The record of a run folder. Raises InputError when there is none."""
-    try:
-        record = yaml.safe_load((path / "run.yaml").read_text())
-    except FileNotFoundError as error:
-        raise InputError(
-            f"{path} holds no run (run.yaml is missing): give the folder that `coterie fit -o` wrote."
-        ) from error
-    except yaml.YAMLError as error:
-        raise InputError(f"{path / 'run.yaml'} is damaged: {error}") from error
-    if not isinstance(record, dict) or "source" not in record:
-        raise InputError(f"{path / 'run.yaml'} is not the record of a run.")
-    return record

@@ -1,0 +1,13 @@
+"""Stage 0: what a run folder says, and how it is read. Every command that takes a run folder reads it through here.
+
+- `files`: regular files of bounded size, YAML and JSON of bounded depth; `arrays`: `.npz` with the arrays asked for
+- `run`: the schema of `run.yaml`; `history`: of a line of `history.jsonl`; `metrics`: of `metrics.json`, `ood.json`
+- `table`: `result.parquet`, what all its readers check
+
+A run folder may come from anyone and in any state. Whatever is wrong with a file of it is an InputError that names the
+file and the entry, before anything is made of it. May not live here: torch, anything that computes.
+"""
+
+from coterie.records.run import Record, groups_of, read_record
+
+__all__ = ["Record", "groups_of", "read_record"]

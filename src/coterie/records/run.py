@@ -1,0 +1,141 @@
+"""`run.yaml`: the record of a run, from its start on. One schema for every command that reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from coterie.records.files import check_plain, read_yaml, validated
+from coterie.types import InputError
+
+Record = dict[str, Any]
+
+LARGEST = 32 << 20  # bytes of a run.yaml: 200,000 items left out take about half of that
+MOST_GROUPS = 1_000_000
+MOST_ITEMS = 10**12
+
+Count = Annotated[int, Field(ge=0, le=MOST_ITEMS)]
+Size = Annotated[int, Field(ge=0, le=1 << 24)]  # pixels of a side, channels, features
+Seconds = Annotated[float, Field(ge=0, le=1e10)]
+Name = Annotated[str, Field(max_length=10_000)]
+
+
+class Entries(BaseModel):
+    """Values as they are written ("3" is no 3), numbers finite; further entries, of a newer version, are left alone."""
+
+    model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
+
+
+class Spec(Entries):
+    """The form of an item, as in `types.ItemSpec`."""
+
+    kind: Literal["images", "embeddings"] | None = None
+    channels: Size = 0
+    height: Size = 0
+    width: Size = 0
+    dim: Size = 0
+    low: float = 0.0
+    high: float = 0.0
+
+
+class LeftOut(Entries):
+    """An item that could not be read."""
+
+    id: str
+    reason: str
+
+
+class SourceEntry(Entries):
+    """What the run was fitted on."""
+
+    name: Name = ""
+    origin: Name = ""
+    kind: Literal["images", "embeddings"] | None = None
+    n: Count | None = None
+    spec: Spec = Spec()
+    fingerprint: Name | None = None
+    family: Name | None = None
+    skipped: list[LeftOut] = []
+    notes: list[str] = []
+
+
+class StageEntry(Entries):
+    """One stage with its resolved settings."""
+
+    name: Name
+    epochs: Count | None = None
+    settings: dict[str, Any] = {}
+    seconds: Seconds | None = None
+    status: Name | None = None
+
+
+class Choice(Entries):
+    """Something that coterie chose by itself, and why."""
+
+    name: Name | None = None
+    value: Name | None = None
+    why: str | None = None
+
+
+class Failure(Entries):
+    """Why a run ended early, and what to try."""
+
+    reason: str = ""
+    advice: str = ""
+
+
+class RunRecord(Entries):
+    """All of `run.yaml`. A run that has just begun lacks the last entries, one of an older version may lack more."""
+
+    status: Name | None = None
+    command: str = ""
+    source: SourceEntry = SourceEntry()
+    n_clusters: Annotated[int, Field(ge=1, le=MOST_GROUPS)] | Literal["auto"] | None = None
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
+    settings: dict[str, Any] = {}
+    stages: list[StageEntry] = []
+    views: dict[str, Any] | None = None
+    calibration: dict[str, Any] | None = None
+    backbone: Choice | None = None
+    device: Name | None = None
+    processes: Count | None = None
+    precision: Choice | Name | None = None
+    versions: dict[str, Any] | None = None
+    machine: dict[str, Any] | None = None
+    notes: list[str] = []
+    warnings: list[str] = []
+    failure: Failure | None = None
+    seconds: Seconds | None = None
+
+    @model_validator(mode="after")
+    def _fits(self) -> RunRecord:
+        n, k = self.source.n, self.n_clusters
+        if n is not None and isinstance(k, int) and k > n:
+            raise ValueError(f"n_clusters is {k}, but source.n only {n}: there cannot be more groups than items")
+        return self
+
+
+def read_record(folder: Path) -> Record:
+    """The entries of a run folder's `run.yaml`, as they are written. Raises InputError where they cannot be."""
+    path = folder / "run.yaml"
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{folder} holds no run.yaml, so it is no run folder: give the one that `coterie fit -o` wrote."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    content: Record = read_yaml(path, LARGEST)
+    if isinstance(content, dict):
+        check_plain(content, str(path))
+    validated(RunRecord, content, str(path))
+    return content
+
+
+def groups_of(record: Record) -> int | None:
+    """The number of groups that a record says, None while the method is still to find it."""
+    stated = record.get("n_clusters")
+    return stated if isinstance(stated, int) else None
