@@ -2,15 +2,16 @@
 
 Berthelot, Raffel, Roy and Goodfellow, "Understanding and Improving Interpolation in Autoencoders via an Adversarial
 Regularizer", ICLR 2019, as R-DC (Shaheen et al. 2025, Eq. 1, 2) describes it; its lost numbers are those of DynAE's
-code. Unlike that code, the critic here is trained (theirs is frozen before it is compiled; `critic_frozen` has that),
-α is folded to [0, 0.5], and items are shuffled over the whole data set.
+code. Unlike that code and R-DC's, the critic here is trained (theirs is frozen before it is compiled; `critic_frozen`
+has that) on its own item's α (`critic_pairing`), α is folded to [0, 0.5] (`alpha_folded`), and items are shuffled over
+the whole data set.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -45,6 +46,8 @@ class ACAI:
     learning_rate: float = 1e-4  # Adam, of auto-encoder and critic
     interpolation_weight: float = 0.5  # λ
     warm_up: float = 0.0  # share of the training in which λ rises from 0
+    alpha_folded: bool = True  # mix at most half of the other code in; else anything from none to all of it
+    critic_pairing: Literal["own", "all"] = "own"  # all: each answer is compared with every item's α
     critic_frozen: bool = False  # leave the critic as it was initialised
     restarts: int = 20  # of the final K-means
 
@@ -87,7 +90,8 @@ class ACAI:
         wanted = flat(batch.shifted)
         z = net.backbone(batch.shifted)
         everyone = batch.gather(z)
-        alpha = batch.mine(draw_mixing(len(everyone), batch.generator).to(z.device))
+        drawn = draw_mixing(len(everyone), batch.generator, folded=self.alpha_folded).to(z.device)
+        alpha = batch.mine(drawn)
         told = net.decoder(z)
         mixed = net.decoder(interpolate(z, batch.mine(everyone.flip(0)), alpha))
         fixed = {name: value.detach() for name, value in net.critic.named_parameters()}
@@ -103,7 +107,8 @@ class ACAI:
             return
         gamma = 0.5 * torch.rand(1, generator=batch.generator).to(z.device)
         blend = gamma * wanted + (1 - gamma) * told.detach()
-        loss = critic_loss(net.critic(mixed.detach()), alpha, net.critic(blend))
+        pairs = self.critic_pairing == "all"
+        loss = critic_loss(net.critic(mixed.detach()), drawn if pairs else alpha, net.critic(blend), all_pairs=pairs)
         yield {"critic": batch.gather(loss).mean()}
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:

@@ -46,11 +46,17 @@ class Card:
 
 @dataclass(frozen=True)
 class Pass:
-    """One way through the items within an epoch; a method may have several, each in a random order of its own."""
+    """One way through the items within an epoch; a method may have several, each in a random order of its own.
+
+    With `steps`, an epoch is so many batches, and the next one goes on where it ended: in the same order through the
+    items until all were seen, then in a new one.
+    """
 
     name: str = ""  # what `batch.turn` says
     extra: bool = False  # goes through the source's extra items, too, where it has some
     keep_last: bool = False  # trains on the incomplete batch at the end, too
+    shuffled: bool = True  # else batches are slices of the items in the source's order
+    steps: int | None = None  # batches of this pass in an epoch; None: all there are
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
 """R-DC: every point that lies evenly among its neighbours moves to the centroid of its most reliable ones.
 
 Shaheen, Mrabah, Ksantini and Alqaddoumi, "Rethinking Deep Clustering Paradigms: Self-Supervision Is All You Need",
-2025, https://arxiv.org/abs/2503.03733. Equation numbers are the paper's. It has no public code: what its text leaves
-open is decided, case by case, on the method's page. Phase 1 is `acai`; K-means on the final code gives the groups.
+2025, https://arxiv.org/abs/2503.03733. Equation numbers are the paper's. Written from the text; what it leaves open
+is decided, case by case, on the method's page, which also lists where the authors' code differs. Phase 1 is `acai`;
+K-means on the final code gives the groups.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.methods.contract import Card, Facts, iterations_for
+from coterie.methods.contract import Card, Facts, Pass, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
@@ -24,12 +25,22 @@ from coterie.objectives.density import Density, dbscan, place_density
 from coterie.objectives.kmeans import place_groups
 from coterie.objectives.nearest_mean import NearestMean
 from coterie.objectives.neighbours import nearest
-from coterie.objectives.proximity import GapScale, choose_filters, gap_scale, neighbours_in_bank, proximity
+from coterie.objectives.proximity import (
+    Copies,
+    GapFrom,
+    GapScale,
+    Rules,
+    WhenNone,
+    choose_filters,
+    gap_scale,
+    neighbours_in_bank,
+    proximity,
+)
 from coterie.types import Batch, Features, InputError, Losses, RunFailed
 
 SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule is asked, and those that it looks back on
 STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; rise of ρ that counts as one
-COLLAPSE, RUNAWAY = 100.0, 10.0  # factors by which the code may shrink and grow
+COLLAPSE = 100.0  # factor by which the code may shrink
 ONE_LUMP = 0.9  # share of the items in one group of DBSCAN at which it has told nothing
 
 CARD = Card(
@@ -67,12 +78,27 @@ class RDC:
     core_share: float = 0.5
     accepted: float = 0.65
     gap_scale: GapScale = "absolute"  # absolute: the paper's letter; median: in median nearest-neighbour distances
+    gap_from: GapFrom = (
+        "own"  # what a neighbour's distance is compared with; running: the authors' code, in effect a ball
+    )
+    when_none: WhenNone = "nearest"  # a core item that accepts nobody aims at: its nearest neighbour, or its own code
+    core_sense: Literal["above", "below"] = "above"  # below: the code's variant for VesselMNIST3D
+    copies: Copies = "core"  # what an item is whose neighbours are all copies of it
     image_weight: float = 30.0  # κ, of the loss in image space
     augment: bool = True  # inputs are shifted and turned, as the paper has it; the targets are of clean items always
     include_border: bool = False  # border items hold their own code in latent space, too (DynAE's form)
+    border_code: Literal["fresh", "refresh"] = "fresh"  # which code of their own: as it is, or as of the last refresh
+    border_image: Literal["clean", "decoded"] = (
+        "clean"  # border items aim at: their clean image, or their code's decoding
+    )
     refresh: Literal["bank", "epoch"] = "epoch"  # neighbours once an epoch; bank: those of a batch anew each time
+    epoch_steps: int | None = None  # iterations that make an epoch; None: a pass through all items
+    order: Literal["shuffled", "source"] = "shuffled"  # source: batches are slices of the items as they come
     stop: Literal["stable", "no_increase", "never"] = "stable"
-    learning_rate: float = 1e-4  # Adam
+    widest: float | None = 10.0  # a code this many times as wide as at the start ends the run; None: it may
+    solver: Literal["adam", "sgd"] = "adam"
+    learning_rate: float = 1e-4
+    momentum: float = 0.9  # of sgd
     restarts: int = 20  # of the final K-means
     final: Literal["kmeans", "dbscan"] = "kmeans"  # what groups the final code; dbscan, for an unknown K, finds K
 
@@ -93,6 +119,17 @@ class RDC:
             raise InputError(f"rdc.gap is {self.gap}: with 0 or less not even the nearest neighbour would count.")
         if self.restarts < 1:
             raise InputError(f"rdc.restarts is {self.restarts}: K-means needs at least one.")
+        if self.refresh == "bank" and self.gap_from in ("running", "global"):
+            raise InputError(
+                f"rdc.gap_from is {self.gap_from}, a minimum over all items, but rdc.refresh is bank, which looks at "
+                "one batch: set rdc.refresh to epoch."
+            )
+        if self.epoch_steps is not None and self.epoch_steps < 1:
+            raise InputError(f"rdc.epoch_steps is {self.epoch_steps}: an epoch needs at least one.")
+        if self.widest is not None and self.widest <= 1:
+            raise InputError(f"rdc.widest is {self.widest}: it must be above 1, or null for no limit.")
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"rdc.momentum is {self.momentum}: it must be at least 0 and below 1.")
         if facts.k and self.final == "dbscan":
             raise InputError("rdc.final is dbscan, which finds the number of groups itself: say -k auto.")
         if not facts.k and self.final == "kmeans":
@@ -100,6 +137,14 @@ class RDC:
 
     def views(self) -> Mapping[str, str]:
         return {**CARD.views, "shifted": "shifted" if self.augment else "clean"}
+
+    def passes(self) -> tuple[Pass, ...]:
+        sliced = self.order == "source"
+        return (Pass(keep_last=sliced, shuffled=not sliced, steps=self.epoch_steps),)
+
+    @property
+    def rules(self) -> Rules:
+        return Rules(self.gap_from, self.when_none, self.core_sense, self.copies)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {
@@ -125,6 +170,8 @@ class RDC:
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.decoder)
+        if self.solver == "sgd":
+            return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
         return torch.optim.Adam(trained, self.learning_rate, fused=True)
 
     def rate(self, progress: float) -> float:
@@ -134,19 +181,26 @@ class RDC:
         """Eq. 12-14: core items aim at their centroid in code and image, border items at their own clean image.
 
         Targets are constants, made from clean items. Squared errors are means over an item's values, and both losses
-        are divided by the whole batch, so that the pull grows with the share of core items.
+        are divided by the whole batch, so that the pull grows with the share of core items. In the authors' code border
+        items aim at their own code of the last refresh and at its decoding (`include_border`, `border_code`,
+        `border_image`), so that no image of the data is a target.
         """
         if batch.number % batch.per_epoch == 0:
             self.renew(net, batch)
         with torch.no_grad():
-            clean = net.backbone(batch.clean)
+            codes = self.refresh == "bank" or self.border_code == "fresh"
+            clean = net.backbone(batch.clean) if codes else net.bank.of(batch.index)
             if self.refresh == "bank":
                 self.renew_rows(net, batch, clean)
             row = net.centroids.of(batch.index)
             centroid, core = row[:, :-1], row[:, -1:]
-            image = core * net.decoder(centroid) + (1 - core) * flat(batch.clean)
+            aim = torch.where(core > 0, centroid, clean)
+            if self.border_image == "decoded":
+                image = net.decoder(aim)
+            else:
+                image = core * net.decoder(centroid) + (1 - core) * flat(batch.clean)
         z = net.backbone(batch.shifted)
-        pull = (z - torch.where(core > 0, centroid, clean)).square().mean(1)
+        pull = (z - aim).square().mean(1)
         latent = pull if self.include_border else pull * core.squeeze(1)
         construction = (net.decoder(z) - image).square().mean(1)
         yield {
@@ -159,7 +213,8 @@ class RDC:
         z = batch.all_features()
         distance, neighbour = nearest(z, self.neighbours)
         net.filters.scale.copy_(self.scale_of(distance))
-        found = proximity(z, distance, neighbour, *net.filters.thresholds, scale=gap_scale(distance, self.gap_scale))
+        scale = gap_scale(distance, self.gap_scale)
+        found = proximity(z, distance, neighbour, *net.filters.thresholds, scale=scale, rules=self.rules)
         net.bank.fill(z)
         net.centroids.fill(torch.cat([found.centroid, found.core[:, None].to(z.dtype)], 1))
         spread = z.std(0).mean()
@@ -169,7 +224,7 @@ class RDC:
             latent_std=spread,
             nearest=distance[:, 0].mean(),
         )
-        check_spread(float(spread), float(net.filters.first_spread))
+        check_spread(float(spread), float(net.filters.first_spread), self.widest)
         if net.filters.settled(found.core_share, self.stop):
             batch.end()
 
@@ -179,7 +234,9 @@ class RDC:
         net.bank.rows[index] = fresh
         distance, neighbour = neighbours_in_bank(net.bank.rows, fresh, index, self.neighbours)
         scale = distance[:, 0] if self.gap_scale == "relative" else net.filters.scale
-        found = proximity(net.bank.rows, distance, neighbour, *net.filters.thresholds, scale=scale)
+        found = proximity(
+            net.bank.rows, distance, neighbour, *net.filters.thresholds, scale=scale, rules=self.rules, own=fresh
+        )
         net.centroids.rows[index] = torch.cat([found.centroid, found.core[:, None].to(fresh.dtype)], 1)
 
     def scale_of(self, distance: Tensor) -> Tensor:
@@ -192,7 +249,7 @@ class RDC:
         Without K: DBSCAN with M points to a neighbourhood; confidences as FINCH's, noise in the nearest group.
         """
         code = features()
-        check_spread(float(code.std(0).mean()), float(net.filters.first_spread))
+        check_spread(float(code.std(0).mean()), float(net.filters.first_spread), self.widest)
         if self.final == "kmeans":
             place_groups(net.groups, code, generator, self.restarts)
         else:
@@ -220,15 +277,15 @@ class RDC:
         return {self.final: net.groups(features)}
 
 
-def check_spread(spread: float, first: float) -> None:
-    """Raise RunFailed for a code that fell together, or that ran away.
+def check_spread(spread: float, first: float, widest: float | None) -> None:
+    """Raise RunFailed for a code that fell together, or that ran away (`widest` times its first spread).
 
     Nothing holds the code's scale but the border items' images: where shifted items lie a little inward of clean ones,
     each step asks for codes a little further out.
     """
     if spread * COLLAPSE < first:
         raise RunFailed("The code of R-DC collapsed: all items are nearly at one point.", "Raise rdc.image_weight.")
-    if spread > RUNAWAY * first:
+    if widest is not None and spread > widest * first:
         raise RunFailed(
             f"The code of R-DC ran away: it is {spread / first:.0f} times as wide as at the start.",
             "Set rdc.augment to false, rdc.refresh to epoch, or rdc.epochs lower.",

@@ -11,9 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 
-def draw_mixing(n: int, generator: torch.Generator) -> Float[Tensor, " n"]:
-    """α uniform in [0, 0.5], one an item: beyond one half, the two ends would only change their names."""
-    return 0.5 - (torch.rand(n, generator=generator) - 0.5).abs()
+def draw_mixing(n: int, generator: torch.Generator, *, folded: bool = True) -> Float[Tensor, " n"]:
+    """α uniform in [0, 0.5], one an item: beyond one half, the two ends would only change their names.
+
+    Not `folded`: uniform in [0, 1], as the codes of DynAE and R-DC have it.
+    """
+    drawn = torch.rand(n, generator=generator)
+    return 0.5 - (drawn - 0.5).abs() if folded else drawn
 
 
 def interpolate(
@@ -24,7 +28,13 @@ def interpolate(
 
 
 def critic_loss(
-    on_mixed: Float[Tensor, " n"], alpha: Float[Tensor, " n"], on_real: Float[Tensor, " n"]
+    on_mixed: Float[Tensor, " n"], alpha: Float[Tensor, " m"], on_real: Float[Tensor, " n"], *, all_pairs: bool = False
 ) -> Float[Tensor, " n"]:
-    """Tell how much was mixed, and 0 for what was not (Eq. 2)."""
+    """Tell how much was mixed, and 0 for what was not (Eq. 2).
+
+    `all_pairs` compares every answer with every item's α (m of them), as the codes of DynAE and R-DC do by
+    broadcasting: at best such a critic learns the mean of α.
+    """
+    if all_pairs:
+        return (on_mixed[:, None] - alpha[None, :]).square().mean(1) + on_real.square()
     return (on_mixed - alpha).square() + on_real.square()

@@ -1,7 +1,8 @@
 """R-DC's two filters and its centroids: which points lie evenly among their neighbours, and which neighbours count.
 
 Shaheen, Mrabah, Ksantini and Alqaddoumi, "Rethinking Deep Clustering Paradigms: Self-Supervision Is All You Need",
-2025, Eq. (3)-(11). No code of it is public; readings of the text are named at the line.
+2025, Eq. (3)-(11). Readings of the text are named at the line; the method's page says where the
+authors' code differs.
 """
 
 from __future__ import annotations
@@ -16,7 +17,30 @@ from torch import Tensor
 from coterie.objectives.neighbours import nearest
 
 GapScale = Literal["absolute", "relative", "median"]
+GapFrom = Literal["own", "running", "global", "zero"]
+WhenNone = Literal["nearest", "own_code"]
+Copies = Literal["core", "border", "left_out"]
 TINY = 1e-12
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How the two filters are read; the defaults are the text's, the others the authors' code's or its twins.
+
+    gap_from: what a neighbour's distance is compared with: the item's own nearest neighbour, the smallest distance that
+    the core items before it in the source have (`running`, an absolute radius in effect, and a matter of order), the
+    smallest of all items, or nothing. when_none: what the centroid is where no neighbour passes. core_sense: on which
+    side of β1 a core item's ratio lies. copies: what an item is whose neighbours are all copies of it; `left_out` is
+    neither core nor counted as border.
+    """
+
+    gap_from: GapFrom = "own"
+    when_none: WhenNone = "nearest"
+    core_sense: Literal["above", "below"] = "above"
+    copies: Copies = "core"
+
+
+TEXT = Rules()
 
 
 @dataclass(frozen=True)
@@ -27,11 +51,12 @@ class Proximity:
     core: Bool[Tensor, " n"]  # r_i > β1
     reliable: Bool[Tensor, "n m"]  # Δ_ij < β2
     centroid: Float[Tensor, "n d"]  # c_i, the mean of the reliable neighbours
+    counted: Bool[Tensor, " n"]  # items that are core or border
 
     @property
     def core_share(self) -> float:
         """ρ (Eq. 15)."""
-        return float(self.core.float().mean())
+        return float(self.core.sum() / self.counted.sum().clamp(min=1))
 
     @property
     def accepted(self) -> float:
@@ -47,18 +72,48 @@ def proximity(
     gap: float,
     *,
     scale: float | Tensor = 1.0,
+    rules: Rules = TEXT,
+    own: Float[Tensor, "q d"] | None = None,
 ) -> Proximity:
     """Both filters and the centroids for q points, from the distances to their m neighbours, nearest first.
 
-    `neighbour` holds rows of `points`, `scale` (one number, or one a point) divides the gaps (see `gap_scale`). The
+    `neighbour` holds rows of `points`, `scale` (one number, or one a point) divides the gaps (see `gap_scale`). `own`
+    are the points' own codes, which `when_none="own_code"` falls back on; None: they are `points`, in order. The
     point itself is not a part of its centroid; its neighbours may be border points.
     """
     ratio = density_ratio(distance)
-    reliable = gaps(distance) / torch.as_tensor(scale, device=distance.device).reshape(-1, 1).clamp(min=TINY) < gap
-    reliable[:, 0] = True  # Δ of the nearest is 0: the set is never empty (with any β2 > 0)
-    weight = reliable.to(points.dtype) / reliable.sum(1, keepdim=True)
+    core = ratio > core_ratio if rules.core_sense == "above" else ratio < core_ratio
+    alike = distance[:, -1] <= 0
+    if rules.copies != "core":
+        core = core & ~alike
+    counted = ~alike if rules.copies == "left_out" else torch.ones_like(core)
+    apart = distance - gap_start(distance, core, rules.gap_from)
+    reliable = apart / torch.as_tensor(scale, device=distance.device).reshape(-1, 1).clamp(min=TINY) < gap
+    if rules.when_none == "nearest":
+        reliable[:, 0] |= ~reliable.any(
+            1
+        )  # measured from the point's own nearest, which always passes, it changes nothing
+    accepted = reliable.sum(1, keepdim=True)
+    weight = reliable.to(points.dtype) / accepted.clamp(min=1)
     centroid = (points[neighbour] * weight[:, :, None]).sum(1)
-    return Proximity(ratio, ratio > core_ratio, reliable, centroid)
+    if rules.when_none == "own_code":
+        centroid = torch.where(accepted > 0, centroid, points if own is None else own)
+    return Proximity(ratio, core, reliable, centroid, counted)
+
+
+def gap_start(distance: Float[Tensor, "n m"], core: Bool[Tensor, " n"], kind: GapFrom) -> Float[Tensor, "n 1"]:
+    """What each point's distances are measured from in the second filter.
+
+    `running`: s_i = min(D_N1, min over core points k <= i of D_k1), N the last point: the authors' code sets its
+    minimum for each point in one loop, and in a second one goes on lowering what the last point has left.
+    """
+    own = distance[:, :1]
+    if kind == "own":
+        return own
+    if kind == "running":
+        seen = torch.where(core[:, None], own, torch.inf)
+        return seen.cummin(0).values.clamp(max=own[-1])
+    return torch.zeros_like(own) if kind == "zero" else own.min().expand_as(own)
 
 
 def density_ratio(distance: Float[Tensor, "n m"]) -> Float[Tensor, " n"]:

@@ -72,7 +72,7 @@ def _one_pass(way: Way, taught: Taught, epoch: int, first: int, steps: int) -> I
     """The rest of a pass in an epoch of `steps` steps."""
     method = taught.method
     random = way.place(taught.seed, name_of(method), epoch)
-    chunks = way.order(random).split(way.size)
+    chunks = way.batches(taught.seed, name_of(method), epoch)
 
     def read(block: range) -> list[Read]:
         """This process' items of these steps, in the order of the steps."""
