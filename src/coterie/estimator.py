@@ -48,7 +48,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
     "practical" or "paper". settings: single settings over the preset, such as {"cells": 40, "moco.epochs": 10,
     "views.flip": 0.0}. init: a run folder whose backbone is the start. calibrate: train a calibration head on the
     finished run, whose answer then counts. output: a run folder to write (None: keep everything in memory). backbone,
-    pretrained, device, precision, image_size: as on the command line.
+    device, precision, image_size: as on the command line. pretrained: begin with timm's weights of that backbone;
+    weights: with those of a local file.
 
     After `fit`: `labels_` (n,), `confidence_` (n,) in [0, 1], `embedding_` (n, d), `history_` (a list of epochs),
     `result_` (ids, labels, confidences and every head's probabilities), `record_` (everything that was resolved).
@@ -70,6 +71,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         output: str | os.PathLike[str] | None = None,
         backbone: str = "auto",
         pretrained: bool = False,
+        weights: str | os.PathLike[str] | None = None,
         device: str = "auto",
         precision: str = "auto",
         image_size: int | None = None,
@@ -85,6 +87,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.output = output
         self.backbone = backbone
         self.pretrained = pretrained
+        self.weights = weights
         self.device = device
         self.precision = precision
         self.image_size = image_size
@@ -149,6 +152,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         values |= {
             "seed": seed_from(self.random_state),
             "init": None if self.init is None else os.fspath(self.init),
+            "weights": None if self.weights is None else os.fspath(self.weights),
         }
         # Numbers of NumPy, as a grid search gives them.
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}

@@ -14,16 +14,16 @@ import torch
 
 import coterie
 from coterie.data import open_source
-from coterie.methods.contract import Facts, Method, name_of
-from coterie.networks.backbones import BackboneChoice, build_backbone, choose_backbone
+from coterie.methods.contract import Card, Facts, method_class, name_of
+from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
 from coterie.prediction.model import Model, load_model
 from coterie.training.device import PrecisionChoice, accelerator_for, choose_precision, machine
 from coterie.training.distributed import wait_for_all
 from coterie.training.engine import Progress
 from coterie.training.history import EpochRecord, History, read_history
-from coterie.training.plan import Plan, RunSettings, image_size_of, make_plan, resolved
-from coterie.training.runfolder import RunFolder
+from coterie.training.plan import Plan, RunSettings, image_size_of, make_plan, method_name, resolved
+from coterie.training.runfolder import RunFolder, read_run
 from coterie.types import InputError, ItemSpec, Source
 from coterie.views.recipes import Family
 
@@ -58,6 +58,7 @@ class Prepared:
     rank: int
     processes: int
     init: Model | None
+    start: Start | None = None  # the backbone's weights, where --pretrained or --weights gives them
     seconds_before: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
@@ -105,6 +106,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     folder = RunFolder(out, writes=accelerator.is_main_process)
     folder.prepare(resume=resume)
     wait_for_all()
+    card = check_beginning(settings)
     init = load_model(Path(settings.init)) if settings.init is not None else None
     cache = folder.file("cache")
     opened = open_source(
@@ -120,20 +122,31 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         family = settings.family
     device = accelerator.device
     side = max(spec.height, spec.width)
-    facts = Facts(len(opened.items), settings.k, spec.kind, str(device), side, spec.dim)
+    given = settings.pretrained or settings.weights is not None
+    facts = Facts(len(opened.items), settings.k, spec.kind, str(device), side, spec.dim, loaded=given)
+    if init is not None:
+        backbone = BackboneChoice(init.backbone, f"of {settings.init}")
+        _check_init(settings, card, init)
+    else:
+        backbone = _backbone_for(card, settings, spec, str(device))
+    if settings.pretrained:
+        check_start(backbone, spec)
     plan = make_plan(settings, facts, opened.name)
     if init is not None:
         plan = _with_its_rows(plan, settings, init)
-    backbone = (
-        BackboneChoice(init.backbone, f"of {settings.init}")
-        if init
-        else _backbone_for(plan.method, settings, spec, str(device))
-    )
-    if init is not None:
-        _check_inherited(plan.method, init, str(settings.init))
-    if settings.weights is not None or settings.backbone != "auto":
-        # Only to hear now, and not after the stages before, of an unknown name or of weights that do not fit.
-        build_backbone(backbone.name, spec, weights=settings.weights)
+    _check_trained(plan, backbone, loaded=given or init is not None)
+    start = None
+    if given and resume and (name := begun_with(folder, plan)) is not None:
+        backbone = replace(backbone, name=name)
+    elif given:
+        start = start_of(backbone, spec, None if settings.weights is None else Path(settings.weights))
+        backbone = start.choice
+        plan.notes.extend(start.notes)
+        for note in start.notes:
+            watch.say(note)
+    elif settings.backbone != "auto" and init is None:
+        # Only to hear now, and not after the stages before, of an unknown name.
+        build_backbone(backbone.name, spec)
     folder.check_same(plain_settings(settings), opened.fingerprint)
     history = read_history(out / "history.jsonl") if out is not None else History(None)
     before = sum(record.seconds for record in history.records) if resume else 0.0
@@ -153,7 +166,37 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         accelerator.process_index,
         accelerator.num_processes,
         init,
+        start,
         before,
+    )
+
+
+def check_beginning(settings: RunSettings) -> Card:
+    """The method's card. Raises InputError for an unknown method, and for two beginnings of one backbone."""
+    card = method_class(method_name(settings.method)).card
+    given = {"--init": settings.init, "--pretrained": settings.pretrained or None, "--weights": settings.weights}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise InputError(f"{' and '.join(names)} each give the backbone its weights: leave all but one out.")
+    return card
+
+
+def begun_with(folder: RunFolder, plan: Plan) -> str | None:
+    """The backbone that the first stage has a checkpoint of: what it began with need not be loaded once more."""
+    first = name_of(plan.stages[0])
+    files = [folder.file("checkpoints", f"{first}{end}.safetensors") for end in ("", ".done")]
+    if folder.path is None or not any(file is not None and file.exists() for file in files):
+        return None
+    return str(read_run(folder.path)["backbone"]["name"])
+
+
+def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> None:
+    """Raise InputError for a run whose features would be those of random weights."""
+    if loaded or backbone.name in ("identity", "mlp") or any(stage.epochs for stage in plan.stages):
+        return
+    raise InputError(
+        f"{plan.method.card.title} would train nothing, and backbone {backbone.name!r} would stay as it was drawn at "
+        "random: give it weights with --pretrained, --weights FILE or --init RUN."
     )
 
 
@@ -168,21 +211,31 @@ def _with_its_rows(plan: Plan, settings: RunSettings, init: Model) -> Plan:
     return replace(plan, views=replace(plan.views, row_norm=its))
 
 
-def _backbone_for(method: Method, settings: RunSettings, spec: ItemSpec, device: str) -> BackboneChoice:
+def _backbone_for(card: Card, settings: RunSettings, spec: ItemSpec, device: str) -> BackboneChoice:
     """The backbone that was asked for; for `auto` the method's own, where it has one, else the rule for all."""
-    own, as_published = method.card.backbone, settings.preset != "practical"
+    own, as_published = card.backbone, settings.preset != "practical"
     if settings.backbone == "auto" and own is not None:
-        return BackboneChoice(own(spec, device, as_published), f"the one of {method.card.title}")
+        return BackboneChoice(own(spec, device, as_published), f"the one of {card.title}")
     return choose_backbone(settings.backbone, spec, device, as_published=as_published)
 
 
-def _check_inherited(method: Method, init: Model, where: str) -> None:
-    """Raise InputError when the run to start from lacks a part that the method goes on with."""
-    missing = [name for name in method.card.inherits if name not in init.net.head_names]
+def _check_init(settings: RunSettings, card: Card, init: Model) -> None:
+    """Raise InputError for a run to start from that lacks what the method goes on with, or has another backbone."""
+    where, name = settings.init, method_name(settings.method)
+    missing = [head for head in card.inherits if head not in init.net.head_names]
     if missing:
         raise InputError(
-            f"{where} has no {missing[0]}, which {name_of(method)} goes on with: leave --init out, or give a run of "
-            f"{method.card.starts_from}."
+            f"{where} has no {missing[0]}, which {name} goes on with: leave --init out, or give a run of "
+            f"{card.starts_from}."
+        )
+    if settings.backbone not in ("auto", init.backbone):
+        raise InputError(
+            f"{where} brings its own backbone, {init.backbone!r}: leave --backbone {settings.backbone} out."
+        )
+    if init.backbone == "identity" and init.spec.kind in card.starts_on and card.starts_from is not None:
+        raise InputError(
+            f"{where} trained no backbone (it grouped the items' own values), and {name} goes on with one: leave "
+            f"--init out, or give a run of {card.starts_from}."
         )
 
 

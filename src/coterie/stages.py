@@ -92,15 +92,11 @@ def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
     """A net for one stage: backbone and inherited heads as the stage before left them, all other heads fresh."""
     settings, spec = prepared.settings, prepared.source.items.spec
     torch.manual_seed(seed_of(settings.seed, name_of(method), "weights"))
-    fresh = before is None
-    trunk = build_backbone(
-        prepared.backbone.name,
-        spec,
-        pretrained=settings.pretrained and fresh,
-        weights=settings.weights if fresh else None,
-    )
+    trunk = build_backbone(prepared.backbone.name, spec)
     if before is not None:
         trunk.load_state_dict(before.backbone.trunk.state_dict())
+    elif prepared.start is not None:
+        trunk.load_state_dict(prepared.start.state)
     if prepared.init is not None:
         mean, std = prepared.init.net.mean, prepared.init.net.std
     else:

@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from coterie.networks.backbones import EmbeddingNet, build_backbone, choose_backbone, load_weights
+from coterie.networks.backbones import EmbeddingNet, build_backbone, choose_backbone
+from coterie.networks.weights import load_weights
 from coterie.types import InputError, ItemSpec
 
 

@@ -33,8 +33,8 @@ def names(run: RunSettings, facts: Facts) -> list[type]:
         (settings(), IMAGES, [MoCo, CDC]),
         (settings(), VECTORS, [CDC]),
         (settings(init="runs/x"), IMAGES, [CDC]),
-        (settings(weights="w.pth"), IMAGES, [CDC]),
-        (settings(pretrained=True), IMAGES, [CDC]),
+        (settings(weights="w.pth"), replace(IMAGES, loaded=True), [CDC]),
+        (settings(pretrained=True), IMAGES, [MoCo, CDC]),  # a wish is no weights
         (settings(method="moco"), IMAGES, [MoCo]),
         (settings(method=CDC(epochs=3)), IMAGES, [MoCo, CDC]),
     ],

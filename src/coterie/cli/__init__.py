@@ -87,8 +87,10 @@ def fit(
         bool | None, typer.Option("--calibrate", help="Calibrate the confidences afterwards, without labels.")
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="auto, small-16, small-32, mlp or a timm name.")] = None,
-    pretrained: Annotated[bool | None, typer.Option("--pretrained", help="Fetch timm's weights.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Local file of backbone weights.")] = None,
+    pretrained: Annotated[
+        bool | None, typer.Option("--pretrained", help="Begin with timm's weights of --backbone, fetched.")
+    ] = None,
+    weights: Annotated[str | None, typer.Option(help="Begin with a local file of --backbone's weights.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels to which images are brought.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,

@@ -69,6 +69,7 @@ class Facts:
     device: str
     side: int = 0  # longer side of the images in pixels
     dim: int = 0  # features of the embeddings
+    loaded: bool = False  # the backbone begins with weights of timm's or of a file, all of them loaded
 
 
 def iterations_for(facts: Facts, least: int, most: int) -> dict[str, int]:

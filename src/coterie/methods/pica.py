@@ -86,6 +86,12 @@ class PICA:
             raise InputError(
                 f"pica.batch_size is {self.batch_size}: with {facts.k} groups it must be at least {facts.k}."
             )
+        for name, plain in (("init", "default"), ("bn_gamma", "ones")):
+            if facts.loaded and getattr(self, name) != plain:
+                raise InputError(
+                    f"pica.{name} is {getattr(self, name)}, which draws anew what --pretrained or --weights "
+                    "loads: leave one of them out."
+                )
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise InputError(f"pica.beta1 and beta2 are {self.beta1} and {self.beta2}: both must lie in [0, 1).")
 

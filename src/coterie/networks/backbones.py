@@ -2,8 +2,8 @@
 
 `small-16` and `small-32` are four-stage residual nets for two cores, `mlp` is for embeddings, `ae` (both) and `ae-conv`
 (images) are the encoders of `autoencoder.py`, `pica-resnet34` is PICA's, `identity` is the item itself, and every other
-name is timm's. `sobel+NAME` puts a fixed Sobel filter before a backbone for images. `auto` chooses by the form of the
-items and the device, and says why.
+name is timm's. `sobel+NAME` puts a fixed Sobel filter before a backbone for images; `full+NAME` is a ResNet of timm's
+that keeps its own first layers for small images. `auto` chooses by the form of the items and the device, and says why.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,11 +21,14 @@ from coterie.networks.identity import Identity
 from coterie.networks.residual import PicaResNet34, residual_stages
 from coterie.networks.sobel import CHANNELS as SOBEL_CHANNELS
 from coterie.networks.sobel import WithSobel
+from coterie.networks.weights import check_pretrained, fetch, load_weights, put, read_weights
 from coterie.types import InputError, ItemSpec
 
 LIFT_BELOW = 64  # embeddings with fewer features than this are lifted by random ReLU features
 LIFT_TO = 256
 SOBEL = "sobel+"  # in front of the name of any backbone for images
+FULL_STEM = "full+"  # in front of timm's ResNets; their weights fit no other first layers
+SMALL_SIDE = 40  # pixels up to which timm's ResNets get the CIFAR stem
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,67 @@ def choose_backbone(name: str, spec: ItemSpec, device: str, *, as_published: boo
     return BackboneChoice("resnet34", f"images on {device}")
 
 
+@dataclass(frozen=True)
+class Start:
+    """A backbone with the weights that it begins with, all of them loaded; notes tell the user what was adapted."""
+
+    choice: BackboneChoice
+    state: dict[str, Tensor]
+    notes: list[str]
+
+
+def check_start(choice: BackboneChoice, spec: ItemSpec) -> None:
+    """Raise InputError where `--pretrained` has nothing to load, before anything is fetched."""
+    if spec.kind == "embeddings":
+        raise InputError("The source holds embeddings, and no pretrained weights read those: leave --pretrained out.")
+    if choice.name.startswith(SOBEL):
+        raise InputError(
+            f"Backbone {choice.name!r} ({choice.why}) sees edges, and pretrained weights are of colour images: name a "
+            "backbone such as --backbone resnet18, or leave --pretrained out."
+        )
+    check_pretrained(choice.name.removeprefix(FULL_STEM), choice.why)
+
+
+def start_of(choice: BackboneChoice, spec: ItemSpec, weights: Path | None) -> Start:
+    """The backbone filled with the file `weights`, or (None) with timm's weights. Raises InputError.
+
+    A ResNet keeps the first layers that the weights have, also for images that would get the CIFAR stem without.
+    """
+    name, notes, side = choice.name, list[str](), max(spec.height, spec.width)
+    net = build_backbone(name, spec)
+    inner = net.trunk if isinstance(net, WithSobel) else net
+    given = None if weights is None else read_weights(weights)
+    if has_small_stem(inner) and (given is None or _wide(given.get("conv1.weight"))):
+        sobel, bare = (SOBEL, name.removeprefix(SOBEL)) if name.startswith(SOBEL) else ("", name)
+        name = f"{sobel}{FULL_STEM}{bare}"
+        notes.append(
+            f"{bare} keeps the first layers of its weights, which make images of {side} px four times smaller: "
+            "--image-size 128 shows it more."
+        )
+        net = build_backbone(name, spec)
+    if weights is None:
+        net = build_backbone(name, spec, pretrained=True)
+    else:
+        assert given is not None
+        notes += put(net, given, weights, name)
+    return Start(replace(choice, name=name), net.state_dict(), notes)
+
+
+def has_small_stem(net: nn.Module) -> bool:
+    """Whether `_timm` replaced the first layers of this net."""
+    return isinstance(getattr(net, "conv1", None), nn.Conv2d) and isinstance(getattr(net, "maxpool", None), nn.Identity)
+
+
+def _wide(weight: Tensor | None) -> bool:
+    """Whether a first convolution is larger than that of the CIFAR stem."""
+    return weight is not None and weight.ndim == 4 and weight.shape[-1] > 3
+
+
 def build_backbone(name: str, spec: ItemSpec, *, pretrained: bool = False, weights: str | None = None) -> nn.Module:
     """Build a backbone with the attribute `num_features`, the length of its output vector.
 
     `pretrained` fetches timm's weights (the only network access); `weights` reads a local safetensors or .pth file.
-    Raises InputError for an unknown name and for weights that do not fit.
+    Raises InputError for an unknown name and for weights that are not to be had or do not fit.
     """
     if name.startswith(SOBEL):
         behind = replace(spec, channels=SOBEL_CHANNELS)
@@ -152,9 +210,13 @@ class EmbeddingNet(nn.Module):
 
 
 def _timm(name: str, spec: ItemSpec, pretrained: bool) -> nn.Module:
-    """A timm model without its classifier; ResNets get the CIFAR stem for images of at most 40 px."""
+    """A timm model without its classifier; ResNets get the CIFAR stem for images of at most 40 px.
+
+    Pretrained ones do not: a first layer that is drawn anew would leave the others to read what they never saw.
+    """
     import timm
 
+    full, name = name.startswith(FULL_STEM), name.removeprefix(FULL_STEM)
     if name not in timm.list_models() and name.split(".")[0] not in timm.list_models():
         ours = ["small-16", "small-32", "mlp", "pica-resnet34", *autoencoder.NAMES]
         near = difflib.get_close_matches(name, [*timm.list_models(), *ours], n=1)
@@ -166,46 +228,25 @@ def _timm(name: str, spec: ItemSpec, pretrained: bool) -> nn.Module:
     if name.startswith("resnet"):
         # torchvision's initialisation, which the papers use; timm would begin every block as the identity.
         settings["zero_init_last"] = False
+    settings |= {"num_classes": 0, "in_chans": spec.channels}
+    if pretrained:
+        return fetch(name, **settings)
     try:
-        net = timm.create_model(name, pretrained=pretrained, num_classes=0, in_chans=spec.channels, **settings)
+        net: nn.Module = timm.create_model(name, pretrained=False, **settings)
     except (OSError, RuntimeError) as error:
         raise InputError(f"Backbone {name!r} could not be built: {error}") from error
     stem = getattr(net, "conv1", None)
-    if isinstance(stem, nn.Conv2d) and hasattr(net, "maxpool") and max(spec.height, spec.width) <= 40:
+    if full and not (isinstance(stem, nn.Conv2d) and hasattr(net, "maxpool")):
+        raise InputError(f"Backbone {FULL_STEM + name!r}: only ResNets have first layers to keep; write {name!r}.")
+    if (
+        isinstance(stem, nn.Conv2d)
+        and hasattr(net, "maxpool")
+        and not full
+        and max(spec.height, spec.width) <= SMALL_SIDE
+    ):
         # Padding 1, as in the authors' CDC stage (the paper says 2; spec section 10, item 1).
         small = nn.Conv2d(spec.channels, stem.out_channels, 3, 1, 1, bias=False)
         nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
         net.add_module("conv1", small)
         net.add_module("maxpool", nn.Identity())
     return net
-
-
-def load_weights(net: nn.Module, path: Path) -> None:
-    """Load a backbone's weights from a local safetensors or .pth file; never unpickles objects.
-
-    Raises InputError when the file is missing, is no weight file, or misses a parameter of the backbone.
-    """
-    if not path.is_file():
-        raise InputError(f"The weights file {path} does not exist.")
-    state: Any
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # every reader has its own errors; the user needs the file's name
-        raise InputError(f"The weights file {path} cannot be read: {error}") from error
-    if isinstance(state, dict):
-        state = state.get("state_dict", state)
-    given, wanted = dict(state) if isinstance(state, dict) else {}, net.state_dict()
-    shapes = {name: getattr(value, "shape", None) for name, value in given.items()}
-    fitting = {name: given[name] for name in wanted if shapes.get(name) == wanted[name].shape}
-    missing = [name for name in wanted if name not in fitting and not name.endswith("num_batches_tracked")]
-    if missing:
-        raise InputError(
-            f"The weights file {path} does not fit the backbone: of {len(wanted)} entries {len(missing)} are missing, "
-            f"first {missing[0]!r}."
-        )
-    net.load_state_dict(fitting, strict=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
@@ -91,8 +91,9 @@ class Plan:
 def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False) -> list[str]:
     """Names of the stages that lead to a method.
 
-    A run to start from (`init`) is what the stages before would give. So are given backbone `weights`, but for methods
-    that inherit heads as well, which such weights lack. Most methods need no pre-training for embeddings.
+    A run to start from (`init`) is what the stages before would give. So are backbone `weights` that were loaded whole,
+    but for methods that inherit heads as well, which such weights lack. Most methods need no pre-training for
+    embeddings.
     """
     card = method_class(name).card
     if card.starts_from is None or kind not in card.starts_on or init is not None or (weights and not card.inherits):
@@ -100,15 +101,26 @@ def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False) -
     return [*chain_of(card.starts_from, kind, init, weights=weights), name]
 
 
+def method_name(given: Any) -> str:
+    """The name of a method that is given as its name or as its settings object. Raises InputError for anything else."""
+    if isinstance(given, str):
+        return given
+    if isinstance(given, type) or not is_dataclass(given) or not isinstance(given, Method):
+        what = f"the class {given.__name__}" if isinstance(given, type) else f"{given!r:.80}"
+        raise InputError(
+            f"method is {what}: give a method's name, such as 'cdc', or its settings, such as CDC(cells=40)."
+        )
+    return name_of(given)
+
+
 def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     """Resolve every setting of every stage. Raises InputError before anything is trained."""
-    given = settings.method
-    name = given if isinstance(given, str) else name_of(given)
+    given, name = settings.method, method_name(settings.method)
     if settings.n_clusters == "auto":
         check_finds(name, calibrate=settings.calibrate)
     else:
         check_clusters(settings.n_clusters, facts.n)
-    names = chain_of(name, facts.kind, settings.init, weights=settings.pretrained or settings.weights is not None)
+    names = chain_of(name, facts.kind, settings.init, weights=facts.loaded)
     _check_accepts(name, facts)
     overrides = _by_stage(settings.overrides, names)
     notes: list[str] = []
@@ -166,7 +178,7 @@ def image_size_of(settings: RunSettings, source_name: str) -> int | None:
     """The side in pixels to which images are brought: the user's, else that of the preset's published row, if any."""
     if settings.image_size is not None or settings.preset == "practical":
         return settings.image_size
-    name = settings.method if isinstance(settings.method, str) else name_of(settings.method)
+    name = method_name(settings.method)
     found: int | None = _published_row(name, settings.preset, source_name, last=True).get(IMAGE_SIZE)
     return found
 

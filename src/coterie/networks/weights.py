@@ -1,0 +1,148 @@
+"""Weights that a backbone begins with: timm's, or those of a local file. They are loaded whole, or refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from coterie.networks.sobel import WithSobel
+from coterie.types import InputError
+
+FILES = ("model.safetensors", "pytorch_model.bin")  # in which a repository of Hugging Face keeps timm's weights
+PATIENCE = 10.0  # seconds that a server has to answer
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The entries of a local safetensors or .pth file; never unpickles objects. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"The weights file {path} does not exist.")
+    state: Any
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            state = load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # every reader has its own errors; the user needs the file's name
+        raise InputError(f"The weights file {path} cannot be read: {error}") from error
+    if isinstance(state, dict):
+        state = state.get("state_dict", state)
+    given = dict(state) if isinstance(state, dict) else {}
+    return {str(name): value for name, value in given.items() if isinstance(value, Tensor)}
+
+
+def load_weights(net: nn.Module, path: Path, name: str = "") -> None:
+    """Load a backbone's weights from a local file, all of them.
+
+    Raises InputError when the file is missing, is no weight file, or misses a parameter of the backbone.
+    """
+    put(net, read_weights(path), path, name)
+
+
+def put(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str = "") -> list[str]:
+    """Copy the entries of the file `path` into the net; a note where colours were summed for grey images, as timm does.
+
+    Raises InputError for a net without weights and for one that is not filled.
+    """
+    net = net.trunk if isinstance(net, WithSobel) else net
+    wanted, notes = net.state_dict(), []
+    given = dict(given)
+    for entry, value in wanted.items():
+        if (
+            entry in given
+            and value.ndim == given[entry].ndim == 4
+            and value.shape[1] == 1
+            and given[entry].shape[1] == 3
+        ):
+            given[entry] = given[entry].sum(1, keepdim=True)
+            notes.append(f"The weights in {path} are of colour images: {entry} was summed over the colours.")
+    called = f"backbone {name!r}" if name else "the backbone"
+    if not wanted:
+        raise InputError(f"{called[0].upper()}{called[1:]} has no weights to load {path} into: give --backbone NAME.")
+    fitting = {entry: given[entry] for entry in wanted if entry in given and given[entry].shape == wanted[entry].shape}
+    missing = [entry for entry in wanted if entry not in fitting and not entry.endswith("num_batches_tracked")]
+    if missing:
+        first = missing[0]
+        found = f"of shape {tuple(given[first].shape)} in the file" if first in given else "not in the file"
+        raise InputError(
+            f"The weights file {path} does not fit {called}: {len(missing)} of {len(wanted)} entries do not fit, "
+            f"first {first!r}, which is {found} and has to be {tuple(wanted[first].shape)}. Name the backbone that "
+            "the weights are of with --backbone, and the size of its images with --image-size."
+        )
+    if bad := next((entry for entry, value in fitting.items() if not bool(torch.isfinite(value).all())), None):
+        raise InputError(f"The weights file {path} holds values that are not finite, first in {bad!r}.")
+    net.load_state_dict(fitting, strict=False)
+    return notes
+
+
+def check_pretrained(name: str, why: str) -> None:
+    """Raise InputError for a backbone that timm has no weights of."""
+    import timm
+
+    try:
+        found = timm.get_pretrained_cfg(name)
+    except RuntimeError:  # a tag that the model does not have
+        found = None
+    if found is None or not found.has_weights:
+        raise InputError(
+            f"Backbone {name!r} ({why}) has no pretrained weights: name one of timm's that has, such as --backbone "
+            "resnet18, load a file with --weights FILE, or leave --pretrained out."
+        )
+
+
+def fetch(name: str, **settings: Any) -> nn.Module:
+    """A timm model with its pretrained weights, from the cache of Hugging Face or over the network.
+
+    Raises InputError, within seconds, where they are not to be had, and where a part of them was not loaded.
+    """
+    import timm
+
+    _check_reachable(name, timm.get_pretrained_cfg(name))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        try:
+            net: nn.Module = timm.create_model(name, pretrained=True, **settings)
+        except Exception as error:  # of httpx, of urllib, of timm
+            raise not_fetched(name, error) from error
+        # timm loads what fits and leaves the rest as it was drawn, without an error.
+        torch.manual_seed(0)
+        drawn = timm.create_model(name, pretrained=False, **settings).state_dict()
+    for entry, value in net.named_parameters():
+        if value.ndim > 1 and torch.equal(value, drawn[entry]) and bool((value != value.flatten()[0]).any()):
+            raise InputError(
+                f"The pretrained weights of {name!r} do not fill it ({entry} stays random): use another backbone."
+            )
+    return net
+
+
+def _check_reachable(name: str, found: Any) -> None:
+    """Ask once, without the long retries of a download, whether the weights are there. Raises InputError."""
+    if not found.hf_hub_id or found.file or found.state_dict:
+        return
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.errors import EntryNotFoundError
+
+    repository, _, revision = found.hf_hub_id.partition("@")
+    files = (found.hf_hub_filename,) if found.hf_hub_filename else FILES
+    if any(isinstance(try_to_load_from_cache(repository, file, revision=revision or None), str) for file in files):
+        return
+    try:
+        get_hf_file_metadata(hf_hub_url(repository, files[0], revision=revision or None), timeout=PATIENCE)
+    except EntryNotFoundError:
+        return  # it answers; the weights may stand in another file
+    except Exception as error:
+        raise not_fetched(name, error) from error
+
+
+def not_fetched(name: str, error: Exception) -> InputError:
+    """What to do without the network."""
+    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    return InputError(
+        f"The pretrained weights of {name!r} cannot be fetched ({reason}): download them elsewhere and give their "
+        f"file with --backbone {name} --weights FILE."
+    )

@@ -1,0 +1,228 @@
+"""What a backbone begins with: no choice of method, backbone and weights may end in features of a random net."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from coterie import Clusterer, load
+from coterie.methods.contract import method_class, method_names
+from coterie.preparing import Prepared, Watch, prepare
+from coterie.training.plan import RunSettings
+from coterie.types import InputError
+
+TINY = "test_resnet"  # timm's, 0.4 million parameters
+RANDOM = np.random.default_rng(0)
+IMAGES = RANDOM.integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
+VECTORS = RANDOM.normal(size=(24, 12)).astype(np.float32)
+BACKBONES = ("auto", "small-8", "sobel+small-8", f"sobel+{TINY}", "ae", "ae-conv", "identity", "mlp", "pica-resnet34")
+
+
+def trained(name: str) -> dict[str, torch.Tensor]:
+    """Weights that no seed draws."""
+    torch.manual_seed(99)
+    state = timm.create_model(name).state_dict()
+    return {key: value + 0.01 if value.is_floating_point() else value for key, value in state.items()}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("weights")
+    for name in (TINY, "resnet18"):
+        save_file(trained(name), folder / f"{name}.safetensors")
+    return {name: folder / f"{name}.safetensors" for name in (TINY, "resnet18")}
+
+
+@pytest.fixture
+def hub(tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Hugging Face's cache with the weights in it, and no network."""
+    import huggingface_hub.constants
+
+    for name, file in files.items():
+        repository = tmp_path / f"models--{timm.get_pretrained_cfg(name).hf_hub_id.replace('/', '--')}"
+        (repository / "refs").mkdir(parents=True)
+        (repository / "refs" / "main").write_text("a" * 40)
+        snapshot = repository / "snapshots" / ("a" * 40)
+        snapshot.mkdir(parents=True)
+        (snapshot / "model.safetensors").symlink_to(file)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return tmp_path
+
+
+def begin(data: np.ndarray, **settings: Any) -> Prepared:
+    given = {"n_clusters": 3, "device": "cpu", **settings}
+    return prepare(data, RunSettings(**given), None, resume=False, watch=Watch())
+
+
+def holds(state: dict[str, torch.Tensor], given: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(value, given[key]) for key, value in state.items())
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_beginning_is_refused_or_loaded_whole_or_trained(name: str, hub: Path, files: dict[str, Path]) -> None:
+    weights, seen = trained(TINY), 0
+    for data, kind in ((IMAGES, "images"), (VECTORS, "embeddings")):
+        for backbone in (*BACKBONES, TINY):
+            for beginning in ({}, {"pretrained": True}, {"weights": str(files[TINY])}):
+                try:
+                    prepared = begin(data, method=name, backbone=backbone, **beginning)
+                except InputError:
+                    continue
+                stages, seen = prepared.plan.stages, seen + 1
+                if beginning:
+                    assert prepared.start is not None
+                    assert holds(prepared.start.state, weights)
+                    continue
+                assert prepared.start is None
+                first = method_class(type(stages[0]).__module__.rsplit(".", 1)[-1]).card
+                whole = first.starts_from is None or kind not in first.starts_on
+                assert whole  # no stage was dropped
+                assert stages[0].epochs > 0 or prepared.backbone.name in ("identity", "mlp")
+    assert seen >= 3
+
+
+@pytest.mark.parametrize("beginning", ["pretrained", "weights"])
+@pytest.mark.parametrize("method", ["cdc", "dec", "idec", "moco", "pica", "finch"])
+def test_a_backbone_without_such_weights_is_refused_with_what_to_do(
+    method: str, beginning: str, files: dict[str, Path]
+) -> None:
+    given = {"pretrained": True} if beginning == "pretrained" else {"weights": str(files["resnet18"])}
+    with pytest.raises(InputError, match="--backbone"):
+        begin(IMAGES, method=method, **given)
+
+
+def test_weights_for_embeddings_are_refused(files: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match=r"embeddings.*leave --pretrained out"):
+        begin(VECTORS, pretrained=True)
+    with pytest.raises(InputError, match=r"resnet18\.safetensors does not fit backbone 'mlp'"):
+        begin(VECTORS, weights=str(files["resnet18"]))
+    with pytest.raises(InputError, match="'identity' has no weights"):
+        begin(VECTORS, method="finch", weights=str(files["resnet18"]))
+
+
+@pytest.mark.parametrize("stages", [["moco", "cdc"], ["ae", "idec"], ["pica"], ["finch"], ["dec"]])
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_a_stage_is_left_out_only_for_weights_that_stand_for_it(
+    stages: list[str], pretrained: bool, hub: Path, files: dict[str, Path]
+) -> None:
+    given = {"pretrained": True} if pretrained else {"weights": str(files[TINY])}
+    prepared = begin(IMAGES, method=stages[-1], backbone=TINY, **given)
+    kept = [type(stage).__module__.rsplit(".", 1)[-1] for stage in prepared.plan.stages]
+    assert kept == (stages[-1:] if stages[0] == "moco" else stages)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"pretrained": True, "weights": "w.pth"},
+        {"init": "runs/a", "weights": "w.pth"},
+        {"init": "a", "pretrained": True},
+    ],
+)
+def test_two_beginnings_of_one_backbone_are_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match="leave all but one out"):
+        begin(IMAGES, **given)
+
+
+@pytest.mark.parametrize("setting", [{"pica.init": "kaiming"}, {"pica.bn_gamma": "uniform"}])
+def test_weights_are_not_drawn_anew_over_what_was_loaded(setting: dict[str, Any], files: dict[str, Path]) -> None:
+    with pytest.raises(InputError, match="leave one of them out"):
+        begin(IMAGES, method="pica", backbone=TINY, weights=str(files[TINY]), overrides=setting)
+
+
+@pytest.mark.parametrize("backbone", ["small-8", TINY, "ae"])
+def test_what_trains_nothing_takes_no_random_backbone(backbone: str) -> None:
+    with pytest.raises(InputError, match=r"stay as it was drawn at random.*--weights FILE or --init RUN"):
+        begin(IMAGES, method="finch", backbone=backbone)
+
+
+# A ResNet of timm or torchvision on small images
+
+
+@pytest.mark.parametrize("pretrained", [True, False])
+def test_small_images_keep_the_first_layers_that_the_weights_have(
+    pretrained: bool, hub: Path, files: dict[str, Path], tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"pretrained": True} if pretrained else {"weights": files["resnet18"]}
+    model = Clusterer(3, "finch", backbone="resnet18", random_state=0, device="cpu", **given).fit(IMAGES)
+    assert holds(model.model_.net.backbone.trunk.state_dict(), trained("resnet18"))
+    assert any("keeps the first layers" in note and "--image-size" in note for note in model.record_["notes"])
+    again = load(model.save(tmp_path / "run"))
+    assert np.array_equal(again.predict_proba(IMAGES), model.predict_proba(IMAGES))
+
+
+def test_weights_with_the_small_stem_keep_the_small_stem(tmp_path: Path) -> None:
+    state = trained("resnet18")
+    state["conv1.weight"] = torch.randn(64, 3, 3, 3)
+    torch.save({"state_dict": state}, tmp_path / "cifar.pth")
+    prepared = begin(IMAGES, backbone="resnet18", weights=str(tmp_path / "cifar.pth"))
+    assert prepared.backbone.name == "resnet18"
+    assert prepared.start is not None
+    assert holds(prepared.start.state, state)
+
+
+def test_weights_of_colour_images_are_summed_for_grey_ones(files: dict[str, Path]) -> None:
+    prepared = begin(IMAGES[..., 0], backbone="resnet18", weights=str(files["resnet18"]))
+    assert prepared.start is not None
+    assert torch.equal(prepared.start.state["conv1.weight"], trained("resnet18")["conv1.weight"].sum(1, keepdim=True))
+    assert any("summed over the colours" in note for note in prepared.plan.notes)
+
+
+def test_a_part_that_is_missing_or_of_another_shape_is_named(tmp_path: Path) -> None:
+    state = trained(TINY)
+    first = next(iter(state))
+    save_file({key: value for key, value in state.items() if key != first}, tmp_path / "less.safetensors")
+    with pytest.raises(InputError, match=rf"1 of \d+ entries do not fit, first '{first}', which is not in the file"):
+        begin(IMAGES, backbone=TINY, weights=str(tmp_path / "less.safetensors"))
+    save_file({**state, first: state[first][:2].clone()}, tmp_path / "other.safetensors")
+    with pytest.raises(InputError, match=rf"first '{first}', which is of shape \(2, .* --image-size"):
+        begin(IMAGES, backbone=TINY, weights=str(tmp_path / "other.safetensors"))
+    save_file({**state, first: state[first] * float("nan")}, tmp_path / "nan.safetensors")
+    with pytest.raises(InputError, match=f"not finite, first in '{first}'"):
+        begin(IMAGES, backbone=TINY, weights=str(tmp_path / "nan.safetensors"))
+
+
+def test_a_start_from_a_run_brings_its_own_backbone(tmp_path: Path) -> None:
+    Clusterer(3, "finch", output=tmp_path / "run", random_state=0).fit(IMAGES)
+    with pytest.raises(InputError, match=r"its own backbone, 'identity': leave --backbone small-8 out"):
+        begin(IMAGES, method="finch", init=str(tmp_path / "run"), backbone="small-8")
+    with pytest.raises(InputError, match=r"trained no backbone.*give a run of moco"):
+        begin(IMAGES, init=str(tmp_path / "run"))
+
+
+# Without a network
+
+
+def test_weights_that_cannot_be_fetched_are_one_sentence_that_names_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    tries: list[object] = []
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        tries.append(args)
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    environment = dict(os.environ)
+    with pytest.raises(InputError, match=f"cannot be fetched .*--backbone {TINY} --weights FILE"):
+        begin(IMAGES, backbone=TINY, pretrained=True)
+    assert len(tries) <= 2  # a download tries for a minute and a half
+    assert dict(os.environ) == environment
+
+
+@pytest.mark.parametrize("name", ["test_vit4", "resnet18.nobody_in1k"])
+def test_a_model_that_timm_has_no_weights_of_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}.* has no pretrained weights"):
+        begin(IMAGES, backbone=name, pretrained=True)
