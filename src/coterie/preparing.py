@@ -191,13 +191,16 @@ def begun_with(folder: RunFolder, plan: Plan) -> str | None:
 
 
 def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> None:
-    """Raise InputError for a run whose features would be those of random weights."""
-    if loaded or backbone.name in ("identity", "mlp") or any(stage.epochs for stage in plan.stages):
+    """Raise InputError for a method that trains nothing on random weights; a note where the user asked for 0 epochs."""
+    first = plan.stages[0]
+    if loaded or backbone.name in ("identity", "mlp") or first.epochs:
         return
-    raise InputError(
-        f"{plan.method.card.title} would train nothing, and backbone {backbone.name!r} would stay as it was drawn at "
-        "random: give it weights with --pretrained, --weights FILE or --init RUN."
-    )
+    if plan.method is first and type(first)().epochs == 0:
+        raise InputError(
+            f"{first.card.title} trains nothing, and backbone {backbone.name!r} would stay as it was drawn at random: "
+            "give it weights with --pretrained, --weights FILE or --init RUN."
+        )
+    plan.notes.append(f"{name_of(first)} has 0 epochs: backbone {backbone.name!r} begins at random weights.")
 
 
 def _with_its_rows(plan: Plan, settings: RunSettings, init: Model) -> Plan:
