@@ -18,13 +18,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from coterie.bounds import BatchSize, Epochs, Rate, Restarts, Share, Weight
 from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
 from coterie.objectives.interpolation import critic_loss, draw_mixing, interpolate
 from coterie.objectives.kmeans import place_groups
-from coterie.types import Batch, Features, InputError, Losses
+from coterie.types import Batch, Features, Losses
 
 CARD = Card(
     title="ACAI + k-means",
@@ -41,15 +42,15 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class ACAI:
-    epochs: int = 476  # 130,000 iterations of Fashion-MNIST's 70,000 images
-    batch_size: int = 256
-    learning_rate: float = 1e-4  # Adam, of auto-encoder and critic
-    interpolation_weight: float = 0.5  # λ
-    warm_up: float = 0.0  # share of the training in which λ rises from 0
+    epochs: Epochs = 476  # 130,000 iterations of Fashion-MNIST's 70,000 images
+    batch_size: BatchSize = 256
+    learning_rate: Rate = 1e-4  # Adam, of auto-encoder and critic
+    interpolation_weight: Weight = 0.5  # λ
+    warm_up: Share = 0.0  # share of the training in which λ rises from 0
     alpha_folded: bool = True  # mix at most half of the other code in; else anything from none to all of it
     critic_pairing: Literal["own", "all"] = "own"  # all: each answer is compared with every item's α
     critic_frozen: bool = False  # leave the critic as it was initialised
-    restarts: int = 20  # of the final K-means
+    restarts: Restarts = 20  # of the final K-means
 
     card: ClassVar[Card] = CARD
 
@@ -58,13 +59,7 @@ class ACAI:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
-        """Raise InputError for settings that cannot work on such data."""
-        if self.restarts < 1:
-            raise InputError(f"acai.restarts is {self.restarts}: K-means needs at least one.")
-        if self.interpolation_weight < 0:
-            raise InputError(f"acai.interpolation_weight is {self.interpolation_weight}: it must be at least 0.")
-        if not 0 <= self.warm_up <= 1:
-            raise InputError(f"acai.warm_up is {self.warm_up}: it is a share of the training, from 0 to 1.")
+        """Nothing beyond the bounds of each setting."""
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         groups = PrototypeHead(net.width, k, standardise=False)

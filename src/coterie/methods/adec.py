@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
 from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import Centres
@@ -24,7 +25,7 @@ from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import divergence, renew_target, soft_assign_t, target_of
 from coterie.objectives.kmeans import kmeans
-from coterie.types import Batch, Features, InputError, Losses
+from coterie.types import Batch, Features, Losses
 
 CARD = Card(
     title="ADEC",
@@ -44,16 +45,16 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class ADEC:
-    epochs: int = 73  # at most; 20,000 iterations of Fashion-MNIST's 70,000 images
-    batch_size: int = 256
-    discriminator_epochs: int = 1  # at the start, of the discriminator alone
-    encode_every: int = 1  # batches from one step of encoder and centres to the next; the decoder learns in all
-    adversarial_weight: float = 1.0  # of the discriminator's opinion in the encoder's loss
-    learning_rate: float = 1e-3  # SGD
-    momentum: float = 0.9
-    refresh_every: int = 140  # batches between two refreshes of the target over all items
-    tolerance: float = 0.001  # stop when a refresh changes fewer labels than this share
-    restarts: int = 20  # of the K-means that the centres begin as
+    epochs: Epochs = 73  # at most; 20,000 iterations of Fashion-MNIST's 70,000 images
+    batch_size: BatchSize = 256
+    discriminator_epochs: Epochs = 1  # at the start, of the discriminator alone
+    encode_every: Count = 1  # batches from one step of encoder and centres to the next; the decoder learns in all
+    adversarial_weight: Weight = 1.0  # of the discriminator's opinion in the encoder's loss
+    learning_rate: Rate = 1e-3  # SGD
+    momentum: Share = 0.9
+    refresh_every: Count = 140  # batches between two refreshes of the target over all items
+    tolerance: Share = 0.001  # stop when a refresh changes fewer labels than this share
+    restarts: Restarts = 20  # of the K-means that the centres begin as
 
     card: ClassVar[Card] = CARD
 
@@ -62,11 +63,7 @@ class ADEC:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
-        """Raise InputError for settings that cannot work on such data."""
-        if min(self.refresh_every, self.restarts, self.encode_every) < 1:
-            raise InputError("adec.refresh_every, adec.restarts and adec.encode_every must be at least 1.")
-        if min(self.discriminator_epochs, self.adversarial_weight) < 0:
-            raise InputError("adec.discriminator_epochs and adec.adversarial_weight must be at least 0.")
+        """Nothing beyond the bounds of each setting."""
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {

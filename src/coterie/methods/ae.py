@@ -15,12 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.bounds import BatchSize, Epochs, Rate, Restarts
 from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
 from coterie.objectives.kmeans import place_groups
-from coterie.types import Batch, Features, InputError, Losses
+from coterie.types import Batch, Features, Losses
 
 CARD = Card(
     title="AE + k-means",
@@ -36,10 +37,10 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class AE:
-    epochs: int = 476  # 130,000 iterations of Fashion-MNIST's 70,000 images
-    batch_size: int = 256
-    learning_rate: float = 1e-4  # Adam
-    restarts: int = 20  # of the final K-means
+    epochs: Epochs = 476  # 130,000 iterations of Fashion-MNIST's 70,000 images
+    batch_size: BatchSize = 256
+    learning_rate: Rate = 1e-4  # Adam
+    restarts: Restarts = 20  # of the final K-means
 
     card: ClassVar[Card] = CARD
 
@@ -48,9 +49,7 @@ class AE:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
-        """Raise InputError for settings that cannot work on such data."""
-        if self.restarts < 1:
-            raise InputError(f"ae.restarts is {self.restarts}: K-means needs at least one.")
+        """Nothing beyond the bounds of each setting."""
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {"decoder": decoder_for(net), "groups": PrototypeHead(net.width, k, standardise=False)}

@@ -9,7 +9,6 @@ clustering loss (theirs is NaN), and the last epoch is reported (theirs is the o
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
@@ -19,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight, Width
 from coterie.methods.contract import Card, Facts
 from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
 from coterie.networks.net import Net, trainable
@@ -59,15 +59,17 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class CDC:
-    epochs: int = 100
-    batch_size: int = 1000  # images are selected and mini-clusters formed within a batch, so this is part of the method
-    sub_batch: int = 500  # images of one optimiser step
-    cells: int = 500  # K, mini-clusters in a batch; the images of one share a calibration target
-    hidden: int = 512  # H, width of both heads
-    entropy_weight: float = 1.0  # w_en, keeps the calibration head from answering with a single group
-    backbone_rate: float = 5e-5  # Adam
-    head_rate: float = 1e-4
-    restarts: int = 1  # of the K-means in every batch; the authors take 10
+    epochs: Epochs = 100
+    batch_size: BatchSize = (
+        1000  # images are selected and mini-clusters formed within a batch, so this is part of the method
+    )
+    sub_batch: BatchSize = 500  # images of one optimiser step
+    cells: Count = 500  # K, mini-clusters in a batch; the images of one share a calibration target
+    hidden: Width = 512  # H, width of both heads
+    entropy_weight: Weight = 1.0  # w_en, keeps the calibration head from answering with a single group
+    backbone_rate: Rate = 5e-5  # Adam
+    head_rate: Rate = 1e-4
+    restarts: Restarts = 1  # of the K-means in every batch; the authors take 10
     cell_norm: Literal["l1", "l2", "none"] = "l1"  # of the features that mini-clusters are formed on
     init: Literal["prototypes", "kmeans", "random"] = "prototypes"
     layout: Literal["dual", "single", "single-both"] = (
@@ -75,12 +77,12 @@ class CDC:
     )
     stop_gradient: bool = True  # Eq. 3 does not reach the backbone
     selection: Literal["cdc", "fixed", "flexmatch", "freematch", "gsf", "ppf"] = "cdc"  # in place of Eq. 4, or on top
-    threshold: float | None = None  # confidence of fixed and flexmatch, None: 0.95; given alone, it means fixed
+    threshold: Share | None = None  # confidence of fixed and flexmatch, None: 0.95; given alone, it means fixed
     match_label: bool = False  # Eq. 4 selects an image for a group only if the group is its label
-    joins_above: float = 0.75  # least confidence of an image that gsf or ppf adds to those of Eq. 4
-    threshold_decay: float = 0.999  # of freematch's running means, for each batch
+    joins_above: Share = 0.75  # least confidence of an image that gsf or ppf adds to those of Eq. 4
+    threshold_decay: Share = 0.999  # of freematch's running means, for each batch
     calibration_loss: Literal["region", "smoothing", "focal", "l1"] = "region"  # in place of Eq. 1, with hard targets
-    calibration_strength: float | None = None  # None: smoothing by 0.05, focal exponent 2, l1 weight 0.01
+    calibration_strength: Weight | None = None  # None: smoothing by 0.05, focal exponent 2, l1 weight 0.01
 
     card: ClassVar[Card] = CARD
 
@@ -100,9 +102,6 @@ class CDC:
             raise InputError(
                 f"cdc.hidden is {self.hidden}: prototypes need a width from {facts.k} (groups) to {facts.n} (items)."
             )
-        for name in ("threshold", "joins_above", "threshold_decay"):
-            if not 0 <= (getattr(self, name) or 0) <= 1:
-                raise InputError(f"cdc.{name} is {getattr(self, name)}: it must lie between 0 and 1.")
         if self.threshold is not None and self.selection in ("freematch", "gsf", "ppf"):
             raise InputError(f"cdc.threshold does not go with cdc.selection={self.selection}: leave one of them out.")
         if self.layout == "single" and self.calibration_loss != "region":
@@ -110,8 +109,8 @@ class CDC:
         strength = self.calibration_strength
         if strength is not None and self.calibration_loss == "region":
             raise InputError("cdc.calibration_strength needs cdc.calibration_loss smoothing, focal or l1.")
-        if strength is not None and not 0 <= strength <= (1 if self.calibration_loss == "smoothing" else math.inf):
-            raise InputError(f"cdc.calibration_strength is {strength}: it must be at least 0, smoothing at most 1.")
+        if strength is not None and strength > 1 and self.calibration_loss == "smoothing":
+            raise InputError(f"cdc.calibration_strength is {strength}: smoothing takes at most 1.")
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         heads: dict[str, nn.Module] = {"cluster": mlp_head(net.width, self.hidden, k)}

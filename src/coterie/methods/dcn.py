@@ -16,12 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
 from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
 from coterie.objectives.kmeans import assign, place_groups, refine
-from coterie.types import Batch, Features, InputError, Losses
+from coterie.types import Batch, Features, Losses
 
 CARD = Card(
     title="DCN",
@@ -41,15 +42,15 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class DCN:
-    epochs: int = 50
-    batch_size: int = 256
-    reconstruction_weight: float = 1.0  # w_r, of the squared error summed over an item's values
-    cluster_weight: float = 1.0  # w_c, of the squared distance of the code to its centre
-    learning_rate: float = 2.6e-3  # the authors' 1e-4 for inputs 5.1 times ours: 5.1² of it
-    momentum: float | None = 0.9  # of SGD; None: Adam
-    first_count: int = 100  # items that each centre counts as given to it before the first
-    refit_every: int = 10  # epochs between two K-means over all items, from the centres as they are
-    restarts: int = 10  # of the K-means that the centres begin as
+    epochs: Epochs = 50
+    batch_size: BatchSize = 256
+    reconstruction_weight: Weight = 1.0  # w_r, of the squared error summed over an item's values
+    cluster_weight: Weight = 1.0  # w_c, of the squared distance of the code to its centre
+    learning_rate: Rate = 2.6e-3  # the authors' 1e-4 for inputs 5.1 times ours: 5.1² of it
+    momentum: Share | None = 0.9  # of SGD; None: Adam
+    first_count: Count = 100  # items that each centre counts as given to it before the first
+    refit_every: Count = 10  # epochs between two K-means over all items, from the centres as they are
+    restarts: Restarts = 10  # of the K-means that the centres begin as
 
     card: ClassVar[Card] = CARD
 
@@ -58,11 +59,7 @@ class DCN:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
-        """Raise InputError for settings that cannot work on such data."""
-        if min(self.first_count, self.refit_every, self.restarts) < 1:
-            raise InputError("dcn.first_count, dcn.refit_every and dcn.restarts must be at least 1.")
-        if min(self.cluster_weight, self.reconstruction_weight) < 0:
-            raise InputError("dcn.cluster_weight and dcn.reconstruction_weight must be at least 0.")
+        """Nothing beyond the bounds of each setting."""
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         groups = PrototypeHead(net.width, k, standardise=False)

@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.bounds import BatchSize, Count, Epochs, Positive, Rate, Restarts, Share
 from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import divergence, renew_target, soft_assign_t, target_of
 from coterie.objectives.kmeans import kmeans
-from coterie.types import Batch, Features, InputError, Losses
+from coterie.types import Batch, Features, Losses
 
 CARD = Card(
     title="DEC",
@@ -41,14 +42,14 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class DEC:
-    epochs: int = 73  # at most; 20,000 iterations of MNIST's or Fashion-MNIST's 70,000 images
-    batch_size: int = 256
-    learning_rate: float = 0.01  # SGD
-    momentum: float = 0.9
-    refresh_every: int = 140  # batches between two refreshes of the target over all items
-    tolerance: float = 0.001  # stop when a refresh changes fewer labels than this share
-    freedom: float = 1.0  # ν, degrees of freedom of the Student distribution
-    restarts: int = 20  # of the K-means that the centres begin as
+    epochs: Epochs = 73  # at most; 20,000 iterations of MNIST's or Fashion-MNIST's 70,000 images
+    batch_size: BatchSize = 256
+    learning_rate: Rate = 0.01  # SGD
+    momentum: Share = 0.9
+    refresh_every: Count = 140  # batches between two refreshes of the target over all items
+    tolerance: Share = 0.001  # stop when a refresh changes fewer labels than this share
+    freedom: Positive = 1.0  # ν, degrees of freedom of the Student distribution
+    restarts: Restarts = 20  # of the K-means that the centres begin as
 
     card: ClassVar[Card] = CARD
 
@@ -57,11 +58,7 @@ class DEC:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
-        """Raise InputError for settings that cannot work on such data."""
-        if min(self.refresh_every, self.restarts) < 1:
-            raise InputError("dec.refresh_every and dec.restarts must be at least 1.")
-        if self.freedom <= 0:
-            raise InputError(f"dec.freedom is {self.freedom}: degrees of freedom must be above 0.")
+        """Nothing beyond the bounds of each setting."""
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {"clusters": Centres(net.width, k), "assigned": ItemTable(k)}

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coterie.bounds import BatchSize, Count, Epochs, Memory, Rate
 from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
@@ -42,11 +43,11 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class DeepFINCH:
-    epochs: int = 60
-    batch_size: int = 256
-    relabel_every: int = 20  # epochs between two hierarchies
-    most_groups: int = 4096  # of all levels together that are learned; the finest levels are left out first
-    learning_rate: float = 1e-3  # Adam
+    epochs: Epochs = 60
+    batch_size: BatchSize = 256
+    relabel_every: Count = 20  # epochs between two hierarchies
+    most_groups: Memory = 4096  # of all levels together that are learned; the finest levels are left out first
+    learning_rate: Rate = 1e-3  # Adam
     distance: Metric = "cosine"  # of the codes
     early_exit: bool = True  # as FINCH's
 
@@ -58,8 +59,6 @@ class DeepFINCH:
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
-        if self.relabel_every < 1:
-            raise InputError(f"deepfinch.relabel_every is {self.relabel_every}: it must be at least 1 epoch.")
         if self.most_groups < facts.k:
             raise InputError(
                 f"deepfinch.most_groups is {self.most_groups}: it must be at least the number of groups, {facts.k}."

@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from coterie.bounds import BatchSize, Count, Epochs, Positive, Rate, Restarts, Share, Weight
 from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import soft_assign_all, soft_assign_t
 from coterie.objectives.kmeans import assign, kmeans
-from coterie.types import Batch, Features, InputError, Losses
+from coterie.types import Batch, Features, Losses
 
 SHRINK = 0.3  # of what the thresholds are lowered by, from one time to the next
 ENOUGH = 0.01  # share of conflicted items at which the training ends
@@ -45,14 +46,14 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class DynAE:
-    epochs: int = 366  # at most; 100,000 iterations of Fashion-MNIST's 70,000 images
-    batch_size: int = 256
-    kappa: float = 3.0  # β1 = κ/K, the probability above which an item may be sure, and β2 = β1/2 ahead of the next
-    image_weight: float = 1.0  # γ, of the loss in image space; the authors' notebook for MNIST has 100
-    learning_rate: float = 1e-3  # SGD
-    momentum: float = 0.9
-    refresh_every: int = 140  # batches between two counts of the conflicted items
-    restarts: int = 10  # of K-means
+    epochs: Epochs = 366  # at most; 100,000 iterations of Fashion-MNIST's 70,000 images
+    batch_size: BatchSize = 256
+    kappa: Positive = 3.0  # β1 = κ/K, the probability above which an item may be sure, and β2 = β1/2 ahead of the next
+    image_weight: Weight = 1.0  # γ, of the loss in image space; the authors' notebook for MNIST has 100
+    learning_rate: Rate = 1e-3  # SGD
+    momentum: Share = 0.9
+    refresh_every: Count = 140  # batches between two counts of the conflicted items
+    restarts: Restarts = 10  # of K-means
 
     card: ClassVar[Card] = CARD
 
@@ -61,11 +62,7 @@ class DynAE:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
-        """Raise InputError for settings that cannot work on such data."""
-        if min(self.refresh_every, self.restarts) < 1:
-            raise InputError("dynae.refresh_every and dynae.restarts must be at least 1.")
-        if self.kappa <= 0:
-            raise InputError(f"dynae.kappa is {self.kappa}: it must be above 0.")
+        """Nothing beyond the bounds of each setting."""
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.bounds import Epochs
 from coterie.methods.contract import Card, Facts
 from coterie.networks.identity import own_values
 from coterie.networks.net import Net
@@ -50,7 +51,7 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class FINCH:
-    epochs: int = 0  # it is not trained
+    epochs: Epochs = 0  # it is not trained
     distance: Metric = "cosine"  # of the items' own values; Euclidean: of the normalised ones
     early_exit: bool = True  # a group farther off than any first neighbour was at the start is not merged by a link
 

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
 from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
@@ -48,15 +49,15 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class IDEC:
-    epochs: int = 73  # at most; 20,000 iterations of MNIST's or Fashion-MNIST's 70,000 images
-    batch_size: int = 256
-    gamma: float = 0.1  # γ, weight of the divergence
-    reconstruction_weight: float = 1.0
-    learning_rate: float = 1e-3
-    momentum: float | None = None  # of SGD; None: Adam
-    refresh_every: int = 140  # batches between two refreshes of the target over all items
-    tolerance: float = 0.001  # stop when a refresh changes fewer labels than this share
-    restarts: int = 20  # of the K-means that the centres begin as
+    epochs: Epochs = 73  # at most; 20,000 iterations of MNIST's or Fashion-MNIST's 70,000 images
+    batch_size: BatchSize = 256
+    gamma: Weight = 0.1  # γ, weight of the divergence
+    reconstruction_weight: Weight = 1.0
+    learning_rate: Rate = 1e-3
+    momentum: Share | None = None  # of SGD; None: Adam
+    refresh_every: Count = 140  # batches between two refreshes of the target over all items
+    tolerance: Share = 0.001  # stop when a refresh changes fewer labels than this share
+    restarts: Restarts = 20  # of the K-means that the centres begin as
 
     card: ClassVar[Card] = CARD
 
@@ -66,10 +67,8 @@ class IDEC:
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
-        if min(self.refresh_every, self.restarts) < 1:
-            raise InputError("idec.refresh_every and idec.restarts must be at least 1.")
-        if min(self.gamma, self.reconstruction_weight) < 0 or self.gamma + self.reconstruction_weight == 0:
-            raise InputError("idec.gamma and idec.reconstruction_weight must be at least 0, and not both 0.")
+        if self.gamma == self.reconstruction_weight == 0:
+            raise InputError("idec.gamma and idec.reconstruction_weight are both 0: nothing would be trained.")
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {"decoder": decoder_for(net), "clusters": Centres(net.width, k), "assigned": ItemTable(k)}

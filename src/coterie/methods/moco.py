@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.bounds import BatchSize, BelowOne, Epochs, Memory, Positive, PositiveRate, Rate, Share, Width
 from coterie.methods.contract import Card, Facts
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
@@ -39,17 +40,17 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class MoCo:
-    epochs: int = 1000
-    batch_size: int = 256
-    learning_rate: float = 0.5  # SGD; for 256 items a step, scaled in proportion to the batch
-    weight_decay: float = 1e-4  # on all parameters, biases and norms included
-    warm_up: float = 0.05  # share of the training with a rising learning rate: 50 of 1000 epochs
-    temperature: float = 0.2
-    queue: int = 32768  # keys remembered for each of the two crops
-    momentum: float = 0.99  # of the key encoder at the start
-    momentum_end: float = 0.999  # and at the end, along a cosine; the paper keeps 0.99
-    projector_hidden: int = 4096
-    projector_out: int = 256
+    epochs: Epochs = 1000
+    batch_size: BatchSize = 256
+    learning_rate: PositiveRate = 0.5  # SGD; for 256 items a step, scaled in proportion to the batch
+    weight_decay: Rate = 1e-4  # on all parameters, biases and norms included
+    warm_up: BelowOne = 0.05  # share of the training with a rising learning rate: 50 of 1000 epochs
+    temperature: Positive = 0.2
+    queue: Memory = 32768  # keys remembered for each of the two crops
+    momentum: Share = 0.99  # of the key encoder at the start
+    momentum_end: Share = 0.999  # and at the end, along a cosine; the paper keeps 0.99
+    projector_hidden: Width = 4096
+    projector_out: Width = 256
     projector_norm: bool = False
 
     card: ClassVar[Card] = CARD

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.bounds import BatchSize, BelowOne, Copies, Epochs, Rate, Weight, Width
 from coterie.methods.contract import Card, Facts, Pass
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
@@ -56,14 +57,14 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class PICA:
-    epochs: int = 200  # each a pass for the over-clustering head and one for the primary head
-    batch_size: int = 256  # groups are compared over a batch, so this is part of the method
-    copies: int = 3  # R, distorted copies of each image
-    over: int = 70  # groups of the over-clustering head; 700 for 200 classes
-    entropy_weight: float = 2.0  # lambda, keeps groups of equal size
-    learning_rate: float = 1e-4  # Adam, constant, for everything
-    beta1: float = 0.9
-    beta2: float = 0.999
+    epochs: Epochs = 200  # each a pass for the over-clustering head and one for the primary head
+    batch_size: BatchSize = 256  # groups are compared over a batch, so this is part of the method
+    copies: Copies = 3  # R, distorted copies of each image
+    over: Width = 70  # groups of the over-clustering head; 700 for 200 classes
+    entropy_weight: Weight = 2.0  # lambda, keeps groups of equal size
+    learning_rate: Rate = 1e-4  # Adam, constant, for everything
+    beta1: BelowOne = 0.9
+    beta2: BelowOne = 0.999
     over_clustering: bool = True
     perturb: Literal["on", "off", "second-draw"] = "on"  # off: an image is its own copy; or the original view once more
     symmetric: bool = False  # compare the copies' groups with the originals', too
@@ -78,8 +79,6 @@ class PICA:
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
-        if self.copies < 1:
-            raise InputError(f"pica.copies is {self.copies}: at least 1 distorted copy is needed (or perturb=off).")
         if self.over < 2:
             raise InputError(f"pica.over is {self.over}: it must be at least 2 (or over_clustering=false).")
         if self.batch_size < facts.k:
@@ -92,8 +91,6 @@ class PICA:
                     f"pica.{name} is {getattr(self, name)}, which draws anew what --pretrained or --weights "
                     "loads: leave one of them out."
                 )
-        if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
-            raise InputError(f"pica.beta1 and beta2 are {self.beta1} and {self.beta2}: both must lie in [0, 1).")
 
     def views(self) -> Mapping[str, str]:
         recipe = "perturbed" if self.perturb == "on" else "original"

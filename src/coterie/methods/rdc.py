@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.bounds import BatchSize, BelowOne, Count, Epochs, PartShare, Positive, Rate, Restarts, Weight
 from coterie.methods.contract import Card, Facts, Pass, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
@@ -70,13 +71,13 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class RDC:
-    epochs: int = 73  # at most; 20,000 iterations of Fashion-MNIST's 70,000 images
-    batch_size: int = 256
-    neighbours: int = 5  # M
-    core_ratio: float | None = None  # β1; None: the one that makes `core_share` of the items core at the start
-    gap: float | None = None  # β2; None: the one that accepts `accepted` of the core items' neighbours at the start
-    core_share: float = 0.5
-    accepted: float = 0.65
+    epochs: Epochs = 73  # at most; 20,000 iterations of Fashion-MNIST's 70,000 images
+    batch_size: BatchSize = 256
+    neighbours: Count = 5  # M
+    core_ratio: Weight | None = None  # β1; None: the one that makes `core_share` of the items core at the start
+    gap: Positive | None = None  # β2; None: the one that accepts `accepted` of the core items' neighbours at the start
+    core_share: PartShare = 0.5
+    accepted: PartShare = 0.65
     gap_scale: GapScale = "absolute"  # absolute: the paper's letter; median: in median nearest-neighbour distances
     gap_from: GapFrom = (
         "own"  # what a neighbour's distance is compared with; running: the authors' code, in effect a ball
@@ -84,7 +85,7 @@ class RDC:
     when_none: WhenNone = "nearest"  # a core item that accepts nobody aims at: its nearest neighbour, or its own code
     core_sense: Literal["above", "below"] = "above"  # below: the code's variant for VesselMNIST3D
     copies: Copies = "core"  # what an item is whose neighbours are all copies of it
-    image_weight: float = 30.0  # κ, of the loss in image space
+    image_weight: Weight = 30.0  # κ, of the loss in image space
     augment: bool = True  # inputs are shifted and turned, as the paper has it; the targets are of clean items always
     include_border: bool = False  # border items hold their own code in latent space, too (DynAE's form)
     border_code: Literal["fresh", "refresh"] = "fresh"  # which code of their own: as it is, or as of the last refresh
@@ -92,14 +93,14 @@ class RDC:
         "clean"  # border items aim at: their clean image, or their code's decoding
     )
     refresh: Literal["bank", "epoch"] = "epoch"  # neighbours once an epoch; bank: those of a batch anew each time
-    epoch_steps: int | None = None  # iterations that make an epoch; None: a pass through all items
+    epoch_steps: Count | None = None  # iterations that make an epoch; None: a pass through all items
     order: Literal["shuffled", "source"] = "shuffled"  # source: batches are slices of the items as they come
     stop: Literal["stable", "no_increase", "never"] = "stable"
-    widest: float | None = 10.0  # a code this many times as wide as at the start ends the run; None: it may
+    widest: Positive | None = 10.0  # a code this many times as wide as at the start ends the run; None: it may
     solver: Literal["adam", "sgd"] = "adam"
-    learning_rate: float = 1e-4
-    momentum: float = 0.9  # of sgd
-    restarts: int = 20  # of the final K-means
+    learning_rate: Rate = 1e-4
+    momentum: BelowOne = 0.9  # of sgd
+    restarts: Restarts = 20  # of the final K-means
     final: Literal["kmeans", "dbscan"] = "kmeans"  # what groups the final code; dbscan, for an unknown K, finds K
 
     card: ClassVar[Card] = CARD
@@ -112,24 +113,13 @@ class RDC:
         """Raise InputError for settings that cannot work on such data."""
         if not 2 <= self.neighbours < facts.n - 1:
             raise InputError(f"rdc.neighbours is {self.neighbours}: it must lie between 2 and {facts.n - 2}.")
-        for name in ("core_share", "accepted"):
-            if not 0 < getattr(self, name) < 1:
-                raise InputError(f"rdc.{name} is {getattr(self, name)}: it is a share, above 0 and below 1.")
-        if self.gap is not None and self.gap <= 0:
-            raise InputError(f"rdc.gap is {self.gap}: with 0 or less not even the nearest neighbour would count.")
-        if self.restarts < 1:
-            raise InputError(f"rdc.restarts is {self.restarts}: K-means needs at least one.")
         if self.refresh == "bank" and self.gap_from in ("running", "global"):
             raise InputError(
                 f"rdc.gap_from is {self.gap_from}, a minimum over all items, but rdc.refresh is bank, which looks at "
                 "one batch: set rdc.refresh to epoch."
             )
-        if self.epoch_steps is not None and self.epoch_steps < 1:
-            raise InputError(f"rdc.epoch_steps is {self.epoch_steps}: an epoch needs at least one.")
         if self.widest is not None and self.widest <= 1:
             raise InputError(f"rdc.widest is {self.widest}: it must be above 1, or null for no limit.")
-        if not 0 <= self.momentum < 1:
-            raise InputError(f"rdc.momentum is {self.momentum}: it must be at least 0 and below 1.")
         if facts.k and self.final == "dbscan":
             raise InputError("rdc.final is dbscan, which finds the number of groups itself: say -k auto.")
         if not facts.k and self.final == "kmeans":

@@ -17,12 +17,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.bounds import AboveZero, BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
 from coterie.methods.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
 from coterie.networks.net import Net, trainable
 from coterie.objectives.kmeans import kmeans
 from coterie.objectives.mixture import component_divergence, log_joint, prior_divergence
-from coterie.types import Batch, Features, InputError, Losses
+from coterie.types import Batch, Features, Losses
 
 LOGIT_SLOPE = 6.0  # a pixel that phase 1 says is 0 begins as sigmoid(-3) = 0.05, one that is 1 as 0.95
 
@@ -45,14 +46,14 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class VaDE:
-    epochs: int = 3000
-    batch_size: int = 100
-    reconstruction_weight: float = 1.0  # a, of the reconstruction summed over an item's values; 5 for HAR
-    learning_rate: float = 2e-3  # Adam, ε = 1e-4, of network and mixture
-    decay: float = 0.9  # factor on the rate ...
-    decay_every: int = 10  # ... every so many epochs
-    lowest: float = 0.1  # share of the rate at which it stays
-    restarts: int = 20  # of the K-means that the mixture's fit begins as
+    epochs: Epochs = 3000
+    batch_size: BatchSize = 100
+    reconstruction_weight: Weight = 1.0  # a, of the reconstruction summed over an item's values; 5 for HAR
+    learning_rate: Rate = 2e-3  # Adam, ε = 1e-4, of network and mixture
+    decay: AboveZero = 0.9  # factor on the rate ...
+    decay_every: Count = 10  # ... every so many epochs
+    lowest: Share = 0.1  # share of the rate at which it stays
+    restarts: Restarts = 20  # of the K-means that the mixture's fit begins as
 
     card: ClassVar[Card] = CARD
 
@@ -61,14 +62,7 @@ class VaDE:
         return self.batch_size
 
     def check(self, facts: Facts) -> None:
-        """Raise InputError for settings that cannot work on such data."""
-        if min(self.decay_every, self.restarts) < 1:
-            raise InputError("vade.decay_every and vade.restarts must be at least 1.")
-        if self.reconstruction_weight < 0 or not 0 < self.decay <= 1 or not 0 <= self.lowest <= 1:
-            raise InputError(
-                "vade.reconstruction_weight must be at least 0, vade.decay above 0 and vade.lowest at least 0, "
-                "both at most 1."
-            )
+        """Nothing beyond the bounds of each setting."""
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Weight, Width
 from coterie.methods.contract import Card, Facts
 from coterie.networks.heads import mlp_head
 from coterie.networks.net import Net
@@ -49,26 +50,18 @@ class Calibration:
     """Settings of the calibration head; `practical_calibration` fits them to the data."""
 
     loss: Literal["region", "smoothing", "focal", "l1", "mixup"] = "region"  # all but `region`: for comparison
-    epochs: int = 10
-    batch_size: int = 1000  # mini-clusters are formed within a batch
-    sub_batch: int = 250  # items of one optimiser step
-    cells: int = 100  # K, mini-clusters in a batch; fewer of them give lower confidences (Theorem 1)
+    epochs: Epochs = 10
+    batch_size: BatchSize = 1000  # mini-clusters are formed within a batch
+    sub_batch: BatchSize = 250  # items of one optimiser step
+    cells: Count = 100  # K, mini-clusters in a batch; fewer of them give lower confidences (Theorem 1)
     cell_norm: Literal["l1", "l2", "none"] = "l1"  # of the features that mini-clusters are formed on
-    restarts: int = 1  # of the K-means in every batch
-    hidden: int = 512  # H, width of the head
-    entropy_weight: float = 0.0  # w_en of Eq. 3; CDC's 1 pulls groups of unequal sizes towards equal ones
-    head_rate: float = 3e-3  # Adam, falling to 0 along a cosine; as far in 300 steps as 1e-3 in 1,500
+    restarts: Restarts = 1  # of the K-means in every batch
+    hidden: Width = 512  # H, width of the head
+    entropy_weight: Weight = 0.0  # w_en of Eq. 3; CDC's 1 pulls groups of unequal sizes towards equal ones
+    head_rate: Rate = 3e-3  # Adam, falling to 0 along a cosine; as far in 300 steps as 1e-3 in 1,500
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on so many items."""
-        for name, least in (("epochs", 0), ("sub_batch", 2), ("restarts", 1), ("hidden", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"Setting calibrate.{name} is {getattr(self, name)}: it must be at least {least}.")
-        for name in ("entropy_weight", "head_rate"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(
-                    f"Setting calibrate.{name} is {getattr(self, name)}: it must be 0 or a positive number."
-                )
         if not 2 <= self.batch_size <= facts.n:
             raise InputError(
                 f"Setting calibrate.batch_size is {self.batch_size}: it must lie between 2 and the number of items, "

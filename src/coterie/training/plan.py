@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Literal, TypeVar, cast
+from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from typing import Any, Literal, cast
 
-from pydantic import TypeAdapter, ValidationError
-
+from coterie.bounds import Epochs, Groups, Seconds, Seed, Share, Side
 from coterie.methods.contract import (
     Facts,
     Method,
@@ -19,11 +18,10 @@ from coterie.methods.contract import (
     setting_names,
 )
 from coterie.training.calibrate import Calibration, practical_calibration
+from coterie.training.coerce import coerce as coerce
 from coterie.training.device import Precision
 from coterie.types import InputError
 from coterie.views.settings import ViewSettings, practical_views
-
-Settings = TypeVar("Settings")
 
 IMAGE_SIZE = "image_size"  # in a published row: of the source, not of the method
 
@@ -32,10 +30,10 @@ IMAGE_SIZE = "image_size"  # in a published row: of the source, not of the metho
 class RunSettings:
     """What a user may set for a run; everything has a default that needs no labels."""
 
-    n_clusters: int | Literal["auto"] = 8  # auto: the method is to find it
+    n_clusters: Groups | Literal["auto"] = 8  # auto: the method is to find it
     method: Any = "cdc"  # a method's name, or its settings object
-    seed: int = 0
-    epochs: int | None = None  # of the last stage; None: the preset's
+    seed: Seed = 0
+    epochs: Epochs | None = None  # of the last stage; None: the preset's
     preset: str = "practical"  # practical | paper (the published row of a named data set, else the paper's defaults)
     init: str | None = None  # a run folder whose backbone is the start; its stages are not trained again
     backbone: str = "auto"
@@ -43,35 +41,18 @@ class RunSettings:
     weights: str | None = None  # a local file of backbone weights
     device: str = "auto"
     precision: Precision = "auto"
-    image_size: int | None = None
+    image_size: Side | None = None
     family: Literal["auto", "photo", "glyph"] = "auto"  # photo | glyph: which distortions keep an image's meaning
     overrides: Mapping[str, Any] = field(default_factory=dict)  # "method.cells": 40, "moco.epochs": 5, "views.flip": 0
-    max_skipped: float = 0.2  # share of unreadable images above which a run does not start
+    max_skipped: Share = 0.2  # share of unreadable images above which a run does not start
     calibrate: bool = False  # train a calibration head on the features of the finished run
     store_embedding: bool = False  # also in result.parquet
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: Seconds = 60.0
 
     @property
     def k(self) -> int:
         """The number of groups asked for; 0 where the method is to find it."""
         return 0 if self.n_clusters == "auto" else self.n_clusters
-
-
-def coerce(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
-    """Build a settings dataclass from plain values. Raises InputError that names the setting and the nearest known."""
-    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {where}.{near[0]}?" if near else f"known are {', '.join(known)}."
-            raise InputError(f"Unknown setting {where}.{name}; {hint}")
-    try:
-        return TypeAdapter(kind).validate_python(dict(values))
-    except ValidationError as error:
-        first = error.errors()[0]
-        # Of a path into the value only places in a list help; the rest are names of the types that were tried.
-        name = ".".join(str(part) for i, part in enumerate(first["loc"]) if i == 0 or isinstance(part, int))
-        raise InputError(f"Setting {where}.{name} cannot be {first['input']!r}: {first['msg']}.") from error
 
 
 @dataclass(frozen=True)
@@ -196,15 +177,6 @@ def _published_row(stage: str, preset: str, source_name: str, *, last: bool) -> 
 
 def _fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
     """A batch must not be larger than the data: an error where the user asked for it, adapted where a preset did."""
-    if method.epochs < 0:
-        raise InputError(f"Setting {stage}.epochs is {method.epochs}: it must be at least 0.")
-    if method.batch_size < 2:
-        raise InputError(f"Setting {stage}.batch_size is {method.batch_size}: it must be at least 2.")
-    if method.part_size < 2:
-        raise InputError(f"Setting {stage}.sub_batch is {method.part_size}: it must be at least 2.")
-    for name in setting_names(type(method)):
-        if name.endswith("_rate") and getattr(method, name) < 0:
-            raise InputError(f"Setting {stage}.{name} is {getattr(method, name)}: a rate cannot be negative.")
     if method.batch_size > facts.n:
         if "batch_size" in given:
             raise InputError(

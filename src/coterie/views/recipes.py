@@ -180,8 +180,8 @@ def _vector_view(vectors: Tensor, name: str, draw: Draw, settings: ViewSettings)
         return vectors
     strong, contrastive = settings.vector_strong, settings.vector_contrastive
     times = {"weak": 1.0, "contrastive": contrastive, "strong": strong, "original": 1.0, "perturbed": contrastive}[name]
-    amounts = (settings.vector_dropout, settings.vector_noise, settings.vector_mix)
-    return distort(vectors, draw, *(times * amount for amount in amounts))
+    dropout, mixing = (min(1.0, times * share) for share in (settings.vector_dropout, settings.vector_mix))
+    return distort(vectors, draw, dropout, times * settings.vector_noise, mixing)
 
 
 PHOTO: dict[str, Recipe] = {

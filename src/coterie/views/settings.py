@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
+from coterie.bounds import (
+    RISING,
+    AboveZero,
+    Degrees,
+    Enlarging,
+    HueShift,
+    Pixels,
+    Ratio,
+    Share,
+    Sigma,
+    Slant,
+    Strength,
+    Times,
+)
 from coterie.views.normalise import SMALL_DIM, RowNorm
 
 
@@ -15,40 +29,47 @@ class ViewSettings:
     # all views, `clean` too: after the data set's scaling
     row_norm: RowNorm = "none"
     # photographs: crops in all views but `clean`
-    crop_scale: tuple[float, float] = (0.08, 1.0)  # share of the image's area
-    crop_ratio: tuple[float, float] = (3 / 4, 4 / 3)  # width / height, uniform in its logarithm
-    flip: float = 0.5  # chance of a left-right mirror image
+    crop_scale: Annotated[tuple[AboveZero, AboveZero], RISING] = (0.08, 1.0)  # share of the image's area
+    crop_ratio: Annotated[tuple[Ratio, Ratio], RISING] = (3 / 4, 4 / 3)  # width / height, uniform in its logarithm
+    flip: Share = 0.5  # chance of a left-right mirror image
     # photographs: the contrastive view, which resizes bicubically
-    jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.1)  # brightness, contrast, saturation, hue
-    jitter_chance: float = 0.8
-    greyscale: float = 0.2  # chance
-    blur: float = 0.5  # chance; the paper goes without for CIFAR, its code does not
-    blur_sigma: tuple[float, float] = (0.1, 2.0)  # pixels; the kernel reaches three of the largest
+    jitter: tuple[Strength, Strength, Strength, HueShift] = (
+        0.4,
+        0.4,
+        0.4,
+        0.1,
+    )  # brightness, contrast, saturation, hue
+    jitter_chance: Share = 0.8
+    greyscale: Share = 0.2  # chance
+    blur: Share = 0.5  # chance; the paper goes without for CIFAR, its code does not
+    blur_sigma: Annotated[tuple[Sigma, Sigma], RISING] = (0.1, 2.0)  # pixels; the kernel reaches three of the largest
     # the shifted view, of all images
-    shift: float = 0.1  # either way, share of the side
-    turn: float = 10.0  # either way, degrees
+    shift: Share = 0.1  # either way, share of the side
+    turn: Degrees = 10.0  # either way, degrees
     # photographs: PICA's pair; the perturbed view has the flip and the greyscale of the others, and always a jitter
-    enlarge: float = 1.25  # the original view is cut from the image made so many times larger: 32 pixels from 40
-    perturbed_crop: tuple[float, float] = (0.2, 1.0)  # share of the image's area
-    perturbed_jitter: tuple[float, float, float, float] = (0.4, 0.4, 0.4, 0.4)
+    enlarge: Enlarging = 1.25  # the original view is cut from the image made so many times larger: 32 pixels from 40
+    perturbed_crop: Annotated[tuple[AboveZero, AboveZero], RISING] = (0.2, 1.0)  # share of the image's area
+    perturbed_jitter: tuple[Strength, Strength, Strength, HueShift] = (0.4, 0.4, 0.4, 0.4)
     # the strong view
-    strong_ops: int = 4  # operations per image, drawn with replacement
-    cutout: int = 16  # longest side of the hole in pixels (32 beyond CIFAR); never more than half of the image's side
+    strong_ops: Times = 4  # operations per image, drawn with replacement
+    cutout: Pixels = (
+        16  # longest side of the hole in pixels (32 beyond CIFAR); never more than half of the image's side
+    )
     # digits and letters, whose meaning a flip or a big crop would change
-    glyph_shift: float = 0.1  # either way, share of the side
-    glyph_rotate: float = 15.0  # either way, degrees
-    glyph_shear: float = 10.0  # either way, degrees
-    glyph_scale: tuple[float, float] = (0.85, 1.15)
-    glyph_weak: float = 0.5  # the weak view's shift, rotation and scale as a share of those above; it has no shear
-    glyph_jitter: tuple[float, float] = (0.4, 0.4)  # brightness, contrast; with jitter_chance, contrastive view
-    glyph_blur: float = 0.2  # chance, contrastive view
-    glyph_blur_sigma: tuple[float, float] = (0.1, 1.0)
+    glyph_shift: Share = 0.1  # either way, share of the side
+    glyph_rotate: Degrees = 15.0  # either way, degrees
+    glyph_shear: Slant = 10.0  # either way, degrees
+    glyph_scale: Annotated[tuple[Ratio, Ratio], RISING] = (0.85, 1.15)
+    glyph_weak: Share = 0.5  # the weak view's shift, rotation and scale as a share of those above; it has no shear
+    glyph_jitter: tuple[Strength, Strength] = (0.4, 0.4)  # brightness, contrast; with jitter_chance, contrastive view
+    glyph_blur: Share = 0.2  # chance, contrastive view
+    glyph_blur_sigma: Annotated[tuple[Sigma, Sigma], RISING] = (0.1, 1.0)
     # embeddings: amounts of the weak view, and by how much the other views multiply them
-    vector_dropout: float = 0.1  # chance of each feature to be dropped
-    vector_noise: float = 0.1  # standard deviation, where the data's is 1
-    vector_mix: float = 0.1  # largest share of another item
-    vector_contrastive: float = 2.0
-    vector_strong: float = 3.0
+    vector_dropout: Share = 0.1  # chance of each feature to be dropped
+    vector_noise: Strength = 0.1  # standard deviation, where the data's is 1
+    vector_mix: Share = 0.1  # largest share of another item
+    vector_contrastive: Strength = 2.0
+    vector_strong: Strength = 3.0
 
 
 def practical_views(side: int, dim: int = 0) -> dict[str, Any]:

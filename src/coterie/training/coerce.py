@@ -1,0 +1,93 @@
+"""Plain values (of a command line, YAML, JSON, Python) -> settings; what cannot be is one sentence for the user."""
+
+from __future__ import annotations
+
+import difflib
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from coterie.types import InputError
+
+Settings = TypeVar("Settings")
+
+RUN, ESTIMATOR = "run", "Clusterer"  # whose settings the user knows by options and parameters, not by a stage's name
+OPTIONS = ("method", "seed", "epochs", "preset", "init", "calibrate", "backbone", "pretrained", "weights", "family")
+OPTIONS = (*OPTIONS, "image_size", "device", "precision")
+SHORT = reprlib.Repr()
+SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 2, 60, 60
+
+TAKES = {
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "truth_value": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "string_type": "text",
+    "dict_type": "a mapping",
+    "mapping_type": "a mapping",
+    "none_required": "null",
+}
+MUST = {
+    "greater_than": "be above {gt:,}",
+    "greater_than_equal": "be at least {ge:,}",
+    "less_than": "be below {lt:,}",
+    "less_than_equal": "be at most {le:,}",
+    "finite_number": "be finite",
+    "int_parsing_size": "have fewer digits",
+}
+
+
+def coerce(kind: type[Settings], values: Mapping[str, Any], where: str) -> Settings:
+    """Build a settings dataclass from plain values. Raises InputError that names the setting and the nearest known."""
+    known = [f.name for f in fields(kind)]  # type: ignore[arg-type]
+    prefix = "" if where in (RUN, ESTIMATOR) else f"{where}."
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}."
+            raise InputError(f"Unknown setting {prefix}{shown(name, quotes=False)}; {hint}")
+    try:
+        return TypeAdapter(kind).validate_python(dict(values))
+    except ValidationError as error:
+        raise InputError(sentence(error.errors(include_url=False), where)) from error
+
+
+def sentence(errors: Sequence[Any], where: str) -> str:
+    """What is wrong with the first setting that is, in the user's words."""
+    first = errors[0]
+    setting = str(first["loc"][0])
+    ours = [error for error in errors if error["loc"][:1] == first["loc"][:1]]
+    # Of a path into the value only places in a list help; the rest are names of the types that were tried.
+    place = "".join(f"[{part}]" for part in first["loc"][1:] if isinstance(part, int))
+    value = shown(first["input"])
+    name = f"Setting {where}.{setting}{place}"
+    if where == ESTIMATOR or (where == RUN and setting not in (*OPTIONS, "n_clusters")):
+        name = f"{setting}{place}"
+    elif where == RUN:
+        name = "-k (n_clusters)" if setting == "n_clusters" else f"--{setting.replace('_', '-')}"
+    for error in ours:
+        if (must := MUST.get(error["type"])) is not None:
+            return f"{name} is {value}: it must {must.format(**error.get('ctx', {}))}."
+    if first["type"] in ("tuple_type", "missing", "too_long"):
+        return f"{name} is {value}: it takes a list of as many numbers as its default has."
+    takes = [TAKES.get(error["type"]) or error.get("ctx", {}).get("expected") for error in ours]
+    if None in takes:
+        return f"{name} is {value}: {first['msg'][:1].lower()}{first['msg'][1:]}."
+    return f"{name} is {value}: it takes {' or '.join(dict.fromkeys(takes))}."
+
+
+def shown(value: Any, *, quotes: bool = True) -> str:
+    """A value in a sentence, of bounded length."""
+    if isinstance(value, str) and not quotes:
+        return value[:60]
+    try:
+        return SHORT.repr(value)
+    except ValueError:  # Python does not write out whole numbers of thousands of digits
+        return f"{type(value).__name__} of thousands of digits"
