@@ -19,6 +19,8 @@ def plain_number(value: Any) -> Any:
         raise PydanticCustomError("truth_value", "it takes a number")
     if isinstance(value, numbers.Integral):
         return int(value)
+    if isinstance(value, numbers.Real) and value != value:
+        raise PydanticCustomError("finite_number", "it must be finite")
     return float(value) if isinstance(value, numbers.Real) and not isinstance(value, float) else value
 
 
@@ -45,8 +47,8 @@ Times = Annotated[int, NUMBER, Field(ge=0, le=100)]  # that something is done to
 Pixels = Annotated[int, NUMBER, Field(ge=0, le=10_000)]
 Side = Annotated[int, NUMBER, Field(ge=1, le=10_000)]  # of an image in pixels
 
-Rate = Annotated[float, NUMBER, Field(ge=0, le=1000, allow_inf_nan=False)]
-PositiveRate = Annotated[float, NUMBER, Field(gt=0, le=1000, allow_inf_nan=False)]
+Rate = Annotated[float, NUMBER, Field(ge=0, le=1e30, allow_inf_nan=False)]
+PositiveRate = Annotated[float, NUMBER, Field(gt=0, le=1e30, allow_inf_nan=False)]
 Weight = Annotated[float, NUMBER, Field(ge=0, le=1e9, allow_inf_nan=False)]  # of a loss
 Positive = Annotated[float, NUMBER, Field(ge=1e-6, le=1e9, allow_inf_nan=False)]
 Share = Annotated[float, NUMBER, Field(ge=0, le=1, allow_inf_nan=False)]  # or a chance, or a momentum

@@ -33,7 +33,7 @@ class Fitted:
 def settings_for(name: str, kind: str) -> RunSettings:
     trained = [stage for stage in chain_of(name, kind, None) if method_class(stage)().epochs]
     overrides = {f"{stage}.epochs": 1 for stage in trained} | {"calibrate.epochs": 20}
-    backbone = "mlp" if kind == "embeddings" else "small-4"
+    backbone = "mlp" if kind == "embeddings" else "small-4" if trained else "auto"
     return RunSettings(n_clusters=K, method=name, backbone=backbone, overrides=overrides, device="cpu", calibrate=True)
 
 

@@ -30,5 +30,5 @@ def settings_for(name: str, kind: str, *, seed: int = 0) -> RunSettings:
     overrides = {f"{stage}.epochs": 1 for stage in stages if stage not in UNTRAINED}
     # After a single epoch all codes of a reconstruction are much the same, and what starts from them may collapse.
     overrides |= {f"{stage}.epochs": 12 for stage in stages[:-1] if stage in ("ae", "acai")}
-    return RunSettings(n_clusters=K, method=name, seed=seed, backbone="mlp" if kind == "embeddings" else "small-4",
-                       overrides=overrides, device="cpu")  # fmt: skip
+    backbone = "mlp" if kind == "embeddings" else "auto" if name in UNTRAINED else "small-4"
+    return RunSettings(n_clusters=K, method=name, seed=seed, backbone=backbone, overrides=overrides, device="cpu")

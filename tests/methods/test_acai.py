@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from coterie.methods.acai import ACAI
 from coterie.methods.contract import Facts
+from coterie.training.coerce import coerce
 from coterie.types import InputError
 from helpers.phases import batch_of, net_of, touched
 
@@ -56,4 +55,4 @@ def test_without_weight_the_interpolations_teach_nothing():
 @pytest.mark.parametrize("wrong", [{"restarts": 0}, {"interpolation_weight": -1.0}, {"warm_up": 1.5}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        replace(ACAI(), **wrong).check(Facts(100, 3, "embeddings", "cpu", dim=12))
+        coerce(ACAI, wrong, "acai").check(Facts(100, 3, "embeddings", "cpu", dim=12))

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from coterie.methods.adec import ADEC
 from coterie.methods.contract import Facts
+from coterie.training.coerce import coerce
 from coterie.types import InputError
 from helpers.phases import batch_of, net_of, touched
 
@@ -47,4 +46,4 @@ def test_a_fooled_discriminator_leaves_the_encoder_little_to_learn_from_it():
 @pytest.mark.parametrize("wrong", [{"encode_every": 0}, {"adversarial_weight": -1.0}, {"discriminator_epochs": -1}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        replace(ADEC(), **wrong).check(Facts(100, 3, "embeddings", "cpu", dim=12))
+        coerce(ADEC, wrong, "adec").check(Facts(100, 3, "embeddings", "cpu", dim=12))

@@ -10,6 +10,7 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.objectives.kmeans import assign
 from coterie.pipeline import run
+from coterie.training.coerce import coerce
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source
 
@@ -98,4 +99,4 @@ def test_the_practical_preset_counts_iterations() -> None:
 
 def test_restarts_must_be_positive() -> None:
     with pytest.raises(InputError, match=r"ae\.restarts is 0"):
-        AE(restarts=0).check(Facts(n=10, k=2, kind="images", device="cpu"))
+        coerce(AE, {"restarts": 0}, "ae").check(Facts(n=10, k=2, kind="images", device="cpu"))

@@ -28,6 +28,7 @@ from coterie.objectives.selectors import Fixed, FlexMatch, FreeMatch, GradientFi
 from coterie.pipeline import run
 from coterie.prediction.model import load_model
 from coterie.preparing import Watch
+from coterie.training.coerce import coerce
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 from coterie.training.seeds import generator_of
@@ -420,26 +421,26 @@ def test_settings_that_cannot_work_are_named(values: dict[str, int], message: st
     facts = Facts(n=2000, k=5, kind="embeddings", device="cpu", dim=9)
     CDC().check(facts)
     with pytest.raises(InputError, match=rf"cdc\.{message} is {values[message]}"):
-        CDC(**values).check(facts)  # type: ignore[arg-type]
+        coerce(CDC, values, "cdc").check(facts)
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"threshold": 1.5}, r"cdc\.threshold is 1\.5: it must lie between 0 and 1"),
+        ({"threshold": 1.5}, r"cdc\.threshold is 1\.5: it must be at most 1"),
         ({"selection": "gsf", "joins_above": -0.1}, r"cdc\.joins_above is -0\.1"),
         ({"selection": "freematch", "threshold_decay": 2.0}, r"cdc\.threshold_decay is 2\.0"),
         ({"selection": "ppf", "threshold": 0.9}, r"cdc\.threshold does not go with cdc\.selection=ppf"),
         ({"layout": "single", "calibration_loss": "focal"}, r"cdc\.layout=single has none"),
         ({"calibration_strength": 0.1}, r"cdc\.calibration_strength needs cdc\.calibration_loss"),
         ({"calibration_loss": "l1", "calibration_strength": -1.0}, r"cdc\.calibration_strength is -1\.0"),
-        ({"calibration_loss": "smoothing", "calibration_strength": 1.1}, "smoothing at most 1"),
+        ({"calibration_loss": "smoothing", "calibration_strength": 1.1}, "smoothing takes at most 1"),
     ],
 )
 def test_strategies_and_losses_that_cannot_work_are_named(values: dict[str, Any], message: str) -> None:
     facts = Facts(n=2000, k=5, kind="embeddings", device="cpu", dim=9)
     with pytest.raises(InputError, match=message):
-        CDC(**values).check(facts)
+        coerce(CDC, values, "cdc").check(facts)
 
 
 @pytest.mark.parametrize("first", ["moco", "cdc"])

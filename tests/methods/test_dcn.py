@@ -9,6 +9,7 @@ from coterie.methods.contract import Facts, Method
 from coterie.methods.dcn import DCN, follow
 from coterie.networks.net import Net
 from coterie.objectives.kmeans import assign, refine
+from coterie.training.coerce import coerce
 from coterie.types import Batch, InputError
 from helpers import phases
 from helpers.phases import DATA, K, features_of
@@ -94,4 +95,4 @@ def test_the_answer_is_the_nearest_centre() -> None:
 @pytest.mark.parametrize("wrong", [{"first_count": 0}, {"refit_every": 0}, {"restarts": 0}, {"cluster_weight": -1.0}])
 def test_settings_that_cannot_work_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=rf"dcn\.{next(iter(wrong))}"):
-        DCN(**wrong).check(Facts(n=10, k=2, kind="images", device="cpu"))  # type: ignore[arg-type]
+        coerce(DCN, wrong, "dcn").check(Facts(n=10, k=2, kind="images", device="cpu"))

@@ -12,6 +12,7 @@ from coterie.networks.net import Net
 from coterie.objectives.assignment import soft_assign_t, target_distribution
 from coterie.pipeline import RunResult, run
 from coterie.preparing import Watch
+from coterie.training.coerce import coerce
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, InputError, OneProcess, Source
@@ -145,4 +146,4 @@ def test_a_run_that_was_stopped_and_resumed_ends_where_the_other_did(
 @pytest.mark.parametrize("wrong", [{"refresh_every": 0}, {"restarts": 0}, {"freedom": 0.0}])
 def test_settings_that_cannot_work_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=rf"dec\.{next(iter(wrong))}"):
-        DEC(**wrong).check(Facts(n=10, k=2, kind="images", device="cpu"))  # type: ignore[arg-type]
+        coerce(DEC, wrong, "dec").check(Facts(n=10, k=2, kind="images", device="cpu"))

@@ -6,6 +6,7 @@ import torch
 from coterie.methods.contract import Facts
 from coterie.methods.deepfinch import DeepFINCH, learned_levels
 from coterie.objectives.finch import exactly, hierarchy
+from coterie.training.coerce import coerce
 from coterie.types import InputError
 from helpers.phases import DATA, K, batch_of, net_of, touched
 
@@ -75,8 +76,11 @@ def test_the_answer_is_finch_of_the_final_code() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"relabel_every": 0}, "at least 1 epoch"), ({"most_groups": 4}, "at least the number of groups, 5")],
+    [
+        ({"relabel_every": 0}, r"relabel_every is 0: it must be at least 1"),
+        ({"most_groups": 4}, "at least the number of groups, 5"),
+    ],
 )
 def test_settings_that_cannot_work_are_named(settings: dict[str, int], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        DeepFINCH(**settings).check(Facts(100, 5, "images", "cpu", side=8))
+        coerce(DeepFINCH, settings, "deepfinch").check(Facts(100, 5, "images", "cpu", side=8))

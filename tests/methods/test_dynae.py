@@ -1,13 +1,12 @@
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from coterie.methods.contract import Facts
 from coterie.methods.dynae import DynAE, Thresholds, practical
 from coterie.objectives.assignment import soft_assign_t
+from coterie.training.coerce import coerce
 from coterie.types import InputError
 from helpers.phases import DATA, K, batch_of, net_of, touched
 
@@ -80,4 +79,4 @@ def test_with_two_groups_some_items_can_be_sure_at_once():
 @pytest.mark.parametrize("wrong", [{"kappa": 0.0}, {"refresh_every": 0}, {"restarts": 0}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        replace(DynAE(), **wrong).check(Facts(100, 3, "embeddings", "cpu", dim=12))
+        coerce(DynAE, wrong, "dynae").check(Facts(100, 3, "embeddings", "cpu", dim=12))

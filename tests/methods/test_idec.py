@@ -15,6 +15,7 @@ from coterie.methods.idec import IDEC
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.checkpoints import load_tree
+from coterie.training.coerce import coerce
 from coterie.training.plan import RunSettings, chain_of
 from coterie.types import Batch, InputError, OneProcess, Source
 from helpers import phases
@@ -117,4 +118,4 @@ def test_backbone_weights_replace_phase_one_for_dec_and_not_where_a_decoder_is_n
 @pytest.mark.parametrize("wrong", [{"refresh_every": 0}, {"gamma": -1.0}, {"gamma": 0.0, "reconstruction_weight": 0.0}])
 def test_settings_that_cannot_work_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=rf"idec\.{next(iter(wrong))}"):
-        IDEC(**wrong).check(Facts(n=10, k=2, kind="images", device="cpu"))  # type: ignore[arg-type]
+        coerce(IDEC, wrong, "idec").check(Facts(n=10, k=2, kind="images", device="cpu"))

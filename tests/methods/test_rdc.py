@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from coterie.methods.contract import Facts, practical_settings, views_of
 from coterie.methods.rdc import RDC, Filters
 from coterie.networks.autoencoder import flat
 from coterie.pipeline import run
+from coterie.training.coerce import coerce
 from coterie.types import InputError, RunFailed
 from helpers.phases import DATA, batch_of, features_of, net_of, touched
 
@@ -132,7 +132,7 @@ def test_no_increase_ends_when_the_share_has_not_risen():
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
-        replace(RDC(), **wrong).check(Facts(100, 3, "embeddings", "cpu", dim=12))
+        coerce(RDC, wrong, "rdc").check(Facts(100, 3, "embeddings", "cpu", dim=12))
 
 
 def test_four_far_blobs_stay_four_groups():

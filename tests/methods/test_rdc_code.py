@@ -19,6 +19,7 @@ from coterie.objectives.geometry import linear_dimension
 from coterie.objectives.interpolation import critic_loss, draw_mixing
 from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import TEXT, Proximity, Rules, density_ratio, proximity
+from coterie.training.coerce import coerce
 from coterie.training.passes import ways_of
 from coterie.types import InputError
 from helpers.phases import DATA, batch_of, features_of, net_of
@@ -312,7 +313,7 @@ def test_the_loss_is_the_mean_over_values_and_items() -> None:
 )
 def test_what_does_not_go_together_is_refused(wrong: dict[str, object], what: str) -> None:
     with pytest.raises(InputError, match=what):
-        RDC(**wrong).check(Facts(100, 3, "embeddings", "cpu", dim=12))  # type: ignore[arg-type]
+        coerce(RDC, wrong, "rdc").check(Facts(100, 3, "embeddings", "cpu", dim=12))
 
 
 def test_a_code_may_widen_where_no_limit_is_set() -> None:

@@ -11,6 +11,7 @@ from coterie.methods.vade import VaDE, practical
 from coterie.networks.autoencoder import hidden_and_code
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
+from coterie.training.coerce import coerce
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
 
 K = 3
@@ -127,4 +128,4 @@ def test_the_practical_rate_gets_to_its_lowest() -> None:
 )
 def test_settings_that_cannot_work_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=rf"vade\.{next(iter(wrong))}"):
-        VaDE(**wrong).check(Facts(n=10, k=2, kind="images", device="cpu"))  # type: ignore[arg-type]
+        coerce(VaDE, wrong, "vade").check(Facts(n=10, k=2, kind="images", device="cpu"))

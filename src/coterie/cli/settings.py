@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
@@ -9,40 +10,94 @@ import yaml
 
 from coterie.types import InputError
 
+LARGEST = 1 << 20  # bytes of a configuration
+
+
+class Plain(yaml.SafeLoader):
+    """YAML without what a list of settings never needs: aliases, and the same key twice."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            raise yaml.MarkedYAMLError(
+                problem=f"*{event.anchor} is an alias: write the value out", problem_mark=event.start_mark
+            )
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Hashable, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key.value, str) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands there twice", problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
+def plain_yaml(text: str) -> Any:
+    """The value that a YAML text holds. Raises ValueError with what is wrong, in a line."""
+    try:
+        return yaml.load(text, Plain)
+    except yaml.MarkedYAMLError as error:
+        where = f" in line {error.problem_mark.line + 1}" if error.problem_mark is not None else ""
+        raise ValueError(f"{error.problem}{where}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    except (LookupError, AttributeError, TypeError, OverflowError) as error:  # of a value that a tag says it is
+        raise ValueError("it holds a value that is not of the type it names") from error
+
 
 def read_overrides(assignments: list[str]) -> dict[str, Any]:
     """`method.cells=40` -> {"method.cells": 40}, values read as YAML. Raises InputError for anything else."""
-    overrides = {}
+    overrides: dict[str, Any] = {}
     for text in assignments:
         name, equals, value = text.partition("=")
-        if not equals or not name.strip():
-            raise InputError(f"--set {text!r} is no setting: write it as method.cells=40.")
+        name = name.strip()
+        if not equals or not name:
+            raise InputError(f"--set {text[:60]!r} is no setting: write it as method.cells=40.")
+        if name in overrides:
+            raise InputError(f"--set {name} is given twice: leave one of them out.")
         try:
-            overrides[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise InputError(f"--set {text!r} has a value that cannot be read: {value!r}.") from error
+            overrides[name] = plain_yaml(value)
+        except ValueError as error:
+            raise InputError(f"--set {name} has a value that cannot be read, {value[:60]!r} ({error}).") from error
     return overrides
 
 
 def read_config(path: Path) -> dict[str, Any]:
     """Settings of a YAML file: those of a run by name, and a mapping for each stage. Raises InputError."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = plain_yaml(_text(path))
     except OSError as error:
         raise InputError(f"The configuration {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:  # of YAML, or bytes that are not UTF-8
         raise InputError(f"The configuration {path} is no YAML: {error}.") from error
     if not isinstance(content, dict):
         raise InputError(f"The configuration {path} must be a mapping of settings, such as 'n_clusters: 10'.")
     settings: dict[str, Any] = {}
     overrides: dict[str, Any] = {}
     for name, value in content.items():
+        if not isinstance(name, str):
+            raise InputError(f"The configuration {path} has the setting {name!r}, which is no name.")
         if not isinstance(value, dict):
-            settings[str(name)] = value
-        elif name == "overrides":
-            overrides |= {str(path): inner for path, inner in value.items()}
-        else:
-            overrides |= {f"{name}.{setting}": inner for setting, inner in value.items()}
+            settings[name] = value
+            continue
+        for setting, inner in value.items():
+            setting = setting if name == "overrides" else f"{name}.{setting}"
+            if not isinstance(setting, str) or setting in overrides:
+                reason = "stands there twice" if setting in overrides else "is no name"
+                raise InputError(f"The configuration {path} has the setting {setting!r}, which {reason}.")
+            overrides[setting] = inner
     if "overrides" in settings:
         raise InputError(f"The configuration {path} has overrides that are no mapping, such as 'cdc.cells: 40'.")
     return {**settings, "overrides": overrides}
+
+
+def _text(path: Path) -> str:
+    """The text of a regular file of bounded size. Raises InputError, OSError and UnicodeDecodeError."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"The configuration {path} is no file.")
+    if path.stat().st_size > LARGEST:
+        raise InputError(f"The configuration {path} is larger than {LARGEST >> 20} MiB: it is no list of settings.")
+    return path.read_text(encoding="utf-8")

@@ -111,6 +111,8 @@ class RDC:
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
+        if facts.n < 4:
+            raise InputError(f"R-DC needs at least 4 items, to find neighbours among them; the source has {facts.n}.")
         if not 2 <= self.neighbours < facts.n - 1:
             raise InputError(f"rdc.neighbours is {self.neighbours}: it must lie between 2 and {facts.n - 2}.")
         if self.refresh == "bank" and self.gap_from in ("running", "global"):

@@ -15,8 +15,10 @@ from coterie.types import InputError
 Settings = TypeVar("Settings")
 
 RUN, ESTIMATOR = "run", "Clusterer"  # whose settings the user knows by options and parameters, not by a stage's name
-OPTIONS = ("method", "seed", "epochs", "preset", "init", "calibrate", "backbone", "pretrained", "weights", "family")
-OPTIONS = (*OPTIONS, "image_size", "device", "precision")
+OPTIONS = (
+    *("method", "seed", "epochs", "preset", "init", "calibrate", "backbone", "pretrained", "weights", "family"),
+    *("image_size", "device", "precision"),
+)
 SHORT = reprlib.Repr()
 SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 2, 60, 60
 

@@ -176,20 +176,40 @@ def _published_row(stage: str, preset: str, source_name: str, *, last: bool) -> 
 
 
 def _fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
-    """A batch must not be larger than the data: an error where the user asked for it, adapted where a preset did."""
-    if method.batch_size > facts.n:
-        if "batch_size" in given:
-            raise InputError(
-                f"Setting {stage}.batch_size is {method.batch_size}, but the source has only {facts.n} items: "
-                f"use at most {facts.n}."
-            )
-        notes.append(f"{stage}: batch_size {method.batch_size} -> {facts.n}, the number of items.")
-        smaller = {"batch_size": facts.n}
-        for name in ("sub_batch", "cells", "queue"):
-            if name in setting_names(type(method)) and getattr(method, name) > facts.n and name not in given:
-                smaller[name] = facts.n
-        method = replace(method, **smaller)  # type: ignore[type-var]
-    return method
+    """What a preset says, brought to what these data allow, with a note; what the user set is never changed.
+
+    Raises InputError for a batch that the user set larger than the data.
+    """
+    if method.batch_size > facts.n and "batch_size" in given:
+        raise InputError(
+            f"Setting {stage}.batch_size is {method.batch_size}, but the source has only {facts.n} items: "
+            f"use at most {facts.n}."
+        )
+    known, fitted = setting_names(type(method)), {}
+    if "batch_size" in known and "batch_size" not in given:
+        fitted["batch_size"] = min(method.batch_size, facts.n)
+        if facts.k > fitted["batch_size"] and "cells" in known:
+            fitted["batch_size"] = facts.k  # groups are told apart within a batch
+    batch = fitted.get("batch_size", method.batch_size)
+    bounds = {
+        "sub_batch": (2, batch),
+        "cells": (1, batch),
+        "queue": (batch, facts.n if batch < method.batch_size else None),
+        "neighbours": (2, facts.n - 2),
+        "hidden": (facts.k, facts.n),
+        "most_groups": (facts.k, None),
+    }
+    for name, (least, most) in bounds.items():
+        if name in known and name not in given:
+            value = getattr(method, name)
+            fitted[name] = max(least, value if most is None else min(value, most))
+    changed = {name: value for name, value in fitted.items() if value != getattr(method, name)}
+    if "batch_size" in changed:
+        notes.append(f"{stage}: batch_size {method.batch_size} -> {batch}, the number of items.")
+    others = [f"{name} {getattr(method, name)} -> {value}" for name, value in changed.items() if name != "batch_size"]
+    if others and "batch_size" not in changed:
+        notes.append(f"{stage}: {', '.join(others)}, to suit the other settings and {facts.n} items.")
+    return replace(method, **changed) if changed else method  # type: ignore[type-var]
 
 
 def check_clusters(k: int, n: int) -> None:
