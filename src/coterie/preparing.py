@@ -18,12 +18,13 @@ from coterie.methods.contract import Card, Facts, method_class, name_of
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
 from coterie.prediction.model import Model, load_model
+from coterie.records.run import read_record
 from coterie.training.device import PrecisionChoice, accelerator_for, choose_precision, machine
 from coterie.training.distributed import wait_for_all
 from coterie.training.engine import Progress
 from coterie.training.history import EpochRecord, History, read_history
 from coterie.training.plan import Plan, RunSettings, image_size_of, make_plan, method_name, resolved
-from coterie.training.runfolder import RunFolder, read_run
+from coterie.training.runfolder import RunFolder
 from coterie.types import InputError, ItemSpec, Source
 from coterie.views.recipes import Family
 
@@ -187,7 +188,7 @@ def begun_with(folder: RunFolder, plan: Plan) -> str | None:
     files = [folder.file("checkpoints", f"{first}{end}.safetensors") for end in ("", ".done")]
     if folder.path is None or not any(file is not None and file.exists() for file in files):
         return None
-    return str(read_run(folder.path)["backbone"]["name"])
+    return (read_record(folder.path).get("backbone") or {}).get("name")
 
 
 def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> None:
