@@ -3,6 +3,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jaxtyping
 import numpy as np
@@ -324,3 +325,43 @@ def test_folders_that_are_no_models_are_refused(fitted, tmp_path):
     (model / "extra.pt").write_bytes(b"")
     with pytest.raises(InputError, match=r"holds extra\.pt, a pickle"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "given", [np.full((9, 8, 8), 7, np.uint8), [np.zeros((8 + i, 8, 3), np.uint8) for i in range(4)]]
+)
+def test_pictures_that_are_all_the_same_are_refused_before_training(given: Any) -> None:
+    with pytest.raises(InputError, match=r"All . pictures of .* are the same"):
+        Clusterer(2, **SMALL).fit(given)
+
+
+def test_lists_of_pictures_and_paths_are_fitted_and_predicted_in_their_order(fitted, tmp_path):
+    from PIL import Image
+
+    pictured = [Image.fromarray(pixels) for pixels in pictures(12)]
+    for row, picture in enumerate(pictured):
+        picture.save(tmp_path / f"{11 - row:02d}.png")
+    expected = fitted.predict_proba(pictures(96))[:12]
+    assert (fitted.predict_proba(pictured) == expected).all()
+    assert (fitted.predict_proba([tmp_path / f"{11 - row:02d}.png" for row in range(12)]) == expected).all()
+    model = Clusterer(2, random_state=0, **SMALL).fit(pictured)
+    assert (model.predict(pictured) == model.labels_).all()
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.full((2, 8), np.nan), "NaN: row 0, column 0"),
+        (np.zeros((2, 7)), "X has 7 features"),
+        (np.zeros((2, 8), complex), "Complex data"),
+        (np.zeros((3, 20, 20)), "holds images, but the model was fitted on embeddings"),
+        (np.zeros(8), r"one item is array\[None\]"),
+        (None, "None is no source"),
+    ],
+)
+@pytest.mark.parametrize("method", ["predict", "predict_proba", "ood_score"])
+def test_what_a_model_cannot_read_is_named(rows: Any, message: str, method: str) -> None:
+    x, _ = blobs()
+    model = Clusterer(3, random_state=0, epochs=1).fit(x)
+    with pytest.raises(InputError, match=message):
+        getattr(model, method)(rows)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -14,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from coterie.data import open_source
-from coterie.data.items import Embeddings
+from coterie.data.items import ChosenItems, Embeddings
+from coterie.data.outliers import without
 from coterie.methods.contract import Facts, Method
 from coterie.networks.features import extract_features, stream
 from coterie.pipeline import run
@@ -35,7 +38,7 @@ from coterie.training.plan import RunSettings, calibration_for, coerce
 from coterie.training.runfolder import RunFolder
 from coterie.training.seeds import seed_of
 from coterie.types import Assignments, InputError
-from coterie.views.normalise import normalisation
+from coterie.views.normalise import farthest, normalisation
 from coterie.views.settings import ViewSettings
 
 
@@ -97,10 +100,11 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         y is ignored: no label reaches training.
         """
-        data = self._checked(X, fitting=True)
         out = None if self.output is None else Path(self.output)
-        done = run(data, self._settings(), out)
+        done = run(X, self._settings(), out)
         self.model_ = done.model
+        if done.model.spec.kind == "embeddings":
+            self.n_features_in_ = done.model.spec.dim
         self.history_ = done.history.rows()
         self.record_ = done.record
         confidence, labels = done.assignments.probabilities.max(1)
@@ -126,7 +130,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         logits, "max-logit" or "energy". Raises InputError for one that this model cannot give.
         """
         check_is_fitted(self, "model_")
-        source = open_source(self._checked(X, fitting=False), like=self.model_.spec)
+        source = open_source(X, like=self.model_.spec)
         return self.model_.predict(source, ood_scores=[score]).ood_scores[score].numpy()
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -160,22 +164,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
     def _assign(self, X: Any) -> Assignments:
         check_is_fitted(self, "model_")
-        return self.model_.predict(open_source(self._checked(X, fitting=False), like=self.model_.spec))
-
-    def _checked(self, X: Any, *, fitting: bool) -> Any:
-        """Tables of numbers go through scikit-learn's own checks; paths, images and datasets to `open_source`."""
-        if isinstance(X, list | tuple) and len(X) and getattr(X[0], "ndim", 1) > 1:
-            X = np.stack([np.asarray(image) for image in X])
-        if isinstance(X, torch.Tensor) and X.ndim <= 2:
-            X = X.float().numpy(force=True)
-        table = hasattr(X, "__array__") or hasattr(X, "toarray") or isinstance(X, list | tuple)
-        if isinstance(X, str | os.PathLike) or not table or getattr(X, "ndim", 2) > 2:
-            return X
-        if isinstance(X, np.memmap) and X.ndim == 2:  # scikit-learn's check might load it as a whole
-            if fitting:
-                self.n_features_in_ = X.shape[1]
-            return X
-        return validate_data(self, X, dtype=np.float32, reset=fitting, ensure_min_samples=2 if fitting else 1)
+        return self.model_.predict(open_source(X, like=self.model_.spec))
 
 
 def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> int:
@@ -228,11 +217,19 @@ def calibrate(
     if source.items.spec.kind != "embeddings":
         raise InputError("calibrate takes embeddings, one row per item, not images: cluster those with Clusterer.")
     said = read_clustering(probabilities_or_labels, len(source.items))
+    usual = ~np.isin(said.rows, np.asarray(source.outliers, np.int64))
+    said = replace(said, rows=said.rows[usual], probabilities=said.probabilities[usual])
+    for text in source.warnings:
+        warnings.warn(text, stacklevel=2)
     k, dim, seed = len(said.groups), source.items.spec.dim, seed_from(random_state)
     accelerator = accelerator_for(device)
     facts = Facts(len(said.rows), k, "embeddings", str(accelerator.device), dim=dim)
     method = PostHoc(calibration_for(facts, {"loss": loss, **(settings or {})}), torch.from_numpy(said.probabilities))
-    net = calibration_net(method, *normalisation(source.items), seed_of(seed, "calibrate", "weights"))
+    usual_rows = without(np.asarray(source.outliers, np.int64), len(source.items))
+    usual_items = ChosenItems(source.items, usual_rows) if len(source.outliers) else source.items
+    mean, std = normalisation(usual_items)
+    net = calibration_net(method, mean, std, seed_of(seed, "calibrate", "weights"))
+    net.limit = farthest(usual_items, mean, std) if len(source.outliers) else None
     share_batch_norm(net)
     net.to(accelerator.device)
     taught = source.items

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 
 from coterie.data import Labels
+from coterie.data.outliers import without
 from coterie.evaluation import evaluate
 from coterie.networks.heads import standardise_rows
 from coterie.prediction.bank import make_bank
@@ -71,7 +72,11 @@ def run(
         check_result(assignments, k, prepared.warnings)
         assert assignments.embedding is not None
         groups = assignments.probabilities.argmax(1)
-        model.bank = make_bank(assignments.embedding, groups, k, settings.seed)
+        rows, left_out = assignments.embedding, np.asarray(prepared.source.outliers, np.int64)
+        if len(left_out):
+            usual = torch.from_numpy(without(left_out, len(groups)))
+            rows, groups = rows[usual], groups[usual]
+        model.bank = make_bank(rows, groups, k, settings.seed)
         seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
         if folder.path is not None and prepared.is_main:
             write_run_files(folder.path, model, prepared.source, assignments, store_embedding=settings.store_embedding)

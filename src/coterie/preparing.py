@@ -10,10 +10,13 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import coterie
 from coterie.data import open_source
+from coterie.data.items import ChosenItems
+from coterie.data.outliers import without
 from coterie.methods.contract import Card, Facts, method_class, name_of
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
@@ -25,7 +28,7 @@ from coterie.training.engine import Progress
 from coterie.training.history import EpochRecord, History, read_history
 from coterie.training.plan import Plan, RunSettings, image_size_of, make_plan, method_name, resolved
 from coterie.training.runfolder import RunFolder
-from coterie.types import InputError, ItemSpec, Source
+from coterie.types import InputError, Items, ItemSpec, Source
 from coterie.views.recipes import Family
 
 
@@ -64,6 +67,12 @@ class Prepared:
     warnings: list[str] = field(default_factory=list)
 
     @property
+    def taught(self) -> Items:
+        """The items that training sees: all but those far outside the others."""
+        items, left_out = self.source.items, np.asarray(self.source.outliers, np.int64)
+        return ChosenItems(items, without(left_out, len(items))) if len(left_out) else items
+
+    @property
     def is_main(self) -> bool:
         return self.rank == 0
 
@@ -78,7 +87,7 @@ class Prepared:
                 "origin": source.origin,
                 "kind": source.items.spec.kind,
                 "n": len(source.items),
-                "spec": asdict(source.items.spec),
+                "spec": plain(asdict(source.items.spec)),
                 "fingerprint": source.fingerprint,
                 "family": self.family,
                 "skipped": [asdict(item) for item in source.skipped],
@@ -117,6 +126,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         cache=cache,
         max_skipped=settings.max_skipped,
     )
+    _refuse_copies(opened)
     spec = opened.items.spec
     family: Family = opened.family
     if spec.kind == "images" and settings.family != "auto":
@@ -124,7 +134,8 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     device = accelerator.device
     side = max(spec.height, spec.width)
     given = settings.pretrained or settings.weights is not None
-    facts = Facts(len(opened.items), settings.k, spec.kind, str(device), side, spec.dim, loaded=given)
+    n = len(opened.items) - len(opened.outliers)
+    facts = Facts(n, settings.k, spec.kind, str(device), side, spec.dim, loaded=given)
     if init is not None:
         backbone = BackboneChoice(init.backbone, f"of {settings.init}")
         _check_init(settings, card, init)
@@ -169,6 +180,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         init,
         start,
         before,
+        list(opened.warnings),
     )
 
 
@@ -202,6 +214,20 @@ def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> Non
             "give it weights with --pretrained, --weights FILE or --init RUN."
         )
     plan.notes.append(f"{name_of(first)} has 0 epochs: backbone {backbone.name!r} begins at random weights.")
+
+
+def _refuse_copies(source: Source) -> None:
+    """Raise InputError where every picture is the same; of others, the first two are usually all that is read."""
+    items, at = source.items, 1
+    if items.spec.kind != "images":
+        return
+    first = items.take(torch.tensor([0]))
+    while at < len(items):
+        rows = torch.arange(at, min(2 * at, at + 256, len(items)))
+        if bool((items.take(rows) != first).any()):
+            return
+        at += len(rows)
+    raise InputError(f"All {len(items)} pictures of {source.name} are the same, so there is nothing to cluster.")
 
 
 def _with_its_rows(plan: Plan, settings: RunSettings, init: Model) -> Plan:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import torch
 
 from coterie.data.items import Embeddings
+from coterie.data.rows import RowIds
 from coterie.methods.contract import FindsGroups, Method, name_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import extract_features
@@ -24,7 +25,7 @@ from coterie.training.engine import Stage, train_stage
 from coterie.training.health import SMALLER_STEPS
 from coterie.training.seeds import generator_of, seed_of
 from coterie.types import Assignments, RunFailed
-from coterie.views.normalise import normalisation, unit_range
+from coterie.views.normalise import farthest, normalisation, unit_range
 
 
 def train(prepared: Prepared, watch: Watch) -> Net:
@@ -52,7 +53,7 @@ def train(prepared: Prepared, watch: Watch) -> Net:
 
 
 def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, last: bool) -> None:
-    items, settings, name = prepared.source.items, prepared.settings, name_of(method)
+    items, settings, name = prepared.taught, prepared.settings, name_of(method)
 
     def features(*, half: bool = False) -> torch.Tensor:
         return extract_features(net, items, half=half).to(prepared.device)
@@ -98,13 +99,14 @@ def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
     elif prepared.start is not None:
         trunk.load_state_dict(prepared.start.state)
     if prepared.init is not None:
-        mean, std = prepared.init.net.mean, prepared.init.net.std
+        mean, std, limit = prepared.init.net.mean, prepared.init.net.std, prepared.init.net.limit
     else:
         # One scale for all stages: that of the first, for the others go on with its weights.
         scale = unit_range if prepared.plan.stages[0].card.scaling == "unit" else normalisation
-        mean, std = scale(prepared.source.items)
+        mean, std = scale(prepared.taught)
+        limit = farthest(prepared.taught, mean, std) if len(prepared.source.outliers) else None
     row_norm = prepared.plan.views.row_norm
-    net = Net(trunk, spec, mean, std, half=prepared.precision.name == "bf16", row_norm=row_norm)
+    net = Net(trunk, spec, mean, std, half=prepared.precision.name == "bf16", row_norm=row_norm, limit=limit)
     net.add(method.heads(net, settings.k))
     if before is not None:
         for name in method.card.inherits:
@@ -122,7 +124,8 @@ def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
     settings = prepared.plan.calibration
     assert settings is not None
     watch.say("predicting all items for the calibration head")
-    said = model.predict(prepared.source, embedding=True)
+    taught = prepared.taught
+    said = model.predict(replace(prepared.source, items=taught, ids=RowIds(len(taught))), embedding=True)
     check_result(said, model.k, [])  # of a collapsed run nothing is worth calibrating
     assert said.embedding is not None
     width = said.embedding.shape[1]
@@ -131,7 +134,7 @@ def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
     net = calibration_net(method, torch.zeros(width), torch.ones(width), seed)
     share_batch_norm(net)
     net.to(prepared.device)
-    source = replace(prepared.source, items=Embeddings(said.embedding.numpy()), extra=None)
+    source = replace(prepared.source, items=Embeddings(said.embedding.numpy()), extra=None, outliers=())
     _train_one(net, method, replace(prepared, source=source, family="vector"), watch, last=True)
     model.calibrate_by(net.post_hoc, settings)
 

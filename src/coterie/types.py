@@ -41,7 +41,8 @@ class ItemSpec:
     """The form of one item of a source; a fitted model asks new data to come in the same form.
 
     images: `channels`, `height`, `width` in pixels, and `low`, `high`: the values of the user's pixels that were mapped
-    to 0 and 255, fixed by the whole fitted source; equal where pixels were bytes as they are. embeddings: `dim`.
+    to 0 and 255, fixed by the whole fitted source; equal where pixels were bytes as they are. embeddings: `dim`, and
+    `offset`: what is subtracted from every feature before it becomes a float32, empty where nothing is.
     """
 
     kind: Kind
@@ -51,6 +52,7 @@ class ItemSpec:
     dim: int = 0
     low: float = 0.0
     high: float = 0.0
+    offset: tuple[float, ...] = ()
 
 
 @runtime_checkable
@@ -85,6 +87,8 @@ class Source:
     ids: Sequence[str]  # one per item: path relative to the folder, or the row number
     fingerprint: str  # hex digest of the content, changes when any item changes
     skipped: list[Skipped] = field(default_factory=list)
+    outliers: Sequence[int] = ()  # rows that training leaves out
+    warnings: list[str] = field(default_factory=list)  # what the user should look at, a sentence each
     notes: list[str] = field(default_factory=list)  # conversions the user should know of, a sentence each
     family: Literal["photo", "glyph", "vector"] = "photo"  # which distortions keep an item's meaning
     extra: Callable[[], Items] | None = None  # opens items that a method may train on but nobody asks to be grouped

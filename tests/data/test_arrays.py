@@ -201,8 +201,8 @@ def spoiled(array: np.ndarray, place: tuple[int, ...], value: float) -> np.ndarr
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.arange(5.0), "Expected 2D array, got 1D array instead"),
-        (np.float64(3), "Expected 2D array, got 0D"),
+        (np.arange(5.0), r"Reshape your data to \(n, d\): array has the shape \(5,\)"),
+        (np.float64(3), "is no source"),
         (np.empty((0, 3)), r"0 sample\(s\) \(shape=\(0, 3\)\) while a minimum of 1 is required"),
         (np.empty((12, 0)), r"0 feature\(s\) \(shape=\(12, 0\)\) while a minimum of 1 is required"),
         (np.ones((1, 4)), "n_samples=1"),
@@ -210,8 +210,8 @@ def spoiled(array: np.ndarray, place: tuple[int, ...], value: float) -> np.ndarr
         (spoiled(np.eye(6), (4, 2), np.nan), "NaN: row 4, column 2"),
         (spoiled(np.eye(6), (5, 1), np.inf), "infinity .*row 5, column 1"),
         (spoiled(np.eye(6), (5, 1), 1e300), "too large for float32: row 5"),
-        (np.array([["a", "b"], ["c", "d"]]), "embeddings must be numbers"),
-        (np.array([["a", "b"], ["c", 1.0]], dtype=object), "values that are not numbers"),
+        (np.array([["a", "b"], ["c", "d"]]), "embeddings and pixels must be numbers"),
+        (np.array([["a", "b"], ["c", 1.0]], dtype=object), "Row 0, column 0 .* no real number but text, 'a'"),
         (np.eye(4) + 1j, "Complex data not supported"),
         ([[1, 2], [3]], "cannot be turned into an array"),
         (np.zeros((2, 5, 5, 7)), r"shape \(2, 5, 5, 7\) is neither images"),
@@ -271,7 +271,7 @@ def test_wrong_files_get_one_sentence(tmp_path):
         "bad.npz": "cannot be read as a .npz file",
         "pickled.npy": "cannot be read as a .npy array",
         "pickled.npz": "cannot be read as a .npz file",
-        "keys.npz": "holds a, b, and none of them is called images",
+        "keys.npz": r"holds a \(2, 2\), b \(2, 2\), and none of them is called images",
         "x.csv": "is no source",
         "photo.jpg": "is a single image; give the folder",
     }.items():

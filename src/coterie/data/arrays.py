@@ -1,9 +1,7 @@
-"""Arrays in memory or in .npy and .npz files -> a Source of images or embeddings."""
+"""Arrays -> a Source of images or embeddings."""
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +12,11 @@ from coterie.data.forms import Options, check_kind, choose_form
 from coterie.data.items import ArrayImages
 from coterie.data.rows import RowIds, blocks
 from coterie.data.values import ValueRule, array_rule
-from coterie.data.vectors import open_vectors
+from coterie.data.vectors import check_numbers, open_vectors
 from coterie.types import InputError, ItemSpec, Source
 
-IMAGE_KEYS = ("images", "x", "X", "data", "embeddings", "embedding", "features")  # tried in this order
-SPLITS = ("train", "val", "test")  # MedMNIST's file: train_images, train_labels, ...
+SMALLEST_SIDE = 4  # pixels; (h, w, 3) is no batch of pictures that are 3 pixels wide
+PLAIN_SIDE = 16  # pixels; three grey pictures of less are taken as such
 
 
 def open_array(
@@ -34,12 +32,12 @@ def open_array(
 
     Where the shape does not say which axis holds the channels, `channels_first` does.
     """
-    if array.dtype.kind == "c":
-        raise InputError(f"Complex data not supported: {name} has dtype {array.dtype}; give real numbers.")
+    check_numbers(array, name)
+    _check_batch_axis(array.shape, options.like, name, channels_first=channels_first)
     if array.ndim <= 2:
         return open_vectors(array, options, name=name, origin=origin)
     check_kind(options, "images", name)
-    if array.dtype.kind not in "buif":
+    if array.dtype.kind == "O":
         raise InputError(f"{name} has dtype {array.dtype}, but pixels must be numbers.")
     axis = channel_axis(array.shape, channels_first)
     if len(array) < options.minimum or 0 in array.shape:
@@ -52,6 +50,25 @@ def open_array(
     items = _image_items(array, axis, rule, spec, options.memory_limit)
     fingerprint = array_fingerprint(array)
     return Source(name, origin, items, RowIds(len(array)), fingerprint, notes=notes, family=family)
+
+
+def _check_batch_axis(shape: tuple[int, ...], like: ItemSpec | None, name: str, *, channels_first: bool) -> None:
+    """Raise InputError for one picture alone, whose rows would be taken for the items."""
+    if like is not None and like.kind == "images" and shape == (like.height, like.width):
+        raise InputError(f"{name} has the shape {shape}, one picture without a batch axis: give array[None].")
+    if len(shape) != 3:
+        return
+    if shape[2] in (1, 3, 4) and shape[1] > SMALLEST_SIDE:
+        raise InputError(
+            f"{name} has the shape {shape}, one picture without a batch axis: give array[None], or several as "
+            "(n, h, w, c)."
+        )
+    few = shape[0] == 3 and ((like is not None and like.channels == 3) or channels_first)
+    if few and min(shape[1:]) >= PLAIN_SIDE:
+        raise InputError(
+            f"{name} has the shape {shape}, one picture of three channels or three grey ones: give array[None] for the "
+            "first, array[:, None] for the second."
+        )
 
 
 def channel_axis(shape: tuple[int, ...], channels_first: bool) -> int | None:
@@ -100,36 +117,3 @@ def _fit_each(pixels: NDArray[np.uint8], spec: ItemSpec) -> NDArray[np.uint8]:
 
     single = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
     return np.stack([fit(Image.fromarray(np.ascontiguousarray(image)), spec) for image in single])
-
-
-def open_npy(path: Path, options: Options) -> Source:
-    """Open a .npy file as a read-only memory map."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} cannot be read as a .npy array of numbers ({error}).") from error
-    return open_array(array, options, name=path.stem, origin=os.fspath(path))
-
-
-def open_npz(path: Path, options: Options) -> Source:
-    """Open a .npz file: see `IMAGE_KEYS`, MedMNIST's train/val/test_images, or its only array."""
-    return open_array(read_npz(path, IMAGE_KEYS, "images"), options, name=path.stem, origin=os.fspath(path))
-
-
-def read_npz(path: Path, keys: tuple[str, ...], suffix: str) -> NDArray[Any]:
-    """Return the first of `keys`, or the splits' `train_<suffix>` ... joined, or the only array; else InputError."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for key in keys:
-                if key in file.files:
-                    return file[key]
-            parts = [f"{split}_{suffix}" for split in SPLITS if f"{split}_{suffix}" in file.files]
-            if not parts and len(file.files) == 1:
-                parts = file.files
-            if parts:
-                return np.concatenate([file[part] for part in parts])
-            names = ", ".join(file.files) or "nothing"
-    # numpy lets zipfile's and zlib's own errors through for a damaged archive
-    except Exception as error:
-        raise InputError(f"{path} cannot be read as a .npz file of numbers ({error}).") from error
-    raise InputError(f"{path} holds {names}, and none of them is called {', '.join(keys)} or train_{suffix}.")

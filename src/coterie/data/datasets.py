@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from coterie.data.arrays import channel_axis
 from coterie.data.forms import Options
+from coterie.data.given import Numbered, tensor_array
 from coterie.data.pictures import Pictures, open_pictures
 from coterie.data.ranges import PixelValues
 from coterie.data.rows import RowIds
@@ -22,31 +24,34 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def open_dataset(dataset: Any, options: Options) -> Source:
-    """Open items that are a Pillow image, a tensor or array (image or vector), or a tuple that begins with one.
+IMAGE_KEYS = ("image", "img", "pixel_values")  # of items that are dictionaries, as those of Hugging Face's datasets
+VECTOR_KEYS = ("embedding", "embeddings", "features", "vector")
+
+
+def open_dataset(given: Numbered, options: Options) -> Source:
+    """Open items that are a Pillow image, a tensor, an array or a list of numbers (image or vector), a tuple that
+    begins with one, or a dictionary that has one of `IMAGE_KEYS` or `VECTOR_KEYS`.
 
     All items are read once to learn their sizes and values, and a second time to store them, in order and in one
     thread: a Dataset may not be safe to use from several. One with random transforms gives other images each time, so
     give it without them.
     """
-    if not hasattr(dataset, "__len__") or not hasattr(dataset, "__getitem__"):
-        raise InputError("The Dataset has no length or no items by number; only map-style Datasets can be clustered.")
-    name = type(dataset).__name__
-    if len(dataset) == 0:
-        raise InputError(f"The Dataset {name} is empty.")
-    if np.ndim(_content(dataset, 0)) == 1:
-        return open_vectors(_vectors(dataset), options, name=name, origin=f"Dataset {name}")
-    survey, rule, digests = _look(dataset, name, options.like)
+    count = _length(given)
+    first = _first(given, count)
+    origin = f"Dataset {given.name}" if given.where.startswith("the Dataset") else given.where.removeprefix("the ")
+    if np.ndim(first) == 1:
+        return open_vectors(_vectors(given, count), options, name=given.name, origin=origin)
+    survey, rule, digests = _look(given, count, options.like)
 
     def load(row: int) -> Image:
-        return _picture(_content(dataset, row), rule)
+        return _picture(_content(given, row), rule)
 
     stamp = hashlib.sha256(b"".join(digests)).hexdigest()
     pictures = Pictures(
-        name,
-        f"the Dataset {name}",
-        f"Dataset {name}",
-        RowIds(len(dataset)),
+        given.name,
+        given.where,
+        origin,
+        RowIds(count),
         load,
         digests.__getitem__,
         stamp,
@@ -57,23 +62,59 @@ def open_dataset(dataset: Any, options: Options) -> Source:
     return open_pictures(pictures, options, survey)
 
 
-def _content(dataset: Any, row: int) -> Any:
+def _length(given: Numbered) -> int:
+    from torch.utils.data import IterableDataset
+
+    numbered = hasattr(given.items, "__len__") and hasattr(given.items, "__getitem__")
+    try:
+        if not numbered or isinstance(given.items, IterableDataset):
+            raise TypeError
+        count = len(given.items)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise InputError(
+            f"{given.at_start} has no length or no items by number; only map-style Datasets can be clustered."
+        ) from error
+    if count == 0:
+        raise InputError(f"{given.at_start} is empty.")
+    return count
+
+
+def _first(given: Numbered, count: int) -> Any:
+    """The first item that can be read: it says whether all are images or vectors."""
+    for row in range(count):
+        try:
+            return _content(given, row)
+        except InputError:
+            raise
+        except Exception as error:  # whatever the user's own code raises
+            reason = error
+    raise InputError(f"No item of {given.where} can be read (the last: {type(reason).__name__}: {reason}).")
+
+
+def _content(given: Numbered, row: int) -> Any:
     """Return the item without its label: a Pillow image, or an array with the channels last."""
     import torch
     from PIL import Image
 
-    item = dataset[row]
-    if isinstance(item, (tuple, list)) and len(item):
-        item = item[0]
+    what = f"Item {row} of {given.where}"
+    try:
+        item = given.items[row]
+    except IndexError as error:
+        raise InputError(
+            f"{given.at_start} says that it has {len(given.items)} items, but gives none by the number {row}."
+        ) from error
+    item = _without_label(item, what)
     if isinstance(item, Image.Image):
         return item
     channels_first = isinstance(item, torch.Tensor)
     if isinstance(item, torch.Tensor):
-        item = item.detach().cpu()
-        item = (item.float() if item.dtype == torch.bfloat16 else item).numpy()
-    if not isinstance(item, np.ndarray) or item.dtype.kind not in "buif":
+        item = tensor_array(item, what)
+    if isinstance(item, list | tuple):
+        item = _plain_numbers(item)
+    if not isinstance(item, np.ndarray) or item.dtype.kind not in "buif" or item.ndim == 0:
+        kind = f"array of dtype {item.dtype}" if isinstance(item, np.ndarray) else type(item).__name__
         raise InputError(
-            f"Item {row} of the Dataset is a {type(item).__name__}, but it must be an image, a tensor or an array "
+            f"{what} is a {kind}, but it must be an image, a tensor or an array of real numbers "
             "(or a tuple that begins with one)."
         )
     if item.ndim == 3 and channel_axis((1, *item.shape), channels_first) == 1:
@@ -81,22 +122,65 @@ def _content(dataset: Any, row: int) -> Any:
     return item
 
 
-def _vectors(dataset: Any) -> NDArray[Any]:
-    rows = [np.asarray(_content(dataset, row)) for row in range(len(dataset))]
-    for number, row in enumerate(rows):
-        if row.shape != rows[0].shape:
-            raise InputError(f"Item {number} of the Dataset has shape {row.shape}, but item 0 has {rows[0].shape}.")
+def _without_label(item: Any, what: str) -> Any:
+    if isinstance(item, Mapping):
+        found = [key for key in (*IMAGE_KEYS, *VECTOR_KEYS) if key in item]
+        if len(found) != 1:
+            keys = ", ".join(map(str, item)) or "nothing"
+            raise InputError(
+                f"{what} is a dict of {keys}, but it must have exactly one of {', '.join(IMAGE_KEYS + VECTOR_KEYS)}; "
+                "give a Dataset whose items are the images or vectors."
+            )
+        return item[found[0]]
+    if isinstance(item, list | tuple) and len(item):
+        numbers = isinstance(item[0], int | float | np.generic) or (isinstance(item, list) and _is_plain(item[0]))
+        return item if numbers else item[0]
+    return item
+
+
+def _is_plain(part: Any) -> bool:
+    """A list of numbers, or of such lists."""
+    return isinstance(part, list) and len(part) > 0 and (isinstance(part[0], int | float) or _is_plain(part[0]))
+
+
+def _plain_numbers(item: Any) -> Any:
+    """Lists of numbers as an array; a list of a list and a label, as a tuple of both, is that list."""
+    for candidate in (item, item[0] if item else None):
+        try:
+            array = np.asarray(candidate)
+        except (TypeError, ValueError):
+            continue
+        if array.dtype.kind in "buifc" and array.ndim:
+            return array
+    return item
+
+
+def _vectors(given: Numbered, count: int) -> NDArray[Any]:
+    rows = []
+    for number in range(count):
+        try:
+            rows.append(np.asarray(_content(given, number)))
+        except InputError:
+            raise
+        except Exception as error:  # whatever the user's own code raises
+            raise InputError(
+                f"Item {number} of {given.where} cannot be read ({type(error).__name__}: {error}); leave it out."
+            ) from error
+        if rows[-1].shape != rows[0].shape:
+            raise InputError(
+                f"Item {number} of {given.where} has shape {rows[-1].shape}, but item 0 has {rows[0].shape}."
+            )
     return np.stack(rows)
 
 
-def _look(dataset: Any, name: str, like: ItemSpec | None) -> tuple[Survey, ValueRule | None, list[bytes]]:
+def _look(given: Numbered, count: int, like: ItemSpec | None) -> tuple[Survey, ValueRule | None, list[bytes]]:
     """Read every item once: sizes, values of all of them, digests. The rule is None where items are Pillow images."""
-    count, values, digests = len(dataset), PixelValues(), []
+    values, digests = PixelValues(), []
     survey = Survey.empty(count)
     dtype: np.dtype[Any] | None = None
     for row in range(count):
         try:
-            item = _content(dataset, row)
+            item = _content(given, row)
             pixels = np.asarray(item)
         except InputError:
             raise
@@ -105,7 +189,7 @@ def _look(dataset: Any, name: str, like: ItemSpec | None) -> tuple[Survey, Value
             digests.append(b"unreadable")
             continue
         if pixels.ndim not in (2, 3):
-            raise InputError(f"Item {row} of the Dataset has shape {pixels.shape}, which is no image.")
+            raise InputError(f"Item {row} of {given.where} has shape {pixels.shape}, which is no image.")
         digests.append(hashlib.sha256(np.ascontiguousarray(pixels).data).digest())
         if item is not pixels:
             try:
@@ -117,9 +201,9 @@ def _look(dataset: Any, name: str, like: ItemSpec | None) -> tuple[Survey, Value
         survey.grey[row] = pixels.ndim == 2 or pixels.shape[2] == 1
         dtype = dtype or pixels.dtype
         if pixels.dtype != dtype:
-            raise InputError(f"Item {row} of the Dataset has dtype {pixels.dtype}, but the items before it {dtype}.")
+            raise InputError(f"Item {row} of {given.where} has dtype {pixels.dtype}, but the items before it {dtype}.")
         if pixels.dtype.kind == "f" and not np.isfinite(pixels).all():
-            raise InputError(f"Item {row} of the Dataset contains NaN or infinite values; repair or remove it.")
+            raise InputError(f"Item {row} of {given.where} contains NaN or infinite values; repair or remove it.")
         values.add(row, pixels[None])
     if dtype is None:
         return survey, None, digests
@@ -129,7 +213,7 @@ def _look(dataset: Any, name: str, like: ItemSpec | None) -> tuple[Survey, Value
         )
     if dtype == np.uint8 and scale_of(like)[:2] == BYTE:
         return survey, ValueRule(), digests
-    return survey, rule_for(dtype, values, f"the Dataset {name}", like), digests
+    return survey, rule_for(dtype, values, given.where, like), digests
 
 
 def _picture(item: Any, rule: ValueRule | None) -> Image:

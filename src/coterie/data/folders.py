@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coterie.data.pictures import Pictures
+from coterie.data.rows import RowIds
 from coterie.types import InputError, Skipped
 
 if TYPE_CHECKING:
@@ -37,6 +39,36 @@ def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: S
         raise InputError(
             f"The folder {root} holds no images ({wanted}; {listing.others} other files{locked}); check the path."
         )
+    notes = []
+    if listing.others:
+        notes.append(f"{listing.others} files that are not images by their extension were left out.")
+    name = name or root.resolve().name or "images"
+    return _pictures_of(listing, root, name=name, where=f"the folder {root}", origin=origin, notes=notes)
+
+
+def listed_pictures(paths: Sequence[str]) -> Pictures:
+    """Return the pictures of these files, in their order; InputError if one is no file: items go by their place."""
+    listing = Listing()
+    for row, path in enumerate(paths):
+        full = os.path.expanduser(path)
+        try:
+            facts = os.stat(full)
+        except (OSError, ValueError) as error:
+            why = (getattr(error, "strerror", None) or str(error)).lower()
+            raise InputError(f"Item {row}, {path[:200]!r}, is no file that can be read ({why}).") from error
+        if not stat.S_ISREG(facts.st_mode):
+            raise InputError(f"Item {row}, {path!r}, is no file; a list is taken for the paths of picture files.")
+        listing.files.append((full, facts.st_size, facts.st_mtime_ns))
+    where = f"the list of {len(paths)} paths"
+    pictures = _pictures_of(listing, Path(), name="paths", where=where, origin=where.removeprefix("the "), notes=[])
+    ids: Sequence[str] = [_printable(path) for path in paths]
+    if len(set(ids)) < len(ids):
+        pictures.notes.append("Some paths stand twice in the list, so items go by their number.")
+        ids = RowIds(len(ids))
+    return replace(pictures, ids=ids, whole=True)
+
+
+def _pictures_of(listing: Listing, root: Path, *, name: str, where: str, origin: str, notes: list[str]) -> Pictures:
     paths = [path for path, _, _ in listing.files]
     sizes = [size for _, size, _ in listing.files]
     stamp = hashlib.sha256("\n".join(map(repr, listing.files)).encode("utf-8", "surrogateescape")).hexdigest()
@@ -54,19 +86,8 @@ def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: S
         with (root / paths[row]).open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
 
-    notes = []
-    if listing.others:
-        notes.append(f"{listing.others} files that are not images by their extension were left out.")
     return Pictures(
-        name or root.resolve().name or "images",
-        f"the folder {root}",
-        origin,
-        [_printable(path) for path in paths],
-        load,
-        digest,
-        stamp,
-        notes,
-        listing.locked,
+        name, where, origin, [_printable(path) for path in paths], load, digest, stamp, notes, listing.locked
     )
 
 

@@ -105,17 +105,46 @@ class JoinedItems:
         return parts[torch.cat([here.nonzero(), (~here).nonzero()]).squeeze(1).argsort()]
 
 
-class Embeddings:
-    """Embeddings (n, d) in an array or memory map of any real dtype, taken as float32."""
+class ChosenItems:
+    """Some rows of a store, by their numbers."""
 
-    def __init__(self, array: NDArray[Any]) -> None:
+    def __init__(self, items: Items, rows: NDArray[np.int64]) -> None:
+        import torch
+
+        self._items, self._rows, self.spec = items, torch.from_numpy(rows), items.spec
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, index: Tensor) -> Tensor:
+        return self._items.take(self._rows[index])
+
+
+class Embeddings:
+    """Embeddings (n, d) in an array or memory map of any real dtype, taken as float32.
+
+    `offset` (d,) is subtracted before that: small differences of large numbers do not survive in 24 bits.
+    """
+
+    def __init__(self, array: NDArray[Any], offset: tuple[float, ...] = ()) -> None:
         self.array = array
-        self.spec = ItemSpec("embeddings", dim=array.shape[1])
+        self.spec = ItemSpec("embeddings", dim=array.shape[1], offset=offset)
+        self._offset = np.array(offset)
 
     def __len__(self) -> int:
         return len(self.array)
 
+    def convert(self, rows: NDArray[Any]) -> NDArray[np.float32]:
+        """Rows of the array as float32 (b, d)."""
+        if not len(self._offset):
+            with np.errstate(over="ignore"):
+                return np.ascontiguousarray(rows, dtype=np.float32)
+        if rows.dtype.kind in "iu":  # whole numbers may be longer than the 53 bits of a float64
+            wide = np.longdouble if rows.dtype == np.uint64 else np.int64
+            return (rows.astype(wide) - self._offset.astype(wide)).astype(np.float32)
+        return (rows.astype(np.result_type(rows.dtype, np.float64)) - self._offset).astype(np.float32)
+
     def take(self, index: Tensor) -> Tensor:
         import torch
 
-        return torch.from_numpy(np.ascontiguousarray(gather(self.array, index.numpy()), dtype=np.float32))
+        return torch.from_numpy(self.convert(gather(self.array, index.numpy())))

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from coterie.data.arrays import read_npz
+from coterie.data.array_files import read_npz
 from coterie.data.encoding import Labels, encode
 from coterie.data.named_files import SYNSETS, locate, names
 from coterie.data.named_labels import folder_labels, row_labels

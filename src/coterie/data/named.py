@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.arrays import IMAGE_KEYS, open_array, read_npz
+from coterie.data.array_files import IMAGE_KEYS, read_npz
+from coterie.data.arrays import open_array
 from coterie.data.folders import folder_pictures
 from coterie.data.formats import read_cifar, read_idx, read_stl_images
 from coterie.data.forms import Options

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from coterie.data.arrays import read_npz
+from coterie.data.array_files import read_npz
 from coterie.data.encoding import Labels, encode
 from coterie.data.formats import read_cifar, read_idx, read_stl_labels
 from coterie.data.named import CIFAR10_BATCHES, CIFAR100_BATCHES

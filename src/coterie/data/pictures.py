@@ -43,6 +43,7 @@ class Pictures:
     notes: list[str] = field(default_factory=list)
     locked: list[Skipped] = field(default_factory=list)  # what could not even be listed
     family: Literal["photo", "glyph"] = "photo"
+    whole: bool = False  # none may be skipped: whoever gave them goes by their place
     serial: bool = False  # `load` may not be called from several threads
     values: tuple[float, float] | None = None  # where `load` maps pixels itself: the values that become 0 and 255
 
@@ -163,6 +164,11 @@ def _source(pictures: Pictures, items: Items, failures: dict[int, str], digest: 
 def _check_share(pictures: Pictures, failures: dict[int, str], options: Options, so_far: str = "") -> None:
     """Raise InputError if too many pictures cannot be read, or too few can."""
     total, bad = len(pictures.ids), len(failures)
+    if bad and pictures.whole:
+        row = min(failures)
+        raise InputError(
+            f"{pictures.ids[row]} in {pictures.where} cannot be read ({failures[row]}); repair it or leave it out."
+        )
     first = f" (the first is {pictures.ids[min(failures)]}: {failures[min(failures)]})" if bad else ""
     if bad > options.max_skipped * total:
         raise InputError(

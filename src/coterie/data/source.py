@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from coterie.data.arrays import open_array, open_npy, open_npz
+from coterie.data.array_files import open_array_file
+from coterie.data.arrays import open_array
 from coterie.data.datasets import open_dataset
-from coterie.data.folders import EXTENSIONS, folder_pictures
+from coterie.data.folders import EXTENSIONS, folder_pictures, listed_pictures
 from coterie.data.forms import Options, Progress
+from coterie.data.given import Numbered, Paths, understand
 from coterie.data.named import open_named
 from coterie.data.named_files import names
 from coterie.data.pictures import open_pictures
@@ -34,7 +32,8 @@ def open_source(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Source:
-    """Open a folder of images, a .npy, .npz or .parquet file, a named set, an array, a tensor or a torch Dataset.
+    """Open a folder of images, a .npy, .npz or .parquet file, a named set, an array, a tensor, a DataFrame, a list of
+    pictures or of their paths, or a torch Dataset (`given.py` says what else is understood).
 
     Two-dimensional arrays are embeddings; images are (n, h, w), (n, h, w, c) or (n, c, h, w) with 1, 3 or 4 channels.
     If both axes could be the channels, a NumPy array has them last and a torch tensor first.
@@ -56,17 +55,15 @@ def open_source(
     options = Options(like, image_size, channels, cache, memory_limit, max_skipped, workers)
     if progress is not None:
         options = replace(options, progress=progress)
-    if isinstance(source, (str, os.PathLike)):
-        return _open_path(os.fspath(source), options)
-    import torch
-
-    if isinstance(source, torch.Tensor):
-        array = _from_tensor(source)
-        return open_array(array, options, name="tensor", origin=_describe("tensor", array), channels_first=True)
-    if _is_dataset(source):
-        return open_dataset(source, options)
-    array = _from_array_like(source)
-    return open_array(array, options, name="array", origin=_describe("array", array))
+    given = understand(source)
+    if isinstance(given, str):
+        return _open_path(given, options)
+    if isinstance(given, Paths):
+        return open_pictures(listed_pictures(given.paths), options)
+    if isinstance(given, Numbered):
+        return open_dataset(given, options)
+    origin = f"{given.name} of shape {given.array.shape} and dtype {given.array.dtype}"
+    return open_array(given.array, options, name=given.name, origin=origin, channels_first=given.channels_first)
 
 
 def _open_path(text: str, options: Options) -> Source:
@@ -91,44 +88,7 @@ def _open_path(text: str, options: Options) -> Source:
     suffix = path.suffix.lower()
     if suffix in EXTENSIONS:
         raise InputError(f"{text} is a single image; give the folder that it lies in.")
-    openers = {".npy": open_npy, ".npz": open_npz, ".parquet": open_table}
+    openers = {".npy": open_array_file, ".npz": open_array_file, ".parquet": open_table}
     if suffix not in openers:
         raise InputError(f"{text} is no source; give a folder of images or a file that ends in {', '.join(openers)}.")
     return openers[suffix](path, options)
-
-
-def _is_dataset(source: Any) -> bool:
-    from torch.utils.data import Dataset
-
-    if isinstance(source, Dataset):
-        return True
-    arrays = ("__array__", "__array_interface__", "tocsr", "columns")
-    sized = hasattr(source, "__len__") and hasattr(source, "__getitem__")
-    return sized and not isinstance(source, (list, tuple, dict)) and not any(hasattr(source, name) for name in arrays)
-
-
-def _from_tensor(tensor: Any) -> NDArray[Any]:
-    import torch
-
-    if tensor.layout != torch.strided:
-        raise InputError("Sparse input is not supported; give a dense tensor (tensor.to_dense()).")
-    tensor = tensor.detach().cpu()
-    array: NDArray[Any] = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
-    return array
-
-
-def _from_array_like(source: Any) -> NDArray[Any]:
-    from scipy.sparse import issparse
-
-    if issparse(source):
-        raise InputError("Sparse input is not supported; give a dense array (matrix.toarray()).")
-    if isinstance(source, np.memmap):
-        return source
-    try:
-        return np.asarray(source)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The {type(source).__name__} cannot be turned into an array of numbers ({error}).") from error
-
-
-def _describe(kind: str, array: NDArray[Any]) -> str:
-    return f"{kind} of shape {array.shape} and dtype {array.dtype}"

@@ -13,8 +13,12 @@ from numpy.typing import NDArray
 from coterie.data.fingerprint import array_fingerprint
 from coterie.data.forms import Options, check_kind
 from coterie.data.items import Embeddings
+from coterie.data.outliers import Outliers, find_outliers
 from coterie.data.rows import RowIds, blocks
-from coterie.types import InputError, Source
+from coterie.types import InputError, ItemSpec, Source
+
+STEPS = 1024  # of float32 between the smallest and the largest value of a feature: with fewer, its form is lost
+NOISE = 1e-11  # of a float's size: differences below may come from rounding alone
 
 
 class NotNumeric(InputError, TypeError):
@@ -24,34 +28,104 @@ class NotNumeric(InputError, TypeError):
 def open_vectors(array: NDArray[Any], options: Options, *, name: str, origin: str) -> Source:
     """Check the embeddings in one pass; InputError for anything that could not be clustered."""
     if array.ndim != 2:
+        one = " (one item is array[None], a single feature array[:, None])" if array.ndim == 1 else ""
         raise InputError(
-            f"Expected 2D array, got {array.ndim}D array instead: reshape {name} with array.reshape(-1, 1) if it has "
-            "a single feature, or array.reshape(1, -1) if it is a single sample."
+            f"Reshape your data to (n, d): {name} has the shape {array.shape}, but embeddings have a row for each "
+            f"item and a column for each feature{one}."
         )
     check_kind(options, "embeddings", name)
+    check_numbers(array, name)
     if array.dtype.kind == "O":
         array = _numbers(array, name)
-    if array.dtype.kind not in "buif":
-        raise InputError(f"{name} has dtype {array.dtype}, but embeddings must be numbers.")
     _check_shape(array, options, name)
-    constant = _check_values(array, name)
+    items = Embeddings(array, _offset(array, options.like, name))
+    constant = _check_values(items, name)
     if constant and options.like is None:
         raise InputError(
             f"All features of {name} are constant (every row is the same), so there is nothing to cluster."
         )
     fingerprint = array_fingerprint(array)
-    if array.dtype != np.float32 and array.size * 4 <= options.memory_limit:
-        array = array.astype(np.float32)
-    return Source(name, origin, Embeddings(array), RowIds(len(array)), fingerprint, family="vector")
+    outliers = find_outliers(items, name) if options.like is None else Outliers(np.empty(0, np.int64))
+    source = Source(
+        name, origin, items, RowIds(len(array)), fingerprint, family="vector", outliers=outliers.rows.tolist()
+    )
+    if outliers.warning:
+        source.warnings.append(outliers.warning)
+    offset = items.spec.offset
+    if offset and options.like is None:
+        moved = [f"{place} ({offset[place]:.6g})" for place in np.flatnonzero(offset)]
+        more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
+        source.notes.append(
+            f"Columns of {name} with small differences between large numbers had an offset subtracted: "
+            f"{', '.join(moved[:5])}{more}."
+        )
+    if not offset and array.dtype != np.float32 and array.size * 4 <= options.memory_limit:
+        source.items = Embeddings(items.convert(array))
+    return source
+
+
+def _offset(array: NDArray[Any], like: ItemSpec | None, name: str) -> tuple[float, ...]:
+    """What to subtract from every feature so that its differences survive in float32; empty where all do as it is."""
+    if like is not None:
+        if like.offset and array.dtype.kind == "f" and array.dtype.itemsize < 8:
+            raise InputError(
+                f"{name} has dtype {array.dtype}, but the model was fitted on differences that are smaller than its "
+                "steps: give float64, as at fit."
+            )
+        return like.offset
+    if array.dtype.itemsize < 4 or array.dtype == np.float32 or array.dtype.kind not in "iuf":
+        return ()
+    low, high = array[0], array[0]
+    for _, rows in blocks(array):
+        low, high = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        least, most = low.astype(np.float64), high.astype(np.float64)
+        span, largest = most - least, np.maximum(np.abs(least), np.abs(most))
+        lost = (span > 0) & (span < STEPS * np.spacing(largest.astype(np.float32)).astype(np.float64))
+        if array.dtype.kind == "f":
+            lost &= span > NOISE * largest
+    if not lost.any():
+        return ()
+    return tuple(np.where(lost, least, 0.0).tolist())
+
+
+def check_numbers(array: NDArray[Any], name: str) -> None:
+    """Raise InputError for an array of anything but real numbers (or of objects, which may be some)."""
+    kind = array.dtype.kind
+    if kind == "c":
+        raise InputError(f"Complex data not supported: {name} has dtype {array.dtype}; give real numbers.")
+    if array.dtype.names:
+        fields = ", ".join(array.dtype.names[:8])
+        raise InputError(
+            f"{name} is a structured array with the fields {fields}: give its columns as one array (n, d), such as "
+            "numpy.lib.recfunctions.structured_to_unstructured makes."
+        )
+    if kind in "mM":
+        raise InputError(f"{name} holds times (dtype {array.dtype}): turn them into numbers first.")
+    if kind not in "buifO":
+        what = "text" if kind in "UST" else "values"
+        raise InputError(f"{name} holds {what} of dtype {array.dtype}, but embeddings and pixels must be numbers.")
 
 
 def _numbers(array: NDArray[Any], name: str) -> NDArray[np.float64]:
+    """An array of objects as floats, None as NaN; text is no number, even where it reads like one."""
     try:
-        return array.astype(np.float64)
-    except TypeError as error:
-        raise NotNumeric(f"{name} has values that are not numbers ({error}).") from error
-    except ValueError as error:
-        raise InputError(f"{name} has values that are not numbers ({error}).") from error
+        if not any(isinstance(value, str | bytes | complex) for value in array.flat):
+            return array.astype(np.float64)
+    except (TypeError, ValueError):
+        pass
+    for row, column in np.ndindex(array.shape):
+        value = array[row, column]
+        where = f"Row {row}, column {column} of {name} has a value that is no real number"
+        if isinstance(value, str | bytes):
+            raise InputError(f"{where} but text, {str(value)[:40]!r}.")
+        try:
+            np.float64(value)
+        except TypeError as error:
+            raise NotNumeric(f"{where} ({error}).") from error
+        except ValueError as error:
+            raise InputError(f"{where} ({str(error).splitlines()[0]}).") from error
+    raise InputError(f"{name} has values that are no real numbers.")
 
 
 def _check_shape(array: NDArray[Any], options: Options, name: str) -> None:
@@ -70,12 +144,11 @@ def _check_shape(array: NDArray[Any], options: Options, name: str) -> None:
         )
 
 
-def _check_values(array: NDArray[Any], name: str) -> bool:
+def _check_values(items: Embeddings, name: str) -> bool:
     """Raise InputError at the first value that is not a finite float32; return whether all rows are the same."""
-    constant, first = True, np.asarray(array[0], np.float32)
-    for start, rows in blocks(array):
-        with np.errstate(over="ignore"):
-            values = rows.astype(np.float32, copy=False)
+    constant, first = True, items.convert(np.asarray(items.array[:1]))
+    for start, rows in blocks(items.array):
+        values = items.convert(rows)
         # A sum is finite only if all its terms are, and costs no second array; it may also overflow, hence the look.
         if not np.isfinite(values.sum(dtype=np.float64)):
             bad = np.argwhere(~np.isfinite(values))

@@ -23,7 +23,9 @@ def chunk_size(spec: ItemSpec) -> int:
 
 def clean(raw: Tensor, net: Net) -> Tensor:
     """The `clean` view of raw items, without going through a recipe."""
-    return normalise(raw.float().div_(255) if raw.ndim == 4 else raw.float(), net.mean, net.std, net.row_norm)
+    return normalise(
+        raw.float().div_(255) if raw.ndim == 4 else raw.float(), net.mean, net.std, net.row_norm, net.limit
+    )
 
 
 def stream(

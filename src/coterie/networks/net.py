@@ -59,9 +59,11 @@ class Net(nn.Module):
         *,
         half: bool,
         row_norm: RowNorm = "none",
+        limit: float | None = None,
     ) -> None:
         super().__init__()
         self.row_norm: RowNorm = row_norm
+        self.limit = limit  # deviations, beyond which embeddings are cut off: of a source with rows far outside
         self.spec, self.width = spec, int(cast(int, trunk.num_features))
         if spec.kind == "images":
             trunk = trunk.to(memory_format=torch.channels_last)

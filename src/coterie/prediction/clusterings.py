@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from coterie.types import InputError
 
-NO_GROUP = -1  # the label that DBSCAN and others give to what belongs nowhere
+NO_GROUP = (-1, "-1", b"-1")  # the label that DBSCAN and others give to what belongs nowhere
+LARGEST = 2.0**53  # from here on a float does not hold every whole number
 SLACK = 1e-3  # by which a row of probabilities may miss a sum of 1
 
 
@@ -38,12 +39,7 @@ def read_clustering(given: Any, n: int) -> Said:
 
     Raises InputError in one sentence for anything that is neither.
     """
-    if hasattr(given, "detach"):  # a torch tensor, on any device
-        given = given.detach().cpu().float().numpy() if given.is_floating_point() else given.detach().cpu().numpy()
-    try:
-        array = np.asarray(given)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"The clustering cannot be turned into an array ({error}).") from error
+    array = _as_array(given)
     if array.ndim not in (1, 2):
         raise InputError(
             f"The clustering has the shape {array.shape}: give probabilities, one row per item, or one label per item."
@@ -54,7 +50,36 @@ def read_clustering(given: Any, n: int) -> Said:
     return _of_probabilities(array) if array.ndim == 2 else _of_labels(array)
 
 
+def _as_array(given: Any) -> NDArray[Any]:
+    """Any array, tensor, column or list; InputError for what a conversion would change without a word."""
+    kind = type(given).__name__
+    if hasattr(given, "detach"):  # a torch tensor, on any device
+        given = given.detach().cpu()
+        given = given.float().numpy() if given.is_floating_point() else given.resolve_conj().numpy()
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
+        raise InputError("The clustering has masked values: leave those items out, or label them -1.")
+    if isinstance(given, list | tuple) and any(isinstance(value, str) for value in given):
+        given = np.array(given, dtype=object)  # else a missing one among names would become the name "nan"
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"The clustering, a {kind}, cannot be turned into an array ({str(error).splitlines()[0][:120]}): give one "
+            "label per item, or one row of probabilities per item."
+        ) from error
+    if array.ndim == 0:
+        raise InputError(f"The clustering is a {kind}: give one label per item, or one row of probabilities per item.")
+    return array
+
+
 def _of_probabilities(array: NDArray[Any]) -> Said:
+    if array.shape[1] == 1:
+        raise InputError(f"The clustering has the shape {array.shape}: give labels with one axis, (n,).")
+    if array.dtype.kind == "O":
+        try:
+            array = array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError("The probabilities have values that are no numbers: give numbers.") from error
     if array.dtype.kind not in "buif":
         raise InputError(f"The probabilities have the dtype {array.dtype}: give numbers.")
     p = array.astype(np.float64)
@@ -73,13 +98,23 @@ def _refuse(wrong: Any, why: str) -> None:
 
 def _of_labels(array: NDArray[Any]) -> Said:
     if array.dtype.kind == "f":
-        odd = array != np.floor(array)  # NaN is, too, and infinity is not
-        odd |= np.isinf(array)
+        odd = (array != np.floor(array)) | ~(np.abs(array) < LARGEST)  # NaN and infinity are odd, too
         if odd.any():
             row = int(odd.argmax())
             raise InputError(f"Label {row} is {array[row]}: labels must be whole numbers or names.")
         array = array.astype(np.int64)
-    rows = np.flatnonzero(array != NO_GROUP) if array.dtype.kind == "i" else np.arange(len(array))
+    if array.dtype.kind not in "biuSUTO":
+        raise InputError(f"The labels have the dtype {array.dtype}: give whole numbers or names.")
+    values = array.tolist()
+    if array.dtype.kind == "O":
+        for row, value in enumerate(values):
+            if not isinstance(value, str | bytes | int | float | np.generic) or value != value:
+                raise InputError(
+                    f"Label {row} is {str(value)[:40]}: labels must be whole numbers or names; -1 stands for no group."
+                )
+        if all(isinstance(value, str) for value in values):
+            array = np.array(values)
+    rows = np.array([row for row, value in enumerate(values) if value not in NO_GROUP], np.int64)
     try:
         groups, place = np.unique(array[rows], return_inverse=True)
     except TypeError as error:

@@ -45,6 +45,7 @@ class Manifest:
     family: str
     calibration: Calibration | None = None  # of the head `post_hoc`, where the model has one
     row_norm: RowNorm = "none"
+    limit: float | None = None  # of embeddings, in deviations; see `views.normalise`
 
 
 class ManifestSpec(Spec):
@@ -58,6 +59,8 @@ class ManifestSpec(Spec):
         for name in names:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
+        if len(self.offset) not in (0, self.dim):
+            raise ValueError("offset must have one number per feature")
         return self
 
 
@@ -73,6 +76,7 @@ class ManifestEntries(Entries):
     family: Literal["photo", "glyph", "vector"]
     calibration: dict[str, Any] | None = None
     row_norm: Name = "none"
+    limit: Annotated[float, Field(gt=0)] | None = None
 
 
 @dataclass
@@ -192,7 +196,7 @@ class Model:
         name, calibration = name_of(self.method), self.calibration
         row_norm = self.net.row_norm
         manifest = Manifest(
-            FORMAT, name, settings, self.k, self.backbone, self.spec, self.family, calibration, row_norm
+            FORMAT, name, settings, self.k, self.backbone, self.spec, self.family, calibration, row_norm, self.net.limit
         )
         write_atomically(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")
 
@@ -228,6 +232,7 @@ def _build(manifest: Manifest, method: Method, device: str) -> Net:
         with torch.device(device):
             trunk = build_backbone(manifest.backbone, spec)
             net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False, row_norm=manifest.row_norm)
+            net.limit = manifest.limit
             heads = method.heads(net, k)
             net.add({name: head for name, head in heads.items() if name in (method.card.answers or heads)})
             if manifest.calibration is not None:

@@ -38,6 +38,7 @@ class Spec(Entries):
     dim: Size = 0
     low: float = 0.0
     high: float = 0.0
+    offset: list[float] = []
 
 
 class LeftOut(Entries):

@@ -12,6 +12,7 @@ from coterie.types import Items
 
 CHUNK = 256  # images in memory at a time
 SMALL_DIM = 64  # below this, embeddings are taken for unlike measurements and each feature gets its own scale
+BEYOND = 1e6  # deviations from the mean: more would become infinite on the way through a net
 SMALLEST_LENGTH = 1e-8  # of an item: a blank one stays blank
 SMALLEST_STD = 1e-3  # of images in [0, 1]: a blank channel must not be blown up
 
@@ -21,10 +22,15 @@ RowNorm = Literal["none", "l2", "l2-sqrt-d", "z-score"]
 √d, so that their mean square is 1; to mean 0 and deviation 1."""
 
 
-def normalise(batch: Tensor, mean: Tensor, std: Tensor, rows: RowNorm = "none") -> Tensor:
-    """(batch - mean) / std, per channel of images (b, c, h, w) or per feature of embeddings (b, d); then `rows`."""
+def normalise(batch: Tensor, mean: Tensor, std: Tensor, rows: RowNorm = "none", limit: float | None = None) -> Tensor:
+    """(batch - mean) / std, per channel of images (b, c, h, w) or per feature of embeddings (b, d); then `rows`.
+
+    limit: values beyond it either way are cut off, before `rows`; None is without, up to what no data reach.
+    """
     shape = (-1, 1, 1) if batch.ndim == 4 else (-1,)
     scaled = (batch - mean.view(shape)).div_(std.view(shape))
+    if batch.ndim == 2:
+        scaled.clamp_(-(limit or BEYOND), limit or BEYOND)
     if rows == "none":
         return scaled
     values = scaled.flatten(1)
@@ -76,6 +82,17 @@ def _vector_moments(vectors: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
     mean = vectors.mean(0)
     varies = vectors.amax(0) > vectors.amin(0)
     variance = (vectors - mean).square().mean(0) * varies
+    lost = ~variance.isfinite() | ((variance == 0) & varies)
+    if bool(lost.any()):  # the squares of very large or very small numbers are none in float32
+        exact = vectors.double()
+        mean = torch.where(lost, exact.mean(0), mean.double())
+        variance = torch.where(lost, (exact - exact.mean(0)).square().mean(0), variance.double())
     if vectors.shape[1] >= SMALL_DIM:
         variance = variance.mean().expand(vectors.shape[1])
-    return mean, torch.where(variance > 0, variance.sqrt(), 1.0)
+    return mean.float(), torch.where(variance > 0, variance.sqrt(), 1.0).float()
+
+
+def farthest(items: Items, mean: Float[Tensor, " c"], std: Float[Tensor, " c"], sample: int = 10_000) -> float:
+    """How far from the mean, in deviations, any value of the embeddings lies, by the same sample."""
+    index = torch.linspace(0, len(items) - 1, min(len(items), sample), dtype=torch.float64).round().long()
+    return float(normalise(items.take(index).float(), mean, std).abs().max())

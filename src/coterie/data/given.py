@@ -1,0 +1,252 @@
+"""What a Python user hands over -> a path, paths of pictures, an array, or items by number.
+
+Whatever is none of them gets one sentence that says what to give instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.types import InputError
+
+WANTED = "give a folder, a file, an array (n, d) or (n, h, w, c), a list of pictures or of their paths, or a Dataset"
+
+
+@dataclass(frozen=True)
+class Table:
+    """An array and what to call it; `channels_first` settles which axis holds the channels where the shape does not."""
+
+    array: NDArray[Any]
+    name: str = "array"
+    channels_first: bool = False
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Picture files, one by one."""
+
+    paths: list[str]
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Anything with a length and items by number; `name` is what messages call it."""
+
+    items: Any
+    name: str
+    where: str
+
+    @property
+    def at_start(self) -> str:
+        """`where` as a sentence begins with it."""
+        return self.where[:1].upper() + self.where[1:]
+
+
+Given = str | Table | Paths | Numbered
+
+
+def understand(source: Any) -> Given:
+    """Sort out what was given, without looking at the values; InputError for what cannot be items to cluster."""
+    import torch
+
+    if isinstance(source, str | bytes | os.PathLike):
+        return os.fsdecode(source)
+    _refuse_what_is_no_source(source)
+    if isinstance(source, torch.Tensor):
+        return Table(tensor_array(source, "The tensor"), "tensor", channels_first=True)
+    if isinstance(source, list | tuple):
+        return _of_list(source, type(source).__name__)
+    if hasattr(source, "columns") and not isinstance(source, np.ndarray):
+        return _of_frame(source)
+    if _is_dataset(source):
+        name = type(source).__name__
+        return Numbered(source, name, f"the Dataset {name}")
+    array = _as_array(source)
+    if array.ndim == 1 and array.dtype.kind in "OUST" and len(array):  # texts, or an array in each cell
+        return _of_list(array.tolist() if array.dtype.kind != "O" else list(array), type(source).__name__)
+    return Table(array)
+
+
+def tensor_array(tensor: Any, what: str) -> NDArray[Any]:
+    """The values of a tensor on any device; InputError, which calls it `what`, where it holds no real dense numbers."""
+    import torch
+
+    if tensor.is_nested:
+        raise InputError(f"{what} is nested, with rows of different sizes; give one tensor (n, d).")
+    if tensor.layout != torch.strided:
+        raise InputError("Sparse input is not supported; give a dense tensor (tensor.to_dense()).")
+    if tensor.is_meta:
+        raise InputError(f"{what} is on the device meta and holds no values; give one that does.")
+    if tensor.is_complex():
+        raise InputError(f"Complex data not supported: {what.lower()} has dtype {tensor.dtype}; give real numbers.")
+    if tensor.is_quantized:
+        tensor = tensor.dequantize()
+    tensor = tensor.detach().cpu().resolve_neg()
+    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
+        tensor = tensor.float()  # NumPy has no bfloat16 and no float8
+    try:
+        array: NDArray[Any] = tensor.numpy()
+    except (TypeError, RuntimeError) as error:
+        raise InputError(f"{what} of dtype {tensor.dtype} cannot be read as numbers; give tensor.float().") from error
+    return array
+
+
+def _refuse_what_is_no_source(source: Any) -> None:
+    from PIL import Image
+    from scipy.sparse import issparse
+    from torch.utils.data import DataLoader
+
+    name = type(source).__name__
+    if source is None or isinstance(source, int | float | complex | np.generic):
+        raise InputError(f"{source!r} is no source; {WANTED}.")
+    if isinstance(source, Image.Image):
+        raise InputError("One picture cannot be sorted by itself; give a list of pictures ([picture] for one).")
+    if isinstance(source, Mapping):
+        keys = ", ".join(map(str, list(source)[:8])) or "nothing"
+        raise InputError(f"A {name} is no source; give one of the values that it holds ({keys}).")
+    if isinstance(source, DataLoader):
+        raise InputError("A DataLoader gives batches in an order of its own; give its Dataset (loader.dataset).")
+    if isinstance(source, Set):
+        raise InputError(f"The items of a {name} have no order; give a list of them.")
+    if isinstance(source, Iterator):
+        if hasattr(source, "read"):
+            raise InputError("An open file is no source; give its path.")
+        raise InputError(f"A {name} can be read only once; give a list of its items.")
+    if isinstance(source, type) or (callable(getattr(source, "collect", None)) and not hasattr(source, "__len__")):
+        do = "an instance of it" if isinstance(source, type) else "what its collect() returns"
+        raise InputError(f"A {name} holds no items yet; give {do}.")
+    if issparse(source):
+        raise InputError("Sparse input is not supported; give a dense array (matrix.toarray()).")
+
+
+def _is_dataset(source: Any) -> bool:
+    from torch.utils.data import Dataset
+
+    if isinstance(source, Dataset):
+        return True
+    arrays = ("__array__", "__array_interface__", "tocsr")
+    sized = hasattr(source, "__len__") and hasattr(source, "__getitem__")
+    return sized and not any(hasattr(source, name) for name in arrays)
+
+
+def _of_list(items: Sequence[Any], name: str) -> Given:
+    """Paths, pictures, arrays, rows of numbers: what the first item is, all must be."""
+    import torch
+    from PIL import Image
+
+    if len(items) == 0:
+        raise InputError(f"The {name} is empty: found 0 sample(s) while a minimum of 1 is required.")
+    first = items[0]
+    if isinstance(first, str | bytes | os.PathLike):
+        for row, item in enumerate(items):
+            if not isinstance(item, str | bytes | os.PathLike):
+                raise InputError(f"Item {row} of the {name} is a {type(item).__name__}, but the first is a path.")
+        return Paths([os.fsdecode(item) for item in items])
+    numbered = Numbered(items, name, f"the {name}")
+    if isinstance(first, Image.Image | Mapping) or _begins_with_content(first):
+        return numbered
+    if all(isinstance(item, torch.Tensor) for item in items):
+        rows = [tensor_array(item, f"Item {row} of the {name}") for row, item in enumerate(items)]
+        return _of_arrays(rows, numbered, channels_first=True)
+    if hasattr(first, "__array__") and np.ndim(first) > 0:
+        if len(items) == 2 and np.ndim(first) > 1 and np.ndim(items[1]) == 1 and len(first) == len(items[1]):
+            raise InputError(f"The {name} is a pair of items and labels; give the items alone.")
+        if not all(hasattr(item, "__array__") for item in items):
+            return numbered
+        return _of_arrays([_as_array(item) for item in items], numbered)
+    return Table(_as_array(items))
+
+
+def _begins_with_content(item: Any) -> bool:
+    """Whether the item is a tuple, or list, of an image or vector and something that is none, such as a label."""
+    from PIL import Image
+
+    if not isinstance(item, list | tuple) or not item:
+        return False
+    if isinstance(item[0], Image.Image):
+        return True
+    shapes = [getattr(part, "shape", ()) for part in item]
+    return len(shapes[0]) > 0 and any(shape != shapes[0] for shape in shapes)
+
+
+def _of_arrays(rows: list[NDArray[Any]], numbered: Numbered, *, channels_first: bool = False) -> Given:
+    if all(row.shape == rows[0].shape and row.dtype == rows[0].dtype for row in rows):
+        return Table(np.stack(rows), channels_first=channels_first)
+    if rows[0].ndim > 1:
+        return numbered  # images of several sizes
+    for number, row in enumerate(rows):
+        if row.shape != rows[0].shape:
+            raise InputError(
+                f"Item {number} of {numbered.where} has the shape {row.shape}, but item 0 has {rows[0].shape}."
+            )
+    return Table(np.stack(rows))
+
+
+def _of_frame(frame: Any) -> Given:
+    """A DataFrame of pandas or polars, a Table of pyarrow: its only column of lists or texts, or all as one array."""
+    names = [str(name) for name in (getattr(frame, "column_names", None) or frame.columns)]
+    kind = type(frame).__name__
+    if not names or len(frame) == 0:
+        raise InputError(
+            f"The {kind} is empty: it has 0 feature(s) or 0 sample(s) (shape=({len(frame)}, {len(names)})) while a "
+            "minimum of 1 is required."
+        )
+    cells = [_first_cell(frame, place) for place in range(len(names))]
+    inner = [place for place, cell in enumerate(cells) if np.ndim(cell) > 0 or isinstance(cell, str | os.PathLike)]
+    if inner and len(names) > 1:
+        raise InputError(
+            f"The {kind} has columns that are not numbers ({', '.join(names[place] for place in inner)}) beside "
+            f"others; give one column, such as frame[{names[inner[0]]!r}], or the columns of features alone."
+        )
+    if inner:
+        return _of_list(list(_as_array(_column(frame, 0))), kind)
+    return Table(_as_array(frame))
+
+
+def _column(frame: Any, place: int) -> Any:
+    if hasattr(frame, "iloc"):
+        return frame.iloc[:, place]
+    return frame.column(place) if hasattr(frame, "column") else frame[frame.columns[place]]
+
+
+def _first_cell(frame: Any, place: int) -> Any:
+    column = _as_array(_column(frame, place))
+    return column[0]
+
+
+def _as_array(source: Any) -> NDArray[Any]:
+    if isinstance(source, np.ma.MaskedArray):
+        if np.ma.is_masked(source):
+            place = tuple(int(at) for at in np.argwhere(np.ma.getmaskarray(source))[0])
+            raise InputError(f"The array has masked values, the first at {place}; fill them or leave those rows out.")
+        return np.asarray(source.data)
+    if isinstance(source, np.memmap):
+        return source
+    kind = type(source).__name__
+    try:
+        array = np.asarray(source)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(_why_no_array(source, kind)) from error
+    if array.ndim == 0 and not isinstance(source, np.ndarray):
+        raise InputError(f"A {kind} is no source; {WANTED}.")
+    return array
+
+
+def _why_no_array(source: Any, kind: str) -> str:
+    lengths = (
+        [len(row) if hasattr(row, "__len__") else -1 for row in source] if isinstance(source, list | tuple) else []
+    )
+    for row, length in enumerate(lengths):
+        if length != lengths[0]:
+            found = f"{length} values" if length >= 0 else "no row of values"
+            return (
+                f"Row {row} of the {kind} has {found} and row 0 has {lengths[0]}: it cannot be turned into an array; "
+                "give rows of one length."
+            )
+    return f"The {kind} cannot be turned into an array of numbers; {WANTED}."

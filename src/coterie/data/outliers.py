@@ -1,0 +1,139 @@
+"""Rows of embeddings so far from all others that they would set the scale for them: a unit mixed up, a code for "none".
+
+They are named, and training leaves them out; they get a group like everyone else. What is a little unusual stays: a
+row is one of these only where it lies tens of times farther out than three quarters of the rows, where nothing lies
+between it and the others, and where it is not one of a group that keeps together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.data.items import Embeddings
+from coterie.data.rows import blocks, gather
+
+FAR = 40.0  # times the distance from the median that three quarters of the rows keep
+GAP = 8.0  # times farther out than the farthest of the others
+MOST = 0.1  # share of the rows that may be left out
+NEAR = 5.0  # in the same units: rows this close to two others are a group, however far out
+SAMPLE = 4096  # rows that the units are taken from, fewer where they are long
+VALUES = 16 << 20  # numbers that such a sample has at most
+JUDGED = 500  # rows that are compared with each other
+SMALL_DIM = 64  # from here on all features share one unit, as in `views.normalise`
+NAMED = 5
+CODES = (-999.0, -9999.0, -99999.0, 999.0, 9999.0, 99999.0, -32768.0)  # that stand for missing values
+
+
+@dataclass(frozen=True)
+class Outliers:
+    """The rows that training leaves out, and a sentence about them or about what may be codes for missing values."""
+
+    rows: NDArray[np.int64]
+    warning: str = ""
+
+
+def find_outliers(items: Embeddings, name: str) -> Outliers:
+    """Look through all rows, a block at a time; 4 bytes of memory for each."""
+    none, n = np.empty(0, np.int64), len(items)
+    if n < 1 / MOST:
+        return Outliers(none)
+    size = min(n, SAMPLE, max(256, VALUES // items.spec.dim))
+    some = np.linspace(0, n - 1, size).astype(np.int64)
+    sample = items.convert(gather(items.array, some))
+    centre, unit = _units(sample)
+    distance = np.empty(n, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        for start, rows in blocks(items.array):
+            values = items.convert(rows)
+            distance[start : start + len(rows)] = (np.abs(values - centre) / unit).max(1)
+        rows = _beyond_the_gap(distance, n // 4)
+    if len(rows) == 0:
+        return Outliers(none, _codes(sample, name))
+    values = items.convert(gather(items.array, rows)).astype(np.float64)
+    column = np.argmax(np.abs(values - centre) / unit, axis=1)
+    alone = _alone(values / unit, values, column)
+    rows, values, column = rows[alone], values[alone], column[alone]
+    if len(rows) == 0:
+        return Outliers(none, _codes(sample, name))
+    order = np.argsort(rows)
+    places = [
+        f"row {rows[i]}, column {column[i]}: {values[i, column[i]]:.6g}, the median is {centre[column[i]]:.3g}"
+        for i in order[:NAMED]
+    ]
+    said = "; ".join(places) + (f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
+    what = f"{len(rows)} rows of {name} lie" if len(rows) > 1 else f"1 row of {name} lies"
+    if len(rows) > MOST * n:
+        text = f"{what} far outside the others ({said}): repair or remove them, for they set the scale of all."
+        return Outliers(none, text)
+    text = (
+        f"{what} far outside the others ({said}): training leaves out what lies there, and its group and confidence "
+        "mean little; repair or remove it."
+    )
+    return Outliers(rows[order], text)
+
+
+def _units(sample: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The median of every feature, and the distance from it that three quarters of the rows keep."""
+    centre = np.median(sample, axis=0).astype(np.float32)
+    with np.errstate(over="ignore"):
+        distance = np.abs(sample - centre)
+    unit = np.partition(distance, 3 * (len(sample) - 1) // 4, axis=0)[3 * (len(sample) - 1) // 4].astype(np.float64)
+    if sample.shape[1] >= SMALL_DIM:
+        unit = np.maximum(unit, np.sqrt(np.square(unit).mean()))
+    for place in np.flatnonzero(unit == 0):
+        # Most rows have the same value here, as in counts: those that have another are measured by each other.
+        others = distance[:, place][distance[:, place] > 0]
+        unit[place] = np.median(others) if len(others) > 2 else np.inf
+    return centre, np.maximum(unit, np.finfo(np.float32).tiny).astype(np.float32)
+
+
+def _beyond_the_gap(distance: NDArray[np.float32], most: int) -> NDArray[np.int64]:
+    """The rows beyond the innermost gap, the farthest first; at most so many."""
+    far = np.flatnonzero(distance >= FAR)
+    if len(far) == 0 or len(far) > most:
+        return np.empty(0, np.int64)
+    far = far[np.argsort(-distance[far], kind="stable")]
+    inside = np.delete(distance, far).max()
+    falling = np.append(distance[far], inside)
+    gaps = np.flatnonzero(falling[:-1] >= GAP * falling[1:])
+    return far[: gaps[-1] + 1] if len(gaps) else np.empty(0, np.int64)
+
+
+def _alone(scaled: NDArray[Any], values: NDArray[Any], column: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows are no members of a group: with fewer than two others near, or with a value that many repeat."""
+    from scipy.spatial.distance import cdist
+
+    count = len(scaled)
+    judged = np.linspace(0, count - 1, min(count, JUDGED)).astype(np.int64)
+    near = (cdist(scaled[judged], scaled[judged], "chebyshev") <= NEAR).sum(1) - 1
+    far = values[judged, column[judged]]
+    alone = np.empty(len(judged), np.bool_)
+    for i, (value, place) in enumerate(zip(far, column[judged], strict=True)):
+        same_column = far[column[judged] == place]
+        repeated = (same_column == value).sum() > max(1, len(same_column) / 2)
+        alone[i] = near[i] < 2 or repeated
+    return alone if count <= JUDGED else np.full(count, alone.mean() > 0.5)
+
+
+def _codes(sample: NDArray[np.float32], name: str) -> str:
+    """A sentence where a well-known code for a missing value lies well outside all other values of its column."""
+    for code in CODES:
+        is_code = sample == np.float32(code)
+        for place in np.flatnonzero((is_code.sum(0) > 1) & (is_code.mean(0) < 0.5)):
+            others = sample[~is_code[:, place], place]
+            low, high = float(others.min()), float(others.max())
+            if max(low - code, code - high) > 2 * (high - low):
+                return (
+                    f"Column {place} of {name} has the value {code:g} in several rows and else {low:.3g} to "
+                    f"{high:.3g}: if it stands for a missing value, replace it or remove those rows."
+                )
+    return ""
+
+
+def without(rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
+    """All of n rows but these."""
+    return np.setdiff1d(np.arange(n), rows, assume_unique=True)

@@ -1,0 +1,192 @@
+"""Rows far outside all others are found and named; what is merely unusual is left as it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+from sklearn.metrics import adjusted_rand_score
+
+from coterie import Clusterer, calibrate, load
+from coterie.data import open_source
+from coterie.types import InputError
+from coterie.views import normalisation
+
+
+def groups(n: int = 200, d: int = 16, k: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    x, y = make_blobs(n, n_features=d, centers=k, random_state=0)
+    return x.astype(np.float32), y
+
+
+def with_value(row: int, column: int | slice, value: float, d: int = 16) -> np.ndarray:
+    x, _ = groups(d=d)
+    x[row, column] = value
+    return x
+
+
+@pytest.mark.parametrize("d", [2, 16, 128])
+@pytest.mark.parametrize("value", [1e4, 1e6, -1e12, 1e30])
+def test_a_single_value_is_enough(d: int, value: float) -> None:
+    source = open_source(with_value(7, 1, value, d))
+    assert list(source.outliers) == [7]
+    (text,) = source.warnings
+    assert text.startswith("1 row of array lies far outside the others (row 7, column 1: ")
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("factor", [1_000, -1_000, 1e6])
+@pytest.mark.parametrize("rows", [[7], [0, 199], list(range(0, 200, 20))])
+def test_whole_rows_of_another_unit_are_found(factor: float, rows: list[int]) -> None:
+    x, _ = groups(d=128)
+    x[rows] *= factor
+    source = open_source(x)
+    assert list(source.outliers) == rows
+    assert f"{len(rows)} row" in source.warnings[0]
+
+
+@pytest.mark.parametrize("columns", [slice(None), 3])
+def test_codes_for_missing_values_are_found_though_they_repeat(columns: int | slice) -> None:
+    x, _ = groups()
+    x = x / x.std(0)
+    x[5:15, columns] = -999
+    source = open_source(x)
+    assert list(source.outliers) == list(range(5, 15))
+    x[5:15, columns] = -9  # no code, and not far
+    assert len(open_source(x).outliers) == 0
+
+
+def test_a_code_that_is_not_far_enough_to_matter_is_still_named() -> None:
+    rng = np.random.default_rng(0)
+    ages = rng.integers(0, 90, (300, 4)).astype(np.float32)
+    ages[[3, 50, 60], 2] = -999
+    source = open_source(ages)
+    assert len(source.outliers) == 0
+    assert "Column 2 of array has the value -999 in several rows and else 0 to 89" in source.warnings[0]
+
+
+def ordinary() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    blobs, _ = groups(400)
+    minority = np.concatenate([rng.normal(size=(990, 16)), rng.normal(size=(10, 16)) + 8])
+    tight = np.concatenate([rng.normal(size=(990, 2)) * 0.1, rng.normal(size=(10, 2)) * 0.1 + 10])
+    length = rng.normal(size=(500, 300))
+    return {
+        "normal": rng.normal(size=(5000, 10)),
+        "uniform": rng.random((500, 3)),
+        "blobs": blobs,
+        "minority": minority,
+        "a tight group far away": tight,
+        "log-normal": np.exp(rng.normal(size=(3000, 8))),
+        "student": rng.standard_t(3, (3000, 8)),
+        "counts": rng.poisson(0.05, (1000, 40)).astype(float),
+        "one-hot": np.eye(30)[rng.integers(0, 30, 600)],
+        "few words": rng.random((300, 500)) * (rng.random((300, 500)) < 0.02),
+        "unit length": length / np.linalg.norm(length, axis=1, keepdims=True),
+        "features of unlike size": rng.normal(size=(500, 8)) * 10.0 ** np.arange(8),
+        "one feature much larger": rng.normal(size=(500, 128)) * np.where(np.arange(128) == 5, 50, 1),
+        "zero rows": np.where(np.arange(500)[:, None] % 50 == 0, 0, blobs[:1] + rng.normal(size=(500, 16))),
+        "few rows": rng.normal(size=(5, 3)),
+    }
+
+
+@pytest.mark.parametrize("form", ordinary())
+def test_ordinary_data_keep_every_row_and_their_scale_to_the_bit(form: str) -> None:
+    x = ordinary()[form].astype(np.float32)
+    source = open_source(x)
+    assert len(source.outliers) == 0
+    assert source.warnings == []
+    values = torch.from_numpy(x)
+    mean, std = normalisation(source.items)
+    variance = (values - values.mean(0)).square().mean(0) * (values.amax(0) > values.amin(0))
+    if x.shape[1] >= 64:
+        variance = variance.mean().expand(x.shape[1])
+    assert torch.equal(mean, values.mean(0))
+    assert torch.equal(std, torch.where(variance > 0, variance.sqrt(), 1.0))
+
+
+@pytest.mark.parametrize("change", ["times a thousand", "a million", "one value of 1e30", "codes"])
+def test_the_others_are_grouped_as_without_them(tmp_path: Path, change: str) -> None:
+    x, y = groups(d=128 if change == "times a thousand" else 16)
+    rows = np.array([7])
+    if change == "times a thousand":
+        x[7] *= 1000
+    elif change == "a million":
+        x[7] = 1e6
+    elif change == "one value of 1e30":
+        x[7, 3] = 1e30
+    else:
+        rows = np.arange(0, 200, 20)
+        x[rows] = -9999
+    model = Clusterer(4, random_state=0, epochs=3).fit(x)
+    others = np.delete(np.arange(200), rows)
+    assert adjusted_rand_score(y[others], model.labels_[others]) == 1
+    assert any("row" in text and "far outside" in text for text in model.record_["warnings"])
+    assert (model.predict(x) == model.labels_).all()
+    assert np.isfinite(model.predict_proba(x)).all()
+    again = load(model.save(tmp_path / "run"))
+    assert (again.predict_proba(x) == model.predict_proba(x)).all()
+    scores = model.ood_score(x)
+    assert np.isfinite(scores).all()
+
+
+def test_a_row_far_outside_gets_finite_probabilities_from_any_model() -> None:
+    x, _ = groups()
+    model = Clusterer(4, random_state=0, epochs=2).fit(x)
+    for value in (1e6, 1e20, -1e37):
+        p = model.predict_proba(np.full((2, 16), value))
+        assert np.isfinite(p).all()
+        assert p.sum(1) == pytest.approx(1, abs=1e-5)
+
+
+def test_calibration_is_not_moved_by_a_row_far_outside() -> None:
+    x, y = groups()
+    quick = {"epochs": 12}
+    x[7] = 1e20
+    with pytest.warns(UserWarning, match="row 7, column"):
+        found = calibrate(x, y, settings=quick)
+    others = np.delete(np.arange(200), 7)
+    assert (found.labels[others] == y[others]).all()
+    assert np.isfinite(found.probabilities).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64, np.uint64, np.longdouble])
+def test_small_differences_of_large_numbers_are_kept(tmp_path: Path, dtype: type) -> None:
+    x, y = groups()
+    times = (np.round(x * 10).astype(np.int64) + 1_700_000_000_000).astype(dtype)
+    source = open_source(times)
+    taken = source.items.take(torch.arange(200)).numpy()
+    assert np.array_equal(taken - taken[0], np.round(x * 10) - np.round(x[0] * 10))
+    assert "had an offset subtracted: 0 (1.7e+12)" in source.notes[0]
+    np.save(tmp_path / "x.npy", times)
+    assert torch.equal(open_source(tmp_path / "x.npy").items.take(torch.arange(200)), torch.from_numpy(taken))
+    if dtype is not np.float64:
+        return
+    model = Clusterer(4, random_state=0, epochs=3).fit(times)
+    assert adjusted_rand_score(y, model.labels_) == 1
+    loaded = load(model.save(tmp_path / "run"))
+    assert (loaded.predict(times[::-1]) == model.labels_[::-1]).all()
+    assert (loaded.predict(times.astype(np.int64)) == model.labels_).all()
+    with pytest.raises(InputError, match=r"has dtype float32, but .* give float64"):
+        loaded.predict(times.astype(np.float32))
+
+
+def test_other_columns_keep_their_values_and_rounding_is_no_difference() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 3))
+    x[:, 1] = 1e9 + rng.integers(0, 50, 60)
+    taken = open_source(x).items.take(torch.arange(60)).numpy()
+    assert np.array_equal(taken[:, [0, 2]], x[:, [0, 2]].astype(np.float32))
+    assert len(np.unique(taken[:, 1])) == len(np.unique(x[:, 1]))
+    x[:, 1] = 0.1 + rng.normal(size=60) * 1e-17
+    source = open_source(x)
+    assert (source.notes, source.items.spec.offset) == ([], ())
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-22, 1.0, 1e22, 1e30])
+def test_the_size_of_all_numbers_does_not_matter(size: float) -> None:
+    x, y = groups()
+    model = Clusterer(4, random_state=0, epochs=3).fit(x.astype(np.float64) * size)
+    assert adjusted_rand_score(y, model.labels_) == 1
