@@ -338,12 +338,12 @@ def test_pictures_that_are_all_the_same_are_refused_before_training(given: Any) 
 def test_lists_of_pictures_and_paths_are_fitted_and_predicted_in_their_order(fitted, tmp_path):
     from PIL import Image
 
-    pictured = [Image.fromarray(pixels) for pixels in pictures(12)]
+    pictured = [Image.fromarray(pixels) for pixels in pictures(40)]
     for row, picture in enumerate(pictured):
-        picture.save(tmp_path / f"{11 - row:02d}.png")
-    expected = fitted.predict_proba(pictures(96))[:12]
+        picture.save(tmp_path / f"{39 - row:02d}.png")
+    expected = fitted.predict_proba(pictures(96))[:40]
     assert (fitted.predict_proba(pictured) == expected).all()
-    assert (fitted.predict_proba([tmp_path / f"{11 - row:02d}.png" for row in range(12)]) == expected).all()
+    assert (fitted.predict_proba([tmp_path / f"{39 - row:02d}.png" for row in range(40)]) == expected).all()
     model = Clusterer(2, random_state=0, **SMALL).fit(pictured)
     assert (model.predict(pictured) == model.labels_).all()
 
