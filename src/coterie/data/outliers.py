@@ -69,10 +69,8 @@ def find_outliers(items: Embeddings, name: str) -> Outliers:
     if len(rows) > MOST * n:
         text = f"{what} far outside the others ({said}): repair or remove them, for they set the scale of all."
         return Outliers(none, text)
-    text = (
-        f"{what} far outside the others ({said}): training leaves out what lies there, and its group and confidence "
-        "mean little; repair or remove it."
-    )
+    rest = "them out, and their groups and confidences" if len(rows) > 1 else "it out, and its group and confidence"
+    text = f"{what} far outside the others ({said}): training leaves {rest} mean little; repair or remove such rows."
     return Outliers(rows[order], text)
 
 
