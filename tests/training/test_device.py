@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from coterie.training.device import accelerator_for, choose_precision, machine
+from coterie.training.device import accelerator_for, choose_precision, cpu_has_bf16, machine
 from coterie.types import InputError, ItemSpec
 
 IMAGES, VECTORS = ItemSpec("images", 3, 32, 32), ItemSpec("embeddings", dim=9)
@@ -40,6 +40,24 @@ def test_precision_is_what_was_asked_for_or_a_rule_with_a_reason() -> None:
     assert choose_precision("auto", VECTORS, cpu).name == "fp32"
     assert choose_precision("auto", IMAGES, cpu) == choose_precision("auto", IMAGES, cpu)
     assert choose_precision("auto", IMAGES, cpu).why
+
+
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+@pytest.mark.parametrize("most", ["AVX2", "avx2", "SSE41", "AVX512_CORE", "AVX512_CORE_VNNI"])
+def test_a_processor_that_is_to_do_without_bfloat16_trains_in_float32(
+    name: str, most: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, most)
+    assert choose_precision("auto", IMAGES, torch.device("cpu")).name == "fp32"
+
+
+@pytest.mark.parametrize("most", ["", "DEFAULT", "ALL", "AVX512_CORE_BF16", "AVX512_CORE_AMX"])
+def test_any_other_setting_of_onednn_leaves_it_to_the_processor(most: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    natively = cpu_has_bf16()
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    assert cpu_has_bf16() == natively
 
 
 def test_the_machine_is_described_without_its_name() -> None:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.networks.strided import avoid_overrun
 from coterie.types import ItemSpec
 from coterie.views.normalise import RowNorm
 
@@ -67,6 +68,7 @@ class Net(nn.Module):
         self.spec, self.width = spec, int(cast(int, trunk.num_features))
         if spec.kind == "images":
             trunk = trunk.to(memory_format=torch.channels_last)
+        avoid_overrun(trunk)
         self.backbone = HalfPrecision(trunk, enabled=half)
         self.register_buffer("mean", mean.clone())
         self.register_buffer("std", std.clone())
@@ -77,6 +79,7 @@ class Net(nn.Module):
         for name, head in heads.items():
             if hasattr(self, name):
                 raise ValueError(f"the net already has a part called {name!r}")
+            avoid_overrun(head)
             self.add_module(name, head)
             self.head_names.append(name)
 

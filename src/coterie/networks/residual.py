@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.networks.strided import avoid_overrun
+
 
 def residual_stages(width: int, blocks: Sequence[int]) -> nn.Sequential:
     """Basic blocks in a row: blocks[0] of `width` channels, blocks[1] of twice as many, ...; each stage after the first
@@ -23,7 +25,9 @@ def residual_stages(width: int, blocks: Sequence[int]) -> nn.Sequential:
                 shortcut = nn.Sequential(conv1x1(inside, outside, stride), nn.BatchNorm2d(outside))
             row.append(BasicBlock(inside, outside, stride, shortcut))
             inside = outside
-    return nn.Sequential(*row)
+    stages = nn.Sequential(*row)
+    avoid_overrun(stages)
+    return stages
 
 
 class PicaResNet34(nn.Module):

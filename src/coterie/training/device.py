@@ -19,6 +19,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 LARGEST_KEPT = 32 * 2**20  # bytes; glibc takes no more
+BELOW_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")  # oneDNN's names
 
 
 def accelerator_for(device: str) -> Accelerator:
@@ -93,7 +94,10 @@ def choose_precision(asked: Precision, spec: ItemSpec, device: torch.device) -> 
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX)."""
+    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX), and oneDNN is not told to do without."""
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT"
+    if most.upper() in BELOW_BF16:
+        return False
     check = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(check()) if check is not None else False
 
