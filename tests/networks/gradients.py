@@ -1,7 +1,7 @@
-"""How far the gradients of every built-in net, as a run lays it out, are from torch's own; `test_strided.py` starts it.
+"""How far the gradients of every built-in net, as a run lays it out, are from torch's own; for `test_strided.py`.
 
-Called with the numbers of threads. A wrong kernel may hang or abort, hence a process of its own. Prints one line of JSON
-for each net.
+Called with the numbers of threads. A wrong kernel may hang or abort, hence a process of its own. Prints one line of
+JSON for each net.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def gradients(net: nn.Module, items: Tensor) -> Tensor:
 
 
 def error(trunk: nn.Module, spec: ItemSpec, threads: list[int]) -> float:
-    """The largest of these numbers of threads: ‖g - g'‖ / ‖g'‖, where g' is computed in rows, as the images come, without oneDNN."""
+    """The largest relative error of these numbers of threads, against rows, as images come, and no oneDNN."""
     shape = (12, spec.dim) if spec.kind == "embeddings" else (12, spec.channels, spec.height, spec.width)
     items = torch.randn(shape)
     with torch.backends.mkldnn.flags(enabled=False):

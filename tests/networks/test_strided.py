@@ -43,7 +43,7 @@ def test_the_gradients_of_every_net_are_right_on_every_processor_and_thread_coun
 
 
 class Strided(TorchDispatchMode):
-    """Notes each weight gradient of a strided 1×1 convolution of few channels in one group, by whatever code it is called."""
+    """Notes each weight gradient of a strided 1×1 convolution of few channels in one group, whoever asks for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,8 +76,8 @@ def test_the_watch_sees_such_a_layer() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["small-4", "small-8", "small-15", "sobel+small-5", "pica-resnet34", "ae-conv", "sobel+repvgg_a0", "resnet18", "resnet26d",
-     "gernet_s", "repvgg_a0", "mobileone_s0", "regnetx_002"],
+    ["small-4", "small-8", "small-15", "sobel+small-5", "pica-resnet34", "ae-conv", "sobel+repvgg_a0", "resnet18",
+     "resnet26d", "gernet_s", "repvgg_a0", "mobileone_s0", "regnetx_002"],
 )  # fmt: skip
 @pytest.mark.parametrize("channels", [1, 3, 5])
 def test_no_net_asks_for_the_weight_gradient_of_such_a_layer(name: str, channels: int) -> None:

@@ -1,4 +1,4 @@
-"""Strided 1×1 convolutions of few channels, computed another way: oneDNN's kernel for them writes outside its memory."""
+"""Strided 1×1 convolutions of few channels, computed another way: oneDNN's kernel for them writes past its memory."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ FEW = 16  # floats in the longest register; with fewer input channels the kernel
 
 
 def avoid_overrun(net: nn.Module) -> None:
-    """Let each strided 1×1 convolution of fewer than 16 channels take every s-th pixel first, and then go pixel by pixel.
+    """Let each strided 1×1 convolution of fewer than 16 channels take every s-th pixel first and have unit stride.
 
-    It is the same sum over the same pixels. oneDNN's weight gradient of such a layer in channels-last aborts, hangs or is
-    wrong (uxlfoundation/oneDNN#6035): on AVX2 below 8 input channels, on AVX-512 below 16. With unit stride it needs no
-    buffer for the reduced image, which is what it runs past. Weights, their names and all other layers stay as they are,
-    and a second call changes nothing.
+    It is the same sum over the same pixels. oneDNN's weight gradient of such a layer in channels-last aborts, hangs or
+    is wrong (uxlfoundation/oneDNN#6035): on AVX2 below 8 input channels, on AVX-512 below 16. With unit stride it needs
+    no buffer for the reduced image, which is what it runs past. Weights, their names and all other layers stay as they
+    are, and a second call changes nothing.
     """
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d) and may_overrun(layer):

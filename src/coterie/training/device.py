@@ -94,7 +94,7 @@ def choose_precision(asked: Precision, spec: ItemSpec, device: torch.device) -> 
 
 
 def cpu_has_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX), and oneDNN is not told to do without."""
+    """Whether the processor multiplies bfloat16 natively (AVX-512 BF16 or AMX) and oneDNN may use it."""
     most = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "DEFAULT"
     if most.upper() in BELOW_BF16:
         return False
