@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from coterie.data import open_source
 from coterie.data.items import ChosenItems, Embeddings
-from coterie.data.outliers import without
+from coterie.data.outliers import mark_outliers, without
 from coterie.methods.contract import Facts, Method
 from coterie.networks.features import extract_features, stream
 from coterie.pipeline import run
@@ -216,6 +216,7 @@ def calibrate(
     source = open_source(embeddings)
     if source.items.spec.kind != "embeddings":
         raise InputError("calibrate takes embeddings, one row per item, not images: cluster those with Clusterer.")
+    mark_outliers(source)
     said = read_clustering(probabilities_or_labels, len(source.items))
     usual = ~np.isin(said.rows, np.asarray(source.outliers, np.int64))
     said = replace(said, rows=said.rows[usual], probabilities=said.probabilities[usual])

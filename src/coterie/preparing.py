@@ -16,7 +16,7 @@ import torch
 import coterie
 from coterie.data import open_source
 from coterie.data.items import ChosenItems
-from coterie.data.outliers import without
+from coterie.data.outliers import mark_outliers, without
 from coterie.methods.contract import Card, Facts, method_class, name_of
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
@@ -127,6 +127,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         max_skipped=settings.max_skipped,
     )
     _refuse_copies(opened)
+    mark_outliers(opened)
     spec = opened.items.spec
     family: Family = opened.family
     if spec.kind == "images" and settings.family != "auto":
@@ -221,9 +222,9 @@ def _refuse_copies(source: Source) -> None:
     items, at = source.items, 1
     if items.spec.kind != "images":
         return
-    first = items.take(torch.tensor([0]))
+    first = items.take(torch.tensor([0], device="cpu"))
     while at < len(items):
-        rows = torch.arange(at, min(2 * at, at + 256, len(items)))
+        rows = torch.arange(at, min(2 * at, at + 256, len(items)), device="cpu")
         if bool((items.take(rows) != first).any()):
             return
         at += len(rows)

@@ -12,13 +12,20 @@ from sklearn.metrics import adjusted_rand_score
 
 from coterie import Clusterer, calibrate, load
 from coterie.data import open_source
-from coterie.types import InputError
+from coterie.data.outliers import mark_outliers
+from coterie.types import InputError, Source
 from coterie.views import normalisation
 
 
 def groups(n: int = 200, d: int = 16, k: int = 4) -> tuple[np.ndarray, np.ndarray]:
     x, y = make_blobs(n, n_features=d, centers=k, random_state=0)
     return x.astype(np.float32), y
+
+
+def to_fit(x: np.ndarray) -> Source:
+    source = open_source(x)
+    mark_outliers(source)
+    return source
 
 
 def with_value(row: int, column: int | slice, value: float, d: int = 16) -> np.ndarray:
@@ -30,7 +37,7 @@ def with_value(row: int, column: int | slice, value: float, d: int = 16) -> np.n
 @pytest.mark.parametrize("d", [2, 16, 128])
 @pytest.mark.parametrize("value", [1e4, 1e6, -1e12, 1e30])
 def test_a_single_value_is_enough(d: int, value: float) -> None:
-    source = open_source(with_value(7, 1, value, d))
+    source = to_fit(with_value(7, 1, value, d))
     assert list(source.outliers) == [7]
     (text,) = source.warnings
     assert text.startswith("1 row of array lies far outside the others (row 7, column 1: ")
@@ -42,7 +49,7 @@ def test_a_single_value_is_enough(d: int, value: float) -> None:
 def test_whole_rows_of_another_unit_are_found(factor: float, rows: list[int]) -> None:
     x, _ = groups(d=128)
     x[rows] *= factor
-    source = open_source(x)
+    source = to_fit(x)
     assert list(source.outliers) == rows
     assert f"{len(rows)} row" in source.warnings[0]
 
@@ -52,17 +59,17 @@ def test_codes_for_missing_values_are_found_though_they_repeat(columns: int | sl
     x, _ = groups()
     x = x / x.std(0)
     x[5:15, columns] = -999
-    source = open_source(x)
+    source = to_fit(x)
     assert list(source.outliers) == list(range(5, 15))
     x[5:15, columns] = -9  # no code, and not far
-    assert len(open_source(x).outliers) == 0
+    assert len(to_fit(x).outliers) == 0
 
 
 def test_a_code_that_is_not_far_enough_to_matter_is_still_named() -> None:
     rng = np.random.default_rng(0)
     ages = rng.integers(0, 90, (300, 4)).astype(np.float32)
     ages[[3, 50, 60], 2] = -999
-    source = open_source(ages)
+    source = to_fit(ages)
     assert len(source.outliers) == 0
     assert "Column 2 of array has the value -999 in several rows and else 0 to 89" in source.warnings[0]
 
@@ -87,7 +94,7 @@ def ordinary() -> dict[str, np.ndarray]:
         "unit length": length / np.linalg.norm(length, axis=1, keepdims=True),
         "features of unlike size": rng.normal(size=(500, 8)) * 10.0 ** np.arange(8),
         "one feature much larger": rng.normal(size=(500, 128)) * np.where(np.arange(128) == 5, 50, 1),
-        "zero rows": np.where(np.arange(500)[:, None] % 50 == 0, 0, blobs[:1] + rng.normal(size=(500, 16))),
+        "rare counts": np.where(rng.random((400, 30)) < 0.003, 9.0, 0.0),
         "few rows": rng.normal(size=(5, 3)),
     }
 
@@ -95,7 +102,7 @@ def ordinary() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("form", ordinary())
 def test_ordinary_data_keep_every_row_and_their_scale_to_the_bit(form: str) -> None:
     x = ordinary()[form].astype(np.float32)
-    source = open_source(x)
+    source = to_fit(x)
     assert len(source.outliers) == 0
     assert source.warnings == []
     values = torch.from_numpy(x)
@@ -139,6 +146,16 @@ def test_a_row_far_outside_gets_finite_probabilities_from_any_model() -> None:
         p = model.predict_proba(np.full((2, 16), value))
         assert np.isfinite(p).all()
         assert p.sum(1) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_run_that_goes_on_from_another_leaves_such_rows_out_too(tmp_path: Path) -> None:
+    x, y = groups()
+    Clusterer(4, random_state=0, epochs=1, output=tmp_path / "first").fit(x)
+    x[7] = 1e25
+    model = Clusterer(4, random_state=0, epochs=3, init=tmp_path / "first").fit(x)
+    others = np.delete(np.arange(200), 7)
+    assert adjusted_rand_score(y[others], model.labels_[others]) == 1
+    assert any("row 7" in text for text in model.record_["warnings"])
 
 
 def test_calibration_is_not_moved_by_a_row_far_outside() -> None:
@@ -190,3 +207,45 @@ def test_the_size_of_all_numbers_does_not_matter(size: float) -> None:
     x, y = groups()
     model = Clusterer(4, random_state=0, epochs=3).fit(x.astype(np.float64) * size)
     assert adjusted_rand_score(y, model.labels_) == 1
+
+
+def test_more_rows_than_may_be_left_out_are_named_and_stay() -> None:
+    x, _ = groups()
+    x[::4] = 1e6 * (1 + np.arange(50))[:, None]
+    source = to_fit(x)
+    assert len(source.outliers) == 0
+    assert "50 rows of array lie far outside" in source.warnings[0]
+    assert "they set the scale of all" in source.warnings[0]
+
+
+def test_of_thousands_some_are_looked_at() -> None:
+    x, _ = groups(6000, d=4)
+    x[100:1000] = -9999
+    source = to_fit(x)
+    assert list(source.outliers) == list(range(100, 1000))
+    assert "and 895 more" in source.warnings[0]
+    group = x.copy()
+    group[100:1000] = 5000 + np.random.default_rng(0).normal(size=(900, 4))
+    assert to_fit(group).outliers == []
+
+
+@pytest.mark.parametrize("n", [200, 20_000])
+def test_a_value_in_a_column_that_is_else_constant_is_found(n: int) -> None:
+    x = np.random.default_rng(0).normal(size=(n, 4))
+    x[:, 2] = 5
+    x[7, 2] = 1e30
+    assert to_fit(x).outliers == [7]
+    x[7, 2] = 6
+    assert to_fit(x).outliers == []
+
+
+def test_rows_of_zeros_among_dense_ones_are_named() -> None:
+    x, _ = groups()
+    x[[3, 70]] = 0
+    source = to_fit(x)
+    assert (source.outliers, source.warnings) == (
+        [],
+        ["Nothing but zeros: rows 3, 70 of array; remove what has no embedding."],
+    )
+    assert to_fit(x[:, :2]).warnings == []
+    assert to_fit(np.where(x > 0, x, 0)).warnings == []

@@ -173,7 +173,9 @@ def show_plan(prepared: Prepared, *, as_json: bool) -> None:
         print_object({"data": plan["source"]["name"], "n": plan["source"]["n"], "k": plan["n_clusters"], **plan})
         return
     kept = ["source", "n_clusters", "seed", "stages", "calibration", "views", "backbone", "device", "precision"]
-    print(yaml.safe_dump({name: plan[name] for name in [*kept, "notes"]}, sort_keys=False, width=120), end="")
+    print(
+        yaml.safe_dump({name: plan[name] for name in [*kept, "notes", "warnings"]}, sort_keys=False, width=120), end=""
+    )
 
 
 def free_folder(parent: Path, name: str) -> Path:

@@ -70,7 +70,7 @@ def _length(given: Numbered) -> int:
         if not numbered or isinstance(given.items, IterableDataset):
             raise TypeError
         count = len(given.items)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except Exception as error:  # a length that cannot be told
         raise InputError(
             f"{given.at_start} has no length or no items by number; only map-style Datasets can be clustered."
         ) from error

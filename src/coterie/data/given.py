@@ -231,7 +231,7 @@ def _as_array(source: Any) -> NDArray[Any]:
     kind = type(source).__name__
     try:
         array = np.asarray(source)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except Exception as error:  # whatever the object raises instead of becoming an array
         raise InputError(_why_no_array(source, kind)) from error
     if array.ndim == 0 and not isinstance(source, np.ndarray):
         raise InputError(f"A {kind} is no source; {WANTED}.")

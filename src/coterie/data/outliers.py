@@ -15,16 +15,20 @@ from numpy.typing import NDArray
 
 from coterie.data.items import Embeddings
 from coterie.data.rows import blocks, gather
+from coterie.types import Source
 
 FAR = 40.0  # times the distance from the median that three quarters of the rows keep
 GAP = 8.0  # times farther out than the farthest of the others
-MOST = 0.1  # share of the rows that may be left out
+MOST = 0.2  # share of the rows that may be left out
 NEAR = 5.0  # in the same units: rows this close to two others are a group, however far out
 SAMPLE = 4096  # rows that the units are taken from, fewer where they are long
 VALUES = 16 << 20  # numbers that such a sample has at most
 JUDGED = 500  # rows that are compared with each other
 SMALL_DIM = 64  # from here on all features share one unit, as in `views.normalise`
 NAMED = 5
+FEWEST = 8  # rows, of which one may be far outside
+RARE = 25.0  # the unit where all rows but one or two have one value: such a value, or this if it is less than 1
+BLANK_DIM = 8  # features from which a row of zeros is no point like others
 CODES = (-999.0, -9999.0, -99999.0, 999.0, 9999.0, 99999.0, -32768.0)  # that stand for missing values
 
 
@@ -36,42 +40,57 @@ class Outliers:
     warning: str = ""
 
 
+def mark_outliers(source: Source) -> None:
+    """Name the rows of a source to be fitted that lie far outside: see `Source.outliers` and `Source.warnings`."""
+    if isinstance(source.items, Embeddings):
+        found = find_outliers(source.items, source.name)
+        source.outliers = found.rows.tolist()
+        if found.warning:
+            source.warnings.append(found.warning)
+
+
 def find_outliers(items: Embeddings, name: str) -> Outliers:
     """Look through all rows, a block at a time; 4 bytes of memory for each."""
     none, n = np.empty(0, np.int64), len(items)
-    if n < 1 / MOST:
+    if n < FEWEST:
         return Outliers(none)
     size = min(n, SAMPLE, max(256, VALUES // items.spec.dim))
     some = np.linspace(0, n - 1, size).astype(np.int64)
     sample = items.convert(gather(items.array, some))
     centre, unit = _units(sample)
-    distance = np.empty(n, np.float32)
+    distance, blank = np.empty(n, np.float32), []
     with np.errstate(over="ignore", invalid="ignore"):
-        for start, rows in blocks(items.array):
-            values = items.convert(rows)
-            distance[start : start + len(rows)] = (np.abs(values - centre) / unit).max(1)
-        rows = _beyond_the_gap(distance, n // 4)
+        for start, block in blocks(items.array):
+            values = items.convert(block)
+            distance[start : start + len(block)] = (np.abs(values - centre) / unit).max(1)
+            blank += [start + row for row in np.flatnonzero(~values.any(1)).tolist()]
+    rows = _beyond_the_gap(distance, n // 4)
+    # Of very many, some are looked at and stand for all.
+    some = np.linspace(0, len(rows) - 1, min(len(rows), JUDGED)).astype(np.int64)
+    looked_at = rows[some]
+    values = items.convert(gather(items.array, looked_at)).astype(np.float64)
+    column = np.argmax(np.abs(values - centre) / unit, axis=1) if len(rows) else some
+    alone = _alone(values / unit, values[np.arange(len(some)), column], column)
+    if len(some) < len(rows):
+        alone[:] = alone.mean() > 0.5
+        rows = rows if alone[0] else none
+    else:
+        rows = rows[alone]
     if len(rows) == 0:
-        return Outliers(none, _codes(sample, name))
-    values = items.convert(gather(items.array, rows)).astype(np.float64)
-    column = np.argmax(np.abs(values - centre) / unit, axis=1)
-    alone = _alone(values / unit, values, column)
-    rows, values, column = rows[alone], values[alone], column[alone]
-    if len(rows) == 0:
-        return Outliers(none, _codes(sample, name))
-    order = np.argsort(rows)
+        return Outliers(none, _codes(sample, name) or _blank_rows(blank, sample, name))
+    offset = np.array(items.spec.offset or [0.0] * items.spec.dim)
     places = [
-        f"row {rows[i]}, column {column[i]}: {values[i, column[i]]:.6g}, the median is {centre[column[i]]:.3g}"
-        for i in order[:NAMED]
+        f"row {row}, column {at}: {value + offset[at]:.6g}, the median is {centre[at] + offset[at]:.3g}"
+        for row, at, value in zip(looked_at[alone], column[alone], values[alone, column[alone]], strict=True)
     ]
-    said = "; ".join(places) + (f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
+    said = "; ".join(places[:NAMED]) + (f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
     what = f"{len(rows)} rows of {name} lie" if len(rows) > 1 else f"1 row of {name} lies"
     if len(rows) > MOST * n:
         text = f"{what} far outside the others ({said}): repair or remove them, for they set the scale of all."
         return Outliers(none, text)
     rest = "them out, and their groups and confidences" if len(rows) > 1 else "it out, and its group and confidence"
     text = f"{what} far outside the others ({said}): training leaves {rest} mean little; repair or remove such rows."
-    return Outliers(rows[order], text)
+    return Outliers(np.sort(rows), text)
 
 
 def _units(sample: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -85,7 +104,7 @@ def _units(sample: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
     for place in np.flatnonzero(unit == 0):
         # Most rows have the same value here, as in counts: those that have another are measured by each other.
         others = distance[:, place][distance[:, place] > 0]
-        unit[place] = np.median(others) if len(others) > 2 else np.inf
+        unit[place] = np.median(others) if len(others) > 2 else RARE * max(1.0, abs(float(centre[place])))
     return centre, np.maximum(unit, np.finfo(np.float32).tiny).astype(np.float32)
 
 
@@ -101,20 +120,26 @@ def _beyond_the_gap(distance: NDArray[np.float32], most: int) -> NDArray[np.int6
     return far[: gaps[-1] + 1] if len(gaps) else np.empty(0, np.int64)
 
 
-def _alone(scaled: NDArray[Any], values: NDArray[Any], column: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows are no members of a group: with fewer than two others near, or with a value that many repeat."""
+def _alone(scaled: NDArray[Any], far: NDArray[Any], column: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows are no members of a group: with fewer than two others near, or with a value that many repeat.
+
+    scaled: (m, d) in the units of the features; far: (m,) the value of each row that is farthest out, in its `column`.
+    """
     from scipy.spatial.distance import cdist
 
-    count = len(scaled)
-    judged = np.linspace(0, count - 1, min(count, JUDGED)).astype(np.int64)
-    near = (cdist(scaled[judged], scaled[judged], "chebyshev") <= NEAR).sum(1) - 1
-    far = values[judged, column[judged]]
-    alone = np.empty(len(judged), np.bool_)
-    for i, (value, place) in enumerate(zip(far, column[judged], strict=True)):
-        same_column = far[column[judged] == place]
-        repeated = (same_column == value).sum() > max(1, len(same_column) / 2)
-        alone[i] = near[i] < 2 or repeated
-    return alone if count <= JUDGED else np.full(count, alone.mean() > 0.5)
+    near = (cdist(scaled, scaled, "chebyshev") <= NEAR).sum(1) - 1
+    same = column[:, None] == column
+    repeats = (same & (far[:, None] == far)).sum(1)
+    alone: NDArray[np.bool_] = (near < 2) | (repeats > np.maximum(1, same.sum(1) / 2))
+    return alone
+
+
+def _blank_rows(rows: list[int], sample: NDArray[np.float32], name: str) -> str:
+    """A sentence where rows of nothing but zeros stand among long ones that hardly have any."""
+    if not rows or sample.shape[1] < BLANK_DIM or (sample[sample.any(1)] == 0).mean() > 0.01:
+        return ""
+    said = ", ".join(map(str, rows[:NAMED])) + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
+    return f"Nothing but zeros: row{'s' if len(rows) > 1 else ''} {said} of {name}; remove what has no embedding."
 
 
 def _codes(sample: NDArray[np.float32], name: str) -> str:

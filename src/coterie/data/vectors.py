@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from coterie.data.fingerprint import array_fingerprint
 from coterie.data.forms import Options, check_kind
 from coterie.data.items import Embeddings
-from coterie.data.outliers import Outliers, find_outliers
 from coterie.data.rows import RowIds, blocks
 from coterie.types import InputError, ItemSpec, Source
 
@@ -45,12 +44,7 @@ def open_vectors(array: NDArray[Any], options: Options, *, name: str, origin: st
             f"All features of {name} are constant (every row is the same), so there is nothing to cluster."
         )
     fingerprint = array_fingerprint(array)
-    outliers = find_outliers(items, name) if options.like is None else Outliers(np.empty(0, np.int64))
-    source = Source(
-        name, origin, items, RowIds(len(array)), fingerprint, family="vector", outliers=outliers.rows.tolist()
-    )
-    if outliers.warning:
-        source.warnings.append(outliers.warning)
+    source = Source(name, origin, items, RowIds(len(array)), fingerprint, family="vector")
     offset = items.spec.offset
     if offset and options.like is None:
         moved = [f"{place} ({offset[place]:.6g})" for place in np.flatnonzero(offset)]
