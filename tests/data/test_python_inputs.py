@@ -306,3 +306,13 @@ def test_tensors_of_rows_of_several_lengths_and_compressed_ones_are_refused() ->
         open_source(torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)]))
     with pytest.raises(InputError, match="Sparse input is not supported"):
         open_source(torch.tensor(ROWS).to_sparse_csr())
+
+
+def test_arrays_beside_pictures_of_more_than_a_byte_are_refused() -> None:
+    wide = Image.fromarray(PIXELS[0, ..., 0].astype(np.uint16) * 200)
+    for given, where in (
+        ([wide, PIXELS[0, ..., 0]], "The list"),
+        (Items([wide, PIXELS[0, ..., 0]]), "The Dataset Items"),
+    ):
+        with pytest.raises(InputError, match=f"{where} mixes arrays with Pillow images of more than 8 bits"):
+            open_source(given)

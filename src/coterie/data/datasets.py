@@ -209,7 +209,7 @@ def _look(given: Numbered, count: int, like: ItemSpec | None) -> tuple[Survey, V
         return survey, None, digests
     if survey.wide.any():
         raise InputError(
-            f"The Dataset {name} mixes arrays with Pillow images of more than 8 bits; let all items be of one kind."
+            f"{given.at_start} mixes arrays with Pillow images of more than 8 bits; let all items be of one kind."
         )
     if dtype == np.uint8 and scale_of(like)[:2] == BYTE:
         return survey, ValueRule(), digests
