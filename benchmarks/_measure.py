@@ -32,5 +32,7 @@ def write_results(name: str, command: str, **content: Any) -> Path:
     """Write benchmarks/results/NAME.json: the command that made it, the machine, and `content`."""
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}.json"
-    path.write_text(json.dumps({"command": command, "machine": machine(), **content}, indent=1) + "\n")
+    path.write_text(
+        json.dumps({"command": command, "machine": machine(), **content}, indent=1) + "\n", encoding="utf-8"
+    )
     return path

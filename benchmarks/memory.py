@@ -26,7 +26,7 @@ def resident(what: str) -> float:
     process that started this one), `RssAnon` its own memory now, and `RssFile` the pages of mapped files, which count
     as resident but are the system's to take back.
     """
-    status = Path("/proc/self/status").read_text().splitlines()
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return round(next(int(line.split()[1]) for line in status if line.startswith(what)) / 1024, 1)
 
 

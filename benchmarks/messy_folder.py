@@ -107,7 +107,11 @@ def main() -> int:
             ["report", "run"],
         ]
         runs = [run(command, root) for command in commands]
-        page = (root / "run" / "report.html").read_text() if (root / "run" / "report.html").exists() else ""
+        page = (
+            (root / "run" / "report.html").read_text(encoding="utf-8")
+            if (root / "run" / "report.html").exists()
+            else ""
+        )
         untouched = {path: os.stat(path).st_mtime_ns for path in (root / "photos").rglob("*")} == written
     listed = [{item["id"] for item in found.pop("skipped_items", [])} == bad.keys() for found in runs[:2]]
     checks = {

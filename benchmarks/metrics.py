@@ -27,7 +27,7 @@ PARTS = ("evaluate", "evaluate without intervals", "separation")
 
 def status_mib(field: str) -> float:
     """`VmHWM`, the peak, or `VmRSS`, the present resident set of this process."""
-    status = Path("/proc/self/status").read_text().splitlines()
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return round(next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024, 1)
 
 

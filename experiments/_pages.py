@@ -10,7 +10,7 @@ from typing import Any
 
 from _tables import METRICS, Row, Study, Table, first_stage, work
 
-from coterie.training.checkpoints import write_atomically
+from coterie.outputs import write_atomically
 from coterie.training.device import machine
 
 NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "ece": "ECE", "auroc": "AUROC", "aurc": "AURC", "fpr95": "FPR95"}
@@ -112,4 +112,4 @@ def write_tables(tables: list[Table], study: Study, seeds: list[int], command: s
     found = work(study, tables, seeds)
     for table in tables:
         write_table(table, study, found, seeds, command, to)
-        print((to / f"{table.name}_{study.name}.md").read_text())
+        print((to / f"{table.name}_{study.name}.md").read_text(encoding="utf-8"))

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from coterie.data import labels_of
+from coterie.outputs import write_atomically
 from coterie.pipeline import evaluate_run, run
 from coterie.prediction.results import read_result
 from coterie.preparing import Watch
 from coterie.records import read_record
-from coterie.training.checkpoints import write_atomically
 from coterie.training.device import machine
 from coterie.training.plan import RunSettings
 
@@ -61,7 +61,7 @@ def kept_once(path: Path, make: Callable[[], dict[str, Any]], *, wait: bool) -> 
             if not mine:
                 return None
             write_atomically(path, json.dumps(make(), indent=1) + "\n")
-    found: dict[str, Any] = json.loads(path.read_text())
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return found
 
 

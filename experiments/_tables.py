@@ -20,11 +20,11 @@ from _runs import kept_once
 
 from coterie.data import Labels, labels_of, open_source
 from coterie.evaluation import evaluate
+from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.preparing import Watch
 from coterie.records import read_record
-from coterie.training.checkpoints import write_atomically
 from coterie.training.history import EpochRecord, read_history
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, RunFailed

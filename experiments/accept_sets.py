@@ -124,7 +124,9 @@ def main() -> None:
         print(run.name, json.dumps(records[-1]["accept"]), flush=True)
     command = " ".join(["python experiments/accept_sets.py", given.source, "--run", *(run.name for run in given.run)])
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps({"command": command, "machine": machine(), "records": records}, indent=1) + "\n")
+    given.out.write_text(
+        json.dumps({"command": command, "machine": machine(), "records": records}, indent=1) + "\n", encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

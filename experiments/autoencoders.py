@@ -18,7 +18,7 @@ from _pages import in_words, markdown, over_seeds
 from _runs import RESULTS, command_line, ground, kept_once, parser, row, write_records
 
 from coterie.cli.settings import read_overrides
-from coterie.training.checkpoints import write_atomically
+from coterie.outputs import write_atomically
 from coterie.training.plan import RunSettings
 
 METRICS = ("acc", "f1", "nmi", "ari", "ece", "confidence", "balanced_accuracy")

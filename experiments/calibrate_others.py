@@ -31,8 +31,8 @@ from coterie.evaluation import evaluate
 from coterie.evaluation.oracle import at_temperature, oracle_temperature
 from coterie.networks.features import extract_features
 from coterie.networks.heads import standardise_rows
+from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
-from coterie.training.checkpoints import write_atomically
 from coterie.training.device import machine
 from coterie.types import InputError
 
@@ -100,7 +100,7 @@ def kept(path: Path, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """A record from its file, or made and written whole."""
     if not path.exists():
         write_atomically(path, json.dumps(make(), indent=1) + "\n")
-    record: dict[str, Any] = json.loads(path.read_text())
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return record
 
 
@@ -179,7 +179,9 @@ def main() -> None:
         command = " ".join([*words, "--seeds", *map(str, given.seeds)])
         content = {"command": command, "machine": machine(), "records": records}
         given.results.mkdir(parents=True, exist_ok=True)
-        (given.results / f"calibrate_others_{name}.json").write_text(json.dumps(content, indent=1) + "\n")
+        (given.results / f"calibrate_others_{name}.json").write_text(
+            json.dumps(content, indent=1) + "\n", encoding="utf-8"
+        )
         (given.results / f"calibrate_others_{name}.md").write_text(table(records, given.losses))
 
 

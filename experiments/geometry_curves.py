@@ -29,10 +29,10 @@ from coterie.networks.features import extract_features
 from coterie.networks.net import Net
 from coterie.objectives.geometry import geometry_of
 from coterie.objectives.kmeans import kmeans
+from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.preparing import Watch
 from coterie.records import read_record
-from coterie.training.checkpoints import write_atomically
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 from coterie.types import Items
@@ -67,7 +67,7 @@ class Observer:
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
 
 
 def curve(

@@ -27,11 +27,11 @@ from torch import Tensor
 
 from coterie.data import open_source
 from coterie.evaluation import evaluate_separation
+from coterie.outputs import write_atomically
 from coterie.prediction.bank import Bank, make_bank
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.ood import FROM_BANK, FROM_LOGITS, SCORES, score_of
 from coterie.records import read_record
-from coterie.training.checkpoints import write_atomically
 from coterie.training.device import accelerator_for, machine
 from coterie.training.seeds import generator_of
 from coterie.types import Source
@@ -182,7 +182,7 @@ def main() -> None:
         kept = run / "ood_table14.json"
         if not kept.exists():
             write_atomically(kept, json.dumps(measure(run)) + "\n")
-        records.append(json.loads(kept.read_text()))
+        records.append(json.loads(kept.read_text(encoding="utf-8")))
         command = " ".join(["python experiments/ood.py", *(record["run"] for record in records)])
         content = {"command": command, "machine": machine(), "records": records}
         write_atomically(given.results, json.dumps(content, indent=1) + "\n")

@@ -25,8 +25,8 @@ from coterie.networks.features import extract_features
 from coterie.objectives.kmeans import kmeans
 from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import choose_filters, gap_scale, proximity
+from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
-from coterie.training.checkpoints import write_atomically
 from coterie.training.device import machine
 from coterie.types import InputError
 

@@ -24,8 +24,8 @@ from autoencoders import Study
 from coterie.cli.settings import read_overrides
 from coterie.data import open_source
 from coterie.objectives.nearest_mean import neighbour_agreement
+from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
-from coterie.training.checkpoints import write_atomically
 
 STILL = {"views.shift": 0.0, "views.turn": 0.0}
 START = "κ = 30, gaps in medians, centroids frozen for an epoch"

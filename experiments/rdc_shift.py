@@ -22,8 +22,8 @@ from torch import Tensor
 from coterie.data import open_source
 from coterie.networks.net import Net
 from coterie.objectives.neighbours import nearest
+from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
-from coterie.training.checkpoints import write_atomically
 from coterie.training.device import machine
 from coterie.views import Draw, ViewSettings, make_views
 

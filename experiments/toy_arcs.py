@@ -31,7 +31,7 @@ from coterie.objectives.assignment import divergence, soft_assign_t, target_dist
 from coterie.objectives.kmeans import kmeans
 from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import choose_filters, gap_scale, proximity
-from coterie.training.checkpoints import write_atomically
+from coterie.outputs import write_atomically
 from coterie.training.device import machine
 
 ARCS, EACH, NOISE = 4, 500, 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import typing
 from collections.abc import Callable
@@ -17,6 +18,7 @@ import coterie
 if TYPE_CHECKING:
     from coterie.types import Source
 
+os.environ["COTERIE_DEBUG"] = "1"  # an error that nobody foresaw is one for the tests, too
 CONFIG = BeartypeConf(is_pep484_tower=True)  # an int is a float, as for mypy
 
 

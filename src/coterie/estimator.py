@@ -21,15 +21,16 @@ from sklearn.utils.validation import check_is_fitted
 from coterie.data import open_source
 from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.outliers import mark_outliers, without
+from coterie.isolation import isolated
 from coterie.methods.contract import Facts, Method
 from coterie.networks.features import extract_features, stream
+from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.prediction.clusterings import Calibrated, read_clustering
-from coterie.prediction.model import Model, load_model
+from coterie.prediction.model import Model, check_model_folder, load_model
 from coterie.prediction.results import ResultTable, read_result, write_result
 from coterie.records import read_record
 from coterie.training.calibrate import PostHoc, calibration_net
-from coterie.training.checkpoints import write_atomically
 from coterie.training.device import accelerator_for
 from coterie.training.distributed import share_batch_norm
 from coterie.training.engine import Stage, train_stage
@@ -47,7 +48,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
     n_clusters: the number of groups, at least 2, or "auto" where the method can find it (rdc). method: a method's
     name (`coterie methods` lists them) or its settings object, such as `CDC(cells=40)`, which is then taken as it is.
-    random_state: an int makes runs repeatable. epochs: of the method's own stage; None takes the preset's. preset:
+    random_state: an int makes runs repeatable (None: `record_["seed"]` says which was drawn). epochs: of the method's
+    own stage; None takes the preset's. preset:
     "practical" or "paper". settings: single settings over the preset, such as {"cells": 40, "moco.epochs": 10,
     "views.flip": 0.0}. init: a run folder whose backbone is the start. calibrate: train a calibration head on the
     finished run, whose answer then counts. output: a run folder to write (None: keep everything in memory). backbone,
@@ -95,6 +97,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.precision = precision
         self.image_size = image_size
 
+    @isolated
     def fit(self, X: Any, y: object = None) -> Clusterer:
         """Group the items of X: a folder, a file, a named set, an array of images or embeddings, a torch Dataset.
 
@@ -119,10 +122,12 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """The group of every item of X, 0 to n_clusters - 1; on the training data exactly `labels_`."""
         return self.predict_proba(X).argmax(axis=1)
 
+    @isolated
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
         """The probability of every group for every item of X, (n, n_clusters); rows sum to 1."""
         return self._assign(X).probabilities.numpy()
 
+    @isolated
     def ood_score(self, X: Any, score: str = "knn") -> NDArray[np.float32]:
         """How much every item of X looks like the fitted ones, (n,); larger means more in-distribution.
 
@@ -133,13 +138,16 @@ class Clusterer(ClusterMixin, BaseEstimator):
         source = open_source(X, like=self.model_.spec)
         return self.model_.predict(source, ood_scores=[score]).ood_scores[score].numpy()
 
+    @isolated
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a run folder: the model (safetensors and JSON, no pickle), the result table, record and history.
 
         `load` reads it back, and so do `coterie predict`, `evaluate` and `report`. Only `embedding_` is not kept.
+        Raises InputError for a folder that holds anything but this very model, saved before.
         """
         check_is_fitted(self, "model_")
         out = Path(folder)
+        check_model_folder(out, self.model_)
         self.model_.save(out / "model")
         if hasattr(self, "result_"):
             heads = {name: torch.tensor(p) for name, p in self.result_.heads.items()}
@@ -168,12 +176,18 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
 
 def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> int:
-    """What scikit-learn calls a random state, as the seed of a run."""
+    """What scikit-learn calls a random state, as the seed of a run; None: another one each time.
+
+    Not one of NumPy's global state, which is the caller's and is left alone.
+    """
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
     if isinstance(random_state, int | np.integer):
         return int(random_state)
     return int(check_random_state(random_state).randint(2**31 - 1))
 
 
+@isolated
 def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     """A fitted Clusterer from what `Clusterer.save`, `Clusterer(output=...)` or `coterie fit -o` wrote.
 
@@ -195,6 +209,7 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     return loaded
 
 
+@isolated
 def calibrate(
     embeddings: Any,
     probabilities_or_labels: Any,

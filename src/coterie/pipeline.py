@@ -7,9 +7,11 @@ what comes before training, `stages` the training itself.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import time
+import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,17 +23,19 @@ from coterie.data import Labels
 from coterie.data.outliers import without
 from coterie.evaluation import evaluate
 from coterie.networks.heads import standardise_rows
+from coterie.outputs import write_atomically
 from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
-from coterie.preparing import Watch, prepare
+from coterie.preparing import Prepared, Watch, prepare
 from coterie.records import groups_of, read_record
 from coterie.report import gallery_rows, map_rows, project
+from coterie.shortage import shortage
 from coterie.stages import calibrate, check_result, count_groups, train
-from coterie.training.checkpoints import write_atomically
 from coterie.training.history import History
+from coterie.training.interrupt import heed_signals
 from coterie.training.plan import RunSettings
-from coterie.types import Assignments, CoterieError, Source
+from coterie.types import Assignments, CoterieError, InputError, Source
 
 
 @dataclass
@@ -56,10 +60,20 @@ def run(
 ) -> RunResult:
     """Fit `source`, keep everything in the folder `out` (None: in memory). Raises InputError and RunFailed."""
     watch = watch or Watch()
-    prepared = prepare(source, settings, out, resume=resume, watch=watch)
+    with heed_signals():
+        prepared = prepare(source, settings, out, resume=resume, watch=watch)
+        try:
+            return _run(prepared, command, watch)
+        finally:
+            prepared.folder.release()
+
+
+def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
+    settings = prepared.settings
     watch.ready(prepared.source)
     folder, plan = prepared.folder, prepared.plan
     folder.update(**prepared.record(command))
+    watch.begun()
     begun = time.monotonic()
     try:
         net = train(prepared, watch)
@@ -81,17 +95,29 @@ def run(
         if folder.path is not None and prepared.is_main:
             write_run_files(folder.path, model, prepared.source, assignments, store_embedding=settings.store_embedding)
     except KeyboardInterrupt:
-        folder.update(status="stopped")
+        folder.update(status="stopped", warnings=prepared.warnings)
         raise
     except Exception as error:
-        known = isinstance(error, CoterieError)
-        reason = getattr(error, "reason", str(error) if known else repr(error))
+        known = str(error) if isinstance(error, CoterieError) else shortage(error)
+        reason = getattr(error, "reason", known or repr(error))
+        if known is None:
+            keep_traceback(folder.file("traceback.txt") if prepared.is_main else None, error)
         folder.update(
             status="failed", failure={"reason": reason, "advice": getattr(error, "advice", "Go on with --resume.")}
         )
         raise
+    if folder.path is not None and prepared.is_main:
+        (folder.path / "traceback.txt").unlink(missing_ok=True)  # of an attempt before
     folder.update(status="done", n_clusters=k, seconds=seconds, notes=plan.notes, warnings=prepared.warnings)
     return RunResult(model, assignments, prepared.history, folder.record, prepared.source)
+
+
+def keep_traceback(path: Path | None, error: Exception) -> None:
+    """Write down where an error that nobody foresaw came from, and let the error say where that is."""
+    if path is not None:
+        with contextlib.suppress(InputError):
+            write_atomically(path, "".join(traceback.format_exception(error)))
+            error.add_note(f"{path} says where")
 
 
 def write_run_files(

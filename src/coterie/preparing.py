@@ -5,6 +5,7 @@ A run that gets past `prepare` can only fail for reasons that training brings to
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,13 +17,15 @@ import torch
 import coterie
 from coterie.data import open_source
 from coterie.data.items import ChosenItems
+from coterie.data.named_files import names
 from coterie.data.outliers import mark_outliers, without
 from coterie.methods.contract import Card, Facts, method_class, name_of
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
+from coterie.outputs import check_folder
 from coterie.prediction.model import Model, load_model
 from coterie.records.run import read_record
-from coterie.training.device import PrecisionChoice, accelerator_for, choose_precision, machine
+from coterie.training.device import Place, PrecisionChoice, accelerator_for, choose_precision, machine
 from coterie.training.distributed import wait_for_all
 from coterie.training.engine import Progress
 from coterie.training.history import EpochRecord, History, read_history
@@ -36,10 +39,12 @@ from coterie.views.recipes import Family
 class Watch:
     """Who looks on: a progress bar, a line of text for the user, callbacks of experiments. None of them steers.
 
-    `ready` sees the source before anything is trained, and may refuse it by an InputError.
+    `ready` sees the source before anything is trained, and may refuse it by an InputError; `begun` is called when the
+    run folder has its record.
     """
 
     ready: Callable[[Source], None] = lambda source: None
+    begun: Callable[[], None] = lambda: None
     progress: Progress | None = None
     say: Callable[[str], None] = lambda text: None
     after_epoch: list[Callable[[EpochRecord, Net], None]] = field(default_factory=list)
@@ -112,11 +117,28 @@ class Prepared:
 
 def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: bool, watch: Watch) -> Prepared:
     """Check everything that can be checked before training: settings, folder, data, plan."""
-    accelerator = accelerator_for(settings.device)
-    folder = RunFolder(out, writes=accelerator.is_main_process)
+    place = accelerator_for(settings.device)
+    folder = RunFolder(out, writes=place.is_main_process)
+    check_folder(out, [_path_of(source), settings.init, settings.weights])
     folder.prepare(resume=resume)
     wait_for_all()
-    card = check_beginning(settings)
+    try:
+        return _prepare(source, settings, folder, place, resume=resume, watch=watch)
+    except BaseException:
+        folder.release()
+        raise
+
+
+def _path_of(source: Any) -> str | None:
+    """Where the source lies, if it lies anywhere: an array does not, nor does a data set by its name."""
+    path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
+    return None if path in names() else path
+
+
+def _prepare(
+    source: Any, settings: RunSettings, folder: RunFolder, place: Place, *, resume: bool, watch: Watch
+) -> Prepared:
+    out, card = folder.path, check_beginning(settings)
     init = load_model(Path(settings.init)) if settings.init is not None else None
     cache = folder.file("cache")
     opened = open_source(
@@ -132,7 +154,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     family: Family = opened.family
     if spec.kind == "images" and settings.family != "auto":
         family = settings.family
-    device = accelerator.device
+    device = place.device
     side = max(spec.height, spec.width)
     given = settings.pretrained or settings.weights is not None
     n = len(opened.items) - len(opened.outliers)
@@ -161,9 +183,12 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         # Only to hear now, and not after the stages before, of an unknown name.
         build_backbone(backbone.name, spec)
     folder.check_same(plain_settings(settings), opened.fingerprint)
+    earlier = read_record(out) if out is not None and resume and (out / "run.yaml").exists() else {}
+    # A run that was stopped goes on with the warnings of its first part; one that was done finds its own again.
+    warned = list(earlier.get("warnings") or ()) if earlier.get("status") in ("running", "stopped") else []
     history = read_history(out / "history.jsonl") if out is not None else History(None)
     before = sum(record.seconds for record in history.records) if resume else 0.0
-    if not accelerator.is_main_process:
+    if not place.is_main_process:
         history.path = None
     precision = choose_precision(settings.precision, spec, device)
     return Prepared(
@@ -176,12 +201,12 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         family,
         folder,
         history,
-        accelerator.process_index,
-        accelerator.num_processes,
+        place.process_index,
+        place.num_processes,
         init,
         start,
         before,
-        list(opened.warnings),
+        [*opened.warnings, *(text for text in warned if text not in opened.warnings)],
     )
 
 

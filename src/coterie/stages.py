@@ -59,8 +59,10 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         return extract_features(net, items, half=half).to(prepared.device)
 
     def warn(text: str) -> None:
-        prepared.warnings.append(text)
-        watch.say(text)
+        if text not in prepared.warnings:  # a resumed run knows those of its first part
+            prepared.warnings.append(text)
+            prepared.folder.update(warnings=prepared.warnings)
+            watch.say(text)
 
     stage = Stage(
         method,

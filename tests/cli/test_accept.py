@@ -198,7 +198,7 @@ def test_defects_of_a_file_of_judgements(coterie, run, content, words):
         (("--max-error", 5), ("accepted error is 5", "0.05")),
         (("--judged", "judged.csv", "--confidence-level", 95), ("confidence level is 95", "0.95")),
         (("-o", "accepted.txt"), (".csv or .parquet",)),
-        (("--judged", "judged.csv", "-o", "judged.csv"), ("replace the file of judgements",)),
+        (("--judged", "judged.csv", "-o", "judged.csv"), ("judged.csv, which this command reads",)),
         (("--draw", 5), ("--draw needs a file", "-o")),
         (("--draw", 5, "-o", "judged.csv"), ("there already", "another name")),
         (("--draw", 401, "-o", "new.csv"), ("401 items cannot be drawn", "from 1 to 400")),

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coterie.training.checkpoints import load_tree, save_tree, write_atomically
+from coterie.outputs import write_atomically
+from coterie.training.checkpoints import load_tree, save_tree
 from coterie.types import InputError
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool)

@@ -6,19 +6,17 @@ done; 1: the run failed; 2: the input is wrong.
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from coterie import __version__
-from coterie.types import InputError, RunFailed
+from coterie.cli.console import OutputLost, Results, consoles, forget
+from coterie.cli.failing import debugging, failures, sentence, unforeseen
+from coterie.training.interrupt import heed_signals
 
 app = typer.Typer(
     add_completion=False,
@@ -126,7 +124,8 @@ def fit(
         }
         settings |= {name: value for name, value in given.items() if value is not None}
         settings["overrides"] = {**settings.get("overrides", {}), **read_overrides(set_ or [])}
-        request = FitRequest(source, settings, out, resume=resume, dry_run=dry_run, as_json=as_json, labels=labels)
+        flags = {"resume": resume, "dry_run": dry_run, "as_json": as_json}
+        request = FitRequest(source, settings, out, labels=labels, config=config, **flags)
         fit_source(request)
 
 
@@ -216,29 +215,6 @@ def methods(
         show_methods(name, as_json=as_json)
 
 
-@contextmanager
-def failures() -> Iterator[None]:
-    """Turn the errors that a user can do something about into one sentence and an exit code."""
-    try:
-        yield
-    except InputError as error:
-        stop(str(error), 2)
-    except RunFailed as error:
-        stop(str(error), 1)
-    except KeyboardInterrupt as error:
-        stop(str(error) or "Stopped.", 130)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS):
-            raise
-        stop(f"{error.filename or 'A file'} cannot be used: {error.strerror}. Free some space or change its rights.", 2)
-
-
-def stop(text: str, code: int) -> NoReturn:
-    """Say why on standard error, in one line, and exit."""
-    print(f"coterie: {' '.join(text.split())}", file=sys.stderr)
-    raise typer.Exit(code)
-
-
 def print_object(value: dict[str, Any] | list[dict[str, Any]]) -> None:
     """The one machine-readable object of --json."""
     print(json.dumps(value, indent=2, default=str))
@@ -250,16 +226,34 @@ UsageError: Any = typer.BadParameter.__base__  # typer carries click within itse
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the command `coterie`; `arguments` None means those of the command line."""
     given = sys.argv[1:] if arguments is None else arguments
+    with consoles() as out, heed_signals(pass_on=False):
+        try:
+            return _main(given, out)
+        except OutputLost as lost:
+            forget(out.stream)
+            if isinstance(lost.__cause__, BrokenPipeError):
+                return 1  # whoever read standard output has gone (`coterie methods | head`)
+            print(f"coterie: Standard output cannot be written: {lost.__cause__}.", file=sys.stderr)
+            return 1
+
+
+def _main(given: list[str], out: Results) -> int:
     try:
         code = app(given or ["--help"], prog_name="coterie", standalone_mode=False)
-        sys.stdout.flush()
+        out.flush()
         return int(code or 0)
     except UsageError as error:
         print(f"coterie: {error.format_message().rstrip('.')}. See coterie --help.", file=sys.stderr)
         return 2
-    except (KeyboardInterrupt, typer.Abort):
+    except typer.Abort:
         return 130
-    except BrokenPipeError:
-        # Whoever read standard output has gone (`coterie methods | head`); Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except KeyboardInterrupt as error:
+        return 128 + getattr(error, "number", 2)
+    except OutputLost:
+        raise
+    except Exception as error:
+        if debugging():
+            raise
+        text, code = sentence(error) or (unforeseen(error), 1)
+        print(f"coterie: {' '.join(text.split())}", file=sys.stderr)
+        return code

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.cli import print_object
-from coterie.cli.judged import check_output, read_judged, table_content
+from coterie.cli.judged import read_judged, table_content
 from coterie.evaluation import accept
+from coterie.outputs import check_output, write_atomically
 from coterie.report.read import Result, RunFolder, read_finished
 from coterie.types import InputError
 
@@ -34,13 +35,13 @@ class AcceptRequest:
 
 def accept_items(request: AcceptRequest) -> None:
     """Find the accept set, say what it promises, write its table if asked to. Raises InputError."""
-    if request.out is not None:
-        check_output(request.out)
-        if request.judged is not None and os.path.realpath(request.out) == os.path.realpath(request.judged):
-            raise InputError(f"-o {request.out} would replace the file of judgements: give another name.")
+    if request.draw is not None and request.out is None:
+        raise InputError("--draw needs a file to write: give it with -o, for example -o to-judge.csv.")
     folder, result = read_finished(request.run)
+    out = check_table(request, result) if request.out is not None else None
     if request.draw is not None:
-        draw_items(request, folder, result)
+        assert out is not None
+        draw_items(request, folder, result, out)
         return
     audit = None
     if request.judged is not None:
@@ -51,8 +52,8 @@ def accept_items(request: AcceptRequest) -> None:
     else:
         threshold, judged_total = accept.expected_threshold(result.confidence, request.max_error), 0
     accepted = accept.accepted_items(result.confidence, threshold)
-    if request.out is not None:
-        write_rows(request.out, result, np.flatnonzero(accepted))
+    if out is not None:
+        write_rows(out, result, np.flatnonzero(accepted))
     found = describe(request, folder, result, threshold, accepted)
     if audit is not None:
         found["audit"] = describe_audit(audit, judged_total, len(result.labels), request)
@@ -63,26 +64,45 @@ def accept_items(request: AcceptRequest) -> None:
         print_found(found, request)
 
 
-def draw_items(request: AcceptRequest, folder: RunFolder, result: Result) -> None:
-    """Write a uniform random sample for a person to judge, without those already judged. Raises InputError."""
-    out, size = request.out, request.draw
-    if out is None or size is None:
-        raise InputError("--draw needs a file to write: give it with -o, for example -o to-judge.csv.")
-    if out.exists():
+def check_table(request: AcceptRequest, result: Result) -> Path:
+    """Where the table goes. Raises InputError where something would be lost by writing it."""
+    out = request.out
+    assert out is not None
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"-o {out} must end in .csv or .parquet.")
+    if request.draw is not None and os.path.lexists(out):
         raise InputError(f"{out} is there already and may hold judgements: give another name with -o.")
+
+    def ours(path: Path) -> bool:
+        if path.suffix == ".parquet":
+            from coterie.prediction.results import is_ours
+
+            return is_ours(path)
+        # A .csv file has no place for a mark, but all that it may hold is known.
+        whole = table_content(path, columns_of(result, np.arange(len(result.labels)))).splitlines()
+        found = path.read_bytes().splitlines()
+        return found[:1] == whole[:1] and set(found) <= set(whole)
+
+    return check_output(out, [request.judged, request.run], ours=ours)
+
+
+def draw_items(request: AcceptRequest, folder: RunFolder, result: Result, out: Path) -> None:
+    """Write a uniform random sample for a person to judge, without those already judged. Raises InputError."""
+    size = request.draw
+    assert size is not None
     before = read_judgements(request.judged, folder, result)[0].tolist() if request.judged is not None else []
     rows = accept.draw_sample(len(result.labels), size, request.seed, before)
     write_rows(out, result, rows, to_judge=True)
     if request.as_json:
         total = {"n": len(result.labels), "drawn": size, "judged_before": len(before), "seed": request.seed}
-        print_object({"run": str(request.run), **total, "table": str(out)})
+        print_object({"run": str(request.run), **total, "table": str(request.out)})
         return
-    print(f"{size:,} of {len(result.labels):,} {folder.kind} drawn at random: {out}")
+    print(f"{size:,} of {len(result.labels):,} {folder.kind} drawn at random: {request.out}")
     print("Write true or false into the column right: is the item where it belongs? False where nobody can tell. Then:")
     if before:
-        print(f"Put the rows of {request.judged} and of {out} into one file and give that to --judged.")
+        print(f"Put the rows of {request.judged} and of {request.out} into one file and give that to --judged.")
     else:
-        print(f"coterie accept {request.run} --max-error {request.max_error:g} --judged {out}")
+        print(f"coterie accept {request.run} --max-error {request.max_error:g} --judged {request.out}")
 
 
 def read_judgements(path: Path, folder: RunFolder, result: Result) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -95,14 +115,17 @@ def read_judgements(path: Path, folder: RunFolder, result: Result) -> tuple[NDAr
 
 def write_rows(out: Path, result: Result, rows: NDArray[np.integer], *, to_judge: bool = False) -> None:
     """Write these items as a table, whole or not at all."""
-    from coterie.training.checkpoints import write_atomically
+    write_atomically(out, table_content(out, columns_of(result, rows, to_judge=to_judge), ours=not to_judge))
 
+
+def columns_of(result: Result, rows: NDArray[np.integer], *, to_judge: bool = False) -> dict[str, Any]:
+    """The table of these items; with `to_judge` a column to fill in."""
     group = "proposed" if to_judge else "label"
     columns: dict[str, Any] = {"id": result.ids(rows), group: result.labels[rows]}
     columns["confidence"] = result.confidence[rows].astype(np.float32)  # as in the result table, and 0.9 as "0.9"
     if to_judge:
         columns["right"] = [""] * len(rows)
-    write_atomically(out, table_content(out, columns))
+    return columns
 
 
 def describe(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -16,9 +15,10 @@ from coterie.cli.fit import LISTED, METRICS, find_labels
 from coterie.cli.ood import compare_with_fitted, measure_ood, print_ood, wanted_scores
 from coterie.cli.progress import StageBar
 from coterie.data import open_source
+from coterie.outputs import check_folder, check_output, remove_parts
 from coterie.pipeline import evaluate_run
 from coterie.prediction.model import load_model
-from coterie.prediction.results import read_result, write_result
+from coterie.prediction.results import is_ours, read_result, write_result
 from coterie.records import groups_of, read_record
 from coterie.report import write_report
 from coterie.training.device import accelerator_for
@@ -29,8 +29,9 @@ def predict_source(
     run: Path, source: str, out: Path, device: str, *, embedding: bool, ood_score: str | None, as_json: bool
 ) -> None:
     """Write the result table of new items."""
-    check_table(out)
+    table = check_table(out, run, source)
     check_finished(run)
+    remove_parts(table.parent, table.name)
     begun = time.monotonic()
     model = load_model(run, accelerator_for(device).device)
     opened = open_source(source, like=model.spec)
@@ -39,7 +40,7 @@ def predict_source(
         bar.items = len(opened.items)
         scores = wanted_scores(model, ood_score)
         assignments = model.predict(opened, embedding=embedding, ood_scores=scores, progress=bar.predicted)
-    write_result(out, assignments)
+    write_result(table, assignments)
     foreign = compare_with_fitted(model, assignments)
     seconds = round(time.monotonic() - begun, 1)
     if as_json:
@@ -75,20 +76,11 @@ def predict_source(
         print(f"Note: {note}")
 
 
-def check_table(out: Path) -> None:
-    """Raise InputError for a result table that could not be written in the end."""
+def check_table(out: Path, run: Path, source: str) -> Path:
+    """Where the result table goes. Raises InputError for one that could not or may not be written in the end."""
     if out.suffix != ".parquet":
         raise InputError(f"-o {out} must end in .parquet.")
-    if out.is_dir():
-        raise InputError(f"-o {out} is a folder: give the name of a file.")
-    try:
-        above = next(folder for folder in out.absolute().parents if folder.exists())
-    except OSError as error:
-        raise InputError(f"-o {out} cannot be looked up ({error.strerror}): give another place.") from error
-    if not above.is_dir():
-        raise InputError(f"-o {out} cannot be written, for {above} is a file: give another place.")
-    if not os.access(above, os.W_OK):
-        raise InputError(f"-o {out} cannot be written, for {above} is read-only: give another place.")
+    return check_output(out, [source, run], ours=is_ours)
 
 
 def check_finished(run: Path) -> None:
@@ -107,6 +99,8 @@ def evaluate_finished(
         raise InputError("--ood-score needs a second source to compare with: give it with --ood.")
     record = read_record(run)
     check_finished(run)
+    if labels is not None and labels != "folders":
+        check_folder(run, [labels], writes=("metrics.json", "ood.json", "report.html"))
     metrics = evaluate_labels(run, record, labels) if labels is not None or ood is None else None
     foreign = None
     if ood is not None:

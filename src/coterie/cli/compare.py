@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from coterie.cli import print_object
+from coterie.outputs import check_output
 from coterie.report.compare import METRICS, Comparison, Row, Summary, compare, render_comparison
-from coterie.report.page import write_page
+from coterie.report.page import is_page, write_page
 from coterie.types import InputError
 
 HEAD = ("run", "data", "method", "n", "k", "seed", "epochs", "seconds", *(name.upper() for name in METRICS))
@@ -17,13 +18,12 @@ LEFT = ("run", "data", "method", "runs")  # columns of words
 
 def compare_runs(runs: Sequence[Path], out: Path | None, *, as_json: bool) -> None:
     """Print the comparison, and write its page if asked to. Raises InputError."""
-    if out is not None:
-        check_page(out)
+    page = check_page(out) if out is not None else None
     comparison = compare(runs)
     for item in comparison.left_out:
         print(f"Note: left out {item.id}. {item.reason}", file=sys.stderr)
-    if out is not None:
-        write_page(out, render_comparison(comparison))
+    if page is not None:
+        write_page(page, render_comparison(comparison))
     if as_json:
         print_object({**comparison.as_json(), "page": str(out) if out is not None else None})
         return
@@ -31,12 +31,14 @@ def compare_runs(runs: Sequence[Path], out: Path | None, *, as_json: bool) -> No
     print(f"\nPage: {out}" if out is not None else "\nThe same as a page: -o compare.html")
 
 
-def check_page(out: Path) -> None:
-    """Raise InputError for a page that could not be written."""
+def check_page(out: Path) -> Path:
+    """Where the page goes. Raises InputError for one that could not or may not be written."""
     if out.suffix != ".html":
         raise InputError(f"-o {out} must end in .html.")
-    if out.is_dir() or not out.parent.is_dir():
+    page = check_output(out, ours=is_page)
+    if not page.parent.is_dir():
         raise InputError(f"-o {out} cannot be written: give the name of a file in a folder that is there.")
+    return page
 
 
 def print_comparison(comparison: Comparison) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -17,11 +18,16 @@ from rich.console import Console
 from coterie.cli import print_object
 from coterie.cli.progress import StageBar
 from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
+from coterie.outputs import check_folder, printable
 from coterie.pipeline import RunResult, evaluate_run, run
 from coterie.preparing import Prepared, Watch, prepare
 from coterie.report import write_report
+from coterie.report.page import render
+from coterie.report.read import read_run
+from coterie.shortage import shortage
+from coterie.training.interrupt import Stopped
 from coterie.training.plan import RunSettings, coerce
-from coterie.types import InputError, RunFailed, Skipped, Source
+from coterie.types import CoterieError, InputError, RunFailed, Skipped, Source
 
 METRICS = ("acc", "nmi", "ari", "ece", "confidence")
 LISTED = 10  # images left out that are named on the screen
@@ -38,6 +44,7 @@ class FitRequest:
     dry_run: bool = False
     as_json: bool = False
     labels: str | None = None
+    config: Path | None = None
 
 
 def fit_source(request: FitRequest) -> None:
@@ -52,19 +59,45 @@ def fit_source(request: FitRequest) -> None:
     if request.dry_run:
         show_plan(check(request, settings), as_json=request.as_json)
         return
-    out = request.out or free_folder(Path("runs"), f"{Path(request.source).resolve().stem}-{settings.method}")
+    if request.out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("Several processes need one run folder: give it with -o.")
+    check_folder(request.out, [request.labels if request.labels != "folders" else None, request.config])
     begun = time.monotonic()
-    done = train(request, settings, out)
+    first = request.out or Path("runs")
+    made = [folder for folder in (first, *first.parents) if not os.path.lexists(folder)]
+    out = request.out or new_folder(Path("runs"), f"{Path(request.source).resolve().stem}-{settings.method}")
+    try:
+        done = train(request, settings, out)
+    finally:
+        for folder in made if request.out is not None else (out, *made):
+            if not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()  # the run was refused before anything was written
     if not first_process():
         return
-    labels = find_labels(request.source, request.labels, done.assignments.ids, done.source.skipped)
-    metrics = evaluate_run(out, labels) if labels is not None else None
-    page = write_report(out)
+    metrics, page = describe(request, done, out)
     summary = summarise(out, done, metrics)
     if request.as_json:
         print_object(summary)
     else:
         print_summary(summary, done, page, time.monotonic() - begun)
+
+
+def describe(request: FitRequest, done: RunResult, out: Path) -> tuple[dict[str, Any] | None, Path]:
+    """The metrics, where labels are known, and the report. Raises RunFailed without one, of a run that stays done."""
+    metrics, failed = None, None
+    try:
+        labels = find_labels(request.source, request.labels, done.assignments.ids, done.source.skipped)
+        metrics = evaluate_run(out, labels) if labels is not None else None
+    except (CoterieError, OSError, MemoryError) as error:
+        failed = f"it could not be compared with the labels ({error})", f"coterie evaluate {out} --labels ..."
+    try:
+        page = write_report(out)
+    except (CoterieError, OSError, MemoryError) as error:
+        failed = f"its report could not be written ({error})", f"coterie report {out}"
+    if failed is not None:
+        raise RunFailed(f"The run is done and kept in {out}, but {failed[0]}.", f"Again: {failed[1]}")
+    return metrics, page
 
 
 def first_process() -> bool:
@@ -75,8 +108,7 @@ def first_process() -> bool:
 def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
     """The run itself, watched. A run that fails leaves a report that says why."""
     quiet = not first_process() or (request.as_json and not sys.stderr.isatty())
-    command = shlex.join(["coterie", *sys.argv[1:]])
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    command = printable(shlex.join(["coterie", *sys.argv[1:]]))
     try:
         with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
 
@@ -84,28 +116,42 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
                 bar.items = len(source.items)
                 check_labels(request, source)
 
-            watch = Watch(ready, progress=bar, say=bar.say, predicted=bar.predicted)
+            def begun() -> None:
+                if first_process():
+                    render(
+                        read_run(out)
+                    )  # the report of what is known now: what it cannot show, it should not in hours
+
+            watch = Watch(ready, begun, progress=bar, say=bar.say, predicted=bar.predicted)
             return run(request.source, settings, out, resume=request.resume, command=command, watch=watch)
     except RunFailed:
         if first_process():
             write_report(out)
         raise
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         if not (out / "run.yaml").exists():
             raise
-        text = f"Stopped. What was done is kept in {out}: the same fit command with -o {out} --resume goes on."
-        raise KeyboardInterrupt(text) from None
-    finally:
-        for folder in made:
-            if not folder.is_dir() or any(folder.iterdir()):
-                break
-            folder.rmdir()  # the run was refused before anything was written
+        text = f"Stopped before anything was learned: the same fit command with -o {out} --resume begins anew."
+        if kept(out):
+            text = f"Stopped. What was done is kept in {out}: the same fit command with -o {out} --resume goes on."
+        raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
+    except Exception as error:
+        if (few := shortage(error)) is None:
+            raise
+        goes_on = f"What was done is kept: the same fit command with -o {out} --resume goes on." if kept(out) else ""
+        raise RunFailed(few, goes_on) from error
+
+
+def kept(out: Path) -> bool:
+    """Whether a run folder holds anything to go on from."""
+    return any((out / "checkpoints").glob("*.safetensors"))
 
 
 def check(request: FitRequest, settings: RunSettings) -> Prepared:
     """All that a run checks before it trains. Makes no folder."""
     out = request.out if request.out is not None and request.out.exists() else None
     prepared = prepare(request.source, settings, out, resume=request.resume, watch=Watch())
+    prepared.folder.release()
     check_labels(request, prepared.source)
     return prepared
 
@@ -178,9 +224,18 @@ def show_plan(prepared: Prepared, *, as_json: bool) -> None:
     )
 
 
-def free_folder(parent: Path, name: str) -> Path:
-    """`parent/name`, or the first of name-2, name-3, ... that is not there."""
+def new_folder(parent: Path, name: str) -> Path:
+    """Make `parent/name`, or the first of name-2, name-3, ... that is not there: no two processes get the same one."""
+    name = printable(name)
+    name = name if len(name.encode()) < 200 else name[-60:]
     folder, number = parent / name, 2
-    while folder.exists():
-        folder, number = parent / f"{name}-{number}", number + 1
-    return folder
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            try:
+                folder.mkdir()
+                return folder
+            except FileExistsError:
+                folder, number = parent / f"{name}-{number}", number + 1
+    except OSError as error:
+        raise InputError(f"The run folder {folder} cannot be made ({error.strerror}): choose one with -o.") from error

@@ -48,28 +48,24 @@ def read_judged(
     return judged, np.array(groups) == labels[judged]
 
 
-def table_content(path: Path, columns: Mapping[str, Any]) -> bytes:
-    """A table as the bytes of a .csv or .parquet file, by the ending of its name."""
+def table_content(path: Path, columns: Mapping[str, Any], *, ours: bool = True) -> bytes:
+    """A table as the bytes of a .csv or .parquet file, by the ending of its name.
+
+    One that is `ours` may be replaced later; one that a person fills in may not.
+    """
     if path.suffix == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         sink = io.BytesIO()
-        pq.write_table(pa.table(dict(columns)), sink, compression="zstd")
+        table = pa.table(dict(columns)).replace_schema_metadata({"coterie.table": "accepted"} if ours else None)
+        pq.write_table(table, sink, compression="zstd")
         return sink.getvalue()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows(zip(*columns.values(), strict=True))
     return text.getvalue().encode()
-
-
-def check_output(out: Path) -> None:
-    """Raise InputError for a name that is no table's."""
-    if out.suffix not in (".csv", ".parquet"):
-        raise InputError(f"-o {out} must end in .csv or .parquet.")
-    if out.is_dir():
-        raise InputError(f"-o {out} is a folder: give the name of a file.")
 
 
 def _read(path: Path) -> Table:

@@ -9,10 +9,10 @@ from typing import Any
 
 from coterie.data import open_source
 from coterie.evaluation import evaluate_separation
+from coterie.outputs import write_atomically
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.ood import DEFAULT, available
 from coterie.records.metrics import read_foreign
-from coterie.training.checkpoints import write_atomically
 from coterie.training.device import accelerator_for
 from coterie.types import Assignments
 
@@ -45,6 +45,8 @@ def measure_ood(
     nearest neighbour. `watch` is told how many items there are, and gives what watches them go by. Raises InputError
     for a source or a score that cannot be used.
     """
+    path = run / "ood.json"
+    before = read_foreign(path)
     model = load_model(run, accelerator_for(device).device)
     names = available(logits=model.gives_logits, bank=model.bank) if wanted is None else (wanted,)
     inside = model.scores_of_fitted(names)
@@ -58,8 +60,6 @@ def measure_ood(
         "skipped": len(opened.skipped),
         "scores": {name: evaluate_separation(inside[name].numpy(), outside[name].numpy()) for name in names},
     }
-    path = run / "ood.json"
-    before = read_foreign(path)
     write_atomically(path, json.dumps(before | {source: found}, indent=1) + "\n")
     return found
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from coterie.data.pictures import Pictures
 from coterie.data.rows import RowIds
+from coterie.outputs import printable
 from coterie.types import InputError, Skipped
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def listed_pictures(paths: Sequence[str]) -> Pictures:
         listing.files.append((full, facts.st_size, facts.st_mtime_ns))
     where = f"the list of {len(paths)} paths"
     pictures = _pictures_of(listing, Path(), name="paths", where=where, origin=where.removeprefix("the "), notes=[])
-    ids: Sequence[str] = [_printable(path) for path in paths]
+    ids: Sequence[str] = [printable(path) for path in paths]
     if len(set(ids)) < len(ids):
         pictures.notes.append("Some paths stand twice in the list, so items go by their number.")
         ids = RowIds(len(ids))
@@ -87,7 +88,7 @@ def _pictures_of(listing: Listing, root: Path, *, name: str, where: str, origin:
             return hashlib.file_digest(file, "sha256").digest()
 
     return Pictures(
-        name, where, origin, [_printable(path) for path in paths], load, digest, stamp, notes, listing.locked
+        name, where, origin, [printable(path) for path in paths], load, digest, stamp, notes, listing.locked
     )
 
 
@@ -114,7 +115,7 @@ def list_images(root: Path, only: Sequence[str] = ()) -> Listing:
             why = (error.strerror or "cannot be read").lower()
             if not folder:
                 raise InputError(f"The folder {root} cannot be read ({why}); check its rights.") from error
-            listing.locked.append(Skipped(_printable(folder), why))
+            listing.locked.append(Skipped(printable(folder), why))
     listing.files.sort()
     return listing
 
@@ -132,12 +133,3 @@ def _sort_in(entry: os.DirEntry[str], folder: str, listing: Listing, folders: de
         listing.files.append((path, facts.st_size, facts.st_mtime_ns))
     elif entry.is_symlink():  # a link to nothing: the user should hear of it
         listing.files.append((path, -1, 0))
-
-
-def _printable(path: str) -> str:
-    """Return the path with bytes that are not UTF-8 written as \\xNN, so that it can stand in a table."""
-    try:
-        path.encode()
-        return path
-    except UnicodeEncodeError:
-        return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

@@ -39,7 +39,9 @@ def row_labels(name: str) -> Labels | None:
     if name == "stl10":
         codes = np.concatenate([read_stl_labels(place / f"{part}_y.bin") for part in ("train", "test")])
         file = place / "class_names.txt"
-        return Labels(codes, file.read_text().split() if file.is_file() else [str(code) for code in range(10)])
+        return Labels(
+            codes, file.read_text(encoding="utf-8").split() if file.is_file() else [str(code) for code in range(10)]
+        )
     if name == "cifar10":
         return Labels(_cifar(place, CIFAR10_BATCHES, "labels"), CIFAR10)
     codes = _cifar(place, CIFAR100_BATCHES, "coarse_labels")

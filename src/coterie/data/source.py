@@ -17,9 +17,12 @@ from coterie.data.named import open_named
 from coterie.data.named_files import names
 from coterie.data.pictures import open_pictures
 from coterie.data.tables import open_table
+from coterie.isolation import isolated
+from coterie.outputs import printable
 from coterie.types import InputError, ItemSpec, Source
 
 
+@isolated
 def open_source(
     source: Any,
     *,
@@ -57,13 +60,19 @@ def open_source(
         options = replace(options, progress=progress)
     given = understand(source)
     if isinstance(given, str):
-        return _open_path(given, options)
+        return _legible(_open_path(given, options))
     if isinstance(given, Paths):
-        return open_pictures(listed_pictures(given.paths), options)
+        return _legible(open_pictures(listed_pictures(given.paths), options))
     if isinstance(given, Numbered):
         return open_dataset(given, options)
     origin = f"{given.name} of shape {given.array.shape} and dtype {given.array.dtype}"
     return open_array(given.array, options, name=given.name, origin=origin, channels_first=given.channels_first)
+
+
+def _legible(source: Source) -> Source:
+    """The source with a name and an origin that every file can hold."""
+    source.name, source.origin = printable(source.name), printable(source.origin)
+    return source
 
 
 def _open_path(text: str, options: Options) -> Source:

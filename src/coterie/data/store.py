@@ -81,7 +81,7 @@ def _whole_or_not(path: Path) -> Iterator[BinaryIO]:
 def find(cache: Path, key: str) -> Stored | None:
     """Return what an earlier run stored under `key`, None if there is nothing whole."""
     try:
-        facts = json.loads(_facts(cache, key).read_text())
+        facts = json.loads(_facts(cache, key).read_text(encoding="utf-8"))
         if facts.pop("format") != FORMAT:
             return None
         failures = {int(row): why for row, why in facts.pop("failures").items()}

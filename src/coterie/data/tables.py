@@ -49,7 +49,8 @@ def open_parquet(path: Path) -> Any:
     import pyarrow.parquet as pq
 
     try:
-        return pq.ParquetFile(path)
+        # By its bytes: pyarrow opens no path that is in no encoding.
+        return pq.ParquetFile(pa.OSFile(os.fsencode(path)))
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{path} cannot be read as a parquet file ({str(error).splitlines()[0]}).") from error
 

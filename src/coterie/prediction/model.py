@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,12 +17,12 @@ from coterie.methods.contract import GivesLogits, Method, method_class, name_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
+from coterie.outputs import write_atomically
 from coterie.prediction.bank import Bank, load_bank, save_bank
 from coterie.prediction.ood import Scorer, available, scorer
 from coterie.records.files import check_regular, read_json, validated
 from coterie.records.run import MOST_GROUPS, Entries, Name, Spec
 from coterie.training.calibrate import Calibration, calibration_head
-from coterie.training.checkpoints import write_atomically
 from coterie.training.plan import coerce, resolved
 from coterie.types import Assignments, InputError, ItemSpec, Source
 from coterie.views.normalise import RowNorm
@@ -178,6 +179,15 @@ class Model:
 
     def save(self, folder: Path) -> None:
         """Write `weights.safetensors`, `manifest.json` and the bank `ood.safetensors`, each whole or not at all."""
+        write_atomically(folder / "weights.safetensors", self.weights())
+        if self.bank is not None:
+            save_bank(folder / BANK, self.bank)
+        else:
+            (folder / BANK).unlink(missing_ok=True)  # of a model that was saved here before
+        write_atomically(folder / "manifest.json", self.manifest())
+
+    def weights(self) -> bytes:
+        """What `weights.safetensors` holds: the parts of the net that answer."""
         from safetensors.torch import save
 
         answers = (*(self.method.card.answers or self.net.head_names), "post_hoc")
@@ -187,18 +197,30 @@ class Model:
             for key, v in self.net.state_dict().items()
             if not key.startswith(unneeded)
         }
-        write_atomically(folder / "weights.safetensors", save(state))
-        if self.bank is not None:
-            save_bank(folder / BANK, self.bank)
-        else:
-            (folder / BANK).unlink(missing_ok=True)  # of a model that was saved here before
-        settings = resolved(self.method)
-        name, calibration = name_of(self.method), self.calibration
-        row_norm = self.net.row_norm
-        manifest = Manifest(
-            FORMAT, name, settings, self.k, self.backbone, self.spec, self.family, calibration, row_norm, self.net.limit
-        )
-        write_atomically(folder / "manifest.json", json.dumps(asdict(manifest), indent=2) + "\n")
+        return save(state)
+
+    def manifest(self) -> str:
+        """What `manifest.json` holds."""
+        name, settings, row_norm = name_of(self.method), resolved(self.method), self.net.row_norm
+        parts = (self.k, self.backbone, self.spec, self.family, self.calibration, row_norm, self.net.limit)
+        return json.dumps(asdict(Manifest(FORMAT, name, settings, *parts)), indent=2) + "\n"
+
+
+def check_model_folder(folder: Path, model: Model) -> None:
+    """Raise InputError where a run folder cannot take this model: it holds another one, another run, or other files."""
+    try:
+        if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+            return
+        if not folder.is_dir():
+            raise InputError(f"{folder} is a file: give another folder.")
+        weights, manifest = folder / "model" / "weights.safetensors", folder / "model" / "manifest.json"
+        same = weights.is_file() and weights.read_bytes() == model.weights()
+        same = same and manifest.is_file() and manifest.read_bytes() == model.manifest().encode()
+    except OSError as error:
+        raise InputError(f"{folder} cannot be used ({error.strerror}): give another folder.") from error
+    if not same:
+        what = "another run" if (folder / "run.yaml").exists() or weights.exists() else "other files"
+        raise InputError(f"{folder} holds {what}: give an empty folder or a new one.")
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:

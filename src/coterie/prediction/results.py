@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,17 +11,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from coterie.outputs import printable, write_atomically
 from coterie.records.table import check_ids, labels_of, open_table
-from coterie.training.checkpoints import write_atomically
 from coterie.types import Assignments, InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MARK = b"coterie.table"  # metadata of every table that coterie writes
 ALL_UP_TO = 256  # groups; above it the table holds the TOP most probable ones and the remainder
 TOP = 32
 MOST_GROUPS = 1_000_000
 ROUNDING = 1e-2  # rows are float32, of heads that may have been read in bfloat16
+COLUMNS = {
+    *("id", "label", "confidence", "probabilities", "top_labels", "top_probabilities", "remainder", "ood_score"),
+    "embedding",
+}
 
 
 @dataclass
@@ -45,9 +51,13 @@ def write_result(path: Path, result: Assignments) -> None:
 
     Of several out-of-distribution scores `ood_score` is the first; the metadata `coterie.ood_score` names it.
     With more than 256 groups `top_labels`, `top_probabilities` and `remainder` stand in place of the probabilities.
+    Raises InputError where another file is in the place.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    if os.path.lexists(path) and not is_ours(path):
+        raise InputError(f"{path} is there already and coterie did not write it: give another name, or move it away.")
 
     def rows(matrix: torch.Tensor, kind: pa.DataType) -> pa.Array:
         flat = pa.array(matrix.contiguous().numpy().reshape(-1), kind)
@@ -56,7 +66,7 @@ def write_result(path: Path, result: Assignments) -> None:
     p = result.probabilities
     confidence, label = p.max(1)
     columns = {
-        "id": pa.array(list(result.ids), pa.string()),
+        "id": pa.array([printable(item) for item in result.ids], pa.string()),
         "label": pa.array(label.numpy().astype(np.int32)),
         "confidence": pa.array(confidence.numpy()),
     }
@@ -75,13 +85,29 @@ def write_result(path: Path, result: Assignments) -> None:
         columns["ood_score"] = pa.array(next(iter(result.ood_scores.values())).numpy())
     if result.embedding is not None:
         columns["embedding"] = rows(result.embedding, pa.float32())
-    metadata = {"coterie.heads": ",".join(result.heads), "coterie.k": str(p.shape[1])}
+    metadata = {MARK.decode(): "result", "coterie.heads": ",".join(result.heads), "coterie.k": str(p.shape[1])}
     if result.ood_scores:
         metadata["coterie.ood_score"] = next(iter(result.ood_scores))
     table = pa.table(columns).replace_schema_metadata(metadata)
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd")
     write_atomically(path, sink.getvalue())
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file is a table of results or of accepted items as coterie wrote it, with no column of anyone else."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if not path.is_file():
+        return False
+    try:
+        with open(path, "rb") as file:  # pyarrow itself opens no path that is in no encoding
+            schema = pq.read_schema(file)
+    except (OSError, pa.ArrowException):
+        return False
+    marks = (schema.metadata or {}).keys() & {MARK, b"coterie.heads"}  # before the mark there was only the other
+    return bool(marks) and all(name in COLUMNS or name.startswith("probabilities_") for name in schema.names)
 
 
 def read_result(path: Path, n: int | None = None, k: int | None = None) -> ResultTable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,10 +40,12 @@ def reading(path: Path) -> Iterator[None]:
 @contextmanager
 def open_table(path: Path, *needed: str) -> Iterator[pq.ParquetFile]:
     """A Parquet file with these columns whose size its content can have. Raises InputError, also while it is read."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     check_regular(path)
-    with reading(path), pq.ParquetFile(path) as file:
+    # By its bytes: pyarrow opens no path that is in no encoding.
+    with reading(path), pa.OSFile(os.fsencode(path)) as content, pq.ParquetFile(content) as file:
         columns = file.schema_arrow.names
         for name in needed:
             if columns.count(name) != 1:

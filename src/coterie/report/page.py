@@ -13,6 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from coterie.evaluation import acceptance
+from coterie.outputs import write_atomically
 from coterie.records import Record
 from coterie.report import headline, wording
 from coterie.report.charts import histogram
@@ -21,24 +22,36 @@ from coterie.report.quality import build_quality
 from coterie.report.read import RunFolder, read_run
 from coterie.report.scatter import scatter
 from coterie.report.training import build_stages
+from coterie.types import InputError
 
+# What every page of coterie holds; the second those of its first version, too.
+MARKS = (b'<meta name="generator" content="coterie">', b'<circle cx="11.5" cy="17.5" r="4" class="c2"/></svg>coterie<')
 LISTED = 500  # skipped files written out; the rest are counted
 
 
 def write_report(run: Path) -> Path:
     """Write `report.html` into the run folder and return its path; a reader never sees half of it.
 
-    Raises InputError where the folder is no run or one of its files cannot be read.
+    Raises InputError where the folder is no run, one of its files cannot be read, or `report.html` is someone else's.
     """
     return write_page(Path(run) / "report.html", render(read_run(Path(run))))
 
 
 def write_page(path: Path, page: str) -> Path:
-    """Write a whole page or leave the old one."""
-    unfinished = path.with_suffix(".html.unfinished")
-    unfinished.write_text(page, encoding="utf-8")
-    os.replace(unfinished, path)
+    """Write a whole page or leave the old one. Raises InputError where there is a file that is no page of coterie."""
+    if os.path.lexists(path) and not is_page(path):
+        raise InputError(f"{path} is there already and coterie did not write it: move it away.")
+    write_atomically(path, page)
     return path
+
+
+def is_page(path: Path) -> bool:
+    """Whether a file is a page that coterie wrote."""
+    try:
+        content = path.read_bytes() if path.is_file() else b""
+    except OSError:
+        return False
+    return any(mark in content for mark in MARKS)
 
 
 def render(folder: RunFolder) -> str:

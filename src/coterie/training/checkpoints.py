@@ -6,7 +6,6 @@ No pickle: tensors stand under their path in the tree, everything else is JSON i
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coterie.outputs import write_atomically
 from coterie.records.files import check_regular
 from coterie.types import InputError
 
@@ -29,23 +29,6 @@ def save_tree(path: Path, tree: Any) -> None:
     tensors: dict[str, Tensor] = {}
     skeleton = _pack(tree, "", tensors)
     write_atomically(path, save(tensors, metadata={"tree": json.dumps(skeleton)}))
-
-
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a whole file or leave the old one. Raises InputError when it cannot be written."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
-            file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        raise InputError(
-            f"{path} could not be written ({error.strerror}): free some space or choose another -o."
-        ) from error
 
 
 def load_tree(path: Path, device: torch.device | str = "cpu") -> Any:

@@ -6,14 +6,11 @@ import ctypes
 import os
 import platform
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 
 from coterie.types import InputError, ItemSpec
-
-if TYPE_CHECKING:
-    from accelerate import Accelerator
 
 Precision = Literal["auto", "bf16", "fp32"]
 
@@ -22,29 +19,69 @@ LARGEST_KEPT = 32 * 2**20  # bytes; glibc takes no more
 BELOW_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")  # oneDNN's names
 
 
-def accelerator_for(device: str) -> Accelerator:
-    """An Accelerator on `auto`, `cpu`, `cuda`, `cuda:1` or `mps`. Raises InputError when the device is not there."""
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState, PartialState
+@dataclass(frozen=True)
+class Place:
+    """Where this process computes, and which of how many it is."""
 
-    kind = device.split(":")[0]
-    if kind not in ("auto", "cpu", "cuda", "mps"):
+    device: torch.device
+    process_index: int = 0
+    num_processes: int = 1
+
+    @property
+    def is_main_process(self) -> bool:
+        return self.process_index == 0
+
+
+def accelerator_for(device: str) -> Place:
+    """The place of this process on `auto`, `cpu`, `cuda`, `cuda:1` or `mps`. InputError when the device is not there.
+
+    Accelerate brings several processes together. It keeps one state for the whole Python process, which may be the
+    caller's: it is not asked where there is one process, and else put back.
+    """
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
         raise InputError(f"Unknown device {device!r}: use auto, cpu, cuda or mps.")
     if kind == "cuda" and not torch.cuda.is_available():
         raise InputError("Device 'cuda' was asked for, but torch sees no CUDA device: use --device cpu or auto.")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise InputError(f"Device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices.")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise InputError("Device 'mps' was asked for, but torch sees none: use --device cpu or auto.")
-    if not PartialState._shared_state or PartialState().num_processes == 1:
-        # Accelerate keeps one device for the whole Python process; another fit may ask for another device.
-        AcceleratorState._reset_state(reset_partial_state=True)
-    # Accelerate shares the work among processes on CPUs only when it is told that there is nothing else.
-    none_else = kind == "auto" and not torch.cuda.is_available() and not torch.backends.mps.is_available()
-    accelerator = Accelerator(cpu=kind == "cpu" or none_else, mixed_precision="no")
-    if ":" in device and accelerator.num_processes == 1:
-        accelerator.state.device = torch.device(device)
-    if accelerator.device.type == "cpu":
+    place = (
+        _one_of_several(kind) if _several_processes() else Place(torch.device(_best() if kind == "auto" else device))
+    )
+    if place.device.type == "cpu":
         keep_freed_memory()
-    return accelerator
+    return place
+
+
+def _best() -> str:
+    return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def _several_processes() -> bool:
+    """Whether a launcher started more processes than this one."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_world_size() > 1
+    sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    return any(os.environ.get(name, "1") not in ("", "0", "1") for name in sizes)
+
+
+def _one_of_several(kind: str) -> Place:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState
+
+    states = [(state._shared_state, dict(state._shared_state)) for state in (AcceleratorState, GradientState)]
+    for shared, _ in states:
+        shared.clear()
+    try:
+        # Accelerate shares the work among processes on CPUs only when it is told that there is nothing else.
+        accelerator = Accelerator(cpu=kind == "cpu" or (kind == "auto" and _best() == "cpu"), mixed_precision="no")
+        return Place(accelerator.device, accelerator.process_index, accelerator.num_processes)
+    finally:
+        for shared, before in states:
+            shared.clear()
+            shared.update(before)
 
 
 def keep_freed_memory() -> bool:
@@ -119,7 +156,7 @@ def machine() -> dict[str, str | int]:
 
 def _processor() -> str:
     try:
-        with open("/proc/cpuinfo") as lines:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
             return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()

@@ -106,6 +106,15 @@ def share_batch_norm(net: nn.Module) -> None:
             share_batch_norm(child)
 
 
+def any_process(here: bool, device: torch.device) -> bool:
+    """Whether it is so in any process; all of them must ask."""
+    if not _several():
+        return here
+    flag = torch.tensor(float(here), device=device)
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag)
+
+
 def wait_for_all() -> None:
     """Return when every process has come here."""
     if _several():

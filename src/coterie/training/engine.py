@@ -6,8 +6,10 @@ the place, so a run that is killed anywhere and resumed takes the same steps as 
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -19,12 +21,13 @@ from coterie.methods.contract import Method, name_of
 from coterie.networks.net import Net
 from coterie.training.batches import Taught, batches_of
 from coterie.training.checkpoints import fitting, load_tree, save_tree
-from coterie.training.distributed import average_gradients
+from coterie.training.distributed import any_process, average_gradients
 from coterie.training.health import Meter, check_epoch, check_losses, early_warning, group_health
 from coterie.training.history import EpochRecord, History
-from coterie.training.passes import ways_of
+from coterie.training.interrupt import Stop, Stopped, between_steps
+from coterie.training.passes import Way, ways_of
 from coterie.training.seeds import generator_of
-from coterie.types import Features, Items
+from coterie.types import CoterieError, Features, Items
 from coterie.views.recipes import Family
 from coterie.views.settings import ViewSettings
 
@@ -76,13 +79,13 @@ class Place:
     step: int = 0
     seconds: float = 0.0  # of the current epoch
     meter: Meter = field(default_factory=Meter)
+    whole: bool = True  # whether net and optimiser are those of this place, and not half a step further
 
 
 def train_stage(net: Net, stage: Stage) -> None:
     """Train one stage to its last epoch, from its checkpoint where there is one. Raises RunFailed."""
     method, name = stage.method, name_of(stage.method)
     size = min(method.batch_size, len(stage.items))
-    part = min(method.part_size, size)
     ways = ways_of(method, stage.items, stage.extra, size, stage.processes)
     steps = sum(way.steps for way in ways)
     place = Place()
@@ -101,22 +104,46 @@ def train_stage(net: Net, stage: Stage) -> None:
         stage.history.keep(name, 0)
         method.start(net, stage.features, stage.k, generator_of(stage.seed, name, "start"))
     rates = [group["lr"] for group in method.optimiser(net).param_groups]
-    trained = [p for group in optimiser.param_groups for p in group["params"]]
     if stage.progress is not None:
         stage.progress.begin(name, method.epochs, steps, place.epoch * steps + place.step)
-
-    taught = _taught(net, stage, part)
 
     def save() -> None:
         if stage.checkpoint is not None and stage.rank == 0:
             state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "meter": place.meter.state()}
             save_tree(stage.checkpoint, {**state, "epoch": place.epoch, "step": place.step, "seconds": place.seconds})
 
+    try:
+        with between_steps() as stop:
+            _go_on(net, stage, ways, optimiser, rates, place, save, stop)
+    except BaseException as error:
+        # What went wrong outside of a step (a signal, no memory, no thread) takes nothing away: all that is done stays.
+        if place.whole and not isinstance(error, CoterieError) and not getattr(error, "again", False):
+            with nullcontext() if isinstance(error, KeyboardInterrupt) else suppress(Exception):
+                save()
+        raise
+
+
+def _go_on(
+    net: Net,
+    stage: Stage,
+    ways: tuple[Way, ...],
+    optimiser: torch.optim.Optimizer,
+    rates: list[float],
+    place: Place,
+    save: Callable[[], None],
+    stop: Stop,
+) -> None:
+    """Train from `place` to the last epoch. Raises Stopped after a step when it is asked to stop."""
+    method, name = stage.method, name_of(stage.method)
+    steps = sum(way.steps for way in ways)
+    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    taught = _taught(net, stage, min(method.part_size, method.batch_size, len(stage.items)))
     last_saved = time.monotonic()
     net.train()
     while place.epoch < method.epochs:
         clock = time.perf_counter() - place.seconds
         for batch in batches_of(ways, taught, place.epoch, place.step):
+            place.whole = False
             for group, rate in zip(optimiser.param_groups, rates, strict=True):
                 group["lr"] = rate * method.rate(batch.progress)
             for losses in method.step(net, batch):
@@ -133,6 +160,8 @@ def train_stage(net: Net, stage: Stage) -> None:
                 place.meter.add_histogram(batch.histogram)
             place.step += 1
             place.seconds = time.perf_counter() - clock
+            # After the last step only the whole epoch's end is a place to go on from.
+            place.whole = place.step < steps and not batch.ended
             check = place.step % CHECK_EVERY == 0 or place.step == steps or batch.ended
             means = _part(place.meter, "loss") if check else None
             if means is not None:
@@ -141,15 +170,25 @@ def train_stage(net: Net, stage: Stage) -> None:
                 stage.progress.step(means)
             if batch.ended:
                 break
-            if time.monotonic() - last_saved > stage.checkpoint_seconds and place.step < steps:
-                save()
-                last_saved = time.monotonic()
+            if place.whole:
+                _heed(stop, net)
+                if time.monotonic() - last_saved > stage.checkpoint_seconds:
+                    save()
+                    last_saved = time.monotonic()
         _close_epoch(net, stage, name, sum(way.seen for way in ways) * place.step // steps, place)
         if batch.ended:
             place.epoch = method.epochs
+        place.whole = True
         if time.monotonic() - last_saved > stage.checkpoint_seconds or place.epoch == method.epochs:
             save()
             last_saved = time.monotonic()
+        _heed(stop, net)
+
+
+def _heed(stop: Stop, net: Net) -> None:
+    """Raise Stopped in every process when any of them was asked to stop, so that none waits for another."""
+    if any_process(stop.asked is not None, net.mean.device):
+        raise Stopped(number=stop.asked or signal.SIGINT)
 
 
 def restore(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:

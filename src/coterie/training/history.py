@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from coterie.outputs import write_atomically
 from coterie.records.history import EpochLine, read_lines
-from coterie.training.checkpoints import write_atomically
 
 
 @dataclass
@@ -35,7 +35,7 @@ class History:
     def add(self, record: EpochRecord) -> None:
         self.records.append(record)
         if self.path is not None:
-            with open(self.path, "a") as file:
+            with open(self.path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(record)) + "\n")
 
     def keep(self, stage: str, epochs: int) -> None:

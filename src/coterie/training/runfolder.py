@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
+from coterie.outputs import remove_parts, write_atomically
 from coterie.records import read_record
-from coterie.training.checkpoints import write_atomically
 from coterie.types import InputError
 
 # Settings that a resumed run may change: no stage depends on them, and a calibration head comes after all stages.
@@ -25,26 +25,71 @@ class RunFolder:
     path: Path | None
     writes: bool = True
     record: dict[str, Any] = field(default_factory=dict)
+    held: int | None = None  # the open folder while this process alone may write to it
 
     def prepare(self, *, resume: bool) -> None:
-        """Make the folder, or take it up again. Raises InputError when it may not be used."""
+        """Make the folder, or take it up again, and hold it. Raises InputError when it may not be used."""
         if self.path is None or not self.writes:
             return
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: choose another folder with -o.")
-        if self.path.exists() and any(self.path.iterdir()):
-            if not (self.path / "run.yaml").exists():
-                raise InputError(f"{self.path} is not empty and holds no run: choose another folder with -o.")
-            if not resume:
-                raise InputError(
-                    f"{self.path} already holds a run: go on with --resume, or choose another folder with -o."
-                )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
                 f"The run folder {self.path} cannot be made ({error.strerror}): choose another with -o."
             ) from error
+        self._hold()
+        try:
+            self._check(resume=resume)
+        except BaseException:
+            self.release()
+            raise
+
+    def _hold(self) -> None:
+        """Let no other process write here until `release`, or until this one is no more, however it ends."""
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            return
+        assert self.path is not None
+        try:
+            self.held = os.open(self.path, os.O_RDONLY)
+            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.release()
+            raise InputError(
+                f"Another run is being written to {self.path}: wait for its end, or choose another folder with -o."
+            ) from error
+        except OSError:  # a file system without locks, or a folder that may not be read
+            self.release()
+
+    def release(self) -> None:
+        """Let others write here."""
+        if self.held is not None:
+            os.close(self.held)
+            self.held = None
+
+    def __del__(self) -> None:
+        self.release()
+
+    def _check(self, *, resume: bool) -> None:
+        assert self.path is not None
+        try:
+            remove_parts(self.path)
+            # What a run leaves that was killed before it had a record: decoded pictures.
+            holds = any(entry.name != "cache" or not _only_pixels(entry) for entry in self.path.iterdir())
+        except OSError as error:
+            raise InputError(
+                f"The run folder {self.path} cannot be read ({error.strerror}): choose another with -o."
+            ) from error
+        if holds:
+            if not (self.path / "run.yaml").exists():
+                raise InputError(f"{self.path} is not empty and holds no run: choose another folder with -o.")
+            if not resume:
+                raise InputError(
+                    f"{self.path} already holds a run: go on with --resume, or choose another folder with -o."
+                )
         if not os.access(self.path, os.W_OK):
             raise InputError(
                 f"The run folder {self.path} may not be written: change its rights or choose another with -o."
@@ -78,3 +123,8 @@ class RunFolder:
 
     def file(self, *parts: str) -> Path | None:
         return None if self.path is None else self.path.joinpath(*parts)
+
+
+def _only_pixels(cache: Path) -> bool:
+    """Whether a folder holds nothing but the pictures that a run decoded."""
+    return cache.is_dir() and all(file.name.startswith("images-") for file in cache.iterdir())

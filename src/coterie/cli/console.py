@@ -1,0 +1,98 @@
+"""Standard output and standard error as they may be: in any encoding, closed, full, or with nobody who reads them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from coterie.outputs import printable
+
+
+class OutputLost(Exception):
+    """Standard output takes no more; the cause is the error of the system."""
+
+
+class Stream:
+    """A text stream that takes every text: what it has no character for is written as an escape."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> int:
+        text = printable(text)
+        try:
+            self.stream.write(text)
+        except UnicodeEncodeError:
+            encoding = self.stream.encoding or "ascii"
+            self.stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        for line in lines:
+            self.write(line)
+
+
+class Results(Stream):
+    """Standard output: what cannot be written is lost, and that ends the command."""
+
+    # click would otherwise write around this class to a stream that is ASCII.
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        with self.lost():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with self.lost():
+            self.stream.flush()
+
+    @contextmanager
+    def lost(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OutputLost from error
+
+
+class Remarks(Stream):
+    """Standard error: no command ends because nobody can hear its remarks."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self.stream.flush()
+
+
+@contextmanager
+def consoles() -> Iterator[Results]:
+    """Within, `sys.stdout` and `sys.stderr` are there and take any text."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # else the next file that is opened gets its number, and what is printed
+    before = sys.stdout, sys.stderr
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        results, remarks = Results(before[0] or nowhere), Remarks(before[1] or nowhere)
+        sys.stdout, sys.stderr = results, remarks
+        try:
+            yield results
+        finally:
+            sys.stdout, sys.stderr = before
+
+
+def forget(stream: Any) -> None:
+    """Drop what a stream could not write; Python would complain once more at exit."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

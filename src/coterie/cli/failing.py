@@ -1,0 +1,60 @@
+"""What a command says when it ends early: one sentence on standard error, and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
+
+import typer
+
+from coterie.shortage import shortage
+from coterie.types import CoterieError, InputError
+
+DEBUG = "COTERIE_DEBUG"  # set to 1: an error that nobody foresaw comes with its traceback
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Turn the errors that a user can do something about into one sentence and an exit code."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        told = sentence(error)
+        if told is None:
+            raise
+        stop(*told)
+
+
+def sentence(error: BaseException) -> tuple[str, int] | None:
+    """What to say of an error and the exit code; None for one that should not happen."""
+    if isinstance(error, CoterieError):
+        return str(error), 2 if isinstance(error, InputError) else 1
+    if isinstance(error, KeyboardInterrupt):
+        return str(error) or "Stopped.", 128 + getattr(error, "number", 2)
+    if (few := shortage(error)) is not None:
+        return few, 1
+    if isinstance(error, OSError) and error.errno is not None:
+        name = error.filename if error.filename is not None else "A file"
+        return f"{name} cannot be used: {error.strerror}. Free some space or change its rights.", 2
+    return None
+
+
+def unforeseen(error: Exception) -> str:
+    """What to say of an error that is coterie's own."""
+    where = " ".join(getattr(error, "__notes__", ()))
+    again = f"with {DEBUG}=1 in the environment the same command shows where"
+    text = " ".join(str(error).split())[:300]
+    return f"This is an error of coterie itself, please report it: {type(error).__name__}: {text} ({where or again})."
+
+
+def debugging() -> bool:
+    return os.environ.get(DEBUG, "0") not in ("", "0")
+
+
+def stop(text: str, code: int) -> NoReturn:
+    """Say why on standard error, in one line, and exit."""
+    print(f"coterie: {' '.join(text.split())}", file=sys.stderr)
+    raise typer.Exit(code)

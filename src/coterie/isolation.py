@@ -1,0 +1,169 @@
+"""coterie computes the same in whatever state it finds the process, and leaves that state as it found it.
+
+Seeds, default types and devices, gradient modes, precision: all of these belong to whoever calls a library. Each
+public function of Python's face runs within `own_state`.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+MAX_IMAGE_PIXELS = 1024**3 // 4 // 3  # Pillow's own limit
+
+_lock = threading.Lock()
+_inside = 0  # calls in progress, in all threads
+_undo = ExitStack()  # what the last of them does
+
+
+def isolated(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function run within `own_state`."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        with own_state():
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+@contextmanager
+def own_state() -> Iterator[None]:
+    """Within, torch, NumPy, scikit-learn and Pillow are as they are when a process begins; afterwards as before.
+
+    What a process has once (random state, default type) is put back by the last of several calls at a time.
+    """
+    global _inside, _undo
+    with ExitStack() as mine:
+        with _lock:
+            _inside += 1
+            mine.callback(_leave)
+            if _inside == 1:
+                _undo = ExitStack()
+                _of_the_process(_undo)
+        _of_the_thread(mine)
+        yield
+
+
+def _leave() -> None:
+    global _inside
+    with _lock:
+        _inside -= 1
+        if _inside == 0:
+            _undo.close()
+
+
+def _of_the_thread(undo: ExitStack) -> None:
+    import numpy as np
+    import torch
+
+    undo.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
+    undo.enter_context(torch.inference_mode(False))
+    undo.enter_context(torch.enable_grad())
+    for device in ("cpu", "cuda", "mps"):
+        if torch.is_autocast_enabled(device):
+            undo.enter_context(torch.autocast(device, enabled=False))
+    if torch.get_default_device().type != "cpu":
+        undo.enter_context(torch.device("cpu"))
+    sklearn = sys.modules.get("sklearn")
+    if sklearn is not None:
+        undo.enter_context(
+            sklearn.config_context(assume_finite=False, transform_output="default", array_api_dispatch=False)
+        )
+
+
+def _of_the_process(undo: ExitStack) -> None:
+    import numpy as np
+    import torch
+
+    undo.enter_context(warnings.catch_warnings())
+    undo.callback(random.setstate, random.getstate())
+    undo.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002
+    _random_state_of_torch(undo)
+    _set(undo, torch.get_num_threads, torch.set_num_threads, torch.get_num_threads())
+    _set(undo, torch.get_default_dtype, torch.set_default_dtype, torch.float32)
+    deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    if deterministic[0]:
+        torch.use_deterministic_algorithms(False)
+        undo.callback(torch.use_deterministic_algorithms, deterministic[0], warn_only=deterministic[1])
+    anomaly = torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+    if anomaly[0]:
+        torch.set_anomaly_enabled(False)
+        undo.callback(torch.set_anomaly_enabled, *anomaly)
+    for place, name, value in _flags():
+        with suppress(RuntimeError, AttributeError):  # of another version of torch, or held fast by the caller
+            before = getattr(place, name)
+            if before != value:
+                setattr(place, name, value)
+                undo.callback(setattr, place, name, before)
+    _precision(undo)
+    if (image := sys.modules.get("PIL.Image")) is not None:
+        _swap(undo, image, "MAX_IMAGE_PIXELS", MAX_IMAGE_PIXELS)
+    if (image_file := sys.modules.get("PIL.ImageFile")) is not None:
+        _swap(undo, image_file, "LOAD_TRUNCATED_IMAGES", False)
+
+
+def _flags() -> Iterator[tuple[Any, str, Any]]:
+    """Switches of torch's backends that change results."""
+    import torch
+
+    yield torch.backends.mkldnn, "enabled", True
+    yield torch.backends.mkldnn, "deterministic", False
+    yield torch.backends.cudnn, "enabled", True
+    yield torch.backends.cudnn, "benchmark", False
+    yield torch.backends.cudnn, "deterministic", False
+
+
+def _precision(undo: ExitStack) -> None:
+    """Products of float32 in float32."""
+    import torch
+
+    with suppress(RuntimeError):  # torch refuses to answer where its old and its new settings say different things
+        before = torch.get_float32_matmul_precision()
+        if before != "highest":
+            torch.set_float32_matmul_precision("highest")
+            undo.callback(torch.set_float32_matmul_precision, before)
+
+
+def _random_state_of_torch(undo: ExitStack) -> None:
+    """The generators of all devices. torch seeds them together, those of a card also before it is used."""
+    import torch
+
+    on_cards = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+
+    on_cpu = torch.get_rng_state()
+
+    def restore() -> None:
+        torch.set_rng_state(on_cpu)
+        if on_cards is not None:
+            torch.cuda.set_rng_state_all(on_cards)
+        elif torch.cuda.is_available():
+            torch.cuda.manual_seed_all(torch.initial_seed())  # what it had been, as nobody had used it
+
+    undo.callback(restore)
+
+
+def _set(undo: ExitStack, read: Callable[[], Any], write: Callable[[Any], Any], value: Any) -> None:
+    """Write a value, and in the end what was there before, each only where it changes something."""
+    before = read()
+
+    def put(wanted: Any) -> None:
+        if read() != wanted:
+            write(wanted)
+
+    put(value)
+    undo.callback(put, before)
+
+
+def _swap(undo: ExitStack, place: Any, name: str, value: Any) -> None:
+    undo.callback(setattr, place, name, getattr(place, name))
+    setattr(place, name, value)

@@ -1,0 +1,167 @@
+"""What coterie writes: whole files or none, and nothing in the place of what is not its own.
+
+May not live here: anything that knows what is in the files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from coterie.types import InputError
+
+# What a run folder holds. No other output may take such a place in it.
+FILES = (
+    *("run.yaml", "history.jsonl", "result.parquet", "report.html", "metrics.json", "ood.json", "gallery.npz"),
+    *("map.npz", "traceback.txt"),
+)
+FOLDERS = ("model", "checkpoints", "cache")
+PART = re.compile(r"\.?(?P<name>.+)\.(?P<process>\d+)\.part")  # what is being written, and by which process
+
+Given = str | os.PathLike[str] | None
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Write a whole file or leave the old one. Raises InputError when it cannot be written.
+
+    Of text, what UTF-8 has no form for (the bytes of a file name that is in no encoding) is written as an escape.
+    """
+    beside = path.with_name(f".{_part_of(path.name)}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(beside, "wb") as file:
+            file.write(printable(content).encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    except OSError as error:
+        raise InputError(
+            f"{path} could not be written ({error.strerror}): free some space or choose another -o."
+        ) from error
+    finally:
+        _remove(beside)
+
+
+def printable(text: str) -> str:
+    """The text with bytes that are not UTF-8, as Python keeps them in file names, written as \\xNN."""
+    try:
+        text.encode()
+        return text
+    except UnicodeEncodeError:
+        # First the bytes of file names, which are half a pair each; what is left are halves of other pairs.
+        whole = text.encode("utf-8", "backslashreplace") if re.search("[\ud800-\udc7f\udd00-\udfff]", text) else None
+        return (whole or text.encode("utf-8", "surrogateescape")).decode("utf-8", "backslashreplace")
+
+
+def check_output(out: Path, reads: Iterable[Given] = (), *, ours: Callable[[Path], bool] = lambda path: False) -> Path:
+    """The file that `out` names, links followed. Raises InputError where writing it would cost someone something.
+
+    It may be none of the files that the command `reads`, nothing of a run folder, and no file that is there already,
+    unless `ours` says that coterie wrote it.
+    """
+    try:
+        path = Path(os.path.realpath(out))
+        if path.is_dir():
+            raise InputError(f"-o {out} is a folder: give the name of a file.")
+        above = next(folder for folder in path.parents if os.path.lexists(folder))
+        for given in reads:
+            if given is not None and _same(path, given):
+                raise InputError(f"-o {out} is {given}, which this command reads: give another name.")
+        if run := _run_around(path):
+            raise InputError(f"-o {out} is the place of a file of the run in {run}: give another name.")
+        there = os.path.lexists(path)
+    except (OSError, ValueError) as error:  # InputError is a ValueError, too
+        if isinstance(error, InputError):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"-o {out} cannot be looked up ({reason}): give another place.") from error
+    if not above.is_dir():
+        raise InputError(f"-o {out} cannot be written, for {above} is a file: give another place.")
+    if not os.access(above, os.W_OK):
+        raise InputError(f"-o {out} cannot be written, for {above} is read-only: give another place.")
+    if there and not path.is_file():
+        raise InputError(f"-o {out} is no regular file: give another name.")
+    if there and not ours(path):
+        raise InputError(f"-o {out} is there already and coterie did not write it: give another name, or move it away.")
+    return path
+
+
+def check_folder(out: Path | None, reads: Iterable[Given], writes: Iterable[str] = FILES + FOLDERS) -> None:
+    """Raise InputError where `writes`, in the run folder `out`, would replace one of the files that are read."""
+    if out is None:
+        return
+    folder, writes = Path(os.path.realpath(out)), set(writes)
+    for given in reads:
+        if given is None:
+            continue
+        path = Path(os.path.realpath(os.path.expanduser(given)))
+        if not os.path.lexists(path):
+            continue  # the name of a data set, or what will be refused anyway
+        inside = path.relative_to(folder).parts if path.is_relative_to(folder) else None
+        if _same(folder, path) or (inside and inside[0] in writes):
+            raise InputError(
+                f"{given} is read, and what is written to the run folder {out} would replace it: give another file or "
+                "another folder."
+            )
+    if run := _run_around(folder):
+        raise InputError(f"{out} is a place of the run in {run}: choose another folder with -o.")
+
+
+def remove_parts(folder: Path, only: str | None = None) -> None:
+    """Remove the unfinished files of processes that are no more: those of `folder`, or of one file in it."""
+    for place in (folder, *(folder / name for name in FOLDERS if only is None)):
+        try:
+            entries = list(os.scandir(place))
+        except OSError:
+            continue
+        for entry in entries:
+            found = PART.fullmatch(entry.name)
+            if found and (only is None or found["name"] == _part_of(only)) and not _lives(int(found["process"])):
+                _remove(Path(entry.path))
+
+
+def _run_around(path: Path) -> Path | None:
+    """The run folder in which `path` is the place of one of its files, if there is one."""
+    for run in path.parents:
+        first = path.relative_to(run).parts[0].casefold()
+        whole = first in FOLDERS or (run == path.parent and first in FILES)
+        if whole and ((run / "run.yaml").is_file() or (run / "model" / "manifest.json").is_file()):
+            return run
+    return None
+
+
+def _same(path: Path, given: str | os.PathLike[str]) -> bool:
+    """Whether both are one file, also by another name."""
+    other = Path(given).expanduser()
+    if os.path.realpath(path) == os.path.realpath(other):
+        return True
+    try:
+        return os.path.samefile(path, other)
+    except (OSError, ValueError):
+        return False
+
+
+def _part_of(name: str) -> str:
+    """The name, or as much of it as leaves room for more within the 255 bytes of a file system."""
+    return name if len(os.fsencode(name)) < 220 else name[:50]
+
+
+def _lives(process: int) -> bool:
+    """Whether another process of that number is there; this one has begun nothing when it asks."""
+    if process == os.getpid() or os.name == "nt":  # Windows has no signal that only asks
+        return process != os.getpid()
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it belongs to someone else
+        return True
+    return True
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):  # a place that may not be written holds nothing of ours
+        path.unlink(missing_ok=True)

@@ -1,0 +1,31 @@
+"""What the machine has too little of, told from errors of many libraries: memory, threads, open files.
+
+Imports nothing of coterie.
+"""
+
+from __future__ import annotations
+
+import errno
+
+MEMORY = (
+    *("can't allocate memory", "cannot allocate memory", "out of memory", "not enough memory", "bad_alloc"),
+    *("unable to mmap", "failed to map segment", "could not create a memory", "std::bad_array_new_length"),
+)
+THREADS = ("can't start new thread", "cannot start new thread", "thread creation failed", "pthread_create")
+
+
+def shortage(error: BaseException) -> str | None:
+    """One sentence for an error that says that the machine has too little of something, None for any other."""
+    text = str(error).lower()
+    number = error.errno if isinstance(error, OSError) else None
+    detail = f" ({' '.join(str(error).split())[:200]})" if text else ""
+    told = isinstance(error, RuntimeError | ImportError | OSError | ValueError | SystemError)
+    # The words of an InputError or of a path are no signs.
+    told = told and not type(error).__module__.startswith("coterie.") and number is None
+    if isinstance(error, MemoryError) or number == errno.ENOMEM or (told and any(sign in text for sign in MEMORY)):
+        return f"There is not enough memory{detail}: give it more, fewer items at a time, or a smaller backbone."
+    if number == errno.EAGAIN or (told and any(sign in text for sign in THREADS)):
+        return f"The system gives this process no more threads{detail}: raise its limit, or stop other processes."
+    if number in (errno.EMFILE, errno.ENFILE):
+        return f"The system lets this process open no more files{detail}: raise its limit (ulimit -n)."
+    return None

@@ -1,0 +1,216 @@
+"""coterie takes nothing from the state of the process, and leaves it as it was."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from coterie import Clusterer, calibrate, load
+from coterie.data import open_source
+
+X = np.random.default_rng(3).normal(size=(48, 6)).astype(np.float32) + np.repeat(np.eye(6)[:3], 16, 0) * 6
+PIXELS = np.random.default_rng(4).integers(0, 256, (24, 8, 8), dtype=np.uint8)
+
+
+@contextmanager
+def setting(read: Callable[[], Any], write: Callable[[Any], Any], value: Any) -> Iterator[None]:
+    before = read()
+    write(value)
+    try:
+        yield
+    finally:
+        write(before)
+
+
+@contextmanager
+def deterministic(mode: bool, warn_only: bool = False) -> Iterator[None]:
+    torch.use_deterministic_algorithms(mode, warn_only=warn_only)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@contextmanager
+def default_device(name: str) -> Iterator[None]:
+    torch.set_default_device(name)
+    try:
+        yield
+    finally:
+        torch.set_default_device(None)
+
+
+@contextmanager
+def attribute(place: Any, name: str, value: Any) -> Iterator[None]:
+    with setting(lambda: getattr(place, name), lambda new: setattr(place, name, new), value):
+        yield
+
+
+@contextmanager
+def seeded() -> Iterator[None]:
+    random.seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    torch.manual_seed(5)
+    yield
+
+
+STATES: dict[str, Callable[[], AbstractContextManager[Any]]] = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+    "grad disabled": lambda: torch.set_grad_enabled(False),
+    "float64": lambda: setting(torch.get_default_dtype, torch.set_default_dtype, torch.float64),
+    "bfloat16": lambda: setting(torch.get_default_dtype, torch.set_default_dtype, torch.bfloat16),
+    "meta device": lambda: default_device("meta"),
+    "device context": lambda: torch.device("meta"),
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+    "deterministic": lambda: deterministic(True),
+    "deterministic, warnings": lambda: deterministic(True, warn_only=True),
+    "anomaly": lambda: torch.autograd.set_detect_anomaly(True),
+    "matmul": lambda: setting(torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "medium"),
+    "without oneDNN": lambda: attribute(torch.backends.mkldnn, "enabled", False),
+    "seeded": seeded,
+    "NumPy raises": lambda: np.errstate(all="raise"),
+    "scikit-learn": lambda: sklearn.config_context(assume_finite=True, transform_output="pandas"),
+    "warnings are errors": lambda: warnings.catch_warnings(action="error"),
+    "Pillow": lambda: attribute(Image, "MAX_IMAGE_PIXELS", 10),
+    "truncated images": lambda: attribute(ImageFile, "LOAD_TRUNCATED_IMAGES", True),
+}
+
+
+def state() -> dict[str, Any]:
+    """All that a caller may have set."""
+    return {
+        "random": random.getstate(),
+        "numpy": str(np.random.get_state()),  # noqa: NPY002
+        "torch": torch.get_rng_state().tolist(),
+        "dtype": torch.get_default_dtype(),
+        "device": torch.get_default_device(),
+        "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
+        "autocast": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "warn only": torch.is_deterministic_algorithms_warn_only_enabled(),
+        "anomaly": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        "matmul": torch.get_float32_matmul_precision(),
+        "flags": (torch.backends.mkldnn.enabled, torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
+        "threads": torch.get_num_threads(),
+        "errstate": np.geterr(),
+        "sklearn": sklearn.get_config(),
+        "warnings": list(warnings.filters),
+        "pillow": (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES),
+        "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)],
+    }
+
+
+def groups_of_vectors(folder: Path) -> list[NDArray[Any]]:
+    """Everything that Python offers, once over: fit, save, load, predict, scores, calibrate."""
+    fitted = Clusterer(3, epochs=2, random_state=0, calibrate=True).fit(X)
+    saved = load(fitted.save(folder))
+    said = calibrate(X, fitted.labels_, settings={"epochs": 2})
+    return [fitted.confidence_, fitted.embedding_, saved.predict_proba(X), saved.ood_score(X), said.probabilities]
+
+
+def groups_of_pictures(folder: Path) -> list[NDArray[Any]]:
+    for row, pixels in enumerate(PIXELS):
+        folder.mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{row}.png")
+    whole = (folder / "0.png").read_bytes()
+    (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
+    few = {"moco.epochs": 1, "moco.batch_size": 12, "moco.queue": 24, "moco.projector_hidden": 16, "hidden": 8}
+    fitted = Clusterer(3, epochs=1, random_state=0, backbone="small-8", settings=few).fit(folder)
+    return [fitted.confidence_, fitted.embedding_, np.array([len(open_source(folder).skipped)])]
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[NDArray[Any]]]:
+    folder = tmp_path_factory.mktemp("plain")
+    return {"vectors": groups_of_vectors(folder / "v"), "pictures": groups_of_pictures(folder / "p")}
+
+
+OF_PICTURES = ("inference_mode", "float64", "autocast", "deterministic", "without oneDNN", "Pillow", "truncated images")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [*(("vectors", name) for name in STATES), *(("pictures", name) for name in OF_PICTURES)]
+)
+def test_nothing_depends_on_the_state_and_nothing_changes_it(
+    kind: str, name: str, plain: dict[str, list[NDArray[Any]]], tmp_path: Path
+) -> None:
+    work = {"vectors": groups_of_vectors, "pictures": groups_of_pictures}[kind]
+    with STATES[name]():
+        before = state()
+        found = work(tmp_path / "x")
+        assert state() == before
+    for one, other in zip(plain[kind], found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_two_fits_draw_nothing_from_the_caller() -> None:
+    torch.manual_seed(0)
+    drawn = [(Clusterer(3, epochs=1).fit(X), torch.rand(1).item())[1] for _ in range(2)]
+    torch.manual_seed(0)
+    assert drawn == [torch.rand(1).item(), torch.rand(1).item()]
+
+
+def test_without_a_seed_every_fit_has_its_own() -> None:
+    seeds = {Clusterer(3, epochs=1).fit(X).record_["seed"] for _ in range(3)}
+    assert len(seeds) == 3
+
+
+def test_a_failed_fit_puts_everything_back() -> None:
+    before = state()
+    with pytest.raises(ValueError):
+        Clusterer(3, epochs=1).fit(np.full((20, 3), np.nan))
+    assert state() == before
+
+
+def test_the_callers_accelerator_stays(tmp_path: Path) -> None:
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    kinds = (AcceleratorState, GradientState, PartialState)
+    kept = [dict(kind._shared_state) for kind in kinds]
+    try:
+        AcceleratorState._reset_state(reset_partial_state=True)
+        mine = Accelerator(cpu=True, mixed_precision="bf16", gradient_accumulation_steps=3)
+        groups_of_vectors(tmp_path / "x")
+        assert mine.mixed_precision == "bf16"
+        assert mine.gradient_accumulation_steps == 3
+        assert Accelerator().mixed_precision == "bf16"
+    finally:
+        for kind, values in zip(kinds, kept, strict=True):
+            kind._shared_state.clear()
+            kind._shared_state.update(values)
+
+
+def test_calls_that_overlap_put_back_what_the_first_found() -> None:
+    torch.set_default_dtype(torch.float64)
+    found: list[Any] = []
+    try:
+        before = state()
+        threads = [
+            threading.Thread(target=lambda: found.append(Clusterer(3, epochs=3, random_state=0).fit(X)))
+            for _ in range(3)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(found) == 3
+        assert state() == before
+    finally:
+        with contextlib.suppress(Exception):
+            torch.set_default_dtype(torch.float32)
