@@ -69,9 +69,7 @@ def _of_the_thread(undo: ExitStack) -> None:
     undo.enter_context(np.errstate(divide="warn", over="warn", under="ignore", invalid="warn"))
     undo.enter_context(torch.inference_mode(False))
     undo.enter_context(torch.enable_grad())
-    for device in ("cpu", "cuda", "mps"):
-        if torch.is_autocast_enabled(device):
-            undo.enter_context(torch.autocast(device, enabled=False))
+    _autocast(undo)
     if torch.get_default_device().type != "cpu":
         undo.enter_context(torch.device("cpu"))
     sklearn = sys.modules.get("sklearn")
@@ -79,6 +77,23 @@ def _of_the_thread(undo: ExitStack) -> None:
         undo.enter_context(
             sklearn.config_context(assume_finite=False, transform_output="default", array_api_dispatch=False)
         )
+
+
+def _autocast(undo: ExitStack) -> None:
+    """No autocast, as if outside of any: what it keeps of weights in half precision goes when the outermost ends."""
+    import torch
+
+    for device in ("cpu", "cuda", "mps"):
+        if torch.is_autocast_enabled(device):
+            torch.set_autocast_enabled(device, False)
+            undo.callback(torch.set_autocast_enabled, device, True)
+    if not torch.is_autocast_cache_enabled():
+        torch.set_autocast_cache_enabled(True)
+        undo.callback(torch.set_autocast_cache_enabled, False)
+    torch.autocast_increment_nesting()
+    for _ in range(torch.autocast_decrement_nesting()):
+        torch.autocast_decrement_nesting()
+        undo.callback(torch.autocast_increment_nesting)
 
 
 def _of_the_process(undo: ExitStack) -> None:
