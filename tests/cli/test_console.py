@@ -17,6 +17,16 @@ from PIL import Image
 
 COTERIE = [sys.executable, "-m", "coterie"]
 ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+# Every command of the command line in one process: words up to each semicolon.
+ALL = """
+import sys
+from coterie.cli import main
+words = sys.argv[1:]
+while words:
+    end = words.index(";")
+    print("code", main(words[:end]))
+    words = words[end + 1:]
+"""
 CONSOLES = {
     "cp1252": {"PYTHONIOENCODING": "cp1252"},
     "ascii": {"PYTHONIOENCODING": "ascii:strict"},
@@ -66,24 +76,25 @@ def test_names_in_no_encoding_are_escaped_everywhere(odd: Path) -> None:
 
 @pytest.mark.parametrize("console", CONSOLES)
 def test_every_command_speaks_to_every_console(odd: Path, console: str, tmp_path: Path) -> None:
-    env = CONSOLES[console]
     photos = os.fsdecode(os.fsencode(odd.parent) + b"/caf\xe9 \xe5\xa3\x8a")
     new = os.fsdecode(os.fsencode(tmp_path) + b"/\xfcber.parquet")
-    csv = tmp_path / "übrig.csv"
-    for arguments in (
-        ("report", odd),
-        ("predict", odd, photos, "-o", new, "--json"),
-        ("accept", odd, "-o", csv, "--max-error", 0.9),
-        ("compare", odd, odd, "-o", tmp_path / "sïde.html"),
-        ("fit", photos, "-k", 3, "--dry-run"),
-    ):
-        answer = call(*arguments, env=env)
-        assert answer.returncode == 0, (arguments, answer.stderr)
-        answer.stdout.decode("utf-8" if console == "utf-8" else "latin-1")
-        assert b"Traceback" not in answer.stderr
-    refused = call("fit", photos + "nowhere", "-k", 3, env=env)
-    assert refused.returncode == 2, refused.stderr
-    assert len(refused.stderr.splitlines()) == 1
+    commands = {
+        ("report", odd): 0,
+        ("predict", odd, photos, "-o", new): 0,
+        ("predict", odd, photos, "-o", new, "--json"): 0,
+        ("accept", odd, "-o", tmp_path / "übrig.csv", "--max-error", 0.9): 0,
+        ("compare", odd, "-o", tmp_path / "sïde.html"): 0,
+        ("fit", photos, "-k", 3, "--dry-run"): 0,
+        ("fit", photos + "nowhere", "-k", 3): 2,
+        ("methods",): 0,
+    }
+    words = [str(word) for command in commands for word in (*command, ";")]
+    answer = subprocess.run(
+        [sys.executable, "-c", ALL, *words], capture_output=True, env={**os.environ, **CONSOLES[console]}, check=False
+    )
+    assert (answer.returncode, b"Traceback" in answer.stderr) == (0, False), answer.stderr
+    codes = [int(line.removeprefix(b"code ")) for line in answer.stdout.splitlines() if line.startswith(b"code ")]
+    assert codes == list(commands.values()), answer.stderr
 
 
 @pytest.mark.parametrize("arguments", [("methods",), ("--help",), ("methods", "cdc", "--json"), ("--version",)])
