@@ -34,7 +34,6 @@ RUNS: dict[str, tuple[Any, dict[str, Any]]] = {
     "cdc": (X, {"method": "cdc", "epochs": 3, "calibrate": True, "overrides": STEPS}),
     "cdc of images": (PIXELS, {"method": "cdc", "epochs": 2, "backbone": "small-8", "overrides": SMALL}),
     "dec": (X, {"method": "dec", "epochs": 2, "overrides": AE}),
-    "idec": (X, {"method": "idec", "epochs": 2, "overrides": AE}),
     "vade": (X, {"method": "vade", "epochs": 2, "overrides": AE}),
     "rdc": (X, {"method": "rdc", "epochs": 2, "overrides": ACAI}),
 }
