@@ -58,7 +58,8 @@ def test_weights_that_are_not_finite_are_the_runs_fault_and_not_the_inputs(coter
 def test_ctrl_c_stops_cleanly_and_the_run_goes_on_later(coterie, images, quick, tmp_path):
     run = tmp_path / "run"
     epochs = 30
-    arguments = ["fit", str(images), "-k", "10", "-o", str(run), *quick, "--set", f"moco.epochs={epochs}"]
+    longer = [word.replace("moco.epochs=1", f"moco.epochs={epochs}") for word in quick]
+    arguments = ["fit", str(images), "-k", "10", "-o", str(run), *longer]
     with subprocess.Popen(
         [*COMMAND, *arguments],
         stdout=subprocess.PIPE,
