@@ -93,7 +93,7 @@ def test_the_history_has_every_epoch_of_every_stage(whole: RunResult) -> None:
 
 @pytest.mark.parametrize(
     ("after", "resumes_at"),
-    [(1, ("moco", 0)), (6, ("moco", 5)), (8, ("moco", 7)), (10, ("cdc", 1)), (STEPS, ("cdc", 3))],
+    [(1, ("moco", 1)), (6, ("moco", 6)), (8, ("moco", 7)), (10, ("cdc", 1)), (STEPS, ("cdc", 3))],
 )
 def test_a_run_that_was_stopped_anywhere_and_resumed_is_the_run_that_was_not(
     after: int, resumes_at: tuple[str, int], digits: Source, whole: RunResult, tmp_path: Path
