@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_a_report_that_fails_loses_nothing(coterie, vectors: Path, tmp_path: Pat
     def fail(run: Path) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("coterie.cli.fit.write_report", fail)
+    monkeypatch.setattr(import_module("coterie.cli.fit"), "write_report", fail)
     answer = coterie("fit", vectors, "-k", 3, "--epochs", 1, "-o", tmp_path / "run")
     assert answer.code == 1
     said = answer.err.splitlines()[-1]

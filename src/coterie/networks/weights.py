@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from coterie.networks.sobel import WithSobel
+from coterie.records.files import utf8_path
 from coterie.types import InputError
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # in which a repository of Hugging Face keeps timm's weights
@@ -25,7 +26,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
-            state = load_file(path)
+            with utf8_path(path) as opened:
+                state = load_file(opened)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader has its own errors; the user needs the file's name

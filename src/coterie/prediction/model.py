@@ -20,7 +20,7 @@ from coterie.networks.net import Net
 from coterie.outputs import write_atomically
 from coterie.prediction.bank import Bank, load_bank, save_bank
 from coterie.prediction.ood import Scorer, available, scorer
-from coterie.records.files import check_regular, read_json, validated
+from coterie.records.files import check_regular, read_json, utf8_path, validated
 from coterie.records.run import MOST_GROUPS, Entries, Name, Spec
 from coterie.training.calibrate import Calibration, calibration_head
 from coterie.training.plan import coerce, resolved
@@ -239,7 +239,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     # First without memory: the sizes that a manifest asks for must be those of the weights before a net is made.
     _check_weights(weights, _build(manifest, method, "meta"))
     net = _build(manifest, method, "cpu")
-    net.load_state_dict(load_file(weights))
+    with utf8_path(weights) as opened:
+        net.load_state_dict(load_file(opened))
     net.to(device).eval()
     bank = load_bank(folder / BANK, net.width)
     k, spec = manifest.n_clusters, manifest.spec
@@ -275,7 +276,7 @@ def _check_weights(path: Path, net: Net) -> None:
 
     try:
         check_regular(path)
-        with safe_open(path, framework="pt") as file:
+        with utf8_path(path) as opened, safe_open(opened, framework="pt") as file:
             stored = {name: file.get_slice(name) for name in list(file.keys())}
             wanted = net.state_dict()
             for name in {**wanted, **stored}:

@@ -6,6 +6,8 @@ import json
 import os
 import re
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,6 +47,21 @@ def open_regular(path: Path) -> int:
 def check_regular(path: Path) -> None:
     """Raise InputError for what is no regular file or may not be read."""
     os.close(open_regular(path))
+
+
+@contextmanager
+def utf8_path(path: Path) -> Iterator[Path]:
+    """The path, or, where its name is in no encoding, another to the same file: some libraries open only the former."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        descriptor = open_regular(path)
+        try:
+            yield Path(f"/dev/fd/{descriptor}")
+        finally:
+            os.close(descriptor)
+    else:
+        yield path
 
 
 def read_bytes(path: Path, most: int) -> bytes:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from coterie.outputs import write_atomically
-from coterie.records.files import check_regular
+from coterie.records.files import check_regular, utf8_path
 from coterie.types import InputError
 
 
@@ -36,7 +36,11 @@ def load_tree(path: Path, device: torch.device | str = "cpu") -> Any:
     from safetensors import safe_open
 
     check_regular(path)
-    with fitting(path), safe_open(path, framework="pt", device=str(device)) as file:
+    with (
+        fitting(path),
+        utf8_path(path) as opened,
+        safe_open(opened, framework="pt", device=str(device)) as file,
+    ):
         skeleton = json.loads((file.metadata() or {})["tree"])
         return _unpack(skeleton, {name: file.get_tensor(name) for name in list(file.keys())})
 
