@@ -101,7 +101,7 @@ class Prepared:
             "n_clusters": self.settings.n_clusters,
             "seed": self.settings.seed,
             "settings": plain_settings(self.settings),
-            "stages": [{"name": name_of(m), "epochs": m.epochs, "settings": resolved(m)} for m in stages],
+            "stages": [{"name": name_of(m), "epochs": m.epochs, "settings": plain(resolved(m))} for m in stages],
             "views": plain(asdict(self.plan.views)),
             "calibration": None if self.plan.calibration is None else plain(asdict(self.plan.calibration)),
             "backbone": asdict(self.backbone),
@@ -182,7 +182,6 @@ def _prepare(
     elif settings.backbone != "auto" and init is None:
         # Only to hear now, and not after the stages before, of an unknown name.
         build_backbone(backbone.name, spec)
-    folder.check_same(plain_settings(settings), opened.fingerprint)
     earlier = read_record(out) if out is not None and resume and (out / "run.yaml").exists() else {}
     # A run that was stopped goes on with the warnings of its first part; one that was done finds its own again.
     warned = list(earlier.get("warnings") or ()) if earlier.get("status") in ("running", "stopped") else []
@@ -191,7 +190,7 @@ def _prepare(
     if not place.is_main_process:
         history.path = None
     precision = choose_precision(settings.precision, spec, device)
-    return Prepared(
+    prepared = Prepared(
         opened,
         settings,
         plan,
@@ -208,6 +207,8 @@ def _prepare(
         before,
         [*opened.warnings, *(text for text in warned if text not in opened.warnings)],
     )
+    folder.check_same(prepared.record(""))
+    return prepared
 
 
 def check_beginning(settings: RunSettings) -> Card:

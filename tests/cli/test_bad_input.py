@@ -179,8 +179,12 @@ def test_a_run_is_resumed_only_as_it_was_begun(coterie, grouped, vectors):
     shutil.copy(vectors, "same.npy")
     arguments = ("-o", run, "--resume", "--epochs", 1)
     assert coterie("fit", "same.npy", "-k", 3, *arguments).code == 0
-    refused(coterie("fit", vectors, "-k", 4, *arguments), "n_clusters = 3, not 4")
-    refused(coterie("fit", vectors, "-k", 3, *arguments, "--set", "cdc.cells=9"), "overrides")
+    # The same run in other words: defaults that are typed, and a device that is named.
+    words = ("--device", "cpu", "--seed", 0, "--backbone", "mlp", "--precision", "fp32", "--preset", "practical")
+    assert coterie("fit", vectors, "-k", 3, *arguments, *words).code == 0
+    refused(coterie("fit", vectors, "-k", 4, *arguments), "-k = 3, not 4")
+    refused(coterie("fit", vectors, "-k", 3, *arguments, "--set", "cdc.cells=9"), "cdc.cells = ", "not 9")
+    refused(coterie("fit", vectors, "-k", 3, *arguments, "--seed", 1), "--seed = 0, not 1")
     np.save("other.npy", np.load(vectors) + 1)
     refused(coterie("fit", "other.npy", "-k", 3, *arguments), "The data have changed")
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -8,7 +10,36 @@ from coterie.records import read_record
 from coterie.training.runfolder import RunFolder
 from coterie.types import InputError
 
-SETTINGS = {"n_clusters": 5, "seed": 0, "overrides": {"cdc.cells": 7}, "checkpoint_seconds": 60.0}
+SETTINGS = {
+    "n_clusters": 5,
+    "seed": 0,
+    "init": None,
+    "weights": "w.pth",
+    "pretrained": False,
+    "checkpoint_seconds": 60.0,
+}
+RECORD: dict[str, Any] = {
+    "status": "running",
+    "source": {"fingerprint": "ab", "kind": "images", "family": "photo", "spec": {"kind": "images", "height": 8}},
+    "settings": SETTINGS,
+    "stages": [{"name": "moco", "settings": {"epochs": 3}}, {"name": "cdc", "settings": {"cells": 7, "epochs": 9}}],
+    "views": {"flip": 0.5, "crop_scale": [0.2, 1.0]},
+    "calibration": None,
+    "backbone": {"name": "small-16", "why": "asked for"},
+    "device": "cpu",
+    "precision": {"value": "fp32", "why": "asked for"},
+}
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """The record with one entry changed."""
+    record = copy.deepcopy(RECORD)
+    *way, last = path.split("/")
+    at: Any = record
+    for step in way:
+        at = at[int(step) if isinstance(at, list) else step]
+    at[last] = value
+    return record
 
 
 @pytest.fixture
@@ -16,7 +47,7 @@ def begun(tmp_path: Path) -> Path:
     """A folder where a run was begun."""
     folder = RunFolder(tmp_path / "run")
     folder.prepare(resume=False)
-    folder.update(settings=SETTINGS, source={"fingerprint": "ab"}, status="running")
+    folder.update(**RECORD)
     return tmp_path / "run"
 
 
@@ -47,29 +78,55 @@ def test_a_run_is_not_overwritten_but_resumed(begun: Path) -> None:
     with pytest.raises(InputError, match="already holds a run: go on with --resume"):
         RunFolder(begun).prepare(resume=False)
     RunFolder(begun).prepare(resume=True)
-    RunFolder(begun).check_same(SETTINGS, "ab")
-
-
-def test_what_does_not_change_the_result_may_change(begun: Path) -> None:
-    RunFolder(begun).check_same({**SETTINGS, "checkpoint_seconds": 0.0}, "ab")
+    RunFolder(begun).check_same(RECORD)
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("path", "value"),
     [
-        ({"n_clusters": 6}, "n_clusters = 5, not 6"),
-        ({"overrides": {}}, r"overrides = \{'cdc.cells': 7\}, not \{\}"),
-        ({"seed": 1}, "seed = 0, not 1"),
+        ("settings/checkpoint_seconds", 0.0),
+        ("settings/weights", "./w.pth"),
+        ("settings/epochs", 9),  # typed or not: what it resolved to is the same
+        ("settings/device", "cpu"),
+        ("backbone/why", "grey images of 8 px on a CPU"),
+        ("precision/why", "embeddings"),
+        ("calibration", {"cells": 4}),
     ],
 )
-def test_a_resumed_run_must_have_the_same_settings(begun: Path, change: dict[str, object], message: str) -> None:
+def test_what_does_not_change_the_result_may_change(begun: Path, path: str, value: object) -> None:
+    RunFolder(begun).check_same(changed(path, value))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("settings/n_clusters", 6, "-k = 5, not 6"),
+        ("settings/seed", 1, "--seed = 0, not 1"),
+        ("settings/weights", "other.pth", "--weights = .*other.pth"),
+        ("settings/pretrained", True, "--pretrained = False, not True"),
+        ("source/spec/height", 16, "--image-size"),
+        ("source/family", "glyph", "--family = 'photo', not 'glyph'"),
+        ("stages/1/settings/cells", 8, r"cdc\.cells = 7, not 8"),
+        ("stages/0/settings/epochs", 4, r"moco\.epochs = 3, not 4"),
+        ("stages/1/name", "dec", "the stages"),
+        ("views/flip", 0.0, r"views\.flip = 0\.5, not 0\.0"),
+        ("backbone/name", "small-32", "--backbone = 'small-16', not 'small-32'"),
+        ("device", "cuda", "--device = 'cpu', not 'cuda'"),
+        ("precision/value", "bf16", "--precision = 'fp32', not 'bf16'"),
+    ],
+)
+def test_what_was_resolved_must_be_the_same(begun: Path, path: str, value: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        RunFolder(begun).check_same({**SETTINGS, **change}, "ab")
+        RunFolder(begun).check_same(changed(path, value))
+
+
+def test_what_an_older_record_lacks_is_not_compared(begun: Path) -> None:
+    RunFolder(begun).check_same(changed("stages/1/settings/of_a_newer_version", 3))
 
 
 def test_a_resumed_run_must_have_the_same_data(begun: Path) -> None:
     with pytest.raises(InputError, match="data have changed"):
-        RunFolder(begun).check_same(SETTINGS, "cd")
+        RunFolder(begun).check_same(changed("source/fingerprint", "cd"))
 
 
 def test_entries_add_up_and_are_read_back(begun: Path) -> None:
@@ -99,7 +156,7 @@ def test_a_record_that_cannot_be_read_is_named(tmp_path: Path, content: str | No
 def test_a_run_in_memory_writes_nothing() -> None:
     folder = RunFolder(None)
     folder.prepare(resume=False)
-    folder.check_same(SETTINGS, "ab")
+    folder.check_same(RECORD)
     folder.update(status="done")
     assert folder.record == {"status": "done"}
     assert folder.file("model") is None

@@ -56,8 +56,6 @@ def read_overrides(assignments: list[str]) -> dict[str, Any]:
         name = name.strip()
         if not equals or not name:
             raise InputError(f"--set {text[:60]!r} is no setting: write it as method.cells=40.")
-        if name in overrides:
-            raise InputError(f"--set {name} is given twice: leave one of them out.")
         try:
             overrides[name] = plain_yaml(value)
         except ValueError as error:

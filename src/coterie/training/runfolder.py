@@ -12,10 +12,8 @@ import yaml
 
 from coterie.outputs import remove_parts, write_atomically
 from coterie.records import read_record
+from coterie.training.sameness import difference
 from coterie.types import InputError
-
-# Settings that a resumed run may change: no stage depends on them, and a calibration head comes after all stages.
-MAY_CHANGE = {"checkpoint_seconds", "store_embedding", "max_skipped", "calibrate"}
 
 
 @dataclass
@@ -100,19 +98,19 @@ class RunFolder:
                 f"Only {free >> 20} MiB are free where {self.path} lies: free some space or choose another -o."
             )
 
-    def check_same(self, settings: dict[str, Any], fingerprint: str) -> None:
-        """A resumed run must be the same run. Raises InputError that names the first difference."""
+    def check_same(self, record: dict[str, Any]) -> None:
+        """A resumed run must be the same run. Raises InputError that names the first difference of the records."""
         if self.path is None or not (self.path / "run.yaml").exists():
             return
         before = read_record(self.path)
-        if before.get("source", {}).get("fingerprint") != fingerprint:
+        if before.get("source", {}).get("fingerprint") != record["source"]["fingerprint"]:
             raise InputError(f"The data have changed since {self.path} was begun: start a new run in another folder.")
-        for name, value in settings.items():
-            if name not in MAY_CHANGE and before.get("settings", {}).get(name) != value:
-                raise InputError(
-                    f"{self.path} was begun with {name} = {before.get('settings', {}).get(name)!r}, not {value!r}: "
-                    "resume it with the same settings, or start a new run in another folder."
-                )
+        if (found := difference(before, record)) is not None:
+            name, was, asked = found
+            raise InputError(
+                f"{self.path} was begun with {name} = {was!r}, not {asked!r}: resume it with the same settings, or "
+                "start a new run in another folder."
+            )
 
     def update(self, **entries: Any) -> None:
         """Add entries to `run.yaml`, which is written whole each time."""

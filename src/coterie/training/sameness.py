@@ -1,0 +1,66 @@
+"""Whether a run that is to be resumed is the run that was begun: what was resolved counts, not how it was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+Record = Mapping[str, Any]
+MISSING = object()
+
+
+def difference(before: Record, now: Record) -> tuple[str, Any, Any] | None:
+    """The first thing in which two records of a run differ: its name, what it was, what it is. None: the same run.
+
+    Left out is what changes no result (how often a checkpoint is written, what is stored beside), and a calibration
+    that only one of them has: it comes after all stages. What an older record lacks is not compared.
+    """
+    for name, was, asked in _pairs(before, now):
+        if was is not MISSING and was != asked:
+            return name, was, asked
+    return None
+
+
+def _pairs(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
+    settings, asked = before.get("settings") or {}, now["settings"]
+    for name, option in (("n_clusters", "-k"), ("seed", "--seed")):
+        yield option, settings.get(name, MISSING), asked[name]
+    source, given = before.get("source") or {}, now["source"]
+    for name, called in (("kind", "the kind of items"), ("family", "--family")):
+        yield called, source.get(name, MISSING), given[name]
+    yield "the form of the items (--image-size)", *_shared(source.get("spec"), given["spec"])
+    stages = before.get("stages")
+    if stages:
+        yield "the stages", [stage["name"] for stage in stages], [stage["name"] for stage in now["stages"]]
+        for stage, other in zip(stages, now["stages"], strict=False):
+            yield from _settings(stage["name"], stage.get("settings"), other["settings"])
+    yield from _settings("views", before.get("views"), now["views"])
+    if before.get("calibration") and now.get("calibration"):
+        yield from _settings("calibrate", before["calibration"], now["calibration"])
+    backbone = before.get("backbone")
+    yield "--backbone", (backbone or {}).get("name", MISSING), now["backbone"]["name"]
+    for name in ("init", "weights"):
+        yield f"--{name}", _place(settings.get(name, MISSING)), _place(asked[name])
+    yield "--pretrained", settings.get("pretrained", MISSING), asked["pretrained"]
+    device = before.get("device")
+    yield "--device", device.split(":")[0] if isinstance(device, str) else MISSING, now["device"].split(":")[0]
+    precision = before.get("precision")
+    yield "--precision", precision["value"] if isinstance(precision, Mapping) else MISSING, now["precision"]["value"]
+
+
+def _settings(stage: str, before: Any, now: Record) -> Iterator[tuple[str, Any, Any]]:
+    for name, value in now.items():
+        yield f"{stage}.{name}", (before or {}).get(name, MISSING), value
+
+
+def _shared(before: Any, now: Record) -> tuple[Any, Any]:
+    """Both, without the entries that only the newer one has."""
+    if not before:
+        return MISSING, None
+    return {name: before[name] for name in now if name in before}, {name: now[name] for name in now if name in before}
+
+
+def _place(path: Any) -> Any:
+    """One name for a file or folder, however it was written."""
+    return str(Path(path).absolute().resolve()) if isinstance(path, str) else path
