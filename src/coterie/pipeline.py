@@ -31,7 +31,7 @@ from coterie.preparing import Prepared, Watch, prepare
 from coterie.records import groups_of, read_record
 from coterie.report import gallery_rows, map_rows, project
 from coterie.shortage import shortage
-from coterie.stages import calibrate, check_result, count_groups, train
+from coterie.stages import advice_of, calibrate, check_result, count_groups, train
 from coterie.training.history import History
 from coterie.training.interrupt import heed_signals
 from coterie.training.plan import RunSettings
@@ -83,7 +83,7 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
             calibrate(model, prepared, watch)
         watch.say("predicting all items")
         assignments = model.predict(prepared.source, embedding=True, progress=watch.predicted)
-        check_result(assignments, k, prepared.warnings)
+        check_result(assignments, k, prepared.warnings, advice_of(prepared))
         assert assignments.embedding is not None
         groups = assignments.probabilities.argmax(1)
         rows, left_out = assignments.embedding, np.asarray(prepared.source.outliers, np.int64)

@@ -18,11 +18,11 @@ from coterie.networks.net import Net
 from coterie.objectives.kmeans import NotFinite
 from coterie.prediction.model import Model
 from coterie.preparing import Prepared, Watch
+from coterie.training.advice import Advice, advice_for
 from coterie.training.calibrate import PostHoc, calibration_net
 from coterie.training.checkpoints import fitting, load_tree, save_tree
 from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Stage, train_stage
-from coterie.training.health import SMALLER_STEPS
 from coterie.training.seeds import generator_of, seed_of
 from coterie.types import Assignments, RunFailed
 from coterie.views.normalise import farthest, normalisation, unit_range
@@ -76,6 +76,7 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         checkpoint=prepared.folder.file("checkpoints", f"{name}.safetensors"),
         checkpoint_seconds=settings.checkpoint_seconds,
         progress=watch.progress,
+        before=stage_before(prepared, method),
         rank=prepared.rank,
         processes=prepared.processes,
         after_epoch=list(watch.after_epoch),
@@ -88,7 +89,10 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
             with torch.no_grad():
                 method.finish(net, features, settings.k, generator_of(settings.seed, name, "finish"))
     except NotFinite as error:  # K-means may meet the first NaN before the losses are looked at
-        raise RunFailed(f"The features of stage {name} are not finite any more.", SMALLER_STEPS.format(name)) from error
+        raise RunFailed(
+            f"The features of stage {name} are not finite any more.",
+            advice_for(method, half=net.backbone.enabled).smaller_steps(),
+        ) from error
 
 
 def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
@@ -128,7 +132,7 @@ def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
     watch.say("predicting all items for the calibration head")
     taught = prepared.taught
     said = model.predict(replace(prepared.source, items=taught, ids=RowIds(len(taught))), embedding=True)
-    check_result(said, model.k, [])  # of a collapsed run nothing is worth calibrating
+    check_result(said, model.k, [], advice_of(prepared))  # of a collapsed run nothing is worth calibrating
     assert said.embedding is not None
     width = said.embedding.shape[1]
     method = PostHoc(settings, said.probabilities)
@@ -153,10 +157,24 @@ def count_groups(net: Net, prepared: Prepared, watch: Watch) -> int:
     return k
 
 
-def check_result(assignments: Assignments, k: int, warnings: list[str]) -> None:
+def stage_before(prepared: Prepared, method: Method) -> str | None:
+    """The name of the stage before this one, None for the first; a calibration comes after all of them."""
+    names = [name_of(stage) for stage in prepared.plan.stages]
+    place = names.index(name_of(method)) if name_of(method) in names else len(names)
+    return names[place - 1] if place else None
+
+
+def advice_of(prepared: Prepared) -> Advice:
+    """The advice that fits the run's own method."""
+    method = prepared.plan.method
+    return advice_for(method, stage_before(prepared, method))
+
+
+def check_result(assignments: Assignments, k: int, warnings: list[str], advice: Advice) -> None:
     """Raise RunFailed for a result in one group; warn of groups without an item."""
     sizes = assignments.probabilities.argmax(1).bincount(minlength=k)
     if int((sizes > 0).sum()) < 2:
-        raise RunFailed("The run collapsed: every item is in the same group.", "Train longer, or raise entropy_weight.")
+        raise RunFailed("The run collapsed: every item is in the same group.", advice.collapsed())
     if empty := int((sizes == 0).sum()):
-        warnings.append(f"{empty} of the {k} groups are empty: a smaller -k may suit these data.")
+        are = "is" if empty == 1 else "are"
+        warnings.append(f"{empty} of the {k} groups {are} empty: a smaller -k may suit these data.")

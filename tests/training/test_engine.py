@@ -141,8 +141,12 @@ def test_a_resumed_run_must_be_the_same_run(digits: Source, tmp_path: Path) -> N
     ("overrides", "reason", "advice"),
     [
         ({"moco.learning_rate": 1e30, "moco.warm_up": 0.0}, "loss 'contrast' of stage moco became", "learning rate"),
-        ({"cdc.threshold": 1.0}, "selected no item in the whole of epoch 1", "lower threshold"),
-        ({"cdc.threshold": 1.0, "cdc.layout": "single"}, "selected no item in the whole of epoch 1", "lower threshold"),
+        ({"cdc.threshold": 1.0}, "selected no item in the whole of epoch 1", "lower --set cdc.threshold"),
+        (
+            {"cdc.threshold": 1.0, "cdc.layout": "single"},
+            "selected no item in the whole of epoch 1",
+            "lower --set cdc.threshold",
+        ),
     ],
 )
 def test_a_failed_run_leaves_its_reason_and_advice(

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
 
+from coterie.methods.cdc import CDC
+from coterie.methods.contract import method_class, method_names, setting_names
+from coterie.methods.moco import MoCo
+from coterie.methods.pica import PICA
+from coterie.training.advice import advice_for
+from coterie.training.calibrate import Calibration, PostHoc
 from coterie.training.health import Meter, check_epoch, check_losses, group_health
 from coterie.types import RunFailed
 
@@ -46,9 +53,9 @@ def test_a_method_that_counts_no_groups_has_no_group_health() -> None:
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_loss_that_is_not_finite_stops_the_run_with_advice(value: float) -> None:
     with pytest.raises(RunFailed, match=r"'cluster' of stage cdc .* epoch 3") as caught:
-        check_losses("cdc", 3, {"entropy": -1.0, "cluster": value})
+        check_losses(advice_for(CDC()), 3, {"entropy": -1.0, "cluster": value})
     assert "learning rate" in caught.value.advice
-    check_losses("cdc", 3, {"entropy": -1.0})
+    check_losses(advice_for(CDC()), 3, {"entropy": -1.0})
 
 
 @pytest.mark.parametrize(
@@ -63,7 +70,7 @@ def test_a_hopeless_epoch_stops_the_run_with_a_reason_and_advice(
     health: dict[str, float], reason: str, advice: str
 ) -> None:
     with pytest.raises(RunFailed, match=reason) as caught:
-        check_epoch("cdc", 5, 10, health)
+        check_epoch(advice_for(MoCo() if "embedding_std" in health else CDC(), "moco"), 5, 10, health)
     assert advice in caught.value.advice
     assert caught.value.reason in str(caught.value)
     assert caught.value.advice in str(caught.value)
@@ -73,16 +80,39 @@ def test_a_hopeless_epoch_stops_the_run_with_a_reason_and_advice(
     "health", [{}, {"largest_share": 0.9, "groups_used": 3.0}, {"embedding_std": 0.5}, {"selected": 0.01}]
 )
 def test_a_run_that_can_recover_goes_on(health: dict[str, float]) -> None:
-    check_epoch("cdc", 5, 10, health)
+    check_epoch(advice_for(CDC()), 5, 10, health)
 
 
 def test_training_may_begin_with_a_single_group() -> None:
-    check_epoch("pica", 9, 100, {"largest_share": 1.0})
+    check_epoch(advice_for(PICA()), 9, 100, {"largest_share": 1.0})
     with pytest.raises(RunFailed):
-        check_epoch("pica", 10, 100, {"largest_share": 1.0})
+        check_epoch(advice_for(PICA()), 10, 100, {"largest_share": 1.0})
 
 
 def test_contrastive_training_may_begin_with_embeddings_close_together() -> None:
-    check_epoch("moco", 4, 10, {"embedding_std": 0.001})
+    check_epoch(advice_for(MoCo()), 4, 10, {"embedding_std": 0.001})
     with pytest.raises(RunFailed):
-        check_epoch("moco", 5, 10, {"embedding_std": 0.001})
+        check_epoch(advice_for(MoCo()), 5, 10, {"embedding_std": 0.001})
+
+
+@pytest.mark.parametrize("before", [None, "ae"])
+@pytest.mark.parametrize("name", method_names())
+def test_advice_speaks_of_what_there_is(name: str, before: str | None) -> None:
+    kind = method_class(name)
+    advice = advice_for(kind(), before, half=before is not None)
+    said = [advice.smaller_steps(), advice.collapsed(), advice.same_embedding(), advice.nothing_selected()]
+    for sentence in said:
+        assert sentence.endswith(".")
+        for word in re.findall(r"--set ([a-z_.]+[a-z])", sentence):
+            stage, setting = word.split(".")
+            assert stage == name
+            assert setting in setting_names(kind)
+        assert ("entropy_weight" in sentence) <= ("entropy_weight" in setting_names(kind))
+        assert ("stage before" in sentence) <= (before is not None)
+        assert ("fp32" in sentence) <= (before is not None)
+    assert ("the stage before it, ae," in said[1]) == (before is not None)
+
+
+def test_advice_on_a_calibration_speaks_of_its_own_settings() -> None:
+    head = PostHoc(Calibration(), torch.ones(4, 2) / 2)
+    assert advice_for(head, "cdc").smaller_steps() == "Try a lower learning rate (--set calibrate.head_rate)."

@@ -115,6 +115,10 @@ def _of_labels(array: NDArray[Any]) -> Said:
         if all(isinstance(value, str) for value in values):
             array = np.array(values)
     rows = np.array([row for row, value in enumerate(values) if value not in NO_GROUP], np.int64)
+    if len(array) and len(rows) == 0:
+        raise InputError(
+            f"All {len(array)} items are noise (in no group): calibration needs at least 2 groups of items."
+        )
     try:
         groups, place = np.unique(array[rows], return_inverse=True)
     except TypeError as error:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from coterie.methods.contract import Method, name_of
 from coterie.networks.net import Net
+from coterie.training.advice import Advice, advice_for
 from coterie.training.batches import Taught, batches_of
 from coterie.training.checkpoints import fitting, load_tree, save_tree
 from coterie.training.distributed import any_process, average_gradients
@@ -62,6 +63,7 @@ class Stage:
     checkpoint: Path | None = None  # where to keep the state, None: nowhere
     checkpoint_seconds: float = 60.0
     progress: Progress | None = None
+    before: str | None = None  # the stage before it in its run
     rank: int = 0
     processes: int = 1
     after_epoch: list[Callable[[EpochRecord, Net], None]] = field(
@@ -165,7 +167,7 @@ def _go_on(
             check = place.step % CHECK_EVERY == 0 or place.step == steps or batch.ended
             means = _part(place.meter, "loss") if check else None
             if means is not None:
-                check_losses(name, place.epoch + 1, means)
+                check_losses(_advice(net, stage), place.epoch + 1, means)
             if stage.progress is not None:
                 stage.progress.step(means)
             if batch.ended:
@@ -204,6 +206,10 @@ def restore(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
                 state[name] = torch.empty_like(parameter).copy_(value)
 
 
+def _advice(net: Net, stage: Stage) -> Advice:
+    return advice_for(stage.method, stage.before, half=net.backbone.enabled)
+
+
 def _taught(net: Net, stage: Stage, part: int) -> Taught:
     """What the stage's batches are made for and from."""
     processes = (stage.rank, stage.processes)
@@ -234,7 +240,7 @@ def _close_epoch(net: Net, stage: Stage, name: str, items: int, place: Place) ->
         stage.history.add(record)
     if stage.progress is not None:
         stage.progress.epoch(record)
-    check_epoch(name, record.epoch, record.epochs, health)
+    check_epoch(_advice(net, stage), record.epoch, record.epochs, health)
     if warning := early_warning(name, record.epoch, record.epochs, health, stage.k):
         stage.warn(warning)
     place.epoch, place.step, place.seconds, place.meter = place.epoch + 1, 0, 0.0, Meter()

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from coterie.training.advice import Advice
 from coterie.types import RunFailed
 
 COLLAPSED_SHARE = 0.98  # of the items in one group
 COLLAPSED_STD = 0.02  # of the normalised embeddings, where 1 fills the sphere
-SMALLER_STEPS = "Try a lower learning rate (coterie methods {} lists its rates) or --precision fp32."
 
 
 @dataclass
@@ -74,32 +74,32 @@ def early_warning(stage: str, epoch: int, epochs: int, health: Mapping[str, floa
     )
 
 
-def check_losses(stage: str, epoch: int, losses: Mapping[str, float]) -> None:
+def check_losses(advice: Advice, epoch: int, losses: Mapping[str, float]) -> None:
     """Raise RunFailed for a loss that is not finite."""
     for name, value in losses.items():
         if not math.isfinite(value):
             raise RunFailed(
-                f"The loss {name!r} of stage {stage} became {value} in epoch {epoch}.",
-                SMALLER_STEPS.format(stage),
+                f"The loss {name!r} of stage {advice.stage} became {value} in epoch {epoch}.", advice.smaller_steps()
             )
 
 
-def check_epoch(stage: str, epoch: int, epochs: int, health: Mapping[str, float]) -> None:
+def check_epoch(advice: Advice, epoch: int, epochs: int, health: Mapping[str, float]) -> None:
     """Raise RunFailed for a run that cannot recover."""
+    stage = advice.stage
     # Random weights may give one group to all items, so the first tenth of the training is not judged.
     if health.get("largest_share", 0.0) > COLLAPSED_SHARE and 10 * epoch >= epochs:
         raise RunFailed(
             f"Stage {stage} collapsed: after epoch {epoch} one group has {health['largest_share']:.0%} of the items.",
-            "Train the stage before it longer, raise entropy_weight, or check that the items differ from each other.",
+            advice.collapsed(),
         )
     # Contrastive training begins with all embeddings close together, so it is judged from half-way on.
     if health.get("embedding_std", 1.0) < COLLAPSED_STD and 2 * epoch >= epochs:
         raise RunFailed(
             f"Stage {stage} collapsed: all items get nearly the same embedding after epoch {epoch}.",
-            f"Try a lower --set {stage}.learning_rate, a longer warm-up, or more varied images.",
+            advice.same_embedding(),
         )
     if health.get("selected", 1.0) == 0.0:
         raise RunFailed(
             f"Stage {stage} selected no item in the whole of epoch {epoch}, so nothing teaches the groups.",
-            "Use a larger batch_size, a lower threshold, or fewer groups.",
+            advice.nothing_selected(),
         )

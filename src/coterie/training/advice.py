@@ -1,0 +1,65 @@
+"""The next thing to try after a failure: only settings that the stage has, and stages that the run has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from coterie.methods.contract import Method, name_of
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What can be set in a stage, and what came before it."""
+
+    stage: str
+    settings: tuple[str, ...]
+    before: str | None = None  # the stage before
+    half: bool = False  # it computes in bfloat16
+
+    def _set(self, *names: str) -> list[str]:
+        """Those of the settings that the stage has, as they are typed."""
+        return [f"--set {self.stage}.{name}" for name in names if name in self.settings]
+
+    def smaller_steps(self) -> str:
+        """After numbers that are not finite."""
+        rates = [f"--set {self.stage}.{name}" for name in self.settings if name.endswith("_rate")]
+        tries = [f"a lower learning rate ({', '.join(rates)})"] if rates else []
+        if self.half:
+            tries.append("--precision fp32")
+        return (
+            f"Try {_joined(tries)}." if tries else "Check that the values of the items lie close to each other in size."
+        )
+
+    def collapsed(self) -> str:
+        """After everything went into one group."""
+        tries = [f"train the stage before it, {self.before}, longer"] if self.before is not None else []
+        tries += [f"raise {name}" for name in self._set("entropy_weight")]
+        tries += [f"lower {name}" for name in self._set("learning_rate", "backbone_rate")[:1]]
+        return _sentence([*tries, "check that the items differ from each other"])
+
+    def same_embedding(self) -> str:
+        tries = [f"lower {name}" for name in self._set("learning_rate", "backbone_rate")[:1]]
+        tries += [f"raise {name}" for name in self._set("warm_up")]
+        return _sentence([*tries, "give more varied items"])
+
+    def nothing_selected(self) -> str:
+        tries = [f"raise {name}" for name in self._set("batch_size")]
+        tries += [f"lower {name}" for name in self._set("threshold")]
+        return _sentence([*tries, "ask for fewer groups"])
+
+
+def advice_for(method: Method, before: str | None = None, *, half: bool = False) -> Advice:
+    """The advice that fits a stage; `before` is the name of the stage before it."""
+    settings: Any = getattr(method, "settings", method)  # a calibration keeps its settings apart
+    return Advice(name_of(method), tuple(f.name for f in fields(settings)), before, half)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+
+
+def _sentence(parts: Sequence[str]) -> str:
+    text = _joined(parts)
+    return f"{text[0].upper()}{text[1:]}."
