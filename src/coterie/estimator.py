@@ -49,12 +49,12 @@ class Clusterer(ClusterMixin, BaseEstimator):
     n_clusters: the number of groups, at least 2, or "auto" where the method can find it (rdc). method: a method's
     name (`coterie methods` lists them) or its settings object, such as `CDC(cells=40)`, which is then taken as it is.
     random_state: an int makes runs repeatable (None: `record_["seed"]` says which was drawn). epochs: of the method's
-    own stage; None takes the preset's. preset:
-    "practical" or "paper". settings: single settings over the preset, such as {"cells": 40, "moco.epochs": 10,
-    "views.flip": 0.0}. init: a run folder whose backbone is the start. calibrate: train a calibration head on the
-    finished run, whose answer then counts. output: a run folder to write (None: keep everything in memory). backbone,
-    device, precision, image_size: as on the command line. pretrained: begin with timm's weights of that backbone;
-    weights: with those of a local file.
+    own stage; None takes the preset's. preset: "practical" or "paper". settings: single settings over the preset, such
+    as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose backbone is the start. calibrate:
+    train a calibration head on the finished run, whose answer then counts. output: a run folder to write (None: keep
+    everything in memory). backbone, device,
+    precision, image_size: as on the command line. pretrained: begin with timm's weights of that backbone; weights: with
+    those of a local file.
 
     After `fit`: `labels_` (n,), `confidence_` (n,) in [0, 1], `embedding_` (n, d), `history_` (a list of epochs),
     `result_` (ids, labels, confidences and every head's probabilities), `record_` (everything that was resolved).
