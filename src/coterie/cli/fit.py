@@ -227,6 +227,10 @@ def show_plan(prepared: Prepared, *, as_json: bool) -> None:
 def new_folder(parent: Path, name: str) -> Path:
     """Make `parent/name`, or the first of name-2, name-3, ... that is not there: no two processes get the same one."""
     name = printable(name)
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:  # a system whose file names are ASCII
+        name = name.encode("ascii", "backslashreplace").decode()
     name = name if len(name.encode()) < 200 else name[-60:]
     folder, number = parent / name, 2
     try:

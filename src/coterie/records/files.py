@@ -186,7 +186,7 @@ def check_plain(content: Any, where: str) -> None:
             waiting += [(inner, f"{place}.{i}", depth + 1) for i, inner in enumerate(value)]
         elif isinstance(value, str):
             try:
-                os.fsencode(value) if not value.isascii() else None
+                value.encode("utf-8", "surrogateescape") if not value.isascii() else None
             except UnicodeEncodeError:
                 raise InputError(f"{where} is damaged: {_shown(place)} holds half a character.") from None
         elif not (value is None or isinstance(value, bool | int | float)):
