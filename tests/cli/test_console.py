@@ -98,7 +98,7 @@ def test_every_command_speaks_to_every_console(odd: Path, console: str, tmp_path
     assert codes == list(commands.values()), answer.stderr
 
 
-@pytest.mark.parametrize("arguments", [("methods",), ("--help",), ("methods", "cdc", "--json"), ("--version",)])
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
 def test_closed_full_and_broken_streams(arguments: tuple[str, ...]) -> None:
     closed = call(*arguments, shell=">&-")
     assert (closed.returncode, closed.stderr) == (0, b"")
@@ -115,6 +115,12 @@ def test_closed_full_and_broken_streams(arguments: tuple[str, ...]) -> None:
         check=False,
     )
     assert gone.stderr == b""
+
+
+def test_results_of_a_command_that_cannot_be_printed() -> None:
+    assert call("methods", shell=">&-").returncode == 0
+    full = call("methods", "cdc", "--json", shell=">/dev/full")
+    assert (full.returncode, full.stderr.count(b"\n")) == (1, 1)
 
 
 def test_remarks_never_go_to_the_results_nor_end_a_run(vectors: Path, tmp_path: Path) -> None:
