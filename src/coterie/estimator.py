@@ -46,7 +46,7 @@ from coterie.views.settings import ViewSettings
 class Clusterer(ClusterMixin, BaseEstimator):
     """Sort images or embeddings into groups, with calibrated confidences.
 
-    n_clusters: the number of groups, at least 2, or "auto" where the method can find it (rdc). method: a method's
+    n_clusters: the number of groups, at least 2, or "auto" where the method finds it (finch, rdc). method: a method's
     name (`coterie methods` lists them) or its settings object, such as `CDC(cells=40)`, which is then taken as it is.
     random_state: an int makes runs repeatable (None: `record_["seed"]` says which was drawn). epochs: of the method's
     own stage; None takes the preset's. preset: "practical" or "paper". settings: single settings over the preset, such

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from coterie import Clusterer
+from coterie import Clusterer, load
 from coterie.data import open_source
 from coterie.methods.contract import Facts
 from coterie.methods.finch import FINCH, practical
@@ -18,7 +18,7 @@ from coterie.pipeline import run
 from coterie.prediction.model import load_model
 from coterie.report import write_report
 from coterie.training.plan import RunSettings
-from coterie.types import InputError, Source
+from coterie.types import InputError, RunFailed, Source
 
 
 def groups_of_vectors(n: int = 180, d: int = 70, apart: float = 3.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -146,6 +146,37 @@ def test_training_it_is_refused() -> None:
 
 
 def test_images_of_too_many_pixels_are_refused_before_anything_is_done() -> None:
-    large = np.zeros((4, 3, 72, 72), np.uint8)
+    large = np.random.default_rng(0).integers(0, 256, (4, 3, 72, 72), dtype=np.uint8)
     with pytest.raises(InputError, match="72×72 are too many"):
         run(large, RunSettings(n_clusters=2, method="finch", device="cpu"))
+
+
+# Without a number of groups
+
+
+def blobs(k: int, n: int = 120, spread: float = 0.3) -> np.ndarray:
+    rng = np.random.default_rng(k)
+    return (5 * rng.normal(size=(k, 16))[np.arange(n) % k] + spread * rng.normal(size=(n, 16))).astype(np.float32)
+
+
+@pytest.mark.parametrize("k", [3, 5, 8])
+def test_a_level_of_the_hierarchy_is_taken_where_groups_lie_apart(k: int, tmp_path: Path) -> None:
+    data = blobs(k)
+    model = Clusterer("auto", "finch", random_state=0).fit(data)
+    assert len(set(model.labels_)) == k == model.record_["n_clusters"]
+    assert all(len(set(model.labels_[i::k])) == 1 for i in range(k))
+    (said,) = (note for note in model.record_["notes"] if "hierarchy has levels of" in note)
+    assert f"{k} (0." in said
+    assert f"the one of {k} was taken" in said
+    assert np.array_equal(load(model.save(tmp_path / "run")).predict_proba(data), model.predict_proba(data))
+
+
+def test_items_that_hang_together_have_no_level_and_say_so() -> None:
+    with pytest.raises(RunFailed, match=r"hang together by first neighbours.*-k"):
+        Clusterer("auto", "finch", random_state=0).fit(np.array([[0.0], [1.0], [1.9]], np.float32))
+
+
+@pytest.mark.parametrize(("k", "final", "said"), [(3, "level", "-k auto"), ("auto", "required", "finch.final=level")])
+def test_the_number_of_groups_and_what_finds_it_go_together(k: int | str, final: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Clusterer(k, "finch", settings={"final": final}).fit(blobs(3))

@@ -71,7 +71,7 @@ def demo(
 def fit(
     source: Source,
     k: Annotated[
-        str | None, typer.Option("-k", "--n-clusters", help="Number of groups; auto: the method finds it (rdc).")
+        str | None, typer.Option("-k", "--n-clusters", help="Number of groups; auto: the method finds it (finch, rdc).")
     ] = None,
     method: Annotated[str | None, typer.Option(help="Method; `coterie methods` lists them.  [default: cdc]")] = None,
     out: Annotated[

@@ -20,7 +20,7 @@ from coterie.cli.progress import StageBar
 from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
 from coterie.outputs import check_folder, printable
 from coterie.pipeline import RunResult, evaluate_run, run
-from coterie.preparing import Prepared, Watch, prepare
+from coterie.preparing import Prepared, Watch, check_beginning, prepare
 from coterie.report import write_report
 from coterie.report.page import render
 from coterie.report.read import read_run
@@ -50,9 +50,11 @@ class FitRequest:
 def fit_source(request: FitRequest) -> None:
     """Run a request and print its summary. Raises InputError and RunFailed."""
     settings = coerce(RunSettings, request.settings, "run")
+    card = check_beginning(settings)
     if "n_clusters" not in request.settings:
         if request.source not in GROUPS:
-            raise InputError("How many groups? Give their number with -k, for example -k 10.")
+            finds = f", or -k auto, for {card.title} can find it" if card.without_k else ""
+            raise InputError(f"How many groups? Give their number with -k, for example -k 10{finds}.")
         settings = replace(settings, n_clusters=GROUPS[request.source])
     if request.resume and request.out is None:
         raise InputError("--resume needs the run folder to go on with: give it with -o.")

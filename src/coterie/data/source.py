@@ -90,10 +90,8 @@ def _open_path(text: str, options: Options) -> Source:
         return open_pictures(folder_pictures(path, origin=text), options)
     if not exists:
         near = difflib.get_close_matches(text.lower(), names(), 1, 0.5)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise InputError(
-            f"{text} is no file, no folder and no named data set{hint}; the names are {', '.join(names())}."
-        )
+        hint = f"; did you mean {near[0]}?" if near else ": check the path."
+        raise InputError(f"{text} is no file, no folder and no named data set{hint}")
     suffix = path.suffix.lower()
     if suffix in EXTENSIONS:
         raise InputError(f"{text} is a single image; give the folder that it lies in.")

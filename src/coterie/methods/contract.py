@@ -183,7 +183,7 @@ def method_class(name: str) -> type[Method]:
     known = method_names()
     if name not in known:
         near = difflib.get_close_matches(name.lower(), known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
+        hint = f"did you mean {near[0]!r}?" if near else "`coterie methods` lists them."
         raise InputError(f"Unknown method {name!r}; {hint}")
     module = import_module(f"coterie.methods.{name}")
     found = [v for v in vars(module).values() if isinstance(v, type) and vars(v).get("card") is module.CARD]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from coterie.bounds import Epochs
 from coterie.methods.contract import Card, Facts
 from coterie.networks.identity import own_values
+from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net
-from coterie.objectives.finch import hierarchy
-from coterie.objectives.nearest_mean import NearestMean, place_hierarchy
+from coterie.objectives.finch import hierarchy, separated_level
+from coterie.objectives.nearest_mean import NearestMean, place_hierarchy, place_level
 from coterie.objectives.neighbours import Metric
 from coterie.types import Batch, Features, InputError, ItemSpec, Losses
 
@@ -45,6 +46,8 @@ CARD = Card(
     family="hierarchical",
     url="https://arxiv.org/abs/1902.11266",
     views={"clean": "clean"},
+    answers=("groups",),
+    without_k={"final": "level"},
     backbone=own_backbone,
 )
 
@@ -53,6 +56,7 @@ CARD = Card(
 class FINCH:
     epochs: Epochs = 0  # it is not trained
     distance: Metric = "cosine"  # of the items' own values; Euclidean: of the normalised ones
+    final: Literal["required", "level"] = "required"  # level, for an unknown K: one of the hierarchy's own partitions
     early_exit: bool = True  # a group farther off than any first neighbour was at the start is not merged by a link
 
     card: ClassVar[Card] = CARD
@@ -68,9 +72,15 @@ class FINCH:
     def check(self, facts: Facts) -> None:
         if self.epochs != 0:
             raise InputError(f"finch.epochs is {self.epochs}, but FINCH is not trained: leave it at 0.")
+        if facts.k and self.final == "level":
+            raise InputError("finch.final is level, which finds the number of groups itself: say -k auto.")
+        if not facts.k and self.final == "required":
+            raise InputError(
+                "finch.final is required, which needs the number of groups: say -k 10, or finch.final=level."
+            )
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
-        return {"groups": NearestMean(net.width, k, self.distance)}
+        return {"groups": NearestMean(net.width, k, self.distance), "levels": ItemTable(2)}
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Nothing to prepare."""
@@ -86,8 +96,27 @@ class FINCH:
         yield from ()
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """The required number of groups; without one the level of the hierarchy whose groups are best apart."""
         rows = self.rows(net, features())
-        place_hierarchy(net.groups, rows, hierarchy(rows, self.distance, early_exit=self.early_exit))
+        levels = hierarchy(rows, self.distance, early_exit=self.early_exit)
+        if self.final == "required":
+            place_hierarchy(net.groups, rows, levels)
+        elif levels:
+            taken, apart = separated_level(rows, levels, self.distance, generator)
+            net.levels.fill(torch.tensor([[float(level.max()) + 1, s] for level, s in zip(levels, apart, strict=True)]))
+            place_level(net.groups, rows, levels, levels[taken])
+
+    def found(self, net: Net) -> tuple[int, str]:
+        """The number of groups of the level that was taken, and what other levels there are."""
+        if not len(net.levels.rows):
+            return 0, "FINCH found no partition: all items hang together by first neighbours."
+        counts, apart = net.levels.rows.T.tolist()
+        k = net.groups.k
+        listed = ", ".join(f"{count:.0f} ({s:.2f})" for count, s in zip(counts, apart, strict=True))
+        return k, (
+            f"FINCH's hierarchy has levels of {listed} groups, with their mean silhouettes; the one of {k} was taken, "
+            "whose groups are best apart. -k asks for another number."
+        )
 
     def rows(self, net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """What is grouped: angles depend on where 0 lies, so for them the normalisation of the items is undone."""

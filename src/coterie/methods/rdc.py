@@ -42,7 +42,7 @@ from coterie.types import Batch, Features, InputError, Losses, RunFailed
 SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule is asked, and those that it looks back on
 STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; rise of ρ that counts as one
 COLLAPSE = 100.0  # factor by which the code may shrink
-ONE_LUMP = 0.9  # share of the items in one group of DBSCAN at which it has told nothing
+ONE_LUMP = 0.8  # share of the items in one group of DBSCAN at which it has told nothing
 
 CARD = Card(
     title="R-DC",
@@ -259,7 +259,9 @@ class RDC:
             f"{noise:.1%} were noise and went to the nearest group."
         )
         if largest > ONE_LUMP:
-            said += " Density sees no gaps between groups here: a number given with -k tells more."
+            said += (
+                " Density sees no gaps between groups here, so do not believe the confidences: give a number with -k."
+            )
         return k, said
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:

@@ -16,6 +16,7 @@ from torch import Tensor
 from coterie.objectives.neighbours import Metric, comparable, nearest
 from coterie.types import InputError
 
+MOST_JUDGED = 2000  # points that the silhouette is measured on
 MOST_FOLLOWERS = 1024  # points with the same first neighbour whose distances are measured at a time
 
 
@@ -93,6 +94,24 @@ def closest_level(levels: list[Int[Tensor, " n"]], k: int) -> Int[Tensor, " n"]:
     if not levels:
         raise InputError("FINCH found no partition: all points hang together by first neighbours.")
     return min(reversed(levels), key=lambda labels: abs(int(labels.max()) + 1 - k))
+
+
+def separated_level(
+    points: Float[Tensor, "n d"], levels: list[Int[Tensor, " n"]], metric: Metric, generator: torch.Generator
+) -> tuple[int, list[float]]:
+    """The place of the level whose groups are best apart, and every level's mean silhouette (Rousseeuw 1987).
+
+    Measured on at most 2,000 points, in which a group of a single point counts 0; the coarser of two equal levels wins.
+    """
+    from sklearn.metrics import silhouette_score
+
+    some = torch.randperm(len(points), generator=generator)[:MOST_JUDGED].to(points.device)
+    rows, apart = comparable(points[some], metric, zeros=True).double().cpu().numpy(), list[float]()
+    for level in levels:
+        labels = level[some].cpu().numpy()
+        told = 2 <= len(set(labels.tolist())) < len(labels)
+        apart.append(float(silhouette_score(rows, labels)) if told else 0.0)
+    return max(range(len(levels)), key=lambda place: (apart[place], place)), apart
 
 
 def exactly(

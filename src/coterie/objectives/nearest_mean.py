@@ -68,8 +68,15 @@ class NearestMean(nn.Module):
 
 def place_hierarchy(head: NearestMean, rows: Float[Tensor, "n d"], levels: list[Int[Tensor, " n"]]) -> None:
     """Let `head` answer with FINCH's required-K of these levels, by the means of the finest level that it may keep."""
-    labels = exactly(rows, levels, head.k, head.metric)
-    fine = next((level for level in [*levels, labels] if head.k <= int(level.max()) + 1 <= MOST_MEANS), labels)
+    place_level(head, rows, levels, exactly(rows, levels, head.k, head.metric))
+
+
+def place_level(
+    head: NearestMean, rows: Float[Tensor, "n d"], levels: list[Int[Tensor, " n"]], labels: Int[Tensor, " n"]
+) -> None:
+    """Let `head` answer with a partition that these levels lead to."""
+    k = int(labels.max()) + 1
+    fine = next((level for level in [*levels, labels] if k <= int(level.max()) + 1 <= MOST_MEANS), labels)
     head.place(rows, fine, labels, neighbour_agreement(rows, labels, head.metric))
 
 
