@@ -24,7 +24,7 @@ def read(run: Path) -> dict:
     ("settings", "reason"),
     [
         (("cdc.head_rate=1e30", "cdc.backbone_rate=1e30"), "became nan"),
-        (("cdc.init=random", "cdc.entropy_weight=0", "cdc.threshold=0", "cdc.head_rate=0.05"), "collapsed"),
+        (("cdc.init=random", "cdc.layout=single", "cdc.threshold=0", "cdc.head_rate=0.5"), "collapsed"),
         (("cdc.threshold=1",), "selected no item"),
     ],
 )

@@ -53,7 +53,10 @@ class Advice:
 def advice_for(method: Method, before: str | None = None, *, half: bool = False) -> Advice:
     """The advice that fits a stage; `before` is the name of the stage before it."""
     settings: Any = getattr(method, "settings", method)  # a calibration keeps its settings apart
-    return Advice(name_of(method), tuple(f.name for f in fields(settings)), before, half)
+    idle = {f.name for f in fields(settings) if getattr(settings, f.name) is None}  # left out, so not at work
+    if getattr(settings, "layout", None) == "single":
+        idle.add("entropy_weight")  # CDC without its calibration head has no such term
+    return Advice(name_of(method), tuple(f.name for f in fields(settings) if f.name not in idle), before, half)
 
 
 def _joined(parts: Sequence[str]) -> str:
