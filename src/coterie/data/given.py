@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from coterie.types import InputError
 
+MOST_TABLES = 3  # for training, validation and test
 WANTED = "give a folder, a file, an array (n, d) or (n, h, w, c), a list of pictures or of their paths, or a Dataset"
 
 
@@ -152,15 +153,30 @@ def _of_list(items: Sequence[Any], name: str) -> Given:
     if isinstance(first, Image.Image | Mapping) or _begins_with_content(first):
         return numbered
     if all(isinstance(item, torch.Tensor) for item in items):
+        if all(item.ndim == 2 for item in items):
+            _refuse_blocks_of_rows(items, name)
         rows = [tensor_array(item, f"Item {row} of the {name}") for row, item in enumerate(items)]
         return _of_arrays(rows, numbered, channels_first=True)
     if hasattr(first, "__array__") and np.ndim(first) > 0:
         if len(items) == 2 and np.ndim(first) > 1 and np.ndim(items[1]) == 1 and len(first) == len(items[1]):
             raise InputError(f"The {name} is a pair of items and labels; give the items alone.")
+        if all(np.ndim(item) == 2 for item in items):
+            _refuse_blocks_of_rows(items, name)
         if not all(hasattr(item, "__array__") for item in items):
             return numbered
         return _of_arrays([_as_array(item) for item in items], numbered)
     return Table(_as_array(items))
+
+
+def _refuse_blocks_of_rows(items: Sequence[Any], name: str) -> None:
+    """Raise InputError for tables of embeddings, such as those for training and test, which look like pictures."""
+    shapes = [np.shape(item) for item in items]
+    one_width = len({width for _, width in shapes}) == 1 and len({height for height, _ in shapes}) > 1
+    if one_width or (name == "tuple" and len(items) <= MOST_TABLES):
+        raise InputError(
+            f"The {name} of {len(items)} arrays of shapes such as {shapes[0]} may be tables of embeddings or grey "
+            "pictures: give one array of all rows (numpy.concatenate), or a list of pictures (h, w, 1)."
+        )
 
 
 def _begins_with_content(item: Any) -> bool:
