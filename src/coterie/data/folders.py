@@ -56,7 +56,10 @@ def listed_pictures(paths: Sequence[str]) -> Pictures:
             facts = os.stat(full)
         except (OSError, ValueError) as error:
             why = (getattr(error, "strerror", None) or str(error)).lower()
-            raise InputError(f"Item {row}, {path[:200]!r}, is no file that can be read ({why}).") from error
+            raise InputError(
+                f"Item {row}, {path[:200]!r}, is no file that can be read ({why}); a list of texts is "
+                "taken for paths of pictures."
+            ) from error
         if not stat.S_ISREG(facts.st_mode):
             raise InputError(f"Item {row}, {path!r}, is no file; a list is taken for the paths of picture files.")
         listing.files.append((full, facts.st_size, facts.st_mtime_ns))

@@ -258,11 +258,12 @@ def _why_no_array(source: Any, kind: str) -> str:
     lengths = (
         [len(row) if hasattr(row, "__len__") else -1 for row in source] if isinstance(source, list | tuple) else []
     )
+    if lengths and min(lengths) < 0:
+        return f"Row {lengths.index(-1)} of the {kind} has no row of values, as others have; give rows of one length."
     for row, length in enumerate(lengths):
         if length != lengths[0]:
-            found = f"{length} values" if length >= 0 else "no row of values"
             return (
-                f"Row {row} of the {kind} has {found} and row 0 has {lengths[0]}: it cannot be turned into an array; "
-                "give rows of one length."
+                f"Row {row} of the {kind} has {length} values and row 0 has {lengths[0]}: it cannot be turned into an "
+                "array; give rows of one length."
             )
     return f"The {kind} cannot be turned into an array of numbers; {WANTED}."
