@@ -52,9 +52,9 @@ class Clusterer(ClusterMixin, BaseEstimator):
     own stage; None takes the preset's. preset: "practical" or "paper". settings: single settings over the preset, such
     as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose backbone is the start. calibrate:
     train a calibration head on the finished run, whose answer then counts. output: a run folder to write (None: keep
-    everything in memory). backbone, device,
-    precision, image_size: as on the command line. pretrained: begin with timm's weights of that backbone; weights: with
-    those of a local file.
+    everything in memory). backbone, device, precision, image_size: as on the command line. pretrained: begin with
+    timm's weights of that backbone; weights: with those of a local file. family: "photo", "glyph" (letters and signs,
+    which are never mirrored) or "auto", a guess by their looks.
 
     After `fit`: `labels_` (n,), `confidence_` (n,) in [0, 1], `embedding_` (n, d), `history_` (a list of epochs),
     `result_` (ids, labels, confidences and every head's probabilities), `record_` (everything that was resolved).
@@ -80,6 +80,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         device: str = "auto",
         precision: str = "auto",
         image_size: int | None = None,
+        family: Literal["auto", "photo", "glyph"] = "auto",
     ) -> None:
         self.n_clusters = n_clusters
         self.method = method
@@ -96,6 +97,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.device = device
         self.precision = precision
         self.image_size = image_size
+        self.family = family
 
     @isolated
     def fit(self, X: Any, y: object = None) -> Clusterer:
@@ -160,7 +162,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
     def _settings(self) -> RunSettings:
         """The parameters as settings of a run. Raises InputError for those that cannot be."""
         names = ("n_clusters", "method", "epochs", "preset", "init", "backbone", "pretrained", "device", "precision")
-        values = {name: getattr(self, name) for name in (*names, "image_size", "calibrate")}
+        values = {name: getattr(self, name) for name in (*names, "image_size", "family", "calibrate")}
         values |= {
             "seed": seed_from(self.random_state),
             "init": None if self.init is None else os.fspath(self.init),

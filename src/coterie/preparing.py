@@ -31,8 +31,7 @@ from coterie.training.engine import Progress
 from coterie.training.history import EpochRecord, History, read_history
 from coterie.training.plan import Plan, RunSettings, image_size_of, make_plan, method_name, resolved
 from coterie.training.runfolder import RunFolder
-from coterie.types import InputError, Items, ItemSpec, Source
-from coterie.views.recipes import Family
+from coterie.types import Family, InputError, Items, ItemSpec, Source
 
 
 @dataclass
@@ -49,6 +48,7 @@ class Watch:
     say: Callable[[str], None] = lambda text: None
     after_epoch: list[Callable[[EpochRecord, Net], None]] = field(default_factory=list)
     predicted: Callable[[int], None] | None = None
+    reading: Callable[[str, int, int], None] | None = None  # what is being read, how many of how many
 
 
 @dataclass
@@ -147,13 +147,12 @@ def _prepare(
         image_size=image_size_of(settings, source if isinstance(source, str) else ""),
         cache=cache,
         max_skipped=settings.max_skipped,
+        progress=watch.reading,
+        family=settings.family,
     )
     _refuse_copies(opened)
     mark_outliers(opened)
     spec = opened.items.spec
-    family: Family = opened.family
-    if spec.kind == "images" and settings.family != "auto":
-        family = settings.family
     device = place.device
     side = max(spec.height, spec.width)
     given = settings.pretrained or settings.weights is not None
@@ -197,7 +196,7 @@ def _prepare(
         backbone,
         precision,
         device,
-        family,
+        opened.family,
         folder,
         history,
         place.process_index,

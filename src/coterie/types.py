@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Kind = Literal["images", "embeddings"]
+Family = Literal["photo", "glyph", "vector"]
 
 
 class CoterieError(Exception):
@@ -90,7 +91,8 @@ class Source:
     outliers: Sequence[int] = ()  # rows that training leaves out
     warnings: list[str] = field(default_factory=list)  # what the user should look at, a sentence each
     notes: list[str] = field(default_factory=list)  # conversions the user should know of, a sentence each
-    family: Literal["photo", "glyph", "vector"] = "photo"  # which distortions keep an item's meaning
+    family: Family = "photo"  # which distortions keep an item's meaning
+    family_known: bool = False  # not to be guessed from the pictures
     extra: Callable[[], Items] | None = None  # opens items that a method may train on but nobody asks to be grouped
 
 

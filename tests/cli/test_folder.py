@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,53 @@ def test_the_folder_is_left_as_it_was(coterie, quick, photos, tmp_path):
     coterie("fit", photos, "-k", 3, "-o", tmp_path / "run", *quick, *OPTIONS, "--epochs", 0)
     coterie("predict", tmp_path / "run", photos, "-o", tmp_path / "x.parquet")
     assert {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in [photos, *photos.rglob("*")]} == before
+
+
+def test_predict_takes_a_single_file_and_fit_says_what_it_wants(coterie, run, photos, tmp_path):
+    whole = pq.read_table(run / "result.parquet").to_pylist()
+    one = next(row for row in whole if row["id"] == "0/large.png")
+    answer = coterie("predict", run, photos / "0" / "large.png", "-o", tmp_path / "one.parquet")
+    assert answer.code == 0, answer.err
+    (found,) = pq.read_table(tmp_path / "one.parquet").to_pylist()
+    assert found["id"] == "large.png"
+    assert found["label"] == one["label"]
+    assert found["confidence"] == pytest.approx(one["confidence"], abs=1e-4)
+    refused = coterie("fit", photos / "0" / "large.png", "-k", 2, "-o", tmp_path / "none")
+    assert (refused.code, refused.out) == (2, "")
+    assert "a single picture, which cannot be grouped: give the folder" in refused.err
+
+
+def test_the_family_is_guessed_recorded_and_can_be_said(coterie, photos, tmp_path):
+    assert "--family" in coterie("fit", "--help").out
+    answer = coterie("fit", photos, "-k", 10, "--image-size", 16, "--dry-run", "--json").object
+    assert answer["source"]["family"] == "glyph"
+    assert any("look like letters" in note for note in answer["source"]["notes"])
+    said = coterie("fit", photos, "-k", 10, "--image-size", 16, "--family", "photo", "--dry-run", "--json").object
+    assert said["source"]["family"] == "photo"
+    assert not any("look like" in note for note in said["source"]["notes"])
+    wrong = coterie("fit", photos, "-k", 10, "--family", "letters", "--dry-run")
+    assert wrong.code == 2
+    assert "family" in wrong.err
+
+
+@pytest.mark.parametrize("source", ["", "  ", "~nobody-of-that-name/x", "http://example.org/x.zip", "pipe"])
+def test_sources_that_are_none_end_with_one_sentence(coterie, run, source, tmp_path):
+    if source == "pipe":
+        os.mkfifo(tmp_path / "pipe")
+        source = str(tmp_path / "pipe")
+    for command in (
+        ["fit", source, "-k", 2, "-o", tmp_path / "run"],
+        ["predict", run, source, "-o", tmp_path / "x.parquet"],
+    ):
+        answer = coterie(*command)
+        assert answer.code == 2
+        assert answer.err.startswith("coterie: ")
+        assert answer.err.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_configuration_that_is_a_pipe_is_not_waited_for(coterie, photos, tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    answer = coterie("fit", photos, "-k", 2, "--config", tmp_path / "pipe.yaml")
+    assert answer.code == 2
+    assert "is a pipe; give a file" in answer.err

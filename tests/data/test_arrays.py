@@ -273,7 +273,7 @@ def test_wrong_files_get_one_sentence(tmp_path):
         "pickled.npz": "cannot be read as a .npz file",
         "keys.npz": r"holds a \(2, 2\), b \(2, 2\), and none of them is called images",
         "x.csv": "is no source",
-        "photo.jpg": "is a single image; give the folder",
+        "photo.jpg": "is a single picture, which cannot be grouped: give the folder",
     }.items():
         with pytest.raises(InputError, match=message):
             open_source(tmp_path / name)

@@ -90,6 +90,9 @@ def fit(
     ] = None,
     weights: Annotated[str | None, typer.Option(help="Begin with a local file of --backbone's weights.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels to which images are brought.")] = None,
+    family: Annotated[
+        str | None, typer.Option(help="photo, glyph (letters: never mirrored) or auto, a guess.  [default: auto]")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")] = None,
@@ -119,6 +122,7 @@ def fit(
             "pretrained": pretrained,
             "weights": weights,
             "image_size": image_size,
+            "family": family,
             "device": device,
             "precision": precision,
         }

@@ -35,9 +35,9 @@ def predict_source(
     remove_parts(table.parent, table.name)
     begun = time.monotonic()
     model = load_model(run, accelerator_for(device).device)
-    opened = open_source(source, like=model.spec)
     quiet = as_json and not sys.stderr.isatty()
     with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
+        opened = open_source(source, like=model.spec, progress=bar.reading)
         bar.items = len(opened.items)
         scores = wanted_scores(model, ood_score)
         assignments = model.predict(opened, embedding=embedding, ood_scores=scores, progress=bar.predicted)

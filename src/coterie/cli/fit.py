@@ -120,11 +120,10 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
 
             def begun() -> None:
                 if first_process():
-                    render(
-                        read_run(out)
-                    )  # the report of what is known now: what it cannot show, it should not in hours
+                    # The report of what is known now: what it cannot show, it should not in hours.
+                    render(read_run(out))
 
-            watch = Watch(ready, begun, progress=bar, say=bar.say, predicted=bar.predicted)
+            watch = Watch(ready, begun, progress=bar, say=bar.say, predicted=bar.predicted, reading=bar.reading)
             return run(request.source, settings, out, resume=request.resume, command=command, watch=watch)
     except RunFailed:
         if first_process():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import TracebackType
 
 from rich.console import Console
@@ -15,6 +16,8 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+
+PATIENCE = 1.0  # seconds of reading before there is a bar for it
 
 
 class StageBar:
@@ -34,6 +37,7 @@ class StageBar:
         self.bars = Progress(*columns, console=console, disable=quiet or not console.is_terminal)
         self.task: TaskID | None = None
         self.prediction: TaskID | None = None
+        self.looking: dict[str, tuple[TaskID | None, float]] = {}  # by what is being read: its bar, and when it began
         self.items = 0  # how many there are to predict; whoever opens the source sets it
 
     def __enter__(self) -> StageBar:
@@ -70,6 +74,17 @@ class StageBar:
         if self.prediction is None:
             self.prediction = self.bars.add_task("predict", total=self.items, losses="")
         self.bars.advance(self.prediction, count)
+
+    def reading(self, doing: str, done: int, total: int) -> None:
+        """So many pictures of a source are read; a bar shows it once that takes more than a moment."""
+        task, begun = self.looking.setdefault(doing, (None, time.monotonic()))
+        if task is None and done < total and time.monotonic() - begun > PATIENCE:
+            task = self.bars.add_task(doing, total=total, losses="")
+            self.looking[doing] = task, begun
+        if task is not None:
+            self.bars.update(task, completed=done)
+        if done == total:
+            self.looking.pop(doing)
 
     def say(self, text: str) -> None:
         """A line for the user."""

@@ -5,21 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coterie.data.extensions import JUNK, JUNK_FOLDERS, extensions, left_out, open_image
+from coterie.data.files import escaped, kind_of, path_of, system_folders
 from coterie.data.pictures import Pictures
 from coterie.data.rows import RowIds
-from coterie.outputs import printable
 from coterie.types import InputError, Skipped
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-EXTENSIONS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"))
 
 
 @dataclass
@@ -27,31 +26,42 @@ class Listing:
     """The image files below a folder: paths relative to it, with their sizes and times for the stamp."""
 
     files: list[tuple[str, int, int]] = field(default_factory=list)  # path, bytes, nanoseconds
-    others: int = 0
+    others: Counter[str] = field(default_factory=Counter)  # files that are no images, by the end of their name
     locked: list[Skipped] = field(default_factory=list)
+    bad: dict[str, str] = field(default_factory=dict)  # paths among `files` that are not to be opened, and why
 
 
 def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: Sequence[str] = ()) -> Pictures:
     """Return the images below `root`, or below its sub-folders `only`; InputError if there are none."""
     listing = list_images(root, only)
     if not listing.files:
-        wanted = ", ".join(sorted(extension[1:] for extension in EXTENSIONS))
+        wanted = ", ".join(sorted(extension[1:] for extension in extensions()))
         locked = f", {len(listing.locked)} sub-folders may not be read" if listing.locked else ""
+        types = f": {left_out(listing.others)}" if listing.others else ""
         raise InputError(
-            f"The folder {root} holds no images ({wanted}; {listing.others} other files{locked}); check the path."
+            f"The folder {root} holds no images ({wanted}; {listing.others.total()} other files{types}{locked}); check "
+            "the path."
         )
     notes = []
     if listing.others:
-        notes.append(f"{listing.others} files that are not images by their extension were left out.")
-    name = name or root.resolve().name or "images"
+        notes.append(f"{listing.others.total()} files were left out: {left_out(listing.others)}.")
+    name = name or escaped(root.resolve().name) or "images"
     return _pictures_of(listing, root, name=name, where=f"the folder {root}", origin=origin, notes=notes)
+
+
+def file_picture(path: Path, *, origin: str) -> Pictures:
+    """Return the one picture in this file."""
+    facts = path.stat()
+    listing = Listing([(path.name, facts.st_size, facts.st_mtime_ns)])
+    where = f"the file {path}"
+    return _pictures_of(listing, path.parent, name=escaped(path.stem), where=where, origin=origin, notes=[])
 
 
 def listed_pictures(paths: Sequence[str]) -> Pictures:
     """Return the pictures of these files, in their order; InputError if one is no file: items go by their place."""
     listing = Listing()
     for row, path in enumerate(paths):
-        full = os.path.expanduser(path)
+        full = path_of(path, f"item {row}")
         try:
             facts = os.stat(full)
         except (OSError, ValueError) as error:
@@ -62,10 +72,10 @@ def listed_pictures(paths: Sequence[str]) -> Pictures:
             ) from error
         if not stat.S_ISREG(facts.st_mode):
             raise InputError(f"Item {row}, {path!r}, is no file; a list is taken for the paths of picture files.")
-        listing.files.append((full, facts.st_size, facts.st_mtime_ns))
+        listing.files.append((str(full), facts.st_size, facts.st_mtime_ns))
     where = f"the list of {len(paths)} paths"
     pictures = _pictures_of(listing, Path(), name="paths", where=where, origin=where.removeprefix("the "), notes=[])
-    ids: Sequence[str] = [printable(path) for path in paths]
+    ids: Sequence[str] = [escaped(path) for path in paths]
     if len(set(ids)) < len(ids):
         pictures.notes.append("Some paths stand twice in the list, so items go by their number.")
         ids = RowIds(len(ids))
@@ -78,21 +88,22 @@ def _pictures_of(listing: Listing, root: Path, *, name: str, where: str, origin:
     stamp = hashlib.sha256("\n".join(map(repr, listing.files)).encode("utf-8", "surrogateescape")).hexdigest()
 
     def load(row: int) -> Image:
-        from PIL import Image
-
         from coterie.data.shrink import Unreadable
 
+        if paths[row] in listing.bad:
+            raise Unreadable(listing.bad[paths[row]])
         if sizes[row] == 0:
             raise Unreadable("empty file (0 bytes)")
-        return Image.open(root / paths[row])
+        return open_image(root / paths[row])
 
     def digest(row: int) -> bytes:
+        if paths[row] in listing.bad:
+            return b"unreadable"
         with (root / paths[row]).open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
 
-    return Pictures(
-        name, where, origin, [printable(path) for path in paths], load, digest, stamp, notes, listing.locked
-    )
+    ids = [escaped(path) for path in paths]
+    return Pictures(name, where, origin, ids, load, digest, stamp, notes, listing.locked)
 
 
 def list_images(root: Path, only: Sequence[str] = ()) -> Listing:
@@ -101,7 +112,7 @@ def list_images(root: Path, only: Sequence[str] = ()) -> Listing:
     Links to folders are followed after all real folders, and no folder is entered twice, so loops end and an image
     that is reached both ways is listed under its real path.
     """
-    listing, seen = Listing(), set()
+    listing, seen, system = Listing(), set(), system_folders()
     folders = deque([f"{name}/" for name in only] or [""])
     links: deque[str] = deque()
     while folders or links:
@@ -111,28 +122,38 @@ def list_images(root: Path, only: Sequence[str] = ()) -> Listing:
             if (facts.st_dev, facts.st_ino) in seen:
                 continue
             seen.add((facts.st_dev, facts.st_ino))
+            if facts.st_dev in system and not str(root.resolve()).startswith("/dev/shm"):
+                raise OSError(0, "a folder of the system, which holds no files")
             with os.scandir(root / folder) as entries:
                 for entry in entries:
                     _sort_in(entry, folder, listing, folders, links)
         except OSError as error:
             why = (error.strerror or "cannot be read").lower()
             if not folder:
-                raise InputError(f"The folder {root} cannot be read ({why}); check its rights.") from error
-            listing.locked.append(Skipped(printable(folder), why))
+                raise InputError(f"The folder {root} cannot be read ({why}); check the path and its rights.") from error
+            listing.locked.append(Skipped(escaped(folder), why))
     listing.files.sort()
     return listing
 
 
 def _sort_in(entry: os.DirEntry[str], folder: str, listing: Listing, folders: deque[str], links: deque[str]) -> None:
-    path = folder + entry.name
-    if entry.name.startswith("."):
+    path, end = folder + entry.name, os.path.splitext(entry.name)[1].lower()
+    if entry.name.startswith(".") or entry.name.lower() in JUNK:
         return
-    if entry.is_dir():
-        (links if entry.is_symlink() else folders).append(path + "/")
-    elif os.path.splitext(entry.name)[1].lower() not in EXTENSIONS:
-        listing.others += 1
-    elif entry.is_file():
+    try:
         facts = entry.stat()
+    except OSError as error:  # a link to nothing or to itself: of a picture, the user should hear of it
+        if end in extensions():
+            listing.files.append((path, -1, 0))
+            listing.bad[path] = (error.strerror or "cannot be looked up").lower()
+        return
+    if stat.S_ISDIR(facts.st_mode):
+        if entry.name not in JUNK_FOLDERS:
+            (links if entry.is_symlink() else folders).append(path + "/")
+    elif end not in extensions():
+        listing.others[end if len(end) < 12 and end.isprintable() else ".?"] += 1
+    else:
         listing.files.append((path, facts.st_size, facts.st_mtime_ns))
-    elif entry.is_symlink():  # a link to nothing: the user should hear of it
-        listing.files.append((path, -1, 0))
+        kind = kind_of(facts.st_mode)
+        if kind:
+            listing.bad[path] = f"it is {kind}, no file"

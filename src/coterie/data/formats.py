@@ -10,9 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.files import regular_file
 from coterie.types import InputError
 
 STL_SHAPE = (3, 96, 96)
+
+
+def _check(path: Path) -> None:
+    """Refuse pipes and devices, which have no end; that a file is missing is said where it is read."""
+    if path.exists():
+        regular_file(path, "The file")
 
 
 def read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
@@ -21,6 +28,7 @@ def read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
     Format: two zero bytes, type 8, number of axes, each axis' length as a big-endian 32-bit number, then the values.
     """
     path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
+    _check(path)
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
@@ -48,6 +56,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 def read_cifar(path: Path) -> dict[str, Any]:
     """Read one of CIFAR's Python batches or its `meta` file: a pickled dictionary of an array and lists."""
+    _check(path)
     try:
         with path.open("rb") as file:
             content = _ArraysOnly(file, encoding="latin1").load()
@@ -65,6 +74,7 @@ def read_cifar(path: Path) -> dict[str, Any]:
 
 def read_stl_images(path: Path) -> NDArray[np.uint8]:
     """Map an STL-10 image file, uint8 (n, 3, 96, 96): the file has the columns of each channel one after the other."""
+    _check(path)
     try:
         flat = np.memmap(path, np.uint8, "r")
     except (OSError, ValueError) as error:
@@ -76,6 +86,7 @@ def read_stl_images(path: Path) -> NDArray[np.uint8]:
 
 def read_stl_labels(path: Path) -> NDArray[np.int64]:
     """Read an STL-10 label file, from 0; the file counts from 1."""
+    _check(path)
     try:
         return np.fromfile(path, np.uint8).astype(np.int64) - 1
     except OSError as error:

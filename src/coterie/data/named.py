@@ -30,6 +30,12 @@ def open_named(name: str, options: Options, *, split: Split = "labelled", downlo
     """
     if split == "unlabeled" and name != "stl10":
         raise InputError(f"{name} has no unlabeled images; only stl10 has.")
+    source = _open_named(name, options, split, download)
+    source.family_known = True
+    return source
+
+
+def _open_named(name: str, options: Options, split: Split, download: bool | None) -> Source:
     if name == "digits":
         return open_array(_digits(), options, name=name, origin=name, family="glyph")
     place = locate(name, download)

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from coterie.data.files import path_of
 from coterie.types import InputError
 
 # The classes of both subsets, by their WordNet ids ("n" and eight digits).
@@ -103,7 +104,7 @@ def names() -> list[str]:
 
 def data_root() -> Path:
     root = os.environ.get("COTERIE_DATA")
-    return Path(root).expanduser() if root else Path.home() / ".cache" / "coterie"
+    return path_of(root, "COTERIE_DATA") if root else Path.home() / ".cache" / "coterie"
 
 
 def locate(name: str, download: bool | None = None) -> Path:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from coterie.data.array_files import open_array_file
 from coterie.data.arrays import open_array
 from coterie.data.datasets import open_dataset
-from coterie.data.folders import EXTENSIONS, folder_pictures, listed_pictures
+from coterie.data.extensions import is_picture, left_out
+from coterie.data.family import with_family
+from coterie.data.files import escaped, path_of, regular_file
+from coterie.data.folders import file_picture, folder_pictures, listed_pictures
 from coterie.data.forms import Options, Progress
 from coterie.data.given import Numbered, Paths, understand
 from coterie.data.named import open_named
@@ -34,6 +38,7 @@ def open_source(
     max_skipped: float = 0.2,
     workers: int | None = None,
     progress: Progress | None = None,
+    family: Literal["auto", "photo", "glyph"] | None = None,
 ) -> Source:
     """Open a folder of images, a .npy, .npz or .parquet file, a named set, an array, a tensor, a DataFrame, a list of
     pictures or of their paths, or a torch Dataset (`given.py` says what else is understood).
@@ -47,6 +52,8 @@ def open_source(
     cover it and centre-cropped. Transparency becomes white, EXIF rotation is applied, the first frame stands for an
     animation. Values of more than 8 bits (integers, floats, 16- and 32-bit files) are brought to 0 to 255 by one scale
     for the whole source, which a note names: see `data.values`. `progress` hears how far the reading of pictures is.
+    `family`: which distortions keep a picture's meaning in training; "auto" guesses it for small grey ones, as None
+    does without `like`.
 
     Room: images that take more than `memory_limit` bytes decoded lie in a memory map below `cache`, or, without a
     cache or the disk space, are decoded by `workers` threads whenever they are used. A second run with the same files
@@ -58,6 +65,11 @@ def open_source(
     options = Options(like, image_size, channels, cache, memory_limit, max_skipped, workers)
     if progress is not None:
         options = replace(options, progress=progress)
+    opened = _open(source, options)
+    return with_family(opened, family or "auto") if family or like is None else opened
+
+
+def _open(source: Any, options: Options) -> Source:
     given = understand(source)
     if isinstance(given, str):
         return _legible(_open_path(given, options))
@@ -76,11 +88,12 @@ def _legible(source: Source) -> Source:
 
 
 def _open_path(text: str, options: Options) -> Source:
-    path = Path(text).expanduser()
+    path, shown = path_of(text), escaped(text)
     try:
         exists = path.exists()
-    except (OSError, ValueError) as error:  # no rights on the way there, a name too long, a zero byte in it
-        raise InputError(f"{text[:200]!r} cannot be looked up ({error}); check the path and its rights.") from error
+    except (OSError, ValueError) as error:  # no rights on the way there, a name too long
+        why = getattr(error, "strerror", None) or str(error)[:200]
+        raise InputError(f"{shown[:200]!r} cannot be looked up ({why}); check the path and its rights.") from error
     if text in names():
         source = open_named(text, options)
         if exists:
@@ -91,11 +104,18 @@ def _open_path(text: str, options: Options) -> Source:
     if not exists:
         near = difflib.get_close_matches(text.lower(), names(), 1, 0.5)
         hint = f"; did you mean {near[0]}?" if near else ": check the path."
-        raise InputError(f"{text} is no file, no folder and no named data set{hint}")
+        raise InputError(f"{shown[:200]} is no file, no folder and no named data set{hint}")
+    regular_file(path, "The source")
     suffix = path.suffix.lower()
-    if suffix in EXTENSIONS:
-        raise InputError(f"{text} is a single image; give the folder that it lies in.")
+    if is_picture(path.name):
+        if options.like is None:
+            raise InputError(f"{shown} is a single picture, which cannot be grouped: give the folder that it lies in.")
+        return open_pictures(file_picture(path, origin=text), options)
     openers = {".npy": open_array_file, ".npz": open_array_file, ".parquet": open_table}
     if suffix not in openers:
-        raise InputError(f"{text} is no source; give a folder of images or a file that ends in {', '.join(openers)}.")
+        advice = left_out(Counter([suffix])) if suffix else ""
+        why = f" ({advice.removeprefix('1 ')})" if "(" in advice else ""
+        raise InputError(
+            f"{shown} is no source{why}; give a folder of images or a file that ends in {', '.join(openers)}."
+        )
     return openers[suffix](path, options)

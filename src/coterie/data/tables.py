@@ -136,14 +136,13 @@ def _table_pictures(
     def load(row: int) -> Image:
         import io
 
-        from PIL import Image
-
+        from coterie.data.extensions import open_image
         from coterie.data.shrink import Unreadable
 
         content = cells(row)
         if not content:
             raise Unreadable("no bytes in this row")
-        return Image.open(io.BytesIO(content))
+        return open_image(io.BytesIO(content))
 
     def digest(row: int) -> bytes:
         return hashlib.sha256(cells(row) or b"").digest()

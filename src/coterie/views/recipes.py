@@ -9,12 +9,12 @@ PICA's pair, a hardly moved image and a strongly distorted one. Every distortion
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from coterie.types import Family
 from coterie.views.blur import blur_size, gaussian_blur
 from coterie.views.colour import colour_jitter, greyscale
 from coterie.views.cutout import random_cutout
@@ -34,7 +34,6 @@ from coterie.views.settings import ViewSettings
 
 __all__ = ["RECIPES", "Family", "ViewSettings", "make_views"]
 
-Family = Literal["photo", "glyph", "vector"]
 RECIPES = ("clean", "weak", "strong", "contrastive", "shifted", "original", "perturbed")
 Recipe = Callable[[Tensor, Draw, ViewSettings], Tensor]
 

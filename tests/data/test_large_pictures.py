@@ -1,0 +1,83 @@
+"""How much memory one picture takes: measured in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+MEASURE = """
+import resource, sys
+import torch
+from PIL import Image
+from coterie.data import open_source
+from coterie.types import ItemSpec
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+source = open_source(sys.argv[1], like=ItemSpec("images", 3, 64, 64), max_skipped=1, workers=4)
+print((peak() - before) // 1024, len(source.items), [item.reason for item in source.skipped])
+"""
+SIDE = 9000
+
+
+def striped(path: Path, mode: str, **settings: object) -> None:
+    image = Image.new(mode, (SIDE, SIDE))
+    if mode == "P":
+        image.putpalette([200, 10, 10] * 256)
+    image.save(path, **settings)
+
+
+def measure(folder: Path) -> tuple[int, str]:
+    done = subprocess.run([sys.executable, "-c", MEASURE, folder], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    mib, rest = done.stdout.split(" ", 1)
+    return int(mib), rest.strip()
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix", "settings", "most"),
+    [
+        ("P", ".png", {"transparency": 0}, 300),  # 77 MiB of palette indices, 1.2 GiB as RGBA and its copies
+        ("L", ".png", {}, 300),
+        ("RGB", ".jpg", {}, 300),  # 310 MiB as a whole, a 64th of that by JPEG's own reduction
+        ("I;16", ".tif", {"compression": "tiff_adobe_deflate"}, 500),
+        ("F", ".tif", {"compression": "tiff_adobe_deflate"}, 800),  # 309 MiB as it is, 2.2 GiB in float64 and copies
+    ],
+)
+def test_a_large_picture_takes_little_more_than_its_own_mode(mode, suffix, settings, most, tmp_path):
+    for number in range(2):  # which are not decoded at the same time
+        striped(tmp_path / f"{number}{suffix}", mode, **settings)
+    mib, rest = measure(tmp_path)
+    assert rest == "2 []"
+    assert mib < most
+
+
+def png(side: int, bits: int, colour: int) -> bytes:
+    """A black PNG of any size in little memory."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        body = name + content
+        return len(content).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+
+    packer, channels = zlib.compressobj(9), {0: 1, 2: 3, 6: 4}[colour]
+    line = bytes(1 + side * channels * bits // 8)
+    packed = b"".join(packer.compress(line) for _ in range(side)) + packer.flush()
+    header = side.to_bytes(4, "big") * 2 + bytes([bits, colour, 0, 0, 0])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
+
+
+def test_what_would_take_too_much_is_listed_with_its_size(tmp_path):
+    (tmp_path / "colour.png").write_bytes(png(12_500, 8, 2))
+    (tmp_path / "bomb.png").write_bytes(png(20_000, 8, 0))
+    for number in range(3):
+        Image.fromarray(np.full((70, 70, 3), number, np.uint8)).save(tmp_path / f"{number}.png")
+    mib, rest = measure(tmp_path)
+    assert rest.startswith(
+        "3 ['more than 179 megapixels', '12500x12500 pixels of mode RGB take 625 MB decoded, more than"
+    )
+    assert mib < 200
