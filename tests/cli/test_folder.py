@@ -154,4 +154,4 @@ def test_a_configuration_that_is_a_pipe_is_not_waited_for(coterie, photos, tmp_p
     os.mkfifo(tmp_path / "pipe.yaml")
     answer = coterie("fit", photos, "-k", 2, "--config", tmp_path / "pipe.yaml")
     assert answer.code == 2
-    assert "is a pipe; give a file" in answer.err
+    assert "is no file" in answer.err

@@ -8,7 +8,6 @@ from typing import Any
 
 import yaml
 
-from coterie.data.files import path_of, regular_file
 from coterie.types import InputError
 
 LARGEST = 1 << 20  # bytes of a configuration
@@ -66,7 +65,6 @@ def read_overrides(assignments: list[str]) -> dict[str, Any]:
 
 def read_config(path: Path) -> dict[str, Any]:
     """Settings of a YAML file: those of a run by name, and a mapping for each stage. Raises InputError."""
-    path = regular_file(path_of(str(path), "the configuration"), "The configuration")
     try:
         content = plain_yaml(_text(path))
     except OSError as error:
