@@ -123,10 +123,10 @@ def test_predict_takes_a_single_file_and_fit_says_what_it_wants(coterie, run, ph
 
 def test_the_family_is_guessed_recorded_and_can_be_said(coterie, photos, tmp_path):
     assert "--family" in coterie("fit", "--help").out
-    answer = coterie("fit", photos, "-k", 10, "--image-size", 16, "--dry-run", "--json").object
+    answer = coterie("fit", photos, "-k", 10, "--image-size", 8, "--dry-run", "--json").object
     assert answer["source"]["family"] == "glyph"
     assert any("look like letters" in note for note in answer["source"]["notes"])
-    said = coterie("fit", photos, "-k", 10, "--image-size", 16, "--family", "photo", "--dry-run", "--json").object
+    said = coterie("fit", photos, "-k", 10, "--image-size", 8, "--family", "photo", "--dry-run", "--json").object
     assert said["source"]["family"] == "photo"
     assert not any("look like" in note for note in said["source"]["notes"])
     wrong = coterie("fit", photos, "-k", 10, "--family", "letters", "--dry-run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -303,3 +304,28 @@ def test_the_cache_keeps_the_scale(tmp_path):
     assert np.array_equal(pixels(first), pixels(again))
     assert np.array_equal(pixels(first), pixels(on_the_fly))
     assert any("12 bits" in note for note in again.notes)
+
+
+@pytest.mark.parametrize(("bits", "dark"), [(16, False), (12, True)])
+def test_colour_of_16_bits_is_told(bits, dark, tmp_path):
+    raw = np.random.default_rng(5).integers(0, 2**bits, (3, 9, 9, 3)).astype(">u2")
+    for number, image in enumerate(raw):
+        (tmp_path / f"{number}.png").write_bytes(colour_png(image))
+    source = open_source(tmp_path)
+    assert np.array_equal(pixels(source), (raw >> 8).astype(np.uint8).transpose(0, 3, 1, 2))
+    note = next(note for note in source.notes if "of 16 bits" in note)
+    assert note.startswith("3 colour pictures")
+    assert ("so they are dark" in note) == dark
+
+
+def colour_png(image: np.ndarray) -> bytes:
+    """Pillow cannot write colour of 16 bits."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
+
+    height, width, _ = image.shape
+    lines = b"".join(b"\0" + line.tobytes() for line in image)
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([16, 2, 0, 0, 0])
+    parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + parts

@@ -79,7 +79,7 @@ def decode(
 
 def reason(error: Exception) -> str:
     """Say in a few words why a picture cannot be read."""
-    text = str(error)
+    text = " ".join(str(error).split())
     if isinstance(error, Unreadable):
         return text
     if isinstance(error, UnidentifiedImageError):

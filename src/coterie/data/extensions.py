@@ -6,7 +6,7 @@ import importlib.util
 import os
 from collections import Counter
 from functools import cache
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,8 +73,8 @@ def is_picture(name: str) -> bool:
     return end in _PLAIN or end in HEIF or end in AVIF
 
 
-def open_image(file: str | os.PathLike[str] | IO[bytes]) -> Image:
-    """Open a picture of one of `FORMATS`, whatever its name ends in."""
+def open_image(file: Any) -> Image:
+    """Open a picture of one of `FORMATS` from a path or a binary file, whatever its name ends in."""
     from PIL import Image
 
     return Image.open(file, formats=_formats(tga=str(file).lower().endswith(".tga")))

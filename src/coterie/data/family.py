@@ -54,7 +54,7 @@ def glyph_like(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     away = np.abs(values - np.median(border, axis=1)[:, None, None])
     most = away.max((1, 2), keepdims=True)
     drawn = away > 0.1 * most
-    edge = max(1, min(pixels.shape[1:]) // SOFT)
+    edge = -(-min(pixels.shape[1:]) // SOFT)
     padded = np.pad(drawn, ((0, 0), (edge, edge), (edge, edge)), constant_values=True)
     window = (2 * edge + 1, 2 * edge + 1)
     inside = np.lib.stride_tricks.sliding_window_view(padded, window, axis=(1, 2)).all((-1, -2))

@@ -73,10 +73,7 @@ def open_pictures(pictures: Pictures, options: Options, survey: Survey | None = 
         readable = survey.widths > 0
         all_grey = bool(survey.grey[readable].all())
         spec, notes = choose_form(survey.widths[readable], survey.heights[readable], all_grey, options, values)
-        notes = [*rule.notes, *notes]
-        moving = int(survey.moving.sum())
-        if moving:
-            notes.append(f"{moving} pictures have more frames or pages than one: the first stands for each.")
+        notes = [*rule.notes, *notes, *survey.notes()]
         return _decode_all(pictures, options, spec, rule, key, failures, notes)
 
 

@@ -35,6 +35,9 @@ class Survey:
     failures: dict[int, str] = field(default_factory=dict)
     values: PixelValues = field(default_factory=PixelValues)  # of the wide ones
     floats: bool = False  # whether any of them has floats
+    deep: dict[int, int] = field(
+        default_factory=dict
+    )  # colour of 16 bits: the largest upper byte, all that Pillow reads
 
     @classmethod
     def empty(cls, count: int) -> Survey:
@@ -53,6 +56,10 @@ class Survey:
                 self.values.join(count_values(image, row))
             self.wide[row] = True
             self.floats = self.floats or image.mode.startswith("F")
+        elif any(";16" in str(part) for part in getattr(image, "tile", ())):
+            with turn(image):
+                image.load()
+                self.deep[row] = int(max(high for _, high in np.atleast_2d(image.getextrema())))
         self.grey[row] = is_grey(image.mode)
         self.moving[row] = image.format in MOVING and bool(getattr(image, "is_animated", False))
         self.widths[row], self.heights[row] = width, height
@@ -62,6 +69,18 @@ class Survey:
 
         self.widths[row] = 0
         self.failures[row] = reason(error)
+
+    def notes(self) -> list[str]:
+        """What is not shown of the pictures."""
+        notes = []
+        if self.deep:
+            top = max(self.deep.values())
+            dark = f" They end at {top} of 255, so they are dark: scale them before." if top < 64 else ""
+            notes.append(f"{len(self.deep)} colour pictures of 16 bits were read by the upper 8 bits.{dark}")
+        if self.moving.any():
+            count = int(self.moving.sum())
+            notes.append(f"{count} pictures have more frames or pages than one: the first stands for each.")
+        return notes
 
     def rule(self, where: str, like: ItemSpec | None, ids: Sequence[str], *, beside_bytes: bool) -> ValueRule:
         """The rule for the wide pictures, by all of them. InputError where there is none."""
