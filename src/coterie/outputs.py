@@ -135,7 +135,7 @@ def _run_around(path: Path) -> Path | None:
 
 def _same(path: Path, given: str | os.PathLike[str]) -> bool:
     """Whether both are one file, also by another name."""
-    other = Path(given).expanduser()
+    other = Path(os.path.expanduser(given))
     if os.path.realpath(path) == os.path.realpath(other):
         return True
     try:

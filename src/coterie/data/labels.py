@@ -36,7 +36,7 @@ def labels_of(source: Any, ids: Sequence[str]) -> Labels | None:
     text = os.fspath(source)
     if text in names():
         return _of_named(text, ids)
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if path.suffix.lower() == ".parquet" and path.is_file():
         return _of_table(path, ids)
     if path.suffix.lower() == ".npz" and path.is_file():
