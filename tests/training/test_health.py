@@ -113,6 +113,11 @@ def test_advice_speaks_of_what_there_is(name: str, before: str | None) -> None:
     assert ("the stage before it, ae," in said[1]) == (before is not None)
 
 
+def test_a_batch_of_all_items_cannot_be_raised() -> None:
+    assert "batch_size" in advice_for(CDC()).nothing_selected()
+    assert advice_for(CDC(), whole=True).nothing_selected() == "Ask for fewer groups."
+
+
 def test_advice_on_a_calibration_speaks_of_its_own_settings() -> None:
     head = PostHoc(Calibration(), torch.ones(4, 2) / 2)
     assert advice_for(head, "cdc").smaller_steps() == "Try a lower learning rate (--set calibrate.head_rate)."

@@ -17,6 +17,7 @@ class Advice:
     settings: tuple[str, ...]
     before: str | None = None  # the stage before
     half: bool = False  # it computes in bfloat16
+    whole: bool = False  # a batch is all items already
 
     def _set(self, *names: str) -> list[str]:
         """Those of the settings that the stage has, as they are typed."""
@@ -45,18 +46,18 @@ class Advice:
         return _sentence([*tries, "give more varied items"])
 
     def nothing_selected(self) -> str:
-        tries = [f"raise {name}" for name in self._set("batch_size")]
+        tries = [] if self.whole else [f"raise {name}" for name in self._set("batch_size")]
         tries += [f"lower {name}" for name in self._set("threshold")]
         return _sentence([*tries, "ask for fewer groups"])
 
 
-def advice_for(method: Method, before: str | None = None, *, half: bool = False) -> Advice:
+def advice_for(method: Method, before: str | None = None, *, half: bool = False, whole: bool = False) -> Advice:
     """The advice that fits a stage; `before` is the name of the stage before it."""
     settings: Any = getattr(method, "settings", method)  # a calibration keeps its settings apart
     idle = {f.name for f in fields(settings) if getattr(settings, f.name) is None}  # left out, so not at work
     if getattr(settings, "layout", None) == "single":
         idle.add("entropy_weight")  # CDC without its calibration head has no such term
-    return Advice(name_of(method), tuple(f.name for f in fields(settings) if f.name not in idle), before, half)
+    return Advice(name_of(method), tuple(f.name for f in fields(settings) if f.name not in idle), before, half, whole)
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -207,7 +207,8 @@ def restore(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
 
 
 def _advice(net: Net, stage: Stage) -> Advice:
-    return advice_for(stage.method, stage.before, half=net.backbone.enabled)
+    whole = stage.method.batch_size >= len(stage.items)
+    return advice_for(stage.method, stage.before, half=net.backbone.enabled, whole=whole)
 
 
 def _taught(net: Net, stage: Stage, part: int) -> Taught:
