@@ -141,7 +141,7 @@ def test_entries_add_up_and_are_read_back(begun: Path) -> None:
     ("content", "message"),
     [
         (None, "holds no run"),
-        ("a: [1", "damaged"),
+        ("a: [1", "is no YAML"),
         ("just text", "no mapping of entries"),
         ("", "no mapping of entries"),
     ],

@@ -112,12 +112,12 @@ def parse_yaml(text: str, where: str) -> Any:
         _check_nesting(yaml.parse(text, Loader))
         return yaml.load(text, Loader)
     except InputError as error:
-        raise InputError(f"{where} is damaged: {error}") from None
+        raise InputError(f"{where} is no YAML that can be used: {error}") from None
     except Exception as error:  # of PyYAML's constructors some raise AttributeError or IndexError
         reason = " ".join(str(getattr(error, "problem", None) or error).split())
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark is not None else ""
-        raise InputError(f"{where} is damaged: it is no YAML ({line}{reason[:200]}).") from error
+        raise InputError(f"{where} is no YAML ({line}{reason[:200]}).") from error
 
 
 def _check_nesting(events: Any) -> None:

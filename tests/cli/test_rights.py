@@ -1,0 +1,111 @@
+"""Files of a run that may not be read: every command says which in one sentence, and nothing is lost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+NOBODY = 65534
+CLOSED = [
+    *("run.yaml", "result.parquet", "metrics.json", "history.jsonl", "map.npz", "model", "model/manifest.json"),
+    *("model/weights.safetensors", "model/ood.safetensors", "checkpoints", "report.html", "."),
+]
+# Everything is imported while all may be read; then come the rights of somebody who may not.
+SCRIPT = """
+import contextlib, io, json, os, sys, traceback
+from coterie.cli import main
+import coterie.cli.accept, coterie.cli.after, coterie.cli.compare, coterie.cli.fit
+import pyarrow.compute, pyarrow.parquet, safetensors.torch, sklearn.covariance
+if os.getuid() == 0:
+    os.setgroups([]), os.setgid(65534), os.setuid(65534)
+answers = []
+for name in json.loads(sys.argv[1]):
+    for command in (["predict", "RUN", "vectors.npy", "-o", f"out/{name}.parquet"], ["evaluate", "RUN", "--labels", "l.csv"],
+                    ["accept", "RUN"], ["compare", "RUN", "fine"], ["report", "RUN"],
+                    ["fit", "vectors.npy", "-k", "3", "-o", "RUN", "--epochs", "1", "--resume"]):
+        command = [name if word == "RUN" else word for word in command]
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code = main(command)
+            except BaseException:
+                code = traceback.format_exc()
+        answers.append([name, command[0], code, err.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that anyone may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        os.chmod(folder, 0o777)
+        yield Path(folder)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def test_what_may_not_be_read_is_said_and_nothing_is_lost(grouped: Path, vectors: Path, place: Path) -> None:
+    if any(part.stat().st_mode & 0o005 != 0o005 for part in Path(sys.prefix).parents):
+        pytest.skip("somebody without rights cannot enter the folder of this Python")
+    shutil.copy(vectors, place / "vectors.npy")
+    (place / "l.csv").write_text("id,label\n" + "".join(f"{row},{row % 3}\n" for row in range(60)))
+    (place / "out").mkdir()
+    names = {}
+    for number, closed in enumerate([*CLOSED, "fine"]):
+        name = closed if closed == "fine" else f"run-{number}"
+        shutil.copytree(grouped, place / name)
+        (place / name / "metrics.json").write_text("{}\n")
+        names[name] = closed
+    for path in (place, *place.rglob("*")):
+        os.chmod(path, 0o777 if path.is_dir() else 0o666)
+    before = {name: digests(place / name) for name in names}
+    for name, closed in names.items():
+        if closed != "fine":
+            os.chmod(place / name / closed, 0)
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, json.dumps([name for name in names if name != "fine"])],
+        cwd=place,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    needed = {
+        "predict": ("run.yaml", "model", "model/manifest.json", "model/weights.safetensors", "model/ood.safetensors"),
+        "evaluate": ("run.yaml", "result.parquet", "map.npz", "history.jsonl"),
+        "accept": ("run.yaml", "result.parquet", "metrics.json"),
+        "report": ("run.yaml", "result.parquet", "metrics.json", "map.npz", "history.jsonl"),
+        "fit": ("run.yaml", "history.jsonl", "checkpoints"),
+        "compare": (),
+    }
+    for name, command, code, said in json.loads(done.stdout):
+        closed = names[name]
+        assert code in (0, 1, 2), f"{command} with {closed} closed: {code}"
+        if code:
+            line = said.splitlines()[-1]
+            assert line.startswith("coterie: ")
+            assert closed == "." or Path(closed).name in line or f"{name}/model" in line, (command, closed, line)
+        assert code != 0 or (closed not in needed[command] and closed != ".") or command == "compare", (command, closed)
+    for name, closed in names.items():
+        if closed != "fine":
+            os.chmod(place / name / closed, 0o777)
+        after = digests(place / name)
+        changes = {file for file in before[name] if after.get(file) != before[name][file]}
+        assert changes <= {"report.html", "metrics.json", "run.yaml", "result.parquet", "map.npz"}, changes
+        assert set(before[name]) <= set(after)
