@@ -21,7 +21,7 @@ CLOSED = [
     *("run.yaml", "result.parquet", "metrics.json", "history.jsonl", "map.npz", "model", "model/manifest.json"),
     *("model/weights.safetensors", "model/ood.safetensors", "checkpoints", "report.html", "."),
 ]
-# Every command is run once while all may be read, so that everything is imported; then come the rights of somebody else.
+# Every command is run once with all rights, so that everything is imported; then come the rights of somebody else.
 SCRIPT = """
 import contextlib, io, json, os, sys, traceback
 from coterie.cli import main
