@@ -242,7 +242,7 @@ def command_lines(place: Place) -> list[Call]:
         *("", ".", "-", "--", "~nouser", "in", "in/nothing", "/dev/null", "/proc/self/mem", "\udcff", "ü" * 200),
         *("x" * 300, "in/" + "a/" * 300, "-5", "1e9", "nan", "0", "10000000000000000000000", "digits", "digit", "run"),
     ]
-    words = [source, source, "run", *odd]
+    words = [*[source] * 20, *["run"] * 6, *odd]
     options = [
         *(
             "-k",
@@ -269,13 +269,26 @@ def command_lines(place: Place) -> list[Call]:
         "--precision": ["fp32", "bf16", "fp8"],
         "--set": ["cdc.epochs=1", "epochs", "=", "a.b.c=1", "cdc.epochs=[", "views.flip=2", "cdc.=1", ".=1"],
         "--ood-score": ["knn", "msp", "energy", "none", "x"],
+        "--seed": ["0", "7"],
+        "--epochs": ["0", "1", "5"],
+        "--init": ["run"],
+        "--image-size": ["8", "16", "2"],
+        "--labels": ["folders"],
+        "--max-error": ["0.1", "0", "1"],
+        "--confidence-level": ["0.9", "1"],
+        "--draw": ["5", "0"],
+        "--ood": [source],
     }
     flags = ["--json", "--dry-run", "--resume", "--calibrate", "--pretrained", "--embedding", "--help", "--version"]
     command = rng.choice(["fit"] * 5 + ["predict", "evaluate", "accept", "report", "compare", "methods", "", "ft"])
-    call = [command, *rng.choices(words, k=rng.choice((0, 1, 1, 2, 2, 3)))]
-    for _ in range(rng.randrange(5)):
+    first = ["run"] if command in ("predict", "evaluate", "accept", "report", "compare") and rng.random() < 0.7 else []
+    call = [command, *first, *rng.choices(words, k=rng.choice((0, 1, 1, 1, 1, 2)))]
+    if command == "fit" and rng.random() < 0.8:
+        call += ["-k", "3"]
+    for _ in range(rng.choice((0, 1, 1, 2, 4))):
         option = rng.choice(options)
-        call += [option, rng.choice([*values.get(option, []), *rng.sample(odd, 3)])]
+        good = values.get(option, [])
+        call += [option, rng.choice(good) if good and rng.random() < 0.7 else rng.choice(odd)]
     call += rng.sample(flags, rng.choice((0, 1, 2)))
     if command == "fit" and "--dry-run" not in call:
         call.append("--dry-run")  # a million epochs are no fault

@@ -248,21 +248,29 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
 
 
 def _build(manifest: Manifest, method: Method, device: str) -> Net:
-    """The net that the manifest describes, with fresh weights. Raises InputError for one that cannot be."""
+    """The net that the manifest describes, to be given its weights. Raises InputError for one that cannot be.
+
+    Heads that only training needs, such as queues, never take memory.
+    """
     spec, k = manifest.spec, manifest.n_clusters
     size = spec.channels if spec.kind == "images" else spec.dim
     try:
         with torch.device(device):
             trunk = build_backbone(manifest.backbone, spec)
             net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False, row_norm=manifest.row_norm)
+<<<<<<< HEAD
             net.limit = manifest.limit
+=======
+        with torch.device("meta"):
+>>>>>>> 320c9a2 (Heads that only training needs take no memory when a model is loaded)
             heads = method.heads(net, k)
-            net.add({name: head for name, head in heads.items() if name in (method.card.answers or heads)})
+            kept = {name: head for name, head in heads.items() if name in (method.card.answers or heads)}
             if manifest.calibration is not None:
-                net.add({"post_hoc": calibration_head(net.width, manifest.calibration.hidden, k)})
+                kept["post_hoc"] = calibration_head(net.width, manifest.calibration.hidden, k)
+        net.add({name: head.to_empty(device=device) for name, head in kept.items()})
     except InputError:
         raise
-    except (RuntimeError, ValueError, TypeError, OverflowError, AssertionError) as error:
+    except Exception as error:  # whatever layers say to sizes that no layer can have
         reason = " ".join(str(error).split())[:200]
         raise InputError(
             f"The manifest of the model describes a net that cannot be built ({reason}): fit the model again."
