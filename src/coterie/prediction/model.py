@@ -258,11 +258,8 @@ def _build(manifest: Manifest, method: Method, device: str) -> Net:
         with torch.device(device):
             trunk = build_backbone(manifest.backbone, spec)
             net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False, row_norm=manifest.row_norm)
-<<<<<<< HEAD
             net.limit = manifest.limit
-=======
         with torch.device("meta"):
->>>>>>> 320c9a2 (Heads that only training needs take no memory when a model is loaded)
             heads = method.heads(net, k)
             kept = {name: head for name, head in heads.items() if name in (method.card.answers or heads)}
             if manifest.calibration is not None:
