@@ -25,6 +25,9 @@ from PIL import Image
 Call = list[str]
 """Arguments of `coterie`; "load" as the first one stands for `coterie.load` in Python."""
 
+Settings = Mapping[str, Mapping[str, str]]
+"""Of each part of a run its settings, with their defaults as YAML."""
+
 HOSTILE: list[Any] = [
     *(None, True, False, -1, 0, 1, 2, 3, 10**9, -(10**9), 10**30, 0.5, -0.5, 1e-30, 1e30, 1e308),
     *(float("nan"), float("inf"), -float("inf"), "", " ", "x", "auto", "-1", "nan", "1e400", "../../x", "/etc/passwd"),
@@ -170,7 +173,7 @@ def put_special(rng: random.Random, path: Path) -> None:
 class Place:
     """The folder of one try: `sources` and finished runs to copy from, `here` to work in."""
 
-    def __init__(self, base: Path, here: Path, rng: random.Random, settings: Mapping[str, list[str]]) -> None:
+    def __init__(self, base: Path, here: Path, rng: random.Random, settings: Settings) -> None:
         self.base, self.here, self.rng, self.settings = base, here, rng, settings
 
     def run(self, name: str = "") -> Path:
@@ -298,30 +301,49 @@ def command_lines(place: Place) -> list[Call]:
 
 
 def settings(place: Place) -> list[Call]:
-    rng = place.rng
-    method = rng.choice(sorted(place.settings))
-    names = [f"{method}.{name}" for name in place.settings[method] if method not in ("views", "run")]
-    pool = names + [f"views.{name}" for name in place.settings["views"]]
-    method = "cdc" if method in ("views", "run") else method
+    rng, known = place.rng, place.settings
+    method = rng.choice([name for name in sorted(known) if name not in ("views", "run")])
+    pool = {f"{part}.{name}": default for part in (method, "views") for name, default in known[part].items()}
     trained = rng.random() < 0.12
-    # Of a run that trains only what cannot make it long.
-    slow = ("epoch", "every", "restart", "step", "batch", "queue", "cells", "hidden", "patience", "level", "neighbo")
-    choice = [name for name in pool if not (trained and any(word in name for word in slow))]
-    call = ["fit", place.source(), "-k", "3", "--method", method, "--backbone", "auto"]
-    for name in rng.sample(choice, min(len(choice), rng.choice((1, 1, 2)))):
-        call += ["--set", f"{name}={rng.choice(NUMBERS if trained else NUMBERS + PLAIN)}"]
+    if trained:  # only what cannot make a run long
+        slow = (
+            "epoch",
+            "every",
+            "restart",
+            "step",
+            "batch",
+            "queue",
+            "cells",
+            "hidden",
+            "patience",
+            "level",
+            "neighbo",
+        )
+        pool = {name: default for name, default in pool.items() if not any(word in name for word in slow)}
+    call = ["fit", place.source(), "-k", "3", "--method", method]
+    for name in rng.sample(sorted(pool), min(len(pool), rng.choice((1, 1, 2)))):
+        value = near(rng, pool[name]) if rng.random() < 0.5 else rng.choice(NUMBERS if trained else NUMBERS + PLAIN)
+        call += ["--set", f"{name}={value}"]
     if rng.random() < 0.15:
-        name = rng.choice(place.settings["run"])
-        (place.here / "in" / "c.yaml").write_text(yaml.safe_dump({name: rng.choice(HOSTILE)}, allow_unicode=True))
+        name = rng.choice(sorted(known["run"]))
+        place.file("c.yaml", yaml.safe_dump({name: rng.choice(HOSTILE)}, allow_unicode=True).encode())
         call += ["--config", "in/c.yaml"]
         trained = False
     if not trained:
         return [[*call, "--dry-run", *rng.choice(([], ["--json"]))]]
-    call[call.index("auto")] = "small-4" if "pixels" in call[1] or "photos" in call[1] else "auto"
-    for stage, known in place.settings.items():
-        if "epochs" in known and stage in ("moco", "ae", "dec", "idec", "cdc", method):
-            call += ["--set", f"{stage}.epochs=1"] if stage == method else []
-    return [[*call, "-o", "out", "--json"]]
+    if "pixels" in call[1] or "photos" in call[1]:
+        call += ["--backbone", "small-4"]
+    return [[*call, "--epochs", "1", "-o", "out", "--json"]]
+
+
+def near(rng: random.Random, default: str) -> str:
+    """The default of a setting, or another number of its kind."""
+    value = json.loads(default)
+    if isinstance(value, bool):
+        return json.dumps(not value)
+    if isinstance(value, int):
+        return str(max(0, value + rng.choice((-1, 0, 1))))
+    return str(value * rng.choice((0.5, 0.9, 1, 1.5))) if isinstance(value, float) else default
 
 
 def yaml_files(place: Place) -> list[Call]:

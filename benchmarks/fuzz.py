@@ -28,7 +28,8 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -116,8 +117,10 @@ def call(arguments: list[str]) -> tuple[int, str, str]:
     return code, *texts  # type: ignore[return-value]
 
 
-def try_once(number: int, kind: str, seed: int, base: Path, settings: dict[str, list[str]]) -> Found:
-    """One try, in a folder that is removed afterwards."""
+def try_once(
+    number: int, kind: str, seed: int, base: Path, settings: attacks.Settings, begin: Callable[[list[str]], object]
+) -> Found:
+    """One try, in a folder that is removed afterwards; `begin` hears what will be called."""
     rng = random.Random(f"{seed}/{number}")
     with tempfile.TemporaryDirectory(dir=base.parent, ignore_cleanup_errors=True) as folder:
         here = Path(folder) / "deep" / "down"
@@ -125,6 +128,7 @@ def try_once(number: int, kind: str, seed: int, base: Path, settings: dict[str, 
         place = attacks.Place(base, here, rng, settings)
         calls = attacks.KINDS[kind](place)
         found = Found(number, kind, [shlex.join(["coterie", *arguments]) for arguments in calls])
+        begin(found.calls)
         with contextlib.chdir(here):
             for arguments in calls:
                 before = digests(arguments)
@@ -189,7 +193,7 @@ def place_of(error: BaseException) -> str:
     return f"{where} {type(error).__name__}"
 
 
-def work(pipe: Connection, seed: int, base: Path, settings: dict[str, list[str]]) -> None:
+def work(pipe: Connection, seed: int, base: Path, settings: attacks.Settings) -> None:
     """A worker: takes numbers of tries, gives back what they came to."""
     import coterie.cli.accept
     import coterie.cli.after
@@ -201,7 +205,7 @@ def work(pipe: Connection, seed: int, base: Path, settings: dict[str, list[str]]
         taken = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, taken + MEMORY))
     while (task := pipe.recv()) is not None:
-        pipe.send(asdict(try_once(*task, seed, base, settings)))
+        pipe.send(asdict(try_once(*task, seed, base, settings, pipe.send)))
 
 
 def run_all(tasks: list[tuple[int, str]], seed: int, base: Path, processes: int, seconds: float) -> list[Found]:
@@ -210,6 +214,7 @@ def run_all(tasks: list[tuple[int, str]], seed: int, base: Path, processes: int,
     settings = known_settings()
     waiting, found = tasks[::-1], []
     workers: dict[Any, tuple[Any, tuple[int, str] | None, float]] = {}
+    begun_calls: dict[Any, list[str]] = {}
 
     def give(pipe: Any, worker: Any) -> None:
         task = waiting.pop() if waiting else None
@@ -232,10 +237,18 @@ def run_all(tasks: list[tuple[int, str]], seed: int, base: Path, processes: int,
             worker, task, _ = workers[pipe]
             assert task is not None
             try:
-                found.append(Found(**pipe.recv()))  # type: ignore[union-attr]
+                told = pipe.recv()  # type: ignore[union-attr]
+                if isinstance(told, list):
+                    begun_calls[pipe] = told
+                    continue
+                found.append(Found(**told))
             except EOFError:
                 worker.join()
-                found.append(Found(*task, [], broken=[f"the process died with exit code {worker.exitcode}"]))
+                found.append(
+                    Found(
+                        *task, begun_calls.get(pipe, []), broken=[f"the process died with exit code {worker.exitcode}"]
+                    )
+                )
                 workers.pop(pipe)
                 start()
                 continue
@@ -247,23 +260,24 @@ def run_all(tasks: list[tuple[int, str]], seed: int, base: Path, processes: int,
                 worker.kill()
                 worker.join()
                 assert task is not None
-                found.append(Found(*task, [], hang=True))
+                found.append(Found(*task, begun_calls.get(pipe, []), hang=True))
                 workers.pop(pipe)
                 start()
     return sorted(found, key=lambda one: one.number)
 
 
-def known_settings() -> dict[str, list[str]]:
-    """The names of all settings: of each method, of the views, of a run."""
-    from dataclasses import fields
-
-    from coterie.methods.contract import method_class, method_names, setting_names
+def known_settings() -> attacks.Settings:
+    """All settings with their defaults: of each method, of the views, of a run."""
+    from coterie.methods.contract import method_class, method_names
     from coterie.training.plan import RunSettings
     from coterie.views.settings import ViewSettings
 
-    known = {name: list(setting_names(method_class(name))) for name in method_names()}
-    known["views"] = [f.name for f in fields(ViewSettings)]
-    return known | {"run": [f.name for f in fields(RunSettings) if f.name not in ("method",)]}
+    kinds = {name: method_class(name) for name in method_names()} | {"views": ViewSettings, "run": RunSettings}
+    # Settings without a default, such as a mapping's, are given as they come.
+    return {
+        stage: {f.name: "null" if f.default is MISSING else json.dumps(f.default) for f in fields(kind)}
+        for stage, kind in kinds.items()
+    }
 
 
 def summary(found: list[Found]) -> dict[str, Any]:
@@ -294,6 +308,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--kind", choices=list(attacks.KINDS), help="only tries of one kind")
     parser.add_argument("--only", type=int, help="one try again, with what it says")
+    parser.add_argument("--log", type=Path, help="a line of JSON for each try")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="after which a try hangs")
     given = parser.parse_args()
@@ -309,6 +324,8 @@ def main() -> int:
         base.mkdir()
         make_base(base)
         found = run_all(tasks, given.seed, base, given.processes, given.seconds)
+    if given.log is not None:
+        given.log.write_text("".join(json.dumps(asdict(one)) + "\n" for one in found))
     said = summary(found)
     wrong = [one for one in found if one.tracebacks or one.hang or one.broken]
     if given.only is not None:
