@@ -15,7 +15,7 @@ from coterie.records import Record, groups_of, read_record
 from coterie.records.arrays import read_arrays
 from coterie.records.history import read_lines
 from coterie.records.metrics import read_metrics
-from coterie.records.table import check_ids, labels_of, open_table
+from coterie.records.table import check_ids, labels_of, open_table, reading
 from coterie.types import InputError
 
 
@@ -36,6 +36,10 @@ class Result:
         """The second likeliest group of some rows and its probability: row -> (group, probability)."""
         if len(rows) == 0:
             return {}
+        with reading(self.path):
+            return self._runners_up(rows)
+
+    def _runners_up(self, rows: NDArray[np.integer]) -> dict[int, tuple[int, float]]:
         found = {}
         if "probabilities" in self._columns:
             for row, p in self._values("probabilities", rows):

@@ -96,7 +96,8 @@ def _stage(name: str, told: Record, lines: list[Record]) -> Stage:
     curves = [_curve(lines, "losses", loss, f"loss: {loss}", "") for loss in _keys(lines, "losses")]
     for key in _keys(lines, "health"):
         curves.append(_curve(lines, "health", key, *HEALTH.get(key, (key.replace("_", " "), ""))))
-    counted = [line for line in lines if line.get("confidence_histogram")]
+    bins = len(lines[-1].get("confidence_histogram", [])) if lines else 0
+    counted = [line for line in lines if bins and len(line.get("confidence_histogram", [])) == bins]
     if counted:
         drawing = shades([int(line["epoch"]) for line in counted], [line["confidence_histogram"] for line in counted])
         curves.append(Curve("confidences", "epochs across, confidence 0 to 1 upwards; darker: more items", "", drawing))
