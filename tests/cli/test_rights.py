@@ -29,8 +29,8 @@ from coterie.cli import main
 def answers(name):
     fit = ["fit", "vectors.npy", "-k", "3", "-o", name, "--epochs", "1", "--resume"]
     for command in (
-        *(["predict", name, "vectors.npy", "-o", f"out/{name}.parquet"], ["evaluate", name, "--labels", "l.csv"]),
-        *(["accept", name], ["compare", name, "fine"], ["report", name], fit),
+        *(["predict", name, "vectors.npy", "-o", f"out/{name}.parquet"], ["accept", name], ["compare", name, "fine"]),
+        *(["report", name], ["evaluate", name, "--labels", "l.csv"], fit),
     ):
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
