@@ -377,6 +377,8 @@ def an_array(rng: random.Random) -> np.ndarray:
     """An array of any dtype and shape."""
     shape = rng.choice(SHAPES)
     generator = np.random.default_rng(rng.randrange(2**32))
+    if rng.random() < 0.3:
+        return generator.normal(size=rng.choice(((40, 8), (12, 8, 8)))).astype(rng.choice(("f4", "f8", ">f4", "f2")))
     kind = rng.choice(("f4", "f8", "f2", "u1", "i1", "u2", "i2", "i4", "i8", "u8", "?", ">f4", ">i2", "c8", "O", "U5"))
     values = generator.normal(size=shape) * rng.choice((1, 1, 100, 1e6, 1e-6, 1e30)) + rng.choice((0, 0, 1e9))
     if values.size and rng.random() < 0.4:
@@ -404,7 +406,7 @@ def arrays(place: Place) -> list[Call]:
     else:
         np.save(buffer, np.asfortranarray(array) if rng.random() < 0.2 else array)
     content = buffer.getvalue()
-    if rng.random() < 0.45:
+    if rng.random() < 0.35:
         content = damaged(rng, content[:200]) + content[200:] if rng.random() < 0.5 else damaged(rng, content)
     return place.use(place.file(name, content), rng.choice(("vectors", "pixels")))
 
@@ -459,7 +461,8 @@ def pictures(place: Place) -> list[Call]:
     folder = place.here / "in" / "photos"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(rng.randrange(2**32))
-    for number in range(rng.choice((0, 1, 3, 8))):
+    harm = rng.choice((0, 0, 0.1, 0.5))
+    for number in range(rng.choice((0, 1, 3, 8, 8, 8))):
         side = rng.choice(((8, 8), (8, 8), (1, 1), (64, 3), (9, 8)))
         mode = rng.choice(("RGB", "RGB", "L", "RGBA", "P", "1", "LA", "CMYK", "I;16", "F", "I"))
         values = generator.integers(0, 256, (*side, 3), dtype=np.uint8)
@@ -474,8 +477,8 @@ def pictures(place: Place) -> list[Call]:
             image.save(buffer, form)
         except (OSError, ValueError, KeyError):
             image.convert("RGB").save(buffer, form)
-        content = damaged(rng, buffer.getvalue()) if rng.random() < 0.35 else buffer.getvalue()
-        ending = rng.choice((form.lower(), form.lower(), "jpg", "png", "PNG", "", "txt", "heic"))
+        content = damaged(rng, buffer.getvalue()) if rng.random() < harm else buffer.getvalue()
+        ending = form.lower() if rng.random() < 0.8 else rng.choice(("jpg", "png", "PNG", "", "txt", "heic"))
         stem = rng.choice((f"{number}", f"ü{number}", f"a\n{number}", f"<b>{number}", f"{'x' * 240}{number}"))
         name = os.fsencode(f"{stem}.{ending}") if rng.random() < 0.95 else b"\xff\xfe%d.png" % number
         inside = folder / rng.choice(("", "a", "a/b", ".hidden"))
