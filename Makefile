@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format bench clean
+.PHONY: demo test test-avx2 check format bench clean
 
 demo: .venv/installed
 	$(BIN)/coterie demo
 
 test: check
 	$(BIN)/pytest
+
+# The tests again as on a processor without AVX-512 and bfloat16, one thread each, two at a time.
+test-avx2: .venv/installed
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -94,7 +94,8 @@ def page_faults(**environment: str) -> tuple[int, str, int]:
 def test_freed_memory_is_kept_for_the_next_step_unless_the_environment_says_otherwise() -> None:
     before, told, after = page_faults()
     assert told == "True"
-    assert after < 100 < 800 < before  # 800 blocks, at least a page of each
+    assert before >= 800  # 20 times 40 blocks, and at least one page of each
+    assert after < before / 4
     before, told, after = page_faults(MALLOC_ARENA_MAX="4")
     assert told == "False"
-    assert after > 800
+    assert after > before / 2

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -58,8 +59,12 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
             )
             for rank in (0, 1)
         ]
-        codes = [process.wait(timeout=240) for process in both]
-    assert codes == [0, 0], (out / "said").read_text()
+        while any(process.poll() is None for process in both):
+            if any(process.poll() for process in both):  # the other would wait for it
+                for process in both:
+                    process.kill()
+            time.sleep(0.05)
+    assert [process.returncode for process in both] == [0, 0], (out / "said").read_text()
     return out
 
 

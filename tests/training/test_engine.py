@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -179,19 +179,31 @@ def test_experiments_may_look_at_every_epoch(digits: Source, whole: RunResult) -
 
 # kill -9
 
+# The command line; with a number in front it kills itself at that flush of a file to the disk, before the file is there.
+COMMAND = """
+import os, signal, sys
+from coterie.cli import main
+left, flush = int(sys.argv.pop(1)), os.fsync
+def fsync(file):
+    global left
+    left -= 1
+    if left == 0: os.kill(os.getpid(), signal.SIGKILL)
+    flush(file)
+os.fsync = fsync
+sys.exit(main())
+"""
 
-def fit(source: Path, out: Path, *more: str) -> subprocess.Popen[bytes]:
+
+def fit(source: Path, out: Path, *more: str, killed_at: int = 0) -> subprocess.CompletedProcess[str]:
     pairs = [f"--set={name}={value}" for name, value in SETTINGS.overrides.items()]
     command = ["fit", str(source), "-k", "4", "-o", str(out), "--backbone", "small-4", "--device", "cpu", "--json"]
-    start = [sys.executable, "-c", "import sys; from coterie.cli import main; sys.exit(main())"]
-    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     config = source.with_suffix(".yaml")
     config.write_text(yaml.safe_dump({"checkpoint_seconds": 0.0}))
-    return subprocess.Popen(
-        [*start, *command, *pairs, "--config", str(config), *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=os.environ | threads,
+    return subprocess.run(
+        [sys.executable, "-c", COMMAND, str(killed_at), *command, *pairs, "--config", str(config), *more],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
     )
 
 
@@ -200,20 +212,16 @@ def test_a_run_that_is_killed_and_resumed_gives_the_same_labels(digits: Source, 
     source, out = tmp_path / "digits.npy", tmp_path / "run"
     np.save(source, digits.items.array)
     expected = run(source, replace(SETTINGS, family="auto"))
-
-    first = fit(source, out)
-    while first.poll() is None and not (out / "checkpoints").exists():
-        time.sleep(0.01)
-    time.sleep(float(np.random.default_rng().uniform(0, 0.5)))
-    first.kill()
-    first.communicate()
-    second = fit(source, out, "--resume")
-    _, said = second.communicate(timeout=200)
-    assert second.returncode == 0, said.decode()
+    for killed_at, more in ((7, []), (6, ["--resume"])):  # in the first stage, and a few steps on
+        killed = fit(source, out, *more, killed_at=killed_at)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert list((out / "checkpoints").glob("*.safetensors"))
+        assert not (out / "model").exists()
+    resumed = fit(source, out, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
 
     from coterie.prediction.results import read_result
 
     found = read_result(out / "result.parquet")
     assert np.array_equal(found.labels, expected.assignments.probabilities.argmax(1).numpy())
     assert np.array_equal(found.heads["cal"], expected.assignments.probabilities.numpy())
-    assert not list(out.rglob("*.part")) or first.returncode != 0

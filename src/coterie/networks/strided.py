@@ -31,6 +31,6 @@ def may_overrun(layer: nn.Conv2d) -> bool:
 
 
 def _every(
-    stride: tuple[int, int], layer: nn.Module, inputs: tuple[Float[Tensor, "b c h w"], ...]
+    stride: tuple[int, ...], layer: nn.Module, inputs: tuple[Float[Tensor, "b c h w"], ...]
 ) -> tuple[Float[Tensor, "b c y x"], ...]:
     return (inputs[0][:, :, :: stride[0], :: stride[1]], *inputs[1:])
