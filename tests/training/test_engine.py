@@ -179,8 +179,8 @@ def test_experiments_may_look_at_every_epoch(digits: Source, whole: RunResult) -
 
 # kill -9
 
-# The command line; with a number in front it kills itself at that flush of a file to the disk, before the file is there.
-COMMAND = """
+# The command line; with a number in front it kills itself at that flush of a file, before the file is in its place.
+SELF_KILLER = """
 import os, signal, sys
 from coterie.cli import main
 left, flush = int(sys.argv.pop(1)), os.fsync
@@ -200,7 +200,7 @@ def fit(source: Path, out: Path, *more: str, killed_at: int = 0) -> subprocess.C
     config = source.with_suffix(".yaml")
     config.write_text(yaml.safe_dump({"checkpoint_seconds": 0.0}))
     return subprocess.run(
-        [sys.executable, "-c", COMMAND, str(killed_at), *command, *pairs, "--config", str(config), *more],
+        [sys.executable, "-c", SELF_KILLER, str(killed_at), *command, *pairs, "--config", str(config), *more],
         capture_output=True,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
