@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -54,7 +54,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
     train a calibration head on the finished run, whose answer then counts. output: a run folder to write (None: keep
     everything in memory). backbone, device, precision, image_size: as on the command line. pretrained: begin with
     timm's weights of that backbone; weights: with those of a local file. family: "photo", "glyph" (letters and signs,
-    which are never mirrored) or "auto", a guess by their looks.
+    which are never mirrored) or "auto", a guess by their looks. columns: the features of a table
+    (.parquet or a DataFrame), as names, patterns ("f*") or ranges ("f0..f63").
 
     After `fit`: `labels_` (n,), `confidence_` (n,) in [0, 1], `embedding_` (n, d), `history_` (a list of epochs),
     `result_` (ids, labels, confidences and every head's probabilities), `record_` (everything that was resolved).
@@ -81,6 +82,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         precision: str = "auto",
         image_size: int | None = None,
         family: Literal["auto", "photo", "glyph"] = "auto",
+        columns: str | Sequence[str] | None = None,
     ) -> None:
         self.n_clusters = n_clusters
         self.method = method
@@ -98,6 +100,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.precision = precision
         self.image_size = image_size
         self.family = family
+        self.columns = columns
 
     @isolated
     def fit(self, X: Any, y: object = None) -> Clusterer:
@@ -108,8 +111,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         out = None if self.output is None else Path(self.output)
         done = run(X, self._settings(), out)
         self.model_ = done.model
-        if done.model.spec.kind == "embeddings":
-            self.n_features_in_ = done.model.spec.dim
+        self._remember_names()
         self.history_ = done.history.rows()
         self.record_ = done.record
         confidence, labels = done.assignments.probabilities.max(1)
@@ -167,6 +169,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
             "seed": seed_from(self.random_state),
             "init": None if self.init is None else os.fspath(self.init),
             "weights": None if self.weights is None else os.fspath(self.weights),
+            "columns": self.columns if self.columns is None or isinstance(self.columns, str) else list(self.columns),
         }
         # Numbers of NumPy, as a grid search gives them.
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
@@ -175,6 +178,16 @@ class Clusterer(ClusterMixin, BaseEstimator):
     def _assign(self, X: Any) -> Assignments:
         check_is_fitted(self, "model_")
         return self.model_.predict(open_source(X, like=self.model_.spec))
+
+    def _remember_names(self) -> None:
+        """What scikit-learn compares a DataFrame with, from the columns that the model was fitted on."""
+        spec = self.model_.spec
+        if spec.kind == "embeddings":
+            self.n_features_in_ = spec.dim
+        if spec.columns and len(spec.columns) == spec.dim:
+            self.feature_names_in_ = np.array(spec.columns, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
 
 
 def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> int:
@@ -200,8 +213,7 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     model: Model = load_model(path, accelerator_for(device).device)
     loaded = Clusterer(n_clusters=model.k, method=model.method, device=device)
     loaded.model_ = model
-    if model.spec.kind == "embeddings":
-        loaded.n_features_in_ = model.spec.dim
+    loaded._remember_names()
     record = read_record(path) if os.path.lexists(path / "run.yaml") else {}
     if (path / "result.parquet").exists():
         loaded.result_ = read_result(path / "result.parquet", record.get("source", {}).get("n"), model.k)

@@ -155,6 +155,6 @@ def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
         name: {key: value for key, value in numbers.items() if key == "sizes" or not isinstance(value, dict | list)}
         for name, numbers in by_head.items()
     }
-    metrics = {**answer, "heads": heads}
+    metrics = {**answer, "heads": heads, "labels": labels.note}
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics

@@ -149,6 +149,7 @@ def _prepare(
         max_skipped=settings.max_skipped,
         progress=watch.reading,
         family=settings.family,
+        columns=settings.columns,
     )
     _refuse_copies(opened)
     mark_outliers(opened)

@@ -42,8 +42,10 @@ class ItemSpec:
     """The form of one item of a source; a fitted model asks new data to come in the same form.
 
     images: `channels`, `height`, `width` in pixels, and `low`, `high`: the values of the user's pixels that were mapped
-    to 0 and 255, fixed by the whole fitted source; equal where pixels were bytes as they are. embeddings: `dim`, and
-    `offset`: what is subtracted from every feature before it becomes a float32, empty where nothing is.
+    to 0 and 255, fixed by the whole fitted source; equal where pixels were bytes as they are. embeddings: `dim`,
+    `offset`: what is subtracted from every feature before it becomes a float32, empty where nothing is; and, of a
+    table, `columns`: the name of every feature or of the one list column, `chosen` by the user or not: if so, a table
+    may hold others.
     """
 
     kind: Kind
@@ -54,6 +56,8 @@ class ItemSpec:
     low: float = 0.0
     high: float = 0.0
     offset: tuple[float, ...] = ()
+    columns: tuple[str, ...] = ()
+    chosen: bool = False
 
 
 @runtime_checkable

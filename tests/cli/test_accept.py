@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from coterie.cli.judged import read_judged
 from coterie.evaluation import accept
 
 N, K = 400, 4
@@ -138,6 +139,40 @@ def test_right_and_label_in_csv_and_parquet_say_the_same(coterie, run):
     assert all(audit == found[0] for audit in found)
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_judgements_come_as_people_write_them(coterie, run, separator):
+    rows = accept.draw_sample(N, 150, seed=5)
+    judge(rows, "plain.csv", "right")
+    lines = ["Filename" + separator + "Right"]
+    lines += [rf'"C:\photos\a\{row:03}.png"{separator}{"Yes" if row < 300 else "no"}' for row in rows]
+    Path("other.csv").write_bytes("\r\n".join(lines).encode("utf-16"))
+    found = [
+        coterie("accept", run, "--max-error", 0.1, "--judged", name, "--json").object["audit"]
+        for name in ("plain.csv", "other.csv")
+    ]
+    assert found[0]["judged"] == 150
+    assert found[0] == found[1]
+
+
+def test_a_class_that_no_group_stands_for_counts_as_wrong(coterie, run):
+    per_cluster = [{"cluster": group, "class": name} for group, name in enumerate(["cat", "dog", "owl", None])]
+    (run / "metrics.json").write_text(json.dumps({"per_cluster": per_cluster}))
+    rows = accept.draw_sample(N, 200, seed=2)
+    names = ["cat", "Dog", "owl", "newt"]
+    lines = ["id,label", *(f"a/{row:03}.png,{names[row % K]}" for row in rows)]
+    Path("judged.csv").write_text("\n".join(lines))
+    answer = coterie("accept", run, "--max-error", 0.5, "--judged", "judged.csv", "--json")
+    assert answer.code == 0, answer.err
+    newts = int(np.sum(rows % K == 3))
+    (note,) = answer.object["notes"]
+    assert f"{newts} of 200 judged items count as wrong" in note
+    assert "newt" in note
+    found = read_judged(Path("judged.csv"), result(run)["id"], np.arange(N) % K, K, {"cat": 0, "dog": 1, "owl": 2})
+    assert found.right.tolist() == [row % K != 3 for row in found.rows]
+    Path("judged.csv").write_text("\n".join(lines[:1] + [line for line in lines if line.endswith("newt")]))
+    refused(coterie("accept", run, "--judged", "judged.csv"), "'newt' of", "one of cat, dog, owl")
+
+
 def test_when_nothing_passes_it_says_what_it_would_take(coterie, run):
     file = judge(accept.draw_sample(N, 100, seed=0), wrong_from=10)
     answer = coterie("accept", run, "--judged", file, "--json", "-o", "accepted.csv")
@@ -169,7 +204,7 @@ LINES = [f"a/{row:03}.png" for row in range(70)]
     ("content", "words"),
     [
         ("", ("needs a column id", "none")),
-        ("name,right\nx,true\n", ("needs a column id", "name, right")),
+        ("thing,right\nx,true\n", ("needs a column id", "thing, right")),
         ("id,answer\nx,true\n", ("needs a column right", "label", "id, answer")),
         ("id,right\na/000.png,true\nb.png,true\nc.png,true\n", ("b.png", "2 such ids", "a/000.png")),
         ("id,right\na/000.png,true\na/001.png,true\na/000.png,false\n", ("names a/000.png twice",)),
@@ -178,7 +213,7 @@ LINES = [f"a/{row:03}.png" for row in range(70)]
         ("id,label\na/000.png,9\n", ("'9' of a/000.png", "0 to 3")),
         ("id,label\na/000.png,cat\n", ("'cat' of a/000.png", "0 to 3")),
         ("id,label\na/000.png,\n", ("'' of a/000.png",)),
-        ("id,right\na/000.png\n", ("Row 2", "1 columns", "first has 2")),
+        ("id,right\na/000.png\n", ("Line 2", "1 columns", "first has 2")),
         ("id,proposed,right\na/000.png,0,true\na/001.png,3,true\n", ("another run", "a/001.png", "group 3")),
         ("id,right\n" + "".join(f"{name},true\n" for name in LINES[:20]), ("Only 20 items", "takes 59", "39 more")),
         ("id,right\n", ("Only 0 items", "59 more")),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 
 import numpy as np
@@ -58,16 +59,16 @@ def test_missing_labels_are_minus_one_and_skipped_images_may_have_some(tmp_path)
         ("x.csv", "id,label\nzebra.png,1\n", r"names zebra\.png, which is not in the source .*look like a/1\.png"),
         ("x.csv", "id,label\na/1.png,1\na/1.png,2\n", "names a/1.png twice"),
         ("x.csv", "id,label\na/1.png\n", "Line 2 .* has 1 columns"),
-        ("x.csv", "a/1.png,cat\na/2.png,dog\n", "first line with the column names"),
+        ("x.csv", "first,cat\nsecond,dog\n", r"columns first, cat, .* ids look like a/1\.png"),
         ("x.csv", "label\n1\n2\n", "has 2 labels for 3 items"),
         ("x.csv", "", "has 0 labels for 3 items"),
         ("x.npy", np.zeros(4), "has 4 labels for 3 items"),
         ("x.npy", np.zeros((3, 2)), r"has shape \(3, 2\)"),
-        ("x.parquet", {"a": [1], "b": [2]}, "needs a column label; it has a, b"),
+        ("x.parquet", {"a": [1], "b": [2]}, "columns a, b, and none is called id, filename or path"),
         ("x.parquet", {"label": [[1], [2], [3]]}, r"\[1\] is no label"),
         ("x.json", "{not json", "cannot be read"),
         ("x.json", 5, "must hold a list of labels"),
-        ("x.txt", "1", "must be one of .csv"),
+        ("x.txt", "1", "must be a .csv"),
     ],
 )
 def test_wrong_label_files_get_one_sentence(tmp_path, name, content, message):
@@ -91,3 +92,227 @@ def test_encoding_sorts_numbers_by_value_and_keeps_names_apart():
     assert labels.names == ["7", "9", "10", "007", "cat"]
     assert labels.codes.tolist() == [2, 1, -1, 4, -1, -1, 3, 0]
     assert encode([3.0, float("nan"), -1, np.int64(2)]).codes.tolist() == [1, -1, -1, 0]
+
+
+NUMBERS = [str(row) for row in range(30)]
+CLASSES = [f"c{row % 4}" for row in range(30)]
+PATHS = [f"{'xyz'[row % 3]}/{row:03}.png" for row in range(30)]
+
+
+def lines(names, labels, head="id,label", separator=",", seed=0):
+    """A table of text in another order than the source's."""
+    order = np.random.default_rng(seed).permutation(len(names))
+    return "\n".join([head, *(f"{names[row]},{labels[row]}" for row in order)]).replace(",", separator) + "\n"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["filename", "File Name", "imagePath", "Image_ID", "img", "item", "key", "INDEX", "", "Unnamed: 0", "row", "nr"],
+)
+@pytest.mark.parametrize("ids", [NUMBERS, PATHS], ids=["numbers", "paths"])
+def test_rows_are_matched_by_name_whatever_the_column_is_called(tmp_path, key, ids):
+    write(tmp_path / "x.csv", lines(ids, CLASSES, f"{key},species"))
+    labels = read_label_file(tmp_path / "x.csv", ids)
+    assert [labels.names[code] for code in labels.codes] == CLASSES
+    assert labels.note == f"column species of x.csv, matched by {key or 'its unnamed column'}"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda name: "./" + name,
+        lambda name: "/srv/photos/" + name,
+        lambda name: "D:\\photos\\" + name.replace("/", "\\"),
+        lambda name: name.split("/")[1],
+        lambda name: name.removesuffix(".png"),
+        lambda name: name.split("/")[1].removesuffix(".png"),
+        lambda name: name.upper(),
+        lambda name: f'"{name}"',
+        lambda name: f"  {name} ",
+        lambda name: str(int(name[2:5])),
+        lambda name: f"{int(name[2:5])}.0",
+    ],
+)
+def test_paths_written_otherwise_are_the_same_items(tmp_path, written):
+    write(tmp_path / "x.csv", lines([written(name) for name in PATHS], CLASSES, "image,class"))
+    labels = read_label_file(tmp_path / "x.csv", PATHS)
+    assert [labels.names[code] for code in labels.codes] == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("keys", "ids", "message"),
+    [
+        (["1.png", "2.png"], ["a/1.png", "b/1.png", "a/2.png"], r"names 1\.png, which may be .*a/1\.png or b/1\.png"),
+        (["p/1.png", "q/1.png"], ["1.png", "2.png"], "may be several items"),
+        (["b/1.png", "b/2.png"], ["a/1.png", "a/2.png"], r"names b/1\.png, which is not in the source \(2 such ids"),
+        (["1.jpg", "2.jpg"], ["1.png", "2.png"], r"names 1\.jpg, which is not in the source"),
+        (["1", "2", "3"], ["0", "1", "2", "3"], "from 1 to 3, .* begin with 0"),
+        (["1", "2", "3"], ["0", "1", "2"], "names 3, which is not"),
+        (["", "1"], ["0", "1"], "row 1 is about: its name is empty"),
+    ],
+)
+def test_names_that_fit_no_item_or_several_are_refused(tmp_path, keys, ids, message):
+    write(tmp_path / "x.json", [{"id": key, "label": place % 2} for place, key in enumerate(keys)])
+    with pytest.raises(InputError, match=message):
+        read_label_file(tmp_path / "x.json", ids)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_separators_encodings_and_ends_of_lines(tmp_path, separator, coding, end):
+    names = ["Käfer", "Maus", "Würmer"]
+    text = lines(NUMBERS, [names[row % 3] for row in range(30)], separator=separator).replace("\n", end)
+    (tmp_path / "x.tsv").write_bytes(text.encode(coding))
+    labels = read_label_file(tmp_path / "x.tsv", NUMBERS)
+    assert labels.names == names
+    assert labels.codes.tolist() == [row % 3 for row in range(30)]
+    assert ("Windows-1252" in labels.note) == (coding == "latin-1")
+
+
+def test_a_decimal_comma_does_not_hide_the_separator(tmp_path):
+    rows = [f"{row};0,{row:02};c{row % 2}" for row in range(30)]
+    write(tmp_path / "x.csv", "\n".join(["id;score;label", *rows]))
+    assert read_label_file(tmp_path / "x.csv", NUMBERS).codes.tolist() == [row % 2 for row in range(30)]
+    write(tmp_path / "x.csv", "\n".join(["sep=;", "id;score;label", *rows]))
+    assert read_label_file(tmp_path / "x.csv", NUMBERS).names == ["c0", "c1"]
+
+
+def test_a_file_without_column_names_is_known_by_its_ids(tmp_path):
+    for ids in (NUMBERS, PATHS):
+        write(tmp_path / "x.csv", lines(ids, CLASSES).split("\n", 1)[1])
+        labels = read_label_file(tmp_path / "x.csv", ids)
+        assert [labels.names[code] for code in labels.codes] == CLASSES
+        assert "no line of column names" in labels.note
+
+
+@pytest.mark.parametrize("word", ["", "  ", "NaN", "nan", "NA", "N/A", "None", "null", "<NA>", "-1"])
+def test_words_for_nothing_are_no_class_in_any_form_of_file(tmp_path, word):
+    values = [word if row % 3 == 0 else f"{row % 2}.0" for row in range(30)]
+    expected = [-1 if row % 3 == 0 else row % 2 for row in range(30)]
+    write(tmp_path / "x.csv", lines(NUMBERS, values))
+    write(tmp_path / "x.json", dict(zip(NUMBERS, values, strict=True)))
+    write(tmp_path / "x.npy", np.array(values))
+    floats = [None if code < 0 else float(code) for code in expected]
+    write(tmp_path / "x.parquet", {"image_id": NUMBERS, "label": floats})
+    write(tmp_path / "y.npy", np.array([np.nan if value is None else value for value in floats]))
+    for name in ("x.csv", "x.json", "x.npy", "x.parquet", "y.npy"):
+        labels = read_label_file(tmp_path / name, NUMBERS)
+        assert (labels.names, labels.codes.tolist()) == (["0", "1"], expected)
+        assert "10 of 30 items have no label" in labels.note
+    assert encode(["none", "Nan", "na"]).codes.tolist() == [2, 0, 1]  # classes, as people write them
+
+
+def test_of_two_columns_that_may_be_the_label_none_is_guessed(tmp_path):
+    fine, coarse = [f"f{row % 6}" for row in range(30)], [f"c{row % 3}" for row in range(30)]
+    write(tmp_path / "x.parquet", {"filename": NUMBERS, "fine_label": fine, "coarse_label": coarse})
+    with pytest.raises(InputError, match=r"fine_label and coarse_label, .* --label-column fine_label"):
+        read_label_file(tmp_path / "x.parquet", NUMBERS)
+    labels = read_label_file(tmp_path / "x.parquet", NUMBERS, column="Coarse_Label")
+    assert labels.codes.tolist() == [row % 3 for row in range(30)]
+    with pytest.raises(InputError, match="has no column 'kind'; it has filename, fine_label"):
+        read_label_file(tmp_path / "x.parquet", NUMBERS, column="kind")
+    # A number and a name for the same classes are no contradiction, and a source of labels is no label.
+    numbers = [row % 6 for row in range(30)]
+    write(tmp_path / "x.parquet", {"id": NUMBERS, "label": numbers, "class_name": fine, "label_source": coarse})
+    assert read_label_file(tmp_path / "x.parquet", NUMBERS).names == [f"f{place}" for place in range(6)]
+
+
+def test_an_explicit_id_goes_before_the_number_of_a_row(tmp_path):
+    order = np.random.default_rng(1).permutation(30)
+    table = {"": range(30), "id": [NUMBERS[row] for row in order], "label": [CLASSES[row] for row in order]}
+    write(tmp_path / "x.json", {name: list(map(str, cells)) for name, cells in table.items()})
+    labels = read_label_file(tmp_path / "x.json", NUMBERS)
+    assert [labels.names[code] for code in labels.codes] == CLASSES
+    write(tmp_path / "x.json", {"id": NUMBERS, "image_id": NUMBERS[::-1], "label": CLASSES})
+    with pytest.raises(InputError, match=r"id and image_id, and both name items .* not the same"):
+        read_label_file(tmp_path / "x.json", NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("id,label\n" + "".join(f"{row},c{row}\n" for row in range(30)), "a class of its own for every item"),
+        ("\n".join(f"{row}.png cat" for row in range(30)), "a class of its own"),
+        ("size,label\n" + "9,a\n" * 30, "columns size, label, and none is called id"),
+        ("id,label,label\n" + "0,a,b\n", "Two columns are called 'label'"),
+        ("\n".join(["cat", "dog"] * 15 + ["cat"]), "has 31 labels for 30 items"),
+        ('id,label\n0,"cat\n1,dog\n', "Line 2 .* is a quote never closed"),
+        ("id,label\n0,cat\n1," + "d" * 200_000, "Line 3 .*field larger than field limit"),
+        ("id,label\n0,c\0at\n", "Line 2 .* a character that no text has"),
+        ("id,label\n0,NA\n1,\n", "has no label for any item"),
+        ("id,label\n0,a\n1,b,c\n", "Line 3 .* has 3 columns"),
+    ],
+)
+def test_tables_of_text_that_are_not_plain_are_refused(tmp_path, content, message):
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_label_file(tmp_path / "x.csv", NUMBERS)
+
+
+def test_an_item_named_twice_must_have_one_label(tmp_path):
+    write(tmp_path / "x.csv", "id,label\n0,a\n1,b\n./0,a\n")
+    assert "1 of its 3 rows name an item once more" in read_label_file(tmp_path / "x.csv", NUMBERS).note
+    for other in ("b", ""):
+        write(tmp_path / "x.csv", f"id,label\n0,a\n1,b\n0,{other}\n")
+        with pytest.raises(InputError, match="names 0 twice, with the labels 'a' and"):
+            read_label_file(tmp_path / "x.csv", NUMBERS)
+    (tmp_path / "x.json").write_text('{"0": "a", "0": "b"}')
+    with pytest.raises(InputError, match="names 0 twice"):
+        read_label_file(tmp_path / "x.json", NUMBERS)
+
+
+def test_archives_of_labels_alone_and_with_ids(tmp_path):
+    codes = np.arange(30) % 3
+    np.savez(tmp_path / "alone.npz", codes)
+    np.savez(tmp_path / "named.npz", filenames=PATHS[::-1], y=codes[::-1], images=np.zeros((30, 2, 2)))
+    assert read_label_file(tmp_path / "alone.npz", PATHS).codes.tolist() == codes.tolist()
+    assert read_label_file(tmp_path / "named.npz", PATHS).codes.tolist() == codes.tolist()
+    np.save(tmp_path / "flags.npy", codes == 0)
+    assert read_label_file(tmp_path / "flags.npy", PATHS).names == ["False", "True"]
+
+
+def test_damaged_files_get_one_sentence(tmp_path):
+    np.save(tmp_path / "whole.npy", np.arange(30) % 3)
+    np.savez(tmp_path / "whole.npz", labels=np.arange(30) % 3)
+    write(tmp_path / "whole.parquet", {"id": NUMBERS, "label": CLASSES})
+    random = np.random.default_rng(0)
+    for name in ("whole.npy", "whole.npz", "whole.parquet"):
+        content = (tmp_path / name).read_bytes()
+        for _ in range(60):
+            broken = bytearray(content[: random.integers(1, len(content) + 1)])
+            for place in random.integers(0, len(broken), 4):
+                broken[place] = random.integers(256)
+            path = tmp_path / ("broken" + name[5:])
+            path.write_bytes(broken)
+            with contextlib.suppress(InputError):  # some of the changes do no harm
+                read_label_file(path, NUMBERS)
+    for odd in ("x" * 5000 + ".csv", "~nobody-here/x.csv", tmp_path):
+        with pytest.raises(InputError, match=r"cannot be read|does not exist|is a folder"):
+            read_label_file(odd, NUMBERS)
+
+
+def test_labels_of_a_source_with_several_columns_of_them(tmp_path):
+    path = tmp_path / "x.npz"
+    np.savez(path, images=np.zeros((9, 4, 4)), y=np.arange(9) % 3, target=np.arange(9) % 2)
+    ids = [str(row) for row in range(9)]
+    with pytest.raises(InputError, match="y and target, and either may hold the labels"):
+        labels_of(path, ids)
+    assert labels_of(path, ids, "target").codes.tolist() == [row % 2 for row in range(9)]
+    np.savez(path, images=np.zeros((9, 4, 4)), y=np.arange(9) % 3, labels=np.arange(9) % 3)
+    assert labels_of(path, ids).codes.tolist() == [row % 3 for row in range(9)]
+
+
+def test_empty_columns_of_a_table_program_are_passed_over(tmp_path):
+    write(tmp_path / "x.csv", lines(NUMBERS, [f"{name};;" for name in CLASSES], "id;label;;", ";").replace(",", ";"))
+    labels = read_label_file(tmp_path / "x.csv", NUMBERS)
+    assert [labels.names[code] for code in labels.codes] == CLASSES
+
+
+def test_files_that_are_not_found_by_name_are_not_found_by_a_row_number(tmp_path):
+    ids = [f"{row}.png" for row in range(30)]
+    order = np.random.default_rng(2).permutation(30)
+    rows = [f"{row},photo{order[row]}.png,{CLASSES[row]}" for row in range(30)]
+    write(tmp_path / "x.csv", "\n".join(["Unnamed: 0,filename,label", *rows]))
+    with pytest.raises(InputError, match=rf"names photo{order[0]}\.png, which is not in the source"):
+        read_label_file(tmp_path / "x.csv", ids)

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+from datetime import datetime
+from decimal import Decimal
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -81,7 +85,7 @@ def test_labels_do_not_change_the_source_and_hugging_face_names_are_read(tmp_pat
 VECTORS = np.random.default_rng(1).normal(size=(20, 6)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", ["embedding", "embeddings", "features"])
+@pytest.mark.parametrize("name", ["embedding", "features", "vector", "clip L/14"])
 @pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 6)])
 def test_list_columns_are_embeddings(tmp_path, name, kind):
     table = pa.table({name: pa.array(VECTORS.tolist(), kind), "path": [f"p{row}" for row in range(20)], "n": range(20)})
@@ -109,7 +113,7 @@ def test_wrong_tables_get_one_sentence(tmp_path):
         (pa.table({"embedding": ragged}), "Row 2 of .* has no embedding of 2 numbers"),
         (pa.table({"embedding": [[1.0, 2.0], None]}), "Row 1 of .* has no embedding"),
         (pa.table({"embedding": [[1.0, 2.0], [3.0, None]]}), "NaN: row 1, column 1"),
-        (pa.table({"a": [1, None, 3], "b": [1, 2, 3]}), "NaN: row 1, column 0"),
+        (pa.table({"a": [0.5, None, 3.0], "b": [1.0, 2.0, 3.0]}), "NaN: row 1, column a"),
         (pa.table({"text": ["a", "b"]}), "has neither a column of images .*it has text"),
         (pa.table({"a": pa.array([], pa.float32())}), "has no rows"),
     ]:
@@ -119,3 +123,234 @@ def test_wrong_tables_get_one_sentence(tmp_path):
     path.write_text("no table")
     with pytest.raises(InputError, match="cannot be read as a parquet file"):
         open_source(path)
+
+
+FLOATS = {f"f{place}": VECTORS[:, place] for place in range(6)}
+CODES = np.arange(20) % 4
+
+
+def opened(path, table, **options):
+    pq.write_table(table if isinstance(table, pa.Table) else pa.table(table), path)
+    return open_source(path, **options)
+
+
+def values(source):
+    return source.items.take(torch.arange(len(source.items))).numpy()
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        {},
+        {"id": range(20), "Label": CODES},
+        {"target": CODES.astype(float), "split": ["train"] * 20},
+        {"y": CODES, "name": ["a"] * 20},
+        {"class_name": ["a", "b"] * 10, "path": [f"{row}.png" for row in range(20)]},
+    ],
+)
+def test_numbered_floats_beside_labels_and_ids_are_plain(tmp_path, others):
+    source = opened(tmp_path / "x.parquet", {**others, **FLOATS})
+    assert np.array_equal(values(source), VECTORS)
+    assert source.items.spec.columns == tuple(FLOATS)
+    assert source.notes[0] == "Features: 6 columns, f0 to f5."
+    held = [note for note in source.notes if note.startswith("Held apart as labels")]
+    assert len(held) == bool(set(others) & {"Label", "target", "y", "class_name"})
+
+
+@pytest.mark.parametrize(
+    ("others", "found"),
+    [
+        ({"Unnamed: 0": range(20)}, ("float columns f0 to f5,", "integer column Unnamed: 0")),
+        ({"image_id": range(20), "width": CODES}, ("integer columns image_id, width",)),
+        ({"species_id": CODES, "targets": CODES}, ("integer column species_id",)),
+        ({"fine_label": CODES.astype(float)}, ("fine_label, f0 to f5 (6)",)),
+        ({"__index_level_0__": range(20)}, ("__index_level_0__",)),
+        ({"quality": VECTORS[:, 0]}, ("quality, f0 to f5 (6)",)),
+        ({"seen": CODES > 1}, ("boolean column seen",)),
+        (
+            {"class_0": CODES == 0, "class_1": CODES == 1, "class_2": CODES == 2},
+            ("boolean columns class_0 to class_2",),
+        ),
+    ],
+)
+def test_columns_that_may_be_no_features_are_refused_with_what_was_found(tmp_path, others, found):
+    path = tmp_path / "x.parquet"
+    with pytest.raises(InputError, match="not plain which columns") as refused:
+        opened(path, {**others, **FLOATS})
+    for said in found:
+        assert said in str(refused.value)
+    assert "--columns 'f0..f5'" in str(refused.value)
+    for asked in ("f0..f5", "f*", "f0,f1,f2,f3..f5", list(FLOATS)):
+        source = open_source(path, columns=asked)
+        assert np.array_equal(values(source), VECTORS)
+        assert source.items.spec.chosen
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"a": CODES, "b": CODES},
+        {"embedding": VECTORS.tolist(), "embedding_old": VECTORS.tolist()},
+        {"x": VECTORS[:, 0], "y": VECTORS[:, 1]},
+        {"one": [{"bytes": encoded(PIXELS[0])}] * 20, "two": [encoded(PIXELS[0])] * 20},
+    ],
+)
+def test_two_that_may_be_it_are_refused(tmp_path, table):
+    with pytest.raises(InputError, match=r"not plain which columns .* --columns"):
+        opened(tmp_path / "x.parquet", table)
+    first = next(iter(table))
+    assert opened(tmp_path / "x.parquet", table, columns=first).items.spec.columns in ((first,), ())
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"pixel{place}" for place in range(6)],
+        [f"{place // 3}x{place % 3}" for place in range(6)],
+        ["0", "1", "2", "3", "4", "5"],
+        ["r1", "r2", "r3", "g1", "g2", "g3"],
+    ],
+)
+def test_whole_numbers_are_features_where_their_names_are_numbered(tmp_path, names):
+    numbers = np.random.default_rng(0).integers(0, 256, (20, 6))
+    source = opened(tmp_path / "x.parquet", dict(zip(names, numbers.T, strict=True)) | {"label": CODES})
+    assert np.array_equal(values(source), numbers)
+
+
+def test_floats_under_any_names_are_features(tmp_path):
+    names = ["sepal length", "sepal width", "petal length", "petal width", "depth", "mass"]
+    source = opened(tmp_path / "x.parquet", dict(zip(names, VECTORS.T, strict=True)) | {"species": ["a", "b"] * 10})
+    assert np.array_equal(values(source), VECTORS)
+    assert labels_of(tmp_path / "x.parquet", source.ids).names == ["a", "b"]
+
+
+@pytest.mark.parametrize("index", [None, "shuffled", "named", "text", "two"])
+def test_the_index_of_pandas_is_no_feature(tmp_path, index):
+    frame = pd.DataFrame(FLOATS).assign(label=CODES)
+    if index is not None:
+        frame = frame.sample(frac=1, random_state=0)
+    if index == "named":
+        frame = frame.rename_axis("observation")
+    if index == "text":
+        frame.index = [f"row {row}" for row in frame.index]
+    if index == "two":
+        frame = frame.set_index([frame.index, np.arange(20)])
+    frame.to_parquet(tmp_path / "x.parquet")
+    source = open_source(tmp_path / "x.parquet")
+    assert np.array_equal(values(source), frame[list(FLOATS)].to_numpy())
+    assert any("index of pandas' table" in note for note in source.notes) == (index is not None)
+
+
+def test_pictures_are_found_under_any_name(tmp_path):
+    cells = image_table()["image"].to_pylist()
+    sounds = [{"bytes": b"OggS", "path": "a.ogg"}] * 25
+    codes = {"fine_label": np.arange(25) % 5, "coarse_label": np.arange(25) % 2}
+    for column in (cells, [cell["bytes"] for cell in cells]):
+        source = opened(tmp_path / "x.parquet", {"sound": sounds, "img": column, **codes})
+        assert np.array_equal(values(source), PIXELS.transpose(0, 3, 1, 2))
+        assert "Pictures: column img." in source.notes
+        with pytest.raises(InputError, match="fine_label and coarse_label"):
+            labels_of(tmp_path / "x.parquet", source.ids)
+        assert (
+            labels_of(tmp_path / "x.parquet", source.ids, "coarse_label").codes.tolist()
+            == codes["coarse_label"].tolist()
+        )
+    with pytest.raises(InputError, match="neither a column of images"):
+        opened(tmp_path / "x.parquet", {"sound": sounds})
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.FixedShapeTensorArray.from_numpy_ndarray(VECTORS),
+        pa.array(VECTORS.astype(np.float16).tolist(), pa.list_(pa.float16())),
+        pa.array((VECTORS * 8).astype(int).tolist(), pa.list_(pa.int8(), 6)),
+    ],
+)
+def test_list_columns_of_other_types(tmp_path, column):
+    source = opened(tmp_path / "x.parquet", {"vector": column, "width": CODES, "label": CODES})
+    scale = 8 if column.type == pa.list_(pa.int8(), 6) else 1
+    assert np.abs(values(source) - (VECTORS * scale).astype(int if scale > 1 else float)).max() < 0.01
+    assert any("left out: width" in note for note in source.notes)
+
+
+def test_numbers_of_other_types(tmp_path):
+    half = {f"h{place}": VECTORS[:, place].astype(np.float16) for place in range(6)}
+    assert np.abs(values(opened(tmp_path / "x.parquet", half)) - VECTORS).max() < 0.01
+    cents = {f"d{place}": [Decimal(row) / 4 for row in range(20)] for place in range(3)}
+    assert np.array_equal(values(opened(tmp_path / "x.parquet", cents)), np.arange(20)[:, None].repeat(3, 1) / 4)
+    other = {"when": [datetime(2020, 1, 1)] * 20, "kind": pa.array(["a", "b"] * 10).dictionary_encode()}
+    source = opened(tmp_path / "x.parquet", {**other, "point": [{"x": 1}] * 20, **FLOATS})
+    assert np.array_equal(values(source), VECTORS)
+    assert any("left out: when, kind, point" in note for note in source.notes)
+    for odd in (pa.FixedShapeTensorArray.from_numpy_ndarray(VECTORS.reshape(20, 2, 3)), [[[1.0, 2.0]]] * 20):
+        with pytest.raises(InputError, match=r"nor of embeddings .* it has e\."):
+            opened(tmp_path / "x.parquet", {"e": odd})
+    with pytest.raises(InputError, match="two columns that are called 'f0'"):
+        opened(tmp_path / "x.parquet", pa.table([VECTORS[:, 0], VECTORS[:, 1]], names=["f0", "f0"]))
+    dotted = opened(tmp_path / "x.parquet", {"f.1": VECTORS[:, 0], "f": VECTORS[:, 1], "f.2": VECTORS[:, 2]})
+    assert np.array_equal(values(dotted), VECTORS[:, :3])
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ("g*", "no column 'g\\*' to take"),
+        ("f0..f9", "no column 'f0..f9'"),
+        ("f0,note", "Column note .* is not numeric"),
+        ("f0,vector", "Column vector .* is a list column"),
+        ([], "No columns are named"),
+        ("", "no column ''"),
+    ],
+)
+def test_columns_that_cannot_be_chosen(tmp_path, asked, message):
+    table = {**FLOATS, "note": ["x"] * 20, "vector": VECTORS.tolist()}
+    with pytest.raises(InputError, match=message):
+        opened(tmp_path / "x.parquet", table, columns=asked)
+    with pytest.raises(InputError, match="columns choose the features of a table"):
+        open_source(VECTORS, columns="f0")
+
+
+def test_a_fitted_model_gets_its_columns_by_name(tmp_path):
+    path = tmp_path / "x.parquet"
+    spec = opened(path, FLOATS).items.spec
+    other = dict(reversed(FLOATS.items()))
+    source = opened(path, {"label": CODES, "id": range(20), **other}, like=spec)
+    assert np.array_equal(values(source), VECTORS)
+    assert source.items.spec == spec
+    assert any("another order" in note for note in source.notes)
+    with pytest.raises(InputError, match=r"lacks 1 of the 6 columns .*\(f3\)"):
+        opened(path, {name: cells for name, cells in FLOATS.items() if name != "f3"}, like=spec)
+    with pytest.raises(InputError, match=r"not fitted on \(f6\)"):
+        opened(path, {**FLOATS, "f6": VECTORS[:, 0]}, like=spec)
+    assert np.array_equal(values(opened(path, {"vector": VECTORS.tolist()}, like=spec)), VECTORS)
+    chosen = opened(path, {**FLOATS, "w": CODES}, columns="f2..f4").items.spec
+    source = opened(path, {"w": CODES, **other}, like=chosen)
+    assert np.array_equal(values(source), VECTORS[:, 2:5])
+    named = opened(path, {"embedding": VECTORS.tolist()}).items.spec
+    source = opened(path, {"embedding": (VECTORS + 1).tolist(), "old": VECTORS.tolist()}, like=named)
+    assert np.array_equal(values(source), VECTORS + 1)
+    source = opened(path, {"vector": VECTORS.tolist()}, like=named)
+    assert any("fitted on a list column embedding" in note for note in source.notes)
+    assert np.array_equal(values(open_source(VECTORS, like=spec)), VECTORS)  # an array has no names to compare
+
+
+@pytest.mark.parametrize("kind", ["numbers", "list", "images"])
+def test_damaged_tables_get_one_sentence(tmp_path, kind):
+    table = image_table() if kind == "images" else pa.table(FLOATS if kind == "numbers" else {"v": VECTORS.tolist()})
+    pq.write_table(table, tmp_path / "whole.parquet")
+    content, random = (tmp_path / "whole.parquet").read_bytes(), np.random.default_rng(0)
+    for _ in range(60):
+        broken = bytearray(content)
+        for place in random.integers(0, len(broken), 6):
+            broken[place] = random.integers(256)
+        (tmp_path / "x.parquet").write_bytes(broken)
+        with contextlib.suppress(InputError):  # some of the changes do no harm
+            open_source(tmp_path / "x.parquet")
+
+
+def test_other_tables_are_refused_with_what_to_do(tmp_path):
+    for ending, reader in ((".csv", "read_csv"), (".tsv", "read_table"), (".xlsx", "read_excel")):
+        (tmp_path / f"x{ending}").write_text("a,b\n1,2\n")
+        with pytest.raises(InputError, match=rf"pandas\.{reader}\('x{ending}'\)\.to_parquet\('x\.parquet'\)"):
+            open_source(tmp_path / f"x{ending}")

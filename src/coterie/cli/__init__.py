@@ -29,6 +29,9 @@ Source = Annotated[str, typer.Argument(help="Folder of images, .npy, .npz, .parq
 Run = Annotated[Path, typer.Argument(help="A run folder, as `coterie fit -o` wrote it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+LabelColumn = Annotated[
+    str | None, typer.Option(help="Column that holds the labels, where several may: of --labels, or of the source.")
+]
 OodScore = Annotated[
     str | None,
     typer.Option(help="knn, mahalanobis, msp, entropy, max-logit, energy, or none to leave it out.  [default: knn]"),
@@ -93,6 +96,9 @@ def fit(
     family: Annotated[
         str | None, typer.Option(help="photo, glyph (letters: never mirrored) or auto, a guess.  [default: auto]")
     ] = None,
+    columns: Annotated[
+        str | None, typer.Option(help="Features of a table: names, first..last or 'f*', parted by commas.")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
     config: Annotated[Path | None, typer.Option(help="YAML file of settings; options win over it.")] = None,
@@ -100,6 +106,7 @@ def fit(
         list[str] | None, typer.Option("--set", help="One setting, as method.cells=40 or views.flip=0.")
     ] = None,
     labels: Annotated[str | None, typer.Option(help="True labels for evaluation: a file, or 'folders'.")] = None,
+    label_column: LabelColumn = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in -o stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the plan; train nothing.")] = False,
     as_json: Json = False,
@@ -123,13 +130,14 @@ def fit(
             "weights": weights,
             "image_size": image_size,
             "family": family,
+            "columns": columns,
             "device": device,
             "precision": precision,
         }
         settings |= {name: value for name, value in given.items() if value is not None}
         settings["overrides"] = {**settings.get("overrides", {}), **read_overrides(set_ or [])}
         flags = {"resume": resume, "dry_run": dry_run, "as_json": as_json}
-        request = FitRequest(source, settings, out, labels=labels, config=config, **flags)
+        request = FitRequest(source, settings, out, labels=labels, label_column=label_column, config=config, **flags)
         fit_source(request)
 
 
@@ -153,7 +161,10 @@ def predict(
 @app.command()
 def evaluate(
     run: Run,
-    labels: Annotated[str | None, typer.Option(help="A file (.csv, .json, .npy, .parquet), or 'folders'.")] = None,
+    labels: Annotated[
+        str | None, typer.Option(help="A file (.csv, .tsv, .json, .npy, .npz, .parquet), or 'folders'.")
+    ] = None,
+    label_column: LabelColumn = None,
     ood: Annotated[str | None, typer.Option(help="A second source, of items that belong to no group.")] = None,
     ood_score: Annotated[str | None, typer.Option(help="Of --ood: one score.  [default: every one]")] = None,
     device: Device = "auto",
@@ -163,7 +174,7 @@ def evaluate(
     with failures():
         from coterie.cli.after import evaluate_finished
 
-        evaluate_finished(run, labels, ood, ood_score, device, as_json=as_json)
+        evaluate_finished(run, labels, label_column, ood, ood_score, device, as_json=as_json)
 
 
 @app.command()

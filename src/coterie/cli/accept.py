@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.cli import print_object
-from coterie.cli.judged import read_judged, table_content
+from coterie.cli.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
 from coterie.report.read import Result, RunFolder, read_finished
@@ -43,10 +43,11 @@ def accept_items(request: AcceptRequest) -> None:
         assert out is not None
         draw_items(request, folder, result, out)
         return
-    audit = None
+    audit, notes = None, []
     if request.judged is not None:
-        judged, right = read_judgements(request.judged, folder, result)
-        audit = accept.audit(result.confidence, judged, right, request.max_error, request.level)
+        read = read_judgements(request.judged, folder, result)
+        judged, notes = read.rows, read.notes
+        audit = accept.audit(result.confidence, judged, read.right, request.max_error, request.level)
         threshold = audit.chosen.threshold if audit.chosen else None
         judged_total = len(judged)
     else:
@@ -58,6 +59,7 @@ def accept_items(request: AcceptRequest) -> None:
     if audit is not None:
         found["audit"] = describe_audit(audit, judged_total, len(result.labels), request)
     found["sentence"] = sentence(found)
+    found["notes"] = notes
     if request.as_json:
         print_object(found)
     else:
@@ -90,7 +92,7 @@ def draw_items(request: AcceptRequest, folder: RunFolder, result: Result, out: P
     """Write a uniform random sample for a person to judge, without those already judged. Raises InputError."""
     size = request.draw
     assert size is not None
-    before = read_judgements(request.judged, folder, result)[0].tolist() if request.judged is not None else []
+    before = read_judgements(request.judged, folder, result).rows.tolist() if request.judged is not None else []
     rows = accept.draw_sample(len(result.labels), size, request.seed, before)
     write_rows(out, result, rows, to_judge=True)
     if request.as_json:
@@ -105,7 +107,7 @@ def draw_items(request: AcceptRequest, folder: RunFolder, result: Result, out: P
         print(f"coterie accept {request.run} --max-error {request.max_error:g} --judged {request.out}")
 
 
-def read_judgements(path: Path, folder: RunFolder, result: Result) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def read_judgements(path: Path, folder: RunFolder, result: Result) -> Judged:
     """The judged rows and whether each is right; groups may be named as the run's evaluation named them."""
     rows = (folder.metrics or {}).get("per_cluster") or []
     names = {str(row["class"]): int(row["cluster"]) for row in rows if row.get("class") is not None}
@@ -205,6 +207,8 @@ def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
             share = percent(row["accepted"] / row["size"]) if row["size"] else "-"
             error = percent(row["expected_error"]) if row["accepted"] else "-"
             print(f"{row['cluster']:>6}{row['size']:>10,}{row['accepted']:>10,}{share:>9}{error:>16}")
+    for note in found["notes"]:
+        print(f"Note: {note}")
     if found["table"] is not None:
         print(f"Table: {found['table']}")
 

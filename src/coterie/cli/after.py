@@ -93,7 +93,14 @@ def check_finished(run: Path) -> None:
 
 
 def evaluate_finished(
-    run: Path, labels: str | None, ood: str | None, ood_score: str | None, device: str, *, as_json: bool
+    run: Path,
+    labels: str | None,
+    label_column: str | None,
+    ood: str | None,
+    ood_score: str | None,
+    device: str,
+    *,
+    as_json: bool,
 ) -> None:
     """Measure a run against true labels, against the items of a second source, or both."""
     if ood is None and ood_score is not None:
@@ -102,7 +109,8 @@ def evaluate_finished(
     check_finished(run)
     if labels is not None and labels != "folders":
         check_folder(run, [labels], writes=("metrics.json", "ood.json", "report.html"))
-    metrics = evaluate_labels(run, record, labels) if labels is not None or ood is None else None
+    asked = labels is not None or label_column is not None or ood is None
+    metrics = evaluate_labels(run, record, labels, label_column) if asked else None
     foreign = None
     if ood is not None:
         quiet = as_json and not sys.stderr.isatty()
@@ -132,18 +140,20 @@ def evaluate_finished(
         print("          " + "  ".join(f"{name:>10}" for name in METRICS))
         for name, head in metrics["heads"].items():
             print(f"{name:<10}" + "  ".join(f"{head[key]:>10.3f}" for key in METRICS))
+        if metrics.get("labels"):
+            print(f"Labels: {metrics['labels']}.")
         print(f"All numbers: {run / 'metrics.json'}")
     if foreign is not None:
         print_ood(foreign, run / "ood.json")
 
 
-def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None) -> dict[str, Any]:
+def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, column: str | None = None) -> dict[str, Any]:
     """Measure a run against true labels, keep the numbers, renew the report."""
     source = record.get("source", {})
     origin, skipped = source.get("origin", ""), source.get("skipped", [])
     ids = read_result(run / "result.parquet", source.get("n"), groups_of(record)).ids
     left_out = [Skipped(item["id"], item["reason"]) for item in skipped]
-    labels = find_labels(origin, wanted, ids, left_out) if origin or wanted is not None else None
+    labels = find_labels(origin, wanted, column, ids, left_out) if origin or wanted is not None else None
     if labels is None:
         raise InputError(f"{origin or run} carries no labels: give them with --labels FILE or --labels folders.")
     metrics = evaluate_run(run, labels)

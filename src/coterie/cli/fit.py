@@ -45,6 +45,7 @@ class FitRequest:
     as_json: bool = False
     labels: str | None = None
     config: Path | None = None
+    label_column: str | None = None
 
 
 def fit_source(request: FitRequest) -> None:
@@ -89,7 +90,7 @@ def describe(request: FitRequest, done: RunResult, out: Path) -> tuple[dict[str,
     """The metrics, where labels are known, and the report. Raises RunFailed without one, of a run that stays done."""
     metrics, failed = None, None
     try:
-        labels = find_labels(request.source, request.labels, done.assignments.ids, done.source.skipped)
+        labels = usable_labels(request, done)
         metrics = evaluate_run(out, labels) if labels is not None else None
     except (CoterieError, OSError, MemoryError) as error:
         failed = f"it could not be compared with the labels ({error})", f"coterie evaluate {out} --labels ..."
@@ -159,17 +160,34 @@ def check(request: FitRequest, settings: RunSettings) -> Prepared:
 
 def check_labels(request: FitRequest, source: Source) -> None:
     """Raise InputError for labels that do not fit the source; to be used they are read again when training is over."""
-    if request.labels is not None:
-        find_labels(request.source, request.labels, source.ids, source.skipped)
+    if request.labels is not None or request.label_column is not None:
+        find_labels(request.source, request.labels, request.label_column, source.ids, source.skipped)
 
 
-def find_labels(source: str, wanted: str | None, ids: Sequence[str], skipped: Sequence[Skipped]) -> Labels | None:
-    """True labels: of a file, of the folders' names, or those that come with the source."""
+def usable_labels(request: FitRequest, done: RunResult) -> Labels | None:
+    """The labels to measure with. Those that come with the source unasked, and cannot be used, are no failure."""
+    try:
+        return find_labels(
+            request.source, request.labels, request.label_column, done.assignments.ids, done.source.skipped
+        )
+    except InputError as error:
+        if request.labels is not None or request.label_column is not None:
+            raise
+        done.source.notes.append(f"Not measured against the labels of {request.source}: {error}")
+        return None
+
+
+def find_labels(
+    source: str, wanted: str | None, column: str | None, ids: Sequence[str], skipped: Sequence[Skipped]
+) -> Labels | None:
+    """True labels: of a file, of the folders' names, or those that come with the source; `column` of a table."""
     if wanted == "folders":
+        if column is not None:
+            raise InputError("--label-column names a column of a file, but --labels folders reads none: leave one out.")
         return labels_from_folders(ids)
     if wanted is not None:
-        return read_label_file(Path(wanted), ids, [item.id for item in skipped])
-    return labels_of(source, ids)
+        return read_label_file(Path(wanted), ids, [item.id for item in skipped], column)
+    return labels_of(source, ids, column)
 
 
 def summarise(out: Path, done: RunResult, metrics: dict[str, Any] | None) -> dict[str, Any]:
@@ -188,6 +206,7 @@ def summarise(out: Path, done: RunResult, metrics: dict[str, Any] | None) -> dic
     }
     if metrics is not None:
         summary["metrics"] = {name: metrics[name] for name in METRICS}
+        summary["labels"] = metrics.get("labels", "")
         summary["heads"] = {name: {key: head[key] for key in METRICS} for name, head in metrics["heads"].items()}
     summary["sizes"] = done.assignments.probabilities.argmax(1).bincount(minlength=record["n_clusters"]).tolist()
     summary["warnings"] = record["warnings"]
@@ -204,6 +223,8 @@ def print_summary(summary: dict[str, Any], done: RunResult, page: Path, seconds:
     print(f"{(confidence > 0.9).float().mean():.0%} of the items above 0.9.")
     for name, head in summary.get("heads", {}).items():
         print(f"  {name:<8}" + "  ".join(f"{key.upper()} {head[key]:.3f}" for key in METRICS))
+    if summary.get("labels"):
+        print(f"Labels: {summary['labels']}.")
     if summary["skipped"]:
         print(f"{summary['skipped']} unreadable images were left out; {summary['run']}/run.yaml lists them all:")
         for item in summary["skipped_items"][:LISTED]:

@@ -4,48 +4,77 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.tables import ID_COLUMNS, open_parquet, read_column
+from coterie.data.column_names import listed, names_items
+from coterie.data.encoding import is_unknown
+from coterie.data.label_columns import find_key
+from coterie.data.label_tables import Columns, read_columns
+from coterie.data.matching import key_text
 from coterie.types import InputError
 
 YES, NO = {"true", "yes", "1", "1.0"}, {"false", "no", "0", "0.0"}
 NOWHERE = -1  # what a person writes for an item that belongs in none of the groups
 
-Table = dict[str, list[Any]]
+
+@dataclass(frozen=True)
+class Judged:
+    """The judged rows (m,), whether each is right (m,), and sentences about what was taken."""
+
+    rows: NDArray[np.int64]
+    right: NDArray[np.bool_]
+    notes: list[str] = field(default_factory=list)
 
 
 def read_judged(
     path: Path, ids: Sequence[str], labels: NDArray[np.integer], n_clusters: int, names: Mapping[str, int]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+) -> Judged:
     """The rows that a file of judgements names, and whether the assignment of each is right.
 
-    .csv or .parquet with a column `id` and one of: `right`, true or false; `label`, the group in which the item
-    belongs, by number (-1: in none) or by one of `names`. A column `proposed` must agree with the groups of this run:
-    the judgements of another run say nothing of this one. All other columns are left alone. Raises InputError.
+    .csv, .tsv or .parquet with a column `id` and one of: `right`, true or false; `label`, the group in which the item
+    belongs, by number (-1: in none) or by a class name. A name that is none of `names`, those of this run's groups,
+    makes the item wrong, unless no name of the file is. A column `proposed` must agree with the groups of this run: the
+    judgements of another run say nothing of this one. All other columns are left alone. Raises InputError.
     """
     table = _read(path)
-    key = next((name for name in ID_COLUMNS if name in table), None)
+    answer = next((name for name in ("right", "label") if name in table.cells), None)
+    key = next((name for name in table.names if names_items(name)), None)
     if key is None:
-        raise InputError(f"{path} needs a column id, as in the result table; it has {', '.join(table) or 'none'}.")
-    if "right" not in table and "label" not in table:
+        said = ", ".join(table.names) or "none"
+        raise InputError(f"{path} needs a column id, as in the result table; it has {said}.")
+    if answer is None:
         raise InputError(
             f"{path} needs a column right (true or false) or label (the group in which the item belongs); "
-            f"it has {', '.join(table)}."
+            f"it has {', '.join(table.names)}."
         )
-    judged = _rows([str(name) for name in table[key]], ids, path)
+    key, judged = find_key(table, ids, (), str(path), answer)
+    items = [key_text(value) for value in table.cells[key]]
+    _check_once(judged, items, path)
     _check_proposed(table, judged, ids, labels, path)
-    if "right" in table:
-        return judged, _answers(table, key, path)
+    if answer == "right":
+        return Judged(judged, _answers(table.cells["right"], items, path))
+    values = table.cells["label"]
+    spoken = {name for name in map(_spoken, values) if name is not None}
+    names = {**_other_letters(spoken, names), **names}
+    strangers = spoken - names.keys()
+    if strangers and (strangers == spoken or not names):
+        strangers = set()  # not one name is known, so these are no classes of this run
     groups = [
-        _group(value, name, n_clusters, names, path) for value, name in zip(table["label"], table[key], strict=True)
+        NOWHERE if _spoken(value) in strangers else _group(value, item, n_clusters, names, path)
+        for value, item in zip(values, items, strict=True)
     ]
-    return judged, np.array(groups) == labels[judged]
+    notes = []
+    if strangers:
+        count = sum(_spoken(value) in strangers for value in values)
+        said = listed(sorted(strangers), 5)
+        notes.append(f"{count} of {len(values)} judged items count as wrong: no group of this run stands for {said}.")
+    return Judged(judged, np.array(groups) == labels[judged], [*table.notes, *notes])
 
 
 def table_content(path: Path, columns: Mapping[str, Any], *, ours: bool = True) -> bytes:
@@ -68,52 +97,27 @@ def table_content(path: Path, columns: Mapping[str, Any], *, ours: bool = True) 
     return text.getvalue().encode()
 
 
-def _read(path: Path) -> Table:
-    if not path.is_file():
-        raise InputError(f"The file of judgements {path} does not exist.")
-    if path.suffix == ".parquet":
-        file = open_parquet(path)
-        return {name: read_column(file, name, path).to_pylist() for name in file.schema_arrow.names}
-    if path.suffix != ".csv":
-        raise InputError(f"The file of judgements {path} must be a .csv or .parquet file.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"The file of judgements {path} cannot be read ({error}).") from error
-    # Spreadsheets write semicolons where the comma is the decimal sign.
-    first = text.partition("\n")[0]
-    delimiter = ";" if first.count(";") > first.count(",") else ","
-    rows = [row for row in csv.reader(io.StringIO(text), delimiter=delimiter) if any(cell.strip() for cell in row)]
-    head = [cell.strip().lower() for cell in rows[0]] if rows else []
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(head):
-            raise InputError(f"Row {number} of {path} has {len(row)} columns, but the first has {len(head)}.")
-    return {name: [row[place] for row in rows[1:]] for place, name in enumerate(head)}
+def _read(path: Path) -> Columns:
+    table = read_columns(path, "file of judgements", (".tsv", ".csv", ".parquet"))
+    if not table.headed and len(table):
+        table = table.with_header()
+    cells = {name if names_items(name) else name.strip().lower(): values for name, values in table.cells.items()}
+    if len(cells) < len(table.cells):
+        raise InputError(f"Two columns of {path} have the same name but for upper and lower case: rename one.")
+    return Columns(cells, True, table.notes)
 
 
-def _rows(found: Sequence[str], ids: Sequence[str], path: Path) -> NDArray[np.int64]:
-    """The rows of these ids in the run's order of items."""
-    place = {name: row for row, name in enumerate(ids)}
-    unknown = [name for name in found if name not in place]
-    if unknown:
-        raise InputError(
-            f"{path} names {unknown[0]}, which is not in this run ({len(unknown)} such ids); "
-            f"its ids look like {ids[0]}."
-        )
-    judged = np.array([place[name] for name in found], dtype=np.int64)
+def _check_once(judged: NDArray[np.int64], items: Sequence[str], path: Path) -> None:
     first_places = np.unique(judged, return_index=True)[1]
     if len(first_places) < len(judged):
         twice = np.setdiff1d(np.arange(len(judged)), first_places)[0]
-        raise InputError(f"{path} names {found[twice]} twice: judge every item once.")
-    return judged
+        raise InputError(f"{path} names {items[twice]} twice: judge every item once.")
 
 
 def _check_proposed(
-    table: Table, judged: NDArray[np.int64], ids: Sequence[str], labels: NDArray[np.integer], path: Path
+    table: Columns, judged: NDArray[np.int64], ids: Sequence[str], labels: NDArray[np.integer], path: Path
 ) -> None:
-    if "proposed" not in table:
-        return
-    for row, value in zip(judged.tolist(), table["proposed"], strict=True):
+    for row, value in zip(judged.tolist(), table.cells.get("proposed", []), strict=False):
         if _number(value) != labels[row]:
             raise InputError(
                 f"{path} was drawn from another run: there {ids[row]} is in group {value}, here in group "
@@ -121,18 +125,33 @@ def _check_proposed(
             )
 
 
-def _answers(table: Table, key: str, path: Path) -> NDArray[np.bool_]:
-    answers = ["" if value is None else str(value).strip().lower() for value in table["right"]]
-    blank = [row for row, answer in enumerate(answers) if answer in ("", "nan")]
+def _answers(values: Sequence[Any], items: Sequence[str], path: Path) -> NDArray[np.bool_]:
+    blank = [row for row, value in enumerate(values) if is_unknown(value)]
     if blank:
         raise InputError(
-            f"{len(blank)} of the {len(answers)} items of {path} have no answer in the column right, the first is "
-            f"{table[key][blank[0]]}: write true or false for each, and false where nobody can tell."
+            f"{len(blank)} of the {len(values)} items of {path} have no answer in the column right, the first is "
+            f"{items[blank[0]]}: write true or false for each, and false where nobody can tell."
         )
-    for answer, name in zip(answers, table[key], strict=True):
+    answers = [str(value).strip().lower() for value in values]
+    for answer, item in zip(answers, items, strict=True):
         if answer not in YES | NO:
-            raise InputError(f"{path} says {answer!r} of {name} in the column right: write true or false.")
+            raise InputError(f"{path} says {answer!r} of {item} in the column right: write true or false.")
     return np.array([answer in YES for answer in answers], dtype=bool)
+
+
+def _other_letters(spoken: Collection[str], names: Mapping[str, int]) -> dict[str, int]:
+    """Names that differ from a group's only in upper and lower case."""
+    found = {}
+    for name in spoken:
+        same = [group for known, group in names.items() if known.casefold() == name.casefold()]
+        if len(same) == 1:
+            found[name] = same[0]
+    return found
+
+
+def _spoken(value: Any) -> str | None:
+    """A class name, None for a number or an empty cell."""
+    return None if is_unknown(value) or _number(value) is not None else str(value).strip()
 
 
 def _group(value: Any, item: Any, n_clusters: int, names: Mapping[str, int], path: Path) -> int:

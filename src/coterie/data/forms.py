@@ -29,6 +29,7 @@ class Options:
     max_skipped: float = 0.2
     workers: int | None = None
     progress: Progress = lambda doing, done, total: None
+    columns: str | tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 4:

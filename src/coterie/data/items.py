@@ -123,12 +123,19 @@ class ChosenItems:
 class Embeddings:
     """Embeddings (n, d) in an array or memory map of any real dtype, taken as float32.
 
-    `offset` (d,) is subtracted before that: small differences of large numbers do not survive in 24 bits.
+    `offset` (d,) is subtracted before that: small differences of large numbers do not survive in 24 bits. `columns`,
+    `chosen`: see `ItemSpec`.
     """
 
-    def __init__(self, array: NDArray[Any], offset: tuple[float, ...] = ()) -> None:
+    def __init__(
+        self,
+        array: NDArray[Any],
+        offset: tuple[float, ...] = (),
+        columns: tuple[str, ...] = (),
+        chosen: bool = False,
+    ) -> None:
         self.array = array
-        self.spec = ItemSpec("embeddings", dim=array.shape[1], offset=offset)
+        self.spec = ItemSpec("embeddings", dim=array.shape[1], offset=offset, columns=columns, chosen=chosen)
         self._offset = np.array(offset)
 
     def __len__(self) -> int:

@@ -5,42 +5,52 @@ May not be imported by anything that trains.
 
 from __future__ import annotations
 
-import csv
 import json
 import os
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from coterie.data.array_files import read_npz
-from coterie.data.encoding import Labels, encode
+from coterie.data.column_names import is_label, like_label, listed, words
+from coterie.data.encoding import Labels, encode, is_unknown
+from coterie.data.label_columns import chosen, find_header, find_key, find_label, measured, same_classes
+from coterie.data.label_tables import Columns, flat_arrays, read_columns
+from coterie.data.matching import key_text
 from coterie.data.named_files import SYNSETS, locate, names
 from coterie.data.named_labels import folder_labels, row_labels
+from coterie.data.parquet import open_parquet, read_column
+from coterie.data.reading import reading
 from coterie.data.rows import RowIds
-from coterie.data.tables import ID_COLUMNS, open_parquet, read_column, row_ids
+from coterie.data.tables import row_ids
 from coterie.types import InputError
 
-LABEL_COLUMNS = ("label", "labels", "target", "y", "class", "label_name")
-NPZ_KEYS = ("y", "labels", "label", "target", "targets")
+FEW = 10  # labelled items; of fewer, each may well be of a class of its own
 
 
-def labels_of(source: Any, ids: Sequence[str]) -> Labels | None:
+def labels_of(source: Any, ids: Sequence[str], column: str | None = None) -> Labels | None:
     """Return the labels that come with a source (named set, parquet column, .npz key) for these ids, None if none do.
 
-    Folders have none: their names count as labels only if the user says so (`labels_from_folders`).
+    Folders have none: their names count as labels only if the user says so (`labels_from_folders`). `column` names the
+    one to take of a table or .npz file; InputError if there is none of that name, or if several may be it.
     """
     if not isinstance(source, (str, os.PathLike)):
         return None
     text = os.fspath(source)
     if text in names():
-        return _of_named(text, ids)
+        return _of_named(text, ids, column)
     path = Path(os.path.expanduser(text))
     if path.suffix.lower() == ".parquet" and path.is_file():
-        return _of_table(path, ids)
+        return _of_table(path, ids, column)
     if path.suffix.lower() == ".npz" and path.is_file():
-        return _of_npz(path, ids)
+        return _of_npz(path, ids, column)
+    if column is not None:
+        raise InputError(f"{text} has no columns to take labels from: give a file of labels beside {column!r}.")
     return None
 
 
@@ -49,83 +59,165 @@ def labels_from_folders(ids: Sequence[str]) -> Labels:
     parents = [PurePosixPath(name).parent.name for name in ids]
     if not any(parents):
         raise InputError("The images lie in no sub-folders, so the folders' names cannot serve as labels.")
-    # Not `encode`: a folder called "-1" or "007" is a name.
+    # Not `encode`: a folder called "-1", "007" or "NA" is a name.
     classes = sorted({parent for parent in parents if parent})
     place = {name: code for code, name in enumerate(classes)}
-    return Labels(np.array([place.get(parent, -1) for parent in parents], np.int64), classes)
+    codes = np.array([place.get(parent, -1) for parent in parents], np.int64)
+    return Labels(codes, classes, f"the folders' names{_left_without(codes, [])}")
 
 
-def read_label_file(path: str | os.PathLike[str], ids: Sequence[str], skipped: Collection[str] = ()) -> Labels:
-    """Read labels that the user gives in a file of their own.
+def read_label_file(
+    path: str | os.PathLike[str], ids: Sequence[str], skipped: Collection[str] = (), column: str | None = None
+) -> Labels:
+    """Read labels that the user gives in a file of their own, matched to the ids by name.
 
-    .csv or .parquet: columns id and label, or label alone in the order of the source; .npy: in order; .json: an object
-    of id: label, or a list in order. An id of the source that is not in the file gets -1. InputError for a wrong
-    number of rows, and for an id that is neither in the source nor among its `skipped` images.
+    .csv, .tsv, .parquet, .npz, .json (a list of objects, or an object of lists): a column that names the items and one
+    that holds the labels (`column`, where several may); .json: also an object of id: label. Only one label alone per
+    item, without any other column, goes by position. An id of the source that is not in the file gets -1. The `note` of
+    what comes back says what was taken. InputError for a wrong number of rows, for names that are neither in the source
+    nor among its `skipped` images, and wherever it is not plain what a column means.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"The label file {path} does not exist.")
-    readers = {".csv": _read_csv, ".npy": _read_npy, ".parquet": _read_parquet, ".json": _read_json}
-    if path.suffix not in readers:
-        raise InputError(f"The label file {path} must be one of {', '.join(readers)}.")
-    try:
-        content = readers[path.suffix](path, len(ids))
-    except (OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"The label file {path} cannot be read ({error}).") from error
-    if isinstance(content, Mapping):
-        unknown = content.keys() - set(ids) - set(skipped)
-        if unknown:
-            raise InputError(
-                f"The label file {path} names {min(unknown)}, which is not in the source ({len(unknown)} such ids); "
-                f"its ids look like {ids[0]}."
-            )
-        return encode([content.get(name) for name in ids])
-    if len(content) != len(ids):
+    where = f"The label file {path}"
+    table = read_columns(path, "label file")
+    if len(table.names) <= 1 and column is None:
+        return _by_position(table, len(ids), where, Path(path))
+    with reading(f"{where} cannot be read"):
+        table = find_header(table, ids, list(skipped))
+        if column is not None:
+            column = chosen(table.names, column, where)
+        key, rows = find_key(table, ids, list(skipped), where, column)
+        name = find_label(table, key, column, where)
+        values = _place(table, name, rows, len(ids), where, key)
+    return _checked(
+        values, f"column {name} of {Path(path).name}, matched by {key or 'its unnamed column'}", table.notes, where
+    )
+
+
+def _by_position(table: Columns, count: int, where: str, path: Path) -> Labels:
+    values: list[Any] = next(iter(table.cells.values()), [])
+    notes = list(table.notes)
+    if not table.headed and len(values) > 1:
+        first, rest = values[0], values[1:]
+        # A first line that comes again is a label, and one above nothing but numbers is a name.
+        if is_label(first) or (len(rest) == count and first not in rest) or (_numeric(rest) and not _numeric([first])):
+            values = rest
+        elif first not in rest:
+            notes.append(f"Its first line, {first!r}, counts as the label of the first item.")
+    if len(values) != count:
+        raise InputError(f"{where} has {len(values)} labels for {count} items; give one each, or columns id and label.")
+    return _checked(values, f"{path.name} by position, the first label for the first item", notes, where)
+
+
+def _numeric(values: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"-?\d+(\.\d*)?", value) or is_unknown(value) for value in values)
+
+
+def _place(table: Columns, name: str, rows: NDArray[np.int64], count: int, where: str, key: str) -> list[Any]:
+    """The label of every item, None where the file has none. InputError for an item with two."""
+    values: list[Any] = [None] * count
+    seen: dict[int, Any] = {}
+    again = 0
+    for at, row in enumerate(rows.tolist()):
+        if row < 0:
+            continue
+        value = table.cells[name][at]
+        if row in seen and not _same(seen[row], value):
+            item = key_text(table.cells[key][at])
+            raise InputError(f"{where} names {item} twice, with the labels {seen[row]!r} and {value!r}: keep one.")
+        again += row in seen
+        seen[row] = values[row] = value
+    if again:
+        table.notes.append(f"{again} of its {len(rows)} rows name an item once more, with the same label.")
+    return values
+
+
+def _same(one: Any, other: Any) -> bool:
+    return one == other or (is_unknown(one) and is_unknown(other))
+
+
+def _checked(values: list[Any], said: str, notes: Sequence[str], where: str) -> Labels:
+    """Encode the labels; InputError where none is known or nearly all are classes of their own."""
+    labels = encode(values)
+    known = int((labels.codes >= 0).sum())
+    if known == 0 and values:
+        raise InputError(f"{where} has no label for any item: all are empty, or words for that, such as NA.")
+    if len(labels.names) == known and (known >= FEW or (known == len(values) > 2)):
         raise InputError(
-            f"The label file {path} has {len(content)} labels for {len(ids)} items; give one each, or columns id and "
-            "label."
+            f"{where} has a class of its own for every item ({labels.names[0]}, {labels.names[1]} ...): these are no "
+            "labels; give a column of classes, with the separator , ; | or a tab."
         )
-    return encode(content)
+    if known >= FEW and len(labels.names) > known / 2:
+        notes = [*notes, f"These are {len(labels.names)} classes for {known} items."]
+    return Labels(labels.codes, labels.names, ". ".join([said + _left_without(labels.codes, values), *notes]))
 
 
-def _of_named(name: str, ids: Sequence[str]) -> Labels | None:
+def _left_without(codes: NDArray[np.int64], values: Sequence[Any]) -> str:
+    missing = int((codes < 0).sum())
+    if missing == 0:
+        return ""
+    said = Counter(str(value).strip() for value, code in zip(values, codes, strict=False) if code < 0 and value)
+    words = f" ({listed(map(repr, list(said)), 3)})" if said else ""
+    return f"; {missing} of {len(codes)} items have no label{words}"
+
+
+def _of_named(name: str, ids: Sequence[str], column: str | None) -> Labels | None:
     if name != "digits":
         place = locate(name)
         if place.suffix == ".parquet":
-            return _of_table(place, ids)
+            return _of_table(place, ids, column)
         if name in SYNSETS or name == "tiny-imagenet":
             return folder_labels(ids)
     labels = row_labels(name)
     return None if labels is None else _pick_rows(labels, ids, name)
 
 
-def _of_npz(path: Path, ids: Sequence[str]) -> Labels | None:
-    with np.load(path, allow_pickle=False) as file:
-        if not any(key in NPZ_KEYS or key.endswith("_labels") for key in file.files):
-            return None
-    values = read_npz(path, NPZ_KEYS, "labels")
-    if values.ndim > 1 and values.size != len(values):
-        return None  # several labels per image are no classes
-    return _pick_rows(encode(values.reshape(-1).tolist()), ids, str(path))
-
-
-def _of_table(path: Path, ids: Sequence[str]) -> Labels | None:
-    file = open_parquet(path)
-    column = next((name for name in LABEL_COLUMNS if name in file.schema_arrow.names), None)
+def _of_npz(path: Path, ids: Sequence[str], wanted: str | None) -> Labels | None:
+    with reading(f"{path} cannot be read as a .npz file"):
+        arrays = flat_arrays(path)
+    table = Columns({name: a.tolist() for name, a in arrays.items() if like_label(name) or name == wanted})
+    column = _column_of(table, wanted, str(path))
     if column is None:
         return None
-    values = read_column(file, column, path).to_pylist()
+    labels = _pick_rows(encode(table.cells[column]), ids, str(path))
+    return _said(labels, f"array {column} of {path.name}, by row")
+
+
+def _of_table(path: Path, ids: Sequence[str], wanted: str | None) -> Labels | None:
+    file = open_parquet(path)
+    there = file.schema_arrow.names
+    found = [name for name in there if like_label(name)] if wanted is None else [chosen(there, wanted, str(path))]
+    table = Columns({name: read_column(file, name, path).to_pylist() for name in found})
+    column = _column_of(table, wanted, str(path))
+    if column is None:
+        return None
+    values = table.cells[column]
     classes = _class_names(file, column, values, path)
     labels = encode(values)
     labels = Labels(labels.codes, [classes.get(name, name) for name in labels.names])
     rows, _ = row_ids(file, path)
     if isinstance(rows, RowIds):
-        return _pick_rows(labels, ids, str(path))
+        return _said(_pick_rows(labels, ids, str(path)), f"column {column} of {path.name}, by row")
     place = {name: row for row, name in enumerate(rows)}
-    codes = [labels.codes[place[name]] if name in place else -1 for name in ids]
-    return Labels(np.array(codes, np.int64), labels.names)
+    unknown = [name for name in ids if name not in place]
+    if unknown:
+        raise InputError(f"{path} has no row called {unknown[0]} ({len(unknown)} such ids): it is another table.")
+    labels = Labels(labels.codes[[place[name] for name in ids]], labels.names)
+    return _said(labels, f"column {column} of {path.name}, matched by its ids")
+
+
+def _said(labels: Labels, note: str) -> Labels:
+    return replace(labels, note=note + _left_without(labels.codes, []))
+
+
+def _column_of(table: Columns, wanted: str | None, where: str) -> str | None:
+    """The column of a source's own table that holds its labels, None if none does."""
+    if wanted is not None:
+        return chosen(table.names, wanted, where)
+    there = [name for name in table.names if not measured(table.cells[name])]
+    found = [name for name in there if is_label(name)] or there
+    # What Hugging Face calls label_name says the classes of another column.
+    found = [name for name in found if words(name) != ["label", "name"]] or found
+    return same_classes(found, table, where) if found else None
 
 
 def _class_names(file: Any, column: str, values: list[Any], path: Path) -> dict[str, str]:
@@ -137,7 +229,7 @@ def _class_names(file: Any, column: str, values: list[Any], path: Path) -> dict[
         facts = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])
         classes = facts["info"]["features"][column]["names"]
         return {str(code): str(name) for code, name in enumerate(classes)}
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return {}
 
 
@@ -146,61 +238,9 @@ def _pick_rows(labels: Labels, ids: Sequence[str], name: str) -> Labels:
     if isinstance(ids, RowIds) and len(ids) == len(labels.codes):
         return labels
     try:
-        return Labels(labels.codes[np.array([int(row) for row in ids], np.int64)], labels.names)
-    except (ValueError, IndexError) as error:
+        rows = np.array([int(row) for row in ids], np.int64)
+        if len(rows) and rows.min() < 0:
+            raise ValueError("negative rows")
+        return Labels(labels.codes[rows], labels.names)
+    except (ValueError, IndexError, OverflowError) as error:
         raise InputError(f"The labels of {name} are for {len(labels.codes)} rows, and not those of the ids.") from error
-
-
-def _read_csv(path: Path, count: int) -> list[Any] | dict[str, Any]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [row for row in csv.reader(file) if row]
-    if not rows:
-        return []
-    head = [cell.strip().lower() for cell in rows[0]]
-    label = next((head.index(name) for name in LABEL_COLUMNS if name in head), None)
-    key = next((head.index(name) for name in ID_COLUMNS if name in head), None)
-    if label is None:
-        if len(head) > 1:
-            raise InputError(f"The label file {path} needs a first line with the column names id and label.")
-        return [row[0] for row in (rows if len(rows) == count else rows[1:] if len(rows) == count + 1 else rows)]
-    for number, row in enumerate(rows[1:], 2):
-        if len(row) != len(head):
-            raise InputError(f"Line {number} of {path} has {len(row)} columns, but the first has {len(head)}.")
-    if key is None:
-        return [row[label] for row in rows[1:]]
-    return _by_id([row[key] for row in rows[1:]], [row[label] for row in rows[1:]], path)
-
-
-def _read_npy(path: Path, count: int) -> list[Any]:
-    values = np.load(path, allow_pickle=False)
-    if values.size != len(np.atleast_1d(values)):
-        raise InputError(f"The label file {path} has shape {values.shape}, but one label per item is needed.")
-    content: list[Any] = values.reshape(-1).tolist()
-    return content
-
-
-def _read_parquet(path: Path, count: int) -> list[Any] | dict[str, Any]:
-    file = open_parquet(path)
-    present = file.schema_arrow.names
-    label = next((name for name in LABEL_COLUMNS if name in present), present[0] if len(present) == 1 else None)
-    if label is None:
-        raise InputError(f"The label file {path} needs a column label; it has {', '.join(present)}.")
-    values: list[Any] = read_column(file, label, path).to_pylist()
-    key = next((name for name in ID_COLUMNS if name in present), None)
-    return values if key is None else _by_id(map(str, read_column(file, key, path).to_pylist()), values, path)
-
-
-def _read_json(path: Path, count: int) -> list[Any] | dict[str, Any]:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(content, (list, dict)):
-        raise InputError(f"The label file {path} must hold a list of labels or an object of id: label.")
-    return content
-
-
-def _by_id(keys: Any, values: Sequence[Any], path: Path) -> dict[str, Any]:
-    result: dict[str, Any] = {}
-    for name, value in zip(keys, values, strict=True):
-        if name in result:
-            raise InputError(f"The label file {path} names {name} twice.")
-        result[name] = value
-    return result

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -16,14 +17,20 @@ from coterie.data.family import with_family
 from coterie.data.files import escaped, path_of, regular_file
 from coterie.data.folders import file_picture, folder_pictures, listed_pictures
 from coterie.data.forms import Options, Progress
+from coterie.data.frames import is_frame, take_features
 from coterie.data.given import Numbered, Paths, understand
 from coterie.data.named import open_named
 from coterie.data.named_files import names
 from coterie.data.pictures import open_pictures
 from coterie.data.tables import open_table
+from coterie.data.vectors import open_vectors
 from coterie.isolation import isolated
 from coterie.outputs import printable
 from coterie.types import InputError, ItemSpec, Source
+
+# Tables, and what of pandas reads them.
+TABLES = {".csv": "read_csv", ".tsv": "read_table", ".txt": "read_table", ".xlsx": "read_excel", ".ods": "read_excel"}
+TABLES |= {".feather": "read_feather", ".arrow": "read_feather", ".orc": "read_orc", ".jsonl": "read_json"}
 
 
 @isolated
@@ -39,10 +46,12 @@ def open_source(
     workers: int | None = None,
     progress: Progress | None = None,
     family: Literal["auto", "photo", "glyph"] | None = None,
+    columns: str | Sequence[str] | None = None,
 ) -> Source:
     """Open a folder of images, a .npy, .npz or .parquet file, a named set, an array, a tensor, a DataFrame, a list of
     pictures or of their paths, or a torch Dataset (`given.py` says what else is understood).
 
+    A table (.parquet, or a DataFrame of pandas or polars): see `feature_columns`; `columns` chooses its features.
     Two-dimensional arrays are embeddings; images are (n, h, w), (n, h, w, c) or (n, c, h, w) with 1, 3 or 4 channels.
     If both axes could be the channels, a NumPy array has them last and a torch tensor first.
 
@@ -62,7 +71,8 @@ def open_source(
     Images that cannot be read are listed in `Source.skipped`; more than the share `max_skipped` of them, less than two
     images (one with `like`), and all other bad input raises InputError. Nothing is ever written next to the data.
     """
-    options = Options(like, image_size, channels, cache, memory_limit, max_skipped, workers)
+    asked = columns if columns is None or isinstance(columns, str) else tuple(columns)
+    options = Options(like, image_size, channels, cache, memory_limit, max_skipped, workers, columns=asked)
     if progress is not None:
         options = replace(options, progress=progress)
     opened = _open(source, options)
@@ -70,7 +80,13 @@ def open_source(
 
 
 def _open(source: Any, options: Options) -> Source:
+    features = None
+    if is_frame(source):
+        source, features = take_features(source, options)
     given = understand(source)
+    table = isinstance(given, str) and Path(given).suffix.lower() == ".parquet"
+    if options.columns is not None and features is None and not table:
+        raise InputError("columns choose the features of a table (.parquet or a DataFrame), and this source is none.")
     if isinstance(given, str):
         return _legible(_open_path(given, options))
     if isinstance(given, Paths):
@@ -78,7 +94,12 @@ def _open(source: Any, options: Options) -> Source:
     if isinstance(given, Numbered):
         return open_dataset(given, options)
     origin = f"{given.name} of shape {given.array.shape} and dtype {given.array.dtype}"
-    return open_array(given.array, options, name=given.name, origin=origin, channels_first=given.channels_first)
+    if features is None or given.array.ndim != 2:
+        return open_array(given.array, options, name=given.name, origin=origin, channels_first=given.channels_first)
+    names = tuple(features.names)
+    opened = open_vectors(given.array, options, name=given.name, origin=origin, columns=names, chosen=features.chosen)
+    opened.notes[:0] = features.notes
+    return opened
 
 
 def _legible(source: Source) -> Source:
@@ -112,6 +133,11 @@ def _open_path(text: str, options: Options) -> Source:
             raise InputError(f"{shown} is a single picture, which cannot be grouped: give the folder that it lies in.")
         return open_pictures(file_picture(path, origin=text), options)
     openers = {".npy": open_array_file, ".npz": open_array_file, ".parquet": open_table}
+    if suffix in TABLES:
+        raise InputError(
+            f"{text} is no source, for tables are read from .parquet files: make one of it, for example by "
+            f"pandas.{TABLES[suffix]}({path.name!r}).to_parquet({path.with_suffix('.parquet').name!r})."
+        )
     if suffix not in openers:
         advice = left_out(Counter([suffix])) if suffix else ""
         why = f" ({advice.removeprefix('1 ')})" if "(" in advice else ""

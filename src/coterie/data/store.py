@@ -85,7 +85,9 @@ def find(cache: Path, key: str) -> Stored | None:
         if facts.pop("format") != FORMAT:
             return None
         failures = {int(row): why for row, why in facts.pop("failures").items()}
-        stored = Stored(**facts | {"spec": ItemSpec(**facts["spec"] | {"offset": ()}), "failures": failures})
+        stored = Stored(
+            **facts | {"spec": ItemSpec(**facts["spec"] | {"offset": (), "columns": ()}), "failures": failures}
+        )
         size = _pixels(cache, key).stat().st_size
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -13,67 +13,109 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.forms import Options
+from coterie.data.feature_columns import ID_COLUMNS, Features, Form, Table, choose
+from coterie.data.forms import Options, check_kind
+from coterie.data.parquet import open_parquet, pandas_index, read_batches, read_column
 from coterie.data.pictures import Pictures, open_pictures
+from coterie.data.reading import reading
 from coterie.data.rows import RowIds
-from coterie.data.vectors import open_vectors
+from coterie.data.vectors import offset_of, open_vectors
 from coterie.types import InputError, Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-VECTOR_COLUMNS = ("embedding", "embeddings", "features")
-ID_COLUMNS = ("id", "path")
-NOT_FEATURES = frozenset(("label", "labels", "target", "y", "class", "label_name", "split", *ID_COLUMNS))
+# How the files begin that Pillow may read: PNG, JPEG, GIF, BMP, WebP, TIFF.
+_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
 
 
 def open_table(path: Path, options: Options, *, name: str | None = None, origin: str | None = None) -> Source:
-    """Open a table: column `image` first, then a list column of `VECTOR_COLUMNS`, then all numeric columns."""
+    """Open a table: the column of pictures first, then a list column, then numeric columns (`feature_columns`)."""
     name, origin = name or path.stem, origin or os.fspath(path)
     file = open_parquet(path)
-    schema = file.schema_arrow
     if file.metadata.num_rows == 0:
         raise InputError(f"{path} has no rows.")
+    features = choose(_describe(file, path), options.columns, options.like)
     ids, notes = row_ids(file, path)
-    column = _image_column(schema)
-    if column:
-        return open_pictures(_table_pictures(path, column, ids, notes, name, origin, options), options)
-    source = open_vectors(_vectors(file, path, notes), options, name=name, origin=origin)
+    notes = [*features.notes, *notes]
+    if features.form == "picture":
+        return open_pictures(_table_pictures(path, features.names[0], ids, notes, name, origin, options), options)
+    check_kind(options, "embeddings", name)
+    with reading(f"{path} cannot be read"):
+        values = (
+            _list_column(file, features.names[0], path) if features.form == "list" else _numbers(file, features, path)
+        )
+    if values.dtype != np.float32 and not offset_of(values, options.like, name):
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32)
+    source = open_vectors(
+        values, options, name=name, origin=origin, columns=tuple(features.names), chosen=features.chosen
+    )
     source.ids, source.notes = ids, [*notes, *source.notes]
     return source
 
 
-def open_parquet(path: Path) -> Any:
-    """Return pyarrow's ParquetFile; InputError if it is none."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # By its bytes: pyarrow opens no path that is in no encoding.
-        return pq.ParquetFile(pa.OSFile(os.fsencode(path)))
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} cannot be read as a parquet file ({str(error).splitlines()[0]}).") from error
+def _describe(file: Any, path: Path) -> Table:
+    schema = file.schema_arrow
+    forms = {field.name: _form(file, field, path) for field in schema}
+    return Table(str(path), forms, pandas_index(schema))
 
 
-def _image_column(schema: Any) -> str:
-    """Return the column with encoded images: Hugging Face's `image: {bytes, path}`, or a binary `image`."""
+def _form(file: Any, field: Any, path: Path) -> Form:
     import pyarrow.types as types
 
-    if "image" not in schema.names:
-        return ""
-    kind = schema.field("image").type
+    kind = _storage(field.type)
+    if types.is_floating(kind) or types.is_decimal(kind):
+        return "float"
+    if types.is_integer(kind):
+        return "integer"
+    if types.is_boolean(kind):
+        return "boolean"
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        inner = kind.value_type
+        numeric = (
+            types.is_floating(inner) or types.is_integer(inner) or types.is_decimal(inner) or types.is_boolean(inner)
+        )
+        return "list" if numeric else "other"
+    return "picture" if _bytes_of(kind) is not None and _holds_pictures(file, field, path) else "other"
+
+
+def _storage(kind: Any) -> Any:
+    """What a tensor column of one axis lies in; other types as they are."""
+    if getattr(kind, "extension_name", "") == "arrow.fixed_shape_tensor":
+        return kind.storage_type if len(kind.shape) == 1 else kind
+    return kind
+
+
+def _bytes_of(kind: Any) -> str | None:
+    """Where a column has the bytes of a file: Hugging Face's {bytes, path} in "bytes", a binary one in ""."""
+    import pyarrow.types as types
+
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
-        return "image.bytes"
-    return "image" if types.is_binary(kind) or types.is_large_binary(kind) else ""
+        return "bytes"
+    return "" if types.is_binary(kind) or types.is_large_binary(kind) else None
+
+
+def _holds_pictures(file: Any, field: Any, path: Path) -> bool:
+    """A column called image is believed; any other must begin with one."""
+    if field.name == "image":
+        return True
+    inner = _bytes_of(field.type)
+    with reading(f"Column {field.name} of {path} cannot be read"):
+        for batch in file.iter_batches(batch_size=16, columns=[field.name]):
+            for cell in batch.column(field.name).to_pylist():
+                content = cell.get("bytes") if inner and cell is not None else cell
+                if content:
+                    return bytes(content[:4]).startswith(_PICTURES)
+    return False
 
 
 def row_ids(file: Any, path: Path) -> tuple[Sequence[str], list[str]]:
     """Return the id or path column if it names every row, the row numbers otherwise."""
     import pyarrow.types as types
 
-    for name in ID_COLUMNS:
-        if name not in file.schema_arrow.names:
-            continue
+    called = {name.strip().casefold(): name for name in reversed(file.schema_arrow.names)}
+    for name in (called[wanted] for wanted in ID_COLUMNS if wanted in called):
         kind = file.schema_arrow.field(name).type
         if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind)):
             continue
@@ -85,16 +127,6 @@ def row_ids(file: Any, path: Path) -> tuple[Sequence[str], list[str]]:
     return RowIds(file.metadata.num_rows), []
 
 
-def read_column(file: Any, name: str, path: Path) -> Any:
-    """Read one column as a ChunkedArray; InputError if the file is damaged."""
-    import pyarrow as pa
-
-    try:
-        return file.read(columns=[name]).column(0)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"Column {name} of {path} cannot be read ({str(error).splitlines()[0]}).") from error
-
-
 class Cells:
     """The encoded images of a table by row, read a row group at a time; the last groups read are kept up to a limit.
 
@@ -102,7 +134,8 @@ class Cells:
     """
 
     def __init__(self, path: Path, column: str, limit: int) -> None:
-        self._file, self._column, self._limit = open_parquet(path), column, limit
+        self._path, self._file, self._column, self._limit = path, open_parquet(path), column, limit
+        self._inner = _bytes_of(self._file.schema_arrow.field(column).type)
         groups = range(self._file.metadata.num_row_groups)
         self._edges = np.cumsum([0, *(self._file.metadata.row_group(group).num_rows for group in groups)])
         self._kept: OrderedDict[int, Any] = OrderedDict()
@@ -123,8 +156,13 @@ class Cells:
     def _read(self, group: int) -> Any:
         import pyarrow.compute as pc
 
-        column = self._file.read_row_group(group, columns=[self._column]).column(0)
-        return pc.struct_field(column, "bytes") if self._column.endswith(".bytes") else column
+        path = f"{self._column}.{self._inner}" if self._inner else self._column
+        with reading(f"Column {self._column} of {self._path} cannot be read"):
+            column = self._file.read_row_group(group, columns=[path]).column(self._column)
+            column = pc.struct_field(column, self._inner) if self._inner else column
+            if len(column) != self._edges[group + 1] - self._edges[group]:
+                raise InputError(f"{self._path} is damaged: row group {group} is not as long as it says.")
+            return column
 
 
 def _table_pictures(
@@ -147,62 +185,62 @@ def _table_pictures(
     def digest(row: int) -> bytes:
         return hashlib.sha256(cells(row) or b"").digest()
 
-    stamp = f"{path.resolve()} {facts.st_size} {facts.st_mtime_ns}"
+    stamp = f"{path.resolve()} {column} {facts.st_size} {facts.st_mtime_ns}"
     return Pictures(name, f"the table {path}", origin, ids, load, digest, stamp, notes)
 
 
-def _vectors(file: Any, path: Path, notes: list[str]) -> NDArray[Any]:
-    """Read the embeddings row group by row group into one float32 array."""
-    import pyarrow.types as types
-
-    schema = file.schema_arrow
-
-    def is_number(kind: Any) -> bool:
-        return types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
-
-    for name in VECTOR_COLUMNS:
-        kind = schema.field(name).type if name in schema.names else None
-        if kind is not None and hasattr(kind, "value_type") and is_number(kind.value_type):
-            return _list_column(file, name, path)
-    names = [field.name for field in schema if is_number(field.type) and field.name not in NOT_FEATURES]
-    others = [field.name for field in schema if not is_number(field.type) and field.name not in NOT_FEATURES]
-    if not names:
-        raise InputError(
-            f"{path} has neither a column of images (image) nor of embeddings ({', '.join(VECTOR_COLUMNS)}), nor "
-            f"numeric columns; it has {', '.join(schema.names)}."
-        )
-    if others:
-        notes.append(f"Columns that are not numbers were left out: {', '.join(others)}.")
-    result = np.empty((file.metadata.num_rows, len(names)), np.float32)
+def _numbers(file: Any, features: Features, path: Path) -> NDArray[Any]:
+    """Read numeric columns batch by batch into one array."""
+    kinds = [file.schema_arrow.field(name).type for name in features.names]
+    result = np.empty((file.metadata.num_rows, len(features.names)), _dtype(kinds))
     start = 0
-    for batch in file.iter_batches(columns=names):
-        for place, name in enumerate(names):
-            values = batch.column(batch.schema.get_field_index(name)).to_numpy(zero_copy_only=False)
-            # A column with empty cells comes as floats with NaN, or as objects with None if it is boolean.
-            result[start : start + len(batch), place] = values.astype(np.float32)
+    for batch in read_batches(file, features.names, path):
+        for place, name in enumerate(features.names):
+            # A column with empty cells comes as floats with NaN, or as objects with None.
+            result[start : start + len(batch), place] = _floats(batch.column(name), result.dtype)
         start += len(batch)
     return result
 
 
-def _list_column(file: Any, name: str, path: Path) -> NDArray[np.float32]:
+def _dtype(kinds: Sequence[Any]) -> np.dtype[Any]:
+    """float32, or float64 where a column has numbers that may need it."""
+    import pyarrow.types as types
+
+    def is_small(kind: Any) -> bool:
+        if types.is_floating(kind) or types.is_integer(kind):
+            return bool(kind.bit_width <= (32 if types.is_floating(kind) else 16))
+        return bool(types.is_boolean(kind))
+
+    return np.dtype(np.float32 if all(map(is_small, kinds)) else np.float64)
+
+
+def _list_column(file: Any, name: str, path: Path) -> NDArray[Any]:
     import pyarrow.compute as pc
 
-    result: NDArray[np.float32] | None = None
+    kind = file.schema_arrow.field(name).type
+    dtype = _dtype([getattr(kind, "storage_type", kind).value_type])
+    result: NDArray[Any] | None = None
     start = 0
-    for batch in file.iter_batches(columns=[name]):
-        column = batch.column(0)
+    for batch in read_batches(file, [name], path):
+        column = batch.column(name)
+        column = getattr(column, "storage", column)  # of a tensor
         lengths = pc.list_value_length(column)
         width = int(pc.max(lengths).as_py() or 0) if result is None else result.shape[1]
         if result is None:
-            result = np.empty((file.metadata.num_rows, width), np.float32)
+            result = np.empty((file.metadata.num_rows, width), dtype)
         wrong = np.flatnonzero(lengths.fill_null(-1).to_numpy(zero_copy_only=False) != width)
         if len(wrong):
             raise InputError(
                 f"Row {start + wrong[0]} of {path} has no embedding of {width} numbers in column {name}, "
                 "but all rows must have the same length."
             )
-        values = pc.list_flatten(column).to_numpy(zero_copy_only=False)
-        result[start : start + len(batch)] = values.astype(np.float32).reshape(len(batch), width)
+        result[start : start + len(batch)] = _floats(pc.list_flatten(column), dtype).reshape(len(batch), width)
         start += len(batch)
     assert result is not None  # an empty table is refused before
     return result
+
+
+def _floats(column: Any, dtype: np.dtype[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused with its place
+        values: NDArray[Any] = column.to_numpy(zero_copy_only=False).astype(dtype)
+    return values

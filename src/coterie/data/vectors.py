@@ -24,8 +24,19 @@ class NotNumeric(InputError, TypeError):
     """An array of objects that are not numbers; scikit-learn's contract wants a TypeError here."""
 
 
-def open_vectors(array: NDArray[Any], options: Options, *, name: str, origin: str) -> Source:
-    """Check the embeddings in one pass; InputError for anything that could not be clustered."""
+def open_vectors(
+    array: NDArray[Any],
+    options: Options,
+    *,
+    name: str,
+    origin: str,
+    columns: tuple[str, ...] = (),
+    chosen: bool = False,
+) -> Source:
+    """Check the embeddings in one pass; InputError for anything that could not be clustered.
+
+    `columns` are their names, where they have some: one each, or that of the list column that they come from.
+    """
     if array.ndim != 2:
         one = " (one item is array[None], a single feature array[:, None])" if array.ndim == 1 else ""
         raise InputError(
@@ -37,7 +48,7 @@ def open_vectors(array: NDArray[Any], options: Options, *, name: str, origin: st
     if array.dtype.kind == "O":
         array = _numbers(array, name)
     _check_shape(array, options, name)
-    items = Embeddings(array, _offset(array, options.like, name))
+    items = Embeddings(array, offset_of(array, options.like, name), columns, chosen)
     constant = _check_values(items, name)
     if constant and options.like is None:
         raise InputError(
@@ -47,18 +58,24 @@ def open_vectors(array: NDArray[Any], options: Options, *, name: str, origin: st
     source = Source(name, origin, items, RowIds(len(array)), fingerprint, family="vector")
     offset = items.spec.offset
     if offset and options.like is None:
-        moved = [f"{place} ({offset[place]:.6g})" for place in np.flatnonzero(offset)]
+        moved = [f"{column_name(items, int(place))} ({offset[place]:.6g})" for place in np.flatnonzero(offset)]
         more = f" and {len(moved) - 5} more" if len(moved) > 5 else ""
         source.notes.append(
             f"Columns of {name} with small differences between large numbers had an offset subtracted: "
             f"{', '.join(moved[:5])}{more}."
         )
     if not offset and array.dtype != np.float32 and array.size * 4 <= options.memory_limit:
-        source.items = Embeddings(items.convert(array))
+        source.items = Embeddings(items.convert(array), (), columns, chosen)
     return source
 
 
-def _offset(array: NDArray[Any], like: ItemSpec | None, name: str) -> tuple[float, ...]:
+def column_name(items: Embeddings, place: int) -> str:
+    """What a feature is called in messages: its column's name in a table, else its number."""
+    columns = items.spec.columns
+    return columns[place] if len(columns) == items.spec.dim else str(place)
+
+
+def offset_of(array: NDArray[Any], like: ItemSpec | None, name: str) -> tuple[float, ...]:
     """What to subtract from every feature so that its differences survive in float32; empty where all do as it is."""
     if like is not None:
         if like.offset and array.dtype.kind == "f" and array.dtype.itemsize < 8:
@@ -150,7 +167,7 @@ def _check_values(items: Embeddings, name: str) -> bool:
                 row, column = bad[0]
                 what = "NaN" if np.isnan(values[row, column]) else "infinity or a value too large for float32"
                 raise InputError(
-                    f"Input X contains {what}: row {start + row}, column {column} of {name}; "
+                    f"Input X contains {what}: row {start + row}, column {column_name(items, int(column))} of {name}; "
                     "remove or replace such values first."
                 )
         constant = constant and bool((values == first).all())

@@ -62,6 +62,8 @@ class ManifestSpec(Spec):
                 raise ValueError(f"{name} must be at least 1")
         if len(self.offset) not in (0, self.dim):
             raise ValueError("offset must have one number per feature")
+        if len(self.columns) not in (0, 1, self.dim) or len(set(self.columns)) < len(self.columns):
+            raise ValueError(f"columns has {len(self.columns)} names for {self.dim} features, or a name twice")
         return self
 
 

@@ -73,6 +73,7 @@ class Metrics(Entries):
     aurc: Number | None = None
     fpr95: Number | None = None
     classes: list[str] = []
+    labels: str = ""
     heads: dict[str, dict[str, Any]] = {}
     intervals: dict[str, Any] | None = None
     per_cluster: list[OfCluster] = []

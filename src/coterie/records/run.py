@@ -39,6 +39,8 @@ class Spec(Entries):
     low: float = 0.0
     high: float = 0.0
     offset: list[float] = []
+    columns: list[str] = []
+    chosen: bool = False
 
 
 class LeftOut(Entries):

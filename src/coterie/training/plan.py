@@ -43,6 +43,7 @@ class RunSettings:
     precision: Precision = "auto"
     image_size: Side | None = None
     family: Literal["auto", "photo", "glyph"] = "auto"  # photo | glyph: which distortions keep an image's meaning
+    columns: str | tuple[str, ...] | None = None  # the features of a table: names, "f0..f63", "f*"; None: where plain
     overrides: Mapping[str, Any] = field(default_factory=dict)  # "method.cells": 40, "moco.epochs": 5, "views.flip": 0
     max_skipped: Share = 0.2  # share of unreadable images above which a run does not start
     calibrate: bool = False  # train a calibration head on the features of the finished run

@@ -1,0 +1,244 @@
+"""Which columns of a table are the features: only where it is plain, or as the user says (`--columns`)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from coterie.data.column_names import is_index, is_label, like_label, listed, names_items
+from coterie.types import InputError, ItemSpec
+
+Form = Literal["float", "integer", "boolean", "list", "picture", "other"]
+
+ID_COLUMNS = ("id", "path")
+NUMBERS: tuple[Form, ...] = ("float", "integer", "boolean")
+FAMILY = 3  # columns that differ by a number only, so many of which are one thing: f0, f1, f2
+
+
+@dataclass
+class Features:
+    """The columns to take, in this order, and notes on them and on those left out."""
+
+    names: list[str]
+    form: Literal["numbers", "list", "picture"]
+    notes: list[str] = field(default_factory=list)
+    chosen: bool = False  # by the user, so that a table may hold others
+
+
+@dataclass(frozen=True)
+class Table:
+    """What is known of a table's columns: their forms in the order of the file, and which pandas calls its index."""
+
+    where: str
+    forms: Mapping[str, Form]
+    index: Sequence[str] = ()
+
+    def of(self, *forms: Form) -> list[str]:
+        return [name for name, form in self.forms.items() if form in forms]
+
+    @property
+    def numbers(self) -> list[str]:
+        """Numeric columns that may be features by what they are called."""
+        known = {*self.labels, *self.ids, *self.index}
+        return [name for name in self.of(*NUMBERS) if name not in known and name.strip().casefold() != "split"]
+
+    @property
+    def labels(self) -> list[str]:
+        """Columns that are called as labels are. A y beside an x is a coordinate, maybe."""
+        plane = {name.strip().casefold() for name in self.forms} >= {"x", "y"}
+        return [name for name in self.forms if is_label(name) and not (plane and name.strip().casefold() == "y")]
+
+    @property
+    def ids(self) -> list[str]:
+        return [name for name in self.forms if name.strip().casefold() in ID_COLUMNS]
+
+
+def choose(table: Table, asked: str | Sequence[str] | None, like: ItemSpec | None) -> Features:
+    """Decide which columns are the features. Raises InputError, one sentence with what was found and how to choose."""
+    if asked is not None:
+        return _asked(table, asked)
+    if like is not None and like.kind == "embeddings" and like.columns:
+        return _as_fitted(table, like)
+    return _plain(table, None if like is None else like.kind)
+
+
+def select(names: Sequence[str], asked: str | Sequence[str], where: str) -> list[str]:
+    """The columns that the user asks for: names, patterns with * or ?, and ranges first..last in the order of the file.
+
+    A text holds several, parted by commas. A pattern passes over what may be a label by its name, and over ids.
+    """
+    taken: dict[str, None] = {}
+    for wanted in [part.strip() for part in asked.split(",")] if isinstance(asked, str) else list(asked):
+        first, dots, last = wanted.partition("..")
+        if wanted in names:
+            found = [wanted]
+        elif dots and first in names and last in names:
+            found = list(names[names.index(first) : names.index(last) + 1])
+        else:
+            ours = [name for name in names if fnmatchcase(name, wanted)] if re.search(r"[*?\[]", wanted) else []
+            found = [name for name in ours if not like_label(name) and name.strip().casefold() not in ID_COLUMNS]
+        if not found:
+            raise InputError(f"{where} has no column {wanted!r} to take as a feature; it has {listed(names)}.")
+        taken |= dict.fromkeys(found)
+    if not taken:
+        raise InputError(f"No columns are named; {where} has {listed(names)}.")
+    return list(taken)
+
+
+def _asked(table: Table, asked: str | Sequence[str]) -> Features:
+    names = select(list(table.forms), asked, table.where)
+    forms = {table.forms[name] for name in names}
+    if len(names) == 1 and forms == {"list"}:
+        return Features(names, "list", [f"Features: column {names[0]}, as asked for."], chosen=True)
+    if len(names) == 1 and forms == {"picture"}:
+        return Features(names, "picture", [f"Pictures: column {names[0]}, as asked for."], chosen=True)
+    wrong = [name for name in names if table.forms[name] not in NUMBERS]
+    if wrong:
+        raise InputError(
+            f"Column {wrong[0]} of {table.where} is {_a(table.forms[wrong[0]])}, so it is no feature beside others: "
+            "choose columns of numbers, or one list column."
+        )
+    return Features(names, "numbers", [_taken(names)], chosen=True)
+
+
+def _plain(table: Table, kind: str | None) -> Features:
+    pictures, lists = table.of("picture"), [name for name in table.of("list") if not is_label(name)]
+    if pictures and kind != "embeddings":
+        if len(pictures) > 1 and "image" not in pictures:
+            raise _not_plain(table, pictures)
+        name = "image" if "image" in pictures else pictures[0]
+        others = [other for other in (*pictures, *lists) if other != name]
+        notes = [f"Pictures: column {name}."] if name != "image" or others else []
+        return Features([name], "picture", notes + _left_out(others))
+    if len(lists) > 1:
+        raise _not_plain(table, lists)
+    if lists:
+        others = [name for name in table.of(*NUMBERS) if name not in (*table.labels, *table.ids)]
+        return Features(lists, "list", [f"Features: column {lists[0]}.", *_apart(table), *_left_out(others)])
+    names = table.numbers
+    if not names:
+        raise InputError(
+            f"{table.where} has neither a column of images (image) nor of embeddings (a list column), nor numeric "
+            f"columns that are features; it has {listed(table.forms)}."
+        )
+    if not _alike(table, names):
+        raise _not_plain(table, names)
+    others = [name for name in table.forms if name not in (*names, *table.labels, *table.ids, *table.index)]
+    notes = [_taken(names), *_apart(table)]
+    if others:
+        notes.append(f"Columns that are not numbers were left out: {listed(others)}.")
+    return Features(names, "numbers", notes)
+
+
+def _as_fitted(table: Table, like: ItemSpec) -> Features:
+    """The columns that the model was fitted on, by name and in its order."""
+    wanted = list(like.columns)
+    if len(wanted) == 1 and (like.dim != 1 or table.forms.get(wanted[0]) == "list"):
+        if table.forms.get(wanted[0]) == "list":
+            return Features(wanted, "list", [f"Features: column {wanted[0]}."], like.chosen)
+        found = _plain(table, like.kind)
+        found.notes.append(f"The model was fitted on a list column {wanted[0]}, which {table.where} has not.")
+        return found
+    missing = [name for name in wanted if name not in table.forms]
+    if len(missing) == len(wanted) and len(table.of("list")) == 1:
+        found = _plain(table, like.kind)
+        found.notes.append(f"The model was fitted on {_span(wanted)}; a list column has no names to compare with them.")
+        return found
+    if missing:
+        raise InputError(
+            f"{table.where} lacks {len(missing)} of the {len(wanted)} columns that the model was fitted on "
+            f"({listed(missing, 5)}); it has {listed(table.forms, 8)}."
+        )
+    wrong = [name for name in wanted if table.forms[name] not in NUMBERS]
+    if wrong:
+        raise InputError(
+            f"Column {wrong[0]} of {table.where} is {_a(table.forms[wrong[0]])}, but the model takes numbers."
+        )
+    extra = [name for name in table.numbers if name not in wanted]
+    if extra and not like.chosen:
+        raise InputError(
+            f"{table.where} has columns that the model was not fitted on ({listed(extra, 5)}): leave them out of the "
+            f"table; the model takes {_span(wanted)}."
+        )
+    notes = [_taken(wanted)]
+    if [name for name in table.forms if name in wanted] != wanted:
+        notes.append("The columns stand in another order than at fit and were matched by name.")
+    return Features(wanted, "numbers", notes + _left_out(extra), like.chosen)
+
+
+def _alike(table: Table, names: Sequence[str]) -> bool:
+    """Whether numeric columns are plainly of one kind: all float, or numbered (f0, f1 ...)."""
+    if any(like_label(name) or is_index(name) or names_items(name) for name in names):
+        return False
+    families = Counter(map(_family, names))
+    numbered = {family for family, count in families.items() if "#" in family and count >= FAMILY}
+    strays = [name for name in names if _family(name) not in numbered]
+    if not strays or (len(families) == 1 and "#" in next(iter(families))):
+        return True
+    # 64 numbered columns and a "quality" are not of one kind, four measured lengths are.
+    return all(table.forms[name] == "float" for name in names) and 2 * len(strays) >= len(names)
+
+
+def _family(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+def _not_plain(table: Table, found: Sequence[str]) -> InputError:
+    said = []
+    for form in ("picture", "list", *NUMBERS):
+        names = [name for name in found if table.forms[name] == form]
+        if names:
+            said.append(f"{form} {'columns' if len(names) > 1 else 'column'} {_runs(names)}")
+    families = Counter(_family(name) for name in found)
+    best = next(iter(families.most_common(1)))[0]
+    names = [name for name in found if _family(name) == best]
+    if table.forms[names[0]] in NUMBERS and len(names) < FAMILY:
+        names = [name for name in found if table.forms[name] in NUMBERS][:FAMILY]
+        example = ",".join(names)
+    else:
+        example = f"{names[0]}..{names[-1]}" if len(names) > 1 else names[0]
+    return InputError(
+        f"It is not plain which columns of {table.where} are the features: it has {', '.join(said)}. Choose them by "
+        f"--columns '{example}' (names, first..last or patterns such as 'f*'; in Python columns=[...])."
+    )
+
+
+def _runs(names: Sequence[str]) -> str:
+    """Names with each family of three or more as its first and last: "f0 to f63 (64), width", or "f0 to f63"."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(_family(name), []).append(name)
+    parts = []
+    for its in families.values():
+        count = f" ({len(its)})" if len(families) > 1 else ""
+        parts += [f"{its[0]} to {its[-1]}{count}"] if len(its) >= FAMILY else its
+    return listed(parts)
+
+
+def _span(names: Sequence[str]) -> str:
+    return f"the {len(names)} columns {_runs(names)}" if len(names) > 1 else f"the column {names[0]}"
+
+
+def _taken(names: Sequence[str]) -> str:
+    return f"Features: {len(names)} columns, {_runs(names)}." if len(names) > 1 else f"Features: column {names[0]}."
+
+
+def _apart(table: Table) -> list[str]:
+    notes = []
+    if table.labels:
+        notes.append(f"Held apart as labels, for evaluation only: {listed(table.labels)}.")
+    if table.index:
+        notes.append(f"The index of pandas' table is no feature: {listed(table.index)}.")
+    return notes
+
+
+def _left_out(names: Sequence[str]) -> list[str]:
+    return [f"Other columns were left out: {listed(names)}."] if names else []
+
+
+def _a(form: Form) -> str:
+    return {"list": "a list column", "picture": "a column of pictures"}.get(form, "not numeric")

@@ -1,0 +1,58 @@
+"""DataFrames of pandas and polars and Tables of pyarrow: which of their columns are the features."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from coterie.data.column_names import is_index, is_label, listed, twice
+from coterie.data.feature_columns import Features, Form, Table, choose
+from coterie.data.forms import Options
+from coterie.types import InputError
+
+FORMS: dict[str, Form] = {"f": "float", "i": "integer", "u": "integer", "b": "boolean"}
+
+
+def is_frame(source: Any) -> bool:
+    """Whether this is a table whose columns have names; numbers are none."""
+    if not hasattr(source, "columns") or isinstance(source, np.ndarray):
+        return False
+    return all(isinstance(name, str) for name in _names(source))
+
+
+def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
+    """The part of a frame that was asked for or that the model was fitted on, else all of it, and what was taken.
+
+    Raises InputError for columns that are not there, and for those that are called as labels or row numbers are.
+    """
+    names = _names(frame)
+    again = twice(names)
+    if again is not None:
+        raise InputError(f"Two columns of the {type(frame).__name__} are called {again!r}: rename one.")
+    like = options.like
+    if options.columns is not None or (like is not None and like.kind == "embeddings" and like.columns):
+        forms = {name: _form(frame, name) for name in names}
+        features = choose(Table(f"the {type(frame).__name__}", forms), options.columns, like)
+        return (frame.select if hasattr(frame, "column_names") else frame.__getitem__)(features.names), features
+    plane = {name.strip().casefold() for name in names} >= {"x", "y"}
+    wrong = [name for name in names if is_label(name) or (name.strip() and is_index(name))]
+    wrong = [name for name in wrong if not (plane and name.strip().casefold() == "y")]
+    if wrong:
+        raise InputError(
+            f"The {type(frame).__name__} has columns that are called as labels or row numbers are ({listed(wrong)}), "
+            f"among its {len(names)}: drop them, or name the features with columns=[...]."
+        )
+    return frame, Features(names, "numbers")
+
+
+def _names(frame: Any) -> list[Any]:
+    return list(getattr(frame, "column_names", None) or frame.columns)
+
+
+def _form(frame: Any, name: str) -> Form:
+    cells = frame.column(name) if hasattr(frame, "column_names") else frame[name]
+    values = np.asarray(cells[:1])
+    if len(values) and np.ndim(values[0]) > 0:
+        return "list"
+    return FORMS.get(values.dtype.kind, "other")

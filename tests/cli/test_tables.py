@@ -1,0 +1,110 @@
+"""Tables of embeddings and files of labels on the command line: what is taken is said, kept, and asked for again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from sklearn.datasets import make_blobs
+
+from coterie import Clusterer, load
+
+X, Y = make_blobs(60, n_features=8, centers=3, random_state=0)
+COLUMNS = {f"f{place}": X[:, place].astype(np.float32) for place in range(8)}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def table(name: str, columns: dict) -> str:
+    pq.write_table(pa.table(columns), name)
+    return name
+
+
+def groups(path: str | Path) -> list[int]:
+    return pq.read_table(path)["label"].to_pylist()
+
+
+def test_columns_are_chosen_said_kept_and_asked_for_again(coterie):
+    mixed = table("mixed.parquet", {"w": Y, **COLUMNS, "species_id": Y, "label": Y})
+    refused = coterie("fit", mixed, "-k", 3, "-o", "run")
+    assert refused.code == 2
+    assert "--columns 'f0..f7'" in refused.err
+    assert not Path("run").exists()
+    answer = coterie("fit", mixed, "-k", 3, "-o", "run", "--epochs", 1, "--columns", "f0..f7")
+    assert answer.code == 0, answer.err
+    assert "Note: Features: 8 columns, f0 to f7." in answer.out
+    assert "Labels: column label of mixed.parquet, by row." in answer.out
+    record = yaml.safe_load(Path("run/run.yaml").read_text())
+    assert record["settings"]["columns"] == "f0..f7"
+    assert record["source"]["spec"]["columns"] == list(COLUMNS)
+    assert json.loads(Path("run/model/manifest.json").read_text())["spec"]["columns"] == list(COLUMNS)
+    other = table("other.parquet", {"x": Y, **dict(reversed(COLUMNS.items()))})
+    answer = coterie("predict", "run", other, "-o", "p.parquet")
+    assert "another order than at fit" in answer.out
+    assert groups("p.parquet") == groups("run/result.parquet")
+    lacking = table("lacking.parquet", {name: cells for name, cells in COLUMNS.items() if name != "f5"})
+    answer = coterie("predict", "run", lacking, "-o", "q.parquet")
+    assert answer.code == 2
+    assert "(f5)" in answer.err
+    answer = coterie("fit", mixed, "-k", 3, "-o", "run", "--epochs", 1, "--columns", "f0..f7", "--resume")
+    assert answer.code == 0, answer.err
+
+
+def test_labels_in_any_order_and_form_measure_the_same(coterie, grouped):
+    order = np.random.default_rng(0).permutation(60)
+    found = []
+    for head, separator, name in (("filename", ",", "a.csv"), ("", ";", "b.csv"), ("Image ID", "\t", "c.tsv")):
+        rows = [f"{head}{separator}species", *(f"{row}{separator}c{Y[row]}" for row in order)]
+        Path(name).write_text("\n".join(rows))
+        answer = coterie("evaluate", grouped, "--labels", name, "--json")
+        assert answer.code == 0, answer.err
+        found.append(answer.object["metrics"])
+    assert all(metrics["acc"] == found[0]["acc"] > 0.9 for metrics in found)
+    assert found[0]["labels"] == "column species of a.csv, matched by filename"
+    rows = ["id,fine,kind", *(f"{row},{row % 7},c{Y[row]}" for row in order)]
+    Path("d.csv").write_text("\n".join(rows))
+    assert "--label-column" in coterie("evaluate", grouped, "--labels", "d.csv").err
+    answer = coterie("evaluate", grouped, "--labels", "d.csv", "--label-column", "kind")
+    assert "Labels: column kind of d.csv, matched by id." in answer.out
+    assert json.loads((grouped / "metrics.json").read_text())["acc"] == found[0]["acc"]
+
+
+def test_labels_of_the_source_that_cannot_be_used_do_not_lose_the_run(coterie):
+    path = table("two.parquet", {**COLUMNS, "label": Y, "target": np.arange(60) % 2})
+    answer = coterie("fit", path, "-k", 3, "-o", "run", "--epochs", 1)
+    assert answer.code == 0, answer.err
+    assert "Not measured against the labels of two.parquet" in answer.out
+    assert coterie("evaluate", "run").code == 2
+    answer = coterie("evaluate", "run", "--label-column", "label", "--json")
+    assert answer.object["metrics"]["labels"] == "column label of two.parquet, by row"
+
+
+def test_names_go_from_files_to_frames_and_back(coterie):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(COLUMNS)
+    settings = {"n_clusters": 3, "epochs": 1, "random_state": 0}
+    fitted = Clusterer(**settings, columns="f*").fit(frame.assign(label=Y, w=Y))
+    assert list(fitted.feature_names_in_) == list(COLUMNS)
+    fitted.save("saved")
+    loaded = load("saved")
+    assert list(loaded.feature_names_in_) == list(COLUMNS)
+    expected = fitted.labels_.tolist()
+    reverse = table("reverse.parquet", dict(reversed(COLUMNS.items())))
+    for model in (fitted, loaded):
+        assert model.predict(frame[frame.columns[::-1]]).tolist() == expected
+        assert model.predict(reverse).tolist() == expected
+    whole = Clusterer(**settings).fit(reverse)
+    assert list(whole.feature_names_in_) == list(reversed(COLUMNS))
+    assert whole.predict(frame).tolist() == whole.labels_.tolist()
+    with pytest.raises(ValueError, match=r"lacks 1 of the 8 columns .*\(f3\)"):
+        whole.predict(frame.drop(columns="f3"))
+    with pytest.raises(ValueError, match=r"called as labels .*\(label\)"):
+        Clusterer(**settings).fit(frame.assign(label=Y))
