@@ -59,7 +59,7 @@ class Ours:
 
     def settings(self, method: str, epochs: int, **more: Any) -> RunSettings:
         fixed = {f"{method}.batch_size": BATCH, f"{method}.epochs": epochs} | STILL
-        return RunSettings(K, method, seed=self.seed, device="cpu", overrides=fixed | more)
+        return RunSettings(K, method, seed=self.seed, device="cpu", overrides=fixed | more, calibrate=False)
 
     def fit(self, method: str) -> tuple[np.ndarray, float]:
         """Labels, and seconds an iteration."""

@@ -151,7 +151,7 @@ def step_ratio(
     method: str, batch: int, bare: Callable[[Any, Tensor], None], overrides: dict[str, Any]
 ) -> dict[str, Any]:
     """The middle one of nine pairs: engine and bare passes take turns, so that a slower moment hits both."""
-    settings = RunSettings(10, method, epochs=2, device="cpu", overrides=overrides, init=None)
+    settings = RunSettings(10, method, epochs=2, device="cpu", overrides=overrides, calibrate=False)
     engine, passes = [], []
     prepared = prepare(pixels(8 * batch, 28, 1), settings, None, resume=False, watch=Watch())
     prepared.plan.stages[:] = prepared.plan.stages[-1:]

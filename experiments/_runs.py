@@ -112,7 +112,8 @@ def _ground_words(given: argparse.Namespace) -> list[str]:
 
 def ground(given: argparse.Namespace) -> RunSettings:
     """What all runs of an experiment share: groups, device, backbone, preset; each run replaces the rest."""
-    return RunSettings(given.k, **{name: getattr(given, name) for name in GROUND})
+    # The methods' own heads are what is measured; confidences are calibrated afterwards by calibrate_others.py.
+    return RunSettings(given.k, calibrate=False, **{name: getattr(given, name) for name in GROUND})
 
 
 def command_for_drawn(script: str, given: argparse.Namespace, *lists: str) -> str:

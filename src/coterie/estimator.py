@@ -51,11 +51,12 @@ class Clusterer(ClusterMixin, BaseEstimator):
     random_state: an int makes runs repeatable (None: `record_["seed"]` says which was drawn). epochs: of the method's
     own stage; None takes the preset's. preset: "practical" or "paper". settings: single settings over the preset, such
     as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose backbone is the start. calibrate:
-    train a calibration head on the finished run, whose answer then counts. output: a run folder to write (None: keep
-    everything in memory). backbone, device, precision, image_size: as on the command line. pretrained: begin with
-    timm's weights of that backbone; weights: with those of a local file. family: "photo", "glyph" (letters and signs,
-    which are never mirrored) or "auto", a guess by their looks. columns: the features of a table
-    (.parquet or a DataFrame), as names, patterns ("f*") or ranges ("f0..f63").
+    train a calibration head on the finished run, which then gives the confidences, not the labels; "auto": after every
+    method that is not calibrated by itself (cdc is). output: a run folder to write (None: keep everything in memory).
+    backbone, device, precision, image_size: as on the command line. pretrained: begin with timm's weights of that
+    backbone; weights: with those of a local file. family: "photo", "glyph" (letters and signs, which are never mirrored)
+    or "auto", a guess by their looks. columns: the features of a table (.parquet or a DataFrame), as names, patterns
+    ("f*") or ranges ("f0..f63").
 
     After `fit`: `labels_` (n,), `confidence_` (n,) in [0, 1], `embedding_` (n, d), `history_` (a list of epochs),
     `result_` (ids, labels, confidences and every head's probabilities), `record_` (everything that was resolved).
@@ -73,7 +74,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         preset: str = "practical",
         settings: Mapping[str, Any] | None = None,
         init: str | os.PathLike[str] | None = None,
-        calibrate: bool = False,
+        calibrate: bool | Literal["auto"] = "auto",
         output: str | os.PathLike[str] | None = None,
         backbone: str = "auto",
         pretrained: bool = False,

@@ -12,7 +12,7 @@ import io
 import json
 import time
 import traceback
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,11 @@ from coterie.outputs import write_atomically
 from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
-from coterie.preparing import Prepared, Watch, prepare
+from coterie.preparing import Prepared, Watch, plain, prepare
 from coterie.records import groups_of, read_record
 from coterie.report import gallery_rows, map_rows, project
 from coterie.shortage import shortage
-from coterie.stages import advice_of, calibrate, check_result, count_groups, train
+from coterie.stages import advice_of, calibrate, check_balance, check_result, count_groups, train
 from coterie.training.history import History
 from coterie.training.interrupt import heed_signals
 from coterie.training.plan import RunSettings
@@ -74,6 +74,8 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
     folder, plan = prepared.folder, prepared.plan
     folder.update(**prepared.record(command))
     watch.begun()
+    for note in plan.notes:
+        watch.say(note)
     begun = time.monotonic()
     try:
         net = train(prepared, watch)
@@ -84,6 +86,7 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
         watch.say("predicting all items")
         assignments = model.predict(prepared.source, embedding=True, progress=watch.predicted)
         check_result(assignments, k, prepared.warnings, advice_of(prepared))
+        check_balance(assignments, model, prepared)
         assert assignments.embedding is not None
         groups = assignments.probabilities.argmax(1)
         rows, left_out = assignments.embedding, np.asarray(prepared.source.outliers, np.int64)
@@ -108,7 +111,9 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
         raise
     if folder.path is not None and prepared.is_main:
         (folder.path / "traceback.txt").unlink(missing_ok=True)  # of an attempt before
-    folder.update(status="done", n_clusters=k, seconds=seconds, notes=plan.notes, warnings=prepared.warnings)
+    found = {"calibration": None if model.calibration is None else plain(asdict(model.calibration))}
+    found |= {"notes": plan.notes, "warnings": prepared.warnings}
+    folder.update(status="done", n_clusters=k, seconds=seconds, **found)
     return RunResult(model, assignments, prepared.history, folder.record, prepared.source)
 
 

@@ -104,6 +104,7 @@ class Prepared:
             "stages": [{"name": name_of(m), "epochs": m.epochs, "settings": plain(resolved(m))} for m in stages],
             "views": plain(asdict(self.plan.views)),
             "calibration": None if self.plan.calibration is None else plain(asdict(self.plan.calibration)),
+            "calibrated": self.plan.calibrated,
             "backbone": asdict(self.backbone),
             "device": str(self.device),
             "processes": self.processes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from coterie.data.items import Embeddings
 from coterie.data.rows import RowIds
@@ -23,9 +24,11 @@ from coterie.training.calibrate import PostHoc, calibration_net
 from coterie.training.checkpoints import fitting, load_tree, save_tree
 from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Stage, train_stage
+from coterie.training.plan import UNEQUAL_ADVICE, balance_term
 from coterie.training.seeds import generator_of, seed_of
+from coterie.training.soundness import overlooked, sample_rows, size_warning
 from coterie.types import Assignments, RunFailed
-from coterie.views.normalise import farthest, normalisation, unit_range
+from coterie.views.normalise import farthest, normalisation, normalise, unit_range
 
 
 def train(prepared: Prepared, watch: Watch) -> Net:
@@ -122,13 +125,12 @@ def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
 
 
 def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
-    """Let the finished run teach a calibration head on its own features, which then gives the answer.
+    """Let the finished run teach a calibration head on its own features, which then gives the confidences.
 
     Features and targets are functions of the last stage, which is on the disk, so a killed run that is resumed goes on
     from the calibration's own checkpoint.
     """
-    settings = prepared.plan.calibration
-    assert settings is not None
+    settings = prepared.plan.calibration_of(model.k)
     watch.say("predicting all items for the calibration head")
     taught = prepared.taught
     said = model.predict(replace(prepared.source, items=taught, ids=RowIds(len(taught))), embedding=True)
@@ -143,6 +145,25 @@ def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
     source = replace(prepared.source, items=Embeddings(said.embedding.numpy()), extra=None, outliers=())
     _train_one(net, method, replace(prepared, source=source, family="vector"), watch, last=True)
     model.calibrate_by(net.post_hoc, settings)
+    if note := disagreement(net.post_hoc, said):
+        watch.say(note)
+        prepared.plan.notes.append(note)
+
+
+@torch.no_grad()
+def disagreement(head: nn.Module, said: Assignments) -> str | None:
+    """A sentence where the calibration head, left alone, would put items into other groups than the method does."""
+    assert said.embedding is not None
+    head.eval()
+    device = next(head.parameters()).device
+    found = torch.cat([head(rows.to(device)).argmax(1).cpu() for rows in said.embedding.split(10_000)])
+    n, moved = len(found), int((found != said.probabilities.argmax(1)).sum())
+    if moved < 0.01 * n:
+        return None
+    return (
+        f"The neighbours of {moved:,} of {n:,} items ({moved / n:.0%}) speak for another group: the items stay where "
+        "the method put them, with a confidence of at most about a half."
+    )
 
 
 def count_groups(net: Net, prepared: Prepared, watch: Watch) -> int:
@@ -178,3 +199,34 @@ def check_result(assignments: Assignments, k: int, warnings: list[str], advice: 
     if empty := int((sizes == 0).sum()):
         are = "is" if empty == 1 else "are"
         warnings.append(f"{empty} of the {k} groups {are} empty: a smaller -k may suit these data.")
+    if said := size_warning(sizes):
+        warnings.append(said)
+
+
+def check_balance(assignments: Assignments, model: Model, prepared: Prepared) -> None:
+    """Warn of a small group that stands apart and is no group of the result. Looks at up to 4,000 items.
+
+    Embeddings are looked at as they come, for a net that was taught a wrong grouping may have drawn them together;
+    images as the backbone sees them.
+    """
+    items, n = prepared.source.items, len(assignments.probabilities)
+    rows = sample_rows(n)
+    if items.spec.kind == "embeddings":
+        net = model.net
+        points = normalise(items.take(rows), net.mean.cpu(), net.std.cpu(), net.row_norm)
+    else:
+        assert assignments.embedding is not None
+        points = assignments.embedding[rows]
+    if not bool(points.isfinite().all()):
+        return
+    inside = overlooked(points, assignments.probabilities[rows].argmax(1), model.k, prepared.settings.seed)
+    if inside is None:
+        return
+    count = round(int(inside.sum()) * n / len(rows))
+    examples = ", ".join(str(assignments.ids[row]) for row in rows[inside][:3].tolist())
+    text = f"About {count:,} of the {n:,} items ({examples}, ...) stand apart from all others but are no group here"
+    if term := balance_term(prepared.plan.method):
+        text += f": {term} draws groups to equal sizes; {UNEQUAL_ADVICE.format(term)}."
+    else:
+        text += "; try another method or number of groups."
+    prepared.warnings.append(text)

@@ -265,3 +265,58 @@ def refused(answer, *words: str) -> None:
     assert line.endswith(".")
     for word in words:
         assert word in line
+
+
+# Confidences that are none
+
+
+def uncalibrated(run: Path, how: str) -> None:
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    stages = {
+        "told": [{"name": "cdc"}],
+        "older": [{"name": "finch", "settings": {}}],
+        "single": [{"name": "moco"}, {"name": "cdc", "settings": {"layout": "single"}}],
+    }
+    record["stages"] = stages[how]
+    if how == "told":
+        record["calibrated"] = False
+    (run / "run.yaml").write_text(yaml.safe_dump(record))
+
+
+@pytest.mark.parametrize("how", ["told", "older", "single"])
+def test_confidences_that_are_not_calibrated_are_not_taken_for_a_promise(coterie, run, how):
+    uncalibrated(run, how)
+    answer = coterie("accept", run, "--max-error", 0.1, "-o", "accepted.csv")
+    assert answer.code == 2
+    assert "not calibrated" in answer.err
+    assert "--resume --calibrate" in answer.err
+    assert "--draw" in answer.err
+    assert len(answer.err.strip().splitlines()) == 1
+    assert not Path("accepted.csv").exists()
+
+
+def test_an_audit_needs_no_calibration(coterie, run):
+    uncalibrated(run, "older")
+    assert coterie("accept", run, "--draw", 100, "-o", "to-judge.csv").code == 0
+    judged = judge(np.arange(0, N, 2))
+    answer = coterie("accept", run, "--max-error", 0.1, "--judged", judged, "--json")
+    assert answer.code == 0, answer.err
+    assert answer.object["audit"]["passed"]
+    assert not answer.object["calibrated"]
+
+
+@pytest.mark.parametrize("how", ["calibration", "calibrated"])
+def test_an_older_run_with_a_calibration_head_counts_as_calibrated(coterie, run, how):
+    uncalibrated(run, "older")
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    record[how] = {"cells": 10} if how == "calibration" else True
+    (run / "run.yaml").write_text(yaml.safe_dump(record))
+    assert coterie("accept", run, "--max-error", 0.1).code == 0
+
+
+def test_what_the_run_was_warned_of_is_said_again(coterie, run):
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    record["warnings"] = ["One group holds 390 of the 400 items (98%)."]
+    (run / "run.yaml").write_text(yaml.safe_dump(record))
+    assert "Note: One group holds 390" in coterie("accept", run).out
+    assert coterie("accept", run, "--json").object["warnings"] == record["warnings"]

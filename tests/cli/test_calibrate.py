@@ -33,3 +33,26 @@ def test_a_wrong_setting_of_the_calibration_is_named(coterie, vectors):
     answer = coterie("fit", vectors, "-k", 3, "--set", "calibrate.cells=9", "--dry-run")
     assert answer.code == 2
     assert "add --calibrate" in answer.err
+
+
+def test_confidences_are_calibrated_unless_asked_not_to_and_the_difference_is_said(coterie, vectors, tmp_path):
+    fit = ("fit", vectors, "-k", 3, "--method", "finch", "--set", "calibrate.epochs=2", "-o")
+    answer = coterie(*fit, tmp_path / "run")
+    assert answer.code == 0, answer.err
+    assert "not calibrated" not in answer.out
+    assert coterie("accept", tmp_path / "run").code == 0
+    plain = coterie("fit", vectors, "-k", 3, "--method", "finch", "--no-calibrate", "-o", tmp_path / "raw")
+    assert "(not calibrated)" in plain.out
+    assert coterie("accept", tmp_path / "raw").code == 2
+    new = coterie("predict", tmp_path / "raw", vectors, "-o", tmp_path / "new.parquet")
+    assert "(not calibrated)" in new.out
+    again = coterie("fit", vectors, "-k", 3, "--method", "finch", "-o", tmp_path / "raw", "--resume", "--calibrate")
+    assert again.code == 0, again.err
+    assert coterie("accept", tmp_path / "raw").code == 0
+
+
+def test_a_setting_of_a_calibration_that_is_left_out_is_refused(coterie, vectors):
+    wrong = ("--no-calibrate", "--set", "calibrate.cells=9", "--dry-run")
+    answer = coterie("fit", vectors, "-k", 3, "--method", "finch", *wrong)
+    assert answer.code == 2
+    assert "nothing is to be calibrated" in answer.err

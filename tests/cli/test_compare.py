@@ -70,3 +70,16 @@ def test_what_cannot_be_compared(coterie, seeds, tmp_path, monkeypatch, argument
     for word in words:
         assert word in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_confidences_that_are_not_calibrated_are_marked(coterie, seeds, vectors, tmp_path):
+    assert coterie("fit", vectors, "-k", 3, "-o", tmp_path / "raw", "--method", "finch", "--no-calibrate").code == 0
+    answer = coterie("compare", seeds[0], tmp_path / "raw", "-o", tmp_path / "page.html")
+    assert "* not calibrated" in answer.out
+    lines = answer.out.splitlines()
+    assert not lines[1].split()[-2].endswith("*")
+    assert lines[2].split()[-2].endswith("*")
+    assert "Confidences marked * are not calibrated." in (tmp_path / "page.html").read_text()
+    rows = coterie("compare", seeds[0], tmp_path / "raw", "--json").object["runs"]
+    assert [row["calibrated"] for row in rows] == [True, False]
+    assert "* not" not in coterie("compare", seeds[0]).out

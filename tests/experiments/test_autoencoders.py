@@ -44,7 +44,7 @@ def test_the_page_has_the_mean_over_seeds_beside_the_papers_number(script: Any) 
 
 def test_a_record_is_made_once_and_rows_go_on_from_the_one_before(script: Any, tmp_path: Path) -> None:
     short = {"ae.epochs": 1, "dec.epochs": 1}
-    study = script.Study("digits", "digits", RunSettings(10, backbone="ae"), tmp_path, short)
+    study = script.Study("digits", "digits", RunSettings(10, backbone="ae", calibrate=False), tmp_path, short)
     first = study.records(["ae", "dec"], [0])
     assert [(record["row"], record["starts_from"], record["k"]) for record in first] == [
         ("ae", None, 10),
@@ -61,7 +61,7 @@ def test_a_search_changes_one_thing_at_a_time_from_the_same_phase_1(
     import rdc_search
 
     two = {"as it is": {"rdc.epochs": 1}, "κ = 1": {"rdc.epochs": 1, "rdc.image_weight": 1.0}}
-    search = rdc_search.Search("digits", "digits", RunSettings(10), tmp_path, {"acai.epochs": 1}, two)
+    search = rdc_search.Search("digits", "digits", RunSettings(10, calibrate=False), tmp_path, {"acai.epochs": 1}, two)
     first = search.first([0])
     found = [search.variant(title, 0) for title in two]
     assert [record["settings"]["image_weight"] for record in found] == [30.0, 1.0]

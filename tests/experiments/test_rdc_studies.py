@@ -60,7 +60,7 @@ def test_codes_contract_until_no_core_point_is_left(places: list[str], tmp_path:
     from coterie import Clusterer
 
     run = tmp_path / "phase1"
-    Clusterer(10, "ae", epochs=1, random_state=0, output=run).fit("digits")
+    Clusterer(10, "ae", epochs=1, calibrate=False, random_state=0, output=run).fit("digits")
     words = ["digits", "-k", "10", "--init", str(run), "--items", "300", "--results", str(tmp_path / "results")]
     rdc_contraction.main(words)
     found = json.loads((tmp_path / "results" / "rdc_contraction_digits.json").read_text())
@@ -99,7 +99,7 @@ def test_what_a_shift_does_to_a_code_is_measured_against_the_nearest_neighbour(
         float(torch.cdist(clean, clean).fill_diagonal_(9).amin(1).mean()), rel=1e-4
     )
     run = tmp_path / "phase1"
-    Clusterer(10, "ae", epochs=1, random_state=0, output=run).fit("digits")
+    Clusterer(10, "ae", epochs=1, calibrate=False, random_state=0, output=run).fit("digits")
     rdc_shift.main(["digits", "--inits", str(run), "--results", str(tmp_path / "results")])
     told = json.loads((tmp_path / "results" / "rdc_shift_digits.json").read_text())
     assert str(tmp_path) not in json.dumps(told)

@@ -42,7 +42,7 @@ def scripts() -> Any:
 def study_of(scripts: Any, runs: Path, **overrides: Any) -> Any:
     name, file, labels, family = scripts.tables.draw("digits", 64, runs)
     changed = {key.replace("_", ".", 1): value for key, value in overrides.items()}
-    return scripts.tables.Study(name, file, labels, family, RunSettings(10), runs, SMALL | changed)
+    return scripts.tables.Study(name, file, labels, family, RunSettings(10, calibrate=False), runs, SMALL | changed)
 
 
 def test_images_are_drawn_by_the_seed_alone_and_keep_their_labels(scripts: Any, tmp_path: Path) -> None:

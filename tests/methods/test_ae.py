@@ -74,7 +74,7 @@ def test_the_answer_is_k_means_on_the_raw_code() -> None:
 
 
 def test_a_run_sees_pixels_as_fractions_and_reconstructs_better_than_the_mean(digits: Source) -> None:
-    settings = RunSettings(n_clusters=4, method="ae", device="cpu", family="glyph", epochs=12)
+    settings = RunSettings(n_clusters=4, method="ae", device="cpu", family="glyph", epochs=12, calibrate=False)
     done = run(digits.items.array, settings)  # type: ignore[attr-defined]
     net = done.model.net
     assert (net.mean.tolist(), net.std.tolist()) == ([0.0], [1.0])
@@ -85,7 +85,7 @@ def test_a_run_sees_pixels_as_fractions_and_reconstructs_better_than_the_mean(di
 
 def test_embeddings_are_scaled_to_the_unit_range_feature_by_feature() -> None:
     data = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32) * np.arange(6, dtype=np.float32)
-    net = run(data, RunSettings(n_clusters=3, method="ae", device="cpu", epochs=1)).model.net
+    net = run(data, RunSettings(n_clusters=3, method="ae", device="cpu", epochs=1, calibrate=False)).model.net
     scaled = (torch.from_numpy(data) - net.mean) / net.std
     torch.testing.assert_close(scaled.amin(0), torch.zeros(6))
     torch.testing.assert_close(scaled.amax(0), torch.tensor([0.0, 1, 1, 1, 1, 1]))

@@ -88,6 +88,7 @@ def test_few_changes_end_the_stage_and_many_do_not() -> None:
 
 
 SETTINGS = RunSettings(
+    calibrate=False,
     n_clusters=4, method="dec", device="cpu", family="glyph", checkpoint_seconds=0.0,
     overrides={"ae.epochs": 1, "ae.batch_size": 24, "dec.epochs": 5, "dec.batch_size": 24, "dec.refresh_every": 3,
                "dec.tolerance": 1.1},

@@ -34,7 +34,7 @@ def as_sets(labels: np.ndarray) -> set[frozenset[int]]:
 @pytest.mark.parametrize("d", [2, 70])
 def test_separate_groups_are_found_and_new_items_placed(d: int) -> None:
     vectors, truth = groups_of_vectors(d=d, apart=40.0)
-    model = Clusterer(n_clusters=3, method="finch", random_state=0, device="cpu").fit(vectors[:150])
+    model = Clusterer(n_clusters=3, method="finch", random_state=0, device="cpu", calibrate=False).fit(vectors[:150])
     assert as_sets(model.labels_) == as_sets(truth[:150])
     assert model.history_ == []
     new = model.predict(vectors[150:])
@@ -44,7 +44,7 @@ def test_separate_groups_are_found_and_new_items_placed(d: int) -> None:
 def test_it_groups_the_values_of_the_user_and_not_normalised_ones(digits: Source) -> None:
     """The cosine depends on where 0 lies."""
     array: np.ndarray = digits.items.array  # type: ignore[attr-defined]
-    found = run(array, RunSettings(n_clusters=5, method="finch", device="cpu"))
+    found = run(array, RunSettings(n_clusters=5, method="finch", device="cpu", calibrate=False))
     rows = torch.from_numpy(array.reshape(len(array), -1)).float() / 255
     assert found.model.backbone == "identity"
     assert found.model.net.width == 64
@@ -55,7 +55,7 @@ def test_it_groups_the_values_of_the_user_and_not_normalised_ones(digits: Source
 
 def test_a_run_without_training_has_all_its_files_and_can_be_resumed(digits: Source, tmp_path: Path) -> None:
     array: np.ndarray = digits.items.array  # type: ignore[attr-defined]
-    settings = RunSettings(n_clusters=4, method="finch", device="cpu")
+    settings = RunSettings(n_clusters=4, method="finch", device="cpu", calibrate=False)
     found = run(array, settings, tmp_path / "run")
     again = run(array, settings, tmp_path / "run", resume=True)
     assert torch.equal(again.assignments.probabilities, found.assignments.probabilities)
@@ -69,9 +69,13 @@ def test_a_run_without_training_has_all_its_files_and_can_be_resumed(digits: Sou
 
 def test_it_groups_the_features_of_another_run(digits: Source, tmp_path: Path) -> None:
     array: np.ndarray = digits.items.array  # type: ignore[attr-defined]
-    before = RunSettings(n_clusters=3, method="moco", epochs=1, backbone="small-4", family="glyph", device="cpu")
+    before = RunSettings(
+        n_clusters=3, method="moco", epochs=1, backbone="small-4", family="glyph", device="cpu", calibrate=False
+    )
     run(array, before, tmp_path / "moco")
-    found = run(array, RunSettings(n_clusters=3, method="finch", init=str(tmp_path / "moco"), device="cpu"))
+    found = run(
+        array, RunSettings(n_clusters=3, method="finch", init=str(tmp_path / "moco"), device="cpu", calibrate=False)
+    )
     assert found.model.backbone == "small-4"
     embedding = found.assignments.embedding
     assert embedding is not None
@@ -83,7 +87,7 @@ def test_it_groups_the_features_of_another_run(digits: Source, tmp_path: Path) -
 
 def test_the_mean_confidence_is_the_share_of_neighbours_in_an_items_own_group() -> None:
     vectors, _ = groups_of_vectors(apart=0.3)
-    found = run(vectors, RunSettings(n_clusters=3, method="finch", device="cpu"))
+    found = run(vectors, RunSettings(n_clusters=3, method="finch", device="cpu", calibrate=False))
     rows = torch.from_numpy(vectors)
     share = neighbour_agreement(rows, exactly(rows, hierarchy(rows), 3), "cosine")
     assert 0.3 < share < 0.99
@@ -117,7 +121,9 @@ def test_the_scale_gives_the_confidence_that_was_asked_for() -> None:
 def test_a_handful_of_items_is_grouped() -> None:
     vectors = np.random.default_rng(0).uniform(size=(10, 3)).astype(np.float32)
     for k in (2, 3, 4):
-        labels = Clusterer(n_clusters=k, method="finch", random_state=0, device="cpu").fit(vectors).labels_
+        labels = (
+            Clusterer(n_clusters=k, method="finch", random_state=0, device="cpu", calibrate=False).fit(vectors).labels_
+        )
         assert len(np.unique(labels)) == k
 
 

@@ -80,7 +80,7 @@ def test_the_input_is_the_shifted_item_and_the_clean_one_is_told() -> None:
 
 def settings_for(method: str, **overrides: Any) -> RunSettings:
     given = {f"{method}.epochs": 1, f"{method}.batch_size": 24, **overrides}
-    return RunSettings(n_clusters=4, method=method, device="cpu", family="glyph", overrides=given)
+    return RunSettings(n_clusters=4, method=method, device="cpu", family="glyph", overrides=given, calibrate=False)
 
 
 CHAIN = {"ae.epochs": 1, "ae.batch_size": 24}

@@ -274,7 +274,9 @@ def test_the_same_generator_gives_the_same_weights() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    settings = RunSettings(n_clusters=K, method="pica", overrides={f"pica.{name}": v for name, v in given.items()})
+    settings = RunSettings(
+        n_clusters=K, method="pica", calibrate=False, overrides={f"pica.{name}": v for name, v in given.items()}
+    )
     with pytest.raises(InputError, match=message):
         make_plan(settings, FACTS, "photos")
 
@@ -327,7 +329,9 @@ RUN = {"pica.epochs": 3, "pica.batch_size": 24, "pica.over": 6, "pica.copies": 1
 )
 def test_every_variant_runs(changed: dict[str, Any], digits: Any) -> None:
     overrides = {**RUN, **{f"pica.{name}": value for name, value in changed.items()}}
-    settings = RunSettings(n_clusters=K, method="pica", backbone="sobel+small-4", device="cpu", overrides=overrides)
+    settings = RunSettings(
+        n_clusters=K, method="pica", backbone="sobel+small-4", device="cpu", calibrate=False, overrides=overrides
+    )
     done = run(digits.items.array, settings)
     assert np.isfinite([*done.history.records[-1].losses.values(), *done.history.records[-1].health.values()]).all()
     assert "over" not in done.model.net.state_dict() or changed.get("over_clustering", True)
@@ -363,7 +367,9 @@ def test_textures_are_told_apart() -> None:
         "pica.copies": 3,
         "pica.learning_rate": 1e-3,
     }
-    settings = RunSettings(n_clusters=4, method="pica", backbone="sobel+small-8", device="cpu", overrides=overrides)
+    settings = RunSettings(
+        n_clusters=4, method="pica", backbone="sobel+small-8", device="cpu", calibrate=False, overrides=overrides
+    )
     done = run(images, settings)
     assert accuracy(labels, done.assignments.probabilities.argmax(1).numpy()) > 0.9
     assert done.history.records[-1].health["groups_used"] == 4

@@ -112,7 +112,7 @@ def test_what_is_no_model_is_named(tmp_path: Path) -> None:
 
 
 def test_a_model_of_images_loads_without_what_only_training_needs(digits: Source, tmp_path: Path) -> None:
-    settings = RunSettings(n_clusters=3, method="moco", epochs=1, backbone="small-4", family="glyph")
+    settings = RunSettings(n_clusters=3, method="moco", epochs=1, backbone="small-4", family="glyph", calibrate=False)
     result = run(digits.items.array, settings, tmp_path / "run")
     kept = {key.split(".")[0] for key in load_file(tmp_path / "run" / "model" / "weights.safetensors")}
     assert kept == {"mean", "std", "backbone", "groups"}

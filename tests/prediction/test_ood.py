@@ -245,7 +245,11 @@ def fitted(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     out = tmp_path_factory.mktemp(request.param) / "run"
     rng = np.random.default_rng(0)
     data = (3 * rng.normal(size=(3, 20))[np.arange(90) % 3] + rng.normal(size=(90, 20))).astype(np.float32)
-    return out, run(data, RunSettings(n_clusters=3, method=request.param, epochs=1, device="cpu"), out), data
+    return (
+        out,
+        run(data, RunSettings(n_clusters=3, method=request.param, epochs=1, device="cpu", calibrate=False), out),
+        data,
+    )
 
 
 def test_all_scores_of_all_methods(fitted: tuple[Path, RunResult, Any]) -> None:

@@ -45,6 +45,7 @@ def make_run(tmp_path: Path) -> Callable[..., Path]:
             "stages": [{"name": "moco", "settings": {"queue": 64}, "epochs": 3, "seconds": 3.0, "status": "done"}],
             "command": "coterie fit photos/ -k 4",
             "seconds": 75.0,
+            "calibrated": True,
             "versions": {"coterie": "0.1.0"},
         }
         (tmp_path / "run.yaml").write_text(yaml.safe_dump(content | run), encoding="utf-8")

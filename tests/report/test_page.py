@@ -238,3 +238,11 @@ def test_a_pickle_is_never_opened(make_run: MakeRun) -> None:
 def test_a_folder_that_is_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no run\.yaml"):
         write_report(tmp_path)
+
+
+def test_confidences_that_are_not_calibrated_promise_nothing(make_run: MakeRun) -> None:
+    words = Page(write_report(make_run(calibrated=False, notes=["Neighbours differ."]))).words()
+    assert re.search(r"Mean confidence is \d+\.\d%, not calibrated", words)
+    assert "if it can be believed" not in words
+    assert "Accept the sure part" not in words
+    assert "Neighbours differ." in words

@@ -43,6 +43,7 @@ STEPS: dict[str, Method] = {
     "pica-symmetric": PICA(batch_size=SIZE, copies=3, over=6, symmetric=True),
 }
 RUN = RunSettings(
+    calibrate=False,
     n_clusters=K,
     backbone="small-4",
     device="cpu",

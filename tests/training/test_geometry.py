@@ -18,6 +18,7 @@ from coterie.training.plan import RunSettings
 from coterie.types import InputError
 
 SETTINGS = RunSettings(
+    calibrate=False,
     n_clusters=3,
     device="cpu",
     overrides={"cdc.epochs": 2, "cdc.batch_size": 60, "cdc.sub_batch": 30, "cdc.cells": 9, "cdc.hidden": 16},

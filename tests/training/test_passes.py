@@ -26,6 +26,7 @@ from coterie.training.plan import RunSettings
 from coterie.types import InputError, Items, ItemSpec, Source
 
 SETTINGS = RunSettings(
+    calibrate=False,
     n_clusters=4,
     method="pica",
     backbone="small-4",

@@ -126,12 +126,12 @@ def test_a_blank_item_stays_finite(kind: str) -> None:
 def test_a_model_keeps_the_scaling_of_its_rows_and_so_does_what_goes_on_from_it(tmp_path: Path) -> None:
     data = np.random.default_rng(0).random((60, 8, 8), dtype=np.float32)
     short = {"ae.epochs": 2, "views.row_norm": "l2-sqrt-d"}
-    first = run(data, RunSettings(3, "ae", overrides=short, device="cpu"), tmp_path / "ae")
+    first = run(data, RunSettings(3, "ae", overrides=short, device="cpu", calibrate=False), tmp_path / "ae")
     loaded = load_model(tmp_path / "ae")
     assert loaded.net.row_norm == "l2-sqrt-d"
     source = open_source(data * 1.0, like=loaded.spec)
     assert torch.equal(loaded.predict(source).probabilities, first.assignments.probabilities)
-    on = RunSettings(3, "dec", init=str(tmp_path / "ae"), overrides={"dec.epochs": 1}, device="cpu")
+    on = RunSettings(3, "dec", init=str(tmp_path / "ae"), overrides={"dec.epochs": 1}, device="cpu", calibrate=False)
     assert run(data, on, tmp_path / "dec").model.net.row_norm == "l2-sqrt-d"
     other = RunSettings(3, "dec", init=str(tmp_path / "ae"), overrides={"views.row_norm": "l2"}, device="cpu")
     with pytest.raises(InputError, match="was trained with l2-sqrt-d"):

@@ -85,7 +85,11 @@ def fit(
     preset: Annotated[str | None, typer.Option(help="practical, paper or paper:DATASET.  [default: practical]")] = None,
     init: Annotated[str | None, typer.Option(help="Start from this run's backbone.")] = None,
     calibrate: Annotated[
-        bool | None, typer.Option("--calibrate", help="Calibrate the confidences afterwards, without labels.")
+        bool | None,
+        typer.Option(
+            "--calibrate/--no-calibrate",
+            help="Calibrate the confidences afterwards, without labels.  [default: where the method does not itself]",
+        ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="auto, small-16, small-32, mlp or a timm name.")] = None,
     pretrained: Annotated[

@@ -43,6 +43,12 @@ def accept_items(request: AcceptRequest) -> None:
         assert out is not None
         draw_items(request, folder, result, out)
         return
+    if request.judged is None and not folder.calibrated:
+        raise InputError(
+            f"The confidences of {request.run} are not calibrated, so they promise nothing: calibrate them by the same "
+            f"fit command with --resume --calibrate, or judge a sample (coterie accept {request.run} --draw 300 "
+            "-o to-judge.csv)."
+        )
     audit, notes = None, []
     if request.judged is not None:
         read = read_judgements(request.judged, folder, result)
@@ -149,6 +155,8 @@ def describe(
         "expected_error": float(1 - result.confidence[accepted].mean()) if count else None,
         "per_cluster": accept.by_cluster(result.labels, result.confidence, accepted, folder.n_clusters),
         "audit": None,
+        "calibrated": folder.calibrated,
+        "warnings": [str(text) for text in run.get("warnings") or []],
         "table": str(request.out) if request.out is not None else None,
     }
 
@@ -201,6 +209,8 @@ def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
             "Nobody has checked this: it is as good as the calibration. "
             f"To be sure, judge a sample: coterie accept {request.run} --draw 300 -o to-judge.csv"
         )
+    for text in found["warnings"]:
+        print(f"Note: {text}")
     if found["accepted"]:
         print(f"{'group':>6}{'size':>10}{'accepted':>10}{'share':>9}{'expected error':>16}")
         for row in found["per_cluster"]:

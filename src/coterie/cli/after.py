@@ -53,6 +53,7 @@ def predict_source(
                 "n": len(opened.items),
                 "k": model.k,
                 "seconds": seconds,
+                "calibrated": model.calibrated,
                 "skipped": len(skipped),
                 "skipped_items": skipped,
                 "table": str(out),
@@ -61,7 +62,10 @@ def predict_source(
         )
         return
     confidence = assignments.probabilities.max(1).values
-    print(f"{len(opened.items):,} items assigned in {seconds} s, mean confidence {confidence.mean():.2f}. Table: {out}")
+    print(
+        f"{len(opened.items):,} items assigned in {seconds} s, mean confidence "
+        f"{confidence.mean():.2f}{'' if model.calibrated else ' (not calibrated)'}. Table: {out}"
+    )
     if foreign is not None:
         print(
             f"{foreign['below']:,} of them have an ood_score ({foreign['score']}) below {foreign['threshold']:.3f}, "

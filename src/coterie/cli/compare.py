@@ -44,6 +44,8 @@ def check_page(out: Path) -> Path:
 def print_comparison(comparison: Comparison) -> None:
     """Three tables: the runs, the means over seeds, the agreement of each with each."""
     print_table([*HEAD, "confidence", "empty"], [_cells(row) for row in comparison.rows])
+    if not all(row.calibrated for row in comparison.rows):
+        print("* not calibrated: it does not say how many items are wrong")
     if comparison.summaries:
         print("\nOver seeds, mean ± standard deviation (n - 1):")
         head = ["data", "method", "seeds", *(name.upper() for name in METRICS), "confidence", "runs"]
@@ -71,7 +73,8 @@ def _cells(row: Row) -> list[str]:
     seed = "-" if row.seed is None else str(row.seed)
     metrics = [_number(row.metrics[name]) for name in METRICS]
     words = [row.run, row.data, row.stages, f"{row.n:,}", str(row.k), seed, epochs, seconds]
-    return [*words, *metrics, _number(row.confidence), str(row.empty)]
+    confidence = _number(row.confidence) + ("" if row.calibrated else "*")
+    return [*words, *metrics, confidence, str(row.empty)]
 
 
 def _summary_cells(summary: Summary) -> list[str]:

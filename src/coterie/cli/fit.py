@@ -201,6 +201,7 @@ def summarise(out: Path, done: RunResult, metrics: dict[str, Any] | None) -> dic
         "k": record["n_clusters"],
         "seed": record["seed"],
         "seconds": record["seconds"],
+        "calibrated": record["calibrated"],
         "skipped": len(record["source"]["skipped"]),
         "skipped_items": record["source"]["skipped"],
     }
@@ -217,7 +218,8 @@ def print_summary(summary: dict[str, Any], done: RunResult, page: Path, seconds:
     """A few lines for a person."""
     confidence = done.assignments.probabilities.max(1).values
     print(
-        f"{summary['n']:,} items in {summary['k']} groups, {seconds:.0f} s. Mean confidence {confidence.mean():.2f}; ",
+        f"{summary['n']:,} items in {summary['k']} groups, {seconds:.0f} s. Mean confidence {confidence.mean():.2f}"
+        f"{'' if summary['calibrated'] else ' (not calibrated)'}; ",
         end="",
     )
     print(f"{(confidence > 0.9).float().mean():.0%} of the items above 0.9.")

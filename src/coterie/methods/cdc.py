@@ -39,6 +39,7 @@ CARD = Card(
     views={"clean": "clean", "weak": "weak", "strong": "strong"},
     starts_from="moco",
     answers=("cluster", "calibrate"),
+    balance="entropy_weight",
     presets={
         "cifar10": {},
         "cifar20": {"cells": 40, "backbone_rate": 1e-5},
@@ -89,6 +90,9 @@ class CDC:
     @property
     def part_size(self) -> int:
         return self.sub_batch
+
+    def calibrated(self) -> bool:
+        return self.layout == "dual"  # the others answer with the clustering head
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""

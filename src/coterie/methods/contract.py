@@ -41,6 +41,7 @@ class Card:
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     # settings with which the method finds the number of groups itself (-k auto); empty: it cannot
     without_k: Mapping[str, Any] = field(default_factory=dict)
+    balance: str | None = None  # the setting that weighs a term which draws groups to equal sizes
     backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
 
 
@@ -160,6 +161,20 @@ class GivesLogits(Protocol):
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         """Logits by head, the heads of `predict` in its order; their softmax is what it answers."""
         ...
+
+
+@runtime_checkable
+class OwnCalibration(Protocol):
+    """A method whose own answer is calibrated, at least with some of its settings."""
+
+    def calibrated(self) -> bool:
+        """Whether the first head of `predict` is taught how far it can be believed."""
+        ...
+
+
+def is_calibrated(method: Method) -> bool:
+    """Whether a method's own confidences are calibrated; of all others a calibration head must take the place."""
+    return isinstance(method, OwnCalibration) and method.calibrated()
 
 
 @runtime_checkable

@@ -43,6 +43,7 @@ CARD = Card(
     views={"original": "original", "copy1": "perturbed", "copy2": "perturbed", "copy3": "perturbed"},
     accepts=("images",),
     answers=("primary",),
+    balance="entropy_weight",
     presets={
         "cifar10": {},
         "cifar20": {},

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from torch import Tensor, nn
 
-from coterie.methods.contract import GivesLogits, Method, method_class, name_of
+from coterie.methods.contract import GivesLogits, Method, is_calibrated, method_class, name_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
@@ -22,7 +22,7 @@ from coterie.prediction.bank import Bank, load_bank, save_bank
 from coterie.prediction.ood import Scorer, available, scorer
 from coterie.records.files import check_regular, read_json, utf8_path, validated
 from coterie.records.run import MOST_GROUPS, Entries, Name, Spec
-from coterie.training.calibrate import Calibration, calibration_head
+from coterie.training.calibrate import Calibration, calibration_head, keep_groups
 from coterie.training.plan import coerce, resolved
 from coterie.types import Assignments, InputError, ItemSpec, Source
 from coterie.views.normalise import RowNorm
@@ -96,7 +96,7 @@ class Model:
     calibration: Calibration | None = None  # of the head `post_hoc`, where there is one
 
     def calibrate_by(self, head: nn.Module, calibration: Calibration) -> None:
-        """From now on this head gives the answer; the method's own heads are reported beside it."""
+        """From now on this head gives the confidences; the method's own heads are reported beside it."""
         self.net.add({"post_hoc": head})
         self.calibration = calibration
 
@@ -105,7 +105,7 @@ class Model:
         own = self.method.predict(self.net, features)
         if self.calibration is None:
             return own
-        calibrated = {"cal": self.net.post_hoc(features).softmax(1)}
+        calibrated = {"cal": self._calibrated_logits(features, own).softmax(1)}
         return calibrated | {"raw" if name == "cal" else name: p for name, p in own.items()}
 
     def logits_of(self, features: Tensor) -> dict[str, Tensor]:
@@ -113,8 +113,17 @@ class Model:
         own = self.method.logits(self.net, features) if isinstance(self.method, GivesLogits) else {}
         if self.calibration is None:
             return own
-        calibrated = {"cal": self.net.post_hoc(features)}
+        calibrated = {"cal": self._calibrated_logits(features, self.method.predict(self.net, features))}
         return calibrated | {"raw" if name == "cal" else name: z for name, z in own.items()}
+
+    def _calibrated_logits(self, features: Tensor, own: dict[str, Tensor]) -> Tensor:
+        """Of the calibration head, with the method's own group as the first."""
+        return keep_groups(self.net.post_hoc(features), next(iter(own.values())).argmax(1))
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the head that gives the answer is taught how far it can be believed."""
+        return self.calibration is not None or is_calibrated(self.method)
 
     @property
     def gives_logits(self) -> bool:

@@ -101,6 +101,7 @@ class RunRecord(Entries):
     stages: list[StageEntry] = []
     views: dict[str, Any] | None = None
     calibration: dict[str, Any] | None = None
+    calibrated: bool | None = None  # whether the confidences are; older runs do not say it
     backbone: Choice | None = None
     device: Name | None = None
     processes: Count | None = None

@@ -45,6 +45,7 @@ class Row:
     seconds: float | None
     metrics: dict[str, float | None]
     confidence: float
+    calibrated: bool  # whether that confidence is
     empty: int  # groups without an item
 
     def number(self, name: str) -> float | None:
@@ -139,6 +140,7 @@ def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
         "k": settings.get("n_clusters", run.get("n_clusters")),
         "stages": stages,
         "views": run.get("views"),
+        "calibration": run.get("calibration"),
         "backbone": (run.get("backbone") or {}).get("name"),
         "weights": [settings.get("pretrained"), settings.get("weights"), init],
         "precision": (run.get("precision") or {}).get("value"),
@@ -168,6 +170,7 @@ def _row(name: str, folder: RunFolder, result: Result) -> Row:
         seconds=run.get("seconds"),
         metrics={key: metrics.get(key) for key in METRICS},
         confidence=float(result.confidence.mean()),
+        calibrated=folder.calibrated,
         empty=int((sizes == 0).sum()),
     )
 
@@ -249,6 +252,8 @@ def _lede(comparison: Comparison) -> list[str]:
         sentences.append(f"Two runs over the same data agree on {span} of the items.")
     if any(pair.accuracy is None for pair in comparison.agreement):
         sentences.append("Runs over different data cannot be held against each other item by item.")
+    if any(not row.calibrated for row in comparison.rows):
+        sentences.append("Confidences marked * are not calibrated.")
     if comparison.rows and all(row.metrics["acc"] is None for row in comparison.rows):
         sentences.append("No run has been compared with true labels.")
     return sentences

@@ -11,6 +11,7 @@ from coterie.report.read import Result, RunFolder
 from coterie.report.wording import count, duration, percent, points
 
 SURE, DOUBTFUL = 0.9, 0.5
+CALIBRATED = {True: "top-1 probability", False: "top-1 probability, not calibrated"}
 
 EXPLAINED = {
     "running": ("This run is not finished", "What follows is how far it has come."),
@@ -81,10 +82,13 @@ def lede(folder: RunFolder) -> list[str]:
         sentences.append(f"{how} in {duration(run['seconds'])}." if run.get("seconds") is not None else f"{how}.")
     mean = float(result.confidence.mean())
     wrong = round(float((1 - result.confidence).sum()))
-    sentences.append(
-        f"Mean confidence is {percent(mean)}: if it can be believed, about {count(wrong)} "
-        f"of {count(len(result.labels))} {folder.kind} are in a wrong group."
-    )
+    if folder.calibrated:
+        sentences.append(
+            f"Mean confidence is {percent(mean)}: if it can be believed, about {count(wrong)} "
+            f"of {count(len(result.labels))} {folder.kind} are in a wrong group."
+        )
+    else:
+        sentences.append(f"Mean confidence is {percent(mean)}, not calibrated: it does not say how many are wrong.")
     if folder.metrics and None not in (folder.metrics.get("acc"), folder.metrics.get("confidence")):
         sentences.append(_measured(folder.metrics))
     return sentences
@@ -109,7 +113,7 @@ def tiles(folder: RunFolder) -> list[Tile]:
     sizes = np.bincount(result.labels, minlength=folder.n_clusters)
     used = int((sizes > 0).sum())
     found = [
-        Tile(percent(float(result.confidence.mean())), "mean confidence", "top-1 probability"),
+        Tile(percent(float(result.confidence.mean())), "mean confidence", CALIBRATED[folder.calibrated]),
         _share_tile(result, result.confidence >= SURE, f"sure {kind}", "at 90% or more", "good"),
         _share_tile(result, result.confidence < DOUBTFUL, f"doubtful {kind}", "below 50%", "doubt"),
         Tile(

@@ -93,7 +93,7 @@ def _content(folder: RunFolder) -> dict[str, Any]:
         "stages": build_stages(run, folder.history),
         "skipped": skipped[:LISTED],
         "skipped_total": len(skipped),
-        "notes": [*(source.get("notes") or []), *_choices(run)],
+        "notes": [*(source.get("notes") or []), *(run.get("notes") or []), *_choices(run)],
         "warnings": run.get("warnings") or [],
         "facts": _facts(run, source),
         "command": run.get("command") or "",
@@ -102,9 +102,10 @@ def _content(folder: RunFolder) -> dict[str, Any]:
 
 def _acceptance(folder: RunFolder) -> list[Record]:
     """What accepting the surer part would give: with the errors found where labels are known, else as promised."""
-    if folder.result is None:
+    measured = (folder.metrics or {}).get("acceptance")
+    if folder.result is None or not (measured or folder.calibrated):
         return []
-    return [dict(row) for row in (folder.metrics or {}).get("acceptance") or acceptance(folder.result.confidence)]
+    return [dict(row) for row in measured or acceptance(folder.result.confidence)]
 
 
 def _map(folder: RunFolder, groups: list[Group]) -> Markup | None:

@@ -110,6 +110,16 @@ class RunFolder:
         return str((source.get("spec") or {}).get("kind") or source.get("kind") or "images")
 
     @property
+    def calibrated(self) -> bool:
+        """Whether the confidences were taught how far they can be believed; of older runs the method tells."""
+        stated = self.run.get("calibrated")
+        if isinstance(stated, bool):
+            return stated
+        last = (self.run.get("stages") or [{}])[-1]
+        by_itself = last.get("name") == "cdc" and (last.get("settings") or {}).get("layout", "dual") == "dual"
+        return self.run.get("calibration") is not None or by_itself
+
+    @property
     def n_clusters(self) -> int:
         """The number of groups asked for or found; 0 while it is not known."""
         stated = groups_of(self.run)

@@ -14,7 +14,7 @@ from torch import Tensor
 from coterie.training.advice import Advice
 from coterie.types import RunFailed
 
-COLLAPSED_SHARE = 0.98  # of the items in one group
+COLLAPSED_SHARE = 0.998  # of the items in one group: a group of 1 % beside one of 99 % is a result
 COLLAPSED_STD = 0.02  # of the normalised embeddings, where 1 fills the sphere
 
 

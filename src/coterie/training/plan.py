@@ -11,6 +11,7 @@ from coterie.bounds import Epochs, Groups, Seconds, Seed, Share, Side
 from coterie.methods.contract import (
     Facts,
     Method,
+    is_calibrated,
     method_class,
     method_names,
     name_of,
@@ -23,6 +24,8 @@ from coterie.training.device import Precision
 from coterie.types import InputError
 from coterie.views.settings import ViewSettings, practical_views
 
+# Of a group of 1 % that stands apart, ae, dec and vade find what cdc shares out (docs/methods/cdc.md).
+UNEQUAL_ADVICE = "for very unequal groups take ae, dec or vade, which have no such term, or lower it (--set {}=0.5)"
 IMAGE_SIZE = "image_size"  # in a published row: of the source, not of the method
 
 
@@ -46,7 +49,8 @@ class RunSettings:
     columns: str | tuple[str, ...] | None = None  # the features of a table: names, "f0..f63", "f*"; None: where plain
     overrides: Mapping[str, Any] = field(default_factory=dict)  # "method.cells": 40, "moco.epochs": 5, "views.flip": 0
     max_skipped: Share = 0.2  # share of unreadable images above which a run does not start
-    calibrate: bool = False  # train a calibration head on the features of the finished run
+    # a calibration head on the features of the finished run; auto: after every method that is not calibrated by itself
+    calibrate: bool | Literal["auto"] = "auto"
     store_embedding: bool = False  # also in result.parquet
     checkpoint_seconds: Seconds = 60.0
 
@@ -64,10 +68,23 @@ class Plan:
     views: ViewSettings
     notes: list[str]
     calibration: Calibration | None = None  # after the last stage, on its features
+    facts: Facts | None = None
+    calibration_given: Mapping[str, Any] = field(default_factory=dict)  # settings that the user chose
 
     @property
     def method(self) -> Method:
         return self.stages[-1]
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether the run's answer is that of a head which is taught how far it can be believed."""
+        return self.calibration is not None or is_calibrated(self.method)
+
+    def calibration_of(self, k: int) -> Calibration:
+        """The settings of the calibration head, for the number of groups that was found where none was asked for."""
+        assert self.calibration is not None
+        assert self.facts is not None
+        return self.calibration if self.facts.k else calibration_for(replace(self.facts, k=k), self.calibration_given)
 
 
 def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False) -> list[str]:
@@ -99,7 +116,7 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     """Resolve every setting of every stage. Raises InputError before anything is trained."""
     given, name = settings.method, method_name(settings.method)
     if settings.n_clusters == "auto":
-        check_finds(name, calibrate=settings.calibrate)
+        check_finds(name)
     else:
         check_clusters(settings.n_clusters, facts.n)
     names = chain_of(name, facts.kind, settings.init, weights=facts.loaded)
@@ -122,23 +139,35 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
         stages.append(_fit_to_data(method, stage, values, facts, notes))
     for method in stages:
         method.check(facts)
+    if term := balance_term(stages[-1]):
+        notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE.format(term)}.")
     if settings.preset == "practical":
         views = practical_views(facts.side, facts.dim)
     else:
         row = _published_row(name, settings.preset, source_name, last=True)
         views = {key.removeprefix("views."): value for key, value in row.items() if key.startswith("views.")}
-    calibration = _calibration(overrides["calibrate"], facts, wanted=settings.calibrate)
-    return Plan(stages, coerce(ViewSettings, {**views, **overrides["views"]}, "views"), notes, calibration)
+    calibration = _calibration(overrides["calibrate"], facts, settings.calibrate, stages[-1])
+    view_settings = coerce(ViewSettings, {**views, **overrides["views"]}, "views")
+    return Plan(stages, view_settings, notes, calibration, facts, overrides["calibrate"])
 
 
-def _calibration(given: Mapping[str, Any], facts: Facts, *, wanted: bool) -> Calibration | None:
-    if not wanted:
-        if given:
-            raise InputError(
-                f"Setting calibrate.{next(iter(given))} is set, but nothing is calibrated: add --calibrate."
-            )
-        return None
-    return calibration_for(facts, given)
+def balance_term(method: Method) -> str | None:
+    """The setting, such as cdc.entropy_weight, by which the method draws groups to equal sizes, where it is not 0."""
+    name = method.card.balance
+    return f"{name_of(method)}.{name}" if name is not None and getattr(method, name) > 0 else None
+
+
+def _calibration(
+    given: Mapping[str, Any], facts: Facts, asked: bool | Literal["auto"], method: Method
+) -> Calibration | None:
+    """The calibration head's settings; None where there is to be none."""
+    wanted = not is_calibrated(method) if asked == "auto" else asked
+    if wanted:
+        return calibration_for(facts, given)
+    if given:
+        why = f"{name_of(method)} is calibrated by itself" if asked == "auto" else "nothing is to be calibrated"
+        raise InputError(f"Setting calibrate.{next(iter(given))} is set, but {why}: add --calibrate, or leave it out.")
+    return None
 
 
 def calibration_for(facts: Facts, given: Mapping[str, Any]) -> Calibration:
@@ -220,13 +249,11 @@ def check_clusters(k: int, n: int) -> None:
         raise InputError(f"n_clusters is {k}, but the source has only {n} items: use a smaller -k.")
 
 
-def check_finds(name: str, *, calibrate: bool) -> None:
+def check_finds(name: str) -> None:
     """Raise InputError for a run without a number of groups that needs one."""
     if not method_class(name).card.without_k:
         able = [other for other in method_names() if method_class(other).card.without_k]
         raise InputError(f"Method {name!r} needs the number of groups (-k 10); {' or '.join(able)} can find it.")
-    if calibrate:
-        raise InputError("--calibrate needs the number of groups: give it with -k, for example the one that was found.")
 
 
 def _finding(stage: str, settings: RunSettings, *, last: bool) -> Mapping[str, Any]:

@@ -1,0 +1,99 @@
+"""Is a finished result sound, as far as sizes and distances can tell? No labels, and nothing that steers a run.
+
+Each check returns a sentence for the user, or None. They look for results that are wrong without a sign of it: one
+group that took nearly all items, and small groups that stand apart but were shared out among the others, as methods do
+that draw groups to equal sizes.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from coterie.objectives.kmeans import kmeans
+from coterie.training.seeds import generator_of
+
+LUMP = 0.8  # share of the items in one group from which the user is told
+TINY = 0.05  # of an even share: a group far below
+SAMPLE = 4000  # items that the search for overlooked groups looks at
+MOST_GROUPS = 64  # with more groups the search would take long and find little
+FEWEST = 4  # items in the sample that make a group
+SMALL = 0.34  # of an even share: what is looked for; methods with a balance term find larger ones
+APART = 4.5  # gap between two groups over the sum of their deviations along it; halves of one Gaussian have 1.3
+ROUND = 0.15  # least silhouette: how much farther the next group is than the own one
+FOUND = 0.5  # overlap (Jaccard) with a group of the result from which on it is that group
+
+
+def size_warning(sizes: Int[Tensor, " k"]) -> str | None:
+    """Of one group with more than 80 % of the items, or of groups far smaller than the others."""
+    n, k, largest = int(sizes.sum()), len(sizes), int(sizes.max())
+    if largest > LUMP * n:
+        return (
+            f"One group holds {largest:,} of the {n:,} items ({largest / n:.0%}): unless you expect that, the result "
+            "says little, and its confidences less; try another method or number of groups."
+        )
+    tiny = sizes[(sizes > 0) & (sizes < TINY * n / k)]
+    if len(tiny) == 0:
+        return None
+    what = (
+        f"One group has only {int(tiny[0]):,}" if len(tiny) == 1 else f"{len(tiny)} groups have at most {tiny.max():,}"
+    )
+    return (
+        f"{what} of the {n:,} items, where an even share is {n // k:,}: look at {'it' if len(tiny) == 1 else 'them'}."
+    )
+
+
+def sample_rows(n: int) -> Int[Tensor, " m"]:
+    """Up to `SAMPLE` rows spread evenly over the items, always the same ones."""
+    return torch.linspace(0, n - 1, min(n, SAMPLE), dtype=torch.float64).round().long()
+
+
+def overlooked(points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, seed: int = 0) -> Tensor | None:
+    """Members (m,) of the largest small group that stands apart from all others and is no group of the result.
+
+    K-means with 2 k centres finds candidates: a group that stands apart keeps a centre of its own. How far it stands
+    apart is measured on one half of its members along the direction that the other half gives, since in many
+    dimensions any few points lie apart in the direction that they themselves give.
+    """
+    m = len(points)
+    if k > MOST_GROUPS or m < 8 * k:
+        return None
+    points = points.float() / points.float().var(0).sum().sqrt().clamp(min=1e-30)
+    found = kmeans(points, min(2 * k, m), generator=generator_of(seed, "overlooked"), restarts=5)
+    distances = torch.cdist(points, found.centres)
+    sizes = found.labels.bincount(minlength=len(found.centres))
+    best: Tensor | None = None
+    for group in sizes.argsort(descending=True).tolist():
+        inside = found.labels == group
+        size = int(sizes[group])
+        if not FEWEST <= size <= SMALL * m / k or _overlap(inside, labels, k) >= FOUND:
+            continue
+        own = distances[inside, group]
+        others = distances[inside].clone()
+        others[:, group] = torch.inf
+        nearest = others.min(1).values
+        silhouette = ((nearest - own) / torch.maximum(own, nearest).clamp(min=1e-12)).mean()
+        beside = found.labels == int((found.centres - found.centres[group]).norm(dim=1).argsort()[1])
+        if silhouette >= ROUND and _gap(points[inside], points[beside]) >= APART:
+            best = inside
+            break
+    return best
+
+
+def _overlap(inside: Tensor, labels: Tensor, k: int) -> float:
+    """The largest Jaccard index of a set of items with a group of the result."""
+    shared = labels[inside].bincount(minlength=k)
+    union = labels.bincount(minlength=k) + int(inside.sum()) - shared
+    return float((shared / union.clamp(min=1)).max())
+
+
+def _gap(inside: Float[Tensor, "a d"], beside: Float[Tensor, "b d"]) -> float:
+    """Distance of two groups over the sum of their deviations, along the direction between them; the smaller of two."""
+    gaps = []
+    for part in (0, 1):
+        direction = inside[part::2].mean(0) - beside[part::2].mean(0)
+        a, b = inside[1 - part :: 2] @ direction, beside[1 - part :: 2] @ direction
+        spread = a.std(correction=0) + b.std(correction=0)
+        gaps.append(float((a.mean() - b.mean()) / spread.clamp(min=1e-12)))
+    return min(gaps)
