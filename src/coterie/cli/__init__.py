@@ -28,6 +28,7 @@ app = typer.Typer(
 Source = Annotated[str, typer.Argument(help="Folder of images, .npy, .npz, .parquet, or the name of a data set.")]
 Run = Annotated[Path, typer.Argument(help="A run folder, as `coterie fit -o` wrote it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on standard error.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 LabelColumn = Annotated[
     str | None, typer.Option(help="Column that holds the labels, where several may: of --labels, or of the source.")
@@ -60,6 +61,7 @@ def demo(
     out: Annotated[Path | None, typer.Option("-o", "--output", help="Run folder to write.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Group the 1,797 handwritten digits that come with scikit-learn, start to report, in about a minute."""
     with failures():
@@ -67,7 +69,7 @@ def demo(
 
         # The small net on every machine: larger ones gain nothing on digits of 8 pixels.
         given = {"n_clusters": 10, "seed": seed, "backbone": "small-16"}
-        fit_source(FitRequest("digits", given, out, as_json=as_json))
+        fit_source(FitRequest("digits", given, out, as_json=as_json, quiet=quiet))
 
 
 @app.command()
@@ -114,6 +116,7 @@ def fit(
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in -o stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the plan; train nothing.")] = False,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Sort SOURCE into groups; write the run folder with its result table, model and report."""
     with failures():
@@ -140,7 +143,7 @@ def fit(
         }
         settings |= {name: value for name, value in given.items() if value is not None}
         settings["overrides"] = {**settings.get("overrides", {}), **read_overrides(set_ or [])}
-        flags = {"resume": resume, "dry_run": dry_run, "as_json": as_json}
+        flags = {"resume": resume, "dry_run": dry_run, "as_json": as_json, "quiet": quiet}
         request = FitRequest(source, settings, out, labels=labels, label_column=label_column, config=config, **flags)
         fit_source(request)
 
@@ -154,12 +157,13 @@ def predict(
     embedding: Annotated[bool, typer.Option("--embedding", help="Store the embedding, too.")] = False,
     ood_score: OodScore = None,
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Assign new items to the groups of a finished run; ood_score: larger means more like the run's own items."""
     with failures():
         from coterie.cli.after import predict_source
 
-        predict_source(run, source, out, device, embedding=embedding, ood_score=ood_score, as_json=as_json)
+        predict_source(run, source, out, device, embedding=embedding, ood_score=ood_score, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -173,12 +177,13 @@ def evaluate(
     ood_score: Annotated[str | None, typer.Option(help="Of --ood: one score.  [default: every one]")] = None,
     device: Device = "auto",
     as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Compare a finished run with true labels (accuracy, calibration), or its scores with those of foreign items."""
     with failures():
         from coterie.cli.after import evaluate_finished
 
-        evaluate_finished(run, labels, label_column, ood, ood_score, device, as_json=as_json)
+        evaluate_finished(run, labels, label_column, ood, ood_score, device, as_json=as_json, quiet=quiet)
 
 
 @app.command()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +26,15 @@ from coterie.types import InputError, Skipped
 
 
 def predict_source(
-    run: Path, source: str, out: Path, device: str, *, embedding: bool, ood_score: str | None, as_json: bool
+    run: Path,
+    source: str,
+    out: Path,
+    device: str,
+    *,
+    embedding: bool,
+    ood_score: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Write the result table of new items."""
     table = check_table(out, run, source)
@@ -35,7 +42,6 @@ def predict_source(
     remove_parts(table.parent, table.name)
     begun = time.monotonic()
     model = load_model(run, accelerator_for(device).device)
-    quiet = as_json and not sys.stderr.isatty()
     with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
         opened = open_source(source, like=model.spec, progress=bar.reading)
         bar.items = len(opened.items)
@@ -105,6 +111,7 @@ def evaluate_finished(
     device: str,
     *,
     as_json: bool,
+    quiet: bool,
 ) -> None:
     """Measure a run against true labels, against the items of a second source, or both."""
     if ood is None and ood_score is not None:
@@ -117,7 +124,6 @@ def evaluate_finished(
     metrics = evaluate_labels(run, record, labels, label_column) if asked else None
     foreign = None
     if ood is not None:
-        quiet = as_json and not sys.stderr.isatty()
         with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
 
             def watch(items: int) -> Callable[[int], None]:

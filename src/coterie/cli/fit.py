@@ -46,6 +46,7 @@ class FitRequest:
     labels: str | None = None
     config: Path | None = None
     label_column: str | None = None
+    quiet: bool = False
 
 
 def fit_source(request: FitRequest) -> None:
@@ -110,7 +111,7 @@ def first_process() -> bool:
 
 def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
     """The run itself, watched. A run that fails leaves a report that says why."""
-    quiet = not first_process() or (request.as_json and not sys.stderr.isatty())
+    quiet = request.quiet or not first_process()
     command = printable(shlex.join(["coterie", *sys.argv[1:]]))
     try:
         with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
