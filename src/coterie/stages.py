@@ -204,7 +204,7 @@ def check_result(assignments: Assignments, k: int, warnings: list[str], advice: 
 
 
 def check_balance(assignments: Assignments, model: Model, prepared: Prepared) -> None:
-    """Warn of a small group that stands apart and is no group of the result. Looks at up to 4,000 items.
+    """Warn of a small group that stands apart and is no group of the result. Looks at up to 3,000 items.
 
     Embeddings are looked at as they come, for a net that was taught a wrong grouping may have drawn them together;
     images as the backbone sees them.

@@ -116,7 +116,9 @@ def test_calibration_leaves_every_item_in_its_group(fitted: Fitted) -> None:
     assert torch.equal(fitted.result.assignments.probabilities.argmax(1), own)
     embedding = fitted.result.assignments.embedding
     assert embedding is not None
-    logits = next(iter(fitted.result.model.logits_of(embedding).values()))
+    fitted.result.model.net.eval()
+    with torch.no_grad():
+        logits = next(iter(fitted.result.model.logits_of(embedding).values()))
     torch.testing.assert_close(logits.softmax(1), fitted.result.assignments.probabilities, atol=1e-5, rtol=1e-4)
 
 

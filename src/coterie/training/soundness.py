@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coterie.objectives.kmeans import kmeans
+from coterie.objectives.kmeans import KMeansResult, kmeans
 from coterie.training.seeds import generator_of
 
 LUMP = 0.8  # share of the items in one group from which the user is told
 TINY = 0.05  # of an even share: a group far below
-SAMPLE = 4000  # items that the search for overlooked groups looks at
+SAMPLE = 3000  # items that the search for overlooked groups looks at
+RESTARTS = 6  # of its K-means
 MOST_GROUPS = 64  # with more groups the search would take long and find little
 FEWEST = 4  # items in the sample that make a group
 SMALL = 0.34  # of an even share: what is looked for; methods with a balance term find larger ones
@@ -52,7 +53,7 @@ def sample_rows(n: int) -> Int[Tensor, " m"]:
 def overlooked(points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, seed: int = 0) -> Tensor | None:
     """Members (m,) of the largest small group that stands apart from all others and is no group of the result.
 
-    K-means with 2 k centres finds candidates: a group that stands apart keeps a centre of its own. How far it stands
+    K-means with k and with 2 k centres finds candidates: a group that stands apart has a centre of its own. How far it stands
     apart is measured on one half of its members along the direction that the other half gives, since in many
     dimensions any few points lie apart in the direction that they themselves give.
     """
@@ -60,10 +61,18 @@ def overlooked(points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, 
     if k > MOST_GROUPS or m < 8 * k:
         return None
     points = points.float() / points.float().var(0).sum().sqrt().clamp(min=1e-30)
-    found = kmeans(points, min(2 * k, m), generator=generator_of(seed, "overlooked"), restarts=5)
+    for centres in (k, 2 * k):
+        found = kmeans(points, centres, generator=generator_of(seed, "overlooked", centres), restarts=RESTARTS)
+        if (inside := _apart(points, found, labels, k)) is not None:
+            return inside
+    return None
+
+
+def _apart(points: Float[Tensor, "m d"], found: KMeansResult, labels: Int[Tensor, " m"], k: int) -> Tensor | None:
+    """The largest of K-means' groups that is small, stands apart, and is no group of the result."""
+    m = len(points)
     distances = torch.cdist(points, found.centres)
     sizes = found.labels.bincount(minlength=len(found.centres))
-    best: Tensor | None = None
     for group in sizes.argsort(descending=True).tolist():
         inside = found.labels == group
         size = int(sizes[group])
@@ -76,9 +85,8 @@ def overlooked(points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, 
         silhouette = ((nearest - own) / torch.maximum(own, nearest).clamp(min=1e-12)).mean()
         beside = found.labels == int((found.centres - found.centres[group]).norm(dim=1).argsort()[1])
         if silhouette >= ROUND and _gap(points[inside], points[beside]) >= APART:
-            best = inside
-            break
-    return best
+            return inside
+    return None
 
 
 def _overlap(inside: Tensor, labels: Tensor, k: int) -> float:
