@@ -33,6 +33,13 @@ from coterie.training.plan import Plan, RunSettings, image_size_of, make_plan, m
 from coterie.training.runfolder import RunFolder
 from coterie.types import Family, InputError, Items, ItemSpec, Source
 
+FEW_PHOTOS = 5000  # below: 3,000 photos of CIFAR-10 end where K-means on their pixels does
+TOO_FEW = (
+    "{:,} photos are few for a network that starts from random weights; it may find no more than K-means on the pixels "
+    "does. Better: begin with weights (--backbone resnet18 --pretrained, or --weights FILE), with another run's "
+    "backbone (--init RUN), or group the embeddings of an encoder (.npy, .parquet)."
+)
+
 
 @dataclass
 class Watch:
@@ -168,6 +175,8 @@ def _prepare(
     if settings.pretrained:
         check_start(backbone, spec)
     plan = make_plan(settings, facts, opened.name)
+    if spec.kind == "images" and family == "photo" and init is None and _learns_from_too_few(plan, facts):
+        plan.notes.append(TOO_FEW.format(n))
     if init is not None:
         plan = _with_its_rows(plan, settings, init)
     _check_trained(plan, backbone, loaded=given or init is not None)
@@ -178,8 +187,6 @@ def _prepare(
         start = start_of(backbone, spec, None if settings.weights is None else Path(settings.weights))
         backbone = start.choice
         plan.notes.extend(start.notes)
-        for note in start.notes:
-            watch.say(note)
     elif settings.backbone != "auto" and init is None:
         # Only to hear now, and not after the stages before, of an unknown name.
         build_backbone(backbone.name, spec)
@@ -256,6 +263,11 @@ def _refuse_copies(source: Source) -> None:
             return
         at += len(rows)
     raise InputError(f"All {len(items)} pictures of {source.name} are the same, so there is nothing to cluster.")
+
+
+def _learns_from_too_few(plan: Plan, facts: Facts) -> bool:
+    """Whether a network is to learn features of photos from random weights with too few of them."""
+    return facts.n < FEW_PHOTOS and not facts.loaded and any(method.epochs > 0 for method in plan.stages)
 
 
 def _with_its_rows(plan: Plan, settings: RunSettings, init: Model) -> Plan:

@@ -211,6 +211,7 @@ def check_balance(assignments: Assignments, model: Model, prepared: Prepared) ->
     """
     items, n = prepared.source.items, len(assignments.probabilities)
     rows = sample_rows(n)
+    rows = rows[~torch.isin(rows, torch.tensor(list(prepared.source.outliers), dtype=torch.long))]
     if items.spec.kind == "embeddings":
         net = model.net
         points = normalise(items.take(rows), net.mean.cpu(), net.std.cpu(), net.row_norm)

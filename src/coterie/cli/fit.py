@@ -243,10 +243,20 @@ def show_plan(prepared: Prepared, *, as_json: bool) -> None:
     if as_json:
         print_object({"data": plan["source"]["name"], "n": plan["source"]["n"], "k": plan["n_clusters"], **plan})
         return
+    plan["views"] = views_that_matter(plan["views"], plan["source"]["family"])
     kept = ["source", "n_clusters", "seed", "stages", "calibration", "views", "backbone", "device", "precision"]
+    kept = [name for name in kept if plan[name] is not None]
     print(
         yaml.safe_dump({name: plan[name] for name in [*kept, "notes", "warnings"]}, sort_keys=False, width=120), end=""
     )
+
+
+def views_that_matter(views: dict[str, Any], family: str) -> dict[str, Any]:
+    """The settings of views without those of other kinds of data, which no run on these reads."""
+    others = {"photo": ("vector_", "glyph_"), "glyph": ("vector_", "crop_", "flip", "enlarge", "perturbed_")}
+    if family == "vector":
+        return {name: value for name, value in views.items() if name.startswith(("vector_", "row_norm"))}
+    return {name: value for name, value in views.items() if not name.startswith(others[family])}
 
 
 def new_folder(parent: Path, name: str) -> Path:

@@ -17,6 +17,11 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from coterie.report.wording import duration
+
+TIMED_SECONDS = 3.0  # of steps that an estimate stands on
+WORTH_SAYING = 20.0  # seconds that are left
+
 PATIENCE = 1.0  # seconds of reading before there is a bar for it
 
 
@@ -38,6 +43,9 @@ class StageBar:
         self.task: TaskID | None = None
         self.prediction: TaskID | None = None
         self.looking: dict[str, tuple[TaskID | None, float]] = {}  # by what is being read: its bar, and when it began
+        self.stage, self.left = "", 0  # steps of the stage
+        self.timed: int | None = None  # steps that were timed; None once the estimate is made
+        self.since = 0.0
         self.items = 0  # how many there are to predict; whoever opens the source sets it
 
     def __enter__(self) -> StageBar:
@@ -50,15 +58,35 @@ class StageBar:
         self.bars.stop()
 
     def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
+        self.stage, self.left, self.timed, self.since = stage, epochs * steps - done, 0, 0.0
         self.task = self.bars.add_task(stage, total=epochs * steps, completed=done, losses="")
 
     def step(self, losses: dict[str, float] | None) -> None:
         if self.task is None:
             return
+        self._estimate()
         if losses is None:
             self.bars.advance(self.task)
         else:
             self.bars.update(self.task, advance=1, losses=_words(losses))
+
+    def _estimate(self) -> None:
+        """Once a stage, after its first steps: how long it will take. The very first step warms up and is not counted.
+
+        In a terminal the bar says it, too, but only of where it is; a line stays.
+        """
+        if self.timed is None:
+            return
+        now, self.left = time.monotonic(), self.left - 1
+        if self.timed == 0:
+            self.since = now
+        elif now - self.since >= TIMED_SECONDS:
+            seconds = (now - self.since) / self.timed * self.left
+            self.timed = None
+            if seconds >= WORTH_SAYING:
+                self.say(f"{self.stage}: about {duration(seconds)} left".replace("\N{NO-BREAK SPACE}", " "))
+            return
+        self.timed += 1
 
     def epoch(self, record: object) -> None:
         """Without a terminal (a log file), one line for each epoch, but at most about twenty a stage."""

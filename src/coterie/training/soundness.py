@@ -53,8 +53,8 @@ def sample_rows(n: int) -> Int[Tensor, " m"]:
 def overlooked(points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, seed: int = 0) -> Tensor | None:
     """Members (m,) of the largest small group that stands apart from all others and is no group of the result.
 
-    K-means with k and with 2 k centres finds candidates: a group that stands apart has a centre of its own. How far it stands
-    apart is measured on one half of its members along the direction that the other half gives, since in many
+    K-means with k and with 2 k centres finds candidates: a group that stands apart has a centre of its own. How far it
+    stands apart is measured on one half of its members along the direction that the other half gives, since in many
     dimensions any few points lie apart in the direction that they themselves give.
     """
     m = len(points)

@@ -1,0 +1,84 @@
+"""What a run says of its progress and of its time, before and while it trains."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+from coterie.cli import progress
+from coterie.cli.progress import StageBar
+
+
+@pytest.mark.parametrize(
+    ("per_step", "steps", "said"),
+    [(0.5, 2000, "moco: about 16 min 3"), (10.0, 1000, "moco: about 2 h 46 min left"), (0.1, 100, "")],
+)
+def test_the_time_of_a_stage_is_told_after_its_first_steps(monkeypatch, per_step, steps, said):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    out = io.StringIO()
+    with StageBar(Console(file=out, width=200), quiet=False) as bar:
+        bar.begin("moco", 10, steps // 10, 0)
+        for step in range(40):
+            now[0] += 60.0 if step == 0 else per_step  # the first step warms up
+            bar.step(None)
+    assert out.getvalue().count("left") == bool(said)
+    assert said in out.getvalue()
+
+
+def test_with_json_lines_go_to_standard_error_unless_it_is_to_be_quiet(coterie, vectors, tmp_path):
+    fit = ("fit", vectors, "-k", 3, "--epochs", 2, "--json", "-o")
+    answer = coterie(*fit, tmp_path / "run")
+    assert answer.object["n"] == 60
+    assert "cdc epoch 2/2" in answer.err
+    for option in ("-q", "--quiet"):
+        quiet = coterie(*fit, tmp_path / option, option)
+        assert quiet.object["n"] == 60
+        assert quiet.err == ""
+    assert coterie("predict", tmp_path / "run", vectors, "-o", tmp_path / "new.parquet", "-q").err == ""
+
+
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        (("--family", "photo"), True),
+        (("--family", "glyph"), False),
+        (("--family", "photo", "--method", "finch", "--backbone", "auto"), False),
+    ],
+)
+def test_too_few_photos_to_learn_from_are_said_before_training(coterie, images, tmp_path, options, warned):
+    config = tmp_path / "config.yaml"
+    config.write_text(f"family: {options[1]}\n")
+    answer = coterie("fit", images, "-k", 3, "--dry-run", "--json", "--config", config, *options[2:])
+    assert answer.code == 0, answer.err
+    notes = " ".join(answer.object["notes"])
+    assert ("96 photos are few" in notes) == warned
+    assert ("--pretrained" in notes) == warned
+
+
+def test_a_plan_shows_the_settings_that_matter_for_these_data(coterie, vectors, images):
+    views = yaml.safe_load(coterie("fit", vectors, "-k", 3, "--dry-run").out)["views"]
+    assert "vector_noise" in views
+    assert not {"flip", "crop_scale", "glyph_shift", "jitter"} & set(views)
+    plan = yaml.safe_load(coterie("fit", "digits", "--dry-run").out)
+    assert not {"flip", "crop_scale", "vector_noise"} & set(plan["views"])
+    assert "glyph_shift" in plan["views"]
+    assert "calibration" not in plan
+    assert "entropy_weight draws groups to equal sizes" in " ".join(plan["notes"])
+
+
+def test_a_small_group_that_was_shared_out_is_told_in_the_end(coterie, tmp_path):
+    rng = np.random.default_rng(0)
+    small = rng.normal(size=(8, 12)) + 9
+    np.save(tmp_path / "x.npy", np.concatenate([rng.normal(size=(392, 12)), small]).astype(np.float32))
+    answer = coterie("fit", tmp_path / "x.npy", "-k", 2, "--epochs", 5, "-o", tmp_path / "run", "--json")
+    assert answer.code == 0, answer.err
+    assert sorted(answer.object["sizes"])[0] > 100 or min(answer.object["sizes"]) == 8
+    if min(answer.object["sizes"]) > 100:
+        (warning,) = [text for text in answer.object["warnings"] if "stand apart" in text]
+        assert "About 8 of the 400 items" in warning
+        assert "cdc.entropy_weight" in warning
