@@ -12,7 +12,7 @@ import io
 import json
 import time
 import traceback
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from coterie.outputs import write_atomically
 from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
-from coterie.preparing import Prepared, Watch, plain, prepare
+from coterie.preparing import Prepared, Watch, prepare
 from coterie.records import groups_of, read_record
 from coterie.report import gallery_rows, map_rows, project
 from coterie.shortage import shortage
@@ -111,9 +111,7 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
         raise
     if folder.path is not None and prepared.is_main:
         (folder.path / "traceback.txt").unlink(missing_ok=True)  # of an attempt before
-    found = {"calibration": None if model.calibration is None else plain(asdict(model.calibration))}
-    found |= {"notes": plan.notes, "warnings": prepared.warnings}
-    folder.update(status="done", n_clusters=k, seconds=seconds, **found)
+    folder.update(status="done", n_clusters=k, seconds=seconds, notes=plan.notes, warnings=prepared.warnings)
     return RunResult(model, assignments, prepared.history, folder.record, prepared.source)
 
 

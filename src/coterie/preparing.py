@@ -29,7 +29,16 @@ from coterie.training.device import Place, PrecisionChoice, accelerator_for, cho
 from coterie.training.distributed import wait_for_all
 from coterie.training.engine import Progress
 from coterie.training.history import EpochRecord, History, read_history
-from coterie.training.plan import Plan, RunSettings, image_size_of, make_plan, method_name, resolved
+from coterie.training.plan import (
+    UNEQUAL_ADVICE,
+    Plan,
+    RunSettings,
+    balance_term,
+    image_size_of,
+    make_plan,
+    method_name,
+    resolved,
+)
 from coterie.training.runfolder import RunFolder
 from coterie.types import Family, InputError, Items, ItemSpec, Source
 
@@ -175,6 +184,8 @@ def _prepare(
     if settings.pretrained:
         check_start(backbone, spec)
     plan = make_plan(settings, facts, opened.name)
+    if term := balance_term(plan.method):
+        plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE.format(term)}.")
     if spec.kind == "images" and family == "photo" and init is None and _learns_from_too_few(plan, facts):
         plan.notes.append(TOO_FEW.format(n))
     if init is not None:

@@ -139,8 +139,6 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
         stages.append(_fit_to_data(method, stage, values, facts, notes))
     for method in stages:
         method.check(facts)
-    if term := balance_term(stages[-1]):
-        notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE.format(term)}.")
     if settings.preset == "practical":
         views = practical_views(facts.side, facts.dim)
     else:
