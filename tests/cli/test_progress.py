@@ -77,7 +77,7 @@ def test_a_small_group_that_was_shared_out_is_told_in_the_end(coterie, tmp_path)
     np.save(tmp_path / "x.npy", np.concatenate([rng.normal(size=(392, 12)), small]).astype(np.float32))
     answer = coterie("fit", tmp_path / "x.npy", "-k", 2, "--epochs", 5, "-o", tmp_path / "run", "--json")
     assert answer.code == 0, answer.err
-    assert min(answer.object["sizes"]) > 100  # should CDC ever find them, this test wants other data
+    assert 8 not in answer.object["sizes"]  # should CDC ever find them, this test wants other data
     (warning,) = [text for text in answer.object["warnings"] if "stand apart" in text]
     assert "About 8 of the 400 items" in warning
     assert "cdc.entropy_weight" in warning
