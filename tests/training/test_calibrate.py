@@ -112,7 +112,7 @@ def test_focal_begins_as_cross_entropy() -> None:
     assert at(0.04) > at(0.05) == at(0.9)
 
 
-@pytest.mark.parametrize("k", [2, 10, 200])
+@pytest.mark.parametrize("k", [0, 2, 10, 200])
 @pytest.mark.parametrize("n", [2, 3, 10, 41, 150, 1797, 10_000, 1_000_000])
 def test_the_practical_settings_work_on_data_of_any_size(n: int, k: int) -> None:
     for kind in ("images", "embeddings"):

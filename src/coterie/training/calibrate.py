@@ -77,17 +77,18 @@ class Calibration:
 
 def practical_calibration(facts: Facts) -> dict[str, Any]:
     """CDC's practical rule: about four mini-clusters a group; 300 steps, up to 3,000 where 10 epochs take more."""
-    batch = min(1000, facts.n, max(facts.n // 4, 20 * facts.k))
+    k = max(2, facts.k)  # 0 while the method is still to find it
+    batch = min(1000, facts.n, max(facts.n // 4, 20 * k))
     parts = 4 if batch >= 400 else 2 if batch >= 64 else 1
     steps = facts.n // batch * parts
     return {
         "epochs": min(100, max(-(-300 // steps), min(10, 3000 // steps), 1)),
         "batch_size": batch,
         "sub_batch": -(-batch // parts),
-        "cells": practical_cells(batch, facts.k),
+        "cells": practical_cells(batch, k),
         # Features of images are ReLU means, whose length says little; embeddings keep the distances they came with.
         "cell_norm": "l1" if facts.kind == "images" else "none",
-        "hidden": min(512, max(16, facts.k, facts.n // 4)),
+        "hidden": min(512, max(16, k, facts.n // 4)),
     }
 
 
