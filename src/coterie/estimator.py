@@ -54,7 +54,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
     train a calibration head on the finished run, which then gives the confidences, not the labels; "auto": after every
     method that is not calibrated by itself (cdc is). output: a run folder to write (None: keep everything in memory).
     backbone, device, precision, image_size: as on the command line. pretrained: begin with timm's weights of that
-    backbone; weights: with those of a local file. family: "photo", "glyph" (letters and signs, which are never mirrored)
+    backbone; weights: with those of a local file. family: "photo", "glyph" (letters and signs, never mirrored)
     or "auto", a guess by their looks. columns: the features of a table (.parquet or a DataFrame), as names, patterns
     ("f*") or ranges ("f0..f63").
 
