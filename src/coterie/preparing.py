@@ -186,7 +186,7 @@ def _prepare(
     plan = make_plan(settings, facts, opened.name)
     if term := balance_term(plan.method):
         plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE.format(term)}.")
-    if spec.kind == "images" and family == "photo" and init is None and _learns_from_too_few(plan, facts):
+    if spec.kind == "images" and opened.family == "photo" and init is None and _learns_from_too_few(plan, facts):
         plan.notes.append(TOO_FEW.format(n))
     if init is not None:
         plan = _with_its_rows(plan, settings, init)
