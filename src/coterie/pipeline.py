@@ -22,6 +22,7 @@ import torch
 from coterie.data import Labels
 from coterie.data.outliers import without
 from coterie.evaluation import evaluate
+from coterie.forecast import WORTH_SAYING, forecast
 from coterie.networks.heads import standardise_rows
 from coterie.outputs import write_atomically
 from coterie.prediction.bank import make_bank
@@ -78,6 +79,8 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
         watch.say(note)
     begun = time.monotonic()
     try:
+        if watch.timed and (expected := forecast(prepared, short=False)) and expected.seconds >= WORTH_SAYING:
+            watch.say(str(expected))
         net = train(prepared, watch)
         k = settings.k or count_groups(net, prepared, watch)
         model = Model(net, plan.method, k, prepared.backbone.name, prepared.source.items.spec, prepared.family)

@@ -54,6 +54,7 @@ TOO_FEW = (
 class Watch:
     """Who looks on: a progress bar, a line of text for the user, callbacks of experiments. None of them steers.
 
+    `timed`: who watches wants to hear beforehand how long it will take, which costs some seconds.
     `ready` sees the source before anything is trained, and may refuse it by an InputError; `begun` is called when the
     run folder has its record.
     """
@@ -65,6 +66,7 @@ class Watch:
     after_epoch: list[Callable[[EpochRecord, Net], None]] = field(default_factory=list)
     predicted: Callable[[int], None] | None = None
     reading: Callable[[str, int, int], None] | None = None  # what is being read, how many of how many
+    timed: bool = False
 
 
 @dataclass

@@ -18,6 +18,7 @@ from rich.console import Console
 from coterie.cli import print_object
 from coterie.cli.progress import StageBar
 from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
+from coterie.forecast import forecast
 from coterie.outputs import check_folder, printable
 from coterie.pipeline import RunResult, evaluate_run, run
 from coterie.preparing import Prepared, Watch, check_beginning, prepare
@@ -125,7 +126,15 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
                     # The report of what is known now: what it cannot show, it should not in hours.
                     render(read_run(out))
 
-            watch = Watch(ready, begun, progress=bar, say=bar.say, predicted=bar.predicted, reading=bar.reading)
+            watch = Watch(
+                ready,
+                begun,
+                progress=bar,
+                say=bar.say,
+                predicted=bar.predicted,
+                reading=bar.reading,
+                timed=not quiet,
+            )
             return run(request.source, settings, out, resume=request.resume, command=command, watch=watch)
     except RunFailed:
         if first_process():
@@ -238,14 +247,20 @@ def print_summary(summary: dict[str, Any], done: RunResult, page: Path, seconds:
 
 
 def show_plan(prepared: Prepared, *, as_json: bool) -> None:
-    """What a run would do."""
-    plan = prepared.record("")
+    """What a run would do, and first how long it would take."""
+    plan, expected = prepared.record(""), forecast(prepared)
     if as_json:
-        print_object({"data": plan["source"]["name"], "n": plan["source"]["n"], "k": plan["n_clusters"], **plan})
+        for stage, timed in zip(plan["stages"], expected.stages if expected else (), strict=False):
+            stage["estimate_seconds"] = round(timed.seconds, 1)
+        first = {"estimate_seconds": None if expected is None else round(expected.seconds, 1)}
+        first |= {"data": plan["source"]["name"], "n": plan["source"]["n"], "k": plan["n_clusters"]}
+        print_object({**first, **plan})
         return
     plan["views"] = views_that_matter(plan["views"], plan["source"]["family"])
     kept = ["source", "n_clusters", "seed", "stages", "calibration", "views", "backbone", "device", "precision"]
     kept = [name for name in kept if plan[name] is not None]
+    if expected is not None:
+        plan, kept = {"estimate": str(expected), **plan}, ["estimate", *kept]
     print(
         yaml.safe_dump({name: plan[name] for name in [*kept, "notes", "warnings"]}, sort_keys=False, width=120), end=""
     )
