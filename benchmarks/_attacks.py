@@ -22,6 +22,8 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
+from coterie.methods.contract import method_class
+
 Call = list[str]
 """Arguments of `coterie`; "load" as the first one stands for `coterie.load` in Python."""
 
@@ -331,9 +333,13 @@ def settings(place: Place) -> list[Call]:
         trained = False
     if not trained:
         return [[*call, "--dry-run", *rng.choice(([], ["--json"]))]]
-    if "pixels" in call[1] or "photos" in call[1]:
+    images = "pixels" in call[1] or "photos" in call[1]
+    card = method_class(method).card
+    if card.starts_from and ("images" if images else "embeddings") in card.starts_on:
+        call += ["--set", f"{card.starts_from}.epochs=1"]
+    if images:
         call += ["--backbone", "small-4"]
-    return [[*call, "--epochs", "1", "-o", "out", "--json"]]
+    return [[*call, "--epochs", "1", "--no-calibrate", "-o", "out", "--json"]]
 
 
 def near(rng: random.Random, default: str) -> str:
