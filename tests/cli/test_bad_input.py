@@ -214,8 +214,8 @@ def test_a_full_disk_is_named(coterie, grouped, vectors, full_disk):
     [
         ("version", ("has format 99",)),
         ("pickle", ("holds weights.pt, a pickle",)),
-        ("no manifest", ("manifest.json is missing or damaged",)),
-        ("half manifest", ("manifest.json is missing or damaged",)),
+        ("no manifest", ("manifest.json is missing.",)),
+        ("half manifest", ("manifest.json is damaged (it is no JSON",)),
         ("half weights", ("do not fit their manifest",)),
     ],
 )

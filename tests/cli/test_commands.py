@@ -209,3 +209,30 @@ def test_labels_of_the_user_are_used_only_afterwards(coterie, vectors, tmp_path,
     coterie(*arguments, "-o", tmp_path / "without")
     tables = [pq.read_table(tmp_path / name / "result.parquet") for name in ("with", "without")]
     assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("fit", "vectors", "-k", "3", "-o", ""),
+        ("fit", "vectors", "-k", "3", "--output="),
+        ("fit", "vectors", "-k", "3", "--labels", ""),
+        ("predict", "run", "vectors", "-o", ""),
+        ("accept", "run", "--judged", ""),
+    ],
+)
+def test_an_empty_value_is_not_the_working_directory(coterie, tmp_path, monkeypatch, given):
+    monkeypatch.chdir(tmp_path)
+    answer = coterie(*given)
+    assert answer.code == 2
+    assert "has an empty value: is a variable of the shell not set?" in answer.err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"no picture"])
+def test_one_picture_that_cannot_be_read_is_named(coterie, finished, tmp_path, content):
+    (tmp_path / "one.png").write_bytes(content)
+    answer = coterie("predict", finished, tmp_path / "one.png", "-o", tmp_path / "p.parquet")
+    assert answer.code == 2
+    assert "The picture one.png cannot be read (" in answer.err
+    assert "max_skipped" not in answer.err

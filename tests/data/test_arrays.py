@@ -277,7 +277,7 @@ def test_wrong_files_get_one_sentence(tmp_path):
     }.items():
         with pytest.raises(InputError, match=message):
             open_source(tmp_path / name)
-    with pytest.raises(InputError, match=r"no named data set \(did you mean fashion-mnist\?\)"):
+    with pytest.raises(InputError, match=r"no named data set; did you mean fashion-mnist\?"):
         open_source("fashon-mnist")
     with pytest.raises(InputError, match="no file, no folder and no named data set"):
         open_source(tmp_path / "nowhere")

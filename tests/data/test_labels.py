@@ -316,3 +316,22 @@ def test_files_that_are_not_found_by_name_are_not_found_by_a_row_number(tmp_path
     write(tmp_path / "x.csv", "\n".join(["Unnamed: 0,filename,label", *rows]))
     with pytest.raises(InputError, match=rf"names photo{order[0]}\.png, which is not in the source"):
         read_label_file(tmp_path / "x.csv", ids)
+
+
+@pytest.mark.parametrize("word", ["none", "NONE", "Na", "Unknown", "?", "-"])
+def test_a_class_that_may_mean_no_label_is_named(tmp_path, word):
+    write(tmp_path / "x.csv", f"id,label\na/1.png,cat\na/2.png,{word}\nb/3.png,{word}\n")
+    labels = read_label_file(tmp_path / "x.csv", IDS)
+    assert sorted(labels.names) == sorted([word, "cat"])
+    assert f"{word!r} counts as a class" in labels.note
+
+
+@pytest.mark.parametrize("names", [IDS, [name.split("/")[1] for name in IDS]], ids=["paths", "names"])
+def test_pictures_in_a_table_name_the_items_by_their_paths(tmp_path, names):
+    pictures = [{"bytes": b"", "path": name} for name in names[::-1]]
+    write(tmp_path / "x.parquet", {"image": pictures, "label": ["owl", "dog", "owl"][::-1]})
+    labels = read_label_file(tmp_path / "x.parquet", IDS)
+    assert [labels.names[code] for code in labels.codes] == ["owl", "dog", "owl"]
+    write(tmp_path / "x.parquet", {"image": pictures[:2], "label": ["cat", "dog"]})
+    labels = read_label_file(tmp_path / "x.parquet", IDS)
+    assert [labels.names[code] if code >= 0 else None for code in labels.codes] == [None, "dog", "cat"]

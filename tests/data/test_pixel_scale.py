@@ -265,7 +265,6 @@ def test_common_forms_of_a_picture_are_understood(fitted, later, tmp_path):
         ("uint8", SCENES * 300.5),
         ("unit", SCENES / 1.5),
         ("unit", SCENES / 127.5 - 1),
-        ("unit", (SCENES > 99).astype(np.uint8)),
         ("12 bits", SCENES),
         ("12 bits", SCENES / 255),
         ("12 bits", SCENES > 99),
@@ -329,3 +328,22 @@ def colour_png(image: np.ndarray) -> bytes:
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([16, 2, 0, 0, 0])
     parts = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + parts
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint16, np.float32, np.bool_])
+def test_zeros_and_ones_are_black_and_white_in_every_type(dtype):
+    masks = SCENES > 99
+    source = open_source(masks.astype(dtype))
+    assert np.array_equal(pixels(source)[:, 0], masks * 255)
+    told = "Pixel values of 0 and 1 were taken as black and white." in source.notes
+    assert told == (dtype in (np.uint8, np.int64, np.uint16))
+    for later in (np.uint8, np.int64, np.float64, np.bool_):
+        assert np.array_equal(pixels(open_source(masks.astype(later), like=source.items.spec))[:, 0], masks * 255)
+
+
+def test_rounding_beyond_the_range_is_no_note():
+    scenes = np.tile(SCENES / 255, (4, 1, 1))
+    scenes[0, 5, 5] = 1 + 1e-7
+    assert not any("cut off" in note for note in open_source(scenes).notes)
+    scenes[0, 5, 5] = 1e4
+    assert any("cut off" in note for note in open_source(scenes).notes)

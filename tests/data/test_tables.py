@@ -354,3 +354,49 @@ def test_other_tables_are_refused_with_what_to_do(tmp_path):
         (tmp_path / f"x{ending}").write_text("a,b\n1,2\n")
         with pytest.raises(InputError, match=rf"pandas\.{reader}\('x{ending}'\)\.to_parquet\('x\.parquet'\)"):
             open_source(tmp_path / f"x{ending}")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ({**FLOATS, "grade": CODES.astype(float)}, "grade has but the whole numbers 0 to 3, as labels"),
+        ({**FLOATS, "f6": CODES}, "f6 has but the whole numbers 0 to 3"),
+        (
+            {str(place): column for place, column in enumerate([CODES + 1.0, *FLOATS.values()])},
+            "0 has but the .* 1 to 4",
+        ),
+        ({"length": FLOATS["f0"], "weight": FLOATS["f1"], "order": np.arange(20.0)}, "0 to 19, as numbers of the rows"),
+    ],
+)
+def test_codes_in_the_type_of_the_features_are_refused(tmp_path, table, said):
+    if "grade" in table:
+        table = {name.replace("f", "length" if name == "f0" else "of_"): table[name] for name in table}
+        table = {
+            f"{'abcdefgh'[place]}_mm" if name != "grade" else name: table[name] for place, name in enumerate(table)
+        }
+    with pytest.raises(InputError, match=f"It is not plain .*{said}.*--columns"):
+        opened(tmp_path / "t.parquet", table)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {
+            "alcohol": FLOATS["f0"],
+            "ash": FLOATS["f1"],
+            "proline": np.arange(20) * 37.0 + 200,
+        },  # measured in whole units
+        {"a_mm": FLOATS["f0"], "b_mm": FLOATS["f1"], "empty": np.zeros(20)},
+        {"a_mm": FLOATS["f0"], "rings": CODES.astype(float), "legs": CODES[::-1] * 2.0},
+        {f"pixel{place}": (column if place % 3 else column * 0) for place, column in enumerate(FLOATS.values())},
+        {f"pixel{place}": CODES for place in range(5)},
+    ],
+)
+def test_whole_numbers_that_are_no_codes_are_features(tmp_path, table):
+    assert opened(tmp_path / "t.parquet", table).items.spec.columns == tuple(table)
+
+
+@pytest.mark.parametrize("name", ["fine_label", "species_id", "image_id", "Target", "index"])
+def test_a_frame_with_labels_ids_or_row_numbers_is_refused(name):
+    with pytest.raises(InputError, match=name):
+        open_source(pd.DataFrame({**FLOATS, name: CODES}))

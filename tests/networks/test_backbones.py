@@ -174,3 +174,32 @@ def test_a_pth_file_that_holds_something_else_is_an_input_error(content: object,
     torch.save(content, tmp_path / "w.pth")
     with pytest.raises(InputError, match=r"w\.pth"):
         build_backbone("small-4", images(16), weights=str(tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "taken"),
+    [
+        ("stem.9.weight", False),
+        ("stem.9.bias", False),
+        ("head.weight", True),
+        ("fc.bias", True),
+        ("stem.head.fc.weight", True),
+    ],
+)
+def test_weights_of_a_larger_net_are_refused_and_its_classifier_is_left_out(entry, taken, donor, tmp_path) -> None:
+    save_file({**donor.state_dict(), entry: torch.ones(2)}, tmp_path / "w.safetensors")
+    net = build_backbone("small-4", images(16))
+    if taken:
+        load_weights(net, tmp_path / "w.safetensors")
+        assert equal_states(donor, net)
+    else:
+        with pytest.raises(InputError, match=f"of a larger net than the backbone, which has no {entry!r}"):
+            load_weights(net, tmp_path / "w.safetensors")
+
+
+def test_a_pickled_net_is_refused_without_advice_to_run_it(donor: nn.Module, tmp_path: Path) -> None:
+    torch.save(donor, tmp_path / "whole.pth")
+    with pytest.raises(InputError, match=r"holds Python objects; save model\.state_dict") as failed:
+        load_weights(build_backbone("small-4", images(16)), tmp_path / "whole.pth")
+    assert "weights_only" not in str(failed.value)
+    assert "\n" not in str(failed.value)

@@ -105,7 +105,7 @@ def test_images_of_no_height_are_refused(model: Path) -> None:
 @pytest.mark.parametrize("text", ["[" * 2000 + "]" * 2000, '{"a": ' * 2000 + "1" + "}" * 2000, "", "\x00", "[1]", "5"])
 def test_a_manifest_of_another_form_is_refused(model: Path, text: str) -> None:
     (model / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match=r"manifest\.json is missing or damaged"):
+    with pytest.raises(InputError, match=r"manifest\.json is (missing|damaged)"):
         load_model(model)
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from coterie.prediction.results import read_result
 from coterie.records.arrays import read_arrays
@@ -292,3 +293,26 @@ def test_a_status_that_nobody_knows_is_said(folder: MakeFolder) -> None:
     run = folder(status="paused <b>")
     page = write_report(run).read_text()
     assert "The status of this run is paused &lt;b&gt;" in page
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "Latin-1"])
+def test_what_is_no_file_of_text_is_not_called_wrong_json(folder: MakeFolder, kind: str) -> None:
+    path = folder() / "metrics.json"
+    path.unlink(missing_ok=True)
+    if kind == "Latin-1":
+        path.write_bytes(b'{"labels": "caf\xe9"}')
+    else:
+        (os.mkfifo if kind == "pipe" else os.mkdir)(path)
+    with pytest.raises(InputError) as failed:
+        read_metrics(path)
+    assert "JSON" not in str(failed.value)
+    assert str(failed.value).count(str(path)) == 1
+
+
+@pytest.mark.parametrize("count", [-1, 2.5, "3", 10**400])
+def test_the_entry_is_named_without_the_forms_it_may_have(folder: MakeFolder, count: object) -> None:
+    path = folder()
+    content = yaml.safe_load((path / "run.yaml").read_text()) | {"n_clusters": count}
+    (path / "run.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match="is damaged: n_clusters cannot be "):
+        read_run(path)

@@ -6,6 +6,7 @@ done; 1: the run failed; 2: the input is wrong.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
 from pathlib import Path
@@ -261,13 +262,29 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
 
 
+def _ended(text: str) -> str:
+    """Click ends some sentences with "?", and others with nothing."""
+    return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
+
+
+def _check_empty(given: list[str]) -> None:
+    """Raise UsageError for an option with an empty value: as a path it would be the working directory."""
+    for option, value in itertools.pairwise(given):
+        if option.startswith("-") and value == "":
+            raise UsageError(f"{option} has an empty value: is a variable of the shell not set?")
+    for option in given:
+        if option.startswith("--") and option.endswith("=") and option.count("=") == 1:
+            raise UsageError(f"{option[:-1]} has an empty value: is a variable of the shell not set?")
+
+
 def _main(given: list[str], out: Results) -> int:
     try:
+        _check_empty(given)
         code = app(given or ["--help"], prog_name="coterie", standalone_mode=False)
         out.flush()
         return int(code or 0)
     except UsageError as error:
-        print(f"coterie: {error.format_message().rstrip('.')}. See coterie --help.", file=sys.stderr)
+        print(f"coterie: {_ended(error.format_message())} See coterie --help.", file=sys.stderr)
         return 2
     except typer.Abort:
         return 130

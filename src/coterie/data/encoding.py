@@ -19,6 +19,10 @@ UNKNOWN = frozenset(
         *("None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN", "NaT"),
     )
 )
+# What may say the same, but may be a class as well (Na is sodium): such a class is named in the note.
+LIKE_UNKNOWN = frozenset(word.casefold() for word in UNKNOWN) | frozenset(
+    ("?", "-", "--", ".", "nil", "missing", "unknown", "unlabeled", "unlabelled", "undefined", "not labeled", "<null>")
+)
 
 
 @dataclass(frozen=True)

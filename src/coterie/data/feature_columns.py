@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from coterie.data.column_names import is_index, is_label, like_label, listed, names_items
 from coterie.types import InputError, ItemSpec
@@ -16,6 +19,8 @@ Form = Literal["float", "integer", "boolean", "list", "picture", "other"]
 
 ID_COLUMNS = ("id", "path")
 NUMBERS: tuple[Form, ...] = ("float", "integer", "boolean")
+SEEN = 4096  # rows that show most columns to be no whole numbers
+CLASSES = 200  # as many as codes of classes go up to
 FAMILY = 3  # columns that differ by a number only, so many of which are one thing: f0, f1, f2
 
 
@@ -181,6 +186,34 @@ def _alike(table: Table, names: Sequence[str]) -> bool:
         return True
     # 64 numbered columns and a "quality" are not of one kind, four measured lengths are.
     return all(table.forms[name] == "float" for name in names) and 2 * len(strays) >= len(names)
+
+
+def check_values(values: NDArray[Any], names: Sequence[str], where: str) -> None:
+    """Raise InputError for a column (n,) of codes among measured numbers: 0, 1, 2 as classes have, or row numbers.
+
+    Whole numbers in the type of the others pass `_alike`. Where several columns have them, counts may be meant.
+    """
+    maybe = np.flatnonzero((values[:SEEN] == np.rint(values[:SEEN])).all(0)).tolist()
+    whole = [place for place in maybe if (values[:, place] == np.rint(values[:, place])).all()]
+    numbered = len({*map(_family, names)}) == 1
+    if len(whole) != 1 or len(names) < FAMILY or (numbered and whole[0] not in (0, len(names) - 1)):
+        return
+    codes = np.unique(values[:, whole[0]])
+    low, high, n = int(codes[0]), int(codes[-1]), len(values)
+    if (
+        low not in (0, 1)
+        or high - low + 1 != len(codes)
+        or not (1 < len(codes) <= min(CLASSES, n // 3) or len(codes) == n)
+    ):
+        return
+    others = [name for place, name in enumerate(names) if place != whole[0]]
+    example = f"{others[0]}..{others[-1]}" if whole[0] in (0, len(names) - 1) else ",".join(others)
+    what = "numbers of the rows" if len(codes) == n else "labels"
+    raise InputError(
+        f"It is not plain which columns of {where} are the features: {names[whole[0]]} has but the whole numbers {low} "
+        f"to {high}, as {what} have, and the others have not. Choose them by --columns '{example}' (names, first..last "
+        "or patterns such as 'f*'; in Python columns=[...])."
+    )
 
 
 def _family(name: str) -> str:

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from coterie.data.column_names import is_index, is_label, listed, twice
-from coterie.data.feature_columns import Features, Form, Table, choose
+from coterie.data.column_names import is_index, like_label, listed, names_items_only, twice
+from coterie.data.feature_columns import NUMBERS, Features, Form, Table, choose
 from coterie.data.forms import Options
 from coterie.types import InputError
 
@@ -24,7 +24,7 @@ def is_frame(source: Any) -> bool:
 def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
     """The part of a frame that was asked for or that the model was fitted on, else all of it, and what was taken.
 
-    Raises InputError for columns that are not there, and for those that are called as labels or row numbers are.
+    Raises InputError for columns that are not there, and for those that are called as labels, ids or row numbers are.
     """
     names = _names(frame)
     again = twice(names)
@@ -36,12 +36,13 @@ def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
         features = choose(Table(f"the {type(frame).__name__}", forms), options.columns, like)
         return (frame.select if hasattr(frame, "column_names") else frame.__getitem__)(features.names), features
     plane = {name.strip().casefold() for name in names} >= {"x", "y"}
-    wrong = [name for name in names if is_label(name) or (name.strip() and is_index(name))]
+    wrong = [name for name in names if like_label(name) or (name.strip() and is_index(name))]
+    wrong += [name for name in names if names_items_only(name) and _form(frame, name) in NUMBERS]
     wrong = [name for name in wrong if not (plane and name.strip().casefold() == "y")]
     if wrong:
         raise InputError(
-            f"The {type(frame).__name__} has columns that are called as labels or row numbers are ({listed(wrong)}), "
-            f"among its {len(names)}: drop them, or name the features with columns=[...]."
+            f"The {type(frame).__name__} has columns that are called as labels, ids or row numbers are "
+            f"({listed(wrong)}), among its {len(names)}: drop them, or name the features with columns=[...]."
         )
     return frame, Features(names, "numbers")
 

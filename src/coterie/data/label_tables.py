@@ -150,9 +150,26 @@ def _read_parquet(path: Path) -> Columns:
     file = open_parquet(path)
     nested = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_struct, types.is_map)
     names = [field.name for field in file.schema_arrow if not any(is_kind(field.type) for is_kind in nested)]
+    # Hugging Face's pictures {bytes, path} name their items by the path.
+    pictures = [field.name for field in file.schema_arrow if types.is_struct(field.type) and _has_paths(field.type)]
+    paths = {name: _paths(read_column(file, name, path)) for name in pictures if names_items(name)}
+    paths = {name: cells for name, cells in paths.items() if any(cells)}
     if len(names) < len(file.schema_arrow.names) and not any(map(is_label, names)):
         names = file.schema_arrow.names  # whatever it is, the user hears of it by its name
-    return Columns({name: read_column(file, name, path).to_pylist() for name in names})
+    return Columns(paths | {name: read_column(file, name, path).to_pylist() for name in names if name not in paths})
+
+
+def _has_paths(kind: Any) -> bool:
+    import pyarrow.types as types
+
+    place: int = kind.get_field_index("path")
+    return place >= 0 and bool(types.is_string(kind.field(place).type) or types.is_large_string(kind.field(place).type))
+
+
+def _paths(column: Any) -> list[Any]:
+    import pyarrow.compute as pc
+
+    return list(pc.struct_field(column, "path").to_pylist())
 
 
 READERS: dict[str, Callable[[Path], Columns]] = {

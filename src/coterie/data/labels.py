@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.column_names import is_label, like_label, listed, words
-from coterie.data.encoding import Labels, encode, is_unknown
+from coterie.data.encoding import LIKE_UNKNOWN, Labels, encode, is_unknown
 from coterie.data.label_columns import chosen, find_header, find_key, find_label, measured, same_classes
 from coterie.data.label_tables import Columns, flat_arrays, read_columns
 from coterie.data.matching import key_text
@@ -148,6 +148,10 @@ def _checked(values: list[Any], said: str, notes: Sequence[str], where: str) -> 
         )
     if known >= FEW and len(labels.names) > known / 2:
         notes = [*notes, f"These are {len(labels.names)} classes for {known} items."]
+    like_unknown = [name for name in labels.names if name.casefold() in LIKE_UNKNOWN]
+    if like_unknown:
+        said_so = listed(map(repr, like_unknown), 3)
+        notes = [*notes, f"{said_so} counts as a class: leave those cells empty if it says that there is no label"]
     return Labels(labels.codes, labels.names, ". ".join([said + _left_without(labels.codes, values), *notes]))
 
 

@@ -166,6 +166,8 @@ def _check_share(pictures: Pictures, failures: dict[int, str], options: Options,
         raise InputError(
             f"{pictures.ids[row]} in {pictures.where} cannot be read ({failures[row]}); repair it or leave it out."
         )
+    if bad == total == 1:
+        raise InputError(f"The picture {pictures.ids[0]} cannot be read ({failures[0]}); repair it or give another.")
     first = f" (the first is {pictures.ids[min(failures)]}: {failures[min(failures)]})" if bad else ""
     if bad > options.max_skipped * total:
         raise InputError(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.feature_columns import ID_COLUMNS, Features, Form, Table, choose
+from coterie.data.feature_columns import ID_COLUMNS, Features, Form, Table, check_values, choose
 from coterie.data.forms import Options, check_kind
 from coterie.data.parquet import open_parquet, pandas_index, read_batches, read_column
 from coterie.data.pictures import Pictures, open_pictures
@@ -45,6 +45,8 @@ def open_table(path: Path, options: Options, *, name: str | None = None, origin:
         values = (
             _list_column(file, features.names[0], path) if features.form == "list" else _numbers(file, features, path)
         )
+    if features.form == "numbers" and not features.chosen and not (options.like and options.like.columns):
+        check_values(values, features.names, str(path))
     if values.dtype != np.float32 and not offset_of(values, options.like, name):
         with np.errstate(over="ignore"):
             values = values.astype(np.float32)

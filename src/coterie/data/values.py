@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.ranges import PixelValues, values_of
+from coterie.data.rows import blocks
 from coterie.types import InputError, ItemSpec
 
 Range = tuple[float, float]
@@ -24,6 +25,7 @@ DEPTHS = (10, 12, 14, 16)  # bits of cameras and scanners whose values come in 1
 FULL = 16384  # a whole number above the 14 bits: only the full 16 bits have it
 DARK = 1 / 16  # floats that end below it fill fewer than 16 of the 256 greys of 0 to 1, so they are in another unit
 SLACK = 0.25  # share of the model's range by which new values may lie beyond it
+BINARY = "Pixel values of 0 and 1 were taken as black and white."
 FEW = 4  # a picture with fewer greys than this shows nothing
 
 
@@ -50,9 +52,21 @@ class ValueRule:
 def array_rule(array: NDArray[Any], name: str, like: ItemSpec | None) -> ValueRule:
     """The rule of an array of images; a pass over it, unless the dtype alone says it. InputError for NaN, infinity."""
     plain = array.dtype in (np.uint8, np.bool_)
+    if plain and like is None and array.dtype == np.uint8 and _black_and_white(array):
+        return ValueRule(*UNIT, notes=(BINARY,))
     if plain and (like is None or (array.dtype == np.uint8 and _of(like) == BYTE)):
         return ValueRule() if array.dtype == np.uint8 else ValueRule(*UNIT)
     return rule_for(array.dtype, values_of(array, name), name, like)
+
+
+def _black_and_white(array: NDArray[Any]) -> bool:
+    """Whether an array has no other values than 0 and 1, and both. Of an ordinary one the first block shows it."""
+    high = 0
+    for _, rows in blocks(array):
+        high = max(high, int(rows.max(initial=0)))
+        if high > 1:
+            return False
+    return high == 1
 
 
 def rule_for(
@@ -82,6 +96,8 @@ def _fitted(dtype: np.dtype[Any], values: PixelValues, name: str) -> ValueRule:
     low, high = values.typical()
     if dtype == np.bool_:
         return ValueRule(*UNIT)
+    if dtype.kind in "iu" and values.low == 0 and values.high == 1:
+        return ValueRule(*UNIT, notes=(BINARY,))
     if dtype.kind in "iu" and values.low >= 0 and high <= 255:
         return ValueRule()
     if dtype.kind == "f" and low >= -1e-3 and high <= 1.001 and (high >= DARK or high == 0):
@@ -127,9 +143,10 @@ def _as_fitted(dtype: np.dtype[Any], values: PixelValues, name: str, like: ItemS
     if dtype == np.bool_:
         if common:
             return ValueRule(*UNIT)
+    elif model == UNIT and unsure and low >= 0:
+        return ValueRule(*UNIT)  # black and white, for a picture that has but the two darkest of 256 greys is none
     elif dtype == np.uint8 and common:
-        if not (model == UNIT and unsure):
-            return ValueRule()
+        return ValueRule()
     elif common and model != SIXTEEN and values.whole and low >= 0 and FULL <= high <= SIXTEEN[1]:
         return ValueRule(*SIXTEEN)
     elif is_float and common and low >= -0.1 and high <= 1.1 and not (unsure and model != UNIT):
@@ -168,7 +185,8 @@ def _losses(values: PixelValues, rule: ValueRule, ids: Sequence[str]) -> list[st
     """Notes on what the rule does not show of the values."""
     notes, total = [], len(values.by_picture)
     cut = values.beyond(rule.low, rule.high)
-    if values.high > rule.high or values.low < rule.low:
+    slack = (rule.high - rule.low) / 510  # half a grey
+    if values.high > rule.high + slack or values.low < rule.low - slack:
         row, share = values.row_of_high, f"{cut:.2%}" if cut >= 1e-4 else "Less than 0.01%"
         far = f"the largest is {values.high:g}, in {ids[row] if row < len(ids) else f'image {row}'}"
         if values.high <= rule.high:

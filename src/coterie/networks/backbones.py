@@ -219,7 +219,7 @@ def _timm(name: str, spec: ItemSpec, pretrained: bool) -> nn.Module:
     full, name = name.startswith(FULL_STEM), name.removeprefix(FULL_STEM)
     if name not in timm.list_models() and name.split(".")[0] not in timm.list_models():
         ours = ["small-16", "small-32", "mlp", "pica-resnet34", *autoencoder.NAMES]
-        near = difflib.get_close_matches(name, [*timm.list_models(), *ours], n=1)
+        near = difflib.get_close_matches(name.lower(), [*timm.list_models(), *ours], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "; `timm.list_models()` has the names."
         raise InputError(f"Unknown backbone {name!r}{hint}")
     settings: dict[str, Any] = {}

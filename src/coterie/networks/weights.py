@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,16 @@ from coterie.records.files import utf8_path
 from coterie.types import InputError
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # in which a repository of Hugging Face keeps timm's weights
+HEADS = frozenset(("head", "heads", "head_dist", "fc", "classifier", "last_linear", "logits", "pre_logits"))
+# Buffers that some versions of a net save and others compute.
+TABLES = frozenset(("num_batches_tracked", "attn_mask", "relative_position_index", "relative_coords_table"))
 PATIENCE = 10.0  # seconds that a server has to answer
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The entries of a local safetensors or .pth file; never unpickles objects. Raises InputError."""
     if not path.is_file():
-        raise InputError(f"The weights file {path} does not exist.")
+        raise InputError(f"The weights file {path} {'is no regular file' if path.exists() else 'does not exist'}.")
     state: Any
     try:
         if path.suffix == ".safetensors":
@@ -31,11 +35,18 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # every reader has its own errors; the user needs the file's name
-        raise InputError(f"The weights file {path} cannot be read: {error}") from error
+        raise InputError(f"The weights file {path} cannot be read: {_why(error)}.") from error
     if isinstance(state, dict):
         state = state.get("state_dict", state)
     given = dict(state) if isinstance(state, dict) else {}
     return {str(name): value for name, value in given.items() if isinstance(value, Tensor)}
+
+
+def _why(error: Exception) -> str:
+    """The reason in a few words. What torch says of a pickle ends in advice to run whatever is in the file."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "it is damaged, no file of weights, or holds Python objects; save model.state_dict() with safetensors"
+    return (" ".join(str(error).split())[:160] or type(error).__name__).rstrip(".")
 
 
 def load_weights(net: nn.Module, path: Path, name: str = "") -> None:
@@ -76,10 +87,22 @@ def put(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str = "")
             f"first {first!r}, which is {found} and has to be {tuple(wanted[first].shape)}. Name the backbone that "
             "the weights are of with --backbone, and the size of its images with --image-size."
         )
+    if more := [entry for entry in given if entry not in wanted and _of_trunk(entry, wanted)]:
+        raise InputError(
+            f"The weights file {path} is of a larger net than {called}, which has no {more[0]!r} ({len(more)} such "
+            "entries): name the backbone that the weights are of with --backbone."
+        )
     if bad := next((entry for entry, value in fitting.items() if not bool(torch.isfinite(value).all())), None):
         raise InputError(f"The weights file {path} holds values that are not finite, first in {bad!r}.")
     net.load_state_dict(fitting, strict=False)
     return notes
+
+
+def _of_trunk(entry: str, wanted: Mapping[str, Tensor]) -> bool:
+    """Whether an entry that the net has not belongs to the same part of a net, and to no classifier or fixed table."""
+    parts = entry.split(".")
+    inside = any(other.startswith(f"{parts[0]}.") for other in wanted)
+    return inside and HEADS.isdisjoint(parts) and parts[-1] not in TABLES
 
 
 def check_pretrained(name: str, why: str) -> None:

@@ -324,6 +324,8 @@ def _read_manifest(folder: Path) -> Manifest:
             f"{folder} holds {pickles[0]}, a pickle, which could run code: coterie does not load such folders."
         )
     path = folder / "manifest.json"
+    if not os.path.lexists(path):
+        raise InputError(f"There is no model in {folder}: its manifest.json is missing.")
     try:
         content = read_json(path, MANIFEST_BYTES)
         stated = content.get("format") if isinstance(content, dict) else None
@@ -340,7 +342,7 @@ def _read_manifest(folder: Path) -> Manifest:
         reason = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
     except InputError as error:
         reason = str(error).removeprefix(f"{path} is damaged: ").rstrip(".")
-    raise InputError(f"There is no model in {folder}: its manifest.json is missing or damaged ({reason}).")
+    raise InputError(f"There is no model in {folder}: its manifest.json is damaged ({reason}).")
 
 
 class _OtherFormat(InputError):

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -158,8 +158,9 @@ def _check_nesting(events: Any) -> None:
 
 def read_json(path: Path, most: int) -> Any:
     """Plain values of a JSON file of bounded size and depth. Raises InputError."""
+    text = read_text(path, most)
     try:
-        content = json.loads(read_text(path, most))
+        content = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is damaged: it is no JSON ({error}).") from error
     check_plain(content, str(path))
@@ -205,7 +206,7 @@ def validated(kind: type[Model], content: Any, where: str) -> Model:
         ):
             return validated(kind, readable, where)
         first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
+        place = _place(first["loc"], content)
         reason = first["msg"].removeprefix("Value error, ").rstrip(".")
         if first["type"] == "missing":
             raise InputError(f"{where} is damaged: {_shown(place)} is missing.") from error
@@ -213,6 +214,18 @@ def validated(kind: type[Model], content: Any, where: str) -> Model:
         shown = shown if len(shown) <= 60 else shown[:57] + "..."
         entry = f"{_shown(place)} cannot be {shown}: " if place else ""
         raise InputError(f"{where} is damaged: {entry}{reason}.") from error
+
+
+def _place(parts: Sequence[str | int], content: Any) -> str:
+    """The entry's name, without what pydantic calls the forms that an entry may have ("constrained-int")."""
+    named: list[str] = []
+    for at, part in enumerate(parts):
+        there = part in content if isinstance(content, dict) else isinstance(content, list) and isinstance(part, int)
+        if there:
+            content = content[part]
+        if there or (at + 1 == len(parts) and isinstance(content, dict)):
+            named.append(str(part))
+    return ".".join(named)
 
 
 def _readable(value: Any) -> Any:
