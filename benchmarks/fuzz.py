@@ -198,7 +198,7 @@ def work(pipe: Connection, seed: int, base: Path, settings: attacks.Settings) ->
     import coterie.cli.accept
     import coterie.cli.after
     import coterie.cli.compare
-    import coterie.estimator  # noqa: F401  # so that the memory limit counts tries and not libraries
+    import coterie.posthoc  # noqa: F401  # so that the memory limit counts tries and not libraries
 
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)
     with open("/proc/self/statm") as file:

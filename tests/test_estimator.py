@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,6 +160,18 @@ def test_a_saved_model_predicts_bit_for_bit_the_same(fitted, tmp_path, what):
 def test_a_model_may_be_pickled_by_its_owner(fitted):
     copy = pickle.loads(pickle.dumps(fitted))
     assert (copy.predict_proba(pictures()) == fitted.predict_proba(pictures())).all()
+
+
+def test_a_clusterer_is_made_cloned_and_pickled_without_torch():
+    code = """
+import pickle, sys
+from sklearn.base import clone
+from coterie import Clusterer
+model = pickle.loads(pickle.dumps(clone(Clusterer(3, settings={"cells": 40}))))
+assert model.get_params()["settings"] == {"cells": 40}
+sys.exit(bool({"torch", "pydantic", "accelerate", "timm", "matplotlib"} & set(sys.modules)))
+"""
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_floats_are_scaled_for_a_part_as_for_the_whole():

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coterie.estimator import Clusterer as Clusterer
-    from coterie.estimator import calibrate as calibrate
     from coterie.estimator import load as load
+    from coterie.posthoc import calibrate as calibrate
 
 __version__ = "0.1.0"
 __all__ = ["Clusterer", "__version__", "calibrate", "load"]
+_HOMES = {"Clusterer": "coterie.estimator", "calibrate": "coterie.posthoc", "load": "coterie.estimator"}
 
 
 def __getattr__(name: str) -> Any:
     """Import the estimator on first use, so that `import coterie` itself stays free of torch."""
-    if name in ("Clusterer", "calibrate", "load"):
-        return getattr(import_module("coterie.estimator"), name)
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'coterie' has no attribute {name!r}")

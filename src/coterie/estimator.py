@@ -1,46 +1,28 @@
-"""Clusterer: scikit-learn's face on the pipeline. `load` reads a model back, `calibrate` works on any clustering."""
+"""Clusterer: scikit-learn's face on the pipeline. `load` reads a model back.
+
+Torch and what stands on it are imported when they are needed: the class alone, to be configured or cloned, is light.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from coterie.data import open_source
-from coterie.data.items import ChosenItems, Embeddings
-from coterie.data.outliers import mark_outliers, without
 from coterie.isolation import isolated
-from coterie.methods.contract import Facts, Method
-from coterie.networks.features import extract_features, stream
-from coterie.outputs import write_atomically
-from coterie.pipeline import run
-from coterie.prediction.clusterings import Calibrated, read_clustering
-from coterie.prediction.model import Model, check_model_folder, load_model
-from coterie.prediction.results import ResultTable, read_result, write_result
-from coterie.records import read_record
-from coterie.training.calibrate import PostHoc, calibration_net
-from coterie.training.device import accelerator_for
-from coterie.training.distributed import share_batch_norm
-from coterie.training.engine import Stage, train_stage
-from coterie.training.history import History, read_history
-from coterie.training.plan import RunSettings, calibration_for, coerce
-from coterie.training.runfolder import RunFolder
-from coterie.training.seeds import seed_of
-from coterie.types import Assignments, InputError
-from coterie.views.normalise import farthest, normalisation
-from coterie.views.settings import ViewSettings
+from coterie.types import Assignments
+
+if TYPE_CHECKING:
+    from coterie.methods.contract import Method
+    from coterie.training.plan import RunSettings
 
 
 class Clusterer(ClusterMixin, BaseEstimator):
@@ -109,6 +91,9 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         y is ignored: no label reaches training.
         """
+        from coterie.pipeline import run
+        from coterie.prediction.results import ResultTable
+
         out = None if self.output is None else Path(self.output)
         done = run(X, self._settings(), out)
         self.model_ = done.model
@@ -139,6 +124,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         score: "knn" (nearest neighbours among the fitted items), "mahalanobis", "msp", "entropy", or, for methods with
         logits, "max-logit" or "energy". Raises InputError for one that this model cannot give.
         """
+        from coterie.data import open_source
+
         check_is_fitted(self, "model_")
         source = open_source(X, like=self.model_.spec)
         return self.model_.predict(source, ood_scores=[score]).ood_scores[score].numpy()
@@ -150,6 +137,13 @@ class Clusterer(ClusterMixin, BaseEstimator):
         `load` reads it back, and so do `coterie predict`, `evaluate` and `report`. Only `embedding_` is not kept.
         Raises InputError for a folder that holds anything but this very model, saved before.
         """
+        import torch
+
+        from coterie.outputs import write_atomically
+        from coterie.prediction.model import check_model_folder
+        from coterie.prediction.results import write_result
+        from coterie.training.runfolder import RunFolder
+
         check_is_fitted(self, "model_")
         out = Path(folder)
         check_model_folder(out, self.model_)
@@ -164,6 +158,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
     def _settings(self) -> RunSettings:
         """The parameters as settings of a run. Raises InputError for those that cannot be."""
+        from coterie.training.plan import RunSettings, coerce
+
         names = ("n_clusters", "method", "epochs", "preset", "init", "backbone", "pretrained", "device", "precision")
         values = {name: getattr(self, name) for name in (*names, "image_size", "family", "calibrate")}
         values |= {
@@ -177,6 +173,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         return coerce(RunSettings, {**plain, "overrides": dict(self.settings or {})}, "Clusterer")
 
     def _assign(self, X: Any) -> Assignments:
+        from coterie.data import open_source
+
         check_is_fitted(self, "model_")
         return self.model_.predict(open_source(X, like=self.model_.spec))
 
@@ -210,8 +208,14 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     It predicts bit for bit what the saved one does. Raises InputError when there is no model, when it is of another
     version, or when the folder holds a pickle.
     """
+    from coterie.prediction.model import load_model
+    from coterie.prediction.results import read_result
+    from coterie.records import read_record
+    from coterie.training.device import accelerator_for
+    from coterie.training.history import read_history
+
     path = Path(folder)
-    model: Model = load_model(path, accelerator_for(device).device)
+    model = load_model(path, accelerator_for(device).device)
     loaded = Clusterer(n_clusters=model.k, method=model.method, device=device)
     loaded.model_ = model
     loaded._remember_names()
@@ -222,63 +226,3 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     if record:
         loaded.record_, loaded.history_ = record, read_history(path / "history.jsonl").rows()
     return loaded
-
-
-@isolated
-def calibrate(
-    embeddings: Any,
-    probabilities_or_labels: Any,
-    *,
-    loss: str = "region",
-    random_state: int | np.integer | np.random.RandomState | None = 0,
-    settings: Mapping[str, Any] | None = None,
-    device: str = "auto",
-) -> Calibrated:
-    """Calibrated confidence for anyone's clustering, without labels: one of scikit-learn, of HDBSCAN, of your own.
-
-    embeddings: (n, d), what the clustering was made from or anything in which neighbours are alike. The second argument
-    is the clustering: probabilities (n, k) whose rows sum to 1, or labels (n,), whole numbers or names; items labelled
-    -1 teach nothing and are assigned. loss: "region" is CDC's; "smoothing", "focal", "l1" and "mixup" are there for
-    comparison. settings: of `training.calibrate.Calibration`, such as {"cells": 40}.
-
-    Raises InputError (a ValueError) for input that cannot work, before training.
-    """
-    source = open_source(embeddings)
-    if source.items.spec.kind != "embeddings":
-        raise InputError("calibrate takes embeddings, one row per item, not images: cluster those with Clusterer.")
-    mark_outliers(source)
-    said = read_clustering(probabilities_or_labels, len(source.items))
-    usual = ~np.isin(said.rows, np.asarray(source.outliers, np.int64))
-    said = replace(said, rows=said.rows[usual], probabilities=said.probabilities[usual])
-    for text in source.warnings:
-        warnings.warn(text, stacklevel=2)
-    k, dim, seed = len(said.groups), source.items.spec.dim, seed_from(random_state)
-    accelerator = accelerator_for(device)
-    facts = Facts(len(said.rows), k, "embeddings", str(accelerator.device), dim=dim)
-    method = PostHoc(calibration_for(facts, {"loss": loss, **(settings or {})}), torch.from_numpy(said.probabilities))
-    usual_rows = without(np.asarray(source.outliers, np.int64), len(source.items))
-    usual_items = ChosenItems(source.items, usual_rows) if len(source.outliers) else source.items
-    mean, std = normalisation(usual_items)
-    net = calibration_net(method, mean, std, seed_of(seed, "calibrate", "weights"))
-    net.limit = farthest(usual_items, mean, std) if len(source.outliers) else None
-    share_batch_norm(net)
-    net.to(accelerator.device)
-    taught = source.items
-    if len(said.rows) < len(source.items):
-        taught = Embeddings(source.items.take(torch.from_numpy(said.rows)).numpy())
-    stage = Stage(
-        method,
-        taught,
-        "vector",
-        k,
-        seed,
-        ViewSettings(),
-        partial(extract_features, net, taught),
-        History(None),
-        rank=accelerator.process_index,
-        processes=accelerator.num_processes,
-    )
-    train_stage(net, stage)
-    p = torch.cat(list(stream(net, source.items, lambda view: net.post_hoc(view).softmax(1))))
-    confidence, label = (t.numpy() for t in p.max(1))
-    return Calibrated(p.numpy(), confidence, said.groups[label], said.groups)

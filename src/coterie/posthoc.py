@@ -1,0 +1,91 @@
+"""`calibrate`: calibrated confidence for a clustering that was made elsewhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from coterie.data import open_source
+from coterie.data.items import ChosenItems, Embeddings
+from coterie.data.outliers import mark_outliers, without
+from coterie.estimator import seed_from
+from coterie.isolation import isolated
+from coterie.methods.contract import Facts
+from coterie.networks.features import extract_features, stream
+from coterie.prediction.clusterings import Calibrated, read_clustering
+from coterie.training.calibrate import PostHoc, calibration_net
+from coterie.training.device import accelerator_for
+from coterie.training.distributed import share_batch_norm
+from coterie.training.engine import Stage, train_stage
+from coterie.training.history import History
+from coterie.training.plan import calibration_for
+from coterie.training.seeds import seed_of
+from coterie.types import InputError
+from coterie.views.normalise import farthest, normalisation
+from coterie.views.settings import ViewSettings
+
+
+@isolated
+def calibrate(
+    embeddings: Any,
+    probabilities_or_labels: Any,
+    *,
+    loss: str = "region",
+    random_state: int | np.integer | np.random.RandomState | None = 0,
+    settings: Mapping[str, Any] | None = None,
+    device: str = "auto",
+) -> Calibrated:
+    """Calibrated confidence for anyone's clustering, without labels: one of scikit-learn, of HDBSCAN, of your own.
+
+    embeddings: (n, d), what the clustering was made from or anything in which neighbours are alike. The second argument
+    is the clustering: probabilities (n, k) whose rows sum to 1, or labels (n,), whole numbers or names; items labelled
+    -1 teach nothing and are assigned. loss: "region" is CDC's; "smoothing", "focal", "l1" and "mixup" are there for
+    comparison. settings: of `training.calibrate.Calibration`, such as {"cells": 40}.
+
+    Raises InputError (a ValueError) for input that cannot work, before training.
+    """
+    source = open_source(embeddings)
+    if source.items.spec.kind != "embeddings":
+        raise InputError("calibrate takes embeddings, one row per item, not images: cluster those with Clusterer.")
+    mark_outliers(source)
+    said = read_clustering(probabilities_or_labels, len(source.items))
+    usual = ~np.isin(said.rows, np.asarray(source.outliers, np.int64))
+    said = replace(said, rows=said.rows[usual], probabilities=said.probabilities[usual])
+    for text in source.warnings:
+        warnings.warn(text, stacklevel=2)
+    k, dim, seed = len(said.groups), source.items.spec.dim, seed_from(random_state)
+    accelerator = accelerator_for(device)
+    facts = Facts(len(said.rows), k, "embeddings", str(accelerator.device), dim=dim)
+    method = PostHoc(calibration_for(facts, {"loss": loss, **(settings or {})}), torch.from_numpy(said.probabilities))
+    usual_rows = without(np.asarray(source.outliers, np.int64), len(source.items))
+    usual_items = ChosenItems(source.items, usual_rows) if len(source.outliers) else source.items
+    mean, std = normalisation(usual_items)
+    net = calibration_net(method, mean, std, seed_of(seed, "calibrate", "weights"))
+    net.limit = farthest(usual_items, mean, std) if len(source.outliers) else None
+    share_batch_norm(net)
+    net.to(accelerator.device)
+    taught = source.items
+    if len(said.rows) < len(source.items):
+        taught = Embeddings(source.items.take(torch.from_numpy(said.rows)).numpy())
+    stage = Stage(
+        method,
+        taught,
+        "vector",
+        k,
+        seed,
+        ViewSettings(),
+        partial(extract_features, net, taught),
+        History(None),
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
+    )
+    train_stage(net, stage)
+    p = torch.cat(list(stream(net, source.items, lambda view: net.post_hoc(view).softmax(1))))
+    confidence, label = (t.numpy() for t in p.max(1))
+    return Calibrated(p.numpy(), confidence, said.groups[label], said.groups)
