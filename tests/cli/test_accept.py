@@ -118,6 +118,23 @@ def test_a_sample_is_drawn_judged_and_audited(coterie, run):
     assert "drawn at random" in said
 
 
+def test_of_two_columns_of_answers_the_empty_one_is_passed_over(coterie, run):
+    rows = accept.draw_sample(N, 150, seed=5)
+    judge(rows, "right.csv", "right")
+    groups = [str(row % K if row < 300 else -1) for row in rows]
+    lines = [f"a/{row:03}.png,{row % K},,{group}" for row, group in zip(rows, groups, strict=True)]
+    Path("both.csv").write_text("\n".join(["id,proposed,right,label", *lines]) + "\n")
+    found = [
+        coterie("accept", run, "--max-error", 0.1, "--judged", name, "--json").object["audit"]
+        for name in ("right.csv", "both.csv")
+    ]
+    assert found[0] == found[1]
+    Path("none.csv").write_text("id,right,label\n" + "".join(f"a/{row:03}.png,,\n" for row in rows))
+    answer = coterie("accept", run, "--judged", "none.csv")
+    assert answer.code == 2
+    assert "have no answer in the column right" in answer.err
+
+
 def test_right_and_label_in_csv_and_parquet_say_the_same(coterie, run):
     rows = accept.draw_sample(N, 150, seed=5)
     judge(rows, "right.csv", "right")

@@ -400,3 +400,9 @@ def test_whole_numbers_that_are_no_codes_are_features(tmp_path, table):
 def test_a_frame_with_labels_ids_or_row_numbers_is_refused(name):
     with pytest.raises(InputError, match=name):
         open_source(pd.DataFrame({**FLOATS, name: CODES}))
+
+
+def test_blanks_around_a_name_are_seen_in_the_message(tmp_path):
+    like = opened(tmp_path / "t.parquet", FLOATS).items.spec
+    with pytest.raises(InputError, match=r"lacks 6 of the 6 columns .*it has ' f0', 'f1 ', f9"):
+        opened(tmp_path / "n.parquet", {" f0": VECTORS[:, 0], "f1 ": VECTORS[:, 1], "f9": VECTORS[:, 2]}, like=like)

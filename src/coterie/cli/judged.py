@@ -43,7 +43,9 @@ def read_judged(
     judgements of another run say nothing of this one. All other columns are left alone. Raises InputError.
     """
     table = _read(path)
-    answer = next((name for name in ("right", "label") if name in table.cells), None)
+    answers = [name for name in ("right", "label") if name in table.cells]
+    # The file that --draw writes has an empty column right, whichever column a person fills in.
+    answer = next((name for name in answers if not all(map(is_unknown, table.cells[name]))), next(iter(answers), None))
     key = next((name for name in table.names if names_items(name)), None)
     if key is None:
         said = ", ".join(table.names) or "none"
