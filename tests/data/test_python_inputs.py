@@ -241,6 +241,13 @@ REFUSED = {
     "missing values of pandas": (pd.DataFrame({"a": [1, None, 3], "b": [1, 2, 3]}, dtype="Int64"), "row 1|Row 1"),
     "texts in a frame": (pd.DataFrame({"a": [1.0, 2], "b": ["x", "y"]}), "columns that are not numbers"),
     "vectors beside numbers": (pd.DataFrame({"v": list(ROWS), "width": range(12)}), r"frame\['v'\]"),
+    "a label added to numbered columns": (pd.DataFrame(ROWS).assign(label=3), r"ids or row numbers are \(label\)"),
+    "classes, ids and numbers of rows": (
+        pd.DataFrame(ROWS, columns=list("abcde")).assign(species_id=1, image_id=range(12), Fine_Label=2).reset_index(),
+        r"\(index, species_id, image_id, Fine_Label\), among its 9",
+    ),
+    "an id in a table of arrow": (pa.table({"id": range(12), "a": ROWS[:, 0], "b": ROWS[:, 1]}), r"\(id\)"),
+    "integers beyond every float": ([[10**400, row] for row in range(9)], "Row 0, column 0 .* float64 can hold"),
     "no columns": (pd.DataFrame(index=range(4)), "is empty"),
     "complex array": (ROWS.astype(np.complex64), "Complex data not supported"),
     "complex list": ([[1j, 2], [3, 4]], "Complex data not supported"),

@@ -15,10 +15,10 @@ FORMS: dict[str, Form] = {"f": "float", "i": "integer", "u": "integer", "b": "bo
 
 
 def is_frame(source: Any) -> bool:
-    """Whether this is a table whose columns have names; numbers are none."""
+    """Whether this is a table in which columns have names, one at least; numbers are none."""
     if not hasattr(source, "columns") or isinstance(source, np.ndarray):
         return False
-    return all(isinstance(name, str) for name in _names(source))
+    return any(isinstance(name, str) for name in _names(source))
 
 
 def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
@@ -26,6 +26,9 @@ def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
 
     Raises InputError for columns that are not there, and for those that are called as labels, ids or row numbers are.
     """
+    if not all(isinstance(name, str) for name in _names(frame)):
+        # An array to which a column was added: the numbers that pandas counts by, and names.
+        frame = frame.rename(columns=str)
     names = _names(frame)
     again = twice(names)
     if again is not None:
@@ -39,7 +42,7 @@ def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
     wrong = [name for name in names if like_label(name) or (name.strip() and is_index(name))]
     wrong += [name for name in names if names_items_only(name) and _form(frame, name) in NUMBERS]
     wrong = [name for name in wrong if not (plane and name.strip().casefold() == "y")]
-    if wrong:
+    if wrong and len(names) > 1:  # a column alone is what the user means: paths, pictures, embeddings
         raise InputError(
             f"The {type(frame).__name__} has columns that are called as labels, ids or row numbers are "
             f"({listed(wrong)}), among its {len(names)}: drop them, or name the features with columns=[...]."

@@ -123,7 +123,7 @@ def _numbers(array: NDArray[Any], name: str) -> NDArray[np.float64]:
     try:
         if not any(isinstance(value, str | bytes | complex) for value in array.flat):
             return array.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     for row, column in np.ndindex(array.shape):
         value = array[row, column]
@@ -136,6 +136,8 @@ def _numbers(array: NDArray[Any], name: str) -> NDArray[np.float64]:
             raise NotNumeric(f"{where} ({error}).") from error
         except ValueError as error:
             raise InputError(f"{where} ({str(error).splitlines()[0]}).") from error
+        except OverflowError as error:
+            raise InputError(f"{where} that float64 can hold ({error}).") from error
     raise InputError(f"{name} has values that are no real numbers.")
 
 
