@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import pkgutil
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import jaxtyping
 import pytest
 from beartype import BeartypeConf, beartype
 from jaxtyping import install_import_hook
@@ -45,3 +46,11 @@ def digits() -> Source:
 
     images = (load_digits().images[:96] * 255 / 16).astype("uint8")
     return replace(open_source(images[:, None]), family="glyph")
+
+
+@pytest.fixture
+def unchecked_types() -> Iterator[None]:
+    """scikit-learn's checks hand over what our annotations rule out."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

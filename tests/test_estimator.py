@@ -3,11 +3,9 @@ from __future__ import annotations
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -19,7 +17,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.utils.data import TensorDataset
 
-from coterie import Clusterer, load
+from coterie import Clusterer, calibrate, load
 from coterie.data import open_source
 from coterie.methods.cdc import CDC
 from coterie.types import InputError
@@ -59,14 +57,6 @@ class TwoGroups(Clusterer):
 
     def __setattr__(self, name: str, value: object) -> None:
         super().__setattr__(name, 2 if name == "n_clusters" and value == 1 else value)
-
-
-@pytest.fixture
-def unchecked_types() -> Iterator[None]:
-    """scikit-learn's checks hand over what our annotations rule out."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    yield
-    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 ONE_GROUP = "the check asks for a single group, and n_clusters < 2 is an error here"
@@ -183,7 +173,7 @@ def test_floats_are_scaled_for_a_part_as_for_the_whole():
 
 
 @pytest.mark.usefixtures("unchecked_types")
-@pytest.mark.parametrize("seed", [None, 0, np.int64(5), np.random.RandomState(0)])
+@pytest.mark.parametrize("seed", [None, 0, np.int64(5), np.random.RandomState(0), np.random.default_rng(0)])
 def test_random_state_may_be_all_that_scikit_learn_allows(seed):
     x, y = blobs()
     model = Clusterer(np.int64(3), random_state=seed, epochs=np.int64(3)).fit(x)
@@ -318,6 +308,19 @@ def test_the_data_are_not_changed():
         ({"device": "tpu"}, "Unknown device 'tpu'"),
         ({"precision": "fp8"}, "precision is 'fp8'"),
         ({"init": "nowhere"}, "There is no model at nowhere"),
+        ({"init": 3}, "init is 3: it takes a path"),
+        ({"weights": ["a.pt"]}, r"weights is \['a.pt'\]: it takes a path"),
+        ({"output": 3}, "output is 3: it takes a path"),
+        ({"output": ""}, "output is '', which no path can be"),
+        ({"output": "a\0b"}, "which no path can be"),
+        ({"output": "b" * 300}, "cannot be looked up"),
+        ({"settings": [1]}, r"settings is \[1\]: it takes a mapping"),
+        ({"settings": "cells=40"}, "settings is 'cells=40': it takes a mapping"),
+        ({"settings": {1: 2}}, "settings.* is 1: it takes text"),
+        ({"columns": 3}, "columns is 3"),
+        ({"random_state": "a"}, "random_state is 'a': it takes a whole number or None"),
+        ({"random_state": 1.5}, "random_state is 1.5: it takes a whole number or None"),
+        ({"random_state": -1}, "random_state is -1: it must be at least 0"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_types")
@@ -330,6 +333,22 @@ def test_wrong_parameters_are_named(parameters, message):
 def test_a_model_refuses_data_of_another_form(fitted):
     with pytest.raises(InputError, match="holds embeddings, but the model was fitted on images"):
         fitted.predict(DIGITS)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize("given", [None, 3, "", "a\0b", ["x"]])
+def test_what_is_no_path_is_no_folder(fitted, given):
+    for call in (load, fitted.save):
+        with pytest.raises(InputError, match=r"it takes a path|no path can be"):
+            call(given)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_arguments_of_other_types_are_named(fitted):
+    with pytest.raises(InputError, match="Unknown out-of-distribution score None"):
+        fitted.ood_score(pictures(8), score=None)
+    with pytest.raises(InputError, match=r"settings is \[1\]: it takes a mapping"):
+        calibrate(blobs()[0], blobs()[1], settings=[1])
 
 
 def test_folders_that_are_no_models_are_refused(fitted, tmp_path):

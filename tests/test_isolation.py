@@ -20,7 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from coterie import Clusterer, calibrate, load
+from coterie.cli import main
 from coterie.data import open_source
+
+# Checks of a list's type draw which item they look at, from Python's random state.
+pytestmark = pytest.mark.usefixtures("unchecked_types")
 
 X = np.random.default_rng(3).normal(size=(48, 6)).astype(np.float32) + np.repeat(np.eye(6)[:3], 16, 0) * 6
 PIXELS = np.random.default_rng(4).integers(0, 256, (24, 8, 8), dtype=np.uint8)
@@ -214,3 +218,10 @@ def test_calls_that_overlap_put_back_what_the_first_found() -> None:
     finally:
         with contextlib.suppress(Exception):
             torch.set_default_dtype(torch.float32)
+
+
+def test_a_command_in_this_process_puts_everything_back(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", X)
+    before = state()
+    assert main(["fit", str(tmp_path / "x.npy"), "-k", "3", "--epochs", "1", "-o", str(tmp_path / "run")]) == 0
+    assert state() == before

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,7 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from coterie.isolation import isolated
-from coterie.types import Assignments
+from coterie.types import Assignments, InputError
 
 if TYPE_CHECKING:
     from coterie.methods.contract import Method
@@ -94,7 +94,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         from coterie.pipeline import run
         from coterie.prediction.results import ResultTable
 
-        out = None if self.output is None else Path(self.output)
+        out = None if self.output is None else _path(self.output, "output")
         done = run(X, self._settings(), out)
         self.model_ = done.model
         self._remember_names()
@@ -145,7 +145,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         from coterie.training.runfolder import RunFolder
 
         check_is_fitted(self, "model_")
-        out = Path(folder)
+        out = _path(folder, "The folder to save to")
         check_model_folder(out, self.model_)
         self.model_.save(out / "model")
         if hasattr(self, "result_"):
@@ -164,13 +164,14 @@ class Clusterer(ClusterMixin, BaseEstimator):
         values = {name: getattr(self, name) for name in (*names, "image_size", "family", "calibrate")}
         values |= {
             "seed": seed_from(self.random_state),
-            "init": None if self.init is None else os.fspath(self.init),
-            "weights": None if self.weights is None else os.fspath(self.weights),
-            "columns": self.columns if self.columns is None or isinstance(self.columns, str) else list(self.columns),
+            "init": None if self.init is None else str(_path(self.init, "init")),
+            "weights": None if self.weights is None else str(_path(self.weights, "weights")),
+            "columns": list(self.columns) if _several(self.columns) else self.columns,
+            "overrides": {} if self.settings is None else self.settings,
         }
         # Numbers of NumPy, as a grid search gives them.
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
-        return coerce(RunSettings, {**plain, "overrides": dict(self.settings or {})}, "Clusterer")
+        return coerce(RunSettings, plain, "Clusterer")
 
     def _assign(self, X: Any) -> Assignments:
         from coterie.data import open_source
@@ -198,7 +199,28 @@ def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> 
         return int(np.random.default_rng().integers(2**31 - 1))
     if isinstance(random_state, int | np.integer):
         return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError as error:
+        raise InputError(f"random_state is {repr(random_state)[:80]}: it takes a whole number or None.") from error
+
+
+def _path(given: Any, what: str) -> Path:
+    """The path that was given. Raises InputError, which calls it `what`, for what cannot be one."""
+    try:
+        text = os.fsdecode(given)
+    except TypeError as error:
+        raise InputError(f"{what} is {repr(given)[:80]}: it takes a path.") from error
+    if not text or "\0" in text:
+        raise InputError(f"{what} is {text[:80]!r}, which no path can be.")
+    return Path(text)
+
+
+def _several(columns: Any) -> bool:
+    """Whether columns are named one by one."""
+    return isinstance(columns, Iterable) and not isinstance(columns, str | bytes | Mapping)
 
 
 @isolated
@@ -214,7 +236,7 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     from coterie.training.device import accelerator_for
     from coterie.training.history import read_history
 
-    path = Path(folder)
+    path = _path(folder, "The folder to load")
     model = load_model(path, accelerator_for(device).device)
     loaded = Clusterer(n_clusters=model.k, method=model.method, device=device)
     loaded.model_ = model

@@ -93,7 +93,14 @@ def check_folder(out: Path | None, reads: Iterable[Given], writes: Iterable[str]
     """Raise InputError where `writes`, in the run folder `out`, would replace one of the files that are read."""
     if out is None:
         return
-    folder, writes = Path(os.path.realpath(out)), set(writes)
+    try:
+        folder, writes = Path(os.path.realpath(out)), set(writes)
+        folder.exists()
+    except (OSError, ValueError) as error:  # a name too long, no rights on the way there
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{str(out)[:200]!r} cannot be looked up ({reason}): choose another folder with -o."
+        ) from error
     for given in reads:
         if given is None:
             continue

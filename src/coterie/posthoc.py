@@ -20,6 +20,7 @@ from coterie.methods.contract import Facts
 from coterie.networks.features import extract_features, stream
 from coterie.prediction.clusterings import Calibrated, read_clustering
 from coterie.training.calibrate import PostHoc, calibration_net
+from coterie.training.coerce import shown
 from coterie.training.device import accelerator_for
 from coterie.training.distributed import share_batch_norm
 from coterie.training.engine import Stage, train_stage
@@ -50,6 +51,8 @@ def calibrate(
 
     Raises InputError (a ValueError) for input that cannot work, before training.
     """
+    if settings is not None and not isinstance(settings, Mapping):
+        raise InputError(f"settings is {shown(settings)}: it takes a mapping.")
     source = open_source(embeddings)
     if source.items.spec.kind != "embeddings":
         raise InputError("calibrate takes embeddings, one row per item, not images: cluster those with Clusterer.")

@@ -197,6 +197,9 @@ def test_other_columns_keep_their_values_and_rounding_is_no_difference() -> None
     taken = open_source(x).items.take(torch.arange(60)).numpy()
     assert np.array_equal(taken[:, [0, 2]], x[:, [0, 2]].astype(np.float32))
     assert len(np.unique(taken[:, 1])) == len(np.unique(x[:, 1]))
+    x[:, 1] = 1.7e12 + rng.integers(0, 9, 60)
+    taken = open_source(x).items.take(torch.arange(60)).numpy()
+    assert len(np.unique(taken[:, 1])) == len(np.unique(x[:, 1]))
     x[:, 1] = 0.1 + rng.normal(size=60) * 1e-17
     source = open_source(x)
     assert (source.notes, source.items.spec.offset) == ([], ())

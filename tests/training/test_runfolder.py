@@ -20,7 +20,12 @@ SETTINGS = {
 }
 RECORD: dict[str, Any] = {
     "status": "running",
-    "source": {"fingerprint": "ab", "kind": "images", "family": "photo", "spec": {"kind": "images", "height": 8}},
+    "source": {
+        "fingerprint": "ab",
+        "kind": "images",
+        "family": "photo",
+        "spec": {"kind": "images", "height": 8, "columns": []},
+    },
     "settings": SETTINGS,
     "stages": [{"name": "moco", "settings": {"epochs": 3}}, {"name": "cdc", "settings": {"cells": 7, "epochs": 9}}],
     "views": {"flip": 0.5, "crop_scale": [0.2, 1.0]},
@@ -104,7 +109,8 @@ def test_what_does_not_change_the_result_may_change(begun: Path, path: str, valu
         ("settings/seed", 1, "--seed = 0, not 1"),
         ("settings/weights", "other.pth", "--weights = .*other.pth"),
         ("settings/pretrained", True, "--pretrained = False, not True"),
-        ("source/spec/height", 16, "--image-size"),
+        ("source/spec/height", 16, r"the height \(--image-size\) = \d+, not 16"),
+        ("source/spec/columns", ["f0", "f1"], r"the columns = .*, not \['f0', 'f1'\]: resume"),
         ("source/family", "glyph", "--family = 'photo', not 'glyph'"),
         ("stages/1/settings/cells", 8, r"cdc\.cells = 7, not 8"),
         ("stages/0/settings/epochs", 4, r"moco\.epochs = 3, not 4"),

@@ -19,6 +19,7 @@ from coterie.cli import print_object
 from coterie.cli.progress import StageBar
 from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
 from coterie.forecast import forecast
+from coterie.isolation import isolated
 from coterie.outputs import check_folder, printable
 from coterie.pipeline import RunResult, evaluate_run, run
 from coterie.preparing import Prepared, Watch, check_beginning, prepare
@@ -50,6 +51,7 @@ class FitRequest:
     quiet: bool = False
 
 
+@isolated
 def fit_source(request: FitRequest) -> None:
     """Run a request and print its summary. Raises InputError and RunFailed."""
     settings = coerce(RunSettings, request.settings, "run")

@@ -42,7 +42,7 @@ def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
     wrong = [name for name in names if like_label(name) or (name.strip() and is_index(name))]
     wrong += [name for name in names if names_items_only(name) and _form(frame, name) in NUMBERS]
     wrong = [name for name in wrong if not (plane and name.strip().casefold() == "y")]
-    if wrong and len(names) > 1:  # a column alone is what the user means: paths, pictures, embeddings
+    if wrong:
         raise InputError(
             f"The {type(frame).__name__} has columns that are called as labels, ids or row numbers are "
             f"({listed(wrong)}), among its {len(names)}: drop them, or name the features with columns=[...]."

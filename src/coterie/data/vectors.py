@@ -17,7 +17,7 @@ from coterie.data.rows import RowIds, blocks
 from coterie.types import InputError, ItemSpec, Source
 
 STEPS = 1024  # of float32 between the smallest and the largest value of a feature: with fewer, its form is lost
-NOISE = 1e-11  # of a float's size: differences below may come from rounding alone
+NOISE = 1e-13  # of a float's size: differences below may come from rounding alone
 
 
 class NotNumeric(InputError, TypeError):

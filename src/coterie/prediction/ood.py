@@ -98,7 +98,7 @@ def check_scores(names: Sequence[str], *, logits: bool, bank: Bank | None) -> No
     """Raise InputError for an unknown score, and for one that needs logits or a bank where there is none."""
     for name in names:
         if name not in SCORES:
-            near = difflib.get_close_matches(name.lower(), SCORES, n=1)
+            near = difflib.get_close_matches(str(name).lower(), SCORES, n=1)
             hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(SCORES)}."
             raise InputError(f"Unknown out-of-distribution score {name!r}; {hint}")
         if name not in available(logits=logits):

@@ -19,6 +19,7 @@ OPTIONS = (
     *("method", "seed", "epochs", "preset", "init", "calibrate", "backbone", "pretrained", "weights", "family"),
     *("image_size", "device", "precision"),
 )
+PARAMETERS = {"overrides": "settings", "seed": "random_state"}  # of Clusterer, where it calls them otherwise
 SHORT = reprlib.Repr()
 SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 2, 60, 60
 
@@ -71,7 +72,7 @@ def sentence(errors: Sequence[Any], where: str) -> str:
     value = shown(first["input"])
     name = f"Setting {where}.{setting}{place}"
     if where == ESTIMATOR or (where == RUN and setting not in (*OPTIONS, "n_clusters")):
-        name = f"{setting}{place}"
+        name = f"{PARAMETERS.get(setting, setting) if where == ESTIMATOR else setting}{place}"
     elif where == RUN:
         name = "-k (n_clusters)" if setting == "n_clusters" else f"--{setting.replace('_', '-')}"
     for error in ours:

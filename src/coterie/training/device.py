@@ -38,6 +38,7 @@ def accelerator_for(device: str) -> Place:
     Accelerate brings several processes together. It keeps one state for the whole Python process, which may be the
     caller's: it is not asked where there is one process, and else put back.
     """
+    device = str(device)  # a torch.device, too
     kind, _, number = device.partition(":")
     if kind not in ("auto", "cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
         raise InputError(f"Unknown device {device!r}: use auto, cpu, cuda or mps.")

@@ -108,8 +108,8 @@ class RunFolder:
         if (found := difference(before, record)) is not None:
             name, was, asked = found
             raise InputError(
-                f"{self.path} was begun with {name} = {was!r}, not {asked!r}: resume it with the same settings, or "
-                "start a new run in another folder."
+                f"{self.path} was begun with {name} = {_brief(was)}, not {_brief(asked)}: resume it with the same "
+                "settings, or start a new run in another folder."
             )
 
     def update(self, **entries: Any) -> None:
@@ -121,6 +121,12 @@ class RunFolder:
 
     def file(self, *parts: str) -> Path | None:
         return None if self.path is None else self.path.joinpath(*parts)
+
+
+def _brief(value: Any) -> str:
+    """A value as it is written, of long ones the beginning."""
+    text = repr(value)
+    return text if len(text) < 120 else f"{text[:120]} ..."
 
 
 def _only_pixels(cache: Path) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 
 Record = Mapping[str, Any]
 MISSING = object()
+FORM = {"dim": "the number of features", "columns": "the columns", "height": "the height (--image-size)"}
+FORM |= {"width": "the width (--image-size)"}
 
 
 def difference(before: Record, now: Record) -> tuple[str, Any, Any] | None:
@@ -29,7 +31,8 @@ def _pairs(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
     source, given = before.get("source") or {}, now["source"]
     for name, called in (("kind", "the kind of items"), ("family", "--family")):
         yield called, source.get(name, MISSING), given[name]
-    yield "the form of the items (--image-size)", *_shared(source.get("spec"), given["spec"])
+    for name, value in given["spec"].items():
+        yield FORM.get(name, f"the {name} of the items"), (source.get("spec") or {}).get(name, MISSING), value
     stages = before.get("stages")
     if stages:
         yield "the stages", [stage["name"] for stage in stages], [stage["name"] for stage in now["stages"]]
@@ -52,13 +55,6 @@ def _pairs(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
 def _settings(stage: str, before: Any, now: Record) -> Iterator[tuple[str, Any, Any]]:
     for name, value in now.items():
         yield f"{stage}.{name}", (before or {}).get(name, MISSING), value
-
-
-def _shared(before: Any, now: Record) -> tuple[Any, Any]:
-    """Both, without the entries that only the newer one has."""
-    if not before:
-        return MISSING, None
-    return {name: before[name] for name in now if name in before}, {name: now[name] for name in now if name in before}
 
 
 def _place(path: Any) -> Any:
