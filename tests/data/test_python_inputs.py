@@ -244,7 +244,7 @@ REFUSED = {
     "a label added to numbered columns": (pd.DataFrame(ROWS).assign(label=3), r"ids or row numbers are \(label\)"),
     "classes, ids and numbers of rows": (
         pd.DataFrame(ROWS, columns=list("abcde")).assign(species_id=1, image_id=range(12), Fine_Label=2).reset_index(),
-        r"\(index, species_id, image_id, Fine_Label\), among its 9",
+        r"\(index, species_id, Fine_Label, image_id\), among its 9",
     ),
     "an id in a table of arrow": (pa.table({"id": range(12), "a": ROWS[:, 0], "b": ROWS[:, 1]}), r"\(id\)"),
     "integers beyond every float": ([[10**400, row] for row in range(9)], "Row 0, column 0 .* float64 can hold"),
