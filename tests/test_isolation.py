@@ -27,6 +27,10 @@ from coterie.data import open_source
 pytestmark = pytest.mark.usefixtures("unchecked_types")
 
 X = np.random.default_rng(3).normal(size=(48, 6)).astype(np.float32) + np.repeat(np.eye(6)[:3], 16, 0) * 6
+# Made beforehand: what checks annotations in these tests draws from `random` to look into a sequence of columns.
+OF_VECTORS = Clusterer(3, epochs=2, random_state=0, calibrate=True)
+FEW = {"moco.epochs": 1, "moco.batch_size": 12, "moco.queue": 24, "moco.projector_hidden": 16, "hidden": 8}
+OF_IMAGES = Clusterer(3, epochs=1, random_state=0, backbone="small-8", settings=FEW)
 PIXELS = np.random.default_rng(4).integers(0, 256, (24, 8, 8), dtype=np.uint8)
 
 
@@ -121,7 +125,7 @@ def state() -> dict[str, Any]:
 
 def groups_of_vectors(folder: Path) -> list[NDArray[Any]]:
     """Everything that Python offers, once over: fit, save, load, predict, scores, calibrate."""
-    fitted = Clusterer(3, epochs=2, random_state=0, calibrate=True).fit(X)
+    fitted = OF_VECTORS.fit(X)
     saved = load(fitted.save(folder))
     said = calibrate(X, fitted.labels_, settings={"epochs": 2})
     return [fitted.confidence_, fitted.embedding_, saved.predict_proba(X), saved.ood_score(X), said.probabilities]
@@ -133,8 +137,7 @@ def groups_of_pictures(folder: Path) -> list[NDArray[Any]]:
         Image.fromarray(pixels).save(folder / f"{row}.png")
     whole = (folder / "0.png").read_bytes()
     (folder / "broken.png").write_bytes(whole[: len(whole) // 2])
-    few = {"moco.epochs": 1, "moco.batch_size": 12, "moco.queue": 24, "moco.projector_hidden": 16, "hidden": 8}
-    fitted = Clusterer(3, epochs=1, random_state=0, backbone="small-8", settings=few).fit(folder)
+    fitted = OF_IMAGES.fit(folder)
     return [fitted.confidence_, fitted.embedding_, np.array([len(open_source(folder).skipped)])]
 
 
@@ -175,9 +178,10 @@ def test_without_a_seed_every_fit_has_its_own() -> None:
 
 
 def test_a_failed_fit_puts_everything_back() -> None:
+    model = Clusterer(3, epochs=1)
     before = state()
     with pytest.raises(ValueError):
-        Clusterer(3, epochs=1).fit(np.full((20, 3), np.nan))
+        model.fit(np.full((20, 3), np.nan))
     assert state() == before
 
 
@@ -203,12 +207,10 @@ def test_the_callers_accelerator_stays(tmp_path: Path) -> None:
 def test_calls_that_overlap_put_back_what_the_first_found() -> None:
     torch.set_default_dtype(torch.float64)
     found: list[Any] = []
+    models = [Clusterer(3, epochs=3, random_state=0) for _ in range(3)]
     try:
         before = state()
-        threads = [
-            threading.Thread(target=lambda: found.append(Clusterer(3, epochs=3, random_state=0).fit(X)))
-            for _ in range(3)
-        ]
+        threads = [threading.Thread(target=lambda model=model: found.append(model.fit(X))) for model in models]
         for thread in threads:
             thread.start()
         for thread in threads:
