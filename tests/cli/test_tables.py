@@ -106,5 +106,5 @@ def test_names_go_from_files_to_frames_and_back(coterie):
     assert whole.predict(frame).tolist() == whole.labels_.tolist()
     with pytest.raises(ValueError, match=r"lacks 1 of the 8 columns .*\(f3\)"):
         whole.predict(frame.drop(columns="f3"))
-    with pytest.raises(ValueError, match=r"called as labels .*\(label\)"):
+    with pytest.raises(ValueError, match=r"called as labels.*\(label\)"):
         Clusterer(**settings).fit(frame.assign(label=Y))

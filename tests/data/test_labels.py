@@ -335,3 +335,18 @@ def test_pictures_in_a_table_name_the_items_by_their_paths(tmp_path, names):
     write(tmp_path / "x.parquet", {"image": pictures[:2], "label": ["cat", "dog"]})
     labels = read_label_file(tmp_path / "x.parquet", IDS)
     assert [labels.names[code] if code >= 0 else None for code in labels.codes] == [None, "dog", "cat"]
+
+
+def test_names_that_may_be_several_items_are_not_called_missing(tmp_path):
+    ids = ["train/a/1.png", "val/a/1.png", "train/b/2.png", "val/b/2.png"]
+    write(tmp_path / "x.csv", lines(["1.png", "2.png"], ["a", "b"]))
+    with pytest.raises(InputError, match=r"names [12]\.png, which may be several items of the source"):
+        read_label_file(tmp_path / "x.csv", ids)
+
+
+def test_a_result_table_is_said_to_be_no_truth(tmp_path):
+    table = {"id": IDS, "label": [0, 1, 1], "confidence": [0.9] * 3, "probabilities": [[0.9, 0.1]] * 3}
+    write(tmp_path / "x.parquet", table)
+    assert "a result table of coterie" in read_label_file(tmp_path / "x.parquet", IDS).note
+    write(tmp_path / "x.parquet", {name: table[name] for name in ("id", "label", "confidence")})
+    assert "result table" not in read_label_file(tmp_path / "x.parquet", IDS).note

@@ -19,6 +19,7 @@ from coterie.data.reading import reading
 from coterie.data.text_tables import read_rows, read_text
 from coterie.types import InputError
 
+OURS = "The file is a result table of coterie, so that the numbers say how far two runs agree, and nothing of the truth"
 SPLITS = ("train", "val", "test")  # MedMNIST's file: train_images, train_labels, ...
 
 
@@ -156,7 +157,9 @@ def _read_parquet(path: Path) -> Columns:
     paths = {name: cells for name, cells in paths.items() if any(cells)}
     if len(names) < len(file.schema_arrow.names) and not any(map(is_label, names)):
         names = file.schema_arrow.names  # whatever it is, the user hears of it by its name
-    return Columns(paths | {name: read_column(file, name, path).to_pylist() for name in names if name not in paths})
+    cells = paths | {name: read_column(file, name, path).to_pylist() for name in names if name not in paths}
+    ours = {"id", "label", "confidence", "probabilities"} <= set(file.schema_arrow.names)
+    return Columns(cells, notes=[OURS] if ours else [])
 
 
 def _has_paths(kind: Any) -> bool:

@@ -152,7 +152,11 @@ def _checked(values: list[Any], said: str, notes: Sequence[str], where: str) -> 
     if like_unknown:
         said_so = listed(map(repr, like_unknown), 3)
         notes = [*notes, f"{said_so} counts as a class: leave those cells empty if it says that there is no label"]
-    return Labels(labels.codes, labels.names, ". ".join([said + _left_without(labels.codes, values), *notes]))
+    return Labels(
+        labels.codes,
+        labels.names,
+        ". ".join(part.rstrip(".") for part in [said + _left_without(labels.codes, values), *notes]),
+    )
 
 
 def _left_without(codes: NDArray[np.int64], values: Sequence[Any]) -> str:

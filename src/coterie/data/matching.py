@@ -49,7 +49,7 @@ def match(keys: Sequence[Any], ids: Sequence[str], skipped: Sequence[str], where
             rows = np.array(found, np.int64)
             _check_first_row(names, rows, ids, where)
             return np.where(rows < len(ids), rows, -1)
-        if not best or _hits(found) > _hits(best):
+        if not best or _known(found) > _known(best):
             best = found
     raise _complaint(names, best, pool, where)
 
@@ -80,6 +80,11 @@ def _numbered(count: int) -> set[str]:
 
 def _hits(found: Found) -> int:
     return sum(row is not None and row != AMBIGUOUS for row in found)
+
+
+def _known(found: Found) -> tuple[int, int]:
+    """How many names are one item's, and how many may at least be one of several."""
+    return _hits(found), sum(row is not None for row in found)
 
 
 def _complaint(names: list[str], found: Found, pool: list[str], where: str) -> Unmatched:
