@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,7 +218,7 @@ def _path(given: Any, what: str) -> Path:
     return Path(text)
 
 
-def _several(columns: Any) -> bool:
+def _several(columns: Any) -> TypeGuard[Iterable[str]]:
     """Whether columns are named one by one."""
     return isinstance(columns, Iterable) and not isinstance(columns, str | bytes | Mapping)
 
