@@ -31,7 +31,7 @@ def read(run: Path) -> dict:
 def test_a_failed_run_gives_reason_and_advice_everywhere(coterie, vectors, tmp_path, settings, reason):
     run = tmp_path / "run"
     options = [word for setting in settings for word in ("--set", setting)]
-    answer = coterie("fit", vectors, "-k", 3, "-o", run, "--epochs", 30, "--json", *options)
+    answer = coterie("fit", vectors, "-k", 3, "-o", run, "--epochs", 30, "--json", "-q", *options)
     assert answer.code == 1
     assert answer.out == ""
     record = read(run)

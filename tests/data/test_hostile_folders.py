@@ -267,8 +267,9 @@ def test_what_may_not_be_read_is_listed_by_name(folder, tmp_path_factory):
     os.chmod(folder / "shut", 0o700)
     os.chmod(folder / "4.png", 0o600)
     base = tmp_path_factory.getbasetemp()
-    for above in (folder, folder.parent, base, base.parent):
-        os.chmod(above, 0o755)
+    for above in (folder, *folder.parents):
+        if above.name.startswith(("pytest", "popen")) or base in (above, *above.parents):  # of pytest, none of others
+            os.chmod(above, 0o755)
     done = subprocess.run([sys.executable, "-c", RIGHTS, folder], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "8 [('4.png', 'permission denied'), ('shut/', 'permission denied')]\n"

@@ -175,7 +175,7 @@ def test_without_a_number_of_groups_dbscan_finds_it(fitted):
 
 def test_a_run_without_k_that_is_resumed_after_its_last_stage_is_the_same(fitted):
     (fitted.output / "result.parquet").unlink()
-    again = run(fitted._checked(POINTS, fitting=True), fitted._settings(), fitted.output, resume=True)
+    again = run(POINTS, fitted._settings(), fitted.output, resume=True)
     assert again.model.k == 4
     assert (again.assignments.probabilities.numpy() == fitted.predict_proba(POINTS)).all()
 
