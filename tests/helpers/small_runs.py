@@ -31,6 +31,8 @@ def settings_for(name: str, kind: str, *, seed: int = 0) -> RunSettings:
     # After a single epoch all codes of a reconstruction are much the same, and what starts from them may collapse.
     overrides |= {f"{stage}.epochs": 12 for stage in stages[:-1] if stage in ("ae", "acai")}
     backbone = "mlp" if kind == "embeddings" else "auto" if name in UNTRAINED else "small-4"
+    if (name, kind) == ("vade", "images"):
+        backbone = "ae"  # after so few epochs of a convolutional net rounding alone may end in one group
     return RunSettings(
         n_clusters=K, method=name, seed=seed, backbone=backbone, overrides=overrides, device="cpu", calibrate=False
     )
