@@ -350,3 +350,21 @@ def test_a_result_table_is_said_to_be_no_truth(tmp_path):
     assert "a result table of coterie" in read_label_file(tmp_path / "x.parquet", IDS).note
     write(tmp_path / "x.parquet", {name: table[name] for name in ("id", "label", "confidence")})
     assert "result table" not in read_label_file(tmp_path / "x.parquet", IDS).note
+
+
+@pytest.mark.parametrize("form", [".npy", ".npz", "records"])
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_texts_that_are_no_characters_are_named(tmp_path, form, order):
+    texts = np.array(["ab", "cd", "ef"], f"{order}U2")
+    texts.view(f"{order}u4")[3] = 0x7FFFFFFF
+    path = tmp_path / f"labels{'.npz' if form == '.npz' else '.npy'}"
+    if form == ".npz":
+        np.savez(path, labels=texts)
+    elif form == "records":
+        table = np.zeros(3, [("id", "i4"), ("label", f"{order}U2")])
+        table["id"], table["label"] = range(3), texts
+        np.save(path, table)
+    else:
+        np.save(path, texts)
+    with pytest.raises(InputError, match="text 1 holds what is no character"):
+        read_label_file(path, ["0", "1", "2"])

@@ -17,6 +17,7 @@ from coterie.data.files import regular_file
 from coterie.data.parquet import open_parquet, read_column
 from coterie.data.reading import reading
 from coterie.data.text_tables import read_rows, read_text
+from coterie.records.arrays import legible
 from coterie.types import InputError
 
 OURS = "The file is a result table of coterie, so that the numbers say how far two runs agree, and nothing of the truth"
@@ -99,6 +100,7 @@ def _read_npy(path: Path) -> Columns:
         values = np.load(content, allow_pickle=False)
     if not isinstance(values, np.ndarray):  # an archive under this name
         raise InputError(f"The label file {path} is a .npz archive: give it that ending.")
+    _legible(values, path)
     if values.dtype.names:
         return Columns({name: values[name].tolist() for name in values.dtype.names})
     if values.size != len(np.atleast_1d(values)):
@@ -123,9 +125,17 @@ def flat_arrays(path: Path) -> dict[str, NDArray[Any]]:
             if f"{name}.npy" not in file.zip.namelist():
                 continue
             if len(array_shape(file, name)) <= 2 and (array := file[name]).size == len(np.atleast_1d(array)):
-                flat[name] = array.reshape(-1)
+                flat[name] = _legible(array.reshape(-1), path)
     parts = [flat.pop(f"{split}_labels") for split in SPLITS if f"{split}_labels" in flat]
     return flat | ({"labels": np.concatenate(parts)} if parts else {})
+
+
+def _legible(values: NDArray[Any], path: Path) -> NDArray[Any]:
+    with reading(f"{path} cannot be read as labels"):
+        try:
+            return legible(values)
+        except InputError as error:
+            raise ValueError(str(error)) from error
 
 
 def array_shape(file: Any, name: str) -> tuple[int, ...]:

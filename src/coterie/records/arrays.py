@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -53,4 +54,20 @@ def _read(stored: zipfile.ZipFile, name: str, kinds: str, axes: int) -> NDArray[
         if math.prod(shape) * dtype.itemsize != member.file_size - start.tell():
             raise InputError(f"its array {name} says it has {shape} entries, but holds another number.")
     with stored.open(member) as file:
-        return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+        return legible(np.asarray(np.lib.format.read_array(file, allow_pickle=False)))
+
+
+def legible(array: NDArray[Any]) -> NDArray[Any]:
+    """The array, also one of records; InputError where its texts hold numbers that are no characters.
+
+    NumPy takes any 32 bits for a character; Python then fails when the text is first used.
+    """
+    for name in array.dtype.names or ():
+        legible(array[name])
+    if array.dtype.kind == "U" and array.nbytes:
+        order = "<" if array.dtype.str[0] == "<" else ">"
+        codes = np.ascontiguousarray(array).reshape(-1).view(f"{order}u4")
+        if len(codes) and int(codes.max()) > sys.maxunicode:
+            row = int(np.flatnonzero(codes > sys.maxunicode)[0]) // (array.dtype.itemsize // 4)
+            raise InputError(f"text {row} holds what is no character: the file is damaged.")
+    return array
