@@ -171,6 +171,8 @@ def _calibration(
 def calibration_for(facts: Facts, given: Mapping[str, Any]) -> Calibration:
     """The settings of a calibration head: those given, and the practical ones for the rest. Raises InputError."""
     settings = coerce(Calibration, {**practical_calibration(facts), **given}, "calibrate")
+    if "cells" not in given:  # of a batch that the user made smaller there are no more mini-clusters than items
+        settings = replace(settings, cells=min(settings.cells, settings.batch_size))
     settings.check(facts)
     return settings
 
