@@ -187,7 +187,7 @@ def _prepare(
         check_start(backbone, spec)
     plan = make_plan(settings, facts, opened.name)
     if term := balance_term(plan.method):
-        plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE.format(term)}.")
+        plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}.")
     if spec.kind == "images" and opened.family == "photo" and init is None and _learns_from_too_few(plan, facts):
         plan.notes.append(TOO_FEW.format(n))
     if init is not None:

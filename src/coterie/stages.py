@@ -227,7 +227,7 @@ def check_balance(assignments: Assignments, model: Model, prepared: Prepared) ->
     examples = ", ".join(str(assignments.ids[row]) for row in rows[inside][:3].tolist())
     text = f"About {count:,} of the {n:,} items ({examples}, ...) stand apart from all others but are no group here"
     if term := balance_term(prepared.plan.method):
-        text += f": {term} draws groups to equal sizes; {UNEQUAL_ADVICE.format(term)}."
+        text += f": {term} draws groups to equal sizes; {UNEQUAL_ADVICE}."
     else:
         text += "; try another method or number of groups."
     prepared.warnings.append(text)

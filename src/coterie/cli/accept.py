@@ -82,6 +82,7 @@ def check_table(request: AcceptRequest, result: Result) -> Path:
         raise InputError(f"{out} is there already and may hold judgements: give another name with -o.")
 
     def ours(path: Path) -> bool:
+        """Whether the file there is a table that this command wrote of this run."""
         if path.suffix == ".parquet":
             from coterie.prediction.results import is_ours
 

@@ -70,6 +70,7 @@ class FINCH:
         return 2
 
     def check(self, facts: Facts) -> None:
+        """Raise InputError for epochs, and for a `final` that does not go with the number of groups."""
         if self.epochs != 0:
             raise InputError(f"finch.epochs is {self.epochs}, but FINCH is not trained: leave it at 0.")
         if facts.k and self.final == "level":

@@ -25,7 +25,7 @@ from coterie.types import InputError
 from coterie.views.settings import ViewSettings, practical_views
 
 # Of a group of 1 % that stands apart, ae, dec and vade find what cdc shares out (docs/methods/cdc.md).
-UNEQUAL_ADVICE = "for very unequal groups take ae, dec or vade, which have no such term, or lower it (--set {}=0.5)"
+UNEQUAL_ADVICE = "for very unequal groups take ae, dec or vade, which have no such term"
 IMAGE_SIZE = "image_size"  # in a published row: of the source, not of the method
 
 

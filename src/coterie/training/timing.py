@@ -156,4 +156,4 @@ class _Counted:
         return self.n
 
     def take(self, index: Tensor) -> Tensor:
-        raise NotImplementedError
+        raise AssertionError("only counted, never taken")
