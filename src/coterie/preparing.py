@@ -18,6 +18,7 @@ import coterie
 from coterie.data import open_source
 from coterie.data.items import ChosenItems
 from coterie.data.named_files import names
+from coterie.data.originals import absolute_path
 from coterie.data.outliers import mark_outliers, without
 from coterie.methods.contract import Card, Facts, method_class, name_of
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
@@ -88,6 +89,7 @@ class Prepared:
     start: Start | None = None  # the backbone's weights, where --pretrained or --weights gives them
     seconds_before: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    path: str | None = None  # where the source lies, absolute
 
     @property
     def taught(self) -> Items:
@@ -108,6 +110,7 @@ class Prepared:
             "source": {
                 "name": source.name,
                 "origin": source.origin,
+                "path": self.path,
                 "kind": source.items.spec.kind,
                 "n": len(source.items),
                 "spec": plain(asdict(source.items.spec)),
@@ -227,6 +230,7 @@ def _prepare(
         start,
         before,
         [*opened.warnings, *(text for text in warned if text not in opened.warnings)],
+        absolute_path(source),
     )
     folder.check_same(prepared.record(""))
     return prepared

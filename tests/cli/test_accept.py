@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from coterie.cli.judged import read_judged
+from coterie.cli.judged import read_judged, table_content
 from coterie.evaluation import accept
+from coterie.types import InputError
 
 N, K = 400, 4
 
@@ -337,3 +338,28 @@ def test_what_the_run_was_warned_of_is_said_again(coterie, run):
     (run / "run.yaml").write_text(yaml.safe_dump(record))
     assert "Note: One group holds 390" in coterie("accept", run).out
     assert coterie("accept", run, "--json").object["warnings"] == record["warnings"]
+
+
+def test_cells_that_a_table_program_would_calculate_are_guarded_and_read_again(tmp_path):
+    names = ["=1+1.png", "+a.png", "-b.png", "@c.png", "'=d.png", "e.png", "'f'.png"]
+    path = tmp_path / "judged.csv"
+    path.write_bytes(table_content(path, {"id": names, "label": [0, 1, 2, -1, 0, 1, 2]}))
+    first = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
+    assert first == ["'=1+1.png", "'+a.png", "'-b.png", "'@c.png", "'=d.png", "e.png", "'f'.png"]
+    read = read_judged(path, names, np.array([0, 1, 2, 0, 0, 1, 2]), 3, {})
+    assert read.rows.tolist() == list(range(7))
+    assert read.right.tolist() == [True, True, True, False, True, True, True]
+
+
+def test_the_name_of_a_group_is_read_without_its_guard(tmp_path):
+    path = tmp_path / "judged.csv"
+    path.write_text("id,label\na.png,'=cat\nb.png,'dog\n")
+    assert read_judged(path, ["a.png", "b.png"], np.array([0, 1]), 2, {"=cat": 0, "'dog": 1}).right.all()
+
+
+def test_two_ids_that_only_the_guard_tells_apart_stay_two(tmp_path):
+    names = ["=x.png", "'=x.png"]
+    path = tmp_path / "judged.csv"
+    path.write_bytes(table_content(path, {"id": names, "label": [0, 0]}))
+    with pytest.raises(InputError, match="twice"):
+        read_judged(path, names, np.array([0, 0]), 2, {})

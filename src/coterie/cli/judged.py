@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from coterie.data.column_names import listed, names_items
 from coterie.data.encoding import is_unknown
+from coterie.data.guards import guarded, unguarded
 from coterie.data.label_columns import find_key
 from coterie.data.label_tables import Columns, read_columns
 from coterie.data.matching import key_text
@@ -61,7 +62,7 @@ def read_judged(
     _check_proposed(table, judged, ids, labels, path)
     if answer == "right":
         return Judged(judged, _answers(table.cells["right"], items, path))
-    values = table.cells["label"]
+    values = [unguarded(value, names) for value in table.cells["label"]]
     spoken = {name for name in map(_spoken, values) if name is not None}
     names = {**_other_letters(spoken, names), **names}
     strangers = spoken - names.keys()
@@ -95,7 +96,7 @@ def table_content(path: Path, columns: Mapping[str, Any], *, ours: bool = True) 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(zip(*columns.values(), strict=True))
+    writer.writerows(map(guarded, row) for row in zip(*columns.values(), strict=True))
     return text.getvalue().encode()
 
 

@@ -102,8 +102,25 @@ def _pictures_of(listing: Listing, root: Path, *, name: str, where: str, origin:
         with (root / paths[row]).open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
 
+    return Pictures(name, where, origin, ids_of(paths), load, digest, stamp, notes, listing.locked)
+
+
+def ids_of(paths: Sequence[str]) -> list[str]:
+    """The ids of listed files: their paths, with escapes for bytes that are not UTF-8 and for control characters.
+
+    An escape may be another file's real name (the byte FF, and the four characters \\xff): the escaped one then gets
+    `~` and 6 digits of its own bytes' hash, so that ids differ.
+    """
     ids = [escaped(path) for path in paths]
-    return Pictures(name, where, origin, ids, load, digest, stamp, notes, listing.locked)
+    if len(set(ids)) == len(ids):
+        return ids
+    plain = {path for path, item in zip(paths, ids, strict=True) if path == item}
+    taken: set[str] = set()
+    for row, (path, item) in enumerate(zip(paths, ids, strict=True)):
+        if path != item and (item in plain or item in taken):
+            ids[row] = f"{item}~{hashlib.sha256(os.fsencode(path)).hexdigest()[:6]}"
+        taken.add(ids[row])
+    return ids
 
 
 def list_images(root: Path, only: Sequence[str] = ()) -> Listing:

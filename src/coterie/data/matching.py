@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.extensions import is_picture
+from coterie.data.guards import unguarded
 from coterie.types import InputError
 
 AMBIGUOUS = -2
@@ -37,11 +38,12 @@ def match(keys: Sequence[Any], ids: Sequence[str], skipped: Sequence[str], where
     """
     if len(keys) == 0:
         return np.empty(0, np.int64)
-    names = [key_text(key) for key in keys]
+    pool = [*ids, *skipped]
+    known = set(pool)
+    names = [_known_text(key, known) for key in keys]
     empty = next((row for row, name in enumerate(names) if not name), None)
     if empty is not None:
         raise Unmatched(f"{where} does not say which item row {empty + 1} is about: its name is empty.", 0.0)
-    pool = [*ids, *skipped]
     best: Found = []
     for way in (_exact, _tidy, _rooted, _tails, _without_ending, _any_case, _numbers):
         found = way(names, pool)
@@ -62,6 +64,12 @@ def key_text(value: Any) -> str:
         return str(int(value))
     text = value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
     return text.strip().strip("\ufeff").strip().strip("\"'").strip()
+
+
+def _known_text(value: Any, known: Collection[str]) -> str:
+    """The key as text; one that is an id as it stands, or behind the quote that guards it, keeps its own quotes."""
+    plain = unguarded(value, known)
+    return plain if isinstance(plain, str) and plain in known else key_text(value)
 
 
 def _check_first_row(names: list[str], rows: NDArray[np.int64], ids: Sequence[str], where: str) -> None:

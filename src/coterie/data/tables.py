@@ -20,7 +20,7 @@ from coterie.data.pictures import Pictures, open_pictures
 from coterie.data.reading import reading
 from coterie.data.rows import RowIds
 from coterie.data.vectors import offset_of, open_vectors
-from coterie.types import InputError, Source
+from coterie.types import InputError, ItemSpec, Source
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -189,6 +189,15 @@ def _table_pictures(
 
     stamp = f"{path.resolve()} {column} {facts.st_size} {facts.st_mtime_ns}"
     return Pictures(name, f"the table {path}", origin, ids, load, digest, stamp, notes)
+
+
+def picture_cells(path: Path, columns: str | Sequence[str] | None, limit: int) -> tuple[Sequence[str], Cells]:
+    """The ids of a table's rows and its encoded pictures; `limit` bytes of them are kept. Raises InputError."""
+    file = open_parquet(path)
+    features = choose(_describe(file, path), columns, ItemSpec("images"))
+    if features.form != "picture":
+        raise InputError(f"{path} has no column of pictures.")
+    return row_ids(file, path)[0], Cells(path, features.names[0], limit)
 
 
 def _numbers(file: Any, features: Features, path: Path) -> NDArray[Any]:

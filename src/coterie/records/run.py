@@ -55,6 +55,7 @@ class SourceEntry(Entries):
 
     name: Name = ""
     origin: Name = ""
+    path: Name | None = None  # absolute, see `data.originals.absolute_path`
     kind: Literal["images", "embeddings"] | None = None
     n: Count | None = None
     spec: Spec = Spec()

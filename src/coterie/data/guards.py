@@ -1,0 +1,23 @@
+"""Cells of a .csv file that a table program would take for a formula: a quote in front, and off again.
+
+OWASP, "CSV injection". A tab as the sign in front became a hole itself (CVE-2021-41270).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def guarded(value: Any) -> Any:
+    """A text that begins like a formula with a quote in front; everything else as it is."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def unguarded(value: Any, known: Collection[str]) -> Any:
+    """The cell without the quote that `guarded` put in front, where only that is `known`."""
+    if isinstance(value, str) and value not in known and value[:1] == "'" and value[1:].startswith(FORMULA):
+        return value[1:] if value[1:] in known else value
+    return value

@@ -1,0 +1,181 @@
+"""The pictures of a finished run where they lie: the file, the cell of a table or the pixels that an id stands for."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import unquote_to_bytes
+
+from coterie.data.files import path_of
+from coterie.data.folders import ids_of, list_images
+from coterie.data.named_files import names
+from coterie.records.files import check_regular, open_regular
+from coterie.types import InputError, ItemSpec
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+CELLS_IN_MEMORY = 256 << 20  # bytes of a table's encoded pictures that are kept
+BEGINNINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif"}
+BEGINNINGS |= {b"MM\0*": ".tif", b"RIFF": ".webp", b"\0\0\0\x0cjP": ".jp2"}
+
+
+@dataclass(frozen=True)
+class Originals:
+    """Where the pictures of a run are. Nothing here writes, and only regular files are opened.
+
+    kind: "files" have a path each, "cells" lie in a table as encoded files, "pixels" in an array.
+    """
+
+    kind: Literal["files", "cells", "pixels"]
+    where: Path | str  # the folder or file, or the name of the data set
+    has: Callable[[str], bool]  # whether the picture of this id is there
+    read: Callable[[str], bytes]  # its file's bytes; of pixels those of a PNG. Raises InputError
+    path: Callable[[str], Path] | None = None  # of "files": the absolute path, which may be in no encoding
+
+    def open(self, item: str) -> Image:
+        """Open the picture of this id, to be decoded by the caller. Raises whatever Pillow does, and InputError."""
+        from coterie.data.extensions import open_image
+
+        if self.path is None:
+            return open_image(io.BytesIO(self.read(item)))
+        check_regular(self.path(item))
+        return open_image(self.path(item))
+
+
+def absolute_path(source: Any) -> str | None:
+    """What `run.yaml` keeps of where a source lies: a path, or, of one that is not UTF-8, its file:// address.
+
+    Of a list of paths it is the working directory, of a data set's name or an array None.
+    """
+    if isinstance(source, str | os.PathLike):
+        text = os.fspath(source)
+        if not isinstance(text, str) or text in names():
+            return None
+        path = Path(os.path.abspath(os.path.expanduser(text)))
+    elif isinstance(source, Sequence) and source and all(isinstance(item, str | os.PathLike) for item in source):
+        path = Path.cwd()
+    else:
+        return None
+    text = str(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return path.as_uri()
+    return text if text.isprintable() else path.as_uri()
+
+
+def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | None = None) -> Originals:
+    """The pictures of a run from its record (`run.yaml`); `given` says where they lie now, if elsewhere.
+
+    Raises InputError where there are no pictures, or where they cannot be found.
+    """
+    source: Mapping[str, Any] = record.get("source") or {}
+    spec = _spec(source)
+    if spec.kind != "images":
+        raise InputError("The run is over embeddings, which have no pictures.")
+    origin = str(source.get("origin") or "")
+    if given is None and origin in names():
+        return _pixels(origin, spec)
+    path = _place(source, origin, given)
+    if re.fullmatch(r"list of \d+ paths", origin):
+        return _files(path, {item: path / item for item in ids})
+    if path.is_dir():
+        paths = [name for name, _, _ in list_images(path).files]
+        found = dict(zip(ids_of(paths), paths, strict=True))
+        if ids and not any(item in found for item in ids):
+            raise InputError(f"None of the run's pictures is in {path} ({ids[0]} is not): say where with --source.")
+        return _files(path, {item: path / name for item, name in found.items()})
+    if path.suffix.lower() == ".parquet":
+        return _cells(path, (record.get("settings") or {}).get("columns"))
+    return _pixels(str(path), spec)
+
+
+def suffix_of(content: bytes) -> str:
+    """The ending that fits the bytes of a picture file, "" for an unknown kind."""
+    return next((end for begin, end in BEGINNINGS.items() if content.startswith(begin)), "")
+
+
+def _place(source: Mapping[str, Any], origin: str, given: str | None) -> Path:
+    stored = source.get("path")
+    if given is not None:
+        path = path_of(given, "--source")
+    elif stored is not None:
+        text = str(stored)
+        path = Path(os.fsdecode(unquote_to_bytes(text[7:]))) if text.startswith("file://") else Path(text)
+    elif re.search(r" of shape \(|^Dataset |^list of ", origin):
+        raise InputError(
+            f"The run was fitted on what was in memory ({origin}), so its pictures are in no file: fit a folder."
+        )
+    else:  # a run of an older version has only what was typed
+        path = Path(os.path.expanduser(origin))
+    if not path.exists():
+        was = given or stored or origin
+        raise InputError(f"The photos are not where they were ({was}): say where with --source.")
+    return Path(os.path.abspath(path))
+
+
+def _spec(source: Mapping[str, Any]) -> ItemSpec:
+    known = {field.name for field in fields(ItemSpec)}
+    stated: dict[str, Any] = source.get("spec") or {}
+    entries: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in stated.items() if name in known
+    }
+    entries |= {"kind": entries.get("kind") or source.get("kind") or "images"}
+    return ItemSpec(**entries)
+
+
+def _files(root: Path, paths: Mapping[str, Path]) -> Originals:
+    def path(item: str) -> Path:
+        try:
+            return paths[item]
+        except KeyError:
+            raise InputError(f"The picture {item} is not in {root} any more.") from None
+
+    def read(item: str) -> bytes:
+        with os.fdopen(open_regular(path(item)), "rb") as file:
+            return file.read()
+
+    return Originals("files", root, lambda item: item in paths and paths[item].is_file(), read, path)
+
+
+def _cells(path: Path, columns: str | Sequence[str] | None) -> Originals:
+    from coterie.data.tables import picture_cells
+
+    ids, cells = picture_cells(path, columns, CELLS_IN_MEMORY)
+    rows = {item: row for row, item in enumerate(ids)}
+
+    def read(item: str) -> bytes:
+        content = cells(rows[item]) if item in rows else None
+        if not content:
+            raise InputError(f"The picture {item} is not in {path} any more.")
+        return content
+
+    return Originals("cells", path, lambda item: item in rows and bool(cells(rows[item])), read)
+
+
+def _pixels(source: str, spec: ItemSpec) -> Originals:
+    """Pictures of an array or of a named set, in the form in which the run saw them."""
+    import torch
+    from PIL import Image
+
+    from coterie.data.source import open_source
+
+    opened = open_source(source, like=spec)
+    rows = {item: row for row, item in enumerate(opened.ids)}
+
+    def read(item: str) -> bytes:
+        if item not in rows:
+            raise InputError(f"The picture {item} is not in {source} any more.")
+        pixels = opened.items.take(torch.tensor([rows[item]], device="cpu"))[0].permute(1, 2, 0).numpy()
+        image = Image.fromarray(pixels if pixels.shape[2] in (3, 4) else pixels[..., pixels.shape[2] // 2])
+        buffer = io.BytesIO()
+        image.save(buffer, "PNG")
+        return buffer.getvalue()
+
+    return Originals("pixels", source, lambda item: item in rows, read)

@@ -1,0 +1,65 @@
+"""Names of groups: what a name may be, and where a run keeps those it was given."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Mapping
+from pathlib import Path
+
+from coterie.records.files import read_json
+from coterie.types import InputError
+
+LONGEST = 80  # characters
+MANIFEST_BYTES = 4 << 20
+TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of what follows
+
+
+def checked_name(name: object) -> str:
+    """A group's name in the form that is kept: NFC, without blanks around it. Raises InputError for what is none."""
+    if not isinstance(name, str):
+        raise InputError(f"A group's name is a text, not {repr(name)[:80]}.")
+    text = unicodedata.normalize("NFC", name).strip()
+    if not 1 <= len(text) <= LONGEST:
+        raise InputError(f"The name {text[:40]!r} has {len(text)} characters: a group's name has 1 to {LONGEST}.")
+    # Cc: control characters; Cs: half a character; line ends, and marks that turn the direction of what follows.
+    if any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") or sign in TURNING for sign in text):
+        raise InputError(f"The name {text[:40]!r} has control characters: leave them out.")
+    return text
+
+
+def checked_names(names: Mapping[int, str]) -> dict[int, str]:
+    """All names, each of one group only (upper and lower case make no difference). Raises InputError."""
+    found = {group: checked_name(name) for group, name in names.items()}
+    seen: dict[str, int] = {}
+    for group, name in found.items():
+        other = seen.setdefault(name.casefold(), group)
+        if other != group:
+            raise InputError(f"Groups {other} and {group} are both called {name!r}: give each a name of its own.")
+    return found
+
+
+def shown_names(names: Mapping[int, str], n_groups: int) -> dict[int, str]:
+    """A name for every group: the given one, else "group 3"; no two are the same."""
+    taken = {name.casefold() for name in names.values()}
+    found = {}
+    for group in range(n_groups):
+        name = names.get(group) or f"group {group}"
+        while group not in names and name.casefold() in taken:
+            name += "'"
+        found[group] = name
+    return found
+
+
+def names_of(run: Path) -> dict[int, str]:
+    """The names in the manifest of a run's model, those that `Clusterer.rename` gave. Raises InputError."""
+    path = run / "model" / "manifest.json"
+    if not os.path.lexists(path):
+        return {}
+    content = read_json(path, MANIFEST_BYTES)
+    entries = content.get("names") if isinstance(content, dict) else None
+    if not entries:
+        return {}
+    if not isinstance(entries, dict) or not all(str(group).isdecimal() for group in entries):
+        raise InputError(f"{path} is damaged: names must say a name for the number of a group.")
+    return checked_names({int(group): name for group, name in entries.items()})

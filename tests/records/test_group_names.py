@@ -1,0 +1,59 @@
+"""What a group may be called."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coterie.records.group_names import checked_name, checked_names, names_of, shown_names
+from coterie.types import InputError
+
+
+@pytest.mark.parametrize("name", ["", "  ", "a" * 81, "a\nb", "a\0b", "\u202eexe", "\ud800", 3, None, "a\u2028b"])
+def test_what_no_group_may_be_called(name):
+    with pytest.raises(InputError):
+        checked_name(name)
+
+
+@given(st.text(max_size=90))
+def test_a_name_is_kept_in_one_form(text):
+    try:
+        name = checked_name(text)
+    except InputError:
+        return
+    assert checked_name(name) == name == unicodedata.normalize("NFC", name)
+    assert 1 <= len(name) <= 80
+
+
+def test_two_groups_have_two_names():
+    with pytest.raises(InputError, match="Groups 1 and 4 are both called 'Cat'"):
+        checked_names({1: "cat", 4: "Cat"})
+    assert checked_names({1: "e\u0301", 2: " b "}) == {1: "é", 2: "b"}
+
+
+@given(
+    st.dictionaries(st.integers(0, 5), st.sampled_from(["group 1", "GROUP 2", "group 1'", "cat", "dog"]), max_size=4)
+)
+def test_shown_names_differ(names):
+    try:
+        names = checked_names(names)
+    except InputError:
+        return
+    shown = shown_names(names, 6)
+    assert len({name.casefold() for name in shown.values()}) == 6
+    assert all(shown[group] == name for group, name in names.items())
+
+
+def test_names_of_a_manifest(tmp_path):
+    assert names_of(tmp_path) == {}
+    (tmp_path / "model").mkdir()
+    path = tmp_path / "model" / "manifest.json"
+    path.write_text(json.dumps({"names": {"3": "tabby cat"}}))
+    assert names_of(tmp_path) == {3: "tabby cat"}
+    path.write_text(json.dumps({"names": {"x": "tabby cat"}}))
+    with pytest.raises(InputError, match="is damaged"):
+        names_of(tmp_path)
