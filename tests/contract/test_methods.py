@@ -88,6 +88,9 @@ def test_every_published_row_is_made_of_known_settings(name: str) -> None:
             make_plan(settings, facts, "photos").stages
             == make_plan(dataclasses.replace(settings, preset="paper"), facts, row).stages
         )
+    text = method_class(name).card.text
+    for preset in [] if text is None else ["text", *(f"text:{row}" for row in text.rows)]:
+        assert make_plan(RunSettings(n_clusters=10, method=name, preset=preset), facts, "photos").stages
 
 
 @pytest.mark.parametrize("k", [2, 3, 10, 20])

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from coterie.data.items import Embeddings
 from coterie.methods.acai import ACAI
 from coterie.methods.contract import Facts
 from coterie.training.coerce import coerce
+from coterie.training.passes import ways_of
 from coterie.types import InputError
 from helpers.phases import batch_of, net_of, touched
 
@@ -56,3 +61,19 @@ def test_without_weight_the_interpolations_teach_nothing():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         coerce(ACAI, wrong, "acai").check(Facts(100, 3, "embeddings", "cpu", dim=12))
+
+
+@given(st.integers(2, 40), st.integers(0, 100))
+@settings(deadline=None, max_examples=20)
+def test_in_fixed_slices_every_item_is_mixed_with_one_drawn_anew(n: int, seed: int) -> None:
+    method, net = ACAI(order="source"), net_of(ACAI())
+    partners = method.partners(n, batch_of(net, number=seed))
+    assert torch.equal(partners[partners], torch.arange(n))  # pairs, and with an odd number one item by itself
+    assert int((partners == torch.arange(n)).sum()) == n % 2
+    assert ACAI().partners(n, batch_of(net)).tolist() == list(range(n))[::-1]
+
+
+def test_fixed_slices_end_with_the_incomplete_one() -> None:
+    (way,) = ways_of(ACAI(order="source"), Embeddings(np.zeros((10, 1), np.float32)), None, 4, 1)
+    for epoch in (0, 1):
+        assert [rows.tolist() for rows in way.batches(0, "acai", epoch)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

@@ -26,6 +26,28 @@ def test_thresholds_fall_by_the_published_steps_until_every_item_is_sure():
     assert thresholds.sure(q).all()
 
 
+@pytest.mark.parametrize(("k", "lowered"), [(10, (-0.09, 0.21)), (2, (-0.45, -0.15))])
+def test_thresholds_of_the_code_of_rdcs_authors(k: int, lowered: tuple[float, float]) -> None:
+    thresholds = Thresholds(3.0, k, 0.0, 0.3)
+    assert thresholds.beta.tolist() == pytest.approx((0.0, 0.3))
+    thresholds.lower()
+    assert thresholds.beta.tolist() == pytest.approx(lowered, abs=1e-6)
+
+
+def test_where_thresholds_fall_once_the_second_time_changes_nothing() -> None:
+    method = DynAE(refresh_every=1, lower_once=True)
+    net = net_of(method)
+    net.thresholds.beta.copy_(torch.tensor([2.0, 2.0]))
+    for number in range(2):
+        list(method.step(net, batch_of(net, number=number)))
+    once, centres = net.thresholds.beta.clone(), net.clusters.centres.clone()
+    assert float(once[0]) == pytest.approx(2.0 - 0.3 * 3 / K)
+    for number in range(2, 5):
+        list(method.step(net, batch_of(net, number=number)))
+    assert torch.equal(net.thresholds.beta, once)
+    assert torch.equal(net.clusters.centres, centres)
+
+
 def test_sure_needs_a_high_probability_and_a_clear_lead():
     thresholds = Thresholds(1.5, 3)  # above 0.5, ahead by more than 0.25
     q = torch.tensor([[0.7, 0.2, 0.1], [0.55, 0.40, 0.05], [0.45, 0.1, 0.45], [0.52, 0.24, 0.24]])

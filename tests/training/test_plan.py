@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
+from coterie.methods.acai import ACAI
 from coterie.methods.cdc import CDC
 from coterie.methods.contract import Facts
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
-from coterie.training.plan import RunSettings, coerce, image_size_of, make_plan, resolved
+from coterie.methods.rdc import RDC
+from coterie.training.plan import RunSettings, coerce, image_size_of, make_plan, preset_names, resolved
 from coterie.types import InputError
 
 IMAGES = Facts(n=2000, k=5, kind="images", device="cpu", side=32)
@@ -113,6 +115,34 @@ def test_the_paper_preset_is_the_row_of_a_named_set_or_the_papers_defaults() -> 
     assert make_plan(settings(preset="paper:stl10"), many, "photos").stages == [CDC(cells=150)]
 
 
+def test_where_the_code_does_other_than_the_paper_says_both_are_presets() -> None:
+    many = replace(VECTORS, n=60_000)
+
+    def stages(method: str, preset: str, source: str = "photos") -> list[Any]:
+        return make_plan(settings(method=method, preset=preset), many, source).stages
+
+    text = RDC(refresh="bank", stop="no_increase", widest=None)
+    assert stages("rdc", "text") == [ACAI(), text]
+    assert stages("rdc", "text", "breastmnist")[1] == replace(text, core_ratio=0.6, gap=0.7)
+    assert stages("rdc", "text:breastmnist")[1] == replace(text, core_ratio=0.6, gap=0.7)
+    first, second = stages("rdc", "paper", "fashion-mnist")
+    assert (first.alpha_folded, first.critic_pairing, first.critic_frozen, first.order) == (
+        False,
+        "all",
+        True,
+        "source",
+    )
+    assert (second.core_ratio, second.neighbours, second.gap_from, second.stop) == (0.6, 4, "running", "never")
+    assert stages("rdc", "paper")[1] == replace(second, core_ratio=None, gap=None)
+    assert stages("dynae", "paper:rdc-code")[1].lower_once
+    assert stages("dynae", "paper")[0] == first
+    assert preset_names(ACAI.card) == ["paper", "text"]
+    with pytest.raises(InputError, match=r"Unknown preset 'text:photos': .*, text, text:pneumoniamnist"):
+        stages("rdc", "text:photos")
+    with pytest.raises(InputError, match=r"Unknown preset 'text': use practical, paper, paper:mnist.* or paper:rdc"):
+        stages("dynae", "text")
+
+
 def test_a_published_row_says_the_size_of_the_images_and_the_user_has_the_last_word() -> None:
     assert image_size_of(settings(), "imagenet10") is None
     assert image_size_of(settings(preset="paper"), "imagenet10") == 224
@@ -129,7 +159,7 @@ def test_a_published_row_says_the_size_of_the_images_and_the_user_has_the_last_w
 
 @pytest.mark.parametrize("preset", ["papers", "paper:photos", ""])
 def test_an_unknown_preset_lists_the_known(preset: str) -> None:
-    with pytest.raises(InputError, match=r"use practical or paper, .*paper:stl10"):
+    with pytest.raises(InputError, match=r"use practical, paper, .*paper:stl10"):
         make_plan(settings(preset=preset), VECTORS, "photos")
 
 

@@ -85,7 +85,10 @@ def fit(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of all random numbers.  [default: 0]")] = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of the method's own stage.")] = None,
-    preset: Annotated[str | None, typer.Option(help="practical, paper or paper:DATASET.  [default: practical]")] = None,
+    preset: Annotated[
+        str | None,
+        typer.Option(help="practical, paper or paper:DATASET; others: coterie methods NAME.  [default: practical]"),
+    ] = None,
     init: Annotated[str | None, typer.Option(help="Start from this run's backbone.")] = None,
     calibrate: Annotated[
         bool | None,

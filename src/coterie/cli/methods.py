@@ -7,6 +7,7 @@ from typing import Any
 
 from coterie.cli import print_object
 from coterie.methods.contract import method_class, method_names
+from coterie.training.plan import preset_names
 
 
 def entry(name: str) -> dict[str, Any]:
@@ -26,7 +27,7 @@ def entry(name: str) -> dict[str, Any]:
         "stages": stages,
         "accepts": list(card.accepts),
         "settings": settings,
-        "presets": ["practical", "paper", *card.presets],
+        "presets": ["practical", *preset_names(card)],
     }
 
 

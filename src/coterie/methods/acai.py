@@ -4,7 +4,7 @@ Berthelot, Raffel, Roy and Goodfellow, "Understanding and Improving Interpolatio
 Regularizer", ICLR 2019, as R-DC (Shaheen et al. 2025, Eq. 1, 2) describes it; its lost numbers are those of DynAE's
 code. Unlike that code and R-DC's, the critic here is trained (theirs is frozen before it is compiled; `critic_frozen`
 has that) on its own item's α (`critic_pairing`), α is folded to [0, 0.5] (`alpha_folded`), and items are shuffled over
-the whole data set.
+the whole data set (`order`). The preset `paper` is those codes' phase 1, `text` the paper's words.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from coterie.bounds import BatchSize, Epochs, Rate, Restarts, Share, Weight
-from coterie.methods.contract import Card, Facts, iterations_for
+from coterie.methods.contract import Card, Facts, Pass, Reading, iterations_for
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
@@ -36,6 +36,8 @@ CARD = Card(
     views={"shifted": "shifted"},
     scaling="unit",
     answers=("groups", "decoder"),
+    code={"alpha_folded": False, "critic_pairing": "all", "critic_frozen": True, "order": "source"},
+    text=Reading(),
     backbone=lambda spec, device, as_published: "ae",
 )
 
@@ -50,6 +52,7 @@ class ACAI:
     alpha_folded: bool = True  # mix at most half of the other code in; else anything from none to all of it
     critic_pairing: Literal["own", "all"] = "own"  # all: each answer is compared with every item's α
     critic_frozen: bool = False  # leave the critic as it was initialised
+    order: Literal["shuffled", "source"] = "shuffled"  # source: slices of the items as they come, shuffled inside
     restarts: Restarts = 20  # of the final K-means
 
     card: ClassVar[Card] = CARD
@@ -60,6 +63,10 @@ class ACAI:
 
     def check(self, facts: Facts) -> None:
         """Nothing beyond the bounds of each setting."""
+
+    def passes(self) -> tuple[Pass, ...]:
+        sliced = self.order == "source"
+        return (Pass(keep_last=sliced, shuffled=not sliced),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         groups = PrototypeHead(net.width, k, standardise=False)
@@ -88,7 +95,7 @@ class ACAI:
         drawn = draw_mixing(len(everyone), batch.generator, folded=self.alpha_folded).to(z.device)
         alpha = batch.mine(drawn)
         told = net.decoder(z)
-        mixed = net.decoder(interpolate(z, batch.mine(everyone.flip(0)), alpha))
+        mixed = net.decoder(interpolate(z, batch.mine(everyone[self.partners(len(everyone), batch)]), alpha))
         fixed = {name: value.detach() for name, value in net.critic.named_parameters()}
         error = batch.gather((told - wanted).square().mean(1))
         judged = batch.gather(functional_call(net.critic, fixed, (mixed,)).square())
@@ -105,6 +112,13 @@ class ACAI:
         pairs = self.critic_pairing == "all"
         loss = critic_loss(net.critic(mixed.detach()), drawn if pairs else alpha, net.critic(blend), all_pairs=pairs)
         yield {"critic": batch.gather(loss).mean()}
+
+    def partners(self, n: int, batch: Batch) -> Int[Tensor, " n"]:
+        """Whose code is mixed into each item's: the batch backwards; in fixed slices, after it was shuffled."""
+        if self.order == "shuffled":
+            return torch.arange(n - 1, -1, -1, device=batch.shifted.device)
+        drawn = torch.randperm(n, generator=batch.generator)
+        return torch.empty_like(drawn).index_copy_(0, drawn, drawn.flip(0)).to(batch.shifted.device)
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres."""

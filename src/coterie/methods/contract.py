@@ -22,6 +22,14 @@ from coterie.types import Batch, Features, InputError, ItemSpec, Kind, Losses
 
 
 @dataclass(frozen=True)
+class Reading:
+    """A preset that holds for all data: what it has beside the defaults, and the rows of data sets."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Card:
     """A method's entry in the catalogue: what `coterie methods` shows and what the engine prepares for it."""
 
@@ -39,6 +47,9 @@ class Card:
     answers: tuple[str, ...] | None = None  # the heads that prediction needs; None: all of them
     # published rows by data set: the method's settings, views.NAME, image_size
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # what every published row has beside the defaults, where the authors' code does other than the paper's text says
+    code: Mapping[str, Any] = field(default_factory=dict)
+    text: Reading | None = None  # the preset `text`, the paper's words, where there is code that does otherwise
     # settings with which the method finds the number of groups itself (-k auto); empty: it cannot
     without_k: Mapping[str, Any] = field(default_factory=dict)
     balance: str | None = None  # the setting that weighs a term which draws groups to equal sizes

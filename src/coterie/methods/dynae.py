@@ -39,7 +39,11 @@ CARD = Card(
     inherits=("decoder",),
     scaling="unit",
     answers=("clusters", "decoder"),
-    presets={"mnist": {"image_weight": 100.0}, "fashion-mnist": {}},
+    presets={
+        "mnist": {"image_weight": 100.0},
+        "fashion-mnist": {},
+        "rdc-code": {"sure_above": 0.0, "ahead_by": 0.3, "lower_once": True},  # as the code of R-DC's authors has it
+    },
     backbone=lambda spec, device, as_published: "ae",
 )
 
@@ -49,6 +53,9 @@ class DynAE:
     epochs: Epochs = 366  # at most; 100,000 iterations of Fashion-MNIST's 70,000 images
     batch_size: BatchSize = 256
     kappa: Positive = 3.0  # β1 = κ/K, the probability above which an item may be sure, and β2 = β1/2 ahead of the next
+    sure_above: Share | None = None  # β1 at the start, where it is not κ's
+    ahead_by: Share | None = None  # β2 at the start, where it is not half of β1
+    lower_once: bool = False  # new centres and lower thresholds the first time only
     image_weight: Weight = 1.0  # γ, of the loss in image space; the authors' notebook for MNIST has 100
     learning_rate: Rate = 1e-3  # SGD
     momentum: Share = 0.9
@@ -68,7 +75,7 @@ class DynAE:
         return {
             "decoder": decoder_for(net),
             "clusters": Centres(net.width, k).requires_grad_(False),
-            "thresholds": Thresholds(self.kappa, k),
+            "thresholds": Thresholds(self.kappa, k, self.sure_above, self.ahead_by),
         }
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
@@ -110,10 +117,13 @@ class DynAE:
         batch.log(conflicted=torch.tensor(conflicted))
         if conflicted < ENOUGH:
             batch.end()
-        elif batch.number and conflicted >= float(net.thresholds.conflicted):
+        elif batch.number and conflicted >= float(net.thresholds.conflicted) and self.may_lower(net):
             self.place(net, z, batch.generator)
             net.thresholds.lower()
         net.thresholds.conflicted.fill_(conflicted)
+
+    def may_lower(self, net: Net) -> bool:
+        return not (self.lower_once and bool(net.thresholds.lowered))
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Nothing to add: the soft assignment is the answer."""
@@ -140,10 +150,11 @@ class Thresholds(nn.Module):
     conflicted: Tensor
     lowered: Tensor
 
-    def __init__(self, kappa: float, k: int) -> None:
+    def __init__(self, kappa: float, k: int, above: float | None = None, ahead: float | None = None) -> None:
         super().__init__()
         self.k = k
-        self.register_buffer("beta", torch.tensor([kappa / k, kappa / k / 2]))
+        above = kappa / k if above is None else above
+        self.register_buffer("beta", torch.tensor([above, above / 2 if ahead is None else ahead]))
         self.register_buffer("kappa", torch.tensor(kappa))
         self.register_buffer("conflicted", torch.ones(()))
         self.register_buffer("lowered", torch.zeros((), dtype=torch.bool))

@@ -9,8 +9,10 @@ from typing import Any, Literal, cast
 
 from coterie.bounds import Epochs, Groups, Seconds, Seed, Share, Side
 from coterie.methods.contract import (
+    Card,
     Facts,
     Method,
+    Reading,
     is_calibrated,
     method_class,
     method_names,
@@ -37,7 +39,9 @@ class RunSettings:
     method: Any = "cdc"  # a method's name, or its settings object
     seed: Seed = 0
     epochs: Epochs | None = None  # of the last stage; None: the preset's
-    preset: str = "practical"  # practical | paper (the published row of a named data set, else the paper's defaults)
+    # practical | paper (the published row of a named data set, else the paper's defaults), both also as paper:DATASET;
+    # text: the paper's words, where its authors' code, which is `paper`, does otherwise
+    preset: str = "practical"
     init: str | None = None  # a run folder whose backbone is the start; its stages are not trained again
     backbone: str = "auto"
     pretrained: bool = False
@@ -196,13 +200,19 @@ def image_size_of(settings: RunSettings, source_name: str) -> int | None:
 
 def _published_row(stage: str, preset: str, source_name: str, *, last: bool) -> Mapping[str, Any]:
     card = method_class(stage).card
-    if preset == "paper":
-        return card.presets.get(source_name, {})
-    row = preset.removeprefix("paper:")
-    if row != preset and (row in card.presets or not last):
-        return card.presets.get(row, {})  # the stages before have one row for all data sets
-    rows = ", ".join(f"paper:{name}" for name in card.presets)
-    raise InputError(f"Unknown preset {preset!r}: use practical or paper{', ' + rows if rows else ''}.")
+    reading, _, row = preset.partition(":")
+    known = {"paper": Reading(card.code, card.presets), "text": card.text if last else card.text or Reading()}
+    found, named = known.get(reading), ":" in preset
+    if found is not None and (not named or row in found.rows or not last):  # the stages before have one row for all
+        return {**found.settings, **found.rows.get(row if named else source_name, {})}
+    *names, final = ["practical", *preset_names(card)]
+    raise InputError(f"Unknown preset {preset!r}: use {', '.join(names)} or {final}.")
+
+
+def preset_names(card: Card) -> list[str]:
+    """The presets of a method beside the practical one."""
+    texts = [] if card.text is None else ["text", *(f"text:{name}" for name in card.text.rows)]
+    return ["paper", *(f"paper:{name}" for name in card.presets), *texts]
 
 
 def _fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
