@@ -1,0 +1,56 @@
+"""The embedding of a run's own items, computed again from its model: what a review needs and most runs do not keep."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from coterie.data.source import open_source
+from coterie.outputs import write_atomically
+from coterie.prediction.model import load_model
+from coterie.records import read_record
+from coterie.types import InputError
+
+
+def embed_run(
+    run: Path,
+    ids: Sequence[str],
+    out: Path,
+    source: str | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> None:
+    """Write the features (n, d) of the run's items to `out`, as float16, in the order of its result.
+
+    `source`: where the data are now, if not where the record says. Raises InputError where they are not those that the
+    run was fitted on, with what differs.
+    """
+    entry = read_record(run).get("source") or {}
+    origin = source or entry.get("path") or entry.get("origin") or ""
+    model = load_model(run)
+    try:
+        opened = open_source(origin, like=model.spec)
+    except InputError as error:
+        raise InputError(f"The data are not where they were ({origin}): say where with --source. {error}") from error
+    if list(opened.ids) != list(ids) or opened.fingerprint != entry.get("fingerprint"):
+        raise InputError(_differences(origin, opened.ids, ids))
+    embedding = model.predict(opened, embedding=True, progress=progress).embedding
+    assert embedding is not None
+    sink = io.BytesIO()
+    values = embedding.numpy()
+    # Half precision holds neighbours and means well enough, unless the features are too large for it.
+    np.save(sink, values.astype(np.float16 if np.abs(values).max(initial=0) < 6e4 else np.float32))
+    write_atomically(out, sink.getvalue())
+
+
+def _differences(origin: str, now: Sequence[str], then: Sequence[str]) -> str:
+    fresh, gone = sorted(set(now) - set(then)), sorted(set(then) - set(now))
+    parts = [
+        f"{len(names):,} items are {what} ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
+        for what, names in (("new", fresh), ("missing", gone))
+        if names
+    ]
+    said = " and ".join(parts) or "the items have the same names, but other content"
+    return f"{origin} is not what the run was fitted on: {said}. Give the data of the run with --source."

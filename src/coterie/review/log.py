@@ -1,0 +1,166 @@
+"""`review/log.jsonl`: one event a line, appended, on the disk before anyone hears that it was saved.
+
+JSON lines, not SQLite: they can be read, compared and mended by hand, and need no second file on a network disk. A last
+line without its end was never acknowledged and is cut off. A line elsewhere that cannot be read refuses the whole log,
+since what came after it may have built on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from coterie.records.files import check_regular
+from coterie.review.events import Data, Event, content_of
+from coterie.types import CoterieError, InputError
+
+FOLDER, LOG, LOCK = "review", "log.jsonl", "lock"
+
+
+class BeingReviewed(InputError):
+    """Another process holds the review of this run."""
+
+
+class LogBroken(CoterieError):
+    """The log takes no more events: the disk is full or has failed. Nothing that was acknowledged is lost."""
+
+
+class Conflict(CoterieError):
+    """Events that the sender had not seen touch the same rows or groups; nothing was written."""
+
+    def __init__(self, events: list[Event]) -> None:
+        some = ", ".join(f"{event.seq} ({event.type})" for event in events[:5])
+        super().__init__(f"This was changed meanwhile, by event {some}: look at it again.")
+        self.events = events
+
+
+class Lock:
+    """One process a review. The file stays; the lock ends with the process, however that ends."""
+
+    def __init__(self, run: Path) -> None:
+        import fcntl
+
+        folder = run / FOLDER
+        try:
+            folder.mkdir(exist_ok=True)
+            self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise InputError(
+                f"{folder} cannot be written ({error.strerror}): give a run in a place of yours."
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(self._file, 20).decode("ascii", "replace").strip()
+            os.close(self._file)
+            who = f"process {holder}" if holder.isdigit() else "another process"
+            raise BeingReviewed(f"{run} is being reviewed already by {who}: open its address, or stop it.") from error
+        with contextlib.suppress(OSError):  # the number is for the message alone; a full disk must not lock people out
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+
+    def release(self) -> None:
+        """Let another process have the review."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def read_log(path: Path) -> tuple[list[tuple[Event, Data]], int]:
+    """The events of a log and the bytes that they take; a torn last line is left out.
+
+    Raises InputError for any other line that is no event, by its number.
+    """
+    if not os.path.lexists(path):
+        return [], 0
+    check_regular(path)
+    found: list[tuple[Event, Data]] = []
+    size = 0
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                event = Event.model_validate_json(line)
+                if event.seq != len(found) or (event.type == "open") != (event.seq == 0):
+                    raise ValueError("its number is not the next one")
+                found.append((event, content_of(event.type, event.data)))
+            except (ValidationError, ValueError) as error:  # InputError is a ValueError
+                raise InputError(
+                    f"Line {number} of {path.parent.name}/{path.name} cannot be read: put back a copy, or cut the file "
+                    "before it."
+                ) from error
+            size += len(line)
+    return found, size
+
+
+class Log:
+    """A log open for writing; the lock is held by whoever has it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.events, self._size = read_log(path)
+        self._ops = {event.op: event for event, _ in self.events}
+        try:
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            if os.fstat(self._file).st_size > self._size:
+                os.ftruncate(self._file, self._size)  # a line that nobody was told of
+                os.fsync(self._file)
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror}): change its rights.") from error
+        if not self._size:
+            _sync_folder(path.parent)
+
+    def known(self, op: str, kind: str) -> Event | None:
+        """The event that a retry has already written. Raises InputError where it was of another kind."""
+        event = self._ops.get(op)
+        if event is not None and event.type != kind:
+            raise InputError(f"The operation {op} was another event, {event.type}: give each its own number.")
+        return event
+
+    def append(self, event: Event, content: Data) -> None:
+        """Write an event to the disk. Raises LogBroken; then nothing of it is there."""
+        line = event.line()
+        try:
+            if os.fstat(self._file).st_size != self._size:
+                os.ftruncate(self._file, self._size)  # the rest of a line that could not be taken back
+            written = 0
+            while written < len(line):
+                written += os.pwrite(self._file, line[written:], self._size + written)
+            os.fsync(self._file)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                os.ftruncate(self._file, self._size)
+            reason = error.strerror or error
+            raise LogBroken(
+                f"The decision could not be saved ({reason}): free some space, it is sent again."
+            ) from error
+        self._size += len(line)
+        self.events.append((event, content))
+        self._ops[event.op] = event
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def _sync_folder(folder: Path) -> None:
+    """A new file's name is on the disk only when its folder is."""
+    with contextlib.suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def schema() -> str:
+    """The JSON schema of all events, for the documentation."""
+    from coterie.review.events import KINDS
+
+    return json.dumps({name: kind.model_json_schema(by_alias=True) for name, kind in KINDS.items()}, indent=1)

@@ -1,0 +1,160 @@
+"""The fold against a slow twin: plain lists, one item at a time, undo by its definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from coterie.review import rows as row_texts
+from coterie.review.checks import check
+from coterie.review.events import Event, content_of, plain
+from coterie.review.state import State, replay
+from coterie.types import InputError
+
+N, K = 12, 4
+LABELS = np.arange(N) % K
+
+some_rows = st.sets(st.integers(0, N - 1), min_size=1, max_size=5)
+group = st.integers(0, K + 4)
+step = st.one_of(
+    st.tuples(st.just("rename"), group, st.sampled_from(["a", "b", ""])),
+    st.tuples(st.just("merge"), group, group),
+    st.tuples(st.just("split"), group, st.integers(1, 3)),
+    st.tuples(st.just("move"), some_rows, group),
+    st.tuples(st.just("reject"), some_rows),
+    st.tuples(st.just("approve"), some_rows, group),
+    st.tuples(st.just("refit"), some_rows, group),
+    st.tuples(st.just("undo"), st.integers(1, 20)),
+)
+
+
+def data_of(chosen: tuple[Any, ...], state: State) -> dict[str, Any]:
+    kind, first, *rest = chosen
+    if kind == "rename":
+        return {"group": first, "name": rest[0]}
+    if kind == "merge":
+        return {"into": first, "from": rest}
+    if kind == "split":
+        members = state.members(first)
+        part = {"group": state.next_group, "rows": row_texts.written(members[: rest[0]])}
+        return {"group": first, "parts": [part], "how": {}}
+    if kind == "undo":
+        return {"targets": [first]}
+    text = row_texts.written(first)
+    if kind == "reject":
+        return {"rows": text}
+    if kind == "refit":
+        return {"sha256": "0" * 64, "settings": {}, "rows": text, "labels": [rest[0]] * len(first)}
+    if kind == "approve":
+        return {"rows": text, "group": rest[0], "seen": text}
+    return {"rows": text, "to": rest[0]}
+
+
+def write_log(steps: list[tuple[Any, ...]]) -> list[Any]:
+    """What of the steps may be written, as a log; nothing that stands on an undone split is kept after its undo."""
+    opened = {"format": 1, "sha256": "0" * 64, "fingerprint": None, "n": N, "k": K}
+    events = [(event(0, "open", opened), content_of("open", opened))]
+    for chosen in steps:
+        state = replay(events, LABELS, K)
+        try:
+            content = content_of(chosen[0], data_of(chosen, state))
+            if chosen[0] == "undo":
+                target = content.targets[0]
+                if target >= len(events) or target in state.undone:
+                    continue
+            else:
+                check(state, content)
+        except InputError:
+            continue
+        events.append((event(len(events), chosen[0], plain(content)), content))
+    return events
+
+
+def event(seq: int, kind: str, data: dict[str, Any]) -> Event:
+    return Event(seq=seq, op=str(seq), after=seq - 1, at="", by="", type=kind, data=data)
+
+
+def twin(events: list[Any]) -> tuple[list[int], list[bool], dict[int, str]]:
+    def happened(seq: int) -> bool:
+        return not any(
+            later.type == "undo" and seq in content.targets and happened(later.seq)
+            for later, content in events[seq + 1 :]
+        )
+
+    label, decided, source = LABELS.tolist(), [False] * N, ["model"] * N
+    names: dict[int, str] = dict.fromkeys(range(K), "")
+    went: dict[int, int] = {}
+    for _, content in events:
+        if type(content).__name__ == "Split":
+            went.update({part.group: content.group for part in content.parts})
+
+    def now(g: int) -> int:
+        while g in went:
+            g = went[g]
+        return g
+
+    for entry, content in events:
+        if not happened(entry.seq):
+            continue
+        if entry.type == "rename":
+            names[now(content.group)] = content.name
+        elif entry.type == "merge":
+            into = now(content.into)
+            for other in map(now, content.groups):
+                if other == into:
+                    continue
+                for row in range(N):
+                    if label[row] == other:
+                        label[row] = into
+                        source[row] = source[row] if decided[row] else "group"
+                went[other] = into
+        elif entry.type == "split":
+            parent = now(content.group)
+            for part in content.parts:
+                rows = [row for row in row_texts.read(part.rows).tolist() if label[row] == parent]
+                went.pop(part.group)
+                names[part.group] = ""
+                for row in rows:
+                    label[row], decided[row], source[row] = part.group, False, "group"
+        elif entry.type in ("move", "reject", "approve", "refit"):
+            for place, row in enumerate(row_texts.read(content.rows).tolist()):
+                if entry.type == "refit":
+                    if not decided[row] and source[row] in ("model", "refit"):
+                        label[row], source[row] = now(content.labels[place]), "refit"
+                    continue
+                to = content.group if entry.type == "approve" else content.to
+                label[row], decided[row], source[row] = now(to) if to >= 0 else -1, True, "person"
+    return label, decided, {g: name for g, name in names.items() if g not in went}
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(step, max_size=25))
+def test_the_fold_equals_its_twin(steps: list[tuple[Any, ...]]) -> None:
+    events = write_log(steps)
+    state = replay(events, LABELS, K)
+    label, decided, names = twin(events)
+    assert state.label.tolist() == label
+    assert state.decided.tolist() == decided
+    assert {g: state.groups[g].name for g in state.live} == names
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(step, max_size=15))
+def test_undoing_everything_gives_the_models_groups(steps: list[tuple[Any, ...]]) -> None:
+    events = write_log([chosen for chosen in steps if chosen[0] != "undo"])
+    targets = [entry.seq for entry, _ in events[1:]]
+    if targets:
+        data = {"targets": targets}
+        events.append((event(len(events), "undo", data), content_of("undo", data)))
+    state = replay(events, LABELS, K)
+    assert (state.label == LABELS).all()
+    assert state.live == list(range(K))
+    assert not state.decided.any()
+
+
+@given(st.sets(st.integers(0, 300)))
+def test_rows_come_back(rows: set[int]) -> None:
+    assert row_texts.read(row_texts.written(rows)).tolist() == sorted(rows)

@@ -1,0 +1,291 @@
+"""The review as Python has it: decisions, undo, conflicts, the table that follows."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from coterie.records.review import read_review
+from coterie.review import BeingReviewed, Conflict, LogBroken, Review, reviewed_table
+from coterie.review.session import NeedsMore
+from coterie.types import InputError
+from helpers.review_runs import probabilities_of, small_run, write_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return small_run(tmp_path, pictures=False)
+
+
+def test_every_decision_and_its_undo(run: Path) -> None:
+    with Review(run, name="ana") as review:
+        begun = review.state.label.copy()
+        members = review.state.members(3)
+        review.rename(2, "tabby cat").merge(2, [3])
+        assert (review.state.label[members] == 2).all()
+        assert review.state.live == [0, 1, 2]
+        review.move(members[:4], 1).reject([int(members[5])])
+        assert review.state.label[members[5]] == -1
+        review.approve(0, seen=review.state.members(0)[:3])
+        assert review.state.decided[review.state.members(0)].all()
+        assert review.state.seen[review.state.members(0)].sum() == 3
+        for _ in range(5):
+            review.undo()
+        assert (review.state.label == begun).all()
+        assert not review.state.decided.any()
+        assert review.state.groups[2].name == ""
+        for _ in range(5):
+            review.redo()
+        assert review.state.groups[2].name == "tabby cat"
+        assert review.state.label[members[5]] == -1
+        with pytest.raises(InputError, match="nothing to redo"):
+            review.redo()
+
+
+def test_a_new_process_sees_the_same(run: Path) -> None:
+    with Review(run) as review:
+        review.merge(0, [1])
+        parts = review.split(2, 2)
+        review.move(review.state.members(parts[0])[:2], 3)
+        label, decided, history = review.state.label.copy(), review.state.decided.copy(), review.history()
+    with Review(run) as review:
+        assert (review.state.label == label).all()
+        assert (review.state.decided == decided).all()
+        assert review.history() == history
+        review.undo()
+        assert (review.state.label[review.state.decided]).size == 0
+
+
+def test_numbers_are_never_used_again(run: Path) -> None:
+    with Review(run) as review:
+        assert review.split(0, 2) == [4, 5]
+        review.undo()
+        assert review.split(0, 2) == [6, 7]
+        assert review.state.live == [0, 1, 2, 3, 6, 7]
+        review.merge(1, [6])
+        with pytest.raises(InputError, match="Group 6 went into group 1"):
+            review.move([0], 6)
+
+
+def test_what_stands_on_an_undone_split_is_undone_with_it(run: Path) -> None:
+    with Review(run) as review:
+        part = review.split(0, 2)[0]
+        review.move(review.state.members(1)[:2], part)
+        review.move(review.state.members(2)[:2], 3)
+        with pytest.raises(NeedsMore, match="event 2 "):
+            review.undo(1)
+        review.undo(1, with_dependents=True)
+        assert part not in review.state.live
+        assert review.state.decided.sum() == 2
+
+
+def test_conflicts(run: Path) -> None:
+    with Review(run) as review:
+        review.rename(0, "a")
+        seen = review.last
+        review.merge(1, [2])
+        with pytest.raises(Conflict) as conflict:
+            review.submit("rename", {"group": 2, "name": "b"}, after=seen)
+        assert [event.type for event in conflict.value.events] == ["merge"]
+        with pytest.raises(Conflict):
+            review.submit("move", {"rows": "0", "to": 2}, after=seen)
+        review.submit("rename", {"group": 3, "name": "c"}, after=seen)  # another group passes
+        events = review.last
+        review.submit("move", {"rows": "5", "to": 3}, after=events)
+        with pytest.raises(Conflict):
+            review.submit("move", {"rows": "4-6", "to": 0}, after=events)
+        review.submit("move", {"rows": "7", "to": 0}, after=events)
+
+
+def test_a_retry_is_written_once(run: Path) -> None:
+    with Review(run) as review:
+        first = review.submit("rename", {"group": 0, "name": "a"}, op="x")
+        assert review.submit("rename", {"group": 0, "name": "a"}, op="x", after=0) == first
+        assert review.last == 1
+        with pytest.raises(InputError, match="another event"):
+            review.submit("merge", {"into": 0, "from": [1]}, op="x")
+
+
+def test_what_is_refused(run: Path) -> None:
+    with Review(run) as review:
+        review.rename(0, "cat")
+        for kind, data, said in (
+            ("rename", {"group": 1, "name": "cat"}, "called cat already"),
+            ("rename", {"group": 9, "name": "x"}, "no group 9"),
+            ("rename", {"group": 1, "name": "x" * 81}, "1 to 80"),
+            ("rename", {"group": 1, "name": "a\nb"}, "control"),
+            ("merge", {"into": 0, "from": [0]}, "different groups"),
+            ("move", {"rows": "", "to": 0}, "No item"),
+            ("move", {"rows": "120", "to": 0}, "no row 120"),
+            ("move", {"rows": "3-1", "to": 0}, "ascending"),
+            ("move", {"rows": "1", "to": 0, "who": 1}, "Extra"),
+            ("approve", {"group": 0, "rows": "1", "seen": "2"}, "looked at"),
+            ("fly", {}, "no event"),
+            ("undo", {"targets": [7]}, "no event 7"),
+            ("judge", {"audit": 1, "row": 0, "shown": 0, "answer": "right"}, "no audit 1"),
+        ):
+            with pytest.raises(InputError, match=said):
+                review.submit(kind, data)
+        assert review.last == 1
+
+
+def test_a_second_process_is_refused(run: Path) -> None:
+    with Review(run), pytest.raises(BeingReviewed, match=f"already by process {os.getpid()}"):
+        Review(run)
+    Review(run).close()
+
+
+def test_another_result_is_refused(run: Path) -> None:
+    with Review(run) as review:
+        review.rename(0, "a")
+    write_run(run, probabilities_of(120, 4, seed=9))
+    with pytest.raises(InputError, match="has changed since the review began"):
+        Review(run)
+
+
+def test_a_torn_last_line_is_cut_and_a_bad_one_refused(run: Path) -> None:
+    log = run / "review" / "log.jsonl"
+    with Review(run) as review:
+        review.rename(0, "a").rename(1, "b")
+    whole = log.read_bytes()
+    log.write_bytes(whole + b'{"v":1,"seq":3,"op":"y"')
+    with Review(run) as review:
+        assert review.last == 2
+        assert log.read_bytes() == whole
+        review.rename(2, "c")
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join([lines[0], b"{}\n", *lines[2:]]))
+    with pytest.raises(InputError, match=r"Line 2 of review/log.jsonl cannot be read"):
+        Review(run)
+
+
+def test_a_full_disk_loses_nothing_and_keeps_the_log_whole(run: Path) -> None:
+    """A limit on the size of files stands in for the disk: the kernel writes a part of the line."""
+    script = f"""
+import resource, signal
+from coterie.review import LogBroken, Review
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+review = Review({str(run)!r})
+size = (review.path / "review" / "log.jsonl").stat().st_size
+resource.setrlimit(resource.RLIMIT_FSIZE, (size + 60, resource.RLIM_INFINITY))
+try:
+    review.rename(0, "a")
+except LogBroken as error:
+    print(error)
+print((review.path / "review" / "log.jsonl").stat().st_size == size, review.state.groups[0].name == "")
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+review.rename(0, "a")
+review.close()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    said = done.stdout.splitlines()
+    assert "could not be saved" in said[0]
+    assert said[1] == "True True"
+    with Review(run) as review:
+        assert review.state.groups[0].name == "a"
+    assert issubclass(LogBroken, Exception)
+
+
+def test_a_killed_process_keeps_what_it_acknowledged(run: Path) -> None:
+    script = f"""
+from coterie.review import Review
+review = Review({str(run)!r})
+for step in range(10_000):
+    review.move([step % 120], step % 4)
+    print(review.last, flush=True)
+"""
+    for _ in range(3):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        last = [process.stdout.readline() for _ in range(5)][-1]
+        process.send_signal(signal.SIGKILL)
+        last = (process.stdout.read().split() or [last.strip()])[-1]
+        process.wait()
+        process.stdout.close()
+        with Review(run) as review:
+            assert review.last >= int(last)
+            lines = (run / "review" / "log.jsonl").read_text().splitlines()
+            assert [json.loads(line)["seq"] for line in lines] == list(range(len(lines)))
+
+
+def test_the_table_without_a_decision_is_the_models(run: Path) -> None:
+    with Review(run) as review:
+        review.merge(0, [1])
+        review.undo()
+    table, result = pq.read_table(run / "result.reviewed.parquet"), pq.read_table(run / "result.parquet")
+    for column in ("id", "label", "confidence", "probabilities"):
+        assert table[column].to_pylist() == result[column].to_pylist()
+    assert set(table["source"].to_pylist()) == {"model"}
+    assert not any(table["decided"].to_pylist())
+
+
+def test_the_table_after_decisions(run: Path) -> None:
+    p = probabilities_of(120, 4)
+    with Review(run) as review:
+        review.rename(1, "both").merge(1, [2])
+        review.split(0, 2)
+        moved = int(review.state.members(3)[0])
+        review.move([moved], 1)
+        gone = int(review.state.members(3)[0])
+        review.reject([gone])
+        label = review.state.label.copy()
+    table = pq.read_table(run / "result.reviewed.parquet").to_pandas()
+    q = np.stack(table["probabilities"])
+    assert q.shape == (120, 6)
+    np.testing.assert_allclose(q.sum(1), 1, atol=1e-5)
+    np.testing.assert_allclose(q[:, 1], p[:, 1] + p[:, 2], atol=1e-6)
+    assert (q[:, [0, 2]] == 0).all()
+    np.testing.assert_allclose(q[:, 4] + q[:, 5], p[:, 0], atol=1e-6)
+    np.testing.assert_allclose(q[:, 3], p[:, 3], atol=1e-6)
+    assert (table["label"] == label).all()
+    there = label >= 0
+    np.testing.assert_allclose(table["confidence"][there], q[there, label[there]], atol=1e-6)
+    assert np.isnan(table["confidence"][gone])
+    assert table["name"][moved] == "both"
+    assert table["source"][moved] == "person"
+    assert (table["model_label"] == p.argmax(1)).all()
+    entry = read_review(run)
+    assert entry is not None
+    assert entry.rejected == 1
+    assert [group.into for group in entry.groups] == [None, None, 1, None, None, None]
+    assert entry.groups[4].parents == [0]
+    likeliest = q.argmax(1) != label
+    assert entry.not_likeliest == int((likeliest & ~table["decided"] & there).sum())
+
+
+def test_the_table_follows_the_log_where_nobody_closed_the_review(run: Path) -> None:
+    assert reviewed_table(run) is None
+    review = Review(run)
+    assert reviewed_table(run) is None  # nothing is decided
+    review.rename(0, "a")
+    path = reviewed_table(run)
+    assert path is not None
+    assert set(pq.read_table(path)["name"].to_pylist()) == {"a", ""}
+    review.rename(0, "b")
+    reviewed_table(run)
+    assert set(pq.read_table(path)["name"].to_pylist()) == {"b", ""}
+    review.close()
+
+
+def test_the_run_is_never_changed(run: Path) -> None:
+    before = {name: (run / name).read_bytes() for name in ("run.yaml", "result.parquet")}
+    with Review(run) as review:
+        review.merge(0, [1]).reject([0])
+    assert {name: (run / name).read_bytes() for name in before} == before
+
+
+def test_someone_elses_file_in_the_tables_place_is_left_alone(run: Path) -> None:
+    (run / "result.reviewed.parquet").write_bytes(b"mine")
+    review = Review(run)
+    review.rename(0, "a")
+    with pytest.raises(InputError, match=r"result\.reviewed\.parquet"):
+        review.close()
+    assert (run / "result.reviewed.parquet").read_bytes() == b"mine"
