@@ -1,0 +1,221 @@
+"""The generated parts of CDC's page, and of those on out-of-distribution scores and accept sets."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from typing import Any
+
+from _docs import SCORES, Block, mean_percent, percent, records, score_cells, table
+from _pages import mean_and_deviation
+
+ROWS = (
+    ("MoCo-v2 + K-means", "moco_kmeans", "kmeans"),
+    ("random heads", "random_heads", "cal"),
+    ("initialised heads", "initialised", "cal"),
+    ("CDC-Clu", "cdc", "clu"),
+    ("CDC-Cal", "cdc", "cal"),
+)
+
+
+def reference(data: str) -> str:
+    """All rows of `cdc_reference.py`."""
+    found = records(f"cdc_reference_{data}")
+    rows = [
+        [title, *score_cells([one["rows"][row]["heads"][head] for one in found["records"]], SCORES)]
+        for title, row, head in ROWS
+    ]
+    return table(["", *SCORES.values()], rows, found["command"])
+
+
+def mini_clusters(data: str) -> str:
+    found = records(f"mini_clusters_{data}")
+    rows = []
+    for each in dict.fromkeys(one["images_each"] for one in found["records"]):
+        mine = [one for one in found["records"] if one["images_each"] == each]
+        cells = [score_cells([one["heads"][head] for one in mine], [key])[0] for head, key in COLUMNS]
+        rows.append([str(each), str(mine[0]["cells"]), *cells])
+    return table(["images each", "K", "ACC, Cal", "ECE, Cal", "ECE, Clu"], rows, found["command"])
+
+
+COLUMNS = (("cal", "acc"), ("cal", "ece"), ("clu", "ece"))
+
+
+def one_head() -> str:
+    """Table 2, III and IV, on all images."""
+    found = records("cdc_table2_fashion-mnist-70000")
+    metrics = ("acc", "nmi", "ari", "ece")
+    rows = []
+    for row in found["rows"]:
+        (one,) = row["records"]
+        rows.append([row["title"], *score_cells([scored(row, one)], metrics), percent(one["health"]["selected"])])
+    return table(["", *(SCORES[key] for key in metrics), "selected"], rows, found["command"])
+
+
+def scored(row: dict[str, Any], record: dict[str, Any]) -> dict[str, float]:
+    """The numbers of the row's head; of the answer where it names none."""
+    found: dict[str, float] = record["heads"][row["head"]] if row["head"] else record["metrics"]
+    return found
+
+
+class Told:
+    """The rows of one of the tables on 10,000 images, for sentences: "{t.acc('CDC-Cal')}"."""
+
+    def __init__(self, name: str) -> None:
+        found = records(f"cdc_{name}_fashion-mnist-10000")
+        self.command = found["command"]
+        self.rows = {row["title"]: row for row in found["rows"]}
+
+    def done(self, title: str) -> list[dict[str, Any]]:
+        return [one for one in self.rows[title]["records"] if not one["failed"]]
+
+    def of(self, metric: str, title: str) -> str:
+        return mean_percent([scored(self.rows[title], one)[metric] for one in self.done(title)])
+
+    def span(self, metric: str, titles: list[str], separator: str = " to ") -> str:
+        values = [
+            statistics.mean(scored(self.rows[title], one)[metric] for one in self.done(title)) for title in titles
+        ]
+        return f"{percent(min(values))}{separator}{percent(max(values))}"
+
+    def pair(self, title: str) -> str:
+        return f"{self.of('acc', title)} / {self.of('ece', title)}"
+
+    def selected(self, title: str) -> str:
+        return mean_percent([one["health"]["selected"] for one in self.done(title)])
+
+    def failed(self, title: str) -> str:
+        """Nothing, or how many runs ended by themselves."""
+        all_of = self.rows[title]["records"]
+        gone = len(all_of) - len(self.done(title))
+        return f" ({gone} of {len(all_of)} runs failed and does not count)" if gone else ""
+
+
+def claims() -> str:
+    """The paper's claims beside what the tables on 10,000 images say."""
+    two, five, six = Told("table2"), Told("table5"), Told("table6")
+    eight, nine, losses = Told("table8"), Told("table9"), Told("figure3")
+    cal, fixed = "CDC-Cal", "II: fixed threshold 0."
+    smoothing = [title for title in losses.rows if title.startswith("label smoothing")]
+    rejects = {name: f"{losses.of('auroc', name)}, {losses.of('aurc', name)}" for name in losses.rows}
+    joined = max(one["health"]["joined"] for title in ("CDC + GSF", "CDC + PPF") for one in eight.done(title))
+    gains = max(
+        abs(float(eight.of("acc", title)) - float(eight.of("acc", "CDC"))) for title in ("CDC + GSF", "CDC + PPF")
+    )
+    without = not two.done(f"{fixed}95") and not two.done(f"{fixed}99")
+    rows = [
+        [
+            "prototypes are a far better start than random heads",
+            f"before training {two.of('acc', 'I: prototypes, before training')} against "
+            f"{two.of('acc', 'I: random heads, before training')}; after it {two.of('acc', cal)} against "
+            f"{two.of('acc', 'I: trained from random heads')}",
+            "yes",
+        ],
+        [
+            "the adaptive selection beats every fixed threshold",
+            f"{two.of('acc', cal)}; threshold 0.8: {two.of('acc', fixed + '80')}, 0.9: {two.of('acc', fixed + '90')}"
+            + (", 0.95 and 0.99: end with nothing selected" if without else ""),
+            "yes",
+        ],
+        [
+            "two heads beat one",
+            f"CDC {two.pair(cal)}; one head with Eq. 5 {two.pair('III: one head, Eq. 5')}, with Eq. 5 and 3 "
+            f"{two.pair('IV: one head, Eq. 5 and 3')}",
+            "**no**",
+        ],
+        [
+            "the stop-gradient matters",
+            f"{two.pair(cal)} with it, {two.pair('V: without stop-gradient')} without",
+            "a little",
+        ],
+        ["Cal's ECE is far below Clu's", f"{two.of('ece', cal)} against {two.of('ece', 'CDC-Clu')}", "yes"],
+        [
+            "Cal rejects failures better than other losses do (AUROC, AURC)",
+            f"Cal {rejects[cal]}; label smoothing {losses.span('auroc', smoothing)}, {losses.span('aurc', smoothing)}; "
+            f"L1 {rejects['L1 norm of the logits, 0.01']}; focal {rejects['focal loss, exponent 2']}; not calibrated "
+            f"{rejects['one head, not calibrated']}",
+            "against smoothing and L1; **not** against focal or none",
+        ],
+        [
+            "GSF and PPF add little",
+            f"at most {percent(joined)} % of the images, ACC within {gains:.1f}",
+            "yes",
+        ],
+        [
+            "FlexMatch and FreeMatch fit CDC worse than its own selection",
+            f"ACC {nine.of('acc', 'CDC + FlexMatch')} and {nine.of('acc', 'CDC + FreeMatch')} against "
+            f"{nine.of('acc', cal)}; alone {nine.of('acc', 'FlexMatch, one head')}"
+            f"{nine.failed('FlexMatch, one head')} and {nine.of('acc', 'FreeMatch, one head')}",
+            "yes",
+        ],
+        [
+            "B, K and H change little",
+            f"ACC {five.span('acc', list(five.rows))} over B and K, "
+            f"{six.span('acc', [title for title in six.rows if title.startswith('H =')])} over H",
+            "yes",
+        ],
+        [
+            "the entropy weight changes little",
+            f"{six.pair('w_en = 1')} at 1; {six.pair('w_en = 0')} at 0; {six.pair('w_en = 10')} at 10",
+            "not below 0.5",
+        ],
+    ]
+    text = table(["the paper's claim", "here (ACC / ECE of the answer, %)", "holds"], rows, two.command)
+    return text + f"\n`{five.command}`\n"
+
+
+def selected() -> str:
+    """Which share of the images teaches, in the rows that the page argues from."""
+    two = Told("table2")
+    return (
+        f"The share of the images that teach: {two.selected('III: one head, Eq. 5')} % with one head and Eq. 5 (III), "
+        f"{two.selected('IV: one head, Eq. 5 and 3')} % with Eq. 5 and 3 (IV), {two.selected('CDC-Cal')} % in CDC.\n"
+    )
+
+
+def foreign() -> str:
+    """AUROC of some scores of `ood.py`."""
+    found = records("ood")
+    rows = []
+    for title, head, score in (
+        ("`knn` (default)", "features", "knn"),
+        ("`mahalanobis`, clusters of `cal`", "cal", "mahalanobis"),
+        ("`energy` of `cal`", "cal", "energy"),
+        ("`msp` of `cal`", "cal", "msp"),
+        ("`msp` of `clu`, not calibrated", "clu", "msp"),
+    ):
+        sets = [
+            mean_and_deviation([one["ood"][name]["heads"][head][score]["auroc"] for one in found["records"]])
+            for name in ("mnist", "digits", "rotated", "noise")
+        ]
+        rows.append([title, *sets])
+    return table(["score", "MNIST", "digits", "rotated by 90°", "noise"], rows, found["command"])
+
+
+def audits() -> str:
+    """The audits of `accept_sets.py`, means over its runs."""
+    found = records("accept_sets")
+    runs, rows = [one["accept"] for one in found["records"]], []
+    for i, bound in enumerate(runs[0]):
+        mine = [run[i] for run in runs]
+        free = ", ".join(mean_percent([one["label_free"][key] for one in mine]) + " %" for key in ("coverage", "error"))
+        for j, audit in enumerate(bound["audits"]):
+            cells = [
+                mean_percent([one["audits"][j][key] for one in mine]) + " %"
+                for key in ("holds", "passed", "coverage_mean")
+            ]
+            best = mean_percent([one["best"] for one in mine]) + " %"
+            rows.append([f"{percent(bound['max_error'], 0)} %", str(audit["judged"]), *cells, best, free])
+    head = ["max error", "judged", "claim holds", "audits that accept", "mean coverage", "best possible"]
+    return table([*head, "label-free: coverage, real error"], rows, found["command"])
+
+
+BLOCKS: dict[str, Block] = {
+    **{f"cdc-{data}": functools.partial(reference, data) for data in ("digits", "fashion-mnist", "cifar10-jpeg")},
+    **{f"mini-clusters-{data}": functools.partial(mini_clusters, data) for data in ("digits", "fashion-mnist")},
+    "cdc-one-head": one_head,
+    "cdc-claims": claims,
+    "cdc-selected": selected,
+    "ood": foreign,
+    "accept": audits,
+}

@@ -1,0 +1,159 @@
+"""The generated parts of PICA's page and of those on calibration, geometry and neighbours."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+
+from _docs import BENCHMARKS, RESULTS, Block, records, score_cells, table
+from _docs_cdc import scored
+from _pages import mean_and_deviation
+
+CLUSTERINGS = {"kmeans": "K-means, labels", "gmm": "Gaussian mixture", "spectral": "spectral, landmarks"}
+ABLATIONS = (
+    ("full", "2", "PICA", "69.6", ""),
+    ("no entropy term", "2", "without", "large drop (24.6)", "drops by 12, a smaller part"),
+    ("no over-clustering", "3", "without", "drop (58.2)", "**no drop** beyond the noise; NMI 0.9 lower"),
+    (
+        "no perturbation (an image is its own copy)",
+        "4",
+        "without: an image is its own copy",
+        "large drop (31.0)",
+        "large drop",
+    ),
+    (
+        "copies are draws of the original view",
+        "4",
+        "copies are further draws of the original view",
+        "",
+        "large drop",
+    ),
+    ("Gaussian", "5", "Gaussian", "within noise (68.1)", "within noise"),
+    ("Xavier", "5", "Xavier", "within noise (67.6)", "within noise"),
+    ("Kaiming", "5", "Kaiming", "within noise (68.0)", "within noise"),
+)
+
+
+def pica(data: str) -> str:
+    """Both heads of `pica_reference.py`, with the best seed's ACC."""
+    if not (RESULTS / f"pica_reference_{data}.json").exists():
+        return "Not run.\n"
+    found = records(f"pica_reference_{data}")
+    rows = []
+    for head in ("primary", "cal"):
+        mine = [one["heads"][head] for one in found["records"]]
+        first, *others = score_cells(mine, ("acc", "purity", "nmi", "ari", "ece", "confidence"))
+        rows.append([f"`{head}`", first, f"{100 * max(one['acc'] for one in mine):.1f}", *others])
+    return table(["head", "ACC", "best", "purity", "NMI", "ARI", "ECE", "mean confidence"], rows, found["command"])
+
+
+def pica_ablations() -> str:
+    rows = []
+    for title, number, row_title, paper, here in ABLATIONS:
+        found = records(f"pica_table{number}_fashion-mnist-10000")
+        (row,) = [one for one in found["rows"] if one["title"] == row_title]
+        rows.append([title, *score_cells([scored(row, one) for one in row["records"]], ("acc", "nmi")), paper, here])
+    head = ["", "ACC", "NMI", "the paper's direction (CIFAR-10)", "here"]
+    return table(head, rows, records("pica_table2_fashion-mnist-10000")["command"])
+
+
+def calibrated(data: str) -> str:
+    """ECE before and after, for each clustering; one column for each loss."""
+    if not (RESULTS / f"calibrate_others_{data}.json").exists():
+        return "Not run.\n"
+    found = records(f"calibrate_others_{data}")
+    losses = list(found["records"][0]["after"])
+    rows = []
+    for method in dict.fromkeys(one["method"] for one in found["records"]):
+        mine = [one for one in found["records"] if one["method"] == method]
+        after = [[one["after"][loss] for one in mine] for loss in losses]
+        before, oracle = [one["before"] for one in mine], [one["oracle"] for one in mine]
+        rows.append(
+            [
+                CLUSTERINGS[method],
+                *score_cells(before, ("acc", "ece")),
+                *(score_cells(scores, ("ece",))[0] for scores in after),
+                *score_cells(after[0], ("acc",)),
+                *score_cells(oracle, ("ece",)),
+            ]
+        )
+    names = ["ECE after"] if losses == ["region"] else [f"ECE, {loss}" for loss in losses]
+    head = ["clustering", "ACC", "ECE before", *names, "ACC after", "ECE, temperature with labels"]
+    return table(head, rows, found["command"])
+
+
+def dimensions() -> str:
+    found = records("geometry", BENCHMARKS)
+    rows = [
+        [
+            one["points"],
+            f"{one['intrinsic']:.4f}",
+            f"{one['their_intrinsic']:.4f}",
+            str(one["linear"]),
+            str(one["their_linear"]),
+        ]
+        for one in found["records"]
+    ]
+    return table(["points", "ID here", "scikit-dimension", "LID here", "scikit-dimension"], rows, found["command"])
+
+
+def neighbours() -> str:
+    found = records("neighbours", BENCHMARKS)
+    by = {(one["how"], one["n"]): one for one in found["records"]}
+    sizes = sorted({n for _, n in by})
+
+    def line(title: str, how: str) -> list[str]:
+        return [title, *(f"{by[how, n]['seconds']:g}" for n in sizes)]
+
+    def memory(how: str) -> list[str]:
+        return [f"{by[how, n]['peak_mib'] - by[how, n]['peak_mib_before']:.0f}" for n in sizes]
+
+    rows = [
+        line("exact, s", "exact"),
+        line("approximate (faiss), s", "approximate"),
+        line("scikit-learn's k-d tree, s", "k-d tree"),
+        ["neighbours that faiss found, %", *(f"{100 * by['approximate', n]['recall']:.1f}" for n in sizes)],
+        ["exact: own memory, MiB", *memory("exact")],
+        ["approximate: own memory, MiB", *memory("approximate")],
+    ]
+    return table(["points", *(f"{n:,}" for n in sizes)], rows, found["command"])
+
+
+def curves() -> str:
+    """ACC at the beginning and at the end of R-DC's phase 2, and DynAE's epochs."""
+    found = records("geometry_curves")
+    rows = []
+    for one in found["records"]:
+        first, last = one["lines"][0], one["lines"][-1]
+        cells = [
+            f"{a:.1f}, {b:.1f}" for a, b in ((first["intrinsic"], last["intrinsic"]), (first["linear"], last["linear"]))
+        ]
+        acc = [mean_and_deviation([line["acc"]]) for line in (first, last)]
+        rows.append([one["method"], str(one["seed"]), str(len(one["lines"])), *cells, ", ".join(acc)])
+    return table(["stage", "seed", "epochs", "ID, first and last epoch", "LID", "ACC"], rows, found["command"])
+
+
+def beside_clustpy() -> str:
+    found = records("beside_clustpy", BENCHMARKS)
+    sides, rows = ("coterie", "ClustPy"), []
+    for name, title in (("dec", "DEC"), ("idec", "IDEC"), ("dcn", "DCN"), ("vade", "VaDE")):
+        one = found["methods"][name]
+        steps = [f"{1000 * statistics.median(one[side]['step_seconds']):.1f}" for side in sides]
+        acc = [mean_and_deviation(one[side]["acc"]) for side in sides]
+        rows.append([title, *steps, f"{one['times_faster']:.2f}", *acc])
+    head = ["", *(f"ms a step, {side}" for side in sides), "times faster", *(f"ACC, {side}" for side in sides)]
+    return table(head, rows, found["command"])
+
+
+BLOCKS: dict[str, Block] = {
+    **{f"pica-{data}": functools.partial(pica, data) for data in ("fashion-mnist", "digits")},
+    "pica-ablations": pica_ablations,
+    **{
+        f"calibrate-{data}": functools.partial(calibrated, data)
+        for data in ("fashion-mnist", "fashion-mnist-ae", "digits")
+    },
+    "geometry": dimensions,
+    "geometry-curves": curves,
+    "neighbours": neighbours,
+    "beside-clustpy": beside_clustpy,
+}

@@ -1,0 +1,66 @@
+"""Writes the tables of docs/ from the committed records, so that no number there is copied by hand.
+
+    python experiments/docs_tables.py            # writes what has changed
+    python experiments/docs_tables.py --check    # only says what would change, and ends with 1 if anything would
+
+A generated part of a page stands between `<!-- generated NAME -->` and `<!-- end of NAME -->`: a table or a sentence,
+and below it the command that makes its records. `BLOCKS` says what each name stands for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import _docs_cdc
+import _docs_others
+import _docs_rdc
+from _docs import Block
+
+from coterie.outputs import write_atomically
+
+ROOT = Path(__file__).parents[1]
+BLOCKS: dict[str, Block] = {**_docs_cdc.BLOCKS, **_docs_rdc.BLOCKS, **_docs_others.BLOCKS}
+MARKED = re.compile(r"<!-- generated (\S+) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
+
+
+def pages() -> list[Path]:
+    return sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md"])
+
+
+def generated(text: str) -> str:
+    """The page with its generated parts made anew. Raises KeyError for a name that nothing makes."""
+
+    def made(found: re.Match[str]) -> str:
+        name = found[1]
+        return f"<!-- generated {name} -->\n{BLOCKS[name]()}<!-- end of {name} -->"
+
+    return MARKED.sub(made, text)
+
+
+def changed() -> Iterator[tuple[Path, str]]:
+    """Every page that is not as its records say, with the text that it should have."""
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = generated(before)
+        if after != before:
+            yield page, after
+
+
+def main(words: list[str] | None = None) -> int:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--check", action="store_true")
+    given = options.parse_args(words)
+    found = list(changed())
+    for page, text in found:
+        print(page.relative_to(ROOT))
+        if not given.check:
+            write_atomically(page, text)
+    return int(given.check and bool(found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,80 @@
+"""Numbers in docs/: every generated part is what the records say, and no measured table stands outside one."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXPERIMENTS = ROOT / "experiments"
+RECORDS = sorted([*(EXPERIMENTS / "results").glob("*.json"), *(ROOT / "benchmarks" / "results").glob("*.json")])
+MEASURES = {"ACC", "NMI", "ARI", "ECE", "AUROC"}
+PAPERS_OWN = {"## Ablations of the paper"}  # sections whose tables have the papers' numbers and none of ours
+
+
+@pytest.fixture(autouse=True)
+def place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+
+
+def test_every_generated_part_is_what_its_records_say() -> None:
+    import docs_tables
+
+    assert [str(page) for page, _ in docs_tables.changed()] == []
+    assert docs_tables.main(["--check"]) == 0
+
+
+def test_every_part_stands_on_a_page_and_every_marker_has_its_end() -> None:
+    import docs_tables
+
+    found = []
+    for page in docs_tables.pages():
+        text = page.read_text(encoding="utf-8")
+        names = re.findall(r"<!-- generated (\S+) -->", text)
+        assert names == re.findall(r"<!-- end of (\S+) -->", text) == [m[1] for m in docs_tables.MARKED.finditer(text)]
+        found += names
+    assert sorted(found) == sorted(docs_tables.BLOCKS)
+
+
+def test_a_number_that_was_changed_by_hand_is_found() -> None:
+    import docs_tables
+
+    page = ROOT / "docs" / "methods" / "cdc.md"
+    text = page.read_text(encoding="utf-8")
+    (first, *_) = docs_tables.MARKED.finditer(text)
+    number = re.search(r"\d+\.\d", first[2])
+    assert number is not None
+    at = first.start(2) + number.start()
+    wrong = text[:at] + ("8" if text[at] != "8" else "7") + text[at + 1 :]
+    assert docs_tables.generated(wrong) == text
+
+
+def test_no_measured_table_stands_outside_a_generated_part() -> None:
+    import docs_tables
+
+    for page in docs_tables.pages():
+        section, head = "", False
+        for line in docs_tables.MARKED.sub("", page.read_text(encoding="utf-8")).split("\n"):
+            if line.startswith("#"):
+                section = line
+            begins = line.startswith("|") and not head
+            head = line.startswith("|")
+            if section in PAPERS_OWN:
+                continue
+            assert not (head and "±" in line), f"{page.name}, {section}: {line}"
+            names = {cell.strip().split(",")[0] for cell in line.split("|")} if begins else set()
+            assert not names & MEASURES, f"{page.name}, {section}: {line}"
+
+
+@pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.stem)
+def test_every_record_names_a_command_that_there_is(file: Path) -> None:
+    command = json.loads(file.read_text(encoding="utf-8"))["command"]
+    script = ROOT / re.fullmatch(r"(?:\w+=\S+ )*python (\S+\.py).*", command)[1]  # type: ignore[index]
+    assert script.parent.name == file.parents[1].name
+    told = script.read_text(encoding="utf-8") + (EXPERIMENTS / "_runs.py").read_text(encoding="utf-8")
+    for option in re.findall(r" (--[\w-]+)", command):
+        name = option.removeprefix("--")
+        assert f'"{option}"' in told or f'"{name}"' in told, f"{file.name}: {script.name} has no {option}"
