@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from coterie.types import InputError
@@ -16,9 +16,9 @@ from coterie.types import InputError
 # What a run folder holds. No other output may take such a place in it.
 FILES = (
     *("run.yaml", "history.jsonl", "result.parquet", "report.html", "metrics.json", "ood.json", "gallery.npz"),
-    *("map.npz", "traceback.txt"),
+    *("map.npz", "traceback.txt", "result.reviewed.parquet"),
 )
-FOLDERS = ("model", "checkpoints", "cache")
+FOLDERS = ("model", "checkpoints", "cache", "review")
 PART = re.compile(r"\.?(?P<name>.+)\.(?P<process>\d+)\.part")  # what is being written, and by which process
 
 Given = str | os.PathLike[str] | None
@@ -29,12 +29,21 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
     Of text, what UTF-8 has no form for (the bytes of a file name that is in no encoding) is written as an escape.
     """
+    with replacing(path) as beside, open(beside, "wb") as file:
+        file.write(printable(content).encode() if isinstance(content, str) else content)
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A path to write to; the file there takes the place `path` when the block ends, whole or not at all.
+
+    Raises InputError for an OSError in the block.
+    """
     beside = path.with_name(f".{_part_of(path.name)}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(beside, "wb") as file:
-            file.write(printable(content).encode() if isinstance(content, str) else content)
-            file.flush()
+        yield beside
+        with open(beside, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:

@@ -232,6 +232,40 @@ def compare(
 
 
 @app.command()
+def export(
+    run: Run,
+    to: Annotated[
+        str | None, typer.Option("--to", help="Formats, parted by commas: csv, imagefolder, ... (docs/export.md).")
+    ] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="File or folder to write.")] = None,
+    back: Annotated[
+        Path | None, typer.Option("--from", help="Labels that come back: Label Studio, FiftyOne, COCO or CSV.")
+    ] = None,
+    only: Annotated[str | None, typer.Option(help="all, decided, accepted or undecided.")] = None,
+    link: Annotated[str, typer.Option(help="How pictures get into folders: copy, symlink or hard.")] = "copy",
+    original: Annotated[bool, typer.Option("--original", help="The run's own result, without its review.")] = False,
+    include_rejected: Annotated[
+        bool, typer.Option("--include-rejected", help="Pictures of no group, too, in _unlabeled.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="At most so many items.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the pictures lie now, if they moved.")] = None,
+    document_root: Annotated[str | None, typer.Option(help="Of Label Studio's server.")] = None,
+    thumbs: Annotated[bool, typer.Option("--thumbs", help="Small pictures in the table of embedding-atlas.")] = False,
+    prefix_names: Annotated[bool, typer.Option("--prefix-names", help="GROUP_image.jpg, as CVAT reads it.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an export wrote there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write groups and names as other programs read them; with --from read back what was judged there."""
+    with failures():
+        from coterie.cli.export import ExportRequest, export_run
+
+        given: dict[str, Any] = {"only": only, "link": link, "original": original, "include_rejected": include_rejected}
+        given |= {"limit": limit, "source": source, "document_root": document_root, "thumbs": thumbs}
+        given |= {"prefix_names": prefix_names, "overwrite": overwrite}
+        export_run(ExportRequest(run, to, out, back, given, as_json=as_json))
+
+
+@app.command()
 def methods(
     name: Annotated[str | None, typer.Argument(help="Show one method with all its settings.")] = None,
     as_json: Json = False,

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from coterie.outputs import printable, write_atomically
 from coterie.records.table import check_ids, labels_of, open_table
@@ -17,6 +16,7 @@ from coterie.types import Assignments, InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import torch
 
 MARK = b"coterie.table"  # metadata of every table that coterie writes
 ALL_UP_TO = 256  # groups; above it the table holds the TOP most probable ones and the remainder
@@ -55,6 +55,7 @@ def write_result(path: Path, result: Assignments) -> None:
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
+    import torch
 
     if os.path.lexists(path) and not is_ours(path):
         raise InputError(f"{path} is there already and coterie did not write it: give another name, or move it away.")

@@ -1,0 +1,37 @@
+"""coco: Datumaro's `coco_labels`, one category for a picture and no box, in `annotations/labels_default.json`.
+
+COCO itself has no classification. Numbers of pictures and categories begin at 1: a picture's is its row + 1, a
+category's its group + 1. Sizes are those of the stored pixels, before EXIF rotation.
+"""
+
+from __future__ import annotations
+
+from coterie.export.items import NOWHERE
+from coterie.export.jobs import Job
+from coterie.export.pictures import sizes
+from coterie.export.registry import FolderFormat
+from coterie.export.writing import Tree, as_json
+
+
+def write(tree: Tree, job: Job) -> None:
+    items, _ = job.with_files("coco")
+    pixels = sizes(items, job.originals)
+    readable = pixels.min(axis=1) > 0
+    job.say_left_out(~readable, "whose pictures cannot be read any more", items)
+    images, annotations = [], []
+    for row, (item, number) in enumerate(zip(items.ids, (items.rows + 1).tolist(), strict=True)):
+        if not readable[row]:
+            continue
+        width, height = pixels[row].tolist()
+        images.append({"id": number, "file_name": item, "width": width, "height": height})
+        if items.label[row] != NOWHERE:
+            said = {"category_id": int(items.label[row]) + 1, "score": items.sure[row]}
+            annotations.append({"id": number, "image_id": number, **said})
+    categories = [{"id": group + 1, "name": items.names[group], "supercategory": ""} for group in range(items.n_groups)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    tree.write("annotations/labels_default.json", as_json(content) + "\n")
+    tree.rows("image", (image["id"] for image in images), (str(image["file_name"]) for image in images))
+    job.notes.append(f"The pictures stay where they are: file_name is the path below {job.originals.where}.")
+
+
+FORMAT = FolderFormat(write, pictures=True)

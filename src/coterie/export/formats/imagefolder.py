@@ -1,0 +1,28 @@
+"""imagefolder: a folder for each group, as torchvision's ImageFolder and many others read it.
+
+The number in front is padded, for programs number classes in the order of the folders' names as text. There are no
+empty folders: torchvision raises for them.
+"""
+
+from __future__ import annotations
+
+from coterie.export.jobs import Job
+from coterie.export.pictures import arrange, check_room, put, say_links
+from coterie.export.registry import FolderFormat
+from coterie.export.writing import Tree
+
+TORCHVISION = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+
+
+def write(tree: Tree, job: Job) -> None:
+    items, names = arrange(job)
+    check_room(items, job.originals, job.options.link, tree.root)
+    for item, name in zip(items.ids, names, strict=True):
+        put(item, job.originals, tree.place(name, item), job.options.link)
+    say_links(job)
+    others = [name for name in names if not name.lower().endswith(TORCHVISION)]
+    if others:
+        job.notes.append(f"{len(others):,} pictures are of types that torchvision leaves out, such as {others[0]}.")
+
+
+FORMAT = FolderFormat(write, pictures=True)

@@ -1,0 +1,226 @@
+"""What is exported: the items of a run with their groups, as reviewed where somebody reviewed them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from coterie.prediction.results import ResultTable, read_result
+from coterie.records.files import check_regular
+from coterie.records.group_names import checked_names, names_of, shown_names
+from coterie.records.run import Record, groups_of, read_record
+from coterie.records.table import check_ids, open_table, reading
+from coterie.types import InputError
+
+ONLY = ("all", "decided", "accepted", "undecided")
+
+NOWHERE = -1
+SOURCES = ("model", "group", "refit", "person", "import")
+REVIEWED = "result.reviewed.parquet"
+
+
+@dataclass(frozen=True)
+class Items:
+    """Items in the order of the result table, (m,) each. `label` -1 is an item that belongs nowhere."""
+
+    ids: list[str]
+    rows: NDArray[np.int64]  # of the result table
+    label: NDArray[np.int64]
+    confidence: NDArray[np.float32]  # NaN where the label is -1
+    source: list[str]
+    decided: NDArray[np.bool_]
+    model_label: NDArray[np.int64]
+    model_confidence: NDArray[np.float32]
+    n_groups: int
+    named: dict[int, str]  # names that somebody gave
+    record: Record
+    columns: dict[str, Any] = field(default_factory=dict)  # of the reviewed table, as they stand there: pa.Array
+    probabilities: NDArray[np.float32] | None = None  # (m, n_groups)
+    embedding: NDArray[np.float32] | None = None  # (m, d)
+    ood_score: NDArray[np.float32] | None = None
+    places: tuple[NDArray[np.int64], NDArray[np.float32]] | None = None  # rows of the result table and their xy
+    reviewed: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """A name for every group."""
+        return shown_names(self.named, self.n_groups)
+
+    @cached_property
+    def alive(self) -> list[int]:
+        """The groups an item may be in: not those that were merged into others, which are left without probability."""
+        members = {*np.unique(self.label).tolist(), *self.named}
+        if self.probabilities is not None:
+            members |= set(np.flatnonzero(self.probabilities.any(axis=0)).tolist())
+        return [group for group in range(self.n_groups) if group in members or self.probabilities is None]
+
+    def name(self, at: int) -> str:
+        """The name of an item's group, "" for an item that belongs nowhere."""
+        label = int(self.label[at])
+        return "" if label == NOWHERE else self.names[label]
+
+    @cached_property
+    def sure(self) -> list[float | None]:
+        """Confidences as they are written: 0.93, not 0.9300000071525574."""
+        return [None if value != value else float(str(value)) for value in self.confidence]
+
+    def take(self, chosen: NDArray[np.integer]) -> Items:
+        """These items, in this order."""
+        at = np.asarray(chosen, np.int64)
+
+        def part(values: Any) -> Any:
+            return None if values is None else values[at]
+
+        return replace(
+            self,
+            ids=[self.ids[i] for i in at.tolist()],
+            source=[self.source[i] for i in at.tolist()],
+            columns={name: column.take(pa.array(at)) for name, column in self.columns.items()},
+            **{name: part(getattr(self, name)) for name in (*ARRAYS, "probabilities", "embedding", "ood_score")},
+        )
+
+
+ARRAYS = ("rows", "label", "confidence", "decided", "model_label", "model_confidence")
+
+
+def items_of_run(run: Path, *, original: bool = False) -> Items:
+    """The items of a finished run folder. Raises InputError."""
+    record = read_record(run)
+    if record.get("status") != "done" or not os.path.lexists(run / "result.parquet"):
+        raise InputError(
+            f"The run in {run} is not finished, its status is {record.get('status')!r}: finish it with coterie fit "
+            "... --resume."
+        )
+    result = read_result(run / "result.parquet", (record.get("source") or {}).get("n"), groups_of(record))
+    items = items_of_result(result, record, names_of(run))
+    items = replace(items, places=_places(run / "map.npz", len(items)))
+    if os.path.lexists(run / REVIEWED) and not original:
+        items = _as_reviewed(items, run / REVIEWED)
+    if items.embedding is None:
+        items = replace(items, embedding=_embedding(run / "review" / "embedding.npy", len(items)))
+    return items
+
+
+def items_of_result(result: ResultTable, record: Record, named: Mapping[int, str]) -> Items:
+    """The items of a result in memory."""
+    labels, confidence = result.labels.astype(np.int64), result.confidence.astype(np.float32)
+    return Items(
+        list(result.ids),
+        np.arange(len(labels)),
+        labels,
+        confidence,
+        ["model"] * len(labels),
+        np.zeros(len(labels), bool),
+        labels,
+        confidence,
+        result.k,
+        dict(named),
+        record,
+        probabilities=next(iter(result.heads.values())).astype(np.float32),
+        embedding=result.embedding,
+        ood_score=result.ood_score,
+    )
+
+
+def chosen(items: Items, only: str, limit: int | None = None) -> Items:
+    """The items that the user asked for. Raises InputError where there is none."""
+    if only in ("decided", "accepted") and not items.reviewed:
+        raise InputError(f"Nothing is {only} yet, for the run has no review: leave --only {only} out, or review it.")
+    keep = np.ones(len(items), bool)
+    if only == "accepted":
+        column = items.columns.get("accepted")
+        if column is None or column.null_count == len(column):
+            raise InputError("Nothing is accepted yet: make a claim in the review, or leave --only accepted out.")
+        keep = column.fill_null(False).to_numpy(zero_copy_only=False)
+    elif only != "all":
+        keep = items.decided if only == "decided" else ~items.decided
+    rows = np.flatnonzero(keep)[:limit]
+    if len(rows) == 0:
+        raise InputError(f"There is nothing to export: of {len(items):,} items none is {only}.")
+    return items if len(rows) == len(items) else items.take(rows)
+
+
+def _as_reviewed(items: Items, path: Path) -> Items:
+    """The items as `result.reviewed.parquet` has them. Raises InputError where it is damaged or of another run."""
+    needed = ("id", "label", "name", "confidence", "source", "decided")
+    with open_table(path, *needed) as file:
+        check_ids(path, file.read(columns=["id"])["id"])
+        table = file.read()
+    with reading(path):
+        columns = {name: table[name].combine_chunks() for name in table.column_names}
+        if columns["id"].to_pylist() != items.ids:
+            raise InputError(f"{path} does not fit result.parquet: they are of two runs.")
+        label = columns["label"].to_numpy(zero_copy_only=False).astype(np.int64)
+        p, width = columns.get("probabilities"), items.n_groups
+        if p is not None:
+            width = len(p.flatten()) // len(p)
+            p = p.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(label), width)
+        width = max(width, int(label.max(initial=0)) + 1)
+        if label.min(initial=0) < NOWHERE:
+            raise InputError(f"{path} is damaged: row {int(label.argmin())} is in group {label.min()}.")
+        confidence = columns["confidence"].cast(pa.float32()).fill_null(float("nan")).to_numpy(zero_copy_only=False)
+        named = _reviewed_names(table, label, columns["name"].to_pylist(), path)
+        return replace(
+            items,
+            label=label,
+            confidence=np.where(label == NOWHERE, np.float32("nan"), confidence),
+            source=columns["source"].to_pylist(),
+            decided=columns["decided"].fill_null(False).to_numpy(zero_copy_only=False),
+            n_groups=width,
+            named={**items.named, **named},
+            columns={name: column for name, column in columns.items() if name not in needed},
+            probabilities=p if p is not None and p.shape[1] == width else None,
+            reviewed=True,
+        )
+
+
+def _reviewed_names(table: pa.Table, label: NDArray[np.int64], names: list[str | None], path: Path) -> dict[int, str]:
+    """The names in the column `name`, and of groups without members those in the metadata."""
+    groups, found = json.loads((table.schema.metadata or {}).get(b"coterie.groups", b"[]")), {}
+    for entry in groups if isinstance(groups, list) else []:
+        if isinstance(entry, dict) and isinstance(entry.get("group"), int) and entry.get("name"):
+            found[entry["group"]] = str(entry["name"])
+    for group, name in zip(label.tolist(), names, strict=True):
+        if group != NOWHERE and name and found.setdefault(group, name) != name:
+            raise InputError(f"{path} is damaged: group {group} is called {found[group]!r} and {name!r}.")
+    # A group that was merged into another keeps no name of its own.
+    members = set(label.tolist())
+    alive = {name.casefold() for group, name in found.items() if group in members}
+    kept = {group: name for group, name in found.items() if group in members or name.casefold() not in alive}
+    return checked_names(kept)
+
+
+def _places(path: Path, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:
+    from coterie.records.arrays import read_arrays
+
+    arrays = read_arrays(path, {"rows": ("iu", 1), "xy": ("f", 2)})
+    if arrays is None:
+        return None
+    rows, xy = arrays["rows"].astype(np.int64), arrays["xy"].astype(np.float32)
+    if xy.shape != (len(rows), 2) or (len(rows) and not 0 <= rows.min() <= rows.max() < n):
+        raise InputError(f"{path} does not fit result.parquet: they are of two runs.")
+    return rows, xy
+
+
+def _embedding(path: Path, n: int) -> NDArray[np.float32] | None:
+    """The features that a review computed, (n, d)."""
+    if not os.path.lexists(path):
+        return None
+    check_regular(path)
+    with reading(path):
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
+        if found.ndim != 2 or len(found) != n or found.dtype.kind != "f":
+            raise InputError(f"{path} does not fit result.parquet: they are of two runs.")
+        return np.asarray(found, np.float32)

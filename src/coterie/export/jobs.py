@@ -1,0 +1,220 @@
+"""One export: items and options -> files of one or several formats at one place."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.data.originals import Originals, originals_of
+from coterie.export.items import NOWHERE, ONLY, Items, chosen
+from coterie.export.registry import FileFormat, FolderFormat, Format, format_of
+from coterie.export.writing import Tree, check_place, head_of, new_file, new_tree
+from coterie.outputs import Given
+from coterie.types import InputError
+
+LINKS = ("copy", "symlink", "hard")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the user asked of an export.
+
+    only: which items; None: those that the format is for (all but of labelstudio, which takes the undecided). link: how
+    pictures get into folders. include_rejected: items of no group into `_unlabeled`. limit: so many items. source:
+    where the pictures lie, if elsewhere. document_root: of Label Studio's server. thumbs: small pictures beside
+    embeddings. prefix_names: `GROUP_image.jpg`, as CVAT reads them.
+    """
+
+    only: str | None = None
+    link: str = "copy"
+    original: bool = False
+    include_rejected: bool = False
+    limit: int | None = None
+    source: str | None = None
+    document_root: str | None = None
+    thumbs: bool = False
+    overwrite: bool = False
+    prefix_names: bool = False
+
+    def __post_init__(self) -> None:
+        if self.only is not None and self.only not in ONLY:
+            raise InputError(f"--only is {self.only!r}: it takes {', '.join(ONLY)}.")
+        if self.link not in LINKS:
+            raise InputError(f"--link is {self.link!r}: it takes {', '.join(LINKS)}.")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit is {self.limit}: give at least 1.")
+
+
+@dataclass
+class Job:
+    """What a format writes: its items, and notes on what it did to them."""
+
+    items: Items
+    options: Options
+    originals_given: Originals | None = None  # of a job before, on the same run
+    notes: list[str] = field(default_factory=list)
+
+    @cached_property
+    def originals(self) -> Originals:
+        """Where the pictures are. Raises InputError where there are none."""
+        return self.originals_given or originals_of(self.items.record, self.items.ids, self.options.source)
+
+    @cached_property
+    def version(self) -> str:
+        """Which result this is, in four digits: of a hash over ids, labels and confidences."""
+        items = self.items
+        content = "\n".join(items.ids).encode("utf-8", "surrogatepass")
+        content += items.model_label.tobytes() + items.model_confidence.tobytes()
+        return hashlib.sha256(content).hexdigest()[:4]
+
+    def with_pictures(self) -> Items:
+        """The items whose picture is there; a note says how many are not. Raises InputError where none is."""
+        items = self.items
+        there = np.fromiter((self.originals.has(item) for item in items.ids), bool, len(items))
+        if not there.any():
+            raise InputError(
+                f"The photos are not where they were ({self.originals.where}; {items.ids[0]} is not there): say where "
+                "with --source."
+            )
+        self.say_left_out(~there, "whose pictures are not there any more")
+        return items if there.all() else items.take(np.flatnonzero(there))
+
+    def with_files(self, program: str) -> tuple[Items, list[str]]:
+        """The items whose pictures are files, and their absolute paths in UTF-8, for a program that opens them itself.
+
+        Raises InputError where the pictures lie in a table or an array.
+        """
+        if self.originals.path is None:
+            raise InputError(
+                f"{program} opens files, but the run's pictures lie in {self.originals.where}: export them as "
+                "imagefolder, and fit that folder."
+            )
+        items = self.with_pictures()
+        paths = [str(self.originals.path(item)) for item in items.ids]
+        plain = np.array([_is_utf8(path) for path in paths])
+        self.say_left_out(~plain, f"whose names are not UTF-8, which {program} does not open", items)
+        rows = np.flatnonzero(plain)
+        if len(rows) == 0:
+            raise InputError(f"No picture of the run has a name in UTF-8, and {program} opens no other.")
+        return (items if plain.all() else items.take(rows)), [paths[row] for row in rows.tolist()]
+
+    def with_group(self, items: Items) -> Items:
+        """The items that belong to a group. Raises InputError where none does."""
+        grouped = items.label != NOWHERE
+        if not grouped.any():
+            raise InputError("There is nothing to export: no item belongs to a group.")
+        self.say_left_out(~grouped, "that belong to no group", items)
+        return items if grouped.all() else items.take(np.flatnonzero(grouped))
+
+    def say_left_out(self, left_out: NDArray[np.bool_], why: str, items: Items | None = None) -> None:
+        """Note how many items were left out, and which is the first."""
+        count, ids = int(left_out.sum()), (items or self.items).ids
+        if count:
+            self.notes.append(f"{count:,} items {why} were left out, the first is {ids[int(left_out.argmax())]}.")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written in one format."""
+
+    format: str
+    place: Path
+    items: int
+    notes: list[str]
+
+
+def export(items: Items, formats: Sequence[str], out: Path, options: Options, reads: Sequence[Given] = ()) -> list[Any]:
+    """Write the items in these formats; of several each gets its own place inside of `out`. Raises InputError.
+
+    One format: `out` is its file or folder. Several: `out` is a folder, whole or not at all.
+    """
+    found = {name: format_of(name) for name in dict.fromkeys(formats)}
+    if not found:
+        raise InputError("No format is named: give at least one with --to.")
+    several = len(found) > 1
+    first = next(iter(found.values()))
+    if not several and isinstance(first, FileFormat) and out.suffix.lower() != first.ending:
+        raise InputError(f"{next(iter(found))} is one file: -o {out} must end in {first.ending}.")
+    folder = several or isinstance(first, FolderFormat)
+    record_path = (items.record.get("source") or {}).get("path")
+    reads = [*reads, options.source, record_path if isinstance(record_path, str) and record_path[:1] == "/" else None]
+    path = check_place(out, reads, folder=folder, overwrite=options.overwrite)
+    jobs = _jobs(items, found, options)
+    if not several:
+        ((name, job),) = jobs.items()
+        if isinstance(first, FileFormat):
+            with new_file(path) as place:
+                first.write(place, job)
+        else:
+            with new_tree(path, _head(job, name)) as tree:
+                first.write(tree, job)
+        return [_exported(name, job, out)]
+    done = []
+    with new_tree(path, head_of(to=list(found))) as whole:
+        for name, form in found.items():
+            if isinstance(form, FileFormat):
+                place = whole.place(f"{name}{form.ending}")
+                form.write(place, jobs[name])
+                done.append(_exported(name, jobs[name], out / place.name))
+                continue
+            part = Tree(whole.root / name, _head(jobs[name], name))
+            part.root.mkdir()
+            form.write(part, jobs[name])
+            part.finish()
+            whole.lines += [{"file": f"{name}/{line['file']}"} for line in part.lines if "file" in line]
+            whole.lines.append({"file": f"{name}/coterie.jsonl"})
+            done.append(_exported(name, jobs[name], out / name))
+    return done
+
+
+def _jobs(items: Items, found: dict[str, Format], options: Options) -> dict[str, Job]:
+    """A job for each format, before anything is written: what cannot be done is heard of now."""
+    jobs: dict[str, Job] = {}
+    originals: Originals | None = None
+    for name, form in found.items():
+        only = options.only or form.only
+        ordered = only == "undecided"
+        taken = chosen(items, only, None if ordered else options.limit)
+        if ordered:
+            taken = most_doubtful_first(taken)
+            taken = taken if options.limit is None else taken.take(np.arange(min(options.limit, len(taken))))
+        jobs[name] = Job(taken, options, originals)
+        if form.pictures:
+            originals = jobs[name].originals
+    return jobs
+
+
+def most_doubtful_first(items: Items) -> Items:
+    """By the margin between the likeliest group and the next: where a look tells most. Equal ones: the lower row first.
+
+    Of a result that keeps no probabilities, and of an item that belongs nowhere, by the confidence.
+    """
+    margin = np.nan_to_num(items.confidence, nan=1.0).astype(np.float64)
+    if items.probabilities is not None and items.probabilities.shape[1] > 1:
+        top = np.partition(items.probabilities, -2, axis=1)[:, -2:]
+        margin = (top[:, 1] - top[:, 0]).astype(np.float64)
+    return items.take(np.argsort(margin, kind="stable"))
+
+
+def _head(job: Job, name: str) -> dict[str, Any]:
+    source = job.items.record.get("source") or {}
+    return head_of(to=name, version=job.version, fingerprint=source.get("fingerprint"))
+
+
+def _exported(name: str, job: Job, place: Path) -> Exported:
+    return Exported(name, place, len(job.items), job.notes)
+
+
+def _is_utf8(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,49 @@
+"""Small runs to export: photos in a folder, with and without a review."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from helpers.exports import NAMES, write_pictures, write_review, write_run
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    write_pictures(folder)
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, photos: Path) -> Path:
+    """Eight photos in groups 0, 1, 2 of four."""
+    write_run(tmp_path / "run", photos, sorted(NAMES), np.arange(len(NAMES)) % 3)
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def reviewed(run: Path) -> Path:
+    """The same, reviewed: two groups have names, one photo belongs nowhere, half are decided."""
+    names = {0: "tabby cat", 2: "=1+1"}
+    write_review(run, [0, 1, 2, 0, -1, 2, 0, 1], names, [True, False] * 4)
+    return run
+
+
+@pytest.fixture(scope="session")
+def coterie() -> Callable[..., tuple[int, str, str]]:
+    """Call the command; returns the exit code, standard output and standard error."""
+    from coterie.cli import main
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            code = main([str(argument) for argument in arguments])
+        return code, out.getvalue(), err.getvalue()
+
+    return call

@@ -1,0 +1,266 @@
+"""Exports are whole or not there, take the place of nothing that is not an export, and follow no link out."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from coterie.export import Options, export
+from coterie.export.items import items_of_run
+from helpers.exports import write_review, write_run
+
+
+def refused(coterie, *arguments) -> str:
+    code, _, said = coterie("export", *arguments)
+    assert code == 2, said
+    assert said.count("\n") == 1
+    return said
+
+
+def test_a_folder_that_is_not_empty_is_refused(coterie, run, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("x")
+    said = refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out")
+    assert "is not empty: give a new folder, or --overwrite what coterie wrote there." in said
+    said = refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out", "--overwrite")
+    assert "holds mine.txt, which coterie did not write" in said
+    assert os.listdir(tmp_path / "out") == ["mine.txt"]
+
+
+def test_overwrite_replaces_an_export_and_no_file_of_anyone_else(coterie, run, tmp_path):
+    out = tmp_path / "out"
+    assert coterie("export", run, "--to", "imagefolder", "-o", out)[0] == 0
+    (out / "00" / "mine.jpg").write_bytes(b"x")
+    assert "holds 00/mine.jpg" in refused(coterie, run, "--to", "hf", "-o", out, "--overwrite")
+    (out / "00" / "mine.jpg").unlink()
+    assert coterie("export", run, "--to", "hf", "-o", out, "--overwrite")[0] == 0
+    assert sorted(os.listdir(out)) == ["coterie.jsonl", "train"]
+    assert sorted(os.listdir(tmp_path)) == ["out", "photos", "run"]
+
+
+def test_overwrite_follows_no_link_out_of_the_folder(coterie, run, tmp_path):
+    out, precious = tmp_path / "out", tmp_path / "precious"
+    precious.mkdir()
+    (precious / "a.txt").write_text("x")
+    assert coterie("export", run, "--to", "imagefolder", "-o", out)[0] == 0
+    (out / "link").symlink_to(precious)
+    assert "holds link" in refused(coterie, run, "--to", "imagefolder", "-o", out, "--overwrite")
+    lines = (out / "coterie.jsonl").read_text() + json.dumps({"file": "link"}) + "\n"
+    (out / "coterie.jsonl").write_text(lines)  # even where it is said to be an export's own
+    assert coterie("export", run, "--to", "imagefolder", "-o", out, "--overwrite")[0] == 0
+    assert (precious / "a.txt").read_text() == "x"
+    assert not (out / "link").exists()
+
+
+def test_nothing_is_written_through_a_link_that_waits_for_it(coterie, run, tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "out.part").symlink_to(tmp_path / "precious")
+    assert "coterie did not write it" in refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out")
+    assert os.listdir(tmp_path / "precious") == []
+
+
+@pytest.mark.parametrize("place", ["photos/out", "photos", "run/model", "run/review/x", "run", "."])
+def test_places_where_an_export_may_not_go(coterie, run, photos, tmp_path, monkeypatch, place):
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    refused(coterie, run, "--to", "imagefolder", "-o", place, "--overwrite")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_file_of_someone_else_is_not_replaced(coterie, run, tmp_path):
+    path = tmp_path / "groups.csv"
+    path.write_text("id,label\n1,2\n")
+    refused(coterie, run, "--to", "csv", "-o", path)
+    refused(coterie, run, "--to", "csv", "-o", path, "--overwrite")
+    assert path.read_text() == "id,label\n1,2\n"
+    path.unlink()
+    assert coterie("export", run, "--to", "csv", "-o", path)[0] == 0
+    refused(coterie, run, "--to", "csv", "-o", path)
+    assert coterie("export", run, "--to", "csv", "-o", path, "--overwrite")[0] == 0
+
+
+def test_what_a_killed_export_left_is_taken_away(coterie, run, tmp_path):
+    script = (
+        "import os, sys\n"
+        "from coterie.export import pictures\nfrom coterie.export.formats import imagefolder\n"
+        "from coterie.cli import main\n"
+        "imagefolder.put = lambda *a: (pictures.put(*a), os.kill(os.getpid(), 9))\n"
+        f"main(['export', {str(run)!r}, '--to', 'imagefolder', '-o', {str(tmp_path / 'out')!r}])\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=300).returncode == -9
+    assert (tmp_path / "out.part").is_dir()
+    assert not (tmp_path / "out").exists()
+    assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out")[0] == 0
+    assert not (tmp_path / "out.part").exists()
+
+
+def test_two_exports_to_one_place_do_not_mix(coterie, run, tmp_path):
+    part = tmp_path / "out.part"
+    part.mkdir()
+    (part / "coterie.jsonl").write_text('{"coterie": "export"}\n')
+    held = os.open(part, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    try:
+        assert "Another export is being written" in refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out")
+    finally:
+        os.close(held)
+
+
+def test_a_failure_leaves_nothing_behind(run, tmp_path, monkeypatch):
+    from coterie.export.formats import imagefolder
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "out")
+
+    monkeypatch.setattr(imagefolder, "put", full)
+    with pytest.raises(OSError, match="No space"):
+        export(items_of_run(run), ["imagefolder"], tmp_path / "out", Options())
+    assert sorted(os.listdir(tmp_path)) == ["photos", "run"]
+
+
+def test_the_user_s_photos_keep_their_bytes_and_times(coterie, run, photos, tmp_path):
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode) for path in photos.rglob("*.*")}
+    for number, link in enumerate(("copy", "symlink", "hard")):
+        assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / f"{number}", "--link", link)[0] == 0
+        assert coterie("export", run, "--to", "hf", "-o", tmp_path / f"{number}", "--overwrite")[0] == 0
+    assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode) for path in before}
+
+
+def test_photos_that_are_gone_are_counted_and_named(coterie, run, photos, tmp_path):
+    (photos / "d.png").unlink()
+    code, said, _ = coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out", "--json")
+    assert code == 0
+    notes = json.loads(said)["exports"][0]["notes"]
+    assert "1 items whose pictures are not there any more were left out, the first is d.png." in notes
+    photos.rename(tmp_path / "moved")
+    said = refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out2")
+    assert f"The photos are not where they were ({photos}): say where with --source." in said
+    moved = ("--source", tmp_path / "moved")
+    assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out2", *moved)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--to", "coco"), "Give a file or folder with -o"),
+        (("-o", "x"), "Give formats with --to"),
+        (("--to", "cvs", "-o", "x.csv"), "did you mean csv?"),
+        (("--to", "csv", "-o", "x"), "must end in .csv"),
+        (("--to", ",", "-o", "x"), "No format is named"),
+        (("--to", "csv", "-o", "x.csv", "--only", "some"), "--only is 'some'"),
+        (("--to", "csv", "-o", "x.csv", "--link", "soft"), "--link is 'soft'"),
+        (("--to", "csv", "-o", "x.csv", "--limit", "0"), "--limit is 0"),
+        (("--to", "csv", "-o", "x.csv", "--only", "accepted"), "Nothing is accepted yet"),
+        (("--to", "projector", "-o", "x"), "stores no embeddings"),
+        (("--to", "embedding-atlas", "-o", "x.parquet"), "neither embeddings nor a map"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_sentence(coterie, run, tmp_path, monkeypatch, arguments, says):
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(coterie, run, *arguments)
+    assert sorted(os.listdir(tmp_path)) == ["photos", "run"]
+
+
+def test_only(coterie, reviewed, tmp_path):
+    def ids(only: str) -> set[str]:
+        path = tmp_path / f"{only}.csv"
+        assert coterie("export", reviewed, "--to", "csv", "-o", path, "--only", only, "--overwrite")[0] == 0
+        return {line.split(",")[0] for line in path.read_text().splitlines()[1:]}
+
+    assert ids("decided") | ids("undecided") == ids("all")
+    assert not ids("decided") & ids("undecided")
+    assert len(ids("accepted")) == 4
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "says"),
+    [("id", "x", "they are of two runs"), ("label", -2, "in group -2"), ("name", "other", "is called")],
+)
+def test_a_review_that_does_not_fit_is_refused(coterie, reviewed, tmp_path, column, value, says):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = reviewed / "result.reviewed.parquet"
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    values[3] = value
+    table = table.set_column(table.column_names.index(column), column, pa.array(values, table[column].type))
+    pq.write_table(table, path)
+    assert says in refused(coterie, reviewed, "--to", "csv", "-o", tmp_path / "a.csv")
+
+
+def test_groups_of_a_split_and_a_merge_keep_their_numbers(coterie, run, tmp_path):
+    write_review(run, [0, 5, 2, 0, 5, 2, 0, 4], {5: "new"}, [True] * 8, k=6)
+    assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out")[0] == 0
+    assert sorted(os.listdir(tmp_path / "out")) == ["00", "02", "04", "05_new", "coterie.jsonl"]
+
+
+def test_a_run_that_is_not_finished_is_refused(coterie, run, tmp_path):
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    (run / "run.yaml").write_text(yaml.safe_dump({**record, "status": "stopped"}))
+    assert "is not finished" in refused(coterie, run, "--to", "csv", "-o", tmp_path / "a.csv")
+
+
+def test_embeddings_have_no_pictures_but_tables(coterie, tmp_path):
+    write_run(tmp_path / "r", None, [str(row) for row in range(9)], np.arange(9) % 3, embedding=np.eye(9))
+    said = refused(coterie, tmp_path / "r", "--to", "imagefolder", "-o", tmp_path / "out")
+    assert "over embeddings, which have no pictures" in said
+    for name, out in (("csv", "a.csv"), ("cleanlab", "cl"), ("projector", "pr"), ("embedding-atlas", "a.parquet")):
+        code, _, said = coterie("export", tmp_path / "r", "--to", name, "-o", tmp_path / out)
+        assert code == 0, said
+
+
+def test_names_of_every_kind_of_file(coterie, tmp_path):
+    odd = [b"x\xff.png", b"x\\xff.png", b"new\nline.png", b"<img src=x onerror=alert(1)>.png", b"NUL.png"]
+    odd += ["e\u0301.png".encode(), "é.png".encode(), b"=cmd().png", ("n" * 250 + ".png").encode()]
+    odd += ["\u202egpj.png".encode(), "🐈.png".encode(), b"CON.PNG", b"con.png", b" a.png", b"a b%23#.png"]
+    source = tmp_path / "source"
+    source.mkdir()
+    for number, name in enumerate(odd):
+        Path(os.fsdecode(bytes(source) + b"/" + name)).write_bytes(_png(number))
+    from coterie.data.folders import ids_of, list_images
+
+    paths = [name for name, _, _ in list_images(source).files]
+    ids = ids_of(paths)
+    write_run(tmp_path / "r", source, ids, np.zeros(len(ids), int), k=2)
+    assert coterie("export", tmp_path / "r", "--to", "imagefolder", "-o", tmp_path / "out")[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "out" / "coterie.jsonl").read_text().splitlines()[1:]]
+    assert len(lines) == len(odd)
+    for line in lines:
+        raw = paths[ids.index(line["id"])]
+        assert (tmp_path / "out" / line["file"]).read_bytes() == (source / raw).read_bytes()
+        assert Path(line["file"]).parent == Path("00")
+    for name, needs in (("fiftyone", 14), ("labelstudio", 14), ("coco", 14)):
+        code, said, failed = coterie("export", tmp_path / "r", "--to", name, "-o", tmp_path / name)
+        assert code == 0, failed
+        assert f"{len(odd) - needs} items whose names are not UTF-8" in said
+
+
+def _png(shade: int) -> bytes:
+    import io
+
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4), (10 * shade, 0, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_bare_install_exports_without_torch_or_a_web_server(run, tmp_path):
+    script = (
+        "import sys\nfrom coterie.cli import main\n"
+        f"code = main(['export', {str(run)!r}, '--to', 'csv,parquet,imagefolder,hf,hf-parquet,coco,fiftyone,"
+        f"labelstudio,cleanlab,lightly', '-o', {str(tmp_path / 'out')!r}])\n"
+        "print([name for name in ('torch', 'fastapi', 'datasets', 'fiftyone') if name in sys.modules], code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=300)
+    assert done.stdout.splitlines()[-1] == "[] 0", done.stdout + done.stderr
+    assert len(list((tmp_path / "out").iterdir())) == 11
