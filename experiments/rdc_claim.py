@@ -10,8 +10,9 @@ which is what the authors' code keeps. `by chance` is what a maximum of as many 
 they only fluctuate: a first-order process with the deviation and the correlation of the row's second half. As many of
 phase 1's last epochs are read in the same way, as a row that learns nothing of phase 2.
 
-Every row is a run folder below --runs, and the same command goes on where it was stopped. Labels are read by this
-script and never reach a run. Writes results/rdc_claim_<data>.json and .md after every row.
+Every row is a run folder below --runs, and the same command goes on where it was stopped. `--done` trains nothing and
+writes what is there: rows that are done, and of others the evaluations so far. Labels are read by this script and never
+reach a run. Writes results/rdc_claim_<data>.json and .md after every row.
 """
 
 from __future__ import annotations
@@ -86,8 +87,11 @@ class Judge:
     near: Tensor  # (sample, 10) rows of the items nearest in pixels
     rows: Tensor  # (sample,)
     k: int
+    last: int  # evaluations that are read, of the last epochs
 
     def __call__(self, record: EpochRecord, net: Net) -> None:
+        if record.epoch <= record.epochs - self.last:
+            return
         code = extract_features(net, self.items)
         group = kmeans(code, self.k, generator=torch.Generator().manual_seed(record.epoch), restarts=RESTARTS).labels
         agree = (group[self.near] == group[self.rows][:, None]).float().mean()
@@ -151,13 +155,13 @@ def page(records: list[dict[str, Any]], command: str) -> str:
         mine = [record for record in records if record["title"] == title]
         cells = [mean_and_deviation([record["readings"][name] for record in mine]) for name in READINGS]
         widths = " / ".join(f"{record['lines'][-1]['width']:.2f}" for record in mine)
-        evaluations = str(len(mine[0]["lines"]))
+        evaluations = " / ".join(f"{len(record['lines'])}" + "*" * (not record["done"]) for record in mine)
         rows.append([title, *cells, widths, evaluations, ", ".join(str(record["seed"]) for record in mine)])
     first = records[0]
     about = (
         f"{first['data']}: {first['n']} images, {first['k']} groups; {in_words(first['machine'])}. ACC in percent, "
         f"mean ± standard deviation over seeds; an evaluation every {STEPS} iterations, for phase 1 after each of its "
-        "last epochs."
+        "last epochs. *: not done, the evaluations so far."
     )
     head = ["", *READINGS.values(), "width of the code at the end", "evaluations", "seeds"]
     return f"# R-DC: the method, and the choice by labels\n\n{about}\n\n{markdown(head, rows)}\n\n`{command}`\n"
@@ -167,6 +171,7 @@ def main(words: list[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--refreshes", type=int, default=30, help="evaluations of each row, 140 iterations apart")
     options.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    options.add_argument("--done", action="store_true", help="train nothing: only read what is there")
     options.add_argument("--results", type=Path, default=RESULTS)
     given = options.parse_args(words)
     data = given.name or given.source
@@ -178,11 +183,16 @@ def main(words: list[str] | None = None) -> None:
     _, near = nearest(pixels, NEAR + 1, queries=pixels[rows])
     base = replace(ground(given), overrides=read_overrides(given.set), calibrate=False)
     command = command_line("rdc_claim", given, given.seeds) + f" --refreshes {given.refreshes}"
+    if given.rows != list(ROWS):
+        command += " --rows " + " ".join(f'"{row}"' if " " in row else row for row in given.rows)
     records: list[dict[str, Any]] = []
 
     def keep(title: str, settings: RunSettings, out: Path) -> None:
-        judge = Judge(out.with_suffix(".acc.json"), source.items, found.codes, near[:, 1:], rows, given.k)
-        record = made(settings, given.source, out, judge)
+        own = (source.items, found.codes, near[:, 1:], rows, given.k)
+        judge = Judge(out.with_suffix(".acc.json"), *own, given.refreshes)
+        if given.done and not ((out / "run.yaml").exists() and judge.found()):
+            return
+        record = read_record(out) if given.done else made(settings, given.source, out, judge)
         lines = list(judge.found().values())[-given.refreshes :]
         records.append(
             {
@@ -191,7 +201,8 @@ def main(words: list[str] | None = None) -> None:
                 "n": record["source"]["n"],
                 "k": given.k,
                 "seed": settings.seed,
-                "seconds": record["seconds"],
+                "done": record["status"] == "done",
+                "seconds": record.get("seconds"),
                 "settings": record["stages"][-1]["settings"],
                 "machine": machine(),
                 "readings": readings(lines),

@@ -50,3 +50,16 @@ def test_the_claim_from_start_to_end_and_read_again(tmp_path: Path) -> None:
     rdc_claim.main(words)
     assert (tmp_path / "results" / "rdc_claim_digits.md").read_text() == before
     assert "best by labels" in before
+    folder = tmp_path / "results"
+    rdc_claim.main([*words[:-4], "text", *words[-4:], "--done"])
+    kept = json.loads((folder / "rdc_claim_digits.json").read_text())
+    assert [row["title"] for row in kept["records"]] == ["phase 1", "code"]  # nothing was trained
+    assert kept["command"].endswith("--refreshes 2 --rows code text")
+
+
+def test_of_phase_1_the_last_evaluations_are_made(tmp_path: Path) -> None:
+    import rdc_claim
+
+    words = ["digits", "-k", "10", "--set=acai.epochs=4", "--refreshes", "1", "--rows", "code", "--runs"]
+    rdc_claim.main([*words, str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
+    assert list(json.loads((tmp_path / "runs" / "digits-acai-0.acc.json").read_text())) == ["4"]
