@@ -219,6 +219,21 @@ def accept(
 
 
 @app.command()
+def review(
+    run: Run,
+    port: Annotated[int, typer.Option(help="Of the address on this machine; 0 takes a free one.")] = 8765,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
+    source: Annotated[str | None, typer.Option(help="Where the pictures are now, if not where they were.")] = None,
+    name: Annotated[str | None, typer.Option(help="Who decides, for the log.  [default: the user's name]")] = None,
+) -> None:
+    """Look at the groups of a finished run in the browser: name, merge, split, correct, audit; Ctrl-C ends it."""
+    with failures():
+        from coterie.cli.review import review_run
+
+        review_run(run, port, browser=not no_browser, source=source, name=name)
+
+
+@app.command()
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders, as `coterie fit -o` wrote them.")],
     out: Annotated[Path | None, typer.Option("-o", "--output", help="Page to write (.html).")] = None,

@@ -37,7 +37,7 @@ def sentence(event: Event, content: Data, state: State) -> str:
             return f"{_listed(others)} merged into {_group(into, state)}."
         case Split(group=group, parts=parts):
             made = ", ".join(f"{part.group} ({_count(part.rows):,})" for part in parts)
-            return f"{_group(group, state)} split: {made}.".capitalize()
+            return _upper(f"{_group(group, state)} split: {made}.")
         case Move(rows=rows, to=to, how=how):
             return f"{_items(rows)} moved to {_group(to, state)}{SIDE[how]}."
         case Reject(rows=rows, how=how):
@@ -62,8 +62,12 @@ def sentence(event: Event, content: Data, state: State) -> str:
         case Undo(targets=targets):
             back = all(target in state.undone for target in targets)
             what = f"event {targets[0]}" if len(targets) == 1 else f"{len(targets)} events from {min(targets)} on"
-            return f"{what} undone.".capitalize() if back else f"{what} was undone, and is done again.".capitalize()
+            return _upper(f"{what} undone." if back else f"{what} was undone, and is done again.")
     return event.type
+
+
+def _upper(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _count(rows: str) -> int:

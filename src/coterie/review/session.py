@@ -51,7 +51,7 @@ class Review:
         self.path = Path(run)
         self.base: Base = read_base(self.path)
         self.source, self.by = source, (name or _user())[:80]
-        self._guard, self._grown = threading.RLock(), threading.Condition()
+        self._guard, self._grown, self._awake = threading.RLock(), threading.Condition(), False
         self._lock = Lock(self.path)
         try:
             self._log = Log(self.path / FOLDER / LOG)
@@ -87,8 +87,7 @@ class Review:
             finally:
                 self._log.close()
                 self._lock.release()
-        with self._grown:
-            self._grown.notify_all()
+        self.wake()
 
     @property
     def last(self) -> int:
@@ -115,12 +114,13 @@ class Review:
             return self._confidence
 
     def submit(
-        self, kind: str, data: dict[str, Any], *, op: str | None = None, after: int | None = None, by: str | None = None
+        self, kind: str, data: dict[str, Any], *, op: str | None = None, after: int | None = None, sender: str = ""
     ) -> Event:
         """Write an event and apply it; a retry with the same `op` gives the event that is there.
 
-        `after`: the last event that the sender had seen. Raises Conflict where one since then touches the same rows or
-        groups, LogBroken where it cannot be saved, InputError where it cannot be; nothing is written then.
+        `after`: the last event that the sender had seen; its own, whose `op` begins with `sender`, it knows anyway.
+        Raises Conflict where one since then touches the same rows or groups, LogBroken where it cannot be saved,
+        InputError where it cannot be; nothing is written then.
         """
         with self._guard:
             op = op or uuid.uuid4().hex
@@ -132,11 +132,15 @@ class Review:
             if not 0 <= after <= self.last:
                 raise InputError(f"The log has no event {after}, its last is {self.last}: load the page again.")
             touched = self._reach(content)
-            since = [e for e, _ in self.events[after + 1 :] if self._touched[e.seq].collides(touched)]
+            since = [
+                event
+                for event, _ in self.events[after + 1 :]
+                if self._touched[event.seq].collides(touched) and not (sender and event.op.startswith(sender))
+            ]
             if since:
                 raise Conflict(since)
             trial = self._checked(content)
-            event = self._event(kind, content, op, after, by or self.by)
+            event = self._event(kind, content, op, after, self.by)
             self._log.append(event, content)
             if trial is not None:
                 self.state, self._confidence = trial, None
@@ -150,7 +154,13 @@ class Review:
     def wait(self, after: int, seconds: float) -> None:
         """Return when there is an event after this one, or when the time is over."""
         with self._grown:
-            self._grown.wait_for(lambda: self.last > after or self._log._file < 0, seconds)
+            self._grown.wait_for(lambda: self.last > after or self._awake, seconds)
+
+    def wake(self) -> None:
+        """Let all that wait return, now and from here on."""
+        with self._grown:
+            self._awake = True
+            self._grown.notify_all()
 
     def rename(self, group: int, name: str) -> Review:
         """Call a group by a name of 1 to 80 characters, "" for none."""

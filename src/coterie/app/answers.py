@@ -1,0 +1,217 @@
+"""JSON and pictures for the scripts: nothing here changes anything."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+
+from coterie.app.listing import MOST
+from coterie.app.site import Site
+from coterie.app.thumbs import Busy
+from coterie.data.shrink import Unreadable
+from coterie.evaluation import accept
+from coterie.review import rows as row_texts
+from coterie.review.queue import tasks, waiting
+from coterie.review.sentences import sentence
+from coterie.types import InputError
+
+router = APIRouter()
+HELD = 20.0  # seconds that a question for changes waits
+HEARD = 45.0  # seconds after which a tab that said nothing is gone
+
+
+def site_of(request: Request) -> Site:
+    found: Site = request.app.state.site
+    return found
+
+
+@router.get("/static/{name}")
+def static(request: Request, name: str) -> Response:
+    found = site_of(request).file(name)
+    if found is None:
+        return JSONResponse({"error": "There is no such file."}, 404)
+    return Response(found[0], media_type=found[1], headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/items")
+def items(
+    request: Request, group: str = "all", order: str = "surest", offset: int = 0, limit: int = 60, undecided: int = 0
+) -> dict[str, Any]:
+    """Rows of a group in an order."""
+    site = site_of(request)
+    if not 0 <= limit <= MOST or offset < 0:
+        raise InputError(f"An answer has at most {MOST} rows.")
+    rows = site.listing.rows(_group(site, group), order, undecided=bool(undecided))
+    shown = rows[offset : offset + limit]
+    return {"total": len(rows), "seq": site.review.last, "items": site.listing.items(shown)}
+
+
+@router.get("/order")
+def order_of(request: Request, group: str, order: str = "surest", undecided: int = 0) -> Response:
+    """All rows of a group in an order, as int32: what a sweep needs before it begins."""
+    site = site_of(request)
+    rows = site.listing.rows(_group(site, group), order, undecided=bool(undecided))
+    return Response(rows.astype("<i4").tobytes(), media_type="application/octet-stream")
+
+
+@router.get("/some")
+def some(request: Request, rows: str) -> dict[str, Any]:
+    """These rows, in the order asked for."""
+    site = site_of(request)
+    try:
+        wanted = np.array([int(part) for part in rows.split(",") if part], np.int64)
+    except ValueError:
+        raise InputError(f"{rows[:60]!r} is no list of rows.") from None
+    if len(wanted) > MOST or (len(wanted) and not 0 <= wanted.min() <= wanted.max() < site.review.base.n):
+        raise InputError(f"An answer has at most {MOST} rows, from 0 to {site.review.base.n - 1}.")
+    return {"seq": site.review.last, "items": site.listing.items(wanted)}
+
+
+@router.get("/queue/next")
+def queue_next(request: Request, count: int = 3, skip: str = "") -> dict[str, Any]:
+    """The next items to decide, with their likeliest groups' surest members and what is like them."""
+    site = site_of(request)
+    review = site.review
+    skipped = row_texts.read(skip, review.base.n).tolist()
+    found = tasks(review, min(max(count, 1), 10), skipped)
+    answers = []
+    for task in found:
+        item = site.listing.items(np.array([task.row]))[0]
+        examples = {int(g): site.listing.rows(int(g), "surest")[:6].tolist() for g, _ in item["top"]}
+        answers.append({"item": item, "examples": examples, "near": site.listing.items(np.array(task.near, np.int64))})
+    return {"seq": review.last, "waiting": waiting(review), "tasks": answers}
+
+
+@router.get("/groups")
+def groups(request: Request) -> dict[str, Any]:
+    site = site_of(request)
+    return {"groups": site.groups(), "totals": site.overview.totals()}
+
+
+@router.get("/changes")
+def changes(request: Request, after: int, tab: str = "", wait: float = HELD) -> dict[str, Any]:
+    """The events after one, at once or as soon as there are any."""
+    site = site_of(request)
+    if tab:
+        site.people[tab[:40]] = time.monotonic()
+    if not site.stopping.is_set():
+        site.review.wait(after, min(max(wait, 0.0), HELD))
+    review = site.review
+    found = [
+        {"seq": event.seq, "type": event.type, "by": event.by, "op": event.op, "text": told(site, event.seq)}
+        for event, _ in review.events[after + 1 : after + 201]
+    ]
+    now = time.monotonic()
+    site.people = {name: heard for name, heard in site.people.items() if now - heard < HEARD}
+    tabs = len(site.people)
+    return {"events": found, "totals": site.overview.totals(), "tabs": tabs, "broken": len(site.pictures.broken)}
+
+
+@router.get("/thumb/{row}")
+async def thumb(request: Request, row: int) -> Response:
+    return await _picture(request, row, large=False)
+
+
+@router.get("/image/{row}")
+async def image(request: Request, row: int) -> Response:
+    return await _picture(request, row, large=True)
+
+
+@router.get("/points")
+def points(request: Request) -> Response:
+    """The map: for each point row, x, y, group, whether its place is exact, confidence; 20 bytes, little-endian."""
+    from coterie.app.places import Places
+
+    site = site_of(request)
+    places, state = Places.of(site), site.review.state
+    kind = np.dtype([("row", "<i4"), ("x", "<f4"), ("y", "<f4"), ("group", "<i2"), ("exact", "<i2"), ("sure", "<f4")])
+    found = np.empty(len(places.rows), kind)
+    found["row"], found["x"], found["y"] = places.rows, places.xy[:, 0], 1 - places.xy[:, 1]
+    found["group"], found["exact"] = np.minimum(state.label[places.rows], 32767), places.exact
+    found["sure"] = site.review.confidence[places.rows]
+    return Response(found.tobytes(), media_type="application/octet-stream")
+
+
+@router.get("/accept/at")
+def accept_at(request: Request, threshold: float) -> dict[str, Any]:
+    """What a threshold accepts, group by group: the numbers of `coterie accept`."""
+    site = site_of(request)
+    review = site.review
+    label, confidence = review.state.label, review.confidence
+    inside = label >= 0
+    chosen = accept.accepted_items(confidence[inside], threshold)
+    shares = accept.by_cluster(label[inside].astype(np.int64), confidence[inside], chosen, review.state.next_group)
+    count = int(chosen.sum())
+    expected = float((1 - confidence[inside][chosen]).mean()) if count else None
+    live = set(review.state.live)
+    rows = [{**share, "name": review.state.name(share["cluster"])} for share in shares if share["cluster"] in live]
+    return {
+        "threshold": threshold,
+        "accepted": count,
+        "n": int(inside.sum()),
+        "expected_error": expected,
+        "groups": rows,
+    }
+
+
+@router.get("/audit/next")
+def audit_next(request: Request) -> dict[str, Any]:
+    """The next item of the open audit. Where it stands and nothing of how it goes."""
+    site = site_of(request)
+    audit = site.review.open_audit()
+    if audit is None:
+        return {"audit": None}
+    place = audit.next_place
+    answer: dict[str, Any] = {"audit": audit.draw.audit, "place": place, "size": len(audit.sample), "item": None}
+    if place < len(audit.sample):
+        row = int(audit.sample[place])
+        shown = int(audit.labels[row])
+        answer["item"] = {
+            "row": row,
+            "id": site.review.base.ids[row],
+            "shown": shown,
+            "name": site.review.state.name(shown),
+        }
+        group = site.review.state.resolve(shown)
+        answer["examples"] = site.listing.rows(group, "surest")[:6].tolist()
+        answer["ahead"] = audit.sample[place + 1 : place + 4].tolist()
+    return answer
+
+
+@router.get("/jobs")
+def jobs(request: Request) -> dict[str, Any]:
+    return {"jobs": [job.shown() for job in site_of(request).jobs.last.values()]}
+
+
+def told(site: Site, seq: int) -> str:
+    return sentence(*site.review.events[seq], site.review.state)
+
+
+def _group(site: Site, text: str) -> int | None:
+    if text == "all":
+        return None
+    try:
+        group = int(text)
+    except ValueError:
+        raise InputError(f"{text[:40]!r} is no group.") from None
+    if group != -1 and group not in site.review.state.groups:
+        raise InputError(f"There is no group {group}.")
+    return group
+
+
+async def _picture(request: Request, row: int, *, large: bool) -> Response:
+    site = site_of(request)
+    if not 0 <= row < site.review.base.n:
+        return JSONResponse({"error": "There is no such item."}, 404)
+    try:
+        content = await (site.thumbs.image(row) if large else site.thumbs.thumb(row))
+    except Unreadable as error:
+        return JSONResponse({"error": str(error)}, 410)
+    except Busy:
+        return JSONResponse({"error": "Too many pictures are waiting: try again."}, 503, {"Retry-After": "1"})
+    keep = "private, max-age=31536000, immutable" if request.query_params.get("v") == site.version else "no-store"
+    return Response(content, media_type="image/webp", headers={"Cache-Control": keep})

@@ -1,0 +1,67 @@
+"""Work that takes longer than an answer: one job at a time, in a thread, with its progress."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from coterie.types import CoterieError
+
+Report = Callable[[int, int], None]  # done, of how many
+
+
+@dataclass
+class Job:
+    """What a page shows of it. `state`: running, done or failed."""
+
+    name: str
+    state: str = "running"
+    done: int = 0
+    total: int = 0
+    message: str = ""
+    result: Any = None
+
+    def shown(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "state": self.state,
+            "done": self.done,
+            "total": self.total,
+            "message": self.message,
+            "result": self.result,
+        }
+
+
+class Jobs:
+    """The job that runs and the last one of each name."""
+
+    def __init__(self) -> None:
+        self.last: dict[str, Job] = {}
+        self._guard = threading.Lock()
+
+    def start(self, name: str, work: Callable[[Report], tuple[str, Any]]) -> Job | None:
+        """Begin a job whose `work` returns a sentence and a result; None while another one runs."""
+        with self._guard:
+            if any(job.state == "running" for job in self.last.values()):
+                return None
+            job = self.last[name] = Job(name)
+
+        def report(done: int, total: int) -> None:
+            job.done, job.total = done, total
+
+        def run() -> None:
+            try:
+                job.message, job.result = work(report)
+                job.state = "done"
+            except CoterieError as error:
+                job.message, job.state = str(error), "failed"
+            except Exception as error:  # a job must not end without a word
+                job.message, job.state = (
+                    f"This is an error of coterie itself: {type(error).__name__}: {error}",
+                    "failed",
+                )
+
+        threading.Thread(target=run, name=f"job-{name}", daemon=True).start()
+        return job

@@ -1,0 +1,182 @@
+"""The screens, as HTML that says its content without scripts."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse
+from markupsafe import Markup
+
+from coterie.app.answers import site_of
+from coterie.app.listing import ORDERS
+from coterie.app.overview import CARDS, PAGE, SORTS
+from coterie.review.audits import plan
+from coterie.review.queue import waiting
+from coterie.review.sentences import sentence
+from coterie.review.table import accepted_rows, recalibrated, standing
+from coterie.types import InputError
+
+router = APIRouter(default_response_class=HTMLResponse)
+LATEST = 500  # events on the history's page
+
+
+@router.get("/")
+def overview(request: Request, sort: str = "least-sure", page: int = 0) -> str:
+    site = site_of(request)
+    sort = sort if sort in SORTS else "least-sure"
+    cards, total = site.overview.cards(sort, max(0, page))
+    shown = {row for card in cards for row in (*card.surest, *card.doubtful)}
+    ids = {row: site.review.base.ids[row] for row in shown}
+    return site.page(
+        "overview",
+        cards=cards,
+        as_cards=total <= CARDS,
+        total=total,
+        page=page,
+        last_page=(total - 1) // PAGE,
+        sort=sort,
+        sorts=SORTS,
+        hints=site.overview.hints(),
+        ids=ids,
+        confidence=site.review.confidence,
+    )
+
+
+@router.get("/g/{group}")
+def group(request: Request, group: int, order: str = "surest") -> str:
+    site = site_of(request)
+    _known(site, group)
+    order = order if order in ORDERS else "surest"
+    rows = site.listing.rows(group, order)
+    state = site.review.state
+    return site.page(
+        "group",
+        group=group,
+        title=state.name(group).capitalize() if group < 0 or not state.groups[group].name else state.name(group),
+        into=None if group < 0 or state.groups[group].into is None else state.resolve(group),
+        order=order,
+        orders=ORDERS,
+        size=len(rows),
+        open=int((~state.decided[rows]).sum()),
+        items=site.listing.items(rows[:60]),
+    )
+
+
+@router.get("/queue")
+def queue(request: Request) -> str:
+    site = site_of(request)
+    return site.page("queue", waiting=waiting(site.review))
+
+
+@router.get("/compare/{a}/{b}")
+def compare(request: Request, a: int, b: int) -> str:
+    from coterie.app.comparing import compared
+
+    site = site_of(request)
+    for number in (a, b):
+        _live(site, number)
+    if a == b:
+        raise InputError("Two different groups are compared.")
+    return site.page("compare", a=a, b=b, found=compared(site, a, b))
+
+
+@router.get("/split/{group}")
+def split(request: Request, group: int) -> str:
+    site = site_of(request)
+    _live(site, group)
+    return site.page("split", group=group, size=len(site.review.state.members(group)))
+
+
+@router.get("/map")
+def map_page(request: Request) -> str:
+    site = site_of(request)
+    from coterie.app.places import Places
+
+    return site.page("map", mapped=Places.of(site).summary())
+
+
+@router.get("/accept")
+def accept_page(request: Request) -> str:
+    site = site_of(request)
+    review = site.review
+    found = review.claims()
+    claim = standing(found)
+    inside = review.state.label >= 0
+    values = np.sort(review.confidence[inside])[::-1]
+    marks = np.unique(values[-(-np.arange(1, 21) * len(values) // 20) - 1])[::-1].tolist() if len(values) else []
+    accepted = int(accepted_rows(review.base, review.state, claim, review.features).sum()) if claim else 0
+    frame = len(review.state.audits[claim.number].frame) if claim else 0
+    calibrated = review.base.folder.calibrated
+    return site.page(
+        "accept", marks=marks, claim=claim, claims=found, accepted=accepted, frame=frame, calibrated=calibrated
+    )
+
+
+@router.get("/audit")
+def audit(request: Request) -> str:
+    site = site_of(request)
+    review = site.review
+    items = review.confidence[review.state.label >= 0]
+    proposals = [
+        {"error": error, "size": size, **plan(items, min(size, len(items)), error, 0.95)}
+        for error, size in ((0.05, 150), (0.05, 300), (0.10, 150), (0.10, 300))
+        if size <= len(items)
+    ]
+    found = review.claims()
+    return site.page(
+        "audit",
+        open_audit=review.open_audit(),
+        proposals=proposals,
+        claims=dict(sorted(found.items(), reverse=True)),
+        drawn=len(review.state.audits),
+        map=recalibrated(review.base, review.state, review.features),
+        accepted={n: int(accepted_rows(review.base, review.state, c, review.features).sum()) for n, c in found.items()},
+        frames={n: len(review.state.audits[n].frame) for n in found},
+        most=len(items),
+    )
+
+
+@router.get("/history")
+def history(request: Request) -> str:
+    site = site_of(request)
+    review = site.review
+    entries = [
+        {
+            "seq": event.seq,
+            "at": event.at,
+            "by": event.by,
+            "type": event.type,
+            "text": sentence(event, content, review.state),
+            "undone": event.seq in review.state.undone,
+        }
+        for event, content in reversed(review.events[-LATEST:])
+    ]
+    return site.page("history", entries=entries, older=max(0, len(review.events) - LATEST))
+
+
+@router.get("/export")
+def export(request: Request) -> str:
+    from coterie.app.exporting import formats, space_left
+
+    site = site_of(request)
+    return site.page("export", formats=formats(), space=space_left(site.review.path), default=site.review.path.parent)
+
+
+def as_json(value: Any) -> Markup:
+    """For a script to read from an element; no sign of it can end the element."""
+    text = json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(text)
+
+
+def _known(site: Any, group: int) -> None:
+    if group != -1 and group not in site.review.state.groups:
+        raise InputError(f"There is no group {group}.")
+
+
+def _live(site: Any, group: int) -> None:
+    _known(site, group)
+    if group == -1 or site.review.state.groups[group].into is not None:
+        raise InputError(f"Group {group} is not there any more: go to the overview.")

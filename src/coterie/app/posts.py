@@ -1,0 +1,171 @@
+"""What changes the review: decisions, undo, redo, jobs. Each has a number of the sender's, so it may be sent again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from coterie.app.answers import site_of, told
+from coterie.app.jobs import Report
+from coterie.app.site import Site
+from coterie.review.events import AUDITS
+from coterie.review.sentences import sentence
+from coterie.review.state import dependents
+from coterie.types import InputError
+
+router = APIRouter()
+
+
+class Sent(BaseModel):
+    """A decision as a tab sends it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    op: str = Field(min_length=8, max_length=64)
+    after: int = Field(ge=0)
+    type: str
+    data: dict[str, Any]
+
+
+class Back(BaseModel):
+    """What is to be undone: the last decision, one event, all after one, or everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    op: str = Field(min_length=8, max_length=64)
+    after: int = Field(ge=0)
+    what: str = "last"  # "last", "redo", "all" or "from"
+    event: int = 0
+    dependents: bool = False
+
+
+class Preview(BaseModel):
+    """The parts that are asked for."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: int
+    seed: int = 0
+
+
+class Work(BaseModel):
+    """What a job is asked to do."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    settings: dict[str, Any] = {}
+
+
+@router.post("/events")
+def events(request: Request, sent: Sent) -> dict[str, Any]:
+    """One decision. 409: others changed the same meanwhile, nothing was written."""
+    site = site_of(request)
+    if sent.type in ("open", "undo", "refit"):
+        raise InputError(f"An event {sent.type} is not sent like this.")
+    event = site.review.submit(sent.type, sent.data, op=sent.op, after=sent.after, sender=_tab(sent.op))
+    return _done(site, event.seq)
+
+
+@router.post("/undo")
+def undo(request: Request, sent: Back) -> dict[str, Any]:
+    """Undo or redo; what stands on the undone is named first, and undone with it if that is wanted."""
+    site, review = site_of(request), site_of(request).review
+    known = next((e for e, _ in review.events if e.op == sent.op), None)
+    if known is not None:
+        return _done(site, known.seq)
+    if sent.what == "last":
+        target = review.last_decision()
+        targets = set() if target is None else {target}
+    elif sent.what == "redo":
+        target = review.last_undo()
+        targets = set() if target is None else {target}
+    elif sent.what in ("all", "from"):
+        first = 1 if sent.what == "all" else sent.event + 1
+        targets = {
+            event.seq
+            for event, _ in review.events[first:]
+            if event.seq not in review.state.undone and event.type not in ("undo", *AUDITS)
+        }
+    else:
+        targets = {sent.event}
+    if not targets:
+        raise InputError(f"There is nothing to {'redo' if sent.what == 'redo' else 'undo'}.")
+    if sent.dependents or sent.what in ("all", "from"):
+        targets |= dependents(review.events, targets, review.state.undone)
+    texts = [told(site, seq) for seq in sorted(targets) if 0 < seq <= review.last]
+    event = review.submit("undo", {"targets": sorted(targets)}, op=sent.op, after=sent.after, sender=_tab(sent.op))
+    if sent.what == "redo":
+        undone = review.events[min(targets)][1].targets  # type: ignore[attr-defined]
+        text = "Done again: " + " ".join(told(site, seq) for seq in undone[:3])
+    else:
+        text = "Undone: " + (texts[-1] if len(texts) == 1 else f"{len(texts)} decisions.")
+    return _done(site, event.seq) | {"text": text}
+
+
+@router.post("/split/{group}/preview")
+def preview(request: Request, group: int, sent: Preview) -> dict[str, Any]:
+    """The parts of a group by K-means, with their surest and some further members."""
+    site = site_of(request)
+    parts, silhouette = site.review.propose_split(group, sent.k, sent.seed)
+    from coterie.review import rows as row_texts
+
+    shown = []
+    for part in parts:
+        rows = row_texts.read(part["rows"])
+        order = rows[(-site.review.confidence[rows]).argsort(kind="stable")]
+        step = max(1, len(order) // 24)
+        shown.append({"rows": part["rows"], "size": len(rows), "items": site.listing.items(order[::step][:24])})
+    return {"seq": site.review.last, "silhouette": round(silhouette, 3), "parts": shown}
+
+
+@router.post("/jobs/{name}")
+def start(request: Request, name: str, sent: Work) -> dict[str, Any]:
+    """Begin a job: features or export."""
+    site = site_of(request)
+    works = {"features": _features, "export": _export, "refit": _refit}
+    if name not in works:
+        raise InputError(f"There is no job {name[:40]!r}: there are {', '.join(works)}.")
+    job = site.jobs.start(name, works[name](site, sent.settings))
+    if job is None:
+        raise InputError("Another job is running: wait until it has ended.")
+    return job.shown()
+
+
+def _features(site: Site, settings: dict[str, Any]) -> Any:
+    def work(report: Report) -> tuple[str, Any]:
+        total = site.review.base.n
+        site.review.compute_features(lambda done: report(done, total))
+        return f"The embedding of {total:,} items is here.", None
+
+    return work
+
+
+def _refit(site: Site, settings: dict[str, Any]) -> Any:
+    raise InputError("Training the head again is not part of this version.")
+
+
+def _export(site: Site, settings: dict[str, Any]) -> Any:
+    from coterie.app.exporting import exporting
+
+    return exporting(site, settings)
+
+
+def _tab(op: str) -> str:
+    """What the operations of one tab begin with."""
+    return op.rpartition("-")[0] + "-" if "-" in op else op
+
+
+def _done(site: Site, seq: int) -> dict[str, Any]:
+    event, content = site.review.events[seq]
+    answer: dict[str, Any] = {"seq": seq, "last": site.review.last, "text": sentence(event, content, site.review.state)}
+    if event.type == "split":
+        answer["made"] = [part["group"] for part in event.data["parts"]]
+    return answer | {"totals": site.overview.totals()}
+
+
+def default_out(run: Path, name: str) -> Path:
+    """Where an export goes, if nobody says it: beside the run."""
+    return run.parent / f"{run.name}-{name}"

@@ -1,0 +1,88 @@
+"""What the routes share: the review, its pictures, and what pages are made of."""
+
+from __future__ import annotations
+
+import threading
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from coterie.app.jobs import Jobs
+from coterie.app.listing import Listing
+from coterie.app.overview import Overview
+from coterie.app.pictures import open_pictures
+from coterie.app.thumbs import Store, Thumbs
+from coterie.report import wording
+from coterie.review import Review
+from coterie.review.log import FOLDER
+
+MEDIA = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+class Site:
+    """One review as a web site. `token` is the part of the address that nobody can guess."""
+
+    def __init__(self, review: Review, token: str) -> None:
+        self.review, self.base_path = review, f"/t/{token}"
+        self.pictures = open_pictures(review.base, review.source)
+        key = review.base.sha256[:16]
+        self.version = key
+        self.thumbs = Thumbs(self.pictures, Store(review.path / FOLDER / "thumbs.sqlite", key))
+        self.listing, self.overview, self.jobs = Listing(review), Overview(review), Jobs()
+        self.stopping = threading.Event()
+        self.people: dict[str, float] = {}  # when each tab was last heard of
+        self.environment = Environment(
+            loader=PackageLoader("coterie.app"),
+            autoescape=select_autoescape(default=True, default_for_string=True),
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=StrictUndefined,
+        )
+        self.environment.filters |= {
+            "percent": wording.percent,
+            "short_percent": wording.short_percent,
+            "count": wording.count,
+            "shorten": wording.shorten,
+        }
+
+    def page(self, name: str, **content: Any) -> str:
+        """The HTML of a page."""
+        source = self.review.base.folder.run.get("source") or {}
+        shared = {
+            "base": self.base_path,
+            "screen": name,
+            "run": str(source.get("name") or self.review.path.name),
+            "kind": self.review.base.folder.kind,
+            "pictures": self.pictures.there,
+            "pixels": self.pictures.pixels,
+            "version": self.version,
+            "totals": self.overview.totals(),
+            "groups": self.groups(),
+            "has_features": self.review.features is not None,
+            "name_of": self.review.state.name,
+        }
+        return self.environment.get_template(f"{name}.html.j2").render(**shared, **content)
+
+    def groups(self) -> list[dict[str, Any]]:
+        """The live groups for scripts and menus."""
+        sizes = self.overview.sizes()["size"]
+        state = self.review.state
+        return [{"number": g, "name": state.groups[g].name, "size": int(sizes[g])} for g in state.live]
+
+    def file(self, name: str) -> tuple[bytes, str] | None:
+        """A file of `static/`, or the report's style sheet, and its media type."""
+        folder, end = ("coterie.report", "css") if name == "report.css" else ("coterie.app", name.rpartition(".")[2])
+        if end not in MEDIA or "/" in name or name.startswith("."):
+            return None
+        place = resources.files(folder)
+        place = place / "style.css" if name == "report.css" else place / "static" / name
+        return (place.read_bytes(), MEDIA[end]) if place.is_file() else None
+
+    def close(self) -> None:
+        self.stopping.set()
+        self.thumbs.close()

@@ -1,0 +1,306 @@
+// What every screen shares: sending decisions, hearing of others', keys, dialogs.
+const data = document.body.dataset;
+export const base = data.base, pictures = data.pictures === "1", total = Number(data.n), kind = data.kind;
+export const state = { seq: Number(data.seq), groups: JSON.parse(data.groups), features: data.features === "1" };
+export const $ = (id) => document.getElementById(id);
+
+export function element(name, properties = {}, ...children) {
+  const { dataset, ...rest } = properties, node = document.createElement(name);
+  for (const [key, value] of Object.entries(rest)) {
+    if (key.includes("-") || key === "role") node.setAttribute(key, value); else node[key] = value;
+  }
+  Object.assign(node.dataset, dataset || {});
+  node.append(...children);
+  return node;
+}
+
+export const count = (number) => number.toLocaleString("en");
+export const percent = (share) => share > 0.995 && share < 1 ? ">99%" : `${Math.round(100 * share)}%`;
+export const colour = (number) => `c${((number % 12) + 12) % 12}`;
+export const groupOf = (number) => state.groups.find((group) => group.number === number);
+export const nameOf = (number) => number < 0 ? "nowhere" : groupOf(number)?.name || `group ${number}`;
+export const chip = (number) => element("i", { className: `chip ${colour(number)}`, textContent: number < 0 ? "–" : number });
+
+export async function get(path) {
+  const answer = await fetch(base + path, { headers: { Accept: "application/json" } });
+  if (!answer.ok) throw Object.assign(new Error((await answer.json().catch(() => ({}))).error || `The server says ${answer.status}.`), { status: answer.status });
+  return answer;
+}
+export const ask = async (path) => (await get(path)).json();
+
+// Decisions leave the tab one after the other, each with a number of its own; what is not sent yet outlives a reload.
+const tab = (sessionStorage.coterieTab ||= Array.from(crypto.getRandomValues(new Uint8Array(8)), (b) => b.toString(16).padStart(2, "0")).join(""));
+const unsent = JSON.parse(sessionStorage.coterieUnsent || "[]"), waiting = new Map();
+let number = Number(sessionStorage.coterieNumber || 0), sending = false;
+
+const keep = () => { sessionStorage.coterieUnsent = JSON.stringify(unsent); };
+const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+
+export function send(path, body) {
+  sessionStorage.coterieNumber = ++number;
+  const entry = { path, body: { op: `${tab}-${number}`, after: state.seq, ...body } };
+  unsent.push(entry);
+  keep();
+  const promise = new Promise((done, failed) => waiting.set(entry.body.op, { done, failed }));
+  deliver();
+  return promise;
+}
+export const decide = (type, content) => send("/events", { type, data: content });
+
+async function deliver() {
+  if (sending) return;
+  sending = true;
+  for (let tries = 0; unsent.length;) {
+    const entry = unsent[0], { done, failed } = waiting.get(entry.body.op) || { done() {}, failed() {} };
+    let answer, content;
+    try {
+      const response = await post(entry.path, entry.body);
+      answer = response;
+      content = await response.json();
+    } catch { answer = null; }
+    if (!answer || answer.status === 507 || answer.status === 503) {
+      // Nothing is lost: it stays here until the server has it.
+      saved(`${unsent.length} not sent${answer ? ": the disk is full" : ""}, trying again`, true);
+      await pause(Math.min(5000, 300 * 2 ** tries++));
+      continue;
+    }
+    tries = 0;
+    unsent.shift();
+    keep();
+    waiting.delete(entry.body.op);
+    if (answer.ok) { totals(content.totals); await done(content); } else { failed(Object.assign(new Error(content.error), { status: answer.status, ...content })); }
+  }
+  saved("saved");
+  sending = false;
+}
+
+export const post = (path, body) => fetch(base + path, {
+  method: "POST", headers: { "Content-Type": "application/json", "X-Coterie": "1", Accept: "application/json" }, body: JSON.stringify(body),
+});
+
+function saved(text, trouble = false) {
+  $("saved").textContent = text;
+  $("saved").classList.toggle("trouble", trouble);
+}
+window.addEventListener("beforeunload", (event) => { if (unsent.length) event.preventDefault(); });
+
+export function totals(of) {
+  if (!of) return;
+  $("decided").textContent = count(of.decided);
+  document.querySelector(".progress .fill")?.setAttribute("width", (100 * of.decided / of.n).toFixed(1));
+}
+
+// What others decide, and what this tab did in another one.
+const listeners = [];
+export const onChange = (listener) => listeners.push(listener);
+async function listen() {
+  for (;;) {
+    if (document.hidden) { await pause(500); continue; }
+    try {
+      const answer = await ask(`/changes?after=${state.seq}&tab=${tab}`);
+      const foreign = answer.events.filter((event) => !event.op.startsWith(`${tab}-`));
+      if (answer.events.length) state.seq = answer.events.at(-1).seq;
+      totals(answer.totals);
+      $("people").hidden = answer.tabs < 2;
+      $("people").textContent = `${answer.tabs} tabs are open`;
+      $("broken").hidden = !answer.broken;
+      $("broken").textContent = `${count(answer.broken)} pictures cannot be shown`;
+      if (!unsent.length) saved("saved");
+      if (foreign.length) {
+        await renew();
+        say(`${foreign.at(-1).by}: ${foreign.at(-1).text}`);
+        for (const listener of listeners) listener(foreign);
+      }
+    } catch {
+      saved(unsent.length ? `${unsent.length} not sent, trying again` : "the server does not answer; start coterie review again", true);
+      await pause(1000);
+    }
+  }
+}
+export async function renew() {
+  const answer = await ask("/groups");
+  state.groups = answer.groups;
+  totals(answer.totals);
+  drawDigits();
+}
+
+// Messages and questions.
+let hiding;
+export function say(text, bad = false) {
+  const toast = $("toast");
+  toast.textContent = text;
+  toast.classList.toggle("bad", bad);
+  toast.hidden = false;
+  clearTimeout(hiding);
+  hiding = setTimeout(() => { toast.hidden = true; }, bad ? 12000 : 6000);
+}
+export async function attempt(work, then = () => {}) {
+  try {
+    const answer = await work();
+    if (answer?.text) say(`${answer.text} Z undoes it.`);
+    await renew();
+    await then(answer);
+    return answer;
+  } catch (error) {
+    if (error.kind === "conflict") {
+      await question("This was changed meanwhile", { text: "Nothing was written, and what you chose is still chosen.", list: error.events.map((event) => `${event.by}: ${event.text}`), yes: "Look again", no: null });
+      await renew();
+      for (const listener of listeners) listener(error.events);
+    } else say(error.message, true);
+    return null;
+  }
+}
+export function question(title, { text = "", field = null, value = "", list = null, yes = "Yes", no = "No" } = {}) {
+  const dialog = $("ask"), before = document.activeElement;
+  $("ask-title").textContent = title;
+  $("ask-text").textContent = text;
+  $("ask-field").hidden = field === null;
+  $("ask-field").firstElementChild.textContent = field || "";
+  $("ask-input").value = value;
+  $("ask-list").hidden = !list;
+  $("ask-list").replaceChildren(...(list || []).map((line) => element("li", { textContent: line })));
+  $("ask-yes").textContent = yes;
+  $("ask-no").hidden = no === null;
+  $("ask-no").textContent = no || "";
+  dialog.returnValue = "no";
+  dialog.showModal();
+  if (field !== null) $("ask-input").select(); else $("ask-yes").focus();
+  return new Promise((done) => dialog.addEventListener("close", () => {
+    before?.focus?.({ preventScroll: true });
+    done(dialog.returnValue === "yes" ? (field === null ? true : $("ask-input").value) : null);
+  }, { once: true }));
+}
+export function chooseGroup(without = []) {
+  const dialog = $("find"), input = $("find-input"), list = $("find-list"), before = document.activeElement;
+  let found = [], at = 0, chosen = null;
+  const draw = () => {
+    const wanted = input.value.trim().toLowerCase();
+    found = state.groups.filter((group) => !without.includes(group.number) && (!wanted || String(group.number) === wanted || group.name.toLowerCase().includes(wanted) || `group ${group.number}`.includes(wanted)));
+    found.sort((a, b) => (String(b.number) === wanted) - (String(a.number) === wanted));
+    at = Math.min(at, Math.max(0, found.length - 1));
+    list.replaceChildren(...found.slice(0, 50).map((group, place) => element("li", { role: "option", id: `found-${place}`, "aria-selected": String(place === at), onclick() { chosen = group.number; dialog.close(); } }, chip(group.number), group.name || `Group ${group.number}`, element("small", { textContent: count(group.size) }))));
+    input.setAttribute("aria-activedescendant", found.length ? `found-${at}` : "");
+  };
+  const keys = (event) => {
+    if (event.key === "ArrowDown" || event.key === "ArrowUp") { at = (at + (event.key === "ArrowDown" ? 1 : -1) + found.length) % Math.max(1, found.length); draw(); event.preventDefault(); }
+    if (event.key === "Enter") { event.preventDefault(); chosen = found[at]?.number ?? null; dialog.close(); }
+  };
+  input.value = "";
+  input.oninput = () => { at = 0; draw(); };
+  input.onkeydown = keys;
+  draw();
+  dialog.showModal();
+  input.focus();
+  return new Promise((done) => dialog.addEventListener("close", () => { before?.focus?.({ preventScroll: true }); done(chosen); }, { once: true }));
+}
+
+// The nine groups last used. A group keeps its digit until nine others were used since.
+const slotsKey = `coterie-digits-${data.version}`;
+let slots = JSON.parse(localStorage.getItem(slotsKey) || "[]");
+export const digitOf = (group) => slots.findIndex((slot) => slot.group === group) + 1;
+export const digitGroup = (digit) => slots[digit - 1]?.group;
+export function used(group) {
+  const there = slots.find((slot) => slot.group === group), now = Date.now();
+  if (there) there.at = now;
+  else if (slots.length < 9) slots.push({ group, at: now });
+  else Object.assign(slots.reduce((a, b) => (a.at <= b.at ? a : b)), { group, at: now });
+  localStorage.setItem(slotsKey, JSON.stringify(slots));
+  drawDigits();
+}
+let onDigit = null;
+export function digits(act) { onDigit = act; drawDigits(); }
+function drawDigits() {
+  const alive = new Set(state.groups.map((group) => group.number));
+  slots = slots.filter((slot) => alive.has(slot.group));
+  for (const group of state.groups) if (slots.length < 9 && !slots.some((slot) => slot.group === group.number)) slots.push({ group: group.number, at: 0 });
+  $("digits")?.replaceChildren(...slots.map((slot, place) => element("li", {}, element("button", { type: "button", className: colour(slot.group), title: `Move to ${nameOf(slot.group)}`, onclick: (event) => onDigit?.(slot.group, event.shiftKey) }, element("kbd", { textContent: place + 1 }), element("span", { textContent: groupOf(slot.group)?.name || `Group ${slot.group}` })))));
+}
+
+// Keys. Only a text field, a menu or a dialog stops them; a mouse click does not.
+const keys = new Map();
+const letters = $("letters");
+letters.checked = localStorage.coterieLetters !== "off";
+letters.onchange = () => { localStorage.coterieLetters = letters.checked ? "on" : "off"; };
+export const onKeys = (table) => { for (const [key, act] of Object.entries(table)) keys.set(key, act); };
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  const target = event.target, typing = target.closest?.("input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable]");
+  if (typing || document.querySelector("dialog[open]")) return;
+  const digit = /^Digit([1-9])$/.exec(event.code), single = event.key.length === 1 && event.key !== " ";
+  if (single && !letters.checked) return;
+  if (digit && keys.has("digit")) {
+    const group = digitGroup(Number(digit[1]));
+    if (group !== undefined) { event.preventDefault(); keys.get("digit")(group, event.shiftKey, event); }
+    return;
+  }
+  // Enter and Space press a button or a link that has the focus.
+  if ((event.key === "Enter" || event.key === " ") && target.closest?.("button, a, summary, input, [role=option]")) return;
+  const act = keys.get(single ? event.key.toLowerCase() : event.key);
+  if (act) { if (act(event) !== false) event.preventDefault(); }
+});
+const go = (path) => () => { location.href = base + path; };
+export async function undo(what = "last", event = 0) {
+  const answer = await send("/undo", { what, event }).catch(async (error) => {
+    if (error.kind !== "dependents") { say(error.message, true); return null; }
+    const list = error.events.map((one) => `${one.seq}: ${one.text}`);
+    const also = await question("Other decisions stand on this", { text: "They are undone with it:", list, yes: "Undo all" });
+    return also ? send("/undo", { what, event, dependents: true }).catch((failure) => { say(failure.message, true); return null; }) : null;
+  });
+  if (!answer) return null;
+  say(answer.text);
+  await renew();
+  for (const listener of listeners) listener([]);
+  return answer;
+}
+onKeys({
+  o: go("/"), q: go("/queue"), p: go("/map"), v: go("/audit"), h: go("/history"), e: go("/export"),
+  z: () => { undo(); }, y: () => { undo("redo"); },
+  r: () => { import("./refit.js").then((module) => module.offer()); },
+  "/": () => { chooseGroup().then((group) => { if (group !== null) location.href = `${base}/g/${group}`; }); },
+  "?": () => { $("keys").showModal(); },
+});
+$("help").onclick = () => $("keys").showModal();
+
+// A picture that cannot be shown says why.
+export async function excuse(image) {
+  const frame = image.parentElement;
+  const why = await fetch(image.src).then((answer) => answer.ok ? null : answer.json()).then((content) => content?.error || "cannot be shown").catch(() => "the server does not answer");
+  image.replaceWith(element("span", { className: "why", textContent: why, title: image.alt }));
+  frame?.classList.add("broken");
+}
+document.addEventListener("error", (event) => { if (event.target instanceof HTMLImageElement && event.target.src.includes("/thumb/")) excuse(event.target); }, true);
+
+// Of tiny pictures the pixels are shown as they are.
+document.addEventListener("load", (event) => { if (event.target instanceof HTMLImageElement) event.target.classList.toggle("pixel", event.target.naturalWidth <= 64); }, true);
+for (const image of document.images) if (image.complete && image.naturalWidth) image.classList.toggle("pixel", image.naturalWidth <= 64);
+
+export function picture(row, id) {
+  const frame = element("span", { className: "tile-picture" });
+  if (pictures) frame.append(element("img", { src: `${base}/thumb/${row}?v=${data.version}`, alt: id, decoding: "async", draggable: false }));
+  else frame.append(element("span", { className: "why" }, element("code", { textContent: id.length > 40 ? `…${id.slice(-39)}` : id })));
+  return frame;
+}
+export function ahead(rows) { if (pictures) for (const row of rows) new Image().src = `${base}/thumb/${row}?v=${data.version}`; }
+
+export function enlarge(items, at, moved = () => {}) {
+  const dialog = $("viewer"), image = dialog.querySelector("img"), caption = dialog.querySelector("figcaption"), before = document.activeElement;
+  const show = () => {
+    const item = items(at);
+    if (!item) return;
+    image.hidden = !pictures;
+    if (pictures) image.src = `${base}/image/${item.row}?v=${data.version}`;
+    image.alt = item.id;
+    const top = (item.top || []).map(([group, p]) => `${nameOf(group)} ${percent(p)}`).join(", ");
+    caption.textContent = `${item.id}: ${item.group === undefined ? "" : `${nameOf(item.group)}. `}${top}`;
+  };
+  dialog.onkeydown = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (step && items(at + step)) { at += step; moved(at); show(); event.preventDefault(); }
+  };
+  dialog.onclose = () => before?.focus?.({ preventScroll: true });
+  show();
+  if (!dialog.open) dialog.showModal();
+}
+
+deliver();
+listen();

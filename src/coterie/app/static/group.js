@@ -1,0 +1,130 @@
+// One group: the grid, and the sweep.
+import { $, ahead, ask, attempt, base, chooseGroup, count, decide, digits, element, get, groupOf, nameOf, onChange, onKeys, picture, question, say, used } from "./common.js";
+import { Grid } from "./grid.js";
+import { PAGE, Search, outcome, written } from "./sweep.js";
+
+const group = Number(document.body.dataset.group);
+let order = document.body.dataset.order;
+const grid = new Grid($("grid"), () => `/items?group=${group}&order=${order}`, {
+  onSelect: (of) => { $("chosen").textContent = of.selected.size ? `${count(of.selected.size)} chosen` : "none chosen"; },
+});
+async function refresh() {
+  await grid.load();
+  $("size").textContent = count(grid.total);
+  const named = groupOf(group);
+  if (named?.name) $("title").textContent = named.name;
+  ask(`/items?group=${group}&limit=0&undecided=1`).then((answer) => { $("open").textContent = count(answer.total); }).catch(() => {});
+  if (!grid.total) $("grid").replaceChildren(element("p", { className: "empty", textContent: "Nothing is here any more." }));
+}
+const after = async () => { grid.clear(); await refresh(); };
+const how = (rows) => (rows.length === 1 ? "single" : "several");
+
+async function move(to) {
+  const rows = grid.picked();
+  if (!rows.length || to === null || sweep) return;
+  if (to === group) return approve();
+  used(to);
+  await attempt(() => decide("move", { rows: written(rows), to, how: how(rows) }), after);
+}
+async function approve() {
+  const rows = grid.picked();
+  if (!rows.length || group < 0 || sweep) return;
+  const text = written(rows);
+  await attempt(() => decide("approve", { group, rows: text, seen: text }), after);
+}
+async function reject() {
+  const rows = grid.picked();
+  if (!rows.length || group < 0) return;
+  await attempt(() => decide("reject", { rows: written(rows), how: how(rows) }), after);
+}
+async function fresh() {
+  const rows = grid.picked();
+  if (!rows.length || group < 0 || sweep) return;
+  const name = await question(`A new group of ${count(rows.length)}`, { field: "Name (may stay empty)", yes: "Make it" });
+  if (name === null) return;
+  const made = await attempt(() => decide("split", { group, parts: [{ rows: written(rows) }], how: { by: "hand" } }), after);
+  if (made && name.trim()) await attempt(() => decide("rename", { group: made.made[0], name: name.trim() }), after);
+  if (made) used(made.made[0]);
+}
+async function rename() {
+  if (group < 0) return;
+  const name = await question(`What is in group ${group}?`, { field: "Name", value: groupOf(group)?.name || "", yes: "Name it" });
+  if (name !== null) await attempt(() => decide("rename", { group, name: name.trim() }), refresh);
+}
+const picks = { approve, reject, new: fresh, all: () => grid.inView(), move: async () => move(await chooseGroup([group])) };
+for (const button of document.querySelectorAll("[data-pick]")) button.onclick = () => picks[button.dataset.pick]();
+for (const button of document.querySelectorAll("[data-act]")) button.onclick = () => (button.dataset.act === "rename" ? rename() : (location.href = `${base}/split/${group}`));
+
+// The sweep takes the place of the grid.
+let sweep = null;
+async function begin() {
+  const rows = [...new Int32Array(await (await get(`/order?group=${group}&order=surest&undecided=1`)).arrayBuffer())];
+  if (!rows.length) { say("Everything here is decided."); return; }
+  sweep = { rows, search: new Search(Math.ceil(rows.length / PAGE)), strays: new Set(), current: 0 };
+  $("sweeping").hidden = false;
+  $("grid").hidden = true;
+  await page();
+}
+const pageRows = () => sweep.rows.slice(sweep.search.page * PAGE, (sweep.search.page + 1) * PAGE);
+async function page() {
+  const { search } = sweep, rows = pageRows(), answer = await ask(`/some?rows=${rows.join(",")}`);
+  sweep.items = answer.items;
+  sweep.current = 0;
+  const text = `Page ${search.page + 1} of ${search.pages}, from ${Math.round(100 * answer.items[0].confidence)}% on. Do all of these belong to ${nameOf(group)}?`;
+  const cells = answer.items.map((item, place) => element("div", { className: "cell", tabIndex: place ? -1 : 0, role: "gridcell", "aria-label": item.id, dataset: { row: item.row }, onclick: () => { look(place); stray(); } }, picture(item.row, item.id)));
+  $("sweeping").replaceChildren(element("section", { className: "sweep", "aria-label": "Sweep" },
+    element("div", { className: "heading" }, element("p", { id: "sweep-text", textContent: text }),
+      element("div", { className: "buttons" },
+        element("button", { type: "button", className: "primary", id: "sweep-yes", onclick: yes }, "All belong ", element("kbd", { textContent: "F" })),
+        element("button", { type: "button", id: "sweep-no", onclick: no }, "Not all ", element("kbd", { textContent: "J" })),
+        element("button", { type: "button", onclick: stray }, "Stray ", element("kbd", { textContent: "X" })),
+        element("button", { type: "button", onclick: stop }, "Stop ", element("kbd", { textContent: "Esc" })))),
+    element("div", { className: "page", role: "grid", "aria-label": "The page" }, element("div", { role: "row", className: "contents" }, ...cells))));
+  look(0);
+  ahead(sweep.rows.slice((search.page + 1) * PAGE, (search.page + 1) * PAGE + 12));
+}
+function look(place) {
+  const cells = $("sweeping").querySelectorAll(".cell");
+  sweep.current = Math.max(0, Math.min(cells.length - 1, place));
+  cells.forEach((cell, index) => { cell.tabIndex = index === sweep.current ? 0 : -1; });
+  cells[sweep.current]?.focus({ preventScroll: true });
+}
+function stray() {
+  const cell = $("sweeping").querySelectorAll(".cell")[sweep.current], row = Number(cell.dataset.row);
+  if (sweep.strays.has(row)) sweep.strays.delete(row); else sweep.strays.add(row);
+  cell.classList.toggle("struck", sweep.strays.has(row));
+}
+async function yes() {
+  sweep.search.yes(pageRows().some((row) => sweep.strays.has(row)));
+  await (sweep.search.done ? finish() : page());
+}
+async function no() {
+  sweep.search.no();
+  await (sweep.search.done ? finish() : page());
+}
+async function stop() { await finish(); }
+async function finish() {
+  const { approved, seen } = outcome(sweep.search, sweep.rows, sweep.strays);
+  const strays = [...sweep.strays].filter((row) => sweep.rows.indexOf(row) < (sweep.search.low + 1) * PAGE);
+  sweep = null;
+  $("sweeping").hidden = true;
+  $("sweeping").replaceChildren();
+  $("grid").hidden = false;
+  if (strays.length) await attempt(() => decide("reject", { rows: written(strays), how: how(strays) }));
+  if (approved.length) await attempt(() => decide("approve", { group, rows: written(approved), seen: written(seen) }), after);
+  else { say("Nothing was approved."); await refresh(); }
+}
+$("sweep") && ($("sweep").onclick = begin);
+$("order").onchange = (event) => { order = event.target.value; history.replaceState(null, "", `?order=${order}`); grid.current = 0; window.scrollTo(0, 0); refresh(); };
+
+onKeys({
+  digit: (to) => move(to), a: approve, x: () => (sweep ? stray() : reject()), w: fresh, n: rename, g: () => picks.move(),
+  "*": () => { if (!sweep) grid.inView(); }, s: () => { if (group >= 0) location.href = `${base}/split/${group}`; },
+  f: () => { if (group >= 0) (sweep ? yes() : begin()); }, j: () => { if (sweep) no(); },
+  Escape: () => { if (sweep) stop(); }, Enter: () => { if (sweep) yes(); else grid.enlarge(); },
+  ArrowRight: () => (sweep ? look(sweep.current + 1) : grid.focus(grid.current)), ArrowLeft: () => (sweep ? look(sweep.current - 1) : grid.focus(grid.current)),
+  ArrowDown: () => (sweep ? look(sweep.current + 8) : grid.focus(grid.current)), ArrowUp: () => (sweep ? look(sweep.current - 8) : grid.focus(grid.current)),
+});
+digits((to) => move(to));
+onChange(() => { if (!sweep) refresh(); });
+refresh().then(() => grid.focus(0, false));

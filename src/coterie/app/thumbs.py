@@ -1,0 +1,117 @@
+"""Small pictures, made when they are first asked for and kept in `review/thumbs.sqlite`, a cache."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from coterie.app.pictures import LARGE, THUMB, Pictures
+from coterie.data.shrink import Unreadable
+
+LARGEST = 1 << 30  # bytes of thumbnails that are kept
+THREADS, SECONDS, WAITING = 2, 10.0, 64  # that decode; for one picture; that may wait
+
+
+class Busy(Exception):
+    """More pictures are waiting than will be shown."""
+
+
+class Store:
+    """WebP files by row, the oldest out when there are too many. What cannot be written is made again."""
+
+    def __init__(self, path: Path, key: str, limit: int = LARGEST) -> None:
+        self.path, self.limit, self._guard = path, limit, threading.Lock()
+        self._db: sqlite3.Connection | None = None
+        try:
+            self._db = self._open(key)
+        except sqlite3.Error:  # a damaged cache is worth nothing
+            try:
+                path.unlink(missing_ok=True)
+                self._db = self._open(key)
+            except (sqlite3.Error, OSError):
+                self._db = None
+
+    def _open(self, key: str) -> sqlite3.Connection:
+        db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        db.execute("PRAGMA synchronous=OFF")
+        db.execute("CREATE TABLE IF NOT EXISTS facts (key TEXT)")
+        if [row[0] for row in db.execute("SELECT key FROM facts")] != [key]:
+            db.execute("DROP TABLE IF EXISTS thumbs")
+            db.execute("DELETE FROM facts")
+            db.execute("INSERT INTO facts VALUES (?)", (key,))
+        db.execute("CREATE TABLE IF NOT EXISTS thumbs (row INTEGER PRIMARY KEY, content BLOB)")
+        self._size = int(db.execute("SELECT COALESCE(SUM(LENGTH(content)), 0) FROM thumbs").fetchone()[0])
+        return db
+
+    def get(self, row: int) -> bytes | None:
+        with self._guard:
+            if self._db is None:
+                return None
+            try:
+                found = self._db.execute("SELECT content FROM thumbs WHERE row = ?", (row,)).fetchone()
+            except sqlite3.Error:
+                return None
+        return bytes(found[0]) if found else None
+
+    def put(self, row: int, content: bytes) -> None:
+        with self._guard:
+            if self._db is None:
+                return
+            try:
+                self._db.execute("INSERT OR REPLACE INTO thumbs VALUES (?, ?)", (row, content))
+                self._size += len(content)
+                while self._size > self.limit:
+                    oldest = "SELECT rowid, LENGTH(content) FROM thumbs ORDER BY rowid LIMIT 200"
+                    gone = self._db.execute(oldest).fetchall()
+                    self._db.executemany("DELETE FROM thumbs WHERE rowid = ?", [(one[0],) for one in gone])
+                    self._size -= sum(one[1] for one in gone)
+                    if not gone:
+                        break
+            except sqlite3.Error:
+                return
+
+    def close(self) -> None:
+        with self._guard:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+
+
+class Thumbs:
+    """Thumbnails and enlarged pictures, decoded by two threads."""
+
+    def __init__(self, pictures: Pictures, store: Store) -> None:
+        self.pictures, self.store = pictures, store
+        self._pool, self._waiting = ThreadPoolExecutor(THREADS, "pictures"), 0
+
+    async def thumb(self, row: int) -> bytes:
+        """At most 160 pixels. Raises Unreadable and Busy."""
+        found = self.store.get(row)
+        if found is None:
+            found = await self._made(row, THUMB)
+            self.store.put(row, found)
+        return found
+
+    async def image(self, row: int) -> bytes:
+        """At most 2,048 pixels. Raises Unreadable and Busy."""
+        return await self._made(row, LARGE)
+
+    async def _made(self, row: int, side: int) -> bytes:
+        if self._waiting >= WAITING:
+            raise Busy
+        self._waiting += 1
+        try:
+            work = asyncio.get_running_loop().run_in_executor(self._pool, self.pictures.encoded, row, side)
+            return await asyncio.wait_for(work, SECONDS)
+        except TimeoutError:
+            self.pictures.broken[row] = "it takes too long to decode"
+            raise Unreadable(self.pictures.broken[row]) from None
+        finally:
+            self._waiting -= 1
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self.store.close()
