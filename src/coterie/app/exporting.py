@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coterie.export import Options, export, format_names
+from coterie.export.items import items_of_run
+from coterie.export.registry import format_of
 from coterie.types import InputError
 
 if TYPE_CHECKING:
@@ -15,13 +17,9 @@ if TYPE_CHECKING:
     from coterie.app.site import Site
 
 
-def formats() -> list[str]:
-    """The names of all formats; none where exports are not part of this version."""
-    if importlib.util.find_spec("coterie.export") is None:
-        return []
-    from coterie.export import format_names
-
-    return list(format_names())
+def formats() -> dict[str, str]:
+    """The names of all formats, and what the file of each ends in; "" is a folder."""
+    return {name: getattr(format_of(name), "ending", "") for name in format_names()}
 
 
 def space_left(path: Path) -> int:
@@ -39,10 +37,11 @@ def exporting(site: Site, settings: dict[str, Any]) -> Any:
     place = Path(os.path.expanduser(out))
 
     def work(report: Report) -> tuple[str, Any]:
-        from coterie.export import Options, export  # type: ignore[attr-defined,unused-ignore]
-
         site.review.write()
-        done = export(site.review.path, [name], place, Options(only=str(settings.get("only", "all"))))
-        return f"Written: {place}", str(done)
+        run = site.review.path
+        options = Options(only=str(settings["only"]) if settings.get("only") else None, source=site.review.source)
+        done = export(items_of_run(run), [name], place, options, [run])
+        told = " ".join(note for one in done for note in one.notes)
+        return f"{done[0].items:,} items written: {place}. {told}".strip(), str(place)
 
     return work

@@ -59,7 +59,6 @@ class Site:
             "run": str(source.get("name") or self.review.path.name),
             "kind": self.review.base.folder.kind,
             "pictures": self.pictures.there,
-            "pixels": self.pictures.pixels,
             "version": self.version,
             "totals": self.overview.totals(),
             "groups": self.groups(),

@@ -62,7 +62,7 @@ def is_grey(mode: str) -> bool:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """Return (width, height) after EXIF rotation, from the header alone."""
-    return image.size if _orientation(image) < 5 else (image.height, image.width)
+    return image.size if orientation_of(image) < 5 else (image.height, image.width)
 
 
 def decode(
@@ -98,7 +98,7 @@ def fit(image: Image.Image, spec: ItemSpec, rule: ValueRule = BYTES) -> NDArray[
 
     `rule` maps the values of pictures of more than 8 bits. Raises whatever Pillow does, and Unreadable.
     """
-    orientation, mode = _orientation(image), "L" if spec.channels == 1 else "RGB"
+    orientation, mode = orientation_of(image), "L" if spec.channels == 1 else "RGB"
     asked = (spec.width, spec.height) if orientation < 5 else (spec.height, spec.width)
     # JPEG decodes at 1/2, 1/4 or 1/8 of its size at a fraction of the cost; twice the target keeps it sharp.
     image.draft(None, (2 * asked[0], 2 * asked[1]))
@@ -117,7 +117,7 @@ def fit(image: Image.Image, spec: ItemSpec, rule: ValueRule = BYTES) -> NDArray[
     return pixels[None] if spec.channels == 1 else pixels.transpose(2, 0, 1)
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """Return the EXIF orientation that is still to be applied, 1 to 8."""
     # Pillow reports and loads TIFF upright by itself, and decodes a whole PNG in search of EXIF behind the pixels.
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):

@@ -82,7 +82,7 @@ def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | Non
     origin = str(source.get("origin") or "")
     if given is None and origin in names():
         return _pixels(origin, spec)
-    path = _place(source, origin, given)
+    path = place_of(source, origin, given)
     if re.fullmatch(r"list of \d+ paths", origin):
         return _files(path, {item: path / item for item in ids})
     if path.is_dir():
@@ -101,7 +101,8 @@ def suffix_of(content: bytes) -> str:
     return next((end for begin, end in BEGINNINGS.items() if content.startswith(begin)), "")
 
 
-def _place(source: Mapping[str, Any], origin: str, given: str | None) -> Path:
+def place_of(source: Mapping[str, Any], origin: str, given: str | None) -> Path:
+    """Where a run's data lie, by the entry `source` of its record or as `given`. Raises InputError if not there."""
     stored = source.get("path")
     if given is not None:
         path = path_of(given, "--source")

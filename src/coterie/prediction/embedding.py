@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from coterie.data.named_files import names
+from coterie.data.originals import place_of
 from coterie.data.source import open_source
 from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
@@ -28,12 +30,11 @@ def embed_run(
     run was fitted on, with what differs.
     """
     entry = read_record(run).get("source") or {}
-    origin = source or entry.get("path") or entry.get("origin") or ""
+    origin = str(entry.get("origin") or "")
+    if source is not None or origin not in names():
+        origin = str(place_of(entry, origin, source))
     model = load_model(run)
-    try:
-        opened = open_source(origin, like=model.spec)
-    except InputError as error:
-        raise InputError(f"The data are not where they were ({origin}): say where with --source. {error}") from error
+    opened = open_source(origin, like=model.spec)
     if list(opened.ids) != list(ids) or opened.fingerprint != entry.get("fingerprint"):
         raise InputError(_differences(origin, opened.ids, ids))
     embedding = model.predict(opened, embedding=True, progress=progress).embedding
@@ -48,9 +49,9 @@ def embed_run(
 def _differences(origin: str, now: Sequence[str], then: Sequence[str]) -> str:
     fresh, gone = sorted(set(now) - set(then)), sorted(set(then) - set(now))
     parts = [
-        f"{len(names):,} items are {what} ({', '.join(names[:5])}{', …' if len(names) > 5 else ''})"
-        for what, names in (("new", fresh), ("missing", gone))
-        if names
+        f"{len(items):,} items are {what} ({', '.join(items[:5])}{', …' if len(items) > 5 else ''})"
+        for what, items in (("new", fresh), ("missing", gone))
+        if items
     ]
     said = " and ".join(parts) or "the items have the same names, but other content"
     return f"{origin} is not what the run was fitted on: {said}. Give the data of the run with --source."

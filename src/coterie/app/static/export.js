@@ -6,10 +6,16 @@ const form = $("export");
 const chosen = () => ({ to: new FormData(form).get("to"), only: $("only").value, out: $("out").value });
 function command() {
   const { to, only, out } = chosen();
-  $("command").textContent = `coterie export RUN --to ${to}${only === "all" ? "" : ` --only ${only}`} -o ${/[^\w./-]/.test(out) ? `'${out.replaceAll("'", "'\\''")}'` : out}`;
+  $("command").textContent = `coterie export RUN --to ${to}${only === "" ? "" : ` --only ${only}`} -o ${/[^\w./-]/.test(out) ? `'${out.replaceAll("'", "'\\''")}'` : out}`;
+}
+const out = $("out");
+// The proposed name follows the format, until somebody writes another.
+function rename() {
+  const ending = form.querySelector('[name="to"]:checked').dataset.ending, was = out.dataset.proposed ?? out.defaultValue;
+  if (out.value === was) out.value = out.dataset.proposed = out.dataset.stem + ending;
 }
 if (form) {
-  form.oninput = command;
+  form.oninput = (event) => { if (event.target.name === "to") rename(); command(); };
   form.onsubmit = async (event) => {
     event.preventDefault();
     $("go").disabled = true;

@@ -1,0 +1,175 @@
+"""Who is answered: nobody without the token, under another name, or from another page."""
+
+from __future__ import annotations
+
+import json
+import socket
+import stat
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from coterie.app.guard import POLICY
+from coterie.app.server import SESSION, bind, token_of
+from coterie.types import InputError
+from helpers.app_runs import Running
+
+
+def port_of(app: Running) -> int:
+    return int(app.origin.rpartition(":")[2])
+
+
+def raw(app: Running, request: str) -> int:
+    """The status of an answer to bytes that no client would send."""
+    with socket.create_connection(("127.0.0.1", port_of(app)), 10) as connection:
+        connection.sendall(request.encode("latin-1"))
+        return int(connection.makefile("rb").readline().split()[1])
+
+
+@pytest.mark.parametrize("path", ["", "t/", "t/wrong/", "t//", "static/app.css", "items", "t/wrong/items", "docs"])
+def test_no_token_no_answer(app: Running, path: str) -> None:
+    answer = httpx2.get(f"{app.origin}/{path}")
+    assert answer.status_code == 404
+    assert app.review.base.ids[0] not in answer.text
+    assert answer.headers["content-security-policy"] == POLICY
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost", 200),
+        ("127.0.0.1", 200),
+        ("127.0.0.1:4711", 200),  # another forwarded port
+        ("[::1]:99", 200),
+        ("evil.example", 400),
+        ("127.0.0.1.evil.example", 400),
+        ("localhost.evil.example:80", 400),
+        ("localhost:80:80", 400),
+        ("[::1", 400),
+        ("0.0.0.0", 400),
+        ("", 400),
+    ],
+)
+def test_hosts(app: Running, host: str, status: int) -> None:
+    path = "/" + app.address.split("/", 3)[3]
+    assert raw(app, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n") == status
+
+
+def test_no_host_two_hosts_and_forwarded_ones(app: Running) -> None:
+    path = "/" + app.address.split("/", 3)[3]
+    assert raw(app, f"GET {path} HTTP/1.0\r\n\r\n") == 400
+    assert raw(app, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n") == 400
+    forwarded = "X-Forwarded-Host: localhost\r\nX-Forwarded-For: 127.0.0.1\r\nForwarded: host=localhost\r\n"
+    assert raw(app, f"GET {path} HTTP/1.1\r\nHost: evil.example\r\n{forwarded}Connection: close\r\n\r\n") == 400
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),
+        ({"X-Coterie": ""}, 403),
+        ({"Origin": ""}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Sec-Fetch-Site": ""}, 403),
+        ({"Content-Type": "text/plain"}, 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, 415),
+    ],
+)
+def test_a_decision_comes_from_the_apps_own_page(app: Running, headers: dict[str, str], status: int) -> None:
+    body = {"op": "test-tab-1", "after": 0, "type": "rename", "data": {"group": 0, "name": "a"}}
+    assert app.post("events", body, **headers).status_code == status
+    assert app.review.last == (1 if status == 200 else 0)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
+def test_other_methods_are_refused(app: Running, method: str) -> None:
+    answer = httpx2.request(method, app.address)
+    assert answer.status_code == 405
+    assert not any(name.lower().startswith("access-control") for name in answer.headers)
+
+
+def test_a_large_body_is_refused_with_and_without_its_length(app: Running) -> None:
+    body = {"op": "test-tab-1", "after": 0, "type": "rename", "data": {"group": 0, "name": "a" * (2 << 20)}}
+    assert app.post("events", body).status_code == 413
+    headers = {
+        "X-Coterie": "1",
+        "Origin": app.origin,
+        "Sec-Fetch-Site": "same-origin",
+        "Content-Type": "application/json",
+    }
+    chunks = (b" " * 65536 for _ in range(40))
+    assert httpx2.post(app.address + "events", content=chunks, headers=headers).status_code == 413
+    assert app.review.last == 0
+
+
+@pytest.mark.parametrize("path", ["", "queue", "items", "thumb/0", "static/app.css", "nothing", "thumb/99999"])
+def test_every_answer_has_its_headers(app: Running, path: str) -> None:
+    headers = app.get(path).headers
+    assert headers["content-security-policy"] == POLICY
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-opener-policy"] == headers["cross-origin-resource-policy"] == "same-origin"
+    assert "set-cookie" not in headers
+    assert not any(name.lower().startswith("access-control") for name in headers)
+    if not path.startswith("static"):
+        assert headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "thumb/../../../../etc/passwd",
+        "thumb/%2e%2e%2f%2e%2e%2fetc%2fpasswd",
+        "thumb/-1",
+        "thumb/0x1",
+        "image/..%2f..%2frun.yaml",
+        "static/..%2fserver.py",
+        "static/%2e%2e/server.py",
+        "static/.%2e/guard.py",
+        "static//etc/passwd",
+        "static/page.js.j2",
+    ],
+)
+def test_no_path_leads_out(app: Running, path: str) -> None:
+    base = "/" + app.address.split("/", 3)[3]
+    request = f"GET {base}{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert raw(app, request) in (404, 422)
+
+
+def test_it_listens_on_this_machine_alone(app: Running) -> None:
+    with bind(0) as listening:
+        assert listening.getsockname()[0] == "127.0.0.1"
+    with pytest.raises(InputError, match=r"Port \d+ is taken"):
+        bind(port_of(app))
+
+
+def test_the_token_is_kept_for_its_owner_and_some_hours(app: Running) -> None:
+    path = app.review.path / "review" / SESSION
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    token = app.address.split("/")[4]
+    assert len(token) == 43  # 256 bits
+    assert token_of(app.review.path) == token
+    kept = json.loads(path.read_text())
+    path.write_text(json.dumps(kept | {"at": kept["at"] - 13 * 3600}))
+    assert token_of(app.review.path) != token
+    path.chmod(0o644)
+    kept = json.loads(path.read_text())
+    assert token_of(app.review.path) != kept["token"]
+
+
+def test_no_item_and_no_place_of_the_users_stands_in_what_is_public(app: Running, tmp_path: Path) -> None:
+    for path in ("static/common.js", "static/app.css"):
+        assert str(tmp_path) not in app.get(path).text
+
+
+def test_pictures_are_encoded_anew(app: Running, run: Path, serve: Any) -> None:
+    original = (run.parent / "photos" / app.review.base.ids[0]).read_bytes()
+    for path in ("thumb/0", "image/0"):
+        answer = app.get(path)
+        assert answer.headers["content-type"] == "image/webp"
+        assert answer.content[:4] == b"RIFF"
+        assert answer.content != original
