@@ -173,6 +173,26 @@ def selected() -> str:
     )
 
 
+def costs() -> str:
+    """Table 7: seconds of both stages, means over seeds."""
+    rows, commands = [], []
+    for data in ("digits", "fashion-mnist", "cifar10-jpeg"):
+        found = records(f"cdc_reference_{data}")
+        stages = [statistics.mean(one["rows"][row]["seconds"] for one in found["records"]) for row in STAGES]
+        settings = found["records"][0]["settings"]
+        epochs = f"{settings['moco']['epochs']}, {settings['cdc']['epochs']}"
+        one = found["records"][0]
+        rows.append(
+            [data, f"{one['n']:,}", epochs, *(f"{value:,.0f}" for value in stages), str(found["machine"]["threads"])]
+        )
+        commands.append(f"`{found['command']}`")
+    text = table(["", "images", "epochs of MoCo-v2, CDC", "MoCo-v2, s", "CDC, s", "threads"], rows, "")
+    return text.removesuffix("``\n") + "\n\n".join(commands) + "\n"
+
+
+STAGES = ("moco_kmeans", "cdc")
+
+
 def foreign() -> str:
     """AUROC of some scores of `ood.py`."""
     found = records("ood")
@@ -216,6 +236,7 @@ BLOCKS: dict[str, Block] = {
     "cdc-one-head": one_head,
     "cdc-claims": claims,
     "cdc-selected": selected,
+    "cdc-costs": costs,
     "ood": foreign,
     "accept": audits,
 }

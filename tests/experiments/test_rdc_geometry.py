@@ -77,6 +77,7 @@ def test_without_core_items_there_are_no_shares() -> None:
 
 def test_the_runs_of_the_claim_are_measured(tmp_path: Path) -> None:
     import rdc_claim
+    import rdc_figures
     import rdc_geometry
 
     words = ["digits", "-k", "10", "--seeds", "0", "--set=acai.epochs=2", "--refreshes", "1", "--rows", "code"]
@@ -96,6 +97,10 @@ def test_the_runs_of_the_claim_are_measured(tmp_path: Path) -> None:
     )
     rows = json.loads((tmp_path / "results" / "rdc_geometry_digits.json").read_text())["records"]
     assert [(row["title"], row["seed"]) for row in rows] == [("phase 1", 0), ("code", 0)]
+    folders = [f"--{name}={tmp_path / name}" for name in ("runs", "results", "figures")]
+    rdc_figures.main(["digits", *folders])
+    for name in ("claim", "codes"):
+        assert (tmp_path / "figures" / f"rdc_{name}_digits.png").read_bytes().startswith(b"\x89PNG")
     for row in rows:
         assert row["deviations"] == sorted(row["deviations"], reverse=True)
         assert row["classes"]["linear_theirs"] <= 9
