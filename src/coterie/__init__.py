@@ -8,13 +8,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coterie.choosing import choose_k as choose_k
     from coterie.estimator import Clusterer as Clusterer
     from coterie.estimator import load as load
     from coterie.posthoc import calibrate as calibrate
 
 __version__ = "0.1.0"
-__all__ = ["Clusterer", "__version__", "calibrate", "load"]
-_HOMES = {"Clusterer": "coterie.estimator", "calibrate": "coterie.posthoc", "load": "coterie.estimator"}
+__all__ = ["Clusterer", "__version__", "calibrate", "choose_k", "load"]
+_HOMES = {
+    "Clusterer": "coterie.estimator",
+    "calibrate": "coterie.posthoc",
+    "choose_k": "coterie.choosing",
+    "load": "coterie.estimator",
+}
 
 
 def __getattr__(name: str) -> Any:

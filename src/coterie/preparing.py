@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import coterie
+from coterie.choosing import settle
 from coterie.data import open_source
 from coterie.data.items import ChosenItems
 from coterie.data.named_files import names
@@ -90,6 +91,7 @@ class Prepared:
     seconds_before: float = 0.0
     warnings: list[str] = field(default_factory=list)
     path: str | None = None  # where the source lies, absolute
+    chosen_k: dict[str, Any] | None = None  # of -k auto: how the number of groups came about
 
     @property
     def taught(self) -> Items:
@@ -134,6 +136,7 @@ class Prepared:
             "machine": machine(),
             "notes": self.plan.notes,
             "warnings": self.warnings,
+            **({} if self.chosen_k is None else {"chosen_k": self.chosen_k}),
         }
 
 
@@ -175,6 +178,10 @@ def _prepare(
     )
     _refuse_copies(opened)
     mark_outliers(opened)
+    chosen_k = None
+    if settings.n_clusters == "auto" and not card.without_k:
+        k, chosen_k = settle(opened, settings.seed, watch.say)
+        settings = replace(settings, n_clusters=k)
     spec = opened.items.spec
     device = place.device
     side = max(spec.height, spec.width)
@@ -231,6 +238,7 @@ def _prepare(
         before,
         [*opened.warnings, *(text for text in warned if text not in opened.warnings)],
         absolute_path(source),
+        chosen_k,
     )
     folder.check_same(prepared.record(""))
     return prepared

@@ -77,7 +77,7 @@ def demo(
 def fit(
     source: Source,
     k: Annotated[
-        str | None, typer.Option("-k", "--n-clusters", help="Number of groups; auto: the method finds it (finch, rdc).")
+        str | None, typer.Option("-k", "--n-clusters", help="Number of groups, or auto: see choose-k.")
     ] = None,
     method: Annotated[str | None, typer.Option(help="Method; `coterie methods` lists them.  [default: cdc]")] = None,
     out: Annotated[
@@ -244,6 +244,25 @@ def compare(
         from coterie.cli.compare import compare_runs
 
         compare_runs(runs, out, as_json=as_json)
+
+
+@app.command("choose-k")
+def choose_k(
+    source: Annotated[str, typer.Argument(metavar="SOURCE|RUN", help="As for fit, or a finished run's folder.")],
+    least: Annotated[int, typer.Option(help="Fewest groups to look at.")] = 2,
+    most: Annotated[
+        int | None, typer.Option(help="Most.  [default: the square root of the items, at most 200]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    columns: Annotated[str | None, typer.Option(help="Features of a table, as for fit.")] = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say how many groups there are: a curve, a recommendation with its plateau, or that no number stands out."""
+    with failures():
+        from coterie.cli.choose_k import choose_groups
+
+        choose_groups(source, least, most, seed, columns, as_json=as_json, quiet=quiet)
 
 
 @app.command()

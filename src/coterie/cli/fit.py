@@ -58,8 +58,8 @@ def fit_source(request: FitRequest) -> None:
     card = check_beginning(settings)
     if "n_clusters" not in request.settings:
         if request.source not in GROUPS:
-            finds = f", or -k auto, for {card.title} can find it" if card.without_k else ""
-            raise InputError(f"How many groups? Give their number with -k, for example -k 10{finds}.")
+            finds = f"{card.title} can find it" if card.without_k else "coterie choose-k says which stand out"
+            raise InputError(f"How many groups? Give their number with -k, for example -k 10, or -k auto: {finds}.")
         settings = replace(settings, n_clusters=GROUPS[request.source])
     if request.resume and request.out is None:
         raise InputError("--resume needs the run folder to go on with: give it with -o.")

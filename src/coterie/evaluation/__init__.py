@@ -1,4 +1,6 @@
-"""Stage 8: how good a result is, measured with true labels. Plain functions of NumPy arrays; fractions of 1 throughout.
+"""Stage 8: how good a result is, with true labels or, where it says so, without them.
+
+Plain functions of NumPy arrays; fractions of 1 throughout.
 
 - `contingency`: the table of clusters by classes; `agreement`: purity, NMI, ARI from it
 - `matching`: which class a cluster stands for (Hungarian), and accuracy, F1 after that
@@ -9,6 +11,7 @@
 - `accept`: which items may be accepted at a stated error, by their confidences or by a judged sample
 - `intervals`: bootstrap intervals
 - `clusters`: each cluster by itself
+- `number_of_groups`: how many groups, without labels; `stability`, `group_criteria`: what it goes by
 - `overall`: `evaluate`, all of it as one JSON-able dict
 
 May not live here: torch, training, anything that hands a label back to an earlier stage.

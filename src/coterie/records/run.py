@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from coterie.records.files import check_plain, read_yaml, validated
+from coterie.records.files import check_plain, read_json, read_yaml, validated
 from coterie.types import InputError
 
 Record = dict[str, Any]
 
 LARGEST = 32 << 20  # bytes of a run.yaml: 200,000 items left out take about half of that
+CHOICE = "choose_k.json"  # of a run folder: what `choose-k` found on its features
 MOST_GROUPS = 1_000_000
 MOST_ITEMS = 10**12
 
@@ -90,6 +91,16 @@ class Failure(Entries):
     advice: str = ""
 
 
+class ChosenK(Entries):
+    """What `choose_k` found, as in `evaluation.number_of_groups.Choice`."""
+
+    k: Annotated[int, Field(ge=2, le=MOST_GROUPS)]
+    clear: bool
+    sentence: str = ""
+    ticks: dict[str, int] = {}
+    curve: list[dict[str, float]] = []
+
+
 class RunRecord(Entries):
     """All of `run.yaml`. A run that has just begun lacks the last entries, one of an older version may lack more."""
 
@@ -111,6 +122,7 @@ class RunRecord(Entries):
     machine: dict[str, Any] | None = None
     notes: list[str] = []
     warnings: list[str] = []
+    chosen_k: ChosenK | None = None  # of a run whose number of groups was chosen: how
     failure: Failure | None = None
     seconds: Seconds | None = None
 
@@ -137,6 +149,17 @@ def read_record(folder: Path) -> Record:
     if isinstance(content, dict):
         check_plain(content, str(path))
     validated(RunRecord, content, str(path))
+    return content
+
+
+def read_choice(folder: Path, record: Record) -> Record | None:
+    """How many groups there are: what `choose-k` said of this run's features, else what `-k auto` found, or None."""
+    path = folder / CHOICE
+    if not path.exists() and not path.is_symlink():
+        found: Record | None = record.get("chosen_k")
+        return found
+    content: Record = read_json(path, LARGEST)
+    validated(ChosenK, content, str(path))
     return content
 
 

@@ -73,8 +73,8 @@ def sparkbars(confidence: NDArray[np.floating], bins: int = 20) -> Markup:
     return svg(width, height, "".join(body), "Histogram of the confidences in this group, from 0 to 1", "spark")
 
 
-def curve(epochs: Sequence[int], values: Sequence[float], label: str) -> Markup:
-    """One number over the epochs; a value that is not finite leaves a gap."""
+def curve(epochs: Sequence[int], values: Sequence[float], label: str, unit: str = "epoch {}") -> Markup:
+    """One number over the epochs, or what else `unit` says; a value that is not finite leaves a gap."""
     width, height, left, right, top, bottom = 260.0, 116.0, 42.0, 8.0, 8.0, 20.0
     # First and last stay; between them every so-manieth.
     keep = np.unique(np.linspace(0, len(values) - 1, min(len(values), POINTS)).round().astype(int))
@@ -94,7 +94,7 @@ def curve(epochs: Sequence[int], values: Sequence[float], label: str) -> Markup:
         body.append(_text(left - 6, y + 4, number(value), "tick", "end"))
     body.append(_text(left, height - 4, f"{epochs[0]}", "tick"))
     if len(epochs) > 1:
-        body.append(_text(width - right, height - 4, f"epoch {epochs[-1]}", "tick", "end"))
+        body.append(_text(width - right, height - 4, unit.format(epochs[-1]), "tick", "end"))
     path, pen_down = [], False
     for x, y, drawn in zip(px, py, finite, strict=True):
         if drawn:

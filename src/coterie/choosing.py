@@ -1,0 +1,157 @@
+"""`choose_k`: how many groups, before any is made. On embeddings, on the features of a finished run, or on pixels.
+
+What is looked at are at most 10,000 items, reduced to at most 50 principal components; the criteria and the rule are in
+`evaluation/number_of_groups.py`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.decomposition import PCA
+from torch import Tensor
+
+from coterie.data import open_source
+from coterie.data.outliers import mark_outliers, without
+from coterie.evaluation.number_of_groups import Choice, most_groups, number_of_groups
+from coterie.isolation import isolated
+from coterie.objectives.finch import hierarchy
+from coterie.prediction.model import load_model
+from coterie.records import groups_of, read_record
+from coterie.types import InputError, Source
+from coterie.views.normalise import SMALL_DIM, normalisation, normalise
+
+SAMPLE = 10_000  # items
+COMPONENTS = 50
+SIDE = 32  # pixels to which larger pictures are shrunk
+PIXELS = (
+    "The number of groups was looked for on pixels, which tell colours and shapes apart, not things: embeddings of an "
+    "encoder say more."
+)
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What the choice is made on: points (m, d) of `n` items in all, what they are, and what the user should know."""
+
+    points: Tensor
+    n: int
+    what: str
+    notes: tuple[str, ...] = ()
+
+
+@isolated
+def choose_k(
+    source: Any,
+    *,
+    least: int = 2,
+    most: int | None = None,
+    random_state: int = 0,
+    columns: str | Sequence[str] | None = None,
+    progress: Say = lambda text: None,
+) -> Choice:
+    """How many groups: `.k` with its `.plateau` where a number stands out (`.clear`), `.curve` with every criterion.
+
+    source: whatever `Clusterer.fit` takes, or a finished run's folder, whose features are then looked at. least, most:
+    the range, by default 2 to the square root of the number of items, at most 200. print(choice.sentence) says it.
+
+    Raises InputError (a ValueError) for input that cannot work.
+    """
+    if not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**63:
+        raise InputError(f"random_state is {repr(random_state)[:80]}: it takes a whole number from 0.")
+    if isinstance(source, str | os.PathLike) and os.path.lexists(Path(source) / "run.yaml"):
+        looked = features_of_run(Path(source), int(random_state))
+    else:
+        opened = open_source(source, columns=columns)
+        mark_outliers(opened)
+        looked = features_of_source(opened, int(random_state))
+    return choose(looked, least=least, most=most, seed=int(random_state), progress=progress)
+
+
+def choose(
+    looked: Looked, *, least: int = 2, most: int | None = None, seed: int = 0, progress: Say = lambda text: None
+) -> Choice:
+    """The choice for these points; the levels of their FINCH hierarchy are among the candidates."""
+    points = reduced(looked.points, seed)
+    levels = [int(level.max()) + 1 for level in hierarchy(torch.from_numpy(points), "euclidean")]
+    top = min(most_groups(looked.n), len(points) // 4) if most is None else most
+    found = number_of_groups(points, least=least, most=top, levels=levels, seed=seed, progress=progress)
+    return replace(found, notes=[*found.notes, *looked.notes])
+
+
+def features_of_source(source: Source, seed: int) -> Looked:
+    """A sample of the items, without those far outside: embeddings as they are, pictures as pixels.
+
+    Embeddings of 64 features and more are compared by their angles, shorter ones are unlike measurements: see
+    `views.normalise`.
+    """
+    items = source.items
+    rows = without(np.asarray(source.outliers, np.int64), len(items))
+    if len(rows) > SAMPLE:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
+    if items.spec.kind == "embeddings":
+        points = items.take(torch.from_numpy(rows)).float()
+        if items.spec.dim < SMALL_DIM:
+            points = normalise(points, *normalisation(items))
+        else:
+            points = F.normalize(points, dim=1)
+        return Looked(points, len(items), "embeddings")
+    parts = torch.from_numpy(rows).split(256)
+    return Looked(torch.cat([_pixels(items.take(part)) for part in parts]), len(items), "pixels", (PIXELS,))
+
+
+def _pixels(images: Tensor) -> Tensor:
+    """(b, c, h, w) of bytes as rows of numbers, larger pictures shrunk."""
+    values = images.float() / 255
+    if max(values.shape[2:]) > SIDE:
+        values = F.interpolate(values, size=(SIDE, SIDE), mode="area")
+    return values.flatten(1)
+
+
+def features_of_run(folder: Path, seed: int) -> Looked:
+    """The sample of its items' features that a finished run keeps. Raises InputError for one that keeps none."""
+    record, model = read_record(folder), load_model(folder)
+    if model.bank is None:
+        raise InputError(f"{folder} keeps no features of its items: fit it again, or give the source itself.")
+    points, notes = model.bank.features, list[str]()
+    if model.net.width >= SMALL_DIM:
+        points = F.normalize(points, dim=1)
+    trained = any(int(stage.get("epochs") or 0) > 0 for stage in record.get("stages") or [])
+    if trained and (k := groups_of(record)) is not None:
+        notes.append(f"These features were trained with {k} groups, which favours {k}.")
+    n = (record.get("source") or {}).get("n") or len(points)
+    return Looked(points, n, f"features of {folder}", tuple(notes))
+
+
+def settle(source: Source, seed: int, say: Say) -> tuple[int, dict[str, Any]]:
+    """The number of groups for `-k auto`, and the entry of the record that says how it came about.
+
+    Where no number stands out a warning of the source says so: the run goes on with what the criteria say midway.
+    """
+    say("looking for the number of groups")
+    found = choose(features_of_source(source, seed), seed=seed)
+    if not found.clear:
+        source.warnings.append(
+            f"No number of groups stands out. {found.k} is what the criteria say midway, not a finding: "
+            f"{', '.join(f'{name} {k}' for name, k in found.ticks.items())}. Give the number that you want with -k."
+        )
+    source.notes.extend([f"Number of groups: {found.sentence}", *found.notes] if found.clear else found.notes)
+    return found.k, found.as_json()
+
+
+def reduced(points: Tensor, seed: int) -> NDArray[np.float32]:
+    """The points in their first 50 principal components, or in all where there are fewer."""
+    values = points.numpy()
+    components = min(COMPONENTS, *values.shape)
+    found: NDArray[np.float32] = PCA(components, random_state=seed).fit_transform(values).astype(np.float32)
+    return found

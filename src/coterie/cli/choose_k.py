@@ -1,0 +1,71 @@
+"""`coterie choose-k`: how many groups, as a table, as an object, and in the report of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+from coterie.choosing import choose_k
+from coterie.cli import print_object
+from coterie.cli.compare import print_table
+from coterie.evaluation.number_of_groups import Choice
+from coterie.outputs import write_atomically
+from coterie.records.run import CHOICE
+from coterie.report import write_report
+
+# What a column is called, and its format; small numbers are good where the arrow points down.
+COLUMNS = {
+    "prediction_strength": "holds",
+    "stability": "stable",
+    "excess": "above chance",
+    "error": "±",
+    "ambiguous": "ambiguous ↓",
+    "gap": "gap",
+    "silhouette": "silhouette",
+    "generalisation": "kappa",
+    "coding_rate": "coding ↓",
+}
+
+
+def choose_groups(
+    source: str, least: int, most: int | None, seed: int, columns: str | None, *, as_json: bool, quiet: bool
+) -> None:
+    """Print the choice; of a run also into its folder and its report. Raises InputError."""
+
+    def progress(text: str) -> None:
+        if not quiet:
+            print(f"looked at {text}", file=sys.stderr)
+
+    found = choose_k(source, least=least, most=most, random_state=seed, columns=columns, progress=progress)
+    answer = {"source": source, **found.as_json()}
+    run = Path(source)
+    if os.path.lexists(run / "run.yaml"):
+        write_atomically(run / CHOICE, json.dumps(answer, indent=1) + "\n")
+        answer["report"] = str(write_report(run))
+    if as_json:
+        print_object(answer)
+    else:
+        print_choice(found)
+        if "report" in answer:
+            print(f"Report: {answer['report']}")
+
+
+def print_choice(found: Choice) -> None:
+    """The curve, then the answer, which is what is read last."""
+    rows = [[_mark(found, row.k), *(f"{getattr(row, name):.2f}" for name in COLUMNS)] for row in found.curve]
+    print_table(["groups", *COLUMNS.values()], rows)
+    print(f"Each alone: {', '.join(f'{name} {k}' for name, k in found.ticks.items())}.")
+    if found.levels:
+        print(f"Levels of FINCH's hierarchy: {', '.join(map(str, found.levels))} groups.")
+    for note in found.notes:
+        print(f"Note: {note}")
+    print(f"Number of groups: {found.sentence}" if found.clear else found.sentence)
+    print(f"Looked at {found.n:,} items.")
+
+
+def _mark(found: Choice, k: int) -> str:
+    if not found.clear:
+        return f"{k} "
+    return f"{k}{'*' if k == found.k else '+' if found.plateau[0] <= k <= found.plateau[1] else ' '}"

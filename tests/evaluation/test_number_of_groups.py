@@ -1,0 +1,109 @@
+"""How many groups: golden cases, the rule, and that one seed gives one answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coterie.evaluation.number_of_groups import (
+    Choice,
+    Row,
+    between,
+    grid,
+    most_groups,
+    number_of_groups,
+    recommended,
+)
+from coterie.types import InputError
+
+
+@pytest.fixture(scope="module")
+def golden() -> tuple[np.ndarray, np.ndarray]:
+    """Three blobs of 100, then 300 points of the unit square, of one generator."""
+    rng = np.random.default_rng(1)
+    blobs = np.concatenate([rng.normal(mean, 0.5, (100, 2)) for mean in ((0, 0), (5, 0), (0, 5))])
+    return blobs, rng.random((300, 2))
+
+
+@pytest.fixture(scope="module")
+def of_blobs(golden) -> Choice:
+    return number_of_groups(golden[0], most=7)
+
+
+def test_three_blobs_are_three_groups(of_blobs):
+    assert (of_blobs.k, of_blobs.clear, of_blobs.plateau) == (3, True, (3, 3))
+    assert of_blobs.sentence == "3 (no other does as well)."
+    strength = {row.k: row.prediction_strength for row in of_blobs.curve}
+    assert max(strength, key=strength.__getitem__) == 3
+    assert strength[3] >= 0.95
+    assert of_blobs.ticks["silhouette"] == of_blobs.ticks["gap"] == of_blobs.ticks["eigengap"] == 3
+
+
+def test_a_square_has_no_number_of_groups(golden):
+    """Its stability alone would say 4: a square has four corners."""
+    found = number_of_groups(golden[1], most=7)
+    assert not found.clear
+    assert found.sentence.startswith("No number of groups stands out; K is your choice.")
+    assert {row.k: row.stability for row in found.curve}[4] > 0.7
+    assert {row.k: row.prediction_strength for row in found.curve}[4] < 0.8
+
+
+def test_one_seed_gives_one_answer_and_a_scale_changes_nothing(golden, of_blobs):
+    assert number_of_groups(4 * golden[0], most=7) == of_blobs
+    assert json.loads(json.dumps(of_blobs.as_json()))["plateau"] == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("n", "least", "most"), [(300, 1, 5), (300, 6, 5), (300, 2, 100), (6, 2, 3), (300, 0, None), (300, 80, None)]
+)
+def test_a_range_that_is_none_is_refused(golden, n, least, most):
+    with pytest.raises(InputError, match="cannot be looked for"):
+        number_of_groups(golden[0][:n], least=least, most=most)
+
+
+def test_the_same_items_have_no_groups():
+    with pytest.raises(InputError, match="All items are the same"):
+        number_of_groups(np.ones((100, 3)))
+
+
+@given(st.integers(2, 60), st.integers(0, 200), st.lists(st.integers(0, 300), max_size=3))
+def test_the_grid_is_within_its_range_and_holds_the_levels(least, more, levels):
+    most = least + more
+    found = grid(least, most, levels)
+    assert found == sorted(set(found))
+    assert found[0] == least
+    assert found[-1] <= most
+    assert set(found) >= {k for k in levels if least <= k <= most}
+    own = grid(least, most)
+    assert all(b <= max(a + 1, round(1.25 * a)) for a, b in pairwise(own))
+    assert own[-1] > most / 1.3 - 1
+
+
+def test_numbers_next_to_the_best_are_looked_at():
+    assert between([2, 8, 10, 12, 15], 12) == [11, 13, 14]
+    assert between([2, 3], 2) == []
+    assert len(between([40, 75, 94], 75)) == 8
+    assert most_groups(10_000) == 100
+    assert most_groups(10**6) == 200
+
+
+ROW = Row(2, 1.0, 1.0, 0.5, 0.05, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("rows", "best"),
+    [
+        ([replace(ROW, k=2), replace(ROW, k=3, excess=0.46)], 3),  # within an error of the best: the largest
+        ([replace(ROW, k=2), replace(ROW, k=3, excess=0.44)], 2),
+        ([replace(ROW, k=2), replace(ROW, k=9, excess=0.9, prediction_strength=0.79)], 2),  # it does not hold
+        ([replace(ROW, k=2, excess=0.09)], None),  # no stabler than a Gaussian's groups
+    ],
+)
+def test_the_rule(rows, best):
+    assert recommended(rows) == best

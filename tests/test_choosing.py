@@ -1,0 +1,73 @@
+"""`choose_k` and `-k auto`: on embeddings, on a run's features, on pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import make_blobs
+
+from coterie import Clusterer, choose_k
+from coterie.choosing import PIXELS, features_of_source
+from coterie.data import open_source
+from coterie.types import InputError
+
+POINTS = make_blobs(160, n_features=8, centers=4, cluster_std=0.5, random_state=3)[0].astype(np.float32)
+
+
+def test_embeddings_in_four_groups():
+    found = choose_k(POINTS, most=6)
+    assert (found.k, found.clear) == (4, True)
+    assert found.n == 160
+    assert choose_k(POINTS, most=6) == found
+
+
+def test_auto_is_settled_before_any_method_trains(tmp_path):
+    model = Clusterer("auto", method="ae", epochs=1, random_state=0, calibrate=False, output=tmp_path / "run").fit(
+        POINTS
+    )
+    assert model.predict_proba(POINTS).shape == (160, 4)
+    chosen = model.record_["chosen_k"]
+    assert (chosen["k"], chosen["clear"]) == (4, True)
+    assert model.record_["n_clusters"] == 4
+    assert any(text.startswith("Number of groups: 4") for text in model.record_["source"]["notes"])
+    found = choose_k(tmp_path / "run", most=6)
+    assert "These features were trained with 4 groups, which favours 4." in found.notes
+
+
+def test_where_no_number_stands_out_a_warning_says_so():
+    points = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
+    model = Clusterer("auto", method="ae", epochs=0, random_state=0, calibrate=False).fit(points)
+    assert not model.record_["chosen_k"]["clear"]
+    assert any(text.startswith("No number of groups stands out.") for text in model.record_["warnings"])
+
+
+def test_a_method_that_finds_the_number_itself_still_does():
+    model = Clusterer("auto", method="finch", random_state=0, calibrate=False).fit(POINTS)
+    assert "chosen_k" not in model.record_
+
+
+def test_pictures_are_looked_at_as_pixels_and_that_is_said():
+    images = np.random.default_rng(0).integers(0, 256, (20, 48, 48, 3), dtype=np.uint8)
+    looked = features_of_source(open_source(images), 0)
+    assert looked.points.shape == (20, 3 * 32 * 32)
+    assert looked.notes == (PIXELS,)
+
+
+def test_long_embeddings_are_compared_by_angle_and_short_ones_by_feature():
+    rng = np.random.default_rng(0)
+    long = features_of_source(open_source(rng.normal(size=(30, 64)).astype(np.float32)), 0).points
+    assert torch.allclose(long.norm(dim=1), torch.ones(30))
+    short = features_of_source(open_source((rng.normal(size=(30, 4)) * [1, 10, 100, 1]).astype(np.float32)), 0).points
+    assert torch.allclose(short.std(0, correction=0), torch.ones(4), atol=1e-4)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63])
+def test_a_seed_is_a_number(seed):
+    with pytest.raises(InputError, match="random_state is"):
+        choose_k(POINTS, random_state=seed)
+
+
+def test_too_few_items_to_look_for_a_number():
+    with pytest.raises(InputError, match="at least 8 items"):
+        Clusterer("auto", method="ae", random_state=0).fit(POINTS[:6])
