@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from coterie.choosing import choose_k as choose_k
+    from coterie.embedder import Embed as Embed
+    from coterie.embedder import embed as embed
     from coterie.estimator import Clusterer as Clusterer
     from coterie.estimator import load as load
     from coterie.posthoc import calibrate as calibrate
 
 __version__ = "0.1.0"
-__all__ = ["Clusterer", "__version__", "calibrate", "choose_k", "load"]
+__all__ = ["Clusterer", "Embed", "__version__", "calibrate", "choose_k", "embed", "load"]
 _HOMES = {
     "Clusterer": "coterie.estimator",
+    "Embed": "coterie.embedder",
     "calibrate": "coterie.posthoc",
     "choose_k": "coterie.choosing",
+    "embed": "coterie.embedder",
     "load": "coterie.estimator",
 }
 

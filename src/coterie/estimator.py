@@ -35,6 +35,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
     as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose backbone is the start. calibrate:
     train a calibration head on the finished run, which then gives the confidences, not the labels; "auto": after every
     method that is not calibrated by itself (cdc is). output: a run folder to write (None: keep everything in memory).
+    encoder: a pretrained one that pictures come through first: a name of `coterie encoders` or of timm, a folder,
+    "none", or "auto", the best on this computer; None: "auto" with the method "auto", which groups what it sees.
     backbone, device, precision, image_size: as on the command line. pretrained: begin with timm's weights of that
     backbone; weights: with those of a local file. family: "photo", "glyph" (letters and signs, never mirrored)
     or "auto", a guess by their looks. columns: the features of a table (.parquet or a DataFrame), as names, patterns
@@ -58,6 +60,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         init: str | os.PathLike[str] | None = None,
         calibrate: bool | Literal["auto"] = "auto",
         output: str | os.PathLike[str] | None = None,
+        encoder: str | None = None,
         backbone: str = "auto",
         pretrained: bool = False,
         weights: str | os.PathLike[str] | None = None,
@@ -76,6 +79,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.init = init
         self.calibrate = calibrate
         self.output = output
+        self.encoder = encoder
         self.backbone = backbone
         self.pretrained = pretrained
         self.weights = weights
@@ -124,10 +128,10 @@ class Clusterer(ClusterMixin, BaseEstimator):
         score: "knn" (nearest neighbours among the fitted items), "mahalanobis", "msp", "entropy", or, for methods with
         logits, "max-logit" or "energy". Raises InputError for one that this model cannot give.
         """
-        from coterie.data import open_source
+        from coterie.encoders import open_items
 
         check_is_fitted(self, "model_")
-        source = open_source(X, like=self.model_.spec)
+        source = open_items(X, like=self.model_.spec, device=self.device)
         return self.model_.predict(source, ood_scores=[score]).ood_scores[score].numpy()
 
     @isolated
@@ -161,7 +165,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         from coterie.training.plan import RunSettings, coerce
 
         names = ("n_clusters", "method", "epochs", "preset", "init", "backbone", "pretrained", "device", "precision")
-        values = {name: getattr(self, name) for name in (*names, "image_size", "family", "calibrate")}
+        values = {name: getattr(self, name) for name in (*names, "image_size", "family", "calibrate", "encoder")}
         values |= {
             "seed": seed_from(self.random_state),
             "init": None if self.init is None else str(_path(self.init, "init")),
@@ -174,10 +178,10 @@ class Clusterer(ClusterMixin, BaseEstimator):
         return coerce(RunSettings, plain, "Clusterer")
 
     def _assign(self, X: Any) -> Assignments:
-        from coterie.data import open_source
+        from coterie.encoders import open_items
 
         check_is_fitted(self, "model_")
-        return self.model_.predict(open_source(X, like=self.model_.spec))
+        return self.model_.predict(open_items(X, like=self.model_.spec, device=self.device))
 
     def _remember_names(self) -> None:
         """What scikit-learn compares a DataFrame with, from the columns that the model was fitted on."""

@@ -133,9 +133,10 @@ def write_run_files(
     model.save(out / "model")
     write_result(out / "result.parquet", assignments if store_embedding else replace(assignments, embedding=None))
     confidence, labels = (t.numpy() for t in assignments.probabilities.max(1))
-    if source.items.spec.kind == "images":
+    pictures = source.items if source.items.spec.kind == "images" else source.pictures
+    if pictures is not None:
         shown = gallery_rows(labels, confidence)
-        images = source.items.take(torch.from_numpy(shown.rows).long()).permute(0, 2, 3, 1).numpy()
+        images = pictures.take(torch.from_numpy(shown.rows).long()).permute(0, 2, 3, 1).numpy()
         ids = np.array([str(assignments.ids[row]) for row in shown.rows.tolist()])
         _save_npz(out / "gallery.npz", rows=shown.rows, cluster=shown.cluster, kind=shown.kind, images=images, ids=ids)
     assert assignments.embedding is not None

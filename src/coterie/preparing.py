@@ -16,11 +16,12 @@ import torch
 
 import coterie
 from coterie.choosing import settle
-from coterie.data import open_source
 from coterie.data.items import ChosenItems
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
 from coterie.data.outliers import mark_outliers, without
+from coterie.deciding import resolve, with_encoder
+from coterie.encoders import open_items
 from coterie.methods.contract import Card, Facts, method_class, name_of
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
@@ -48,7 +49,7 @@ FEW_PHOTOS = 5000  # below: 3,000 photos of CIFAR-10 end where K-means on their 
 TOO_FEW = (
     "{:,} photos are few for a network that starts from random weights; it may find no more than K-means on the pixels "
     "does. Better: begin with weights (--backbone resnet18 --pretrained, or --weights FILE), with another run's "
-    "backbone (--init RUN), or group the embeddings of an encoder (.npy, .parquet)."
+    "backbone (--init RUN), or group what an encoder sees (--encoder efficientnet-lite0, or embeddings as .npy)."
 )
 
 
@@ -69,6 +70,7 @@ class Watch:
     predicted: Callable[[int], None] | None = None
     reading: Callable[[str, int, int], None] | None = None  # what is being read, how many of how many
     timed: bool = False
+    dry: bool = False  # nothing will be trained, so a few pictures stand for what an encoder makes of all
 
 
 @dataclass
@@ -142,6 +144,7 @@ class Prepared:
 
 def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: bool, watch: Watch) -> Prepared:
     """Check everything that can be checked before training: settings, folder, data, plan."""
+    settings = resolve(settings)
     place = accelerator_for(settings.device)
     folder = RunFolder(out, writes=place.is_main_process)
     check_folder(out, [_path_of(source), settings.init, settings.weights])
@@ -166,9 +169,12 @@ def _prepare(
     out, card = folder.path, check_beginning(settings)
     init = load_model(Path(settings.init)) if settings.init is not None else None
     cache = folder.file("cache")
-    opened = open_source(
+    settings, encode = with_encoder(settings, source, cache, place.device, dry=watch.dry)
+    opened = open_items(
         source,
         like=init.spec if init else None,
+        encode=encode,
+        device=settings.device,
         image_size=image_size_of(settings, source if isinstance(source, str) else ""),
         cache=cache,
         max_skipped=settings.max_skipped,
@@ -196,6 +202,8 @@ def _prepare(
     if settings.pretrained:
         check_start(backbone, spec)
     plan = make_plan(settings, facts, opened.name)
+    if encode is not None and encode.said:
+        plan.notes.append(encode.said)
     if term := balance_term(plan.method):
         plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}.")
     if spec.kind == "images" and opened.family == "photo" and init is None and _learns_from_too_few(plan, facts):

@@ -38,6 +38,28 @@ class RunFailed(CoterieError, RuntimeError):
 
 
 @dataclass(frozen=True)
+class Encoding:
+    """How pictures became embeddings: the encoder, its weights, and what it was shown of a picture.
+
+    New pictures must come through the same one. Pixels from 0 to 1 have `mean` subtracted and are divided by `std`.
+    """
+
+    encoder: str  # the name that the user gives
+    model: str  # the architecture, by timm's name
+    weights: str  # SHA-256 of the weight file
+    licence: str  # of the weights
+    taught: str  # by what: "ImageNet's labels", "pictures alone"
+    size: int  # pixels of the square that the encoder sees
+    crop: float = 1.0  # share of the picture's shorter side that this square is of
+    squash: bool = False  # the whole picture is pressed into the square; else its middle is taken
+    interpolation: str = "bicubic"
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)
+    pooling: str = "own"  # own: the encoder's; cls, mean, cls+mean: of a vision transformer's tokens
+    origin: str = field(default="", compare=False)  # the user's own weight file or folder
+
+
+@dataclass(frozen=True)
 class ItemSpec:
     """The form of one item of a source; a fitted model asks new data to come in the same form.
 
@@ -45,7 +67,8 @@ class ItemSpec:
     to 0 and 255, fixed by the whole fitted source; equal where pixels were bytes as they are. embeddings: `dim`,
     `offset`: what is subtracted from every feature before it becomes a float32, empty where nothing is; and, of a
     table, `columns`: the name of every feature or of the one list column, `chosen` by the user or not: if so, a table
-    may hold others.
+    may hold others. Of embeddings that coterie made of pictures, `encoding` says how, and `low` and `high` are those of
+    the pictures.
     """
 
     kind: Kind
@@ -58,6 +81,7 @@ class ItemSpec:
     offset: tuple[float, ...] = ()
     columns: tuple[str, ...] = ()
     chosen: bool = False
+    encoding: Encoding | None = None
 
 
 @runtime_checkable
@@ -97,6 +121,7 @@ class Source:
     notes: list[str] = field(default_factory=list)  # conversions the user should know of, a sentence each
     family: Family = "photo"  # which distortions keep an item's meaning
     family_known: bool = False  # not to be guessed from the pictures
+    pictures: Items | None = None  # what the items look like, where they are embeddings of pictures: for the report
     extra: Callable[[], Items] | None = None  # opens items that a method may train on but nobody asks to be grouped
 
 

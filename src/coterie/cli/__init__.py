@@ -79,7 +79,13 @@ def fit(
     k: Annotated[
         str | None, typer.Option("-k", "--n-clusters", help="Number of groups, or auto: see choose-k.")
     ] = None,
-    method: Annotated[str | None, typer.Option(help="Method; `coterie methods` lists them.  [default: cdc]")] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Method; `coterie methods` lists them; auto: by the source.  [default: auto]")
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(help="Embed pictures first: a name of `coterie encoders`, auto or none.  [default: by --method]"),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="Run folder to write.  [default: runs/...]")
     ] = None,
@@ -101,7 +107,9 @@ def fit(
     pretrained: Annotated[
         bool | None, typer.Option("--pretrained", help="Begin with timm's weights of --backbone, fetched.")
     ] = None,
-    weights: Annotated[str | None, typer.Option(help="Begin with a local file of --backbone's weights.")] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="Begin with a local file of --backbone's, or --encoder's, weights.")
+    ] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels to which images are brought.")] = None,
     family: Annotated[
         str | None, typer.Option(help="photo, glyph (letters: never mirrored) or auto, a guess.  [default: auto]")
@@ -124,6 +132,9 @@ def fit(
 ) -> None:
     """Sort SOURCE into groups; write the run folder with its result table, model and report."""
     with failures():
+        from coterie.encoders.weights import check_at_hand
+
+        check_at_hand(encoder, weights)  # what is missing is said before anything heavy is imported
         from coterie.cli.fit import FitRequest, fit_source
         from coterie.cli.settings import read_config, read_overrides
 
@@ -131,6 +142,7 @@ def fit(
         given = {
             "n_clusters": k,
             "method": method,
+            "encoder": encoder,
             "seed": seed,
             "epochs": epochs,
             "preset": preset,
@@ -150,6 +162,43 @@ def fit(
         flags = {"resume": resume, "dry_run": dry_run, "as_json": as_json, "quiet": quiet}
         request = FitRequest(source, settings, out, labels=labels, label_column=label_column, config=config, **flags)
         fit_source(request)
+
+
+@app.command()
+def embed(
+    source: Source,
+    out: Annotated[
+        Path, typer.Option("-o", "--output", help="Folder to write; one that is there is brought up to date.")
+    ],
+    encoder: Annotated[str, typer.Option(help="A name of `coterie encoders` or of timm, a folder, or auto.")] = "auto",
+    weights: Annotated[str | None, typer.Option(help="A local file of the encoder's weights.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side in pixels, where it is not to be the encoder's.")] = None,
+    pooling: Annotated[str, typer.Option(help="own, or of a vision transformer cls, mean or cls+mean.")] = "own",
+    squash: Annotated[bool, typer.Option("--squash", help="Show whole pictures, pressed into a square.")] = False,
+    device: Device = "auto",
+    precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
+    max_skipped: Annotated[float, typer.Option(help="Share of the pictures that may be unreadable.")] = 0.2,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Turn the pictures of SOURCE into embeddings by a pretrained encoder; a stopped or changed one is gone on with."""
+    with failures():
+        from coterie.encoders.weights import check_at_hand
+
+        check_at_hand(encoder, weights)
+        from coterie.cli.embed import EmbedRequest, embed_source
+
+        how = (encoder, weights, image_size, pooling, squash, device, precision, max_skipped)
+        embed_source(EmbedRequest(source, out, *how, as_json=as_json, quiet=quiet))
+
+
+@app.command()
+def encoders(as_json: Json = False) -> None:
+    """List the encoders, their licences, and which are on this computer."""
+    with failures():
+        from coterie.cli.embed import show_encoders
+
+        show_encoders(as_json=as_json)
 
 
 @app.command()

@@ -14,7 +14,7 @@ from coterie.cli import print_object
 from coterie.cli.fit import LISTED, METRICS, find_labels
 from coterie.cli.ood import compare_with_fitted, measure_ood, print_ood, wanted_scores
 from coterie.cli.progress import StageBar
-from coterie.data import open_source
+from coterie.encoders import open_items
 from coterie.outputs import check_folder, check_output, remove_parts
 from coterie.pipeline import evaluate_run
 from coterie.prediction.model import load_model
@@ -43,7 +43,7 @@ def predict_source(
     begun = time.monotonic()
     model = load_model(run, accelerator_for(device).device)
     with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
-        opened = open_source(source, like=model.spec, progress=bar.reading)
+        opened = open_items(source, like=model.spec, device=device, progress=bar.reading)
         bar.items = len(opened.items)
         scores = wanted_scores(model, ood_score)
         assignments = model.predict(opened, embedding=embedding, ood_scores=scores, progress=bar.predicted)

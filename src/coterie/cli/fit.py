@@ -18,6 +18,7 @@ from rich.console import Console
 from coterie.cli import print_object
 from coterie.cli.progress import StageBar
 from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
+from coterie.deciding import resolve
 from coterie.forecast import forecast
 from coterie.isolation import isolated
 from coterie.outputs import check_folder, printable
@@ -54,7 +55,7 @@ class FitRequest:
 @isolated
 def fit_source(request: FitRequest) -> None:
     """Run a request and print its summary. Raises InputError and RunFailed."""
-    settings = coerce(RunSettings, request.settings, "run")
+    settings = resolve(coerce(RunSettings, {"method": "auto", **request.settings}, "run"))
     card = check_beginning(settings)
     if "n_clusters" not in request.settings:
         if request.source not in GROUPS:
@@ -164,7 +165,7 @@ def kept(out: Path) -> bool:
 def check(request: FitRequest, settings: RunSettings) -> Prepared:
     """All that a run checks before it trains. Makes no folder."""
     out = request.out if request.out is not None and request.out.exists() else None
-    prepared = prepare(request.source, settings, out, resume=request.resume, watch=Watch())
+    prepared = prepare(request.source, settings, out, resume=request.resume, watch=Watch(dry=True))
     prepared.folder.release()
     check_labels(request, prepared.source)
     return prepared

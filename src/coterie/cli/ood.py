@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from coterie.data import open_source
+from coterie.encoders import open_items
 from coterie.evaluation import evaluate_separation
 from coterie.outputs import write_atomically
 from coterie.prediction.model import Model, load_model
@@ -50,7 +50,7 @@ def measure_ood(
     model = load_model(run, accelerator_for(device).device)
     names = available(logits=model.gives_logits, bank=model.bank) if wanted is None else (wanted,)
     inside = model.scores_of_fitted(names)
-    opened = open_source(source, like=model.spec)
+    opened = open_items(source, like=model.spec, device=device)
     outside = model.predict(opened, ood_scores=names, progress=watch(len(opened.items))).ood_scores
     found = {
         "source": source,

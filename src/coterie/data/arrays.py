@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,9 @@ from numpy.typing import NDArray
 from coterie.data.fingerprint import array_fingerprint
 from coterie.data.forms import Options, check_kind, choose_form
 from coterie.data.items import ArrayImages
-from coterie.data.rows import RowIds, blocks
+from coterie.data.pictures import Pictures
+from coterie.data.rows import RowIds, blocks, gather
+from coterie.data.survey import Survey
 from coterie.data.values import ValueRule, array_rule
 from coterie.data.vectors import check_numbers, open_vectors
 from coterie.types import InputError, ItemSpec, Source
@@ -36,13 +39,19 @@ def open_array(
     _check_batch_axis(array.shape, options.like, name, channels_first=channels_first)
     if array.ndim <= 2:
         return open_vectors(array, options, name=name, origin=origin)
-    check_kind(options, "images", name)
+    if options.encode is None:
+        check_kind(options, "images", name)
     if array.dtype.kind == "O":
         raise InputError(f"{name} has dtype {array.dtype}, but pixels must be numbers.")
     axis = channel_axis(array.shape, channels_first)
     if len(array) < options.minimum or 0 in array.shape:
         raise InputError(f"{name} has shape {array.shape} (n_samples={len(array)}), too few images to work with.")
     rule = array_rule(array, name, options.like)
+    if options.encode is not None:
+        pictures = array_pictures(array, axis, rule, name=name, origin=origin, family=family)
+        if (encoded := options.encode(*pictures, options)) is not None:
+            return encoded
+        check_kind(options, "images", name)
     channels = 1 if axis is None else array.shape[axis]
     height, width = array.shape[2:] if axis == 1 else array.shape[1:3]
     spec, notes = choose_form(np.array([width]), np.array([height]), channels == 1, options, rule.range)
@@ -82,6 +91,34 @@ def channel_axis(shape: tuple[int, ...], channels_first: bool) -> int | None:
             "channels nor embeddings (n, d); reshape it."
         )
     return possible[0]
+
+
+def array_pictures(
+    array: NDArray[Any], axis: int | None, rule: ValueRule, *, name: str, origin: str, family: Literal["photo", "glyph"]
+) -> tuple[Pictures, Survey]:
+    """The images of an array one by one, as files are, and what the first pass over files would find of them."""
+    from PIL import Image
+
+    def pixels(row: int) -> NDArray[np.uint8]:
+        image = rule(gather(array, np.array([row])))[0]
+        image = image[..., None] if axis is None else np.moveaxis(image, axis - 1, -1)
+        return np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image)
+
+    def digest(row: int) -> bytes:
+        image = pixels(row)
+        return hashlib.sha256(repr(image.shape).encode() + image.data).digest()
+
+    survey = Survey.empty(len(array))
+    survey.heights[:], survey.widths[:] = array.shape[2:] if axis == 1 else array.shape[1:3]
+    survey.grey[:] = axis is None or array.shape[axis] == 1
+    ids, where = RowIds(len(array)), f"the array {name}"
+    stamp = array_fingerprint(array)
+    pictures = Pictures(
+        *(name, where, origin, ids, lambda row: Image.fromarray(pixels(row)), digest, stamp, list(rule.notes)),
+        family=family,
+        values=rule.range,
+    )
+    return pictures, survey
 
 
 def _image_items(

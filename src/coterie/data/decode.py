@@ -6,6 +6,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,18 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 BYTES = ValueRule()
+
+
+@dataclass(frozen=True)
+class Framing:
+    """What of a picture is shown, and how it is scaled to its form."""
+
+    crop: float = 1.0  # share of the largest centred part that has the form's proportions
+    squash: bool = False  # the whole picture, whatever its proportions
+    resample: Image.Resampling = Image.Resampling.BILINEAR
+
+
+WHOLE = Framing()
 
 
 class _Quiet:
@@ -66,12 +79,12 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def decode(
-    load: Callable[[int], Image.Image], row: int, spec: ItemSpec, rule: ValueRule = BYTES
+    load: Callable[[int], Image.Image], row: int, spec: ItemSpec, rule: ValueRule = BYTES, framing: Framing = WHOLE
 ) -> NDArray[np.uint8] | str:
     """Return picture `row` as uint8 (c, h, w), or in a few words why it cannot be read."""
     try:
         with load(row) as image:
-            return fit(image, spec, rule)
+            return fit(image, spec, rule, framing)
     # Broken files make Pillow raise almost anything: OSError, SyntaxError, struct.error, ValueError, ...
     except Exception as error:
         return reason(error)
@@ -93,7 +106,7 @@ def reason(error: Exception) -> str:
     return f"cannot be decoded: {text or type(error).__name__}"[:120]
 
 
-def fit(image: Image.Image, spec: ItemSpec, rule: ValueRule = BYTES) -> NDArray[np.uint8]:
+def fit(image: Image.Image, spec: ItemSpec, rule: ValueRule = BYTES, framing: Framing = WHOLE) -> NDArray[np.uint8]:
     """Return the picture upright, on white, scaled to cover the form and centre-cropped: uint8 (c, h, w).
 
     `rule` maps the values of pictures of more than 8 bits. Raises whatever Pillow does, and Unreadable.
@@ -101,16 +114,17 @@ def fit(image: Image.Image, spec: ItemSpec, rule: ValueRule = BYTES) -> NDArray[
     orientation, mode = orientation_of(image), "L" if spec.channels == 1 else "RGB"
     asked = (spec.width, spec.height) if orientation < 5 else (spec.height, spec.width)
     # JPEG decodes at 1/2, 1/4 or 1/8 of its size at a fraction of the cost; twice the target keeps it sharp.
-    image.draft(None, (2 * asked[0], 2 * asked[1]))
+    whole = asked[0] / framing.crop, asked[1] / framing.crop  # what all of the picture would be scaled to
+    image.draft(None, (round(2 * whole[0]), round(2 * whole[1])))
     with turn(image):
         image.load()
         if image.mode != mode or image.has_transparency_data:
             # As Pillow's own `reducing_gap`, before the picture is turned into one of more bytes.
-            scale = min(image.width / asked[0], image.height / asked[1])
+            scale = min(image.width / whole[0], image.height / whole[1])
             image = shrunk(image, mode, max(1, int(scale / 2)), rule)
-        if image.size != asked:
-            box = _centre(image.size, asked)
-            image = image.resize(asked, Image.Resampling.BILINEAR, box=box, reducing_gap=2.0)
+        if image.size != asked or framing.crop < 1:
+            box = None if framing.squash else _centre(image.size, asked, framing.crop)
+            image = image.resize(asked, framing.resample, box=box, reducing_gap=2.0)
     if orientation in TURNS:
         image = image.transpose(TURNS[orientation])
     pixels = np.asarray(image)
@@ -128,9 +142,12 @@ def orientation_of(image: Image.Image) -> int:
         return 1
 
 
-def _centre(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return the largest centred box of `size` that has the target's proportions, as (left, top, right, bottom)."""
-    scale = max(target[0] / size[0], target[1] / size[1])
+def _centre(size: tuple[int, int], target: tuple[int, int], share: float = 1) -> tuple[float, float, float, float]:
+    """Return a centred box of `size` that has the target's proportions, as (left, top, right, bottom).
+
+    It is this share as wide and high as the largest one.
+    """
+    scale = max(target[0] / size[0], target[1] / size[1]) / share
     width, height = min(size[0], target[0] / scale), min(size[1], target[1] / scale)
     left, top = (size[0] - width) / 2, (size[1] - height) / 2
     return left, top, left + width, top + height

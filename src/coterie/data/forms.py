@@ -6,14 +6,20 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.types import InputError, ItemSpec
+from coterie.types import InputError, ItemSpec, Source
+
+if TYPE_CHECKING:
+    from coterie.data.pictures import Pictures
+    from coterie.data.survey import Survey
 
 Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+# Makes embeddings of pictures; None where these are to be decoded as they are (`coterie.encoders`).
+Encode = Callable[["Pictures", "Survey", "Options"], Source | None]
 NATIVE_LIMIT = 96  # pixels; images of one size up to this keep it
 
 
@@ -30,6 +36,7 @@ class Options:
     workers: int | None = None
     progress: Progress = lambda doing, done, total: None
     columns: str | tuple[str, ...] | None = None
+    encode: Encode | None = None
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 4:

@@ -52,29 +52,51 @@ def open_pictures(pictures: Pictures, options: Options, survey: Survey | None = 
     """Return the source; InputError if too many pictures or all cannot be read. `survey` saves the first pass."""
     from coterie.data.decode import quiet_pillow
 
+    if options.encode is not None:
+        survey = survey or look(pictures, options)
+        if (encoded := options.encode(pictures, survey, options)) is not None:
+            return encoded
     check_kind(options, "images", pictures.where)
     wanted = (pictures.stamp, options.like, options.image_size, options.channels, store.FORMAT)
     key = hashlib.sha256(repr(wanted).encode()).hexdigest()[:20]
     found = store.find(options.cache, key) if options.cache is not None else None
     if options.cache is not None and found is not None:
-        _check_share(pictures, found.failures, options)
+        check_share(pictures, found.failures, options)
         pixels = store.open_pixels(options.cache, key, found.rows, found.spec)
         return _source(
             pictures, ArrayImages(pixels, found.spec), found.failures, found.fingerprint, [*found.notes, REUSED]
         )
     with quiet_pillow():
-        if survey is None:
-            threads = 1 if pictures.serial else options.threads
-            survey = survey_of(pictures.load, len(pictures.ids), threads, options.progress)
-        failures = dict(survey.failures)
-        _check_share(pictures, failures, options, so_far="At least ")
-        rule, values = _scale(pictures, survey, failures, options)
-        _check_share(pictures, failures, options, so_far="At least ")
+        survey = survey or look(pictures, options)
+        failures, rule, values = readable_pictures(pictures, survey, options)
         readable = survey.widths > 0
         all_grey = bool(survey.grey[readable].all())
         spec, notes = choose_form(survey.widths[readable], survey.heights[readable], all_grey, options, values)
         notes = [*rule.notes, *notes, *survey.notes()]
         return _decode_all(pictures, options, spec, rule, key, failures, notes)
+
+
+def look(pictures: Pictures, options: Options) -> Survey:
+    """The first pass."""
+    from coterie.data.decode import quiet_pillow
+
+    with quiet_pillow():
+        threads = 1 if pictures.serial else options.threads
+        return survey_of(pictures.load, len(pictures.ids), threads, options.progress)
+
+
+def readable_pictures(
+    pictures: Pictures, survey: Survey, options: Options
+) -> tuple[dict[int, str], ValueRule, tuple[float, float]]:
+    """What the first pass found unreadable, the rule for pictures of more than 8 bits, and what `ItemSpec` keeps of it.
+
+    Raises InputError where too many cannot be read.
+    """
+    failures = dict(survey.failures)
+    check_share(pictures, failures, options, so_far="At least ")
+    rule, values = _scale(pictures, survey, failures, options)
+    check_share(pictures, failures, options, so_far="At least ")
+    return failures, rule, values
 
 
 def _scale(
@@ -121,18 +143,18 @@ def _decode_all(
         for image in images:
             pixels[filled] = image
             filled += 1
-        _check_share(pictures, failures, options)
+        check_share(pictures, failures, options)
         items = ArrayImages(pixels[:filled], spec)
     elif options.cache is not None and store.has_room(options.cache, size):
         filled = store.write_pixels(options.cache, key, images)
         fingerprint = list_fingerprint(pictures.ids, digests)
         store.write_facts(options.cache, key, store.Stored(spec, filled, failures, fingerprint, notes))
-        _check_share(pictures, failures, options)  # after the facts: with a higher limit the work is not lost
+        check_share(pictures, failures, options)  # after the facts: with a higher limit the work is not lost
         items = ArrayImages(store.open_pixels(options.cache, key, filled, spec), spec)
     else:
         for _ in images:
             pass
-        _check_share(pictures, failures, options)
+        check_share(pictures, failures, options)
         rows = np.array([row for row in range(len(pictures.ids)) if row not in failures], np.int64)
         items = DecodedImages(pictures.load, rows, pictures.ids, spec, threads, rule)
         why = "the cache's disk has no room" if options.cache is not None else "there is no cache folder"
@@ -158,7 +180,7 @@ def _source(pictures: Pictures, items: Items, failures: dict[int, str], digest: 
     )
 
 
-def _check_share(pictures: Pictures, failures: dict[int, str], options: Options, so_far: str = "") -> None:
+def check_share(pictures: Pictures, failures: dict[int, str], options: Options, so_far: str = "") -> None:
     """Raise InputError if too many pictures cannot be read, or too few can."""
     total, bad = len(pictures.ids), len(failures)
     if bad and pictures.whole:

@@ -14,9 +14,10 @@ from coterie.data.arrays import open_array
 from coterie.data.datasets import open_dataset
 from coterie.data.extensions import is_picture, left_out
 from coterie.data.family import with_family
+from coterie.data.feature_folders import open_features
 from coterie.data.files import escaped, path_of, regular_file
 from coterie.data.folders import file_picture, folder_pictures, listed_pictures
-from coterie.data.forms import Options, Progress
+from coterie.data.forms import Encode, Options, Progress
 from coterie.data.frames import is_frame, take_features
 from coterie.data.given import Numbered, Paths, understand
 from coterie.data.named import open_named
@@ -26,6 +27,7 @@ from coterie.data.tables import open_table
 from coterie.data.vectors import open_vectors
 from coterie.isolation import isolated
 from coterie.outputs import printable
+from coterie.records.features import holds_features
 from coterie.types import InputError, ItemSpec, Source
 
 # Tables, and what of pandas reads them.
@@ -47,6 +49,7 @@ def open_source(
     progress: Progress | None = None,
     family: Literal["auto", "photo", "glyph"] | None = None,
     columns: str | Sequence[str] | None = None,
+    encode: Encode | None = None,
 ) -> Source:
     """Open a folder of images, a .npy, .npz or .parquet file, a named set, an array, a tensor, a DataFrame, a list of
     pictures or of their paths, or a torch Dataset (`given.py` says what else is understood).
@@ -62,7 +65,7 @@ def open_source(
     animation. Values of more than 8 bits (integers, floats, 16- and 32-bit files) are brought to 0 to 255 by one scale
     for the whole source, which a note names: see `data.values`. `progress` hears how far the reading of pictures is.
     `family`: which distortions keep a picture's meaning in training; "auto" guesses it for small grey ones, as None
-    does without `like`.
+    does without `like`. `encode` makes embeddings of pictures, see `coterie.encoders`.
 
     Room: images that take more than `memory_limit` bytes decoded lie in a memory map below `cache`, or, without a
     cache or the disk space, are decoded by `workers` threads whenever they are used. A second run with the same files
@@ -72,7 +75,9 @@ def open_source(
     images (one with `like`), and all other bad input raises InputError. Nothing is ever written next to the data.
     """
     asked = columns if columns is None or isinstance(columns, str) else tuple(columns)
-    options = Options(like, image_size, channels, cache, memory_limit, max_skipped, workers, columns=asked)
+    options = Options(
+        like, image_size, channels, cache, memory_limit, max_skipped, workers, columns=asked, encode=encode
+    )
     if progress is not None:
         options = replace(options, progress=progress)
     opened = _open(source, options)
@@ -120,6 +125,8 @@ def _open_path(text: str, options: Options) -> Source:
         if exists:
             source.notes.append(f"{text} is the named data set; write ./{text} for the file or folder of that name.")
         return source
+    if path.is_dir() and holds_features(path):
+        return open_features(path, options, origin=text)
     if path.is_dir():
         return open_pictures(folder_pictures(path, origin=text), options)
     if not exists:

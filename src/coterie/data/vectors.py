@@ -44,6 +44,11 @@ def open_vectors(
             f"item and a column for each feature{one}."
         )
     check_kind(options, "embeddings", name)
+    if options.like is not None and options.like.encoding is not None:
+        raise InputError(
+            f"{name} holds embeddings that do not say where they come from, but the model was fitted on pictures that "
+            f"came through {options.like.encoding.encoder}: give it pictures, or a folder that `coterie embed` wrote."
+        )
     check_numbers(array, name)
     if array.dtype.kind == "O":
         array = _numbers(array, name)

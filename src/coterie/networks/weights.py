@@ -87,7 +87,7 @@ def put(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str = "")
             f"first {first!r}, which is {found} and has to be {tuple(wanted[first].shape)}. Name the backbone that "
             "the weights are of with --backbone, and the size of its images with --image-size."
         )
-    if more := [entry for entry in given if entry not in wanted and _of_trunk(entry, wanted)]:
+    if more := [entry for entry in given if entry not in wanted and of_trunk(entry, wanted)]:
         raise InputError(
             f"The weights file {path} is of a larger net than {called}, which has no {more[0]!r} ({len(more)} such "
             "entries): name the backbone that the weights are of with --backbone."
@@ -98,7 +98,7 @@ def put(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str = "")
     return notes
 
 
-def _of_trunk(entry: str, wanted: Mapping[str, Tensor]) -> bool:
+def of_trunk(entry: str, wanted: Mapping[str, Tensor]) -> bool:
     """Whether an entry that the net has not belongs to the same part of a net, and to no classifier or fixed table."""
     parts = entry.split(".")
     inside = any(other.startswith(f"{parts[0]}.") for other in wanted)

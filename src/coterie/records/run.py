@@ -29,6 +29,24 @@ class Entries(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
 
+class EncodingEntry(Entries):
+    """How pictures became embeddings, as in `types.Encoding`."""
+
+    encoder: Name
+    model: Name
+    weights: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    licence: Name
+    taught: Name
+    size: Annotated[int, Field(ge=1, le=4096)]
+    crop: Annotated[float, Field(gt=0, le=1)] = 1.0
+    squash: bool = False
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    mean: Annotated[list[float], Field(min_length=3, max_length=3)] = [0.5, 0.5, 0.5]
+    std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)] = [0.5, 0.5, 0.5]
+    pooling: Literal["own", "cls", "mean", "cls+mean"] = "own"
+    origin: Name = ""
+
+
 class Spec(Entries):
     """The form of an item, as in `types.ItemSpec`."""
 
@@ -42,6 +60,7 @@ class Spec(Entries):
     offset: list[float] = []
     columns: list[str] = []
     chosen: bool = False
+    encoding: EncodingEntry | None = None
 
 
 class LeftOut(Entries):

@@ -107,6 +107,8 @@ class RunFolder:
     def kind(self) -> str:
         """What an item is called: "images" or "embeddings"."""
         source = self.run.get("source") or {}
+        if (source.get("spec") or {}).get("encoding"):
+            return "images"  # embedded by coterie
         return str((source.get("spec") or {}).get("kind") or source.get("kind") or "images")
 
     @property

@@ -43,6 +43,7 @@ class RunSettings:
     # text: the paper's words, where its authors' code, which is `paper`, does otherwise
     preset: str = "practical"
     init: str | None = None  # a run folder whose backbone is the start; its stages are not trained again
+    encoder: str | None = None  # of pictures, before all stages: a name, auto, none; None: auto with method auto
     backbone: str = "auto"
     pretrained: bool = False
     weights: str | None = None  # a local file of backbone weights

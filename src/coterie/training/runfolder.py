@@ -75,7 +75,7 @@ class RunFolder:
         assert self.path is not None
         try:
             remove_parts(self.path)
-            # What a run leaves that was killed before it had a record: decoded pictures.
+            # What a run leaves that was killed before it had a record: decoded pictures, embeddings.
             holds = any(entry.name != "cache" or not _only_pixels(entry) for entry in self.path.iterdir())
         except OSError as error:
             raise InputError(
@@ -130,5 +130,5 @@ def _brief(value: Any) -> str:
 
 
 def _only_pixels(cache: Path) -> bool:
-    """Whether a folder holds nothing but the pictures that a run decoded."""
-    return cache.is_dir() and all(file.name.startswith("images-") for file in cache.iterdir())
+    """Whether a folder holds nothing but the pictures that a run decoded, or their embeddings."""
+    return cache.is_dir() and all(file.name.startswith(("images-", "features")) for file in cache.iterdir())

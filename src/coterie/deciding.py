@@ -1,0 +1,74 @@
+"""What `--method auto` and `--encoder` come to: which encoder before the stages, and which method after it.
+
+By what is grouped (spec of frozen features, section 6): photographs, where an encoder is on this computer, are
+embedded and the embeddings grouped; small grey pictures, glyphs, and photographs without an encoder train a net.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from coterie.encoders.catalogue import AUTO, NONE
+from coterie.encoders.loading import Wanted
+from coterie.encoders.opening import Encode, check_name
+from coterie.training.plan import RunSettings
+from coterie.types import InputError
+
+METHOD = "cdc"  # what `auto` groups with
+OF_BACKBONE = ("init", "weights", "image_size")  # whose value says that a net is to be trained
+
+
+def resolve(settings: RunSettings) -> RunSettings:
+    """The settings with a method and an encoder ("auto", "none" or a name). Raises InputError for two beginnings."""
+    encoder = settings.encoder
+    if encoder is not None:
+        check_name(encoder)
+    trains = _trains_a_net(settings)
+    if encoder not in (None, AUTO, NONE) and (settings.init is not None or settings.pretrained):
+        other = "--init" if settings.init is not None else "--pretrained"
+        raise InputError(f"--encoder {encoder} and {other} each say what sees the pictures: leave one of them out.")
+    if encoder is None:
+        encoder = AUTO if settings.method == AUTO and not trains else NONE
+    method = METHOD if settings.method == AUTO else settings.method
+    return replace(settings, method=method, encoder=encoder)
+
+
+def _trains_a_net(settings: RunSettings) -> bool:
+    """Whether the settings only make sense for a net that sees the pictures themselves."""
+    given = any(getattr(settings, name) is not None for name in OF_BACKBONE)
+    own = any(name.startswith(("moco.", "views.")) for name in settings.overrides)
+    return given or own or settings.pretrained or settings.backbone != "auto" or settings.preset != "practical"
+
+
+def with_encoder(
+    settings: RunSettings, source: Any, cache: Path | None, device: torch.device, *, dry: bool
+) -> tuple[RunSettings, Encode | None]:
+    """What puts the pictures through an encoder, None where there is to be none. The embeddings lie below `cache`.
+
+    Weights and a size beside a named encoder are the encoder's, and the settings come back without them.
+    """
+    if settings.encoder in (None, NONE):
+        return settings, None
+    assert settings.encoder is not None
+    named = settings.encoder != AUTO
+    wanted = Wanted(
+        settings.encoder,
+        settings.weights if named else None,
+        settings.image_size if named else None,
+        device=device,
+        precision=settings.precision,
+    )
+    folder = None if cache is None else cache / "features"
+    encode = Encode(wanted, folder, place_of(source), dry=dry)
+    return (replace(settings, weights=None, image_size=None) if named else settings), encode
+
+
+def place_of(source: Any) -> str:
+    """Where a folder of pictures lies, "" for any other source."""
+    path = Path(os.fspath(source)).expanduser() if isinstance(source, str | os.PathLike) else None
+    return str(path.resolve()) if path is not None and path.is_dir() else ""

@@ -1,0 +1,163 @@
+"""`embed`, and `Embed`, the same as a transformer of scikit-learn: pictures -> embeddings by a pretrained encoder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from coterie.isolation import isolated
+from coterie.types import InputError
+
+if TYPE_CHECKING:
+    from coterie.types import Source
+
+POOLINGS = ("own", "cls", "mean", "cls+mean")
+
+
+@isolated
+def embed(
+    X: Any,
+    encoder: str = "auto",
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    image_size: int | None = None,
+    pooling: str = "own",
+    squash: bool = False,
+    device: str = "auto",
+    precision: str = "auto",
+    output: str | os.PathLike[str] | None = None,
+    max_skipped: float = 0.0,
+) -> NDArray[np.float32]:
+    """The embeddings (n, d) of pictures: a folder, a file, an array, a list, a torch Dataset.
+
+    encoder: a name of `coterie encoders` or of timm, a folder with config.json and weights, or "auto", the best on this
+    computer; weights: a local file of it. output: a folder to keep them in, where pictures that are known are not
+    embedded again; `coterie fit` takes such a folder as a source. max_skipped: the share of pictures that may be
+    unreadable and then have no row. Nothing is divided or centred. Raises InputError for pictures or weights that
+    cannot be used.
+    """
+    source = embedded(
+        *(X, encoder, weights, image_size, pooling, squash, device, precision, output),
+        max_skipped=max_skipped,
+    )
+    return rows_of(source)
+
+
+def embedded(
+    X: Any,
+    encoder: str,
+    weights: str | os.PathLike[str] | None,
+    image_size: int | None,
+    pooling: Any,
+    squash: bool,
+    device: str,
+    precision: Any,
+    output: str | os.PathLike[str] | None,
+    *,
+    max_skipped: float,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Source:
+    """The source of embeddings. Raises InputError where it is no source of pictures."""
+    from coterie.deciding import place_of
+    from coterie.encoders import open_items
+    from coterie.encoders.catalogue import AUTO, NONE
+    from coterie.encoders.loading import Wanted
+    from coterie.encoders.opening import Encode, check_name
+    from coterie.encoders.weights import at_hand_or_refused
+    from coterie.training.device import accelerator_for
+
+    if not isinstance(encoder, str):
+        raise InputError(f"encoder is {encoder!r:.80}: it takes a name of `coterie encoders`.")
+    check_name(encoder)
+    if encoder == NONE:
+        raise InputError("There is nothing to embed without an encoder: `coterie encoders` lists those that there are.")
+    if pooling not in POOLINGS:
+        raise InputError(f"pooling is {pooling!r}: it is one of {', '.join(POOLINGS)}.")
+    if precision not in ("auto", "bf16", "fp32"):
+        raise InputError(f"Unknown precision {precision!r}: use auto, bf16 or fp32.")
+    if image_size is not None and not 16 <= image_size <= 4096:
+        raise InputError(f"The size is {image_size}: an encoder sees between 16 and 4,096 pixels a side.")
+    place = accelerator_for(device).device
+    name = at_hand_or_refused(str(place)) if encoder == AUTO else encoder
+    given = None if weights is None else os.fspath(weights)
+    wanted = Wanted(name, given, image_size, bool(squash), pooling, place, precision)
+    encode = Encode(wanted, None if output is None else Path(output), place_of(X))
+    source = open_items(X, encode=encode, max_skipped=max_skipped, progress=progress)
+    if source.items.spec.encoding is None or not encode.used:
+        raise InputError(f"{source.name} holds embeddings, and an encoder reads pictures: give it those.")
+    return source
+
+
+def rows_of(source: Source) -> NDArray[np.float32]:
+    """All embeddings of a source as one array."""
+    import torch
+
+    found: NDArray[np.float32] = source.items.take(torch.arange(len(source.items), device="cpu")).numpy()
+    return found
+
+
+class Embed(TransformerMixin, BaseEstimator):
+    """Pictures -> embeddings, as a step of a scikit-learn Pipeline before `Clusterer`; see `embed` for the parameters.
+
+    There is nothing to learn: `fit` finds the encoder and says in `encoding_` what it is. Every picture has a row, so
+    one that cannot be read is an InputError.
+    """
+
+    def __init__(
+        self,
+        encoder: str = "auto",
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        image_size: int | None = None,
+        pooling: str = "own",
+        squash: bool = False,
+        device: str = "auto",
+        precision: str = "auto",
+    ) -> None:
+        self.encoder = encoder
+        self.weights = weights
+        self.image_size = image_size
+        self.pooling = pooling
+        self.squash = squash
+        self.device = device
+        self.precision = precision
+
+    @isolated
+    def fit(self, X: Any, y: object = None) -> Embed:
+        """Embed X once, to know the encoder and the width. y is ignored."""
+        self._embed(X)
+        return self
+
+    @isolated
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """The embeddings (n, d) of the pictures X."""
+        return rows_of(self._embed(X))
+
+    @isolated
+    def fit_transform(self, X: Any, y: object = None) -> NDArray[np.float32]:
+        """The same as `fit` and `transform`, with one pass over the pictures."""
+        return rows_of(self._embed(X))
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
+        """The names of the embeddings' columns."""
+        return np.array([f"embed{column}" for column in range(self.n_outputs_)], dtype=object)
+
+    def _embed(self, X: Any) -> Source:
+        how = (self.encoder, self.weights, self.image_size, self.pooling, self.squash, self.device, self.precision)
+        source = embedded(X, *how, None, max_skipped=0.0)
+        spec = source.items.spec
+        self.encoding_, self.n_outputs_ = spec.encoding, spec.dim
+        return source
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array, tags.input_tags.three_d_array = False, True
+        tags.requires_fit = False
+        tags.no_validation = True
+        return tags

@@ -1,0 +1,312 @@
+"""An encoder with its weights, all of them, or an InputError: a wrong file must never leave a net as it was drawn."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from coterie.encoders.catalogue import BY_MODEL, BY_NAME, IMAGENET, Entry, is_timms
+from coterie.encoders.weights import FILES, Found, fetched, find, local_file
+from coterie.networks.weights import of_trunk, read_weights
+from coterie.training.device import Precision, choose_precision
+from coterie.types import Encoding, InputError, ItemSpec
+
+Pooling = Literal["own", "cls", "mean", "cls+mean"]
+BY_LABELS = ("in1k", "in12k", "in21k", "in22k", "in22ft1k")  # parts of timm's tags: taught with ImageNet's labels
+CONFIG = "config.json"
+
+
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which encoder, and how it is to be used."""
+
+    name: str
+    weights: str | None = None  # a local file
+    size: int | None = None  # pixels; None: the encoder's own
+    squash: bool = False
+    pooling: Pooling = "own"
+    device: torch.device = CPU
+    precision: Precision = "auto"
+
+
+@dataclass
+class Encoder:
+    """A net that turns pictures into embeddings. It is called with pixels of the size that `encoding` says."""
+
+    net: nn.Module
+    encoding: Encoding
+    width: int
+    tokens: int  # that stand before those of the patches
+    device: torch.device
+    precision: Literal["bf16", "fp32"]
+
+    @torch.inference_mode()
+    def __call__(self, pixels: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
+        mean = torch.tensor(self.encoding.mean, device=self.device)[:, None, None]
+        std = torch.tensor(self.encoding.std, device=self.device)[:, None, None]
+        images = (pixels.to(self.device).float() / 255 - mean) / std
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            found = self._pooled(images)
+        return found.float().cpu()
+
+    def _pooled(self, images: Tensor) -> Tensor:
+        pooling = self.encoding.pooling
+        if pooling == "own":
+            return self.net(images)
+        tokens: Tensor = self.net.forward_features(images)  # type: ignore[operator]
+        mean = tokens[:, self.tokens :].mean(1)
+        if pooling == "mean":
+            return mean
+        first = tokens[:, 0]
+        return first if pooling == "cls" else torch.cat([F.normalize(first, dim=1), F.normalize(mean, dim=1)], 1)
+
+
+def load_encoder(wanted: Wanted) -> Encoder:
+    """Build the encoder and fill it. Raises InputError where its weights are not to be had or are not its own."""
+    entry, found, config = _resolve(wanted)
+    net = _build(entry, wanted, config)
+    given = read_weights(found.path)
+    digest = file_digest(found.path)
+    fill(
+        net,
+        _in_order(net, given, digest, entry, found.path) if _ordered(entry, wanted) else given,
+        found.path,
+        entry.name,
+    )
+    encoding = _encoding(entry, net, wanted, found, digest)
+    net = net.to(wanted.device).to(memory_format=torch.channels_last).eval()
+    spec = ItemSpec("images", channels=3, height=encoding.size, width=encoding.size)
+    precision = choose_precision(wanted.precision, spec, wanted.device).name
+    encoder = Encoder(net, encoding, 0, int(getattr(net, "num_prefix_tokens", 0)), wanted.device, precision)
+    _check_tokens(encoder)
+    encoder.width = encoder(torch.zeros(1, 3, encoding.size, encoding.size, dtype=torch.uint8)).shape[1]
+    return encoder
+
+
+def _ordered(entry: Entry, wanted: Wanted) -> bool:
+    return bool(entry.ordered) and wanted.weights is None
+
+
+def _resolve(wanted: Wanted) -> tuple[Entry, Found, dict[str, Any]]:
+    """What is known of the encoder, its file, and the configuration that lies beside the file of a folder."""
+    name = wanted.name
+    entry = BY_NAME.get(name) or BY_MODEL.get(name)
+    if entry is None and not is_timms(name):
+        return _of_folder(name, wanted)
+    if entry is None:
+        entry = _of_timm(name)
+    if wanted.weights is not None:
+        return entry, local_file(wanted.weights), {}
+    return entry, find(entry), {}
+
+
+def _of_timm(name: str) -> Entry:
+    """A model of timm's that has no short name here. Raises InputError for an unknown one."""
+    import timm
+
+    bare, _, tag = name.partition(".")
+    if bare not in timm.list_models():
+        known = [*BY_NAME, *timm.list_models()]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "`coterie encoders` lists those that are known by name."
+        raise InputError(f"Unknown encoder {name!r}; {hint}")
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # a tag that the model does not have
+        tags = ", ".join(timm.list_pretrained(f"{bare}.*")[:6])
+        raise InputError(f"Encoder {bare!r} has no weights called {tag!r}; there are {tags or 'none'}.") from error
+    tag = (config.tag if config is not None else None) or tag
+    if "clip" in bare and "quickgelu" not in bare and "openai" in tag:
+        own = bare.replace("_clip_", "_clip_quickgelu_")
+        raise InputError(
+            f"Encoder {name!r} runs OpenAI's weights with another activation than they were taught with: take "
+            f"{own}.openai."
+        )
+    licence = str((config.license if config is not None else None) or "not stated")
+    taught = IMAGENET if any(part in BY_LABELS for part in tag.split("_")) else "not stated, see its model card"
+    repository = str((config.hf_hub_id if config is not None else None) or "")
+    head = config.num_classes if config is not None and config.num_classes and "clip" in name else 0
+    if licence == "dinov3-license":
+        like = BY_NAME["dinov3-small"]
+        pooled = like.settings if bare.startswith("vit") else {}
+        return Entry(name, name, like.licence, like.taught, 0, 0, repository, settings=dict(pooled))
+    return Entry(name, name, licence, taught, 0, 0, repository, head=head)
+
+
+def _of_folder(name: str, wanted: Wanted) -> tuple[Entry, Found, dict[str, Any]]:
+    """A folder with config.json and the weights, as Hugging Face keeps timm's models, or `hf-hub:OWNER/NAME`."""
+    if wanted.weights is not None:
+        raise InputError(f"--weights are for an encoder by name, and {name} has its own: leave one of them out.")
+    source, _, rest = name.partition(":")
+    if source in ("hf-hub", "hf_hub"):
+        found = fetched(name, rest)
+        folder = fetched(name, rest, (CONFIG,)).path.parent
+    else:
+        folder = Path(rest if source == "local-dir" else name).expanduser()
+        if not folder.is_dir():
+            hint = f" For Hugging Face's write hf-hub:{name}." if name.count("/") == 1 else ""
+            raise InputError(f"The encoder {name} is no folder and no name that is known.{hint}")
+        path = next((folder / file for file in FILES if (folder / file).is_file()), None)
+        if path is None or not (folder / CONFIG).is_file():
+            raise InputError(f"The folder {folder} holds no encoder: it needs {CONFIG} and {' or '.join(FILES[:2])}.")
+        found = Found(path, str(folder))
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        config = {**config, **config.pop("pretrained_cfg", {})} if "pretrained_cfg" in config else dict(config)
+        architecture = str(config["architecture"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder / CONFIG} is not the configuration of one of timm's models ({error!r}): give such a folder, or "
+            "the model's name and its file with --weights."
+        ) from error
+    entry = _of_timm(architecture)
+    licence = str(config.get("license") or entry.licence)
+    return replace(entry, name=name, model=architecture, licence=licence, taught="not stated"), found, config
+
+
+def _build(entry: Entry, wanted: Wanted, config: Mapping[str, Any]) -> nn.Module:
+    """The net without its classifier, with random weights. Raises InputError for a size that it cannot take."""
+    import timm
+
+    known = config.get("pretrained_cfg") or {key: value for key, value in config.items() if key in CONFIGURED}
+    settings: dict[str, Any] = {**entry.settings, **config.get("model_args", {}), "num_classes": entry.head}
+    own = timm.get_pretrained_cfg(entry.model) if not known else None
+    plain = entry.size or (own.input_size[-1] if own is not None else 0)
+    # Who is not told of a size cannot refuse to hear of one: FastViT's models know no img_size.
+    size = (wanted.size or entry.size) if entry.resized or wanted.size not in (None, plain) else None
+    if known:
+        settings["pretrained_cfg_overlay"] = known
+    try:
+        if size is None:
+            net: nn.Module = timm.create_model(entry.model, pretrained=False, **settings)
+        else:
+            net = _of_size(entry, size, settings)
+    except InputError:
+        raise
+    except Exception as error:  # whatever timm's models say to settings that do not fit them
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise InputError(f"Encoder {entry.name!r} cannot be built: {reason}.") from error
+    return net
+
+
+CONFIGURED = frozenset(("mean", "std", "crop_pct", "crop_mode", "interpolation", "input_size"))
+
+
+def _of_size(entry: Entry, size: int, settings: Mapping[str, Any]) -> nn.Module:
+    """The net for pictures of another size: transformers must be told, convolutional nets cannot be."""
+    import timm
+
+    with contextlib.suppress(TypeError):
+        net: nn.Module = timm.create_model(entry.model, pretrained=False, img_size=size, **settings)
+        patch = getattr(getattr(net, "patch_embed", None), "patch_size", (1, 1))
+        if size % int(patch[0]):
+            raise InputError(f"Encoder {entry.name!r} has patches of {patch[0]} pixels: give a multiple as its size.")
+        return net
+    made: nn.Module = timm.create_model(entry.model, pretrained=False, **settings)
+    return made
+
+
+def fill(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str) -> None:
+    """Copy a file's tensors into the net. Raises InputError unless each of the net's is there, of its shape and finite.
+
+    timm itself leaves what a file lacks as it was drawn, and says so nowhere.
+    """
+    convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
+    if convert is not None:
+        try:
+            given = convert(dict(given), net)
+        except Exception as error:  # a file of another net
+            raise InputError(f"{path} does not fit {name}: not its weights. Give the file that is of it.") from error
+    wanted = {entry: value for entry, value in net.state_dict().items() if not entry.endswith("num_batches_tracked")}
+    fitting = {entry: given[entry] for entry in wanted if entry in given and given[entry].shape == wanted[entry].shape}
+    if len(fitting) < len(wanted):
+        missing = next(entry for entry in wanted if entry not in fitting)
+        raise InputError(
+            f"{path} fits only {len(fitting)} of {len(wanted)} tensors of {name} (first that it lacks: {missing}): not "
+            "its weights. Give the file that is of it, or name the encoder that the file is of."
+        )
+    if more := [entry for entry in given if entry not in wanted and of_trunk(entry, wanted)]:
+        raise InputError(
+            f"{path} is of a larger net than {name}, which has no {more[0]!r} ({len(more)} such entries): name the "
+            "encoder that the file is of."
+        )
+    if bad := next((entry for entry, value in fitting.items() if not bool(torch.isfinite(value).all())), None):
+        raise InputError(f"{path} holds values that are not finite, first in {bad!r}: fetch it again.")
+    net.load_state_dict(fitting, strict=False)
+
+
+def _in_order(net: nn.Module, given: Mapping[str, Tensor], digest: str, entry: Entry, path: Path) -> dict[str, Tensor]:
+    """The tensors of a file with other names, by their place; only of the one file that this was checked on."""
+    if digest != entry.ordered:
+        raise InputError(
+            f"{path} is not the file that {entry.name} was checked with (its SHA-256 is {digest[:12]}...): install "
+            "the package again."
+        )
+    whole = {**net.state_dict()}
+    names = [name for name in whole if not name.endswith("num_batches_tracked")]
+    values = [value for name, value in given.items() if not name.endswith("num_batches_tracked")]
+    return dict(zip(names, values, strict=False))  # the file's last are the classifier's, which the net has not
+
+
+def _encoding(entry: Entry, net: nn.Module, wanted: Wanted, found: Found, digest: str) -> Encoding:
+    """What the encoder is shown of a picture, by the model's own configuration. Raises InputError for an odd one."""
+    own: Any = net.pretrained_cfg
+    channels, height, width = own["input_size"]
+    mode, interpolation = own.get("crop_mode") or "center", own.get("interpolation") or "bicubic"
+    if channels != 3 or height != width:
+        raise InputError(f"Encoder {entry.name!r} sees {channels} channels of {width}x{height}: only 3 of a square do.")
+    if mode not in ("center", "squash") or interpolation not in ("bicubic", "bilinear"):
+        raise InputError(
+            f"Encoder {entry.name!r} wants pictures cut by {mode} and scaled by {interpolation}: take another."
+        )
+    squash = wanted.squash or mode == "squash"
+    by_wheel = _ordered(entry, wanted)
+    return Encoding(
+        entry.name,
+        entry.model,
+        digest,
+        entry.licence,
+        entry.taught,
+        wanted.size or entry.size or int(height),
+        1.0 if squash else float(entry.crop or own.get("crop_pct") or 1.0),
+        squash,
+        interpolation,
+        tuple(map(float, entry.mean if by_wheel and entry.mean else own["mean"])),
+        tuple(map(float, entry.std if by_wheel and entry.std else own["std"])),
+        wanted.pooling,
+        found.origin if wanted.weights is not None or not is_timms(entry.name) else "",
+    )
+
+
+def _check_tokens(encoder: Encoder) -> None:
+    """Raise InputError for a pooling of tokens that the net does not have."""
+    pooling, size = encoder.encoding.pooling, encoder.encoding.size
+    if pooling == "own":
+        return
+    with torch.inference_mode():
+        made = encoder.net.forward_features(torch.zeros(1, 3, size, size, device=encoder.device))  # type: ignore[operator]
+    if not isinstance(made, Tensor) or made.ndim != 3 or (pooling != "mean" and encoder.tokens < 1):
+        raise InputError(
+            f"Encoder {encoder.encoding.encoder!r} has no such tokens for pooling {pooling}: leave it out."
+        )
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,108 @@
+"""The way in, in place of `data.open_source`: pictures come through an encoder where the run has one."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from coterie.data.source import open_source
+from coterie.encoders.catalogue import AUTO, NONE
+from coterie.encoders.weights import preferred
+from coterie.types import Encoding, InputError, ItemSpec, Source
+
+if TYPE_CHECKING:
+    from coterie.data.forms import Options
+    from coterie.data.pictures import Pictures
+    from coterie.data.survey import Survey
+    from coterie.encoders.loading import Wanted
+
+SMALL_GREY = 64  # pixels a side: grey pictures up to here may be glyphs, which no encoder of photographs was shown
+
+
+@dataclass
+class Encode:
+    """Called by `data` with pictures before they are decoded: makes embeddings of them, or leaves them (None).
+
+    With the name "auto" photographs are embedded by the best encoder on this computer, and all else is left; `said` is
+    then one line about what was done.
+    """
+
+    wanted: Wanted
+    folder: Path | None = None
+    path: str = ""
+    said: str = ""
+    dry: bool = False
+    used: bool = False
+
+    def __call__(self, pictures: Pictures, survey: Survey, options: Options) -> Source | None:
+        from coterie.encoders.embedding import embed_pictures, rehearse
+
+        wanted = self.wanted
+        if wanted.name == AUTO:
+            name, self.said = decide(pictures, survey, str(wanted.device))
+            if name == NONE:
+                return None
+            wanted = replace(wanted, name=name)
+        self.used = True
+        if self.dry:
+            return rehearse(pictures, survey, options, wanted)
+        return embed_pictures(pictures, survey, options, wanted, self.folder, self.path)
+
+
+def decide(pictures: Pictures, survey: Survey, device: str) -> tuple[str, str]:
+    """The encoder for these pictures, or "none", and a line that says why (spec of frozen features, section 6)."""
+    readable = survey.widths > 0
+    if not readable.any():
+        return NONE, ""
+    grey = bool(survey.grey[readable].all())
+    largest = max(int(survey.widths[readable].max()), int(survey.heights[readable].max()))
+    if pictures.family == "glyph" or (grey and largest <= SMALL_GREY):
+        return NONE, "Small grey pictures and glyphs: a net is trained from scratch."
+    name = preferred(device, int(readable.sum()))
+    if name == NONE:
+        return NONE, (
+            "No encoder is on this computer, so a net is trained from scratch, which finds colour and texture more "
+            "than things: pip install 'coterie[encoder]' gives one."
+        )
+    return (
+        name,
+        f"Photographs: embedded by {name}, and the embeddings are grouped (--encoder none trains from scratch).",
+    )
+
+
+def open_items(
+    source: Any,
+    *,
+    like: ItemSpec | None = None,
+    encode: Encode | None = None,
+    device: str = "auto",
+    **options: Any,
+) -> Source:
+    """`data.open_source`, with the pictures for a model that was fitted on embeddings put through its encoder.
+
+    Raises InputError where that encoder is not to be had, or has other weights by now.
+    """
+    if like is not None and like.encoding is not None and encode is None:
+        encode = Encode(wanted_by(like.encoding, device))
+    return open_source(source, like=like, encode=encode, **options)
+
+
+def wanted_by(encoding: Encoding, device: str = "auto") -> Wanted:
+    """The encoder that made such embeddings."""
+    from coterie.encoders.loading import Wanted
+    from coterie.training.device import accelerator_for
+
+    weights = encoding.origin if encoding.origin and not Path(encoding.encoder).is_dir() else None
+    if weights is not None and not os.path.isfile(weights):
+        weights = None
+    pooling: Any = encoding.pooling
+    place = accelerator_for(device).device
+    return Wanted(encoding.encoder, weights, encoding.size, encoding.squash, pooling, place)
+
+
+def check_name(name: str) -> None:
+    """Raise InputError for an encoder's name that can be none."""
+    if not name.strip() or "\0" in name:
+        raise InputError("The encoder has no name: `coterie encoders` lists those that there are.")

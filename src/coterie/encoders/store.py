@@ -1,0 +1,202 @@
+"""What an encoder made, on the disk: parts while it runs, one whole file when it is done.
+
+A part holds the embeddings of `CHUNK` pictures in a row and is written whole or not at all, so a run that was killed
+goes on after the last one, and its batches are those of a run that was not: the result is the same file, bit for bit.
+Embeddings of a folder that has changed since are found again by the content of the pictures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.data.feature_folders import encoding_of, read_items
+from coterie.outputs import remove_parts, write_atomically
+from coterie.records.features import FEATURES, FORMAT, ITEMS, MANIFEST, PARTS, holds_features, read_features
+from coterie.types import Encoding, InputError
+
+CHUNK = 256  # pictures of a part
+NO_DIGEST = bytes(32)  # of a file that could not be read
+
+Known = dict[bytes, tuple[NDArray[np.float16], int]]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The embeddings of some pictures in a row: (m, d), one for each that is `ok` (c,), and why the others are not."""
+
+    features: NDArray[np.float16]
+    ok: NDArray[np.bool_]
+    digests: NDArray[np.uint8]  # (c, 32), SHA-256 of the pictures
+    reasons: dict[int, str] = field(default_factory=dict)  # by their place in the chunk
+
+    def packed(self) -> bytes:
+        buffer = io.BytesIO()
+        reasons = np.frombuffer(json.dumps(self.reasons).encode(), np.uint8)
+        np.savez(buffer, features=self.features, ok=self.ok, digests=self.digests, reasons=reasons)
+        return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Job:
+    """One source by one encoder."""
+
+    encoding: Encoding
+    values: tuple[float, float]  # `low` and `high` of `types.ItemSpec`
+    precision: str
+    stamp: str  # of the source
+    count: int  # pictures, readable or not
+
+    @property
+    def by(self) -> str:
+        """What embeddings must have in common to be mixed."""
+        encoding = {name: value for name, value in asdict(self.encoding).items() if name != "origin"}
+        return _short((encoding, self.values, self.precision, FORMAT))
+
+    @property
+    def key(self) -> str:
+        return f"{self.by}-{_short((self.stamp, self.count, CHUNK))}"
+
+
+def _short(value: Any) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:16]
+
+
+class Store:
+    """A folder of embeddings, or (folder None) memory."""
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self.chunks: dict[int, Chunk] = {}
+
+    def precision_before(self) -> str | None:
+        """In which the embeddings that are there were made: further ones should be like them."""
+        if self.folder is None or not holds_features(self.folder):
+            return None
+        return read_features(self.folder).precision
+
+    def begin(self, job: Job) -> None:
+        """Make the folder. Raises InputError where it holds something else, or embeddings of another encoder."""
+        self.job = job
+        if self.folder is None:
+            return
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            inside = {entry.name for entry in os.scandir(self.folder)}
+        except OSError as error:
+            raise InputError(f"The folder {self.folder} cannot be used ({error.strerror}): choose another.") from error
+        remove_parts(self.folder)
+        foreign = {name for name in inside if name not in (FEATURES, ITEMS, MANIFEST, PARTS) and name[:1] != "."}
+        if foreign:
+            raise InputError(f"{self.folder} holds {min(foreign)!r}, which is no embedding: choose another folder.")
+        if holds_features(self.folder):
+            there = read_features(self.folder)
+            before = Job(encoding_of(there.encoding), (there.low, there.high), there.precision, "", 0)
+            if before.by != job.by:
+                raise InputError(
+                    f"{self.folder} holds embeddings of {there.encoding.encoder} that were made otherwise than asked "
+                    f"for now ({_difference(before, job)}): choose another folder."
+                )
+
+    def known(self) -> Known:
+        """Embeddings by the content of their pictures: of the folder as it was, and of runs that did not end."""
+        found: Known = {}
+        if self.folder is None:
+            return found
+        for path in sorted((self.folder / PARTS).glob(f"{self.job.by}-*.npz")):
+            chunk = None if path.name.startswith(self.job.key) else self._read(path)
+            if chunk is not None:
+                digests = chunk.digests[chunk.ok]
+                found |= {digest.tobytes(): (chunk.features, row) for row, digest in enumerate(digests)}
+        if holds_features(self.folder):
+            with contextlib.suppress(InputError, OSError, ValueError):  # damaged: it is made again
+                array = np.load(self.folder / FEATURES, mmap_mode="r")
+                _, all_digests = read_items(self.folder)
+                if array.dtype == np.float16 and array.ndim == 2 and len(array) == len(all_digests):
+                    found |= {digest: (array, row) for row, digest in enumerate(all_digests)}
+        found.pop(NO_DIGEST, None)
+        return found
+
+    def has(self, number: int) -> bool:
+        """Whether a chunk is done. A part that cannot be read is not."""
+        if self.folder is None:
+            return number in self.chunks
+        return self._read(self._part(number)) is not None
+
+    def add(self, number: int, chunk: Chunk) -> None:
+        if self.folder is None:
+            self.chunks[number] = chunk
+        else:
+            write_atomically(self._part(number), chunk.packed())
+
+    def get(self, number: int) -> Chunk:
+        found = self.chunks[number] if self.folder is None else self._read(self._part(number))
+        if found is None:
+            raise InputError(f"{self._part(number)} has changed while it was in use: run again.")
+        return found
+
+    def _part(self, number: int) -> Path:
+        assert self.folder is not None
+        return self.folder / PARTS / f"{self.job.key}-{number:06d}.npz"
+
+    def _read(self, path: Path) -> Chunk | None:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                reasons = {int(place): why for place, why in json.loads(file["reasons"].tobytes()).items()}
+                chunk = Chunk(file["features"], file["ok"], file["digests"], reasons)
+        except Exception:  # whatever damage makes of a file
+            return None
+        fits = chunk.features.dtype == np.float16 and len(chunk.features) == int(chunk.ok.sum())
+        return chunk if fits and chunk.digests.shape == (len(chunk.ok), 32) else None
+
+    def finish(self, width: int, count: int, ids: list[str], digests: list[bytes], manifest: dict[str, Any]) -> None:
+        """Write the whole: embeddings, items, and last the manifest, without which nothing is believed."""
+        assert self.folder is not None
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        part = self.folder / f".{FEATURES}.{os.getpid()}.part"
+        try:
+            array = np.lib.format.open_memmap(part, "w+", np.float16, (len(ids), width))
+            at = 0
+            for number in range(-(-count // CHUNK)):
+                rows = self.get(number).features
+                array[at : at + len(rows)] = rows
+                at += len(rows)
+            array.flush()
+            del array
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+            os.replace(part, self.folder / FEATURES)
+        except OSError as error:
+            raise InputError(f"{self.folder} cannot be written ({error.strerror}): free some space.") from error
+        finally:
+            part.unlink(missing_ok=True)
+        buffer = io.BytesIO()
+        table = pa.table({"id": pa.array(ids, pa.string()), "digest": pa.array(digests, pa.binary())})
+        pq.write_table(table, buffer)
+        write_atomically(self.folder / ITEMS, buffer.getvalue())
+        write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        for file in (self.folder / PARTS).glob("*.npz"):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.folder / PARTS).rmdir()
+
+
+def _difference(before: Job, now: Job) -> str:
+    """In what two jobs differ, in a few words."""
+    was, asked = asdict(before.encoding), asdict(now.encoding)
+    for name in was:
+        if name != "origin" and was[name] != asked[name]:
+            return f"{name} {str(was[name])[:40]}, not {str(asked[name])[:40]}"
+    if before.values != now.values:
+        return f"pixel values from {before.values}, not {now.values}"
+    return f"precision {before.precision}, not {now.precision}"
