@@ -6,6 +6,7 @@ embedded and the embeddings grouped; small grey pictures, glyphs, and photograph
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -70,5 +71,8 @@ def with_encoder(
 
 def place_of(source: Any) -> str:
     """Where a folder of pictures lies, "" for any other source."""
-    path = Path(os.fspath(source)).expanduser() if isinstance(source, str | os.PathLike) else None
-    return str(path.resolve()) if path is not None and path.is_dir() else ""
+    if isinstance(source, str | os.PathLike):
+        with contextlib.suppress(OSError, RuntimeError, ValueError):  # what is no path is refused where it is opened
+            path = Path(os.fsdecode(source)).expanduser()
+            return str(path.resolve()) if path.is_dir() else ""
+    return ""

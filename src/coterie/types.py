@@ -56,6 +56,7 @@ class Encoding:
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     pooling: str = "own"  # own: the encoder's; cls, mean, cls+mean: of a vision transformer's tokens
+    precision: str = "fp32"  # or bf16, in which numbers differ by a percent
     origin: str = field(default="", compare=False)  # the user's own weight file or folder
 
 

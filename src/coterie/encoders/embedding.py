@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,17 +23,18 @@ from coterie.data.fingerprint import list_fingerprint
 from coterie.data.forms import Options
 from coterie.data.items import DecodedImages, Embeddings
 from coterie.data.pictures import Pictures, check_share, readable_pictures
-from coterie.data.survey import Survey, spans
+from coterie.data.survey import Survey
 from coterie.data.values import ValueRule
 from coterie.encoders.loading import Encoder, Wanted, load_encoder
-from coterie.encoders.store import CHUNK, NO_DIGEST, Chunk, Job, Known, Store
+from coterie.encoders.store import CHUNK, NO_DIGEST, Chunk, Job, Store
 from coterie.records.features import FORMAT
 from coterie.types import InputError, Items, ItemSpec, Skipped, Source
 
 RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+# The digest of a picture, and its embedding (in between its pixels), or why it has none.
+Seen = tuple[bytes, NDArray[Any] | str]
 LARGEST = float(np.finfo(np.float16).max)
-BATCH = {"cpu": 32}  # pictures that the encoder sees at once
-BATCH_ELSEWHERE = 256
+BATCH, BATCH_ON_CARD = 8, 64  # pictures that the encoder sees at once: on a CPU more are slower
 REHEARSED = 64  # pictures of a dry run
 
 
@@ -43,13 +47,10 @@ def embed_pictures(
     for the report of a later run. Raises InputError.
     """
     store = Store(folder)
-    before = store.precision_before()
-    if wanted.precision == "auto" and before is not None:
-        wanted = replace(wanted, precision="bf16" if before == "bf16" else "fp32")
     encoder = load_encoder(wanted)
     check_encoding(encoder.encoding, options.like, pictures.name)
     failures, rule, values = readable_pictures(pictures, survey, options)
-    job = Job(encoder.encoding, values, encoder.precision, pictures.stamp, len(pictures.ids))
+    job = Job(encoder.encoding, values, pictures.stamp, len(pictures.ids))
     store.begin(job)
     with quiet_pillow():
         for number, chunk in _chunks(pictures, failures, rule, encoder, store, options):
@@ -69,7 +70,6 @@ def embed_pictures(
             "encoding": asdict(encoder.encoding),
             "low": values[0],
             "high": values[1],
-            "precision": encoder.precision,
             "n": len(ids),
             "dim": encoder.width,
             "name": pictures.name,
@@ -127,12 +127,9 @@ def _chunks(
     spec = ItemSpec("images", channels=3, height=encoding.size, width=encoding.size)
     framing = Framing(encoding.crop, encoding.squash, RESAMPLING[encoding.interpolation])
     numbers = [number for number in range(-(-count // CHUNK)) if not store.has(number)]
-    rows = [row for number in numbers for row in range(number * CHUNK, min((number + 1) * CHUNK, count))]
-    done_before = count - len(rows)
+    size = BATCH if encoder.device.type == "cpu" else BATCH_ON_CARD
 
-    def one(place: int) -> tuple[bytes, NDArray[np.uint8] | str | None]:
-        """The digest of a picture, and its pixels, why it has none, or None where its embedding is known."""
-        row = rows[place]
+    def one(row: int) -> Seen:
         if row in failures:
             return NO_DIGEST, failures[row]
         try:
@@ -140,42 +137,79 @@ def _chunks(
         except OSError as error:
             return NO_DIGEST, (error.strerror or "cannot be read").lower()
         if digest in known:
-            return digest, None
-        return digest, decode(pictures.load, row, spec, rule, framing)
+            array, place = known[digest]
+            return digest, array[place]
+        pixels = decode(pictures.load, row, spec, rule, framing)
+        return digest, pixels
 
-    def progress(doing: str, done: int, total: int) -> None:
-        options.progress(doing, done_before + done, count)
+    def batch(rows: range) -> list[Seen]:
+        seen = [one(row) for row in rows]
+        fresh = [place for place, (_, found) in enumerate(seen) if isinstance(found, np.ndarray) and found.ndim == 3]
+        if fresh:
+            # Always a full batch, so that the embedding of a picture does not depend on which others came with it.
+            pixels = np.zeros((size, 3, encoding.size, encoding.size), np.uint8)
+            for at, place in enumerate(fresh):
+                pixels[at] = seen[place][1]
+            made = _halved(encoder(torch.from_numpy(pixels)).numpy()[: len(fresh)], encoding.encoder)
+            for at, place in enumerate(fresh):
+                seen[place] = seen[place][0], made[at]
+        return seen
 
+    parts = [
+        range(start, min(start + size, (number + 1) * CHUNK, count))
+        for number in numbers
+        for start in range(number * CHUNK, min((number + 1) * CHUNK, count), size)
+    ]
+    done = count - sum(map(len, parts))
     threads = 1 if pictures.serial else options.threads
-    seen = spans(one, len(rows), threads, "embedding", progress)
-    for number in numbers:
-        size = min(CHUNK, count - number * CHUNK)
-        yield number, _chunk([next(seen) for _ in range(size)], encoder, known)
-    for _ in seen:  # lets the last progress be told
-        pass
+    collected: list[Seen] = []
+    for rows, seen in zip(parts, _in_threads(batch, parts, threads, encoder.device), strict=True):
+        collected += seen
+        done += len(rows)
+        options.progress("embedding", done, count)
+        if rows.stop % CHUNK == 0 or rows.stop == count:
+            yield rows.start // CHUNK, _chunk(collected, encoder.width)
+            collected = []
 
 
-def _chunk(seen: list[tuple[bytes, NDArray[np.uint8] | str | None]], encoder: Encoder, known: Known) -> Chunk:
+def _halved(made: NDArray[np.float32], name: str) -> NDArray[np.float16]:
+    """The same in half precision. Raises InputError for what that cannot hold."""
+    if not np.isfinite(made).all() or np.abs(made).max(initial=0) >= LARGEST:
+        raise InputError(f"The encoder {name} gives numbers that half precision cannot hold: take another.")
+    return made.astype(np.float16)
+
+
+def _in_threads(
+    work: Callable[[range], list[Seen]], parts: Sequence[range], threads: int, device: torch.device
+) -> Iterator[list[Seen]]:
+    """Map over the parts, in order, with a bounded number of results waiting.
+
+    On a CPU each thread decodes and computes for itself: several that share one product wait for each other.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu" and threads > 1:
+        torch.set_num_threads(1)
+    waiting: deque[Future[list[Seen]]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for part in parts:
+            waiting.append(pool.submit(work, part))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        torch.set_num_threads(before)
+
+
+def _chunk(seen: list[Seen], width: int) -> Chunk:
     """The embeddings of the pictures of a chunk."""
-    size = BATCH.get(encoder.device.type, BATCH_ELSEWHERE)
-    made = np.zeros((len(seen), encoder.width), np.float16)
-    ok = np.array([not isinstance(pixels, str) for _, pixels in seen])
-    reasons = {place: pixels for place, (_, pixels) in enumerate(seen) if isinstance(pixels, str)}
-    fresh = [(place, pixels) for place, (_, pixels) in enumerate(seen) if isinstance(pixels, np.ndarray)]
-    for start in range(0, len(fresh), size):
-        batch = fresh[start : start + size]
-        found = encoder(torch.from_numpy(np.stack([pixels for _, pixels in batch]))).numpy()
-        if not np.isfinite(found).all() or np.abs(found).max() >= LARGEST:
-            raise InputError(
-                f"The encoder {encoder.encoding.encoder} gives numbers that half precision cannot hold: take another."
-            )
-        made[[place for place, _ in batch]] = found.astype(np.float16)
-    for place, (digest, pixels) in enumerate(seen):
-        if pixels is None:
-            array, row = known[digest]
-            made[place] = array[row]
-    digests = np.stack([np.frombuffer(digest, np.uint8) for digest, _ in seen])
-    return Chunk(made[ok], ok, digests, reasons)
+    ok = np.array([not isinstance(found, str) for _, found in seen])
+    made = [found for _, found in seen if not isinstance(found, str)]
+    features = np.stack(made) if made else np.empty((0, width), np.float16)
+    reasons = {place: found for place, (_, found) in enumerate(seen) if isinstance(found, str)}
+    return Chunk(features, ok, np.stack([np.frombuffer(digest, np.uint8) for digest, _ in seen]), reasons)
 
 
 def _gathered(pictures: Pictures, store: Store, count: int) -> tuple[list[str], list[bytes], dict[int, str]]:

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from coterie.encoders.catalogue import BY_MODEL, BY_NAME, IMAGENET, Entry, is_timms
 from coterie.encoders.weights import FILES, Found, fetched, find, local_file
 from coterie.networks.weights import of_trunk, read_weights
-from coterie.training.device import Precision, choose_precision
-from coterie.types import Encoding, InputError, ItemSpec
+from coterie.training.device import Precision
+from coterie.types import Encoding, InputError
 
 Pooling = Literal["own", "cls", "mean", "cls+mean"]
 BY_LABELS = ("in1k", "in12k", "in21k", "in22k", "in22ft1k")  # parts of timm's tags: taught with ImageNet's labels
@@ -41,7 +41,7 @@ class Wanted:
     squash: bool = False
     pooling: Pooling = "own"
     device: torch.device = CPU
-    precision: Precision = "auto"
+    precision: Precision = "auto"  # auto: fp32, for embeddings should not depend on the machine
 
 
 @dataclass
@@ -53,7 +53,6 @@ class Encoder:
     width: int
     tokens: int  # that stand before those of the patches
     device: torch.device
-    precision: Literal["bf16", "fp32"]
 
     @torch.inference_mode()
     def __call__(self, pixels: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b d"]:
@@ -61,7 +60,7 @@ class Encoder:
         std = torch.tensor(self.encoding.std, device=self.device)[:, None, None]
         images = (pixels.to(self.device).float() / 255 - mean) / std
         images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.encoding.precision == "bf16"):
             found = self._pooled(images)
         return found.float().cpu()
 
@@ -91,9 +90,7 @@ def load_encoder(wanted: Wanted) -> Encoder:
     )
     encoding = _encoding(entry, net, wanted, found, digest)
     net = net.to(wanted.device).to(memory_format=torch.channels_last).eval()
-    spec = ItemSpec("images", channels=3, height=encoding.size, width=encoding.size)
-    precision = choose_precision(wanted.precision, spec, wanted.device).name
-    encoder = Encoder(net, encoding, 0, int(getattr(net, "num_prefix_tokens", 0)), wanted.device, precision)
+    encoder = Encoder(net, encoding, 0, int(getattr(net, "num_prefix_tokens", 0)), wanted.device)
     _check_tokens(encoder)
     encoder.width = encoder(torch.zeros(1, 3, encoding.size, encoding.size, dtype=torch.uint8)).shape[1]
     return encoder
@@ -290,6 +287,7 @@ def _encoding(entry: Entry, net: nn.Module, wanted: Wanted, found: Found, digest
         tuple(map(float, entry.mean if by_wheel and entry.mean else own["mean"])),
         tuple(map(float, entry.std if by_wheel and entry.std else own["std"])),
         wanted.pooling,
+        "bf16" if wanted.precision == "bf16" else "fp32",
         found.origin if wanted.weights is not None or not is_timms(entry.name) else "",
     )
 

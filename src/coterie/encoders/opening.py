@@ -99,7 +99,8 @@ def wanted_by(encoding: Encoding, device: str = "auto") -> Wanted:
         weights = None
     pooling: Any = encoding.pooling
     place = accelerator_for(device).device
-    return Wanted(encoding.encoder, weights, encoding.size, encoding.squash, pooling, place)
+    precision: Any = encoding.precision
+    return Wanted(encoding.encoder, weights, encoding.size, encoding.squash, pooling, place, precision)
 
 
 def check_name(name: str) -> None:

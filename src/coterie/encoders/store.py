@@ -52,7 +52,6 @@ class Job:
 
     encoding: Encoding
     values: tuple[float, float]  # `low` and `high` of `types.ItemSpec`
-    precision: str
     stamp: str  # of the source
     count: int  # pictures, readable or not
 
@@ -60,7 +59,7 @@ class Job:
     def by(self) -> str:
         """What embeddings must have in common to be mixed."""
         encoding = {name: value for name, value in asdict(self.encoding).items() if name != "origin"}
-        return _short((encoding, self.values, self.precision, FORMAT))
+        return _short((encoding, self.values, FORMAT))
 
     @property
     def key(self) -> str:
@@ -78,12 +77,6 @@ class Store:
         self.folder = folder
         self.chunks: dict[int, Chunk] = {}
 
-    def precision_before(self) -> str | None:
-        """In which the embeddings that are there were made: further ones should be like them."""
-        if self.folder is None or not holds_features(self.folder):
-            return None
-        return read_features(self.folder).precision
-
     def begin(self, job: Job) -> None:
         """Make the folder. Raises InputError where it holds something else, or embeddings of another encoder."""
         self.job = job
@@ -100,7 +93,7 @@ class Store:
             raise InputError(f"{self.folder} holds {min(foreign)!r}, which is no embedding: choose another folder.")
         if holds_features(self.folder):
             there = read_features(self.folder)
-            before = Job(encoding_of(there.encoding), (there.low, there.high), there.precision, "", 0)
+            before = Job(encoding_of(there.encoding), (there.low, there.high), "", 0)
             if before.by != job.by:
                 raise InputError(
                     f"{self.folder} holds embeddings of {there.encoding.encoder} that were made otherwise than asked "
@@ -197,6 +190,4 @@ def _difference(before: Job, now: Job) -> str:
     for name in was:
         if name != "origin" and was[name] != asked[name]:
             return f"{name} {str(was[name])[:40]}, not {str(asked[name])[:40]}"
-    if before.values != now.values:
-        return f"pixel values from {before.values}, not {now.values}"
-    return f"precision {before.precision}, not {now.precision}"
+    return f"pixel values from {before.values}, not {now.values}"

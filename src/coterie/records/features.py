@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -23,7 +23,6 @@ class FeaturesRecord(Entries):
     encoding: EncodingEntry
     low: float = 0.0  # as in `types.ItemSpec`
     high: float = 0.0
-    precision: Literal["bf16", "fp32"]
     n: Count
     dim: Annotated[int, Field(ge=1, le=1 << 24)]
     name: Name  # of the source

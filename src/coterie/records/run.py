@@ -44,6 +44,7 @@ class EncodingEntry(Entries):
     mean: Annotated[list[float], Field(min_length=3, max_length=3)] = [0.5, 0.5, 0.5]
     std: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=3, max_length=3)] = [0.5, 0.5, 0.5]
     pooling: Literal["own", "cls", "mean", "cls+mean"] = "own"
+    precision: Literal["fp32", "bf16"] = "fp32"
     origin: Name = ""
 
 

@@ -1,0 +1,39 @@
+"""A small net of timm's with random weights in a file: an encoder like any other, and quick."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+SMALL = "test_vit"  # timm's own for tests: 0.4 million parameters, 160 px
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole file of SMALL's weights."""
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(timm.create_model(SMALL, pretrained=False, num_classes=0).state_dict(), path)
+    return path
+
+
+def picture(seed: int, width: int = 48, height: int = 40) -> Image.Image:
+    """A smooth picture in colour, as JPEG likes them."""
+    rough = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return Image.fromarray(rough).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Forty pictures of two sizes."""
+    folder = tmp_path / "photos"
+    (folder / "b").mkdir(parents=True)
+    for seed in range(40):
+        picture(seed, 48 + 16 * (seed % 2)).save(folder / ("b" if seed > 30 else ".") / f"{seed:02d}.jpg", quality=95)
+    return folder
