@@ -30,7 +30,7 @@ def seen(name: str, size: int = 224, crop: float = 0.875, squash: bool = False) 
 
 
 def test_the_embedded_encoder_knows_a_photograph():
-    """Its tensors stand in the file in timm's order, by other names: the classifier after them gives the right class."""
+    """Its tensors stand in the file in timm's order by other names; the classifier after them gives the class."""
     found = at_hand(BY_NAME[WHEEL])
     file = torch.load(found.path, map_location="cpu", weights_only=True)
     encoder = load_encoder(Wanted(WHEEL))

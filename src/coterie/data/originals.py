@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 CELLS_IN_MEMORY = 256 << 20  # bytes of a table's encoded pictures that are kept
+EMBEDDED_SIDE = 128  # pixels, of pictures that a run saw through an encoder
 BEGINNINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"BM": ".bmp", b"II*\0": ".tif"}
 BEGINNINGS |= {b"MM\0*": ".tif", b"RIFF": ".webp", b"\0\0\0\x0cjP": ".jp2"}
 
@@ -122,8 +123,10 @@ def place_of(source: Mapping[str, Any], origin: str, given: str | None) -> Path:
 
 
 def _spec(source: Mapping[str, Any]) -> ItemSpec:
-    known = {field.name for field in fields(ItemSpec)}
+    known = {field.name for field in fields(ItemSpec)} - {"encoding"}
     stated: dict[str, Any] = source.get("spec") or {}
+    if stated.get("encoding"):  # the run grouped embeddings that coterie made of pictures
+        return ItemSpec("images", channels=3, height=EMBEDDED_SIDE, width=EMBEDDED_SIDE)
     entries: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in stated.items() if name in known
     }

@@ -10,7 +10,7 @@ import numpy as np
 
 from coterie.data.named_files import names
 from coterie.data.originals import place_of
-from coterie.data.source import open_source
+from coterie.encoders import open_items
 from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
 from coterie.records import read_record
@@ -34,7 +34,7 @@ def embed_run(
     if source is not None or origin not in names():
         origin = str(place_of(entry, origin, source))
     model = load_model(run)
-    opened = open_source(origin, like=model.spec)
+    opened = open_items(origin, like=model.spec)
     if list(opened.ids) != list(ids) or opened.fingerprint != entry.get("fingerprint"):
         raise InputError(_differences(origin, opened.ids, ids))
     embedding = model.predict(opened, embedding=True, progress=progress).embedding
