@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from helpers.exports import NAMES, write_pictures, write_review, write_run
+from coterie.review import Review
+from helpers.exports import NAMES, write_pictures, write_run
 
 
 @pytest.fixture
@@ -30,8 +31,11 @@ def run(tmp_path: Path, photos: Path) -> Path:
 @pytest.fixture
 def reviewed(run: Path) -> Path:
     """The same, reviewed: two groups have names, one photo belongs nowhere, half are decided."""
-    names = {0: "tabby cat", 2: "=1+1"}
-    write_review(run, [0, 1, 2, 0, -1, 2, 0, 1], names, [True, False] * 4)
+    ids = sorted(NAMES)
+    with Review(run) as review:
+        review.rename(0, "tabby cat").rename(2, "=1+1").reject([ids[4]])
+        for row, group in ((0, 0), (2, 2), (6, 0)):
+            review.move([ids[row]], group)
     return run
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -58,7 +59,7 @@ def test_csv(coterie, reviewed, tmp_path):
         "id": IDS[0],
         "label": "0",
         "name": "tabby cat",
-        "confidence": "0.9",
+        "confidence": "0.99",
         "source": "person",
         "decided": "true",
     }
@@ -87,6 +88,7 @@ def test_a_run_without_a_review_keeps_the_model_s_labels(coterie, run, tmp_path)
 def test_original_leaves_the_review_out(coterie, reviewed, run, tmp_path):
     exported(coterie, reviewed, "csv", tmp_path / "a.csv", "--original")
     (reviewed / "result.reviewed.parquet").unlink()
+    shutil.rmtree(reviewed / "review")
     exported(coterie, run, "csv", tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
 
@@ -161,7 +163,7 @@ def test_hf_says_each_label_in_its_metadata(coterie, reviewed, tmp_path):
     assert by_id[IDS[0]] == {
         "file_name": by_id[IDS[0]]["file_name"],
         "label": "tabby cat",
-        "confidence": 0.9,
+        "confidence": 0.99,
         "source": "person",
         "id": IDS[0],
     }
@@ -201,7 +203,7 @@ def test_coco(coterie, reviewed, tmp_path):
         row = NAMES.index(image["file_name"])
         assert (image["width"], image["height"]) == (12 + row, 10)
     said = {one["image_id"]: one for one in found["annotations"]}
-    assert said[1] == {"id": 1, "image_id": 1, "category_id": 1, "score": 0.9}
+    assert said[1] == {"id": 1, "image_id": 1, "category_id": 1, "score": 0.99}
     assert 5 not in said
     assert [one["name"] for one in found["categories"]] == ["tabby cat", "group 1", "=1+1", "group 3"]
 

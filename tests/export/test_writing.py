@@ -14,8 +14,8 @@ import pytest
 import yaml
 
 from coterie.export import Options, export
-from coterie.export.items import items_of_run
-from helpers.exports import write_review, write_run
+from coterie.review import Review
+from helpers.exports import NAMES, write_run
 
 
 def refused(coterie, *arguments) -> str:
@@ -122,7 +122,7 @@ def test_a_failure_leaves_nothing_behind(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(imagefolder, "put", full)
     with pytest.raises(OSError, match="No space"):
-        export(items_of_run(run), ["imagefolder"], tmp_path / "out", Options())
+        export(run, ["imagefolder"], tmp_path / "out", Options())
     assert sorted(os.listdir(tmp_path)) == ["photos", "run"]
 
 
@@ -170,6 +170,11 @@ def test_what_cannot_be_is_refused_in_one_sentence(coterie, run, tmp_path, monke
 
 
 def test_only(coterie, reviewed, tmp_path):
+    with Review(reviewed) as review:
+        for row in review.draw(3, max_error=0.5, level=0.5, seed=0).tolist():
+            review.judge(row, "right")
+        claim = review.end_audit()
+
     def ids(only: str) -> set[str]:
         path = tmp_path / f"{only}.csv"
         assert coterie("export", reviewed, "--to", "csv", "-o", path, "--only", only, "--overwrite")[0] == 0
@@ -177,12 +182,13 @@ def test_only(coterie, reviewed, tmp_path):
 
     assert ids("decided") | ids("undecided") == ids("all")
     assert not ids("decided") & ids("undecided")
-    assert len(ids("accepted")) == 4
+    assert claim.threshold is not None
+    assert len(ids("accepted")) == 7
 
 
 @pytest.mark.parametrize(
     ("column", "value", "says"),
-    [("id", "x", "they are of two runs"), ("label", -2, "in group -2"), ("name", "other", "is called")],
+    [("id", "x", "they are of two runs"), ("label", -2, "in group -2")],
 )
 def test_a_review_that_does_not_fit_is_refused(coterie, reviewed, tmp_path, column, value, says):
     import pyarrow as pa
@@ -197,10 +203,29 @@ def test_a_review_that_does_not_fit_is_refused(coterie, reviewed, tmp_path, colu
     assert says in refused(coterie, reviewed, "--to", "csv", "-o", tmp_path / "a.csv")
 
 
-def test_groups_of_a_split_and_a_merge_keep_their_numbers(coterie, run, tmp_path):
-    write_review(run, [0, 5, 2, 0, 5, 2, 0, 4], {5: "new"}, [True] * 8, k=6)
+def test_groups_of_a_split_and_a_merge_keep_their_numbers(coterie, photos, tmp_path):
+    rng = np.random.default_rng(0)
+    write_run(
+        tmp_path / "r", photos, sorted(NAMES), np.array([0, 0, 0, 0, 1, 1, 2, 2]), embedding=rng.normal(size=(8, 4))
+    )
+    with Review(tmp_path / "r") as review:
+        parts = review.split(0)
+        review.merge(1, [2])
+        review.rename(parts[0], "new")
+    assert parts == [4, 5]
+    assert coterie("export", tmp_path / "r", "--to", "imagefolder,labelstudio", "-o", tmp_path / "out")[0] == 0
+    assert sorted(os.listdir(tmp_path / "out" / "imagefolder")) == ["01", "04_new", "05", "coterie.jsonl"]
+    choices = (tmp_path / "out" / "labelstudio" / "config.xml").read_text()
+    assert [name in choices for name in ('"group 0"', '"group 1"', '"group 2"', '"new"')] == [False, True, False, True]
+
+
+def test_a_name_that_a_review_gives_wins_over_the_model_s(coterie, run, tmp_path):
+    (run / "model").mkdir()
+    (run / "model" / "manifest.json").write_text(json.dumps({"names": {"0": "cat", "1": "dog"}}))
+    with Review(run) as review:
+        review.rename(2, "Cat")
     assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out")[0] == 0
-    assert sorted(os.listdir(tmp_path / "out")) == ["00", "02", "04", "05_new", "coterie.jsonl"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["00", "01_dog", "02_Cat", "coterie.jsonl"]
 
 
 def test_a_run_that_is_not_finished_is_refused(coterie, run, tmp_path):

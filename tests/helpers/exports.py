@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -52,28 +51,3 @@ def write_run(
         columns["embedding"] = pa.FixedSizeListArray.from_arrays(flat, embedding.shape[1])
     metadata = {"coterie.table": "result", "coterie.heads": "cal", "coterie.k": str(k)}
     pq.write_table(pa.table(columns).replace_schema_metadata(metadata), run / "result.parquet")
-
-
-def write_review(run: Path, label: list[int], names: dict[int, str], decided: list[bool], *, k: int = K) -> None:
-    """`result.reviewed.parquet` in the columns of the specification."""
-    result = pq.read_table(run / "result.parquet")
-    n, labels = len(label), np.array(label)
-    p = np.full((n, k), 0.1 / (k - 1), np.float32)
-    p[np.arange(n), np.maximum(labels, 0)] = 0.9
-    columns = {
-        "id": result["id"],
-        "label": pa.array(labels.astype(np.int32)),
-        "name": pa.array([names.get(group) for group in label], pa.string()),
-        "confidence": pa.array(np.full(n, 0.9, np.float32), mask=labels < 0),
-        "source": pa.array(["person" if yes else "model" for yes in decided]),
-        "decided": pa.array(decided),
-        "seen": pa.array(decided),
-        "accepted": pa.array([True, False] * (n // 2), pa.bool_()),
-        "confidence_judged": pa.nulls(n, pa.float32()),
-        "model_label": result["label"],
-        "model_confidence": result["confidence"],
-        "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(p.reshape(-1)), k),
-    }
-    groups = json.dumps([{"group": group, "name": name, "parents": []} for group, name in names.items()])
-    table = pa.table(columns).replace_schema_metadata({"coterie.table": "reviewed", "coterie.groups": groups})
-    pq.write_table(table, run / "result.reviewed.parquet")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli import print_object
-from coterie.export import Options, export
-from coterie.export.items import REVIEWED, items_of_run
-from coterie.review import reviewed_table
+from coterie.export import Options, export_items
+from coterie.export.items import items_of_run
+from coterie.records.review import REVIEWED
 from coterie.types import InputError
 
 
@@ -39,10 +39,8 @@ def export_run(request: ExportRequest) -> None:
     assert request.to is not None
     options = Options(**request.given)
     formats = [name.strip() for name in request.to.split(",") if name.strip()]
-    if not options.original:
-        reviewed_table(request.run)  # of a review that goes on, or whose process was killed
     items = items_of_run(request.run, original=options.original)
-    done = export(items, formats, request.out, options, [request.run])
+    done = export_items(items, formats, request.out, options, [request.run])
     found = {
         "run": str(request.run),
         "reviewed": items.reviewed,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,18 +13,19 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from coterie.prediction.results import ResultTable, read_result
+from coterie.prediction.results import ResultTable, probabilities_of, read_result
 from coterie.records.files import check_regular
 from coterie.records.group_names import checked_names, names_of, shown_names
+from coterie.records.review import read_review
 from coterie.records.run import Record, groups_of, read_record
 from coterie.records.table import check_ids, open_table, reading
+from coterie.review import reviewed_table
 from coterie.types import InputError
 
 ONLY = ("all", "decided", "accepted", "undecided")
 
 NOWHERE = -1
 SOURCES = ("model", "group", "refit", "person", "import")
-REVIEWED = "result.reviewed.parquet"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,7 @@ class Items:
     n_groups: int
     named: dict[int, str]  # names that somebody gave
     record: Record
+    retired: frozenset[int] = frozenset()  # groups that were merged into others or split
     columns: dict[str, Any] = field(default_factory=dict)  # of the reviewed table, as they stand there: pa.Array
     probabilities: NDArray[np.float32] | None = None  # (m, n_groups)
     embedding: NDArray[np.float32] | None = None  # (m, d)
@@ -60,11 +61,11 @@ class Items:
 
     @cached_property
     def alive(self) -> list[int]:
-        """The groups an item may be in: not those that were merged into others, which are left without probability."""
-        members = {*np.unique(self.label).tolist(), *self.named}
+        """The groups that an item may be in: not those that a review merged into others, nor those it left empty."""
+        empty = set(range(self.n_groups)) - set(self.label.tolist()) - self.named.keys() if self.reviewed else set()
         if self.probabilities is not None:
-            members |= set(np.flatnonzero(self.probabilities.any(axis=0)).tolist())
-        return [group for group in range(self.n_groups) if group in members or self.probabilities is None]
+            empty -= set(np.flatnonzero(self.probabilities.any(axis=0)).tolist())
+        return [group for group in range(self.n_groups) if group not in self.retired | empty]
 
     def name(self, at: int) -> str:
         """The name of an item's group, "" for an item that belongs nowhere."""
@@ -106,8 +107,8 @@ def items_of_run(run: Path, *, original: bool = False) -> Items:
     result = read_result(run / "result.parquet", (record.get("source") or {}).get("n"), groups_of(record))
     items = items_of_result(result, record, names_of(run))
     items = replace(items, places=_places(run / "map.npz", len(items)))
-    if os.path.lexists(run / REVIEWED) and not original:
-        items = _as_reviewed(items, run / REVIEWED)
+    if not original and (reviewed := reviewed_table(run)) is not None:
+        items = _as_reviewed(items, reviewed)
     if items.embedding is None:
         items = replace(items, embedding=_embedding(run / "review" / "embedding.npy", len(items)))
     return items
@@ -154,6 +155,12 @@ def chosen(items: Items, only: str, limit: int | None = None) -> Items:
 
 def _as_reviewed(items: Items, path: Path) -> Items:
     """The items as `result.reviewed.parquet` has them. Raises InputError where it is damaged or of another run."""
+    review = read_review(path.parent)
+    assert review is not None
+    named = {group.number: group.name for group in review.groups if group.name and group.into is None}
+    taken = {name.casefold() for name in named.values()}
+    named = {group: name for group, name in items.named.items() if name.casefold() not in taken} | named
+    retired = frozenset(group.number for group in review.groups if group.into is not None)
     needed = ("id", "label", "name", "confidence", "source", "decided")
     with open_table(path, *needed) as file:
         check_ids(path, file.read(columns=["id"])["id"])
@@ -163,15 +170,12 @@ def _as_reviewed(items: Items, path: Path) -> Items:
         if columns["id"].to_pylist() != items.ids:
             raise InputError(f"{path} does not fit result.parquet: they are of two runs.")
         label = columns["label"].to_numpy(zero_copy_only=False).astype(np.int64)
-        p, width = columns.get("probabilities"), items.n_groups
-        if p is not None:
-            width = len(p.flatten()) // len(p)
-            p = p.flatten().to_numpy(zero_copy_only=False).astype(np.float32).reshape(len(label), width)
-        width = max(width, int(label.max(initial=0)) + 1)
+        stated = (table.schema.metadata or {}).get(b"coterie.k", b"0")
+        width = max(int(stated), items.n_groups, int(label.max(initial=0)) + 1)
+        p = probabilities_of(table, width, path)
         if label.min(initial=0) < NOWHERE:
             raise InputError(f"{path} is damaged: row {int(label.argmin())} is in group {label.min()}.")
         confidence = columns["confidence"].cast(pa.float32()).fill_null(float("nan")).to_numpy(zero_copy_only=False)
-        named = _reviewed_names(table, label, columns["name"].to_pylist(), path)
         return replace(
             items,
             label=label,
@@ -179,27 +183,12 @@ def _as_reviewed(items: Items, path: Path) -> Items:
             source=columns["source"].to_pylist(),
             decided=columns["decided"].fill_null(False).to_numpy(zero_copy_only=False),
             n_groups=width,
-            named={**items.named, **named},
+            named=checked_names({group: name for group, name in named.items() if group not in retired}),
+            retired=retired,
             columns={name: column for name, column in columns.items() if name not in needed},
-            probabilities=p if p is not None and p.shape[1] == width else None,
+            probabilities=p,
             reviewed=True,
         )
-
-
-def _reviewed_names(table: pa.Table, label: NDArray[np.int64], names: list[str | None], path: Path) -> dict[int, str]:
-    """The names in the column `name`, and of groups without members those in the metadata."""
-    groups, found = json.loads((table.schema.metadata or {}).get(b"coterie.groups", b"[]")), {}
-    for entry in groups if isinstance(groups, list) else []:
-        if isinstance(entry, dict) and isinstance(entry.get("group"), int) and entry.get("name"):
-            found[entry["group"]] = str(entry["name"])
-    for group, name in zip(label.tolist(), names, strict=True):
-        if group != NOWHERE and name and found.setdefault(group, name) != name:
-            raise InputError(f"{path} is damaged: group {group} is called {found[group]!r} and {name!r}.")
-    # A group that was merged into another keeps no name of its own.
-    members = set(label.tolist())
-    alive = {name.casefold() for group, name in found.items() if group in members}
-    kept = {group: name for group, name in found.items() if group in members or name.casefold() not in alive}
-    return checked_names(kept)
 
 
 def _places(path: Path, n: int) -> tuple[NDArray[np.int64], NDArray[np.float32]] | None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.originals import Originals, originals_of
-from coterie.export.items import NOWHERE, ONLY, Items, chosen
+from coterie.export.items import NOWHERE, ONLY, Items, chosen, items_of_run
 from coterie.export.registry import FileFormat, FolderFormat, Format, format_of
 from coterie.export.writing import Tree, check_place, head_of, new_file, new_tree
 from coterie.outputs import Given
@@ -130,7 +130,14 @@ class Exported:
     notes: list[str]
 
 
-def export(items: Items, formats: Sequence[str], out: Path, options: Options, reads: Sequence[Given] = ()) -> list[Any]:
+def export(run: Path, formats: Sequence[str], out: Path, options: Options) -> list[Exported]:
+    """Write a run folder's items in these formats, as reviewed where it has a review. Raises InputError."""
+    return export_items(items_of_run(run, original=options.original), formats, out, options, [run])
+
+
+def export_items(
+    items: Items, formats: Sequence[str], out: Path, options: Options, reads: Sequence[Given] = ()
+) -> list[Exported]:
     """Write the items in these formats; of several each gets its own place inside of `out`. Raises InputError.
 
     One format: `out` is its file or folder. Several: `out` is a folder, whole or not at all.

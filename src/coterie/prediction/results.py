@@ -154,6 +154,18 @@ def _unpack(table: pa.Table, path: Path) -> ResultTable:
     return ResultTable(table["id"].to_pylist(), *as_stored, heads, embedding, ood_score)
 
 
+def probabilities_of(table: pa.Table, k: int, path: Path) -> np.ndarray | None:
+    """The answer's probabilities (n, k) of any table of results, None where it has none. Raises InputError."""
+    if "probabilities" in table.column_names:
+        p = _matrix(table, "probabilities", path)
+        if p.shape[1] != k:
+            raise InputError(f"{path} is damaged: it has probabilities of {p.shape[1]} groups, not of {k}.")
+        return p.astype(np.float32)
+    if {"top_labels", "top_probabilities", "remainder"} <= set(table.column_names):
+        return _spread(table, k, path)
+    return None
+
+
 def _matrix(table: pa.Table, name: str, path: Path) -> np.ndarray:
     """A column of rows of numbers as an array (n, width)."""
     column = table[name].combine_chunks()

@@ -25,7 +25,7 @@ def write(path: Path, job: Job) -> None:
 def table_of(items: Items) -> pa.Table:
     """The columns of a review; without one they say that nobody has looked."""
     m, nowhere = len(items), items.label == NOWHERE
-    names = [None if label == NOWHERE else items.named.get(label) for label in items.label.tolist()]
+    names = [items.named.get(label, "") for label in items.label.tolist()]
     columns: dict[str, Any] = {
         "id": pa.array(items.ids, pa.string()),
         "label": pa.array(items.label.astype(np.int32)),
