@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 
-from coterie.export import Options, export
+from coterie.export import Options, export_run
 from coterie.review import Review
 from helpers.exports import NAMES, write_run
 
@@ -122,7 +122,7 @@ def test_a_failure_leaves_nothing_behind(run, tmp_path, monkeypatch):
 
     monkeypatch.setattr(imagefolder, "put", full)
     with pytest.raises(OSError, match="No space"):
-        export(run, ["imagefolder"], tmp_path / "out", Options())
+        export_run(run, ["imagefolder"], tmp_path / "out", Options())
     assert sorted(os.listdir(tmp_path)) == ["photos", "run"]
 
 

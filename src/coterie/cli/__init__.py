@@ -340,12 +340,12 @@ def export(
 ) -> None:
     """Write groups and names as other programs read them; with --from read back what was judged there."""
     with failures():
-        from coterie.cli.export import ExportRequest, export_run
+        from coterie.cli.export import ExportRequest, export_finished
 
         given: dict[str, Any] = {"only": only, "link": link, "original": original, "include_rejected": include_rejected}
         given |= {"limit": limit, "source": source, "document_root": document_root, "thumbs": thumbs}
         given |= {"prefix_names": prefix_names, "overwrite": overwrite}
-        export_run(ExportRequest(run, to, out, back, given, as_json=as_json))
+        export_finished(ExportRequest(run, to, out, back, given, as_json=as_json))
 
 
 @app.command()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli import print_object
-from coterie.export import Options, export_items
+from coterie.export import Options, export
 from coterie.export.items import items_of_run
 from coterie.records.review import REVIEWED
 from coterie.types import InputError
@@ -27,7 +27,7 @@ class ExportRequest:
     as_json: bool = False
 
 
-def export_run(request: ExportRequest) -> None:
+def export_finished(request: ExportRequest) -> None:
     """Write the run in the formats asked for, or a file of judgements from one that came back. Raises InputError."""
     if request.out is None:
         raise InputError("Where shall it go? Give a file or folder with -o.")
@@ -40,7 +40,7 @@ def export_run(request: ExportRequest) -> None:
     options = Options(**request.given)
     formats = [name.strip() for name in request.to.split(",") if name.strip()]
     items = items_of_run(request.run, original=options.original)
-    done = export_items(items, formats, request.out, options, [request.run])
+    done = export(items, formats, request.out, options, [request.run])
     found = {
         "run": str(request.run),
         "reviewed": items.reviewed,

@@ -8,7 +8,7 @@
 May not live here: torch, anything of the web, anything that changes a run.
 """
 
-from coterie.export.jobs import Exported, Options, export, export_items
+from coterie.export.jobs import Exported, Options, export, export_run
 from coterie.export.registry import format_names
 
-__all__ = ["Exported", "Options", "export", "export_items", "format_names"]
+__all__ = ["Exported", "Options", "export", "export_run", "format_names"]

@@ -130,12 +130,12 @@ class Exported:
     notes: list[str]
 
 
-def export(run: Path, formats: Sequence[str], out: Path, options: Options) -> list[Exported]:
+def export_run(run: Path, formats: Sequence[str], out: Path, options: Options) -> list[Exported]:
     """Write a run folder's items in these formats, as reviewed where it has a review. Raises InputError."""
-    return export_items(items_of_run(run, original=options.original), formats, out, options, [run])
+    return export(items_of_run(run, original=options.original), formats, out, options, [run])
 
 
-def export_items(
+def export(
     items: Items, formats: Sequence[str], out: Path, options: Options, reads: Sequence[Given] = ()
 ) -> list[Exported]:
     """Write the items in these formats; of several each gets its own place inside of `out`. Raises InputError.
