@@ -9,8 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli import print_object
+from coterie.cli.judged import table_content
 from coterie.export import Options, export
-from coterie.export.items import items_of_run
+from coterie.export.back import judged_columns, read_back
+from coterie.export.items import NOWHERE, items_of_run
+from coterie.export.writing import check_place
+from coterie.outputs import write_atomically
 from coterie.records.review import REVIEWED
 from coterie.types import InputError
 
@@ -34,7 +38,7 @@ def export_finished(request: ExportRequest) -> None:
     if (request.to is None) == (request.back is None):
         raise InputError("Give formats with --to (csv, imagefolder, ...), or a file that came back with --from.")
     if request.back is not None:
-        read_back(request, request.back, request.out)
+        read_judgements(request, request.back, request.out)
         return
     assert request.to is not None
     options = Options(**request.given)
@@ -59,6 +63,22 @@ def export_finished(request: ExportRequest) -> None:
         print("Note: the run has a review, which --original leaves out.")
 
 
-def read_back(request: ExportRequest, back: Path, out: Path) -> None:
+def read_judgements(request: ExportRequest, back: Path, out: Path) -> None:
     """Write the judgements of a file that came back as a table for --judged."""
-    raise InputError("--from is not there yet.")
+    if out.suffix not in (".csv", ".parquet"):
+        raise InputError(f"-o {out} must end in .csv or .parquet.")
+    overwrite = bool(request.given.get("overwrite"))
+    place = check_place(out, [back, request.run], folder=False, overwrite=overwrite)
+    items = items_of_run(request.run, original=bool(request.given.get("original")))
+    found = read_back(back, items)
+    columns = judged_columns(found, items)
+    write_atomically(place, table_content(place, columns))
+    other = int((columns["label"] != columns["proposed"]).sum())
+    answer = {"run": str(request.run), "kind": found.kind, "judged": len(found.rows), "other_group": other}
+    answer |= {"nowhere": int((found.groups == NOWHERE).sum()), "table": str(out), "notes": found.notes}
+    if request.as_json:
+        print_object(answer)
+        return
+    print(f"{len(found.rows):,} judgements ({found.kind}), {other:,} of them other than the model's group: {out}")
+    for note in found.notes:
+        print(f"Note: {note}")

@@ -43,7 +43,7 @@ class Items:
     n_groups: int
     named: dict[int, str]  # names that somebody gave
     record: Record
-    retired: frozenset[int] = frozenset()  # groups that were merged into others or split
+    into: dict[int, int] = field(default_factory=dict)  # of groups that were merged: the one they went to
     columns: dict[str, Any] = field(default_factory=dict)  # of the reviewed table, as they stand there: pa.Array
     probabilities: NDArray[np.float32] | None = None  # (m, n_groups)
     embedding: NDArray[np.float32] | None = None  # (m, d)
@@ -65,7 +65,15 @@ class Items:
         empty = set(range(self.n_groups)) - set(self.label.tolist()) - self.named.keys() if self.reviewed else set()
         if self.probabilities is not None:
             empty -= set(np.flatnonzero(self.probabilities.any(axis=0)).tolist())
-        return [group for group in range(self.n_groups) if group not in self.retired | empty]
+        return [group for group in range(self.n_groups) if group not in self.into.keys() | empty]
+
+    def resolve(self, group: int) -> int:
+        """The group itself, or the one that it was merged into."""
+        seen = set()
+        while group in self.into and group not in seen:
+            seen.add(group)
+            group = self.into[group]
+        return group
 
     def name(self, at: int) -> str:
         """The name of an item's group, "" for an item that belongs nowhere."""
@@ -160,7 +168,7 @@ def _as_reviewed(items: Items, path: Path) -> Items:
     named = {group.number: group.name for group in review.groups if group.name and group.into is None}
     taken = {name.casefold() for name in named.values()}
     named = {group: name for group, name in items.named.items() if name.casefold() not in taken} | named
-    retired = frozenset(group.number for group in review.groups if group.into is not None)
+    into = {group.number: group.into for group in review.groups if group.into is not None}
     needed = ("id", "label", "name", "confidence", "source", "decided")
     with open_table(path, *needed) as file:
         check_ids(path, file.read(columns=["id"])["id"])
@@ -183,8 +191,8 @@ def _as_reviewed(items: Items, path: Path) -> Items:
             source=columns["source"].to_pylist(),
             decided=columns["decided"].fill_null(False).to_numpy(zero_copy_only=False),
             n_groups=width,
-            named=checked_names({group: name for group, name in named.items() if group not in retired}),
-            retired=retired,
+            named=checked_names({group: name for group, name in named.items() if group not in into}),
+            into=into,
             columns={name: column for name, column in columns.items() if name not in needed},
             probabilities=p,
             reviewed=True,
