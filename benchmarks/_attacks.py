@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import yaml
 from PIL import Image
 
-from coterie.methods.contract import method_class
+from coterie.catalogue import method_class
 
 Call = list[str]
 """Arguments of `coterie`; "load" as the first one stands for `coterie.load` in Python."""

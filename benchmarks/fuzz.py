@@ -268,7 +268,7 @@ def run_all(tasks: list[tuple[int, str]], seed: int, base: Path, processes: int,
 
 def known_settings() -> attacks.Settings:
     """All settings with their defaults: of each method, of the views, of a run."""
-    from coterie.methods.contract import method_class, method_names
+    from coterie.catalogue import method_class, method_names
     from coterie.training.plan import RunSettings
     from coterie.views.settings import ViewSettings
 

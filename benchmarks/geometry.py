@@ -11,7 +11,7 @@ from _measure import write_results
 from numpy.typing import NDArray
 from sklearn.datasets import load_digits, make_swiss_roll
 
-from coterie.objectives.geometry import intrinsic_dimension, linear_dimension
+from coterie.algorithms.geometry import intrinsic_dimension, linear_dimension
 
 N = 3000
 

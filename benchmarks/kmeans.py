@@ -23,7 +23,7 @@ from _measure import seconds, write_results
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from coterie.objectives.kmeans import kmeans
+from coterie.algorithms.kmeans import kmeans
 
 SIZES = ((1000, 500, 512), (1000, 100, 128), (1000, 1000, 512))  # points, clusters, features
 SEEDS = range(5)

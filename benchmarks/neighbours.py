@@ -22,7 +22,7 @@ from _measure import write_results
 from memory import resident
 from torch import Tensor
 
-from coterie.objectives.neighbours import EXACT_UP_TO, nearest
+from coterie.algorithms.neighbours import EXACT_UP_TO, nearest
 
 SIZES = (10_000, 20_000, 50_000, 100_000, 200_000, 500_000)
 DIMENSIONS, NEIGHBOURS = 10, 5

@@ -25,10 +25,10 @@ import torch
 from _pages import in_words, markdown, mean_and_deviation
 from _runs import RESULTS, kept_once, row, write_records
 
+from coterie.algorithms.nearest_mean import neighbour_agreement
 from coterie.cli.settings import read_overrides
 from coterie.data import open_source
 from coterie.evaluation import nmi
-from coterie.objectives.nearest_mean import neighbour_agreement
 from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
 from coterie.training.device import machine

@@ -19,10 +19,11 @@ from _runs import command_for_drawn, ground, parser_for_drawn
 from _tables import Study, draw
 from cdc_tables_rows import tables
 
+from coterie.catalogue import practical_settings
 from coterie.cli.settings import read_overrides
+from coterie.contract import Facts
 from coterie.data import open_source
 from coterie.methods.cdc import CDC
-from coterie.methods.contract import Facts, practical_settings
 from coterie.types import InputError
 
 NAMES = ("2", "5", "6", "fig3", "fig5", "8", "9")

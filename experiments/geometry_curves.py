@@ -22,13 +22,13 @@ from _runs import FIGURES, command_for_drawn, ground, parser_for_drawn, write_st
 from _tables import draw
 from torch import Tensor
 
+from coterie.algorithms.geometry import geometry_of
+from coterie.algorithms.kmeans import kmeans
 from coterie.cli.settings import read_overrides
 from coterie.data import Labels, open_source
 from coterie.evaluation import accuracy
 from coterie.networks.features import extract_features
 from coterie.networks.net import Net
-from coterie.objectives.geometry import geometry_of
-from coterie.objectives.kmeans import kmeans
 from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.preparing import Watch

@@ -30,13 +30,13 @@ from _runs import RESULTS, command_line, ground, parser, write_records
 from numpy.typing import NDArray
 from torch import Tensor
 
+from coterie.algorithms.kmeans import kmeans
+from coterie.algorithms.neighbours import nearest
 from coterie.cli.settings import read_overrides
 from coterie.data import labels_of, open_source
 from coterie.evaluation import accuracy
 from coterie.networks.features import extract_features
 from coterie.networks.net import Net
-from coterie.objectives.kmeans import kmeans
-from coterie.objectives.neighbours import nearest
 from coterie.pipeline import run
 from coterie.preparing import Watch
 from coterie.records import read_record

@@ -19,11 +19,11 @@ from _pages import in_words, markdown
 from _runs import RESULTS, write_records
 from torch import Tensor
 
+from coterie.algorithms.kmeans import kmeans
+from coterie.algorithms.neighbours import nearest
 from coterie.data import Labels, labels_of, open_source
 from coterie.evaluation import accuracy, nmi
 from coterie.networks.features import extract_features
-from coterie.objectives.kmeans import kmeans
-from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import choose_filters, gap_scale, proximity
 from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model

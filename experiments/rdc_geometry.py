@@ -23,11 +23,11 @@ from jaxtyping import Bool, Float, Int
 from rdc_claim import CODE, ROWS
 from torch import Tensor
 
+from coterie.algorithms.geometry import geometry_of, linear_dimension
+from coterie.algorithms.kmeans import kmeans
+from coterie.algorithms.neighbours import nearest
 from coterie.data import labels_of, open_source
 from coterie.networks.features import extract_features
-from coterie.objectives.geometry import geometry_of, linear_dimension
-from coterie.objectives.kmeans import kmeans
-from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import Rules, density_ratio, gap_start, proximity
 from coterie.prediction.model import load_model
 from coterie.records import read_record

@@ -21,9 +21,9 @@ from _pages import in_words, markdown, over_seeds
 from _runs import RESULTS, command_line, ground, kept_once, parser, write_records
 from autoencoders import Study
 
+from coterie.algorithms.nearest_mean import neighbour_agreement
 from coterie.cli.settings import read_overrides
 from coterie.data import open_source
-from coterie.objectives.nearest_mean import neighbour_agreement
 from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
 

@@ -19,9 +19,9 @@ from _pages import in_words, markdown
 from _runs import RESULTS, write_records
 from torch import Tensor
 
+from coterie.algorithms.neighbours import nearest
 from coterie.data import open_source
 from coterie.networks.net import Net
-from coterie.objectives.neighbours import nearest
 from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
 from coterie.training.device import machine

@@ -26,10 +26,10 @@ from _runs import FIGURES, RESULTS
 from sklearn.metrics import silhouette_score
 from torch import Tensor, nn
 
+from coterie.algorithms.kmeans import kmeans
+from coterie.algorithms.neighbours import nearest
 from coterie.evaluation import accuracy
 from coterie.objectives.assignment import divergence, soft_assign_t, target_distribution
-from coterie.objectives.kmeans import kmeans
-from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import choose_filters, gap_scale, proximity
 from coterie.outputs import write_atomically
 from coterie.training.device import machine

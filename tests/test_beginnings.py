@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from coterie import Clusterer, load
-from coterie.methods.contract import method_class, method_names
+from coterie.catalogue import method_class, method_names
 from coterie.preparing import Prepared, Watch, prepare
 from coterie.training.plan import RunSettings
 from coterie.types import InputError

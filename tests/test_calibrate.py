@@ -13,8 +13,8 @@ from sklearn.datasets import load_digits, make_blobs
 from sklearn.mixture import GaussianMixture
 
 from coterie import calibrate
+from coterie.calibration import Calibration
 from coterie.evaluation import accuracy, calibration_error, match
-from coterie.training.calibrate import Calibration
 from coterie.types import InputError
 
 LOSSES = get_args(get_type_hints(Calibration)["loss"])

@@ -21,7 +21,7 @@ from coterie.isolation import isolated
 from coterie.types import Assignments, InputError
 
 if TYPE_CHECKING:
-    from coterie.methods.contract import Method
+    from coterie.contract import Method
     from coterie.training.plan import RunSettings
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coterie.calibration import Calibration, PostHoc, calibration_net
+from coterie.contract import Method, is_trained, name_of, passes_of
 from coterie.data.items import ChosenItems, Embeddings
-from coterie.methods.contract import Method, name_of, passes_of
-from coterie.preparing import Prepared
+from coterie.preparing import Prepared, epochs_of
 from coterie.report.wording import duration
 from coterie.stages import build_net
 from coterie.training.batches import batches_at_once
-from coterie.training.calibrate import Calibration, PostHoc, calibration_net
 from coterie.training.seeds import generator_of
 from coterie.training.timing import TIMED, Timing
 from coterie.types import Items
@@ -89,15 +89,15 @@ def is_short(prepared: Prepared) -> bool:
     """Whether so few steps, of so few numbers, are no long wait anywhere."""
     spec, items = prepared.source.items.spec, prepared.taught
     numbers = spec.dim if spec.kind == "embeddings" else spec.channels * spec.height * spec.width
-    steps = [m.epochs * max(1, len(items) // m.batch_size) for m in prepared.plan.stages]
-    seen = sum(m.epochs * len(items) * numbers for m in prepared.plan.stages)
+    steps = [m.epochs * max(1, len(items) // m.batch_size) for m in prepared.plan.stages if is_trained(m)]
+    seen = sum(epochs_of(m) * len(items) * numbers for m in prepared.plan.stages)
     return sum(steps) < SHORT_STEPS and seen < SHORT_NUMBERS[spec.kind]
 
 
 def _forecast(prepared: Prepared) -> Forecast | None:
     """All stages' times. The net of one is that of the next, as in the run."""
     plan, settings, taught = prepared.plan, prepared.settings, prepared.taught
-    if prepared.source.extra is not None and any(turn.extra for m in plan.stages for turn in passes_of(m)):
+    if prepared.source.extra is not None and any(one.extra for m in plan.stages for one in passes_of(m)):
         return None  # items that nobody has opened yet
     cost = 0.0
     net = prepared.init.net if prepared.init is not None else None
@@ -109,7 +109,7 @@ def _forecast(prepared: Prepared) -> Forecast | None:
         epochs = epochs_left(prepared, method)
         timing = Timing(net, method, few, len(taught), settings.k, settings.seed, prepared.family, plan.views)
         cost = timing.item
-        seconds = timing.seconds() * epochs / method.epochs if epochs else 0.0
+        seconds = timing.seconds() * epochs / epochs_of(method) if epochs else 0.0
         stages.append(StageTime(name_of(method), epochs, seconds))
     assert net is not None
     rest = 2 * cost * len(prepared.source.items)  # for K-means or the like at the end of the last stage, and to predict
@@ -137,8 +137,9 @@ def _calibration(said: Tensor, width: int, settings: Calibration, prepared: Prep
 def sample_of(items: Items, method: Method, k: int, device: torch.device) -> Items:
     """Rows spread evenly over the items, as many as a few batches and the method's settings need."""
     least = [getattr(method, name, 0) or 0 for name in ("hidden", "neighbours", "most_groups", "over")]
-    together = batches_at_once(items.spec, method.batch_size, device)
-    n = max((TIMED + together) * method.batch_size, *(2 * number for number in (*least, k)), 500)
+    size = method.batch_size if is_trained(method) else 2
+    together = batches_at_once(items.spec, size, device)
+    n = max((TIMED + together) * size, *(2 * number for number in (*least, k)), 500)
     return ChosenItems(items, np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(np.int64))
 
 
@@ -150,5 +151,5 @@ def epochs_left(prepared: Prepared, method: Method) -> int:
         return 0
     if begun is not None and begun.exists():
         seen = [record.epoch for record in prepared.history.records if record.stage == name]
-        return max(0, method.epochs - max(seen, default=0))
-    return method.epochs
+        return max(0, epochs_of(method) - max(seen, default=0))
+    return epochs_of(method)

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from coterie.calibration import PostHoc, calibration_net
+from coterie.contract import Facts
 from coterie.data import open_source
 from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.outliers import mark_outliers, without
 from coterie.estimator import seed_from
 from coterie.isolation import isolated
-from coterie.methods.contract import Facts
 from coterie.networks.features import extract_features, stream
 from coterie.prediction.clusterings import Calibrated, read_clustering
-from coterie.training.calibrate import PostHoc, calibration_net
 from coterie.training.coerce import shown
 from coterie.training.device import accelerator_for
 from coterie.training.distributed import share_batch_norm
@@ -47,7 +47,7 @@ def calibrate(
     embeddings: (n, d), what the clustering was made from or anything in which neighbours are alike. The second argument
     is the clustering: probabilities (n, k) whose rows sum to 1, or labels (n,), whole numbers or names; items labelled
     -1 teach nothing and are assigned. loss: "region" is CDC's; "smoothing", "focal", "l1" and "mixup" are there for
-    comparison. settings: of `training.calibrate.Calibration`, such as {"cells": 40}.
+    comparison. settings: of `coterie.calibration.Calibration`, such as {"cells": 40}.
 
     Raises InputError (a ValueError) for input that cannot work, before training.
     """

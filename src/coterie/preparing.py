@@ -15,14 +15,15 @@ import numpy as np
 import torch
 
 import coterie
+from coterie.catalogue import method_class
 from coterie.choosing import settle
+from coterie.contract import Card, Facts, Method, is_trained, name_of
 from coterie.data.items import ChosenItems
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
 from coterie.data.outliers import mark_outliers, without
 from coterie.deciding import resolve, with_encoder
 from coterie.encoders import open_items
-from coterie.methods.contract import Card, Facts, method_class, name_of
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
 from coterie.outputs import check_folder
@@ -126,7 +127,7 @@ class Prepared:
             "n_clusters": self.settings.n_clusters,
             "seed": self.settings.seed,
             "settings": plain_settings(self.settings),
-            "stages": [{"name": name_of(m), "epochs": m.epochs, "settings": plain(resolved(m))} for m in stages],
+            "stages": [{"name": name_of(m), "epochs": epochs_of(m), "settings": plain(resolved(m))} for m in stages],
             "views": plain(asdict(self.plan.views)),
             "calibration": None if self.plan.calibration is None else plain(asdict(self.plan.calibration)),
             "calibrated": self.plan.calibrated,
@@ -274,9 +275,9 @@ def begun_with(folder: RunFolder, plan: Plan) -> str | None:
 def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> None:
     """Raise InputError for a method that trains nothing on random weights; a note where the user asked for 0 epochs."""
     first = plan.stages[0]
-    if loaded or backbone.name in ("identity", "mlp") or first.epochs:
+    if loaded or backbone.name in ("identity", "mlp") or epochs_of(first):
         return
-    if plan.method is first and type(first)().epochs == 0:
+    if not is_trained(first):
         raise InputError(
             f"{first.card.title} trains nothing, and backbone {backbone.name!r} would stay as it was drawn at random: "
             "give it weights with --pretrained, --weights FILE or --init RUN."
@@ -300,7 +301,7 @@ def _refuse_copies(source: Source) -> None:
 
 def _learns_from_too_few(plan: Plan, facts: Facts) -> bool:
     """Whether a network is to learn features of photos from random weights with too few of them."""
-    return facts.n < FEW_PHOTOS and not facts.loaded and any(method.epochs > 0 for method in plan.stages)
+    return facts.n < FEW_PHOTOS and not facts.loaded and any(epochs_of(method) for method in plan.stages)
 
 
 def _with_its_rows(plan: Plan, settings: RunSettings, init: Model) -> Plan:
@@ -340,6 +341,11 @@ def _check_init(settings: RunSettings, card: Card, init: Model) -> None:
             f"{where} trained no backbone (it grouped the items' own values), and {name} goes on with one: leave "
             f"--init out, or give a run of {card.starts_from}."
         )
+
+
+def epochs_of(method: Method) -> int:
+    """The epochs of a stage; 0 of one that takes no steps."""
+    return method.epochs if is_trained(method) else 0
 
 
 def plain(value: Any) -> Any:

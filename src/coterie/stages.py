@@ -10,17 +10,17 @@ from dataclasses import replace
 import torch
 from torch import nn
 
+from coterie.algorithms.kmeans import NotFinite
+from coterie.calibration import PostHoc, calibration_net
+from coterie.contract import Method, finish, found, name_of
 from coterie.data.items import Embeddings
 from coterie.data.rows import RowIds
-from coterie.methods.contract import FindsGroups, Method, name_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import extract_features
 from coterie.networks.net import Net
-from coterie.objectives.kmeans import NotFinite
 from coterie.prediction.model import Model
 from coterie.preparing import Prepared, Watch
 from coterie.training.advice import Advice, advice_for
-from coterie.training.calibrate import PostHoc, calibration_net
 from coterie.training.checkpoints import fitting, load_tree, save_tree
 from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Stage, train_stage
@@ -58,8 +58,8 @@ def train(prepared: Prepared, watch: Watch) -> Net:
 def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, last: bool) -> None:
     items, settings, name = prepared.taught, prepared.settings, name_of(method)
 
-    def features(*, half: bool = False) -> torch.Tensor:
-        return extract_features(net, items, half=half).to(prepared.device)
+    def features(*, half: bool = False, by: nn.Module | None = None) -> torch.Tensor:
+        return extract_features(net, items, half=half, by=by).to(prepared.device)
 
     def warn(text: str) -> None:
         if text not in prepared.warnings:  # a resumed run knows those of its first part
@@ -85,12 +85,13 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         after_epoch=list(watch.after_epoch),
         extra=prepared.source.extra,
         warn=warn,
+        views_given=prepared.plan.views_given,
     )
     try:
         train_stage(net, stage)
         if last:
             with torch.no_grad():
-                method.finish(net, features, settings.k, generator_of(settings.seed, name, "finish"))
+                finish(method, net, features, settings.k, generator_of(settings.seed, name, "finish"))
     except NotFinite as error:  # K-means may meet the first NaN before the losses are looked at
         raise RunFailed(
             f"The features of stage {name} are not finite any more.",
@@ -169,8 +170,7 @@ def disagreement(head: nn.Module, said: Assignments) -> str | None:
 def count_groups(net: Net, prepared: Prepared, watch: Watch) -> int:
     """The number of groups that the method found itself. Raises RunFailed where it found only one."""
     method = prepared.plan.method
-    assert isinstance(method, FindsGroups)
-    k, said = method.found(net)
+    k, said = found(method, net)
     if k < 2:
         raise RunFailed(said, "Give a number of groups with -k.")
     watch.say(said)

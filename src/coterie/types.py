@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
+    from torch import Tensor, nn
 
 Kind = Literal["images", "embeddings"]
 Family = Literal["photo", "glyph", "vector"]
@@ -132,12 +132,35 @@ Losses = Mapping[str, "Tensor"]
 
 @runtime_checkable
 class Features(Protocol):
-    """Extracts the backbone's features (n, d) of the whole source when called: evaluation mode, clean view.
+    """Extracts the features (n, d) of the whole source when called: evaluation mode, clean view.
 
-    In float32, or, with `half`, in bfloat16 where the stage trains in it: faster, and as exact as the training is.
+    Those of the backbone, or with `by` of another network, such as a teacher's. In float32, or, with `half`, in
+    bfloat16 where the stage trains in it: faster, and as exact as the training is.
     """
 
-    def __call__(self, *, half: bool = False) -> Tensor: ...
+    def __call__(self, *, half: bool = False, by: nn.Module | None = None) -> Tensor: ...
+
+
+@dataclass
+class EpochStart:
+    """What a method gets before the batches of an epoch are drawn: `number` epochs were before it.
+
+    `generator` is a CPU generator seeded for this epoch, the same in every process.
+    """
+
+    number: int
+    features: Features
+    generator: torch.Generator
+    logged: dict[str, Tensor] = field(default_factory=dict)
+    ended: bool = False
+
+    def log(self, **numbers: Tensor) -> None:
+        """Record label-free health numbers of this epoch."""
+        self.logged.update(numbers)
+
+    def end(self) -> None:
+        """Let the stage end with this epoch's first batch: the method's own, label-free stopping criterion holds."""
+        self.ended = True
 
 
 CONFIDENCE_BINS = 50
@@ -149,9 +172,10 @@ class Batch:
     `batch.index` are the items' rows in the source (global order of this process' share), and every view that the
     method's card names is an attribute: `batch.clean`, `batch.weak`, ... of shape (b, c, h, w) or (b, d), normalised,
     on the device. `progress` is the share of the stage's training that is done (0 to 1) and `generator` a CPU
-    generator that is seeded for this batch, the same in every process. `turn` is the name of the pass that is on, for
-    a method that has several in an epoch. `number` batches of the stage came before, `per_epoch` make an epoch, and
-    `all_features()` are those of all items by the net as it is now, for what a method renews every so many batches.
+    generator that is seeded for this batch, the same in every process. `pass_name` is that of the pass that is on, for
+    a method that has several in an epoch, and `partners` holds the rows of each kind of partner that it brings.
+    `number` batches of the stage came before, `per_epoch` make an epoch, and `all_features()` are those of all items by
+    the net as it is now, for what a method renews every so many batches.
     """
 
     def __init__(
@@ -163,13 +187,15 @@ class Batch:
         progress: float,
         generator: torch.Generator,
         share: Share,
-        turn: str = "",
+        pass_name: str = "",
+        partners: Mapping[str, Tensor] | None = None,
         number: int = 0,
         per_epoch: int = 1,
         features: Features | None = None,
     ) -> None:
         self.index, self.views, self.part_size, self.share = index, dict(views), part_size, share
-        self.progress, self.generator, self.turn = progress, generator, turn
+        self.progress, self.generator, self.pass_name = progress, generator, pass_name
+        self.partners = dict(partners or {})
         self.number, self.per_epoch, self._features = number, per_epoch, features
         self.ended = False
         self.logged: dict[str, Tensor] = {}
@@ -209,9 +235,26 @@ class Batch:
         assert self._features is not None, "this batch comes from no training loop"
         return self._features(half=half)
 
+    def normal(self, like: Tensor) -> Tensor:
+        """Standard normal numbers of the form of `like` (b, ...), drawn for the global batch: none twice in it."""
+        import torch
+
+        everyone = torch.randn(len(self.index) * self.share.processes, *like.shape[1:])
+        return self.mine(everyone).to(like)
+
     def end(self) -> None:
-        """Let the stage end with this batch: the method's own, label-free stop rule holds."""
+        """Let the stage end with this batch: the method's own, label-free stopping criterion holds."""
         self.ended = True
+
+    def end_below(self, tolerance: float, **changed: float | None) -> None:
+        """Log a share of the items (None: there is none yet); the stage ends with this batch where it is too small."""
+        import torch
+
+        for name, share in changed.items():
+            if share is not None:
+                self.log(**{name: torch.tensor(share)})
+                if share < tolerance:
+                    self.end()
 
     def gather(self, local: Tensor) -> Tensor:
         """All processes' rows, with gradient, so that a loss over the global batch reads as on one machine."""

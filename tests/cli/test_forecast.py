@@ -8,8 +8,8 @@ import torch
 import yaml
 
 from coterie import forecast
+from coterie.catalogue import method_class, method_names
 from coterie.forecast import Forecast, StageTime, roughly
-from coterie.methods.contract import method_class, method_names
 from coterie.preparing import Watch, prepare
 from coterie.training.plan import RunSettings
 

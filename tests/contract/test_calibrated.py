@@ -10,12 +10,13 @@ import pytest
 import torch
 
 from coterie import Clusterer, load
+from coterie.calibration import keep_groups
+from coterie.catalogue import method_class, method_names
+from coterie.contract import Facts, calibrated, is_trained
 from coterie.data import open_source
-from coterie.methods.contract import Facts, is_calibrated, method_class, method_names
 from coterie.pipeline import RunResult, run
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
-from coterie.training.calibrate import keep_groups
 from coterie.training.plan import RunSettings, chain_of, make_plan
 from coterie.types import Source
 from helpers.small_runs import K, data_of
@@ -32,7 +33,7 @@ class Fitted:
 
 
 def settings_for(name: str, kind: str) -> RunSettings:
-    trained = [stage for stage in chain_of(name, kind, None) if method_class(stage)().epochs]
+    trained = [stage for stage in chain_of(name, kind, None) if is_trained(method_class(stage))]
     overrides = {f"{stage}.epochs": 1 for stage in trained} | {"calibrate.epochs": 20}
     backbone = "mlp" if kind == "embeddings" else "small-4" if trained else "auto"
     return RunSettings(n_clusters=K, method=name, backbone=backbone, overrides=overrides, device="cpu", calibrate=True)
@@ -100,7 +101,7 @@ def test_every_method_ends_in_calibrated_confidences_unless_they_are_asked_not_t
     default = make_plan(RunSettings(n_clusters=3, method=name), facts, "data")
     assert default.calibrated
     assert plain.calibration is None
-    assert plain.calibrated == is_calibrated(plain.method) == (name == "cdc")
+    assert plain.calibrated == calibrated(plain.method) == (name == "cdc")
     assert (default.calibration is None) == (name == "cdc")
     assert make_plan(RunSettings(n_clusters=3, method=name, calibrate=True), facts, "data").calibration is not None
 

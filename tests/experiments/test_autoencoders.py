@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from coterie.methods.contract import method_class
+from coterie.catalogue import method_class
 from coterie.training.plan import RunSettings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
+from coterie.contract import Facts
 from coterie.methods.cdc import CDC
-from coterie.methods.contract import Facts
 from coterie.methods.pica import PICA
 from coterie.training.plan import RunSettings, coerce
 from coterie.types import InputError

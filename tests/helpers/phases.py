@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from coterie.contract import Step, start
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
-from coterie.types import Batch, Features, ItemSpec, OneProcess
+from coterie.types import Batch, EpochStart, Features, ItemSpec, OneProcess
 
 SPEC, K = ItemSpec("embeddings", dim=12), 3
 DATA = torch.rand(40, 12, generator=torch.Generator().manual_seed(5))
@@ -22,12 +23,21 @@ def net_of(method: Any, *, spread: float = 1.0) -> Net:
     net.add(method.heads(net, K))
     with torch.no_grad():
         net.backbone.trunk.code.weight.mul_(spread)
-    method.start(net, features_of(net), K, torch.Generator().manual_seed(0))
+    start(method, net, features_of(net), K, torch.Generator().manual_seed(0))
     return net.train()
 
 
 def features_of(net: Net) -> Features:
-    return lambda half=False: net.backbone(DATA).detach()
+    return lambda half=False, by=None: net.backbone(DATA).detach()
+
+
+def epoch_of(net: Net, number: int = 0) -> EpochStart:
+    return EpochStart(number, features_of(net), torch.Generator().manual_seed(number))
+
+
+def losses_of(net: Net, method: Any, batch: Batch) -> list[Any]:
+    """The losses of each optimiser step of a batch."""
+    return [step.losses if isinstance(step, Step) else step for step in method.step(net, batch)]
 
 
 def batch_of(net: Net, number: int = 0, shifted: Tensor | None = None, per_epoch: int = 2) -> Batch:

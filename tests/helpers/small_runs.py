@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.methods.contract import method_class, method_names
+from coterie.catalogue import method_class, method_names
+from coterie.contract import is_trained
 from coterie.training.plan import RunSettings, chain_of
 from coterie.types import Source
 
 K = 3
-UNTRAINED = {"finch"}  # methods that have nothing to train; a named exemption
+UNTRAINED = {name for name in method_names() if not is_trained(method_class(name))}
 RUNS = [(name, kind) for name in method_names() for kind in method_class(name).card.accepts]
 
 

@@ -6,11 +6,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coterie.contract import Facts
 from coterie.data.items import Embeddings
 from coterie.methods.acai import ACAI
-from coterie.methods.contract import Facts
 from coterie.training.coerce import coerce
-from coterie.training.passes import ways_of
+from coterie.training.passes import plan_passes
 from coterie.types import InputError
 from helpers.phases import batch_of, net_of, touched
 
@@ -74,6 +74,6 @@ def test_in_fixed_slices_every_item_is_mixed_with_one_drawn_anew(n: int, seed: i
 
 
 def test_fixed_slices_end_with_the_incomplete_one() -> None:
-    (way,) = ways_of(ACAI(order="source"), Embeddings(np.zeros((10, 1), np.float32)), None, 4, 1)
+    (way,) = plan_passes(ACAI(order="source"), Embeddings(np.zeros((10, 1), np.float32)), None, 4, 1)
     for epoch in (0, 1):
         assert [rows.tolist() for rows in way.batches(0, "acai", epoch)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from coterie.contract import Facts
 from coterie.methods.adec import ADEC
-from coterie.methods.contract import Facts
 from coterie.training.coerce import coerce
 from coterie.types import InputError
 from helpers.phases import batch_of, net_of, touched

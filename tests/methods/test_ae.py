@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from coterie.algorithms.kmeans import assign
+from coterie.contract import Facts
 from coterie.methods.ae import AE, practical
-from coterie.methods.contract import Facts
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
-from coterie.objectives.kmeans import assign
 from coterie.pipeline import run
 from coterie.training.coerce import coerce
 from coterie.training.plan import RunSettings

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from coterie.algorithms.kmeans import kmeans
+from coterie.contract import Facts
 from coterie.methods.cdc import CDC
-from coterie.methods.contract import Facts
 from coterie.networks.features import extract_features
 from coterie.networks.heads import standardise_rows
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
-from coterie.objectives.kmeans import kmeans
 from coterie.objectives.regions import cell_means
 from coterie.objectives.selection import confident_images
 from coterie.objectives.selectors import Fixed, FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Quota

@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coterie.methods.contract import Facts, Method
+from coterie.algorithms.kmeans import assign, refine
+from coterie.contract import Facts, Method
 from coterie.methods.dcn import DCN, follow
 from coterie.networks.net import Net
-from coterie.objectives.kmeans import assign, refine
 from coterie.training.coerce import coerce
 from coterie.types import Batch, InputError
 from helpers import phases

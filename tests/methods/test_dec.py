@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from coterie.methods.contract import Facts, Method
+from coterie.contract import Facts, Method
 from coterie.methods.dec import DEC
 from coterie.networks.net import Net
 from coterie.objectives.assignment import soft_assign_t, target_distribution

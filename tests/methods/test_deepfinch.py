@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coterie.methods.contract import Facts
+from coterie.algorithms.finch import exactly, hierarchy
+from coterie.contract import Facts
 from coterie.methods.deepfinch import DeepFINCH, learned_levels
-from coterie.objectives.finch import exactly, hierarchy
 from coterie.training.coerce import coerce
 from coterie.types import InputError
 from helpers.phases import DATA, K, batch_of, net_of, touched

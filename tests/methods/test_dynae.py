@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coterie.methods.contract import Facts
+from coterie.contract import Facts
 from coterie.methods.dynae import DynAE, Thresholds, practical
 from coterie.objectives.assignment import soft_assign_t
 from coterie.training.coerce import coerce

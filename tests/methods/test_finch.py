@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from coterie import Clusterer, load
+from coterie.algorithms.finch import exactly, hierarchy
+from coterie.algorithms.nearest_mean import NearestMean, neighbour_agreement, scale_for
+from coterie.contract import Facts
 from coterie.data import open_source
-from coterie.methods.contract import Facts
 from coterie.methods.finch import FINCH, practical
-from coterie.objectives.finch import exactly, hierarchy
-from coterie.objectives.nearest_mean import NearestMean, neighbour_agreement, scale_for
 from coterie.pipeline import run
 from coterie.prediction.model import load_model
 from coterie.report import write_report

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from coterie.contract import Facts, Method
 from coterie.methods.ae import AE
-from coterie.methods.contract import Facts, Method
 from coterie.methods.dec import DEC
 from coterie.methods.idec import IDEC
 from coterie.networks.net import Net

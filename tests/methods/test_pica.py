@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from coterie.catalogue import practical_settings
+from coterie.contract import Facts, passes_of, views_of
 from coterie.data import open_source
 from coterie.evaluation import accuracy
-from coterie.methods.contract import Facts, passes_of, practical_settings, views_of
 from coterie.methods.pica import PICA, backbone, initialise
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net

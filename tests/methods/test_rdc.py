@@ -7,8 +7,9 @@ import torch
 from sklearn.datasets import make_blobs
 
 from coterie import Clusterer, load
+from coterie.catalogue import practical_settings
+from coterie.contract import Facts, views_of
 from coterie.evaluation import accuracy
-from coterie.methods.contract import Facts, practical_settings, views_of
 from coterie.methods.rdc import RDC, Filters
 from coterie.networks.autoencoder import flat
 from coterie.pipeline import run

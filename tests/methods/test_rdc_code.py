@@ -10,17 +10,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coterie.algorithms.geometry import linear_dimension
+from coterie.algorithms.neighbours import nearest
+from coterie.contract import Facts
 from coterie.data.items import Embeddings
 from coterie.methods.acai import ACAI
-from coterie.methods.contract import Facts
 from coterie.methods.rdc import RDC
 from coterie.networks.autoencoder import flat
-from coterie.objectives.geometry import linear_dimension
 from coterie.objectives.interpolation import critic_loss, draw_mixing
-from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import TEXT, Proximity, Rules, density_ratio, proximity
 from coterie.training.coerce import coerce
-from coterie.training.passes import ways_of
+from coterie.training.passes import plan_passes
 from coterie.types import InputError
 from helpers.phases import DATA, batch_of, features_of, net_of
 
@@ -221,7 +221,7 @@ def test_copies_are_neither_core_nor_border_in_the_inverted_variant() -> None:
     ("n", "slices"), [(10, [(0, 4), (4, 8), (8, 10), (0, 4)]), (8, [(0, 4), (4, 8), (0, 4), (4, 8)])]
 )
 def test_fixed_slices_go_round(n: int, slices: list[tuple[int, int]]) -> None:
-    (way,) = ways_of(RDC(order="source", epoch_steps=2), Embeddings(np.zeros((n, 1), np.float32)), None, 4, 1)
+    (way,) = plan_passes(RDC(order="source", epoch_steps=2), Embeddings(np.zeros((n, 1), np.float32)), None, 4, 1)
     seen = [rows for epoch in (0, 1) for rows in way.batches(0, "rdc", epoch)]
     assert [rows.tolist() for rows in seen] == [list(range(*piece)) for piece in slices]
 
@@ -230,8 +230,8 @@ def test_fixed_slices_go_round(n: int, slices: list[tuple[int, int]]) -> None:
 @settings(deadline=None, max_examples=25)
 def test_short_epochs_go_on_where_the_last_one_ended(n: int, size: int, steps: int) -> None:
     size, items = min(size, n), Embeddings(np.zeros((n, 1), np.float32))
-    (way,) = ways_of(RDC(epoch_steps=steps), items, None, size, 1)
-    (plain,) = ways_of(RDC(), items, None, size, 1)
+    (way,) = plan_passes(RDC(epoch_steps=steps), items, None, size, 1)
+    (plain,) = plan_passes(RDC(), items, None, size, 1)
     seen = [rows for epoch in range(4) for rows in way.batches(7, "rdc", epoch)]
     wanted = [rows for number in range(4 * steps // plain.steps + 1) for rows in plain.batches(7, "rdc", number)]
     assert [rows.tolist() for rows in seen] == [rows.tolist() for rows in wanted[: 4 * steps]]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
-from coterie.methods.contract import Facts
+from coterie.contract import Facts
 from coterie.methods.vade import VaDE, practical
 from coterie.networks.autoencoder import hidden_and_code
 from coterie.networks.backbones import build_backbone

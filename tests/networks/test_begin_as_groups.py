@@ -4,8 +4,8 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs
 
+from coterie.algorithms.kmeans import kmeans
 from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows, variance_per_dimension
-from coterie.objectives.kmeans import kmeans
 
 
 def begun(d: int, k: int, hidden: int = 20) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from coterie.algorithms.kmeans import kmeans
 from coterie.networks.heads import PrototypeHead, SteadyLinear, mlp_head, projector, standardise_rows
-from coterie.objectives.kmeans import kmeans
 
 
 def test_standardised_rows_are_centred_divided_by_the_unbiased_deviation_and_of_length_one() -> None:

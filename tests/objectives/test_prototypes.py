@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from coterie.algorithms.kmeans import assign, kmeans
 from coterie.evaluation import accuracy
 from coterie.networks.heads import mlp_head, standardise_rows
-from coterie.objectives.kmeans import assign, kmeans
 from coterie.objectives.prototypes import decorrelate, hidden_activations, prototype_weights, write_prototypes
 
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coterie.objectives.neighbours import nearest
+from coterie.algorithms.neighbours import nearest
 from coterie.objectives.proximity import (
     choose_filters,
     density_ratio,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coterie.objectives.kmeans import kmeans
+from coterie.algorithms.kmeans import kmeans
 from coterie.objectives.regions import cell_means, means_by_cell, practical_cells
 
 seeds = st.integers(0, 10_000)

@@ -14,8 +14,8 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
+from coterie.contract import Step, Trained, optimisers_of, part_size_of, passes_of, views_of
 from coterie.methods.cdc import CDC
-from coterie.methods.contract import Method, passes_of, views_of
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
 from coterie.networks.backbones import build_backbone
@@ -30,7 +30,7 @@ from coterie.types import Batch, ItemSpec
 
 SIZE, K = 32, 4
 MOCO = MoCo(batch_size=SIZE, queue=2 * SIZE, projector_hidden=16, projector_out=8)
-STEPS: dict[str, Method] = {
+STEPS: dict[str, Trained] = {
     "moco": MOCO,
     "moco-norm": MoCo(batch_size=SIZE, queue=SIZE, projector_hidden=16, projector_out=8, projector_norm=True),
     "cdc": CDC(batch_size=SIZE, sub_batch=SIZE // 2, cells=6, hidden=16),
@@ -62,7 +62,7 @@ RUN = RunSettings(
 PICA_RUN = replace(RUN, method="pica", overrides={"pica.epochs": 2, "pica.batch_size": 40, "pica.over": 6})
 
 
-def one_batch(method: Method, rank: int, processes: int) -> dict[str, Any]:
+def one_batch(method: Trained, rank: int, processes: int) -> dict[str, Any]:
     """Losses, gradients and state of every optimiser step in a batch, as this process sees them."""
     spec = ItemSpec("images", channels=1, height=8, width=8)
     torch.manual_seed(0)
@@ -70,23 +70,26 @@ def one_batch(method: Method, rank: int, processes: int) -> dict[str, Any]:
     net.add(method.heads(net, K))
     share_batch_norm(net)
     views = {name: torch.randn(SIZE, 1, 8, 8, generator=generator_of(name)) for name in views_of(method)}
-    rows = deal(SIZE, method.part_size, rank, processes)
-    optimiser = method.optimiser(net)
-    trained = [p for group in optimiser.param_groups for p in group["params"]]
+    part = part_size_of(method, SIZE)
+    rows = deal(SIZE, part, rank, processes)
+    optimisers = optimisers_of(method, net)
     steps, logged = [], dict[str, Tensor]()
     for turn in passes_of(method):
         batch = Batch(
             rows,
             {name: view[rows] for name, view in views.items()},
-            part_size=method.part_size,
+            part_size=part,
             progress=0.5,
             generator=generator_of("batch"),
-            share=share_of(SIZE, method.part_size),
-            turn=turn.name,
+            share=share_of(SIZE, part),
+            pass_name=turn.name,
         )
-        for losses in method.step(net, batch):
-            optimiser.zero_grad(set_to_none=True)
-            torch.stack(list(losses.values())).sum().backward()
+        for step in method.step(net, batch):
+            losses, names = (step.losses, step.trains) if isinstance(step, Step) else (step, ())
+            chosen = [optimisers[name] for name in names or optimisers]
+            trained = [p for optimiser in chosen for group in optimiser.param_groups for p in group["params"]]
+            net.zero_grad(set_to_none=True)
+            torch.stack(list(losses.values())).sum().backward(inputs=trained if names else None)
             average_gradients(trained)
             gradients = {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
             steps.append({"losses": dict(losses), "gradients": gradients})

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
+from coterie.contract import views_of
 from coterie.data import open_source
-from coterie.methods.contract import views_of
 from coterie.methods.moco import MoCo
+from coterie.networks.backbones import build_backbone
+from coterie.networks.net import Net
 from coterie.training import batches
-from coterie.training.passes import ways_of
+from coterie.training.passes import plan_passes
 from coterie.types import Batch, ItemSpec
 from coterie.views.settings import ViewSettings
 
@@ -18,11 +20,11 @@ from coterie.views.settings import ViewSettings
 def batches_from(step: int) -> list[Batch]:
     images = np.random.default_rng(0).integers(0, 256, (70, 12, 12, 3)).astype(np.uint8)
     items, method = open_source(images).items, MoCo(batch_size=16, queue=16)
-    ways = ways_of(method, items, None, 16, 1)
-    taught = batches.Taught(
-        method, 16, 5, "photo", ViewSettings(), torch.full((3,), 0.4), torch.full((3,), 0.2), lambda: torch.empty(0)
-    )
-    return list(batches.batches_of(ways, taught, epoch=1, step=step))
+    spec = items.spec
+    net = Net(build_backbone("small-4", spec), spec, torch.full((3,), 0.4), torch.full((3,), 0.2), half=False)
+    plans = plan_passes(method, items, None, 16, 1)
+    maker = batches.BatchMaker(method, net, plans, 5, "photo", ViewSettings(), lambda: torch.empty(0))
+    return list(batches.batches_of(maker, epoch=1, step=step))
 
 
 @pytest.mark.parametrize("step", [0, 1, 3])

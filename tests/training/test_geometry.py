@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from coterie.algorithms.geometry import intrinsic_dimension, linear_dimension
 from coterie.data import open_source
-from coterie.objectives.geometry import intrinsic_dimension, linear_dimension
 from coterie.pipeline import run
 from coterie.preparing import Watch
 from coterie.training.geometry import GeometryTracker

@@ -6,12 +6,13 @@ import re
 import pytest
 import torch
 
+from coterie.calibration import Calibration, PostHoc
+from coterie.catalogue import method_class, method_names
+from coterie.contract import setting_names
 from coterie.methods.cdc import CDC
-from coterie.methods.contract import method_class, method_names, setting_names
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
 from coterie.training.advice import advice_for
-from coterie.training.calibrate import Calibration, PostHoc
 from coterie.training.health import Meter, check_epoch, check_losses, group_health
 from coterie.types import RunFailed
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from coterie.contract import Pass
 from coterie.data.items import ArrayImages, JoinedItems
 from coterie.methods.cdc import CDC
-from coterie.methods.contract import Pass
 from coterie.methods.pica import PICA
 from coterie.networks.net import Net
 from coterie.pipeline import RunResult, run
@@ -21,7 +21,7 @@ from coterie.stages import build_net, train
 from coterie.training.engine import Stage, train_stage
 from coterie.training.health import early_warning
 from coterie.training.history import EpochRecord, read_history
-from coterie.training.passes import ways_of
+from coterie.training.passes import plan_passes
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, Items, ItemSpec, Source
 
@@ -56,13 +56,13 @@ class Turns(PICA):
 
 def ways(n: int, size: int, *turns: Pass, extra: int = 0, processes: int = 1) -> list[tuple[str, int, int, int]]:
     further = (lambda: store(extra, n)) if extra else None
-    found = ways_of(Turns(turns=turns), store(n), further, size, processes)
-    return [(way.turn.name, way.steps, way.seen, way.before) for way in found]
+    found = plan_passes(Turns(turns=turns), store(n), further, size, processes)
+    return [(way.wanted.name, way.steps, way.seen, way.before) for way in found]
 
 
 def test_one_pass_is_the_complete_batches() -> None:
-    (way,) = ways_of(CDC(), store(11), None, 4, 1)
-    assert (way.turn.name, way.steps, way.seen) == ("", 2, 8)
+    (way,) = plan_passes(CDC(), store(11), None, 4, 1)
+    assert (way.wanted.name, way.steps, way.seen) == ("", 2, 8)
 
 
 def test_passes_follow_each_other_and_may_keep_their_last_batch_and_see_extra_items() -> None:
@@ -99,13 +99,13 @@ class Many:
 
 
 def ways_like(n: int, extra: int, **settings: Any) -> list[tuple[str, int, int, int]]:
-    found = ways_of(PICA(**settings), Many(n), (lambda: Many(extra)) if extra else None, min(256, n), 1)
-    return [(way.turn.name, way.steps, way.seen, way.before) for way in found]
+    found = plan_passes(PICA(**settings), Many(n), (lambda: Many(extra)) if extra else None, min(256, n), 1)
+    return [(way.wanted.name, way.steps, way.seen, way.before) for way in found]
 
 
 def test_every_pass_and_epoch_has_an_order_of_its_own() -> None:
-    found = ways_of(PICA(), store(50), None, 10, 1)
-    orders = [tuple(way.order(way.place(0, "pica", epoch)).tolist()) for way in found for epoch in (0, 1)]
+    found = plan_passes(PICA(), store(50), None, 10, 1)
+    orders = [tuple(way.order(way.path(0, "pica", epoch)).tolist()) for way in found for epoch in (0, 1)]
     assert len(set(orders)) == 4
     assert all(sorted(order) == list(range(50)) for order in orders)
 
@@ -186,7 +186,18 @@ def test_only_the_head_whose_turn_it_is_changes_and_the_backbone_in_both(digits:
     progress = Look(0)
     views, history = prepared.plan.views, prepared.history
     train_stage(
-        net, Stage(method, digits.items, "glyph", 4, 0, views, lambda: torch.empty(0), history, progress=progress)
+        net,
+        Stage(
+            method,
+            digits.items,
+            "glyph",
+            4,
+            0,
+            views,
+            lambda half=False, by=None: torch.empty(0),
+            history,
+            progress=progress,
+        ),
     )
 
     def changed(before: int, after: int) -> set[str]:

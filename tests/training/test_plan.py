@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from coterie.contract import Facts
 from coterie.methods.acai import ACAI
 from coterie.methods.cdc import CDC
-from coterie.methods.contract import Facts
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
 from coterie.methods.rdc import RDC

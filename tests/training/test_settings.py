@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coterie.methods.contract import Facts, method_class, method_names
-from coterie.training.calibrate import Calibration
+from coterie.calibration import Calibration
+from coterie.catalogue import method_class, method_names
+from coterie.contract import Facts
 from coterie.training.coerce import coerce
 from coterie.training.plan import Plan, RunSettings, make_plan
 from coterie.types import InputError

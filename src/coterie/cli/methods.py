@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from coterie.catalogue import method_class, method_names
 from coterie.cli import print_object
-from coterie.methods.contract import method_class, method_names
 from coterie.training.plan import preset_names
 
 

@@ -16,16 +16,15 @@ from typing import Any, ClassVar, Literal
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from coterie.algorithms.kmeans import place_groups
 from coterie.bounds import BatchSize, Epochs, Rate, Restarts, Share, Weight
-from coterie.methods.contract import Card, Facts, Pass, Reading, iterations_for
+from coterie.contract import Card, Facts, Pass, Reading, Step, iterations_for
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
 from coterie.objectives.interpolation import critic_loss, draw_mixing, interpolate
-from coterie.objectives.kmeans import place_groups
-from coterie.types import Batch, Features, Losses
+from coterie.types import Batch, Features
 
 CARD = Card(
     title="ACAI + k-means",
@@ -35,6 +34,7 @@ CARD = Card(
     url="https://openreview.net/forum?id=S1fQSiCcYm",
     views={"shifted": "shifted"},
     scaling="unit",
+    gives=("decoder",),
     answers=("groups", "decoder"),
     code={"alpha_folded": False, "critic_pairing": "all", "critic_frozen": True, "order": "source"},
     text=Reading(),
@@ -57,13 +57,6 @@ class ACAI:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
-
-    def check(self, facts: Facts) -> None:
-        """Nothing beyond the bounds of each setting."""
-
     def passes(self) -> tuple[Pass, ...]:
         sliced = self.order == "source"
         return (Pass(keep_last=sliced, shuffled=not sliced),)
@@ -72,22 +65,15 @@ class ACAI:
         groups = PrototypeHead(net.width, k, standardise=False)
         return {"decoder": decoder_for(net), "critic": critic_for(net), "groups": groups}
 
-    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to prepare."""
-
-    def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        # The paper's two Adams, as one: the parameters do not overlap, and each step has gradients of one side only.
-        trained = trainable(net.backbone, net.decoder, net.critic)
-        return torch.optim.Adam(trained, self.learning_rate, fused=True)
-
-    def rate(self, progress: float) -> float:
-        return 1.0
+    def optimiser(self, net: Net) -> dict[str, torch.optim.Optimizer]:
+        sides = {"autoencoder": trainable(net.backbone, net.decoder), "critic": trainable(net.critic)}
+        return {name: torch.optim.Adam(trained, self.learning_rate, fused=True) for name, trained in sides.items()}
 
     def weight(self, progress: float) -> float:
         """λ at this share of the training."""
         return self.interpolation_weight * (min(1.0, progress / self.warm_up) if self.warm_up else 1.0)
 
-    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+    def step(self, net: Net, batch: Batch) -> Iterator[Step]:
         """A step of the auto-encoder against the critic as it is, then one of the critic on what was decoded before."""
         wanted = flat(batch.shifted)
         z = net.backbone(batch.shifted)
@@ -96,22 +82,22 @@ class ACAI:
         alpha = batch.mine(drawn)
         told = net.decoder(z)
         mixed = net.decoder(interpolate(z, batch.mine(everyone[self.partners(len(everyone), batch)]), alpha))
-        fixed = {name: value.detach() for name, value in net.critic.named_parameters()}
         error = batch.gather((told - wanted).square().mean(1))
-        judged = batch.gather(functional_call(net.critic, fixed, (mixed,)).square())
+        judged = batch.gather(net.critic(mixed).square())
         total = batch.gather(wanted)
         batch.log(
             explained=1 - error.detach().mean() / total.var(0, correction=0).mean(),
             latent_std=everyone.detach().std(0).mean(),
         )
-        yield {"reconstruction": error.mean(), "interpolation": self.weight(batch.progress) * judged.mean()}
+        losses = {"reconstruction": error.mean(), "interpolation": self.weight(batch.progress) * judged.mean()}
+        yield Step(losses, trains=("autoencoder",))
         if self.critic_frozen:
             return
         gamma = 0.5 * torch.rand(1, generator=batch.generator).to(z.device)
         blend = gamma * wanted + (1 - gamma) * told.detach()
         pairs = self.critic_pairing == "all"
         loss = critic_loss(net.critic(mixed.detach()), drawn if pairs else alpha, net.critic(blend), all_pairs=pairs)
-        yield {"critic": batch.gather(loss).mean()}
+        yield Step({"critic": batch.gather(loss).mean()}, trains=("critic",))
 
     def partners(self, n: int, batch: Batch) -> Int[Tensor, " n"]:
         """Whose code is mixed into each item's: the batch backwards; in fixed slices, after it was shuffled."""
@@ -123,9 +109,6 @@ class ACAI:
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres."""
         place_groups(net.groups, features(), generator, self.restarts)
-
-    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"kmeans": net.groups(features)}

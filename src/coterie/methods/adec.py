@@ -15,16 +15,15 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.func import functional_call
 
+from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
-from coterie.methods.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, Step, iterations_for
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.assignment import divergence, renew_target, soft_assign_t, target_of
-from coterie.objectives.kmeans import kmeans
+from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
 from coterie.types import Batch, Features, Losses
 
 CARD = Card(
@@ -58,13 +57,6 @@ class ADEC:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
-
-    def check(self, facts: Facts) -> None:
-        """Nothing beyond the bounds of each setting."""
-
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {
             "decoder": decoder_for(net),
@@ -77,46 +69,52 @@ class ADEC:
         """The centres begin as K-means' own."""
         net.clusters.place(kmeans(features(), k, generator=generator, restarts=self.restarts).centres)
 
-    def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        # Three optimisers as one: a step has gradients of one network only, and SGD passes over the rest.
-        trained = trainable(net.backbone, net.decoder, net.discriminator, net.clusters)
-        return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
+    def optimiser(self, net: Net) -> dict[str, torch.optim.Optimizer]:
+        sides = {
+            "encoder": trainable(net.backbone, net.clusters),
+            "decoder": trainable(net.decoder),
+            "discriminator": trainable(net.discriminator),
+        }
+        rate, momentum = self.learning_rate, self.momentum
+        return {name: torch.optim.SGD(trained, rate, momentum, fused=True) for name, trained in sides.items()}
 
-    def rate(self, progress: float) -> float:
-        return 1.0
-
-    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+    def step(self, net: Net, batch: Batch) -> Iterator[Step]:
         """In turn: encoder and centres, then the decoder, then the discriminator."""
         first = self.discriminator_epochs * batch.per_epoch
         real, number = flat(batch.clean), batch.number - first
         if number >= 0:
             if number % self.refresh_every == 0:
-                renew_target(batch, net.assigned, net.clusters.centres, self.tolerance)
+                self.renew(net, batch)
             if number % self.encode_every == 0:
-                yield self.encoder_losses(net, batch)
+                yield Step(self.encoder_losses(net, batch), trains=("encoder",))
             with torch.no_grad():
                 z = net.backbone(batch.shifted)
             told = net.decoder(z)
-            yield {"reconstruction": batch.gather((told - real).square().mean(1)).mean()}
+            error = batch.gather((told - real).square().mean(1))
+            yield Step({"reconstruction": error.mean()}, trains=("decoder",))
         with torch.no_grad():
             fake = net.decoder(net.backbone(batch.shifted))
         opinion = F.softplus(-net.discriminator(real)) + F.softplus(net.discriminator(fake))
-        yield {"discriminator": batch.gather(opinion).mean()}
+        yield Step({"discriminator": batch.gather(opinion).mean()}, trains=("discriminator",))
 
     def encoder_losses(self, net: Net, batch: Batch) -> Losses:
         """KL(P | Q), and -log D of the reconstruction; decoder and discriminator are held fixed."""
         z = net.backbone(batch.shifted)
         q = soft_assign_t(z, net.clusters.centres)
         batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
-        told = functional_call(net.decoder, fixed(net.decoder), (z,))
-        opinion = F.softplus(-functional_call(net.discriminator, fixed(net.discriminator), (told,)))
+        opinion = F.softplus(-net.discriminator(net.decoder(z)))
         return {
             "divergence": batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean(),
             "adversarial": self.adversarial_weight * batch.gather(opinion).mean(),
         }
 
-    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to add: the soft assignment is the answer."""
+    def renew(self, net: Net, batch: Batch) -> None:
+        """Assign all items anew (clean views), on which the target stands; few changes end the stage.
+
+        Codes are in the precision of training, as those that q is of.
+        """
+        q = soft_assign_all(batch.all_features(half=True), net.clusters.centres)
+        batch.end_below(self.tolerance, changed=renew(net.assigned, q))
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"soft": soft_assign_t(features, net.clusters.centres)}
@@ -127,8 +125,3 @@ def practical(facts: Facts) -> dict[str, Any]:
     size = iterations_for(facts, 600, 4_000)
     steps = facts.n // size["batch_size"]
     return {**size, "epochs": 1 + size["epochs"], "refresh_every": min(280, steps)}
-
-
-def fixed(part: nn.Module) -> dict[str, Tensor]:
-    """The part's parameters as constants: gradients pass through it, but none stays in it."""
-    return {name: value.detach() for name, value in part.named_parameters()}

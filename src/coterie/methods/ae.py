@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.algorithms.kmeans import place_groups
 from coterie.bounds import BatchSize, Epochs, Rate, Restarts
-from coterie.methods.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
-from coterie.objectives.kmeans import place_groups
 from coterie.types import Batch, Features, Losses
 
 CARD = Card(
@@ -30,6 +30,7 @@ CARD = Card(
     family="auto-encoder",
     url="https://proceedings.mlr.press/v48/xieb16.html",
     views={"shifted": "shifted"},
+    gives=("decoder",),
     scaling="unit",
     backbone=lambda spec, device, as_published: "ae",
 )
@@ -44,25 +45,12 @@ class AE:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
-
-    def check(self, facts: Facts) -> None:
-        """Nothing beyond the bounds of each setting."""
-
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {"decoder": decoder_for(net), "groups": PrototypeHead(net.width, k, standardise=False)}
-
-    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to prepare."""
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.decoder)
         return torch.optim.Adam(trained, self.learning_rate, fused=True)
-
-    def rate(self, progress: float) -> float:
-        return 1.0
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """The mean squared error over all values of the batch; the shifted image is its own target."""
@@ -76,9 +64,6 @@ class AE:
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """K-means on the raw code; the confidences are the posterior of a spherical mixture around its centres."""
         place_groups(net.groups, features(), generator, self.restarts)
-
-    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"kmeans": net.groups(features)}

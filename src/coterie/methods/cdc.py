@@ -18,12 +18,12 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight, Width
-from coterie.methods.contract import Card, Facts
+from coterie.contract import Card, Facts
 from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
 from coterie.networks.net import Net, trainable
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
-from coterie.objectives.kmeans import kmeans
 from coterie.objectives.prototypes import prototype_weights, write_prototypes
 from coterie.objectives.regions import cell_means, practical_cells
 from coterie.objectives.regularisers import focal_loss, l1_penalised_cross_entropy, smoothed_cross_entropy
@@ -93,6 +93,16 @@ class CDC:
 
     def calibrated(self) -> bool:
         return self.layout == "dual"  # the others answer with the clustering head
+
+    def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
+        """Groups are told apart within a batch, which holds at least one item for each."""
+        batch = max(self.batch_size, facts.k)
+        return {
+            "batch_size": (facts.k, None),
+            "sub_batch": (2, batch),
+            "cells": (1, batch),
+            "hidden": (facts.k, facts.n),
+        }
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
@@ -171,9 +181,6 @@ class CDC:
             [{"params": backbone, "lr": self.backbone_rate}, {"params": heads, "lr": self.head_rate}], fused=True
         )
 
-    def rate(self, progress: float) -> float:
-        return 1.0
-
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """Fix pseudo-labels and calibration targets for the whole batch, then yield each sub-batch's losses."""
         judge = net.cluster if self.layout != "dual" else net.calibrate
@@ -226,12 +233,6 @@ class CDC:
         losses = {"smoothing": smoothed_cross_entropy, "focal": focal_loss, "l1": l1_penalised_cross_entropy}
         strength = () if self.calibration_strength is None else (self.calibration_strength,)
         return losses[self.calibration_loss](logits, target, *strength)
-
-    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to add: the heads are the answer."""
-
-    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         answer = {"clu": net.cluster(features)}

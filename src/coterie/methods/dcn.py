@@ -16,13 +16,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
+from coterie.algorithms.kmeans import assign, place_groups, refine
 from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
-from coterie.methods.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
-from coterie.objectives.kmeans import assign, place_groups, refine
-from coterie.types import Batch, Features, Losses
+from coterie.types import Batch, EpochStart, Features, Losses
 
 CARD = Card(
     title="DCN",
@@ -54,13 +54,6 @@ class DCN:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
-
-    def check(self, facts: Facts) -> None:
-        """Nothing beyond the bounds of each setting."""
-
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         groups = PrototypeHead(net.width, k, standardise=False)
         return {"decoder": decoder_for(net), "groups": groups, "count": Counts(k, self.first_count)}
@@ -74,16 +67,17 @@ class DCN:
             return torch.optim.Adam(trained, self.learning_rate, fused=True)
         return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
 
-    def rate(self, progress: float) -> float:
-        return 1.0
+    @torch.no_grad()
+    def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
+        """Every so many epochs the centres are K-means' own again."""
+        if epoch.number and epoch.number % self.refit_every == 0:
+            net.groups.centres.copy_(refine(epoch.features(), net.groups.centres).centres)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """w_r |x - x̂|² + w_c |z - μ_s|², sums over values, means over the batch; then the centres follow.
 
         The assignment s is that of the item's present code, where the authors keep the one of its last visit.
         """
-        if batch.number and batch.number % (self.refit_every * batch.per_epoch) == 0:
-            net.groups.centres.copy_(refine(batch.all_features(), net.groups.centres).centres)
         z = net.backbone(batch.shifted)
         own = assign(z.detach(), net.groups.centres)[0]
         error = (net.decoder(z) - flat(batch.clean)).square().sum(1)
@@ -95,15 +89,12 @@ class DCN:
         }
         with torch.no_grad():
             z = batch.gather(net.backbone(batch.shifted))
-            follow(net.groups.centres, net.count.given, z, assign(z, net.groups.centres)[0])
+            move_centres(net.groups.centres, net.count.given, z, assign(z, net.groups.centres)[0])
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """The nearest centre is the answer; how sure it is, the spread around the centres says."""
         z = features()
         net.groups.place(net.groups.centres.clone(), z, assign(z, net.groups.centres)[0])
-
-    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"nearest": net.groups(features)}
@@ -128,7 +119,7 @@ class Counts(nn.Module):
 
 
 @torch.no_grad()
-def follow(
+def move_centres(
     centres: Float[Tensor, "k d"], given: Float[Tensor, " k"], z: Float[Tensor, "b d"], own: Int[Tensor, " b"]
 ) -> None:
     """Move centres and counts, in place, as if item after item came: c ← c + 1, μ ← (1 - 1/c) μ + z/c.

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Positive, Rate, Restarts, Share
-from coterie.methods.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.assignment import divergence, renew_target, soft_assign_t, target_of
-from coterie.objectives.kmeans import kmeans
+from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
 from coterie.types import Batch, Features, Losses
 
 CARD = Card(
@@ -53,13 +53,6 @@ class DEC:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
-
-    def check(self, facts: Facts) -> None:
-        """Nothing beyond the bounds of each setting."""
-
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {"clusters": Centres(net.width, k), "assigned": ItemTable(k)}
 
@@ -71,19 +64,21 @@ class DEC:
         trained = trainable(net.backbone, net.clusters)
         return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
 
-    def rate(self, progress: float) -> float:
-        return 1.0
-
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """KL(P | Q), the mean over the batch (Eq. 2)."""
         if batch.number % self.refresh_every == 0:
-            renew_target(batch, net.assigned, net.clusters.centres, self.tolerance, self.freedom)
+            self.renew(net, batch)
         q = soft_assign_t(net.backbone(batch.shifted), net.clusters.centres, self.freedom)
         batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
         yield {"divergence": batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean()}
 
-    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to add: the soft assignment is the answer."""
+    def renew(self, net: Net, batch: Batch) -> None:
+        """Assign all items anew (clean views), on which the target stands; few changes end the stage.
+
+        Codes are in the precision of training, as those that q is of.
+        """
+        q = soft_assign_all(batch.all_features(half=True), net.clusters.centres, self.freedom)
+        batch.end_below(self.tolerance, changed=renew(net.assigned, q))
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"soft": soft_assign_t(features, net.clusters.centres, self.freedom)}

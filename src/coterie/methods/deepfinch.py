@@ -17,14 +17,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coterie.algorithms.finch import exactly, hierarchy
+from coterie.algorithms.nearest_mean import NearestMean, place_hierarchy
+from coterie.algorithms.neighbours import Metric
 from coterie.bounds import BatchSize, Count, Epochs, Memory, Rate
-from coterie.methods.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.finch import exactly, hierarchy
-from coterie.objectives.nearest_mean import NearestMean, place_hierarchy
-from coterie.objectives.neighbours import Metric
-from coterie.types import Batch, Features, InputError, Losses
+from coterie.types import Batch, EpochStart, Features, InputError, Losses
 
 CARD = Card(
     title="Deep FINCH",
@@ -53,9 +53,8 @@ class DeepFINCH:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
+    def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
+        return {"most_groups": (facts.k, None)}
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
@@ -72,20 +71,12 @@ class DeepFINCH:
             "groups": NearestMean(net.width, k, self.distance),
         }
 
-    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to prepare: the first batch brings the first hierarchy."""
-
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.levels)
         return torch.optim.Adam(trained, self.learning_rate, fused=True)
 
-    def rate(self, progress: float) -> float:
-        return 1.0
-
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """Cross-entropy with each level's groups, the mean over items and levels; labels are those of clean views."""
-        if batch.number % (self.relabel_every * batch.per_epoch) == 0:
-            self.relabel(net, batch)
         logits = net.levels(net.backbone(batch.shifted))
         label = net.labels.of(batch.index).long()
         spans = net.spans.rows.long().tolist()
@@ -95,12 +86,14 @@ class DeepFINCH:
         ]
         yield {"levels": batch.gather(torch.stack(losses).mean(0)).mean()}
 
-    def relabel(self, net: Net, batch: Batch) -> None:
-        """A new hierarchy of all codes, and classifiers that begin anew.
+    def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
+        """Every so many epochs a new hierarchy of all codes, and classifiers that begin anew.
 
         Adam's running moments stay: they are those of gradients of the same size.
         """
-        z = batch.all_features()
+        if epoch.number % self.relabel_every:
+            return
+        z = epoch.features()
         levels = learned_levels(z, net.groups.k, self.most_groups, self.distance, early_exit=self.early_exit)
         sizes = torch.tensor([int(level.max()) + 1 for level in levels])
         first = sizes.cumsum(0) - sizes
@@ -109,16 +102,13 @@ class DeepFINCH:
         bound = net.levels.in_features**-0.5
         with torch.no_grad():
             for weights in (net.levels.weight, net.levels.bias):
-                weights.copy_((2 * torch.rand(weights.shape, generator=batch.generator) - 1) * bound)
-        batch.log(levels=torch.tensor(float(len(levels))), finest=sizes.max().float())
+                weights.copy_((2 * torch.rand(weights.shape, generator=epoch.generator) - 1) * bound)
+        epoch.log(levels=torch.tensor(float(len(levels))), finest=sizes.max().float())
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """FINCH with the required number of groups on the final codes."""
         z = features()
         place_hierarchy(net.groups, z, hierarchy(z, self.distance, early_exit=self.early_exit))
-
-    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"finch": net.groups(features)}

@@ -15,13 +15,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from coterie.algorithms.kmeans import assign, kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Positive, Rate, Restarts, Share, Weight
-from coterie.methods.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import soft_assign_all, soft_assign_t
-from coterie.objectives.kmeans import assign, kmeans
 from coterie.types import Batch, Features, Losses
 
 SHRINK = 0.3  # of what the thresholds are lowered by, from one time to the next
@@ -64,13 +64,6 @@ class DynAE:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
-
-    def check(self, facts: Facts) -> None:
-        """Nothing beyond the bounds of each setting."""
-
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {
             "decoder": decoder_for(net),
@@ -89,9 +82,6 @@ class DynAE:
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.decoder)
         return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
-
-    def rate(self, progress: float) -> float:
-        return 1.0
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """Sure items aim at their centre and its image, conflicted ones at their own code and clean image."""
@@ -124,9 +114,6 @@ class DynAE:
 
     def may_lower(self, net: Net) -> bool:
         return not (self.lower_once and bool(net.thresholds.lowered))
-
-    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to add: the soft assignment is the answer."""
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"soft": soft_assign_t(features, net.clusters.centres)}

@@ -1,14 +1,13 @@
 """FINCH: groups that hang together by first neighbours, merged to the number asked for. Nothing is trained.
 
 Sarfraz, Sharma and Stiefelhagen, "Efficient Parameter-free Clustering Using First Neighbor Relations", CVPR 2019. The
-algorithm is in `objectives/finch.py`. It groups the items' own values (pixels, embeddings), or with `--init` the
+algorithm is in `algorithms/finch.py`. It groups the items' own values (pixels, embeddings), or with `--init` the
 features of another run's backbone. The paper's FINCH can neither place new items nor say how sure it is; both are ours
-(`objectives/nearest_mean.py`).
+(`algorithms/nearest_mean.py`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -16,15 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.bounds import Epochs
-from coterie.methods.contract import Card, Facts
+from coterie.algorithms.finch import hierarchy, separated_level
+from coterie.algorithms.nearest_mean import NearestMean, place_hierarchy, place_level
+from coterie.algorithms.neighbours import Metric
+from coterie.contract import Card, Facts
 from coterie.networks.identity import own_values
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net
-from coterie.objectives.finch import hierarchy, separated_level
-from coterie.objectives.nearest_mean import NearestMean, place_hierarchy, place_level
-from coterie.objectives.neighbours import Metric
-from coterie.types import Batch, Features, InputError, ItemSpec, Losses
+from coterie.types import Features, InputError, ItemSpec
 
 MOST_PIXELS = 3 * 64 * 64
 
@@ -45,7 +43,6 @@ CARD = Card(
     year=2019,
     family="hierarchical",
     url="https://arxiv.org/abs/1902.11266",
-    views={"clean": "clean"},
     answers=("groups",),
     without_k={"final": "level"},
     backbone=own_backbone,
@@ -54,25 +51,14 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class FINCH:
-    epochs: Epochs = 0  # it is not trained
     distance: Metric = "cosine"  # of the items' own values; Euclidean: of the normalised ones
     final: Literal["required", "level"] = "required"  # level, for an unknown K: one of the hierarchy's own partitions
     early_exit: bool = True  # a group farther off than any first neighbour was at the start is not merged by a link
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def batch_size(self) -> int:
-        return 2
-
-    @property
-    def part_size(self) -> int:
-        return 2
-
     def check(self, facts: Facts) -> None:
-        """Raise InputError for epochs, and for a `final` that does not go with the number of groups."""
-        if self.epochs != 0:
-            raise InputError(f"finch.epochs is {self.epochs}, but FINCH is not trained: leave it at 0.")
+        """Raise InputError for a `final` that does not go with the number of groups."""
         if facts.k and self.final == "level":
             raise InputError("finch.final is level, which finds the number of groups itself: say -k auto.")
         if not facts.k and self.final == "required":
@@ -82,19 +68,6 @@ class FINCH:
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {"groups": NearestMean(net.width, k, self.distance), "levels": ItemTable(2)}
-
-    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to prepare."""
-
-    def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        return torch.optim.SGD([{"params": []}], lr=0.0)
-
-    def rate(self, progress: float) -> float:
-        return 1.0
-
-    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """Never taken."""
-        yield from ()
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """The required number of groups; without one the level of the hierarchy whose groups are best apart."""
@@ -122,9 +95,6 @@ class FINCH:
     def rows(self, net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """What is grouped: angles depend on where 0 lies, so for them the normalisation of the items is undone."""
         return own_values(net, features) if self.distance == "cosine" else features
-
-    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"finch": net.groups(self.rows(net, features))}

@@ -15,14 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
-from coterie.methods.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.assignment import divergence, renew_target, soft_assign_t, target_of
-from coterie.objectives.kmeans import kmeans
+from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
 from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
@@ -61,10 +61,6 @@ class IDEC:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
-
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
         if self.gamma == self.reconstruction_weight == 0:
@@ -83,13 +79,10 @@ class IDEC:
             return torch.optim.Adam(trained, self.learning_rate, fused=True)
         return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
 
-    def rate(self, progress: float) -> float:
-        return 1.0
-
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """L = L_r + γ KL(P | Q), means over the batch and over an item's values (Eq. 7)."""
         if batch.number % self.refresh_every == 0:
-            renew_target(batch, net.assigned, net.clusters.centres, self.tolerance)
+            self.renew(net, batch)
         z = net.backbone(batch.shifted)
         q = soft_assign_t(z, net.clusters.centres)
         batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
@@ -99,8 +92,13 @@ class IDEC:
             "divergence": self.gamma * batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean(),
         }
 
-    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to add: the soft assignment is the answer."""
+    def renew(self, net: Net, batch: Batch) -> None:
+        """Assign all items anew (clean views), on which the target stands; few changes end the stage.
+
+        Codes are in the precision of training, as those that q is of.
+        """
+        q = soft_assign_all(batch.all_features(half=True), net.clusters.centres)
+        batch.end_below(self.tolerance, changed=renew(net.assigned, q))
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"soft": soft_assign_t(features, net.clusters.centres)}

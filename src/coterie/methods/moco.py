@@ -8,8 +8,6 @@ CDC paper says with) and no shuffled batch normalisation. The groups of this met
 
 from __future__ import annotations
 
-import copy
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,12 +17,15 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.algorithms.kmeans import place_groups
+from coterie.algorithms.schedules import rising_cosine, warm_up_cosine
 from coterie.bounds import BatchSize, BelowOne, Epochs, Memory, Positive, PositiveRate, Rate, Share, Width
-from coterie.methods.contract import Card, Facts
+from coterie.contract import Card, Facts
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
+from coterie.networks.queue import Queue
+from coterie.networks.teacher import Teacher
 from coterie.objectives.contrastive import info_nce
-from coterie.objectives.kmeans import place_groups
 from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
@@ -55,9 +56,9 @@ class MoCo:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
+    def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
+        """A queue that holds a batch, and no item twice where a batch is all there are."""
+        return {"queue": (self.batch_size, facts.n if self.batch_size == facts.n else None)}
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
@@ -65,18 +66,15 @@ class MoCo:
             raise InputError(f"moco.queue is {self.queue}: it must hold at least one batch of {self.batch_size} keys.")
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
-        """The projector, the momentum copies of net and projector, the queues of keys, and the K-means answer."""
+        """The projector, the teacher of net and projector, a queue of keys for each crop, and the K-means answer."""
         project = projector(net.width, self.projector_hidden, self.projector_out, batch_norm=self.projector_norm)
         return {
             "project": project,
-            "key_backbone": copy.deepcopy(net.backbone).requires_grad_(False),
-            "key_project": copy.deepcopy(project).requires_grad_(False),
-            "memory": KeyQueues(self.queue, self.projector_out),
+            "teacher": Teacher(backbone=net.backbone, project=project),
+            "first": Queue(self.queue, self.projector_out),
+            "second": Queue(self.queue, self.projector_out),
             "groups": PrototypeHead(net.width, k),
         }
-
-    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to prepare: the queues start with normalised Gaussian keys."""
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.project)
@@ -85,39 +83,32 @@ class MoCo:
 
     def rate(self, progress: float) -> float:
         """Linear warm-up from 3e-5, then a cosine to 0 at the last step."""
-        if progress < self.warm_up:
-            low = 3e-5 / self.learning_rate
-            return low + (1 - low) * progress / self.warm_up
-        return 0.5 * (1 + math.cos(math.pi * (progress - self.warm_up) / (1 - self.warm_up)))
+        return warm_up_cosine(progress, self.warm_up, 3e-5 / self.learning_rate)
 
     def key_momentum(self, progress: float) -> float:
         """Share of the key encoder that a step keeps: from `momentum` to `momentum_end` along a cosine."""
-        return self.momentum_end - (self.momentum_end - self.momentum) * (math.cos(math.pi * progress) + 1) / 2
+        return rising_cosine(progress, self.momentum, self.momentum_end)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """The mean of both directions: crop one against the keys of crop two, and the other way round."""
         with torch.no_grad():
-            keys = [F.normalize(net.key_project(net.key_backbone(view))) for view in (batch.one, batch.two)]
+            keys = [F.normalize(net.teacher.project(net.teacher.backbone(view))) for view in (batch.one, batch.two)]
         queries = [F.normalize(net.project(net.backbone(view))) for view in (batch.one, batch.two)]
         loss = 0.5 * (
-            info_nce(queries[0], keys[1], net.memory.second, self.temperature)
-            + info_nce(queries[1], keys[0], net.memory.first, self.temperature)
+            info_nce(queries[0], keys[1], net.second.rows, self.temperature)
+            + info_nce(queries[1], keys[0], net.first.rows, self.temperature)
         )
         # Near 0 when all items get the same embedding; 1 when they fill the sphere.
         everyone = batch.gather(queries[0].detach())
         batch.log(embedding_std=everyone.std(0).mean() * self.projector_out**0.5)
         yield {"contrast": batch.gather(loss[None]).mean()}  # all processes hold equally many items
-        net.memory.push(batch.gather(keys[0]), batch.gather(keys[1]))
-        keep = self.key_momentum(batch.progress)
-        follow(net.key_backbone, net.backbone, keep)
-        follow(net.key_project, net.project, keep)
+        net.first.push(batch.gather(keys[0]))
+        net.second.push(batch.gather(keys[1]))
+        net.teacher.follow(net, self.key_momentum(batch.progress))
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """K-means on row-standardised features, the paper's "MoCo + K-means" row."""
         place_groups(net.groups, features(), generator, restarts=10)
-
-    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"kmeans": net.groups(features)}
@@ -140,29 +131,3 @@ def practical(facts: Facts) -> dict[str, Any]:
         "learning_rate": 0.12,
         "weight_decay": 5e-4,
     }
-
-
-class KeyQueues(nn.Module):
-    """Two first-in-first-out rings of normalised keys, one for each crop, (queue, dim) each."""
-
-    first: Tensor
-    second: Tensor
-    at: Tensor
-
-    def __init__(self, length: int, dim: int) -> None:
-        super().__init__()
-        self.register_buffer("first", F.normalize(torch.randn(length, dim)))
-        self.register_buffer("second", F.normalize(torch.randn(length, dim)))
-        self.register_buffer("at", torch.zeros((), dtype=torch.int64))
-
-    @torch.no_grad()
-    def push(self, first: Float[Tensor, "b d"], second: Float[Tensor, "b d"]) -> None:
-        where = (self.at + torch.arange(len(first), device=first.device)) % len(self.first)
-        self.first[where], self.second[where] = first, second
-        self.at.copy_((self.at + len(first)) % len(self.first))
-
-
-@torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, keep: float) -> None:
-    """teacher <- keep · teacher + (1 - keep) · student; parameters only, a teacher's norms keep their statistics."""
-    torch._foreach_lerp_(list(teacher.parameters()), [p.detach() for p in student.parameters()], 1 - keep)

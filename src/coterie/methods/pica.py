@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.bounds import BatchSize, BelowOne, Copies, Epochs, Rate, Weight, Width
-from coterie.methods.contract import Card, Facts, Pass
+from coterie.contract import Card, Facts, Pass
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
 from coterie.objectives.partition import imbalance, mean_off_diagonal, partition_loss, partition_uncertainty
@@ -74,10 +74,6 @@ class PICA:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
-
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
         if self.over < 2:
@@ -115,16 +111,13 @@ class PICA:
                 module.weight.data.copy_(torch.rand(module.weight.shape, generator=generator))
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        # One Adam for all. The engine leaves idle heads without a gradient, and Adam passes over them.
+        # One Adam for all: the head whose turn it is not has no gradient, and Adam passes over it.
         trained = trainable(net)
         return torch.optim.Adam(trained, self.learning_rate, betas=(self.beta1, self.beta2), fused=True)
 
-    def rate(self, progress: float) -> float:
-        return 1.0
-
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """Compare the groups of the originals with those of the copies, over the global batch."""
-        head = net.get_submodule(batch.turn)
+        head = net.get_submodule(batch.pass_name)
         # Two passes through the backbone: originals and copies are normalised by statistics of their own.
         x = batch.gather(head(net.backbone(batch.original))).softmax(1)
         y = x if self.perturb == "off" else self._copies(net, head, batch)
@@ -134,7 +127,7 @@ class PICA:
         if self.symmetric:
             certainty = (certainty + partition_loss(uncertainty.T)) / 2
         self._record(batch, x.detach(), uncertainty.detach())
-        prefix = "over_" if batch.turn == "over" else ""
+        prefix = "over_" if batch.pass_name == "over" else ""
         yield {f"{prefix}partition": certainty, f"{prefix}balance": self.entropy_weight * imbalance(x)}  # Eq. 12
 
     def _copies(self, net: Net, head: nn.Module, batch: Batch) -> Float[Tensor, "rn k"]:
@@ -152,19 +145,13 @@ class PICA:
             "confidence": confidence.mean(),
             "certain": (confidence >= CERTAIN).float().mean(),
         }
-        if batch.turn == "over":
+        if batch.pass_name == "over":
             groups = torch.tensor(float(len(label.unique())))
             batch.log(**{f"over_{name}": value for name, value in numbers.items()}, over_groups_in_batch=groups)
             return
         batch.log(**numbers)
         batch.count(label, x.shape[1])
         batch.count_confidences(confidence)
-
-    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to add: the primary head is the answer."""
-
-    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}  # Eq. 1
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"primary": net.primary(features)}

@@ -17,16 +17,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.algorithms.density import Density, dbscan, place_density
+from coterie.algorithms.kmeans import place_groups
+from coterie.algorithms.nearest_mean import NearestMean
+from coterie.algorithms.neighbours import nearest
 from coterie.bounds import BatchSize, BelowOne, Count, Epochs, PartShare, Positive, Rate, Restarts, Weight
-from coterie.methods.contract import Card, Facts, Pass, Reading, iterations_for
+from coterie.contract import Card, Facts, Pass, Reading, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.density import Density, dbscan, place_density
-from coterie.objectives.kmeans import place_groups
-from coterie.objectives.nearest_mean import NearestMean
-from coterie.objectives.neighbours import nearest
 from coterie.objectives.proximity import (
     Copies,
     GapFrom,
@@ -38,7 +38,7 @@ from coterie.objectives.proximity import (
     neighbours_in_bank,
     proximity,
 )
-from coterie.types import Batch, Features, InputError, Losses, RunFailed
+from coterie.types import Batch, EpochStart, Features, InputError, Losses, RunFailed
 
 SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule is asked, and those that it looks back on
 STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; rise of ρ that counts as one
@@ -132,9 +132,8 @@ class RDC:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
+    def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
+        return {"neighbours": (2, facts.n - 2)}
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
@@ -155,7 +154,7 @@ class RDC:
             raise InputError("rdc.final is kmeans, which needs the number of groups: say -k 10, or rdc.final=dbscan.")
 
     def views(self) -> Mapping[str, str]:
-        return {**CARD.views, "shifted": "shifted" if self.augment else "clean"}
+        return {"clean": "clean", "shifted": "shifted" if self.augment else "clean"}
 
     def passes(self) -> tuple[Pass, ...]:
         sliced = self.order == "source"
@@ -193,9 +192,6 @@ class RDC:
             return torch.optim.SGD(trained, self.learning_rate, self.momentum, fused=True)
         return torch.optim.Adam(trained, self.learning_rate, fused=True)
 
-    def rate(self, progress: float) -> float:
-        return 1.0
-
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """Eq. 12-14: core items aim at their centroid in code and image, border items at their own clean image.
 
@@ -204,8 +200,6 @@ class RDC:
         items aim at their own code of the last refresh and at its decoding (`include_border`, `border_code`,
         `border_image`), so that no image of the data is a target.
         """
-        if batch.number % batch.per_epoch == 0:
-            self.renew(net, batch)
         with torch.no_grad():
             codes = self.refresh == "bank" or self.border_code == "fresh"
             clean = net.backbone(batch.clean) if codes else net.bank.of(batch.index)
@@ -227,9 +221,9 @@ class RDC:
             "image": self.image_weight * batch.gather(construction).mean(),
         }
 
-    def renew(self, net: Net, batch: Batch) -> None:
+    def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
         """Encode all items, find their neighbours, filter, place the centroids, and see whether ρ has settled."""
-        z = batch.all_features()
+        z = epoch.features()
         distance, neighbour = nearest(z, self.neighbours)
         net.filters.scale.copy_(self.scale_of(distance))
         scale = gap_scale(distance, self.gap_scale)
@@ -237,7 +231,7 @@ class RDC:
         net.bank.fill(z)
         net.centroids.fill(torch.cat([found.centroid, found.core[:, None].to(z.dtype)], 1))
         spread = z.std(0).mean()
-        batch.log(
+        epoch.log(
             core_share=torch.tensor(found.core_share),
             accepted=torch.tensor(found.accepted),
             latent_std=spread,
@@ -245,7 +239,7 @@ class RDC:
         )
         check_spread(float(spread), float(net.filters.first_spread), self.widest)
         if net.filters.settled(found.core_share, self.stop):
-            batch.end()
+            epoch.end()
 
     def renew_rows(self, net: Net, batch: Batch, clean: Tensor) -> None:
         """Write the batch's fresh codes into the bank and look for its neighbours there."""
@@ -290,9 +284,6 @@ class RDC:
                 " Density sees no gaps between groups here, so do not believe the confidences: give a number with -k."
             )
         return k, said
-
-    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {self.final: net.groups(features)}

@@ -17,11 +17,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import AboveZero, BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
-from coterie.methods.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
 from coterie.networks.net import Net, trainable
-from coterie.objectives.kmeans import kmeans
 from coterie.objectives.mixture import component_divergence, log_joint, prior_divergence
 from coterie.types import Batch, Features, Losses
 
@@ -57,13 +57,6 @@ class VaDE:
 
     card: ClassVar[Card] = CARD
 
-    @property
-    def part_size(self) -> int:
-        return self.batch_size
-
-    def check(self, facts: Facts) -> None:
-        """Nothing beyond the bounds of each setting."""
-
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {
             "decoder": decoder_for(net),
@@ -97,7 +90,7 @@ class VaDE:
         """The negative evidence lower bound (Eq. 8) with one draw of z; sums over values, means over the batch."""
         hidden, mean = hidden_and_code(net, batch.shifted)
         log_variance = net.spread(hidden)
-        z = mean + (0.5 * log_variance).exp() * torch.randn_like(mean)
+        z = mean + (0.5 * log_variance).exp() * batch.normal(mean)
         mixture = net.mixture
         log_posterior = mixture(z).log_softmax(1)  # γ (Eq. 16)
         apart = component_divergence(mean, log_variance, mixture.means, mixture.log_variances)
@@ -116,12 +109,6 @@ class VaDE:
             return (said - flat(view)).square().sum(1)
         pixels = flat(view * net.std.view(-1, 1, 1) + net.mean.view(-1, 1, 1)).clamp(0, 1)
         return F.binary_cross_entropy_with_logits(said, pixels, reduction="none").sum(1)
-
-    def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Nothing to add: the mixture's posterior is the answer."""
-
-    def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {name: z.softmax(1) for name, z in self.logits(net, features).items()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"mixture": net.mixture(features)}

@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
-from coterie.networks.net import Net
+from coterie.networks.net import HalfPrecision, Net
 from coterie.types import Items, ItemSpec
 from coterie.views.normalise import normalise
 
@@ -68,16 +68,22 @@ def stream(
         net.train(was_training)
 
 
-def extract_features(net: Net, items: Items, rows: Tensor | None = None, *, half: bool = False) -> Float[Tensor, "n d"]:
-    """Raw backbone output of all items (or of `rows`), float32 on the CPU; 4·d bytes an item.
+def extract_features(
+    net: Net, items: Items, rows: Tensor | None = None, *, half: bool = False, by: nn.Module | None = None
+) -> Float[Tensor, "n d"]:
+    """Raw output of the backbone for all items (or `rows`), float32 on the CPU; 4·d bytes an item.
 
-    With `half` the backbone computes as it does in training, in bfloat16 where the net trains in it.
+    `by` is another network of the net, with features of any length. With `half` it computes as it does in training, in
+    bfloat16 where the net trains in it.
     """
     n = len(items) if rows is None else len(rows)
-    features, at = torch.empty(n, net.width), 0
-    compute = net.backbone.as_trained if half else net.backbone
+    network = net.backbone if by is None else by
+    compute = network.as_trained if half and isinstance(network, HalfPrecision) else network
     size = HALF_CHUNKS * chunk_size(net.spec) if half else None
+    features, at = torch.empty(0), 0
     for chunk in stream(net, items, compute, rows=rows, size=size):
+        if at == 0:
+            features = torch.empty(n, chunk.shape[1])
         features[at : at + len(chunk)] = chunk
         at += len(chunk)
-    return features
+    return features if at else torch.empty(0, net.width)

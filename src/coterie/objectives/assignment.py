@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coterie.networks.memory import ItemTable
-from coterie.types import Batch
 
 CHUNK = 4096  # rows whose differences to all centres are held at once
 
@@ -53,20 +52,6 @@ def renew(assigned: ItemTable, q: Float[Tensor, "n k"]) -> float | None:
     before = assigned.rows
     assigned.fill(q)
     return label_change_rate(before.argmax(1), q.argmax(1)) if len(before) else None
-
-
-def renew_target(
-    batch: Batch, assigned: ItemTable, centres: Float[Tensor, "k d"], tolerance: float, freedom: float = 1.0
-) -> None:
-    """Assign all items anew (clean views), on which the target stands; few changes end the stage.
-
-    Few are fewer labels than the share `tolerance`. Codes are in the precision of training, as those that q is of.
-    """
-    changed = renew(assigned, soft_assign_all(batch.all_features(half=True), centres, freedom))
-    if changed is not None:
-        batch.log(changed=torch.tensor(changed))
-        if changed < tolerance:
-            batch.end()
 
 
 def target_of(assigned: ItemTable, index: Tensor) -> Float[Tensor, "b k"]:

@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.algorithms.kmeans import kmeans
 from coterie.networks.heads import standardise_rows
-from coterie.objectives.kmeans import kmeans
 
 
 def prototype_weights(

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from coterie.objectives.neighbours import nearest
+from coterie.algorithms.neighbours import nearest
 
 GapScale = Literal["absolute", "relative", "median"]
 GapFrom = Literal["own", "running", "global", "zero"]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coterie.objectives.kmeans import kmeans
+from coterie.algorithms.kmeans import kmeans
 
 
 def practical_cells(batch: int, k: int) -> int:

@@ -13,7 +13,9 @@ import torch
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from torch import Tensor, nn
 
-from coterie.methods.contract import GivesLogits, Method, is_calibrated, method_class, name_of
+from coterie.calibration import Calibration, calibration_head, keep_groups
+from coterie.catalogue import method_class
+from coterie.contract import Method, calibrated, gives_logits, logits_of, name_of, predict
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
@@ -22,8 +24,8 @@ from coterie.prediction.bank import Bank, load_bank, save_bank
 from coterie.prediction.ood import Scorer, available, scorer
 from coterie.records.files import check_regular, read_json, utf8_path, validated
 from coterie.records.run import MOST_GROUPS, Entries, Name, Spec
-from coterie.training.calibrate import Calibration, calibration_head, keep_groups
-from coterie.training.plan import coerce, resolved
+from coterie.training.coerce import settings_of
+from coterie.training.plan import resolved
 from coterie.types import Assignments, InputError, ItemSpec, Source
 from coterie.views.normalise import RowNorm
 
@@ -102,7 +104,7 @@ class Model:
 
     def heads_of(self, features: Tensor) -> dict[str, Tensor]:
         """Probabilities by head; the first is the answer. A method's own `cal` is `raw` beside the one from here."""
-        own = self.method.predict(self.net, features)
+        own = predict(self.method, self.net, features)
         if self.calibration is None:
             return own
         calibrated = {"cal": self._calibrated_logits(features, own).softmax(1)}
@@ -110,10 +112,10 @@ class Model:
 
     def logits_of(self, features: Tensor) -> dict[str, Tensor]:
         """What the heads of `heads_of` are the softmax of, without those of a method that has none."""
-        own = self.method.logits(self.net, features) if isinstance(self.method, GivesLogits) else {}
+        own = logits_of(self.method, self.net, features)
         if self.calibration is None:
             return own
-        calibrated = {"cal": self._calibrated_logits(features, self.method.predict(self.net, features))}
+        calibrated = {"cal": self._calibrated_logits(features, predict(self.method, self.net, features))}
         return calibrated | {"raw" if name == "cal" else name: z for name, z in own.items()}
 
     def _calibrated_logits(self, features: Tensor, own: dict[str, Tensor]) -> Tensor:
@@ -123,12 +125,12 @@ class Model:
     @property
     def calibrated(self) -> bool:
         """Whether the head that gives the answer is taught how far it can be believed."""
-        return self.calibration is not None or is_calibrated(self.method)
+        return self.calibration is not None or calibrated(self.method)
 
     @property
     def gives_logits(self) -> bool:
         """Whether the head that gives the answer has logits."""
-        return self.calibration is not None or isinstance(self.method, GivesLogits)
+        return self.calibration is not None or gives_logits(self.method)
 
     def predict(
         self,
@@ -245,7 +247,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     if (folder / "model").is_dir():
         folder = folder / "model"
     manifest = _read_manifest(folder)
-    method = coerce(method_class(manifest.method), manifest.settings, manifest.method)
+    method = settings_of(method_class(manifest.method), manifest.settings, manifest.method)
     weights = folder / "weights.safetensors"
     # First without memory: the sizes that a manifest asks for must be those of the weights before a net is made.
     _check_weights(weights, _build(manifest, method, "meta"))

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from coterie.objectives.kmeans import kmeans
+from coterie.algorithms.kmeans import kmeans
 from coterie.types import InputError
 
 LEAST, MOST = 2, 12  # parts

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from coterie.methods.contract import Method, name_of
+from coterie.contract import Method, name_of
 
 
 @dataclass(frozen=True)

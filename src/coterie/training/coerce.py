@@ -6,10 +6,11 @@ import difflib
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
+from coterie.contract import is_trained
 from coterie.types import InputError
 
 Settings = TypeVar("Settings")
@@ -60,6 +61,29 @@ def coerce(kind: type[Settings], values: Mapping[str, Any], where: str) -> Setti
         return TypeAdapter(kind).validate_python(dict(values))
     except ValidationError as error:
         raise InputError(sentence(error.errors(include_url=False), where)) from error
+
+
+def settings_of(
+    kind: type[Settings], values: Mapping[str, Any], stage: str, notes: list[str] | None = None
+) -> Settings:
+    """A method from plain values; names that a version before had for its settings are understood, with a note.
+
+    Raises InputError as `coerce`, and for epochs of a method that takes no steps.
+    """
+    values, card = dict(values), cast(Any, kind).card
+    if not is_trained(kind) and (epochs := values.pop("epochs", 0)) != 0:
+        raise InputError(f"{stage}.epochs is {shown(epochs)}, but {card.title} is not trained: leave it out.")
+    for old, new in card.renamed.items():
+        if old not in values:
+            continue
+        value = values.pop(old)
+        if new is not None and new in values:
+            raise InputError(f"{stage}.{old} is called {stage}.{new} now, which is set as well: leave {old} out.")
+        if new is not None:
+            values[new] = value
+        if notes is not None:
+            notes.append(f"{stage}.{old} is {f'called {stage}.{new}' if new else 'gone and does nothing'} now.")
+    return coerce(kind, values, stage)
 
 
 def sentence(errors: Sequence[Any], where: str) -> str:

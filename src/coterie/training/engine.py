@@ -17,18 +17,30 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from coterie.methods.contract import Method, name_of
+from coterie.contract import (
+    Method,
+    Step,
+    Trained,
+    begin_epoch,
+    begins_epochs,
+    is_trained,
+    name_of,
+    optimisers_of,
+    rates_of,
+    start,
+)
+from coterie.contract.options import ALL
 from coterie.networks.net import Net
 from coterie.training.advice import Advice, advice_for
-from coterie.training.batches import Taught, batches_of
+from coterie.training.batches import BatchMaker, batches_of
 from coterie.training.checkpoints import fitting, load_tree, save_tree
 from coterie.training.distributed import any_process, average_gradients
 from coterie.training.health import Meter, check_epoch, check_losses, early_warning, group_health
 from coterie.training.history import EpochRecord, History
 from coterie.training.interrupt import Stop, Stopped, between_steps
-from coterie.training.passes import Way, ways_of
-from coterie.training.seeds import generator_of
-from coterie.types import CoterieError, Features, Items
+from coterie.training.passes import plan_passes, steps_of
+from coterie.training.seeds import generator_of, seed_of
+from coterie.types import Batch, CoterieError, EpochStart, Features, Items, Losses
 from coterie.views.recipes import Family
 from coterie.views.settings import ViewSettings
 
@@ -71,6 +83,11 @@ class Stage:
     )  # may only look, and add to the record's health numbers
     extra: Callable[[], Items] | None = None  # opens further items for the passes that want them
     warn: Callable[[str], None] = lambda text: None
+    views_given: frozenset[str] = frozenset()  # settings of views that the user chose
+
+    @property
+    def name(self) -> str:
+        return name_of(self.method)
 
 
 @dataclass
@@ -81,110 +98,211 @@ class Place:
     step: int = 0
     seconds: float = 0.0  # of the current epoch
     meter: Meter = field(default_factory=Meter)
-    whole: bool = True  # whether net and optimiser are those of this place, and not half a step further
+    whole: bool = True  # whether net and optimisers are those of this place, and not half a step further
 
 
 def train_stage(net: Net, stage: Stage) -> None:
-    """Train one stage to its last epoch, from its checkpoint where there is one. Raises RunFailed."""
-    method, name = stage.method, name_of(stage.method)
-    size = min(method.batch_size, len(stage.items))
-    ways = ways_of(method, stage.items, stage.extra, size, stage.processes)
-    steps = sum(way.steps for way in ways)
-    place = Place()
-    optimiser = method.optimiser(net)
-    saved = load_tree(stage.checkpoint, net.mean.device) if stage.checkpoint and stage.checkpoint.exists() else None
-    if saved is not None:
-        assert stage.checkpoint is not None
-        with fitting(stage.checkpoint):
-            net.load_state_dict(saved["net"])
-            restore(optimiser, saved["optimiser"])
-            place = Place(saved["epoch"], saved["step"], saved["seconds"], Meter(**saved["meter"]))
-            if not (0 <= place.epoch <= method.epochs and 0 <= place.step <= steps and place.seconds >= 0):
-                raise ValueError(f"it is of epoch {place.epoch}, step {place.step}")
-        stage.history.keep(name, place.epoch)
-    else:
-        stage.history.keep(name, 0)
-        method.start(net, stage.features, stage.k, generator_of(stage.seed, name, "start"))
-    rates = [group["lr"] for group in method.optimiser(net).param_groups]
-    if stage.progress is not None:
-        stage.progress.begin(name, method.epochs, steps, place.epoch * steps + place.step)
+    """Train one stage to its last epoch, from its checkpoint where there is one. Raises RunFailed.
 
-    def save() -> None:
-        if stage.checkpoint is not None and stage.rank == 0:
-            state = {"net": net.state_dict(), "optimiser": optimiser.state_dict(), "meter": place.meter.state()}
-            save_tree(stage.checkpoint, {**state, "epoch": place.epoch, "step": place.step, "seconds": place.seconds})
-
+    A method that takes no steps is done when it has started.
+    """
+    if not is_trained(stage.method):
+        start(stage.method, net, stage.features, stage.k, generator_of(stage.seed, stage.name, "start"))
+        return
+    training = Training(net, stage, stage.method)
+    training.begin()
     try:
         with between_steps() as stop:
-            _go_on(net, stage, ways, optimiser, rates, place, save, stop)
+            while training.place.epoch < stage.method.epochs:
+                training.epoch(stop)
     except BaseException as error:
         # What went wrong outside of a step (a signal, no memory, no thread) takes nothing away: all that is done stays.
-        if place.whole and not isinstance(error, CoterieError) and not getattr(error, "again", False):
+        if training.place.whole and not isinstance(error, CoterieError) and not getattr(error, "again", False):
             with nullcontext() if isinstance(error, KeyboardInterrupt) else suppress(Exception):
-                save()
+                training.save()
         raise
 
 
-def _go_on(
-    net: Net,
-    stage: Stage,
-    ways: tuple[Way, ...],
-    optimiser: torch.optim.Optimizer,
-    rates: list[float],
-    place: Place,
-    save: Callable[[], None],
-    stop: Stop,
-) -> None:
-    """Train from `place` to the last epoch. Raises Stopped after a step when it is asked to stop."""
-    method, name = stage.method, name_of(stage.method)
-    steps = sum(way.steps for way in ways)
-    trained = [p for group in optimiser.param_groups for p in group["params"]]
-    taught = _taught(net, stage, min(method.part_size, method.batch_size, len(stage.items)))
-    last_saved = time.monotonic()
-    net.train()
-    while place.epoch < method.epochs:
+class Training:
+    """A stage on its way: net, optimisers and place, which together are what a checkpoint holds."""
+
+    def __init__(self, net: Net, stage: Stage, method: Trained) -> None:
+        self.net, self.stage, self.method = net, stage, method
+        size = min(method.batch_size, len(stage.items))
+        self.plans = plan_passes(method, stage.items, stage.extra, size, stage.processes)
+        self.steps = steps_of(self.plans)
+        self.optimisers = optimisers_of(method, net)
+        self.rates = {name: [group["lr"] for group in one.param_groups] for name, one in self.optimisers.items()}
+        self.maker = BatchMaker(
+            method,
+            net,
+            self.plans,
+            stage.seed,
+            stage.family,
+            stage.views,
+            stage.features,
+            stage.views_given,
+            stage.rank,
+            stage.processes,
+        )
+        self.place = Place()
+        self.saved_at = time.monotonic()
+
+    def begin(self) -> None:
+        """Go to where the checkpoint is, or let the method prepare its net."""
+        stage, path = self.stage, self.stage.checkpoint
+        saved = load_tree(path, self.net.mean.device) if path is not None and path.exists() else None
+        if saved is not None:
+            assert path is not None
+            with fitting(path):
+                self.restore(saved)
+        stage.history.keep(stage.name, self.place.epoch)
+        if saved is None:
+            start(self.method, self.net, stage.features, stage.k, generator_of(stage.seed, stage.name, "start"))
+        if stage.progress is not None:
+            done = self.place.epoch * self.steps + self.place.step
+            stage.progress.begin(stage.name, self.method.epochs, self.steps, done)
+        self.net.train()
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Take the state of a checkpoint. Raises ValueError or KeyError for one that does not fit."""
+        self.net.load_state_dict(saved["net"])
+        states = saved["optimisers"] if "optimisers" in saved else {ALL: saved["optimiser"]}  # before: a single one
+        for name, optimiser in self.optimisers.items():
+            restore(optimiser, states[name])
+        place = Place(saved["epoch"], saved["step"], saved["seconds"], Meter(**saved["meter"]))
+        if not (0 <= place.epoch <= self.method.epochs and 0 <= place.step <= self.steps and place.seconds >= 0):
+            raise ValueError(f"it is of epoch {place.epoch}, step {place.step}")
+        self.place = place
+
+    def save(self) -> None:
+        """Write the checkpoint, where there is to be one."""
+        self.saved_at = time.monotonic()
+        if self.stage.checkpoint is None or self.stage.rank != 0:
+            return
+        place = self.place
+        state = {
+            "net": self.net.state_dict(),
+            "optimisers": {name: one.state_dict() for name, one in self.optimisers.items()},
+            "meter": place.meter.state(),
+        }
+        save_tree(self.stage.checkpoint, {**state, "epoch": place.epoch, "step": place.step, "seconds": place.seconds})
+
+    def epoch(self, stop: Stop) -> None:
+        """Train from the place to the end of its epoch. Raises Stopped after a step when it is asked to stop."""
+        place, ended = self.place, False
         clock = time.perf_counter() - place.seconds
-        for batch in batches_of(ways, taught, place.epoch, place.step):
+        if place.step == 0:
+            ended = self.begin_epoch()
+        for batch in batches_of(self.maker, place.epoch, place.step):
             place.whole = False
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * method.rate(batch.progress)
-            for losses in method.step(net, batch):
-                optimiser.zero_grad(set_to_none=True)
-                total = torch.stack(list(losses.values())).sum()
-                total.backward()
-                average_gradients(trained)
-                optimiser.step()
-                place.meter.add({f"loss.{key}": value.detach() for key, value in losses.items()})
-            place.meter.add({f"health.{key}": value.detach() for key, value in batch.logged.items()})
-            if batch.counts is not None:
-                place.meter.add_groups(batch.counts)
-            if batch.histogram is not None:
-                place.meter.add_histogram(batch.histogram)
+            self.batch(batch)
             place.step += 1
             place.seconds = time.perf_counter() - clock
+            ended = ended or batch.ended
             # After the last step only the whole epoch's end is a place to go on from.
-            place.whole = place.step < steps and not batch.ended
-            check = place.step % CHECK_EVERY == 0 or place.step == steps or batch.ended
-            means = _part(place.meter, "loss") if check else None
-            if means is not None:
-                check_losses(_advice(net, stage), place.epoch + 1, means)
-            if stage.progress is not None:
-                stage.progress.step(means)
-            if batch.ended:
+            place.whole = place.step < self.steps and not ended
+            self.report(ended)
+            if ended:
                 break
             if place.whole:
-                _heed(stop, net)
-                if time.monotonic() - last_saved > stage.checkpoint_seconds:
-                    save()
-                    last_saved = time.monotonic()
-        _close_epoch(net, stage, name, sum(way.seen for way in ways) * place.step // steps, place)
-        if batch.ended:
-            place.epoch = method.epochs
+                _heed(stop, self.net)
+                if self.is_time():
+                    self.save()
+        self.close_epoch()
+        if ended:
+            place.epoch = self.method.epochs
         place.whole = True
-        if time.monotonic() - last_saved > stage.checkpoint_seconds or place.epoch == method.epochs:
-            save()
-            last_saved = time.monotonic()
-        _heed(stop, net)
+        if self.is_time() or place.epoch == self.method.epochs:
+            self.save()
+        _heed(stop, self.net)
+
+    def begin_epoch(self) -> bool:
+        """Let the method renew what stands for an epoch; whether it wants to end with the first batch."""
+        stage, place = self.stage, self.place
+        if not begins_epochs(self.method):
+            return False
+        # Until the first step is done only the epoch before is a place to go on from: this would be done twice.
+        place.whole = False
+        path = (stage.seed, stage.name, place.epoch)
+        torch.manual_seed(seed_of(*path, "begin", "torch"))
+        # The numbers of the epoch's first step, which no method draws for both.
+        begun = EpochStart(place.epoch, stage.features, generator_of(*path, 0, "method"))
+        begin_epoch(self.method, self.net, begun)
+        place.meter.add({f"health.{key}": value.detach() for key, value in begun.logged.items()})
+        return begun.ended
+
+    def batch(self, batch: Batch) -> None:
+        """Every optimiser step of one batch, and what it tells of itself."""
+        meter = self.place.meter
+        for name, optimiser in self.optimisers.items():
+            factors = rates_of(self.method, batch.progress, optimiser.param_groups)
+            for group, rate, factor in zip(optimiser.param_groups, self.rates[name], factors, strict=True):
+                group["lr"] = rate * factor
+        for step in self.method.step(self.net, batch):
+            losses = self.take(step)
+            meter.add({f"loss.{key}": value.detach() for key, value in losses.items()})
+        meter.add({f"health.{key}": value.detach() for key, value in batch.logged.items()})
+        if batch.counts is not None:
+            meter.add_groups(batch.counts)
+        if batch.histogram is not None:
+            meter.add_histogram(batch.histogram)
+
+    def take(self, step: Losses | Step) -> Losses:
+        """One optimiser step; those that do not take it see no gradient."""
+        losses, names = (step.losses, step.trains) if isinstance(step, Step) else (step, ())
+        chosen = [self.optimisers[name] for name in names or self.optimisers]
+        trained = [p for optimiser in chosen for group in optimiser.param_groups for p in group["params"]]
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad(set_to_none=True)
+        # To these parameters only, where others lie on the way: a discriminator that judges, say.
+        torch.stack(list(losses.values())).sum().backward(inputs=trained if names else None)
+        average_gradients(trained)
+        for optimiser in chosen:
+            optimiser.step()
+        return losses
+
+    def report(self, ended: bool) -> None:
+        """Tell who watches of the step, and look at the losses now and then."""
+        place, stage = self.place, self.stage
+        check = place.step % CHECK_EVERY == 0 or place.step == self.steps or ended
+        means = _part(place.meter, "loss") if check else None
+        if means is not None:
+            check_losses(_advice(self.net, stage, self.method), place.epoch + 1, means)
+        if stage.progress is not None:
+            stage.progress.step(means)
+
+    def is_time(self) -> bool:
+        """Whether the last checkpoint is long enough ago."""
+        return time.monotonic() - self.saved_at > self.stage.checkpoint_seconds
+
+    def close_epoch(self) -> None:
+        """Write the epoch's record, check its health, and move on to the next epoch."""
+        stage, place, meter = self.stage, self.place, self.place.meter
+        losses, health = _part(meter, "loss"), {**_part(meter, "health"), **group_health(meter.groups)}
+        items = sum(plan.seen for plan in self.plans) * place.step // self.steps
+        speed = items / max(place.seconds, 1e-9)
+        record = EpochRecord(
+            stage.name,
+            place.epoch + 1,
+            self.method.epochs,
+            losses,
+            health,
+            round(place.seconds, 3),
+            round(speed, 1),
+            meter.histogram,
+        )
+        for look in stage.after_epoch:
+            look(record, self.net)
+            self.net.train()
+        if stage.rank == 0:
+            stage.history.add(record)
+        if stage.progress is not None:
+            stage.progress.epoch(record)
+        check_epoch(_advice(self.net, stage, self.method), record.epoch, record.epochs, health)
+        if warning := early_warning(stage.name, record.epoch, record.epochs, health, stage.k):
+            stage.warn(warning)
+        place.epoch, place.step, place.seconds, place.meter = place.epoch + 1, 0, 0.0, Meter()
 
 
 def _heed(stop: Stop, net: Net) -> None:
@@ -206,45 +324,9 @@ def restore(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
                 state[name] = torch.empty_like(parameter).copy_(value)
 
 
-def _advice(net: Net, stage: Stage) -> Advice:
-    whole = stage.method.batch_size >= len(stage.items)
-    return advice_for(stage.method, stage.before, half=net.backbone.enabled, whole=whole)
-
-
-def _taught(net: Net, stage: Stage, part: int) -> Taught:
-    """What the stage's batches are made for and from."""
-    processes = (stage.rank, stage.processes)
-    return Taught(
-        stage.method, part, stage.seed, stage.family, stage.views, net.mean, net.std, stage.features, *processes
-    )
-
-
-def _close_epoch(net: Net, stage: Stage, name: str, items: int, place: Place) -> None:
-    """Write the epoch's record, check its health, and move on to the next epoch."""
-    meter = place.meter
-    losses, health = _part(meter, "loss"), {**_part(meter, "health"), **group_health(meter.groups)}
-    speed = items / max(place.seconds, 1e-9)
-    record = EpochRecord(
-        name,
-        place.epoch + 1,
-        stage.method.epochs,
-        losses,
-        health,
-        round(place.seconds, 3),
-        round(speed, 1),
-        meter.histogram,
-    )
-    for look in stage.after_epoch:
-        look(record, net)
-        net.train()
-    if stage.rank == 0:
-        stage.history.add(record)
-    if stage.progress is not None:
-        stage.progress.epoch(record)
-    check_epoch(_advice(net, stage), record.epoch, record.epochs, health)
-    if warning := early_warning(name, record.epoch, record.epochs, health, stage.k):
-        stage.warn(warning)
-    place.epoch, place.step, place.seconds, place.meter = place.epoch + 1, 0, 0.0, Meter()
+def _advice(net: Net, stage: Stage, method: Trained) -> Advice:
+    whole = method.batch_size >= len(stage.items)
+    return advice_for(method, stage.before, half=net.backbone.enabled, whole=whole)
 
 
 def _part(meter: Meter, kind: str) -> dict[str, float]:

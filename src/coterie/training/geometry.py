@@ -14,10 +14,10 @@ from typing import Literal
 
 import torch
 
+from coterie.algorithms.geometry import SMALLEST_GROUP, geometry_of, singular_values
+from coterie.algorithms.kmeans import kmeans
 from coterie.networks.features import extract_features
 from coterie.networks.net import Net
-from coterie.objectives.geometry import SMALLEST_GROUP, geometry_of, singular_values
-from coterie.objectives.kmeans import kmeans
 from coterie.training.history import EpochRecord
 from coterie.training.seeds import generator_of
 from coterie.types import InputError, Items, Source
@@ -28,7 +28,7 @@ class GeometryTracker:
     """Measures the features of the same items after every epoch, as means over groups.
 
     `groups`: "kmeans", K-means on the features of the epoch, or "all", the whole cloud as one. True classes are not
-    among them, for the history is free of labels: call `objectives.geometry.geometry_of` with them after a run.
+    among them, for the history is free of labels: call `algorithms.geometry.geometry_of` with them after a run.
     """
 
     items: int = 2000  # evenly spread over the source

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from coterie.contract import Method, Pass, passes_of
 from coterie.data.items import JoinedItems
-from coterie.methods.contract import Method, Pass, passes_of
+from coterie.networks.net import Net
 from coterie.training.seeds import generator_of
 from coterie.types import Items
 
@@ -17,10 +19,10 @@ SMALLEST = 2  # rows of a batch in each process, below which batch normalisation
 
 
 @dataclass(frozen=True)
-class Way:
+class PassPlan:
     """One pass: `steps` batches of `size` items each in an epoch, of the `whole` that go through all items."""
 
-    turn: Pass
+    wanted: Pass
     items: Items
     size: int
     steps: int
@@ -32,34 +34,46 @@ class Way:
         """Items that an epoch shows in this pass."""
         return self.steps * min(self.whole * self.size, len(self.items)) // self.whole
 
-    def place(self, seed: int, stage: str, epoch: int) -> tuple[int | str, ...]:
-        """Where the random numbers of this pass come from."""
-        return (seed, stage, epoch, self.turn.name) if self.turn.name else (seed, stage, epoch)
+    def path(self, seed: int, stage: str, epoch: int) -> tuple[int | str, ...]:
+        """What the random numbers of this pass are functions of."""
+        return (seed, stage, epoch, self.wanted.name) if self.wanted.name else (seed, stage, epoch)
 
-    def order(self, place: tuple[int | str, ...]) -> Tensor:
+    def order(self, path: tuple[int | str, ...]) -> Tensor:
         """Every item once."""
-        if not self.turn.shuffled:
+        if not self.wanted.shuffled:
             return torch.arange(len(self.items))
-        return torch.randperm(len(self.items), generator=generator_of(*place, "order"))
+        return torch.randperm(len(self.items), generator=generator_of(*path, "order"))
 
-    def batches(self, seed: int, stage: str, epoch: int) -> list[Tensor]:
-        """The items of each batch of an epoch, from the rounds through all items that it lies in."""
+    def batches(self, seed: int, stage: str, epoch: int, net: Net | None = None) -> list[Tensor]:
+        """The rows of each batch of an epoch; a pass that samples asks the net's part which."""
+        if self.wanted.sample is not None:
+            assert net is not None
+            random = generator_of(*self.path(seed, stage, epoch), "sample")
+            sampler = cast(Any, net.get_submodule(self.wanted.sample))
+            drawn: Tensor = sampler.draw(self.steps * self.size, random)
+            return list(drawn.cpu().split(self.size))
+        # From the rounds through all items that this epoch lies in.
         first, skipped = divmod(epoch * self.steps, self.whole)
         chunks: list[Tensor] = []
         for number in range(first, first - (-(skipped + self.steps) // self.whole)):
-            chunks += self.order(self.place(seed, stage, number)).split(self.size)[: self.whole]
+            chunks += self.order(self.path(seed, stage, number)).split(self.size)[: self.whole]
         return chunks[skipped : skipped + self.steps]
 
 
-def ways_of(
+def plan_passes(
     method: Method, items: Items, extra: Callable[[], Items] | None, size: int, processes: int
-) -> tuple[Way, ...]:
+) -> tuple[PassPlan, ...]:
     """The passes of a method's epoch, in order. Batches of `size` are global: all processes' rows together."""
-    ways: list[Way] = []
-    for turn in passes_of(method):
-        seen = JoinedItems(items, extra()) if turn.extra and extra is not None else items
+    plans: list[PassPlan] = []
+    for wanted in passes_of(method):
+        seen = JoinedItems(items, extra()) if wanted.extra and extra is not None else items
         whole, rest = divmod(len(seen), size)
-        if turn.keep_last and rest >= SMALLEST * processes:
+        if wanted.keep_last and rest >= SMALLEST * processes:
             whole += 1
-        ways.append(Way(turn, seen, size, turn.steps or whole, whole, sum(way.steps for way in ways)))
-    return tuple(ways)
+        plans.append(PassPlan(wanted, seen, size, wanted.steps or whole, whole, sum(plan.steps for plan in plans)))
+    return tuple(plans)
+
+
+def steps_of(plans: tuple[PassPlan, ...]) -> int:
+    """Steps in an epoch, of all passes together."""
+    return sum(plan.steps for plan in plans)

@@ -8,20 +8,23 @@ from dataclasses import asdict, dataclass, field, is_dataclass, replace
 from typing import Any, Literal, cast
 
 from coterie.bounds import Epochs, Groups, Seconds, Seed, Share, Side
-from coterie.methods.contract import (
+from coterie.calibration import Calibration, practical_calibration
+from coterie.catalogue import method_class, method_names, practical_settings, register
+from coterie.contract import (
     Card,
     Facts,
     Method,
     Reading,
-    is_calibrated,
-    method_class,
-    method_names,
+    calibrated,
+    check,
+    finds_groups,
+    is_trained,
+    limits_of,
     name_of,
-    practical_settings,
     setting_names,
 )
-from coterie.training.calibrate import Calibration, practical_calibration
 from coterie.training.coerce import coerce as coerce
+from coterie.training.coerce import settings_of
 from coterie.training.device import Precision
 from coterie.types import InputError
 from coterie.views.settings import ViewSettings, practical_views
@@ -44,6 +47,7 @@ class RunSettings:
     preset: str = "practical"
     init: str | None = None  # a run folder whose backbone is the start; its stages are not trained again
     encoder: str | None = None  # of pictures, before all stages: a name, auto, none; None: auto with method auto
+    pretrain: str = "auto"  # the method that trains the backbone before; auto: the one of the method's card; none
     backbone: str = "auto"
     pretrained: bool = False
     weights: str | None = None  # a local file of backbone weights
@@ -75,6 +79,7 @@ class Plan:
     calibration: Calibration | None = None  # after the last stage, on its features
     facts: Facts | None = None
     calibration_given: Mapping[str, Any] = field(default_factory=dict)  # settings that the user chose
+    views_given: frozenset[str] = frozenset()  # those of views
 
     @property
     def method(self) -> Method:
@@ -83,7 +88,7 @@ class Plan:
     @property
     def calibrated(self) -> bool:
         """Whether the run's answer is that of a head which is taught how far it can be believed."""
-        return self.calibration is not None or is_calibrated(self.method)
+        return self.calibration is not None or calibrated(self.method)
 
     def calibration_of(self, k: int) -> Calibration:
         """The settings of the calibration head, for the number of groups that was found where none was asked for."""
@@ -92,21 +97,56 @@ class Plan:
         return self.calibration if self.facts.k else calibration_for(replace(self.facts, k=k), self.calibration_given)
 
 
-def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False) -> list[str]:
-    """Names of the stages that lead to a method.
+def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False, pretrain: str = "auto") -> list[str]:
+    """Names of the stages that lead to a method. Raises InputError for a `pretrain` that cannot come before it.
 
     A run to start from (`init`) is what the stages before would give. So are backbone `weights` that were loaded whole,
     but for methods that inherit heads as well, which such weights lack. Most methods need no pre-training for
     embeddings.
     """
     card = method_class(name).card
+    if pretrain != "auto" and init is not None:
+        raise InputError(f"--pretrain {pretrain} and --init both train the backbone: leave one of them out.")
+    if pretrain == "none":
+        if card.inherits:
+            raise InputError(
+                f"{card.title} goes on from the {' and '.join(card.inherits)} of {card.starts_from}: leave out "
+                "--pretrain none."
+            )
+        return [name]
+    if pretrain != "auto":
+        check_pretrains(pretrain, name)
+        return [pretrain, name]
     if card.starts_from is None or kind not in card.starts_on or init is not None or (weights and not card.inherits):
         return [name]
     return [*chain_of(card.starts_from, kind, init, weights=weights), name]
 
 
+def check_pretrains(first: str, name: str) -> None:
+    """Raise InputError unless a run of `first` leaves what `name` goes on from."""
+    card, wanted = method_class(first).card, method_class(name).card.inherits
+    able = [
+        other
+        for other in method_names()
+        if other != name
+        and is_trained(method_class(other))
+        and method_class(other).card.starts_from is None
+        and set(wanted) <= set(method_class(other).card.gives)
+    ]
+    if first not in able:
+        lacks = (
+            f"has no {' and '.join(wanted)} to go on from"
+            if set(wanted) - set(card.gives)
+            else "trains no backbone first"
+        )
+        raise InputError(f"--pretrain is {first}, which {lacks}: {name} can start from {', '.join(able)}.")
+
+
 def method_name(given: Any) -> str:
-    """The name of a method that is given as its name or as its settings object. Raises InputError for anything else."""
+    """The name of a method that is given as its name or as its settings object, which is then known by it.
+
+    Raises InputError for anything else.
+    """
     if isinstance(given, str):
         return given
     if isinstance(given, type) or not is_dataclass(given) or not isinstance(given, Method):
@@ -114,6 +154,7 @@ def method_name(given: Any) -> str:
         raise InputError(
             f"method is {what}: give a method's name, such as 'cdc', or its settings, such as CDC(cells=40)."
         )
+    register(type(given))
     return name_of(given)
 
 
@@ -124,7 +165,7 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
         check_finds(name)
     else:
         check_clusters(settings.n_clusters, facts.n)
-    names = chain_of(name, facts.kind, settings.init, weights=facts.loaded)
+    names = chain_of(name, facts.kind, settings.init, weights=facts.loaded, pretrain=settings.pretrain)
     _check_accepts(name, facts)
     overrides = _by_stage(settings.overrides, names)
     notes: list[str] = []
@@ -135,15 +176,14 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
         if last and settings.epochs is not None:
             values["epochs"] = settings.epochs
         if last and not isinstance(given, str):
-            method = coerce(type(given), {**_asdict(given), **values}, stage)
+            method = settings_of(type(given), {**_asdict(given), **values}, stage, notes)
         else:
             values = {**_finding(stage, settings, last=last), **values}
-            method = coerce(
-                method_class(stage), {**_preset(stage, settings.preset, facts, source_name, last=last), **values}, stage
-            )
+            preset = _preset(stage, settings.preset, facts, source_name, last=last)
+            method = settings_of(method_class(stage), {**preset, **values}, stage, notes)
         stages.append(_fit_to_data(method, stage, values, facts, notes))
     for method in stages:
-        method.check(facts)
+        check(method, facts)
     if settings.preset == "practical":
         views = practical_views(facts.side, facts.dim)
     else:
@@ -151,7 +191,8 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
         views = {key.removeprefix("views."): value for key, value in row.items() if key.startswith("views.")}
     calibration = _calibration(overrides["calibrate"], facts, settings.calibrate, stages[-1])
     view_settings = coerce(ViewSettings, {**views, **overrides["views"]}, "views")
-    return Plan(stages, view_settings, notes, calibration, facts, overrides["calibrate"])
+    given_views = frozenset(overrides["views"])
+    return Plan(stages, view_settings, notes, calibration, facts, overrides["calibrate"], given_views)
 
 
 def balance_term(method: Method) -> str | None:
@@ -164,7 +205,7 @@ def _calibration(
     given: Mapping[str, Any], facts: Facts, asked: bool | Literal["auto"], method: Method
 ) -> Calibration | None:
     """The calibration head's settings; None where there is to be none."""
-    wanted = not is_calibrated(method) if asked == "auto" else asked
+    wanted = not calibrated(method) if asked == "auto" else asked
     if wanted:
         return calibration_for(facts, given)
     if given:
@@ -221,34 +262,33 @@ def _fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Fa
 
     Raises InputError for a batch that the user set larger than the data.
     """
+    if not is_trained(method):
+        return _within_limits(method, stage, given, facts, notes)
     if method.batch_size > facts.n and "batch_size" in given:
         raise InputError(
             f"Setting {stage}.batch_size is {method.batch_size}, but the source has only {facts.n} items: "
             f"use at most {facts.n}."
         )
-    known, fitted = setting_names(type(method)), {}
-    if "batch_size" in known and "batch_size" not in given:
-        fitted["batch_size"] = min(method.batch_size, facts.n)
-        if facts.k > fitted["batch_size"] and "cells" in known:
-            fitted["batch_size"] = facts.k  # groups are told apart within a batch
-    batch = fitted.get("batch_size", method.batch_size)
-    bounds = {
-        "sub_batch": (2, batch),
-        "cells": (1, batch),
-        "queue": (batch, facts.n if batch < method.batch_size else None),
-        "neighbours": (2, facts.n - 2),
-        "hidden": (facts.k, facts.n),
-        "most_groups": (facts.k, None),
-    }
-    for name, (least, most) in bounds.items():
-        if name in known and name not in given:
-            value = getattr(method, name)
-            fitted[name] = max(least, value if most is None else min(value, most))
-    changed = {name: value for name, value in fitted.items() if value != getattr(method, name)}
-    if "batch_size" in changed:
-        notes.append(f"{stage}: batch_size {method.batch_size} -> {batch}, the number of items.")
-    others = [f"{name} {getattr(method, name)} -> {value}" for name, value in changed.items() if name != "batch_size"]
-    if others and "batch_size" not in changed:
+    before = method.batch_size
+    if "batch_size" in setting_names(type(method)) and "batch_size" not in given and before > facts.n:
+        method = replace(method, batch_size=facts.n)  # type: ignore[type-var]
+    fitted = _within_limits(method, stage, given, facts, notes if method.batch_size == before else [])
+    if (size := cast(Any, fitted).batch_size) != before:
+        notes.append(f"{stage}: batch_size {before} -> {size}, the number of items.")
+    return fitted
+
+
+def _within_limits(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
+    """The method with those of its settings that must fit the data brought to the nearest that does."""
+    changed = {}
+    for name, (least, most) in limits_of(method, facts).items():
+        value = getattr(method, name)
+        fitted = max(least, value if most is None else min(value, most))
+        if name not in given and fitted != value:
+            changed[name] = fitted
+    if others := [
+        f"{name} {getattr(method, name)} -> {value}" for name, value in changed.items() if name != "batch_size"
+    ]:
         notes.append(f"{stage}: {', '.join(others)}, to suit the other settings and {facts.n} items.")
     return replace(method, **changed) if changed else method  # type: ignore[type-var]
 
@@ -262,8 +302,8 @@ def check_clusters(k: int, n: int) -> None:
 
 def check_finds(name: str) -> None:
     """Raise InputError for a run without a number of groups that needs one."""
-    if not method_class(name).card.without_k:
-        able = [other for other in method_names() if method_class(other).card.without_k]
+    if not finds_groups(method_class(name)):
+        able = [other for other in method_names() if finds_groups(method_class(other))]
         raise InputError(f"Method {name!r} needs the number of groups (-k 10); {' or '.join(able)} can find it.")
 
 

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coterie.objectives.kmeans import KMeansResult, kmeans
+from coterie.algorithms.kmeans import KMeansResult, kmeans
 from coterie.training.seeds import generator_of
 
 LUMP = 0.8  # share of the items in one group from which the user is told

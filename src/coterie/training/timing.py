@@ -9,15 +9,15 @@ from itertools import islice
 from statistics import median
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from coterie.methods.contract import Method, name_of, views_of
+from coterie.contract import Method, Step, Trained, begin_epoch, is_trained, name_of, optimisers_of, start, views_of
 from coterie.networks.features import chunk_size, clean
 from coterie.networks.net import Net
-from coterie.training.batches import Taught, batches_at_once, batches_of
-from coterie.training.passes import Way, ways_of
+from coterie.training.batches import BatchMaker, batches_at_once, batches_of
+from coterie.training.passes import PassPlan, plan_passes, steps_of
 from coterie.training.seeds import generator_of
-from coterie.types import Batch, Items
+from coterie.types import Batch, EpochStart, Items
 from coterie.views.recipes import Family
 from coterie.views.settings import ViewSettings
 
@@ -34,69 +34,76 @@ class Timing:
     ) -> None:
         self.net, self.method, self.items, self.n, self.k = net, method, items, n, k
         self.seed, self.family, self.views, self.device = seed, family, views, net.mean.device
-        self.ways = ways_of(method, items, None, min(method.batch_size, len(items)), 1)
+        self.plans = plan_passes(method, items, None, self.size_for(len(items)), 1)
         self.asked = 0  # how often features of all items were wanted
         random = generator_of(seed, "forecast", name_of(method))
         self.random_features = torch.randn(len(items), net.width, generator=random).to(self.device)
         self.item, self.trained_item = self._cost_of_an_item()
 
-    def features(self, *, half: bool = False) -> Tensor:
+    def size_for(self, n: int) -> int:
+        """Items of a batch of `n` items at most."""
+        return min(self.method.batch_size, n) if is_trained(self.method) else n
+
+    def features(self, *, half: bool = False, by: nn.Module | None = None) -> Tensor:
         """Stands in for the features of all items, which take long."""
         self.asked += 1
         return self.random_features.clone()
 
     def seconds(self) -> float:
         """Of the whole stage, all epochs."""
-        method, size = self.method, min(self.method.batch_size, self.n)
-        if not method.epochs:
+        method, size = self.method, self.size_for(self.n)
+        if not is_trained(method) or not method.epochs:
             return 0.0
-        ways = ways_of(method, _Counted(self.n, self.items), None, size, 1)
-        count = method.epochs * sum(way.steps for way in ways)
+        plans = plan_passes(method, _Counted(self.n, self.items), None, size, 1)
+        count = method.epochs * steps_of(plans)
         # An auto-encoder's decoder costs as much as its backbone.
         step = self.trained_item * size * len(views_of(method)) * (2 if "decoder" in self.net.head_names else 1)
         if step > STAGE_SECONDS:
             return count * step + self.item * self.n
         try:
-            seconds, renewal = self._steps(ways)
+            seconds, renewal = self._steps(method, plans)
         except Exception:  # some cannot do without what `start` prepares, which may take longer than all steps here
             random = generator_of(self.seed, "forecast", "start")
-            method.start(self.net, self.features, self.k, random)
-            seconds, renewal = self._steps(ways)
+            start(method, self.net, self.features, self.k, random)
+            seconds, renewal = self._steps(method, plans)
         seconds += self.item * self.n  # `start` looks at all items
-        per_epoch = sum(way.steps for way in ways)
-        every = getattr(method, "refresh_every", None) or getattr(method, "relabel_every", 1) * per_epoch
+        every = getattr(method, "refresh_every", None) or getattr(method, "relabel_every", 1) * steps_of(plans)
         if renewal > 0:
             seconds += -(-count // every) * (renewal + self.item * self.n)
         return seconds
 
-    def _steps(self, ways: tuple[Way, ...]) -> tuple[float, float]:
-        """Seconds of all epochs' plain steps, `ways` of all items, and of one look at all items beside its step."""
+    def _steps(self, method: Trained, plans: tuple[PassPlan, ...]) -> tuple[float, float]:
+        """Seconds of all epochs' plain steps, `plans` of all items, and of one look at all items beside its step."""
         seconds = renewal = 0.0
-        optimiser = self.method.optimiser(self.net)
+        optimisers = optimisers_of(method, self.net)
         self.net.train()
-        for way, whole in zip(self.ways, ways, strict=True):
-            plain, renewing = self._times(way, optimiser)
+        for plan, whole in zip(self.plans, plans, strict=True):
+            plain, renewing = self._times(method, plan, optimisers)
             one = median(plain or renewing)
-            seconds += self.method.epochs * whole.steps * one
+            seconds += method.epochs * whole.steps * one
             if plain and renewing:
                 renewal = max(renewal, (max(renewing) - one) * self.n / len(self.items))
         return seconds, renewal
 
-    def _times(self, way: Way, optimiser: torch.optim.Optimizer) -> tuple[list[float], list[float]]:
+    def _times(
+        self, method: Trained, plan: PassPlan, optimisers: dict[str, torch.optim.Optimizer]
+    ) -> tuple[list[float], list[float]]:
         """Seconds of a pass' steps: of plain ones, and of those that looked at all items. The first is left out."""
-        together = batches_at_once(self.items.spec, way.size, self.device)
+        together = batches_at_once(self.items.spec, plan.size, self.device)
         wanted = 1 + max(TIMED, together)
         plain: list[float] = []
         renewing: list[float] = []
         first: float | None = None
         clock = begun = self._now()
-        with closing(self._batches(way)) as batches:
+        asked = self.asked
+        with closing(self._batches(method, plan)) as batches:
             for batch in islice(batches, wanted):
-                asked = self.asked
-                for losses in self.method.step(self.net, batch):
-                    optimiser.zero_grad(set_to_none=True)
+                for step in method.step(self.net, batch):
+                    losses, names = (step.losses, step.trains) if isinstance(step, Step) else (step, ())
+                    self.net.zero_grad(set_to_none=True)
                     torch.stack(list(losses.values())).sum().backward()
-                    optimiser.step()
+                    for name in names or optimisers:
+                        optimisers[name].step()
                 now = self._now()
                 if self.asked > asked:
                     renewing.append(now - clock)
@@ -104,19 +111,20 @@ class Timing:
                     first = now - clock
                 else:
                     plain.append(now - clock)
-                if now - begun > STAGE_SECONDS / len(self.ways) and (plain or now - begun > STAGE_SECONDS):
+                asked = self.asked
+                if now - begun > STAGE_SECONDS / len(self.plans) and (plain or now - begun > STAGE_SECONDS):
                     break
                 clock = now
         if together > 1 and plain:  # many views at once, of which most steps see nothing
             plain = [sum(plain) / len(plain)]
         return plain or ([first] if first is not None else []), renewing
 
-    def _batches(self, way: Way) -> Generator[Batch, None, None]:
-        net, method = self.net, self.method
-        part = min(method.part_size, method.batch_size, len(self.items))
-        taught = Taught(method, part, self.seed, self.family, self.views, net.mean, net.std, self.features)
+    def _batches(self, method: Trained, plan: PassPlan) -> Generator[Batch, None, None]:
+        maker = BatchMaker(method, self.net, self.plans, self.seed, self.family, self.views, self.features)
         for epoch in range(method.epochs):
-            yield from islice(batches_of(self.ways, taught, epoch, way.before), way.steps)
+            random = generator_of(self.seed, "forecast", epoch)
+            begin_epoch(method, self.net, EpochStart(epoch, self.features, random))
+            yield from islice(batches_of(maker, epoch, plan.before), plan.steps)
 
     def _cost_of_an_item(self) -> tuple[float, float]:
         """Seconds of one item in evaluation, and of one view of it in training."""

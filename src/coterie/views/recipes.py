@@ -8,7 +8,9 @@ PICA's pair, a hardly moved image and a strongly distorted one. Every distortion
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -32,40 +34,76 @@ from coterie.views.policy import GLYPH_POOL, PHOTO_POOL, random_operations
 from coterie.views.rows import update_rows
 from coterie.views.settings import ViewSettings
 
-__all__ = ["RECIPES", "Family", "ViewSettings", "make_views"]
+__all__ = ["RECIPES", "Family", "Recipe", "View", "ViewSettings", "make_views"]
 
 RECIPES = ("clean", "weak", "strong", "contrastive", "shifted", "original", "perturbed")
 Recipe = Callable[[Tensor, Draw, ViewSettings], Tensor]
 
 
+@dataclass(frozen=True)
+class View:
+    """A view that a method asks for: a recipe of this file by its name, or the method's own for each family.
+
+    An own recipe gets pictures (b, c, h, w) in [0, 1], or normalised vectors (b, d), and gives what it makes of them.
+    `settings` change those of the recipe for this view, as the method's paper has it; what the user sets goes before
+    them. `of` names the partner (`Pass.partners`) that it shows instead of the item itself.
+    """
+
+    recipe: str | Mapping[Family, Recipe]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    of: str = ""
+
+    def settings_of(self, common: ViewSettings, given: Collection[str]) -> ViewSettings:
+        """The settings of this view, from those of all views and the names of those that the user gave."""
+        own = {name: value for name, value in self.settings.items() if name not in given}
+        return replace(common, **own) if own else common
+
+    @property
+    def cut_out(self) -> bool:
+        """Whether a hole is cut into the normalised picture, as CDC's strong view has it."""
+        return self.recipe == "strong"
+
+    def of_family(self, family: Family) -> Recipe:
+        """The recipe for items of that family. Raises ValueError where there is none."""
+        if not isinstance(self.recipe, str):
+            known = self.recipe
+            if family not in known:
+                raise ValueError(f"This view has no recipe for items of the family {family!r}.")
+            return known[family]
+        if self.recipe not in RECIPES:
+            raise ValueError(f"There is no view {self.recipe!r}; known views are {', '.join(RECIPES)}.")
+        return VECTOR[self.recipe] if family == "vector" else (PHOTO if family == "photo" else GLYPH)[self.recipe]
+
+
 def make_views(
     raw: Tensor,
-    names: Sequence[str],
+    views: Sequence[str | View],
     draw: Draw,
     settings: ViewSettings,
     family: Family,
     mean: Float[Tensor, " c"],
     std: Float[Tensor, " c"],
+    given: Collection[str] = (),
 ) -> list[Tensor]:
-    """Make one view of the batch for each name, in that order; a name given twice makes two different views.
+    """Make each view of the batch, in that order; a recipe asked for twice makes two different views.
 
     raw: uint8 (b, c, h, w) or float (b, d), already on the device where the views are wanted; mean, std: as
-    `normalisation` gives them. Views are float32 of raw's shape, normalised. Raises ValueError for an unknown name.
+    `normalisation` gives them. `given` are the names of settings that the user chose. Views are float32 of raw's shape,
+    normalised. Raises ValueError for an unknown recipe.
     """
-    unknown = [name for name in names if name not in RECIPES]
-    if unknown:
-        raise ValueError(f"There is no view {unknown[0]!r}; known views are {', '.join(RECIPES)}.")
     mean, std = mean.to(raw.device), std.to(raw.device)
+    wanted = [View(view) if isinstance(view, str) else view for view in views]
+    recipes = [view.of_family(family) for view in wanted]
+    own = [view.settings_of(settings, given) for view in wanted]
     if family == "vector":
         vectors = normalise(raw.float(), mean, std, settings.row_norm)
-        return [_vector_view(vectors, name, draw, settings) for name in names]
+        return [recipe(vectors, draw, each) for recipe, each in zip(recipes, own, strict=True)]
     images = raw.float().div_(255)
-    recipes = PHOTO if family == "photo" else GLYPH
-    views = []
-    for name in names:
-        view = normalise(recipes[name](images, draw, settings), mean, std, settings.row_norm)
-        views.append(random_cutout(view, draw, settings.cutout) if name == "strong" else view)
-    return views
+    made = []
+    for view, recipe, each in zip(wanted, recipes, own, strict=True):
+        shown = normalise(recipe(images, draw, each), mean, std, settings.row_norm)
+        made.append(random_cutout(shown, draw, each.cutout) if view.cut_out else shown)
+    return made
 
 
 def _clean(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
@@ -174,11 +212,19 @@ def _glyph_perturbed(images: Tensor, draw: Draw, settings: ViewSettings) -> Tens
     return colour_jitter(_warp(images, draw, settings, 1.0, settings.glyph_shear), draw, brightness, contrast, 0.0, 0.0)
 
 
-def _vector_view(vectors: Tensor, name: str, draw: Draw, settings: ViewSettings) -> Tensor:
-    if name in ("clean", "shifted"):  # there is no such thing as a little to the left in a vector
-        return vectors
-    strong, contrastive = settings.vector_strong, settings.vector_contrastive
-    times = {"weak": 1.0, "contrastive": contrastive, "strong": strong, "original": 1.0, "perturbed": contrastive}[name]
+def _vector_weak(vectors: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
+    return _vector_view(vectors, draw, settings, 1.0)
+
+
+def _vector_strong(vectors: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
+    return _vector_view(vectors, draw, settings, settings.vector_strong)
+
+
+def _vector_contrastive(vectors: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
+    return _vector_view(vectors, draw, settings, settings.vector_contrastive)
+
+
+def _vector_view(vectors: Tensor, draw: Draw, settings: ViewSettings, times: float) -> Tensor:
     dropout, mixing = (min(1.0, times * share) for share in (settings.vector_dropout, settings.vector_mix))
     return distort(vectors, draw, dropout, times * settings.vector_noise, mixing)
 
@@ -200,4 +246,13 @@ GLYPH: dict[str, Recipe] = {
     "shifted": _shifted,
     "original": _glyph_weak,
     "perturbed": _glyph_perturbed,
+}
+VECTOR: dict[str, Recipe] = {
+    "clean": _clean,
+    "weak": _vector_weak,
+    "strong": _vector_strong,
+    "contrastive": _vector_contrastive,
+    "shifted": _clean,  # there is no such thing as a little to the left in a vector
+    "original": _vector_weak,
+    "perturbed": _vector_contrastive,
 }

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from coterie.objectives import neighbours
-from coterie.objectives.neighbours import Metric, nearest
+from coterie.algorithms import neighbours
+from coterie.algorithms.neighbours import Metric, nearest
 from coterie.types import InputError
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coterie.objectives.finch import (
+from coterie.algorithms.finch import (
     by_first_appearance,
     closest_level,
     exactly,
@@ -18,7 +18,7 @@ from coterie.objectives.finch import (
     hierarchy,
     merge_to,
 )
-from coterie.objectives.neighbours import Metric
+from coterie.algorithms.neighbours import Metric
 from coterie.types import InputError
 
 

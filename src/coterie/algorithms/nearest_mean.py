@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coterie.algorithms.finch import exactly, group_means
+from coterie.algorithms.neighbours import Metric, comparable, nearest
 from coterie.networks.heads import steady_product
 from coterie.networks.memory import ItemTable
-from coterie.objectives.finch import exactly, group_means
-from coterie.objectives.neighbours import Metric, comparable, nearest
 
 MOST_MEANS = 16_384  # that a model keeps: 51 MB for 28-pixel grey images
 NEIGHBOURS = 10  # whose groups tell how sure an item's is

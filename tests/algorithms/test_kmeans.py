@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import KMeans
 from torch import Tensor
 
-from coterie.objectives.kmeans import assign, kmeans, lloyd, refine, seed
+from coterie.algorithms.kmeans import assign, kmeans, lloyd, refine, seed
 
 
 def generator(number: int = 0) -> torch.Generator:

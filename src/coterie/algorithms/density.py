@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coterie.objectives.finch import by_first_appearance, hierarchy
-from coterie.objectives.nearest_mean import MOST_MEANS, NearestMean, neighbour_agreement
-from coterie.objectives.neighbours import nearest
+from coterie.algorithms.finch import by_first_appearance, hierarchy
+from coterie.algorithms.nearest_mean import MOST_MEANS, NearestMean, neighbour_agreement
+from coterie.algorithms.neighbours import nearest
 
 
 @dataclass(frozen=True)

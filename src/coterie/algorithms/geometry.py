@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coterie.objectives.neighbours import nearest
+from coterie.algorithms.neighbours import nearest
 from coterie.types import InputError
 
 SMALLEST_GROUP = 50  # points; the dimensions of smaller groups are too uncertain to be averaged

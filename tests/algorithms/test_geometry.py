@@ -13,7 +13,7 @@ from sklearn.datasets import make_swiss_roll
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from coterie.objectives.geometry import (
+from coterie.algorithms.geometry import (
     Geometry,
     curvature,
     geometry_of,

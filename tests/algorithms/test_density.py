@@ -6,8 +6,8 @@ import torch
 from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
 
-from coterie.objectives.density import Density, dbscan, knee, place_density
-from coterie.objectives.nearest_mean import NearestMean
+from coterie.algorithms.density import Density, dbscan, knee, place_density
+from coterie.algorithms.nearest_mean import NearestMean
 
 
 def slow_dbscan(points, radius, min_samples):

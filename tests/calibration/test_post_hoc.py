@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from coterie.methods.contract import Facts, Method
+from coterie.calibration import Calibration, PostHoc, calibration_net, practical_calibration
+from coterie.contract import Facts, Method
 from coterie.networks.net import Net
 from coterie.objectives.regions import cell_means
 from coterie.pipeline import RunResult, run
 from coterie.preparing import Watch
 from coterie.records import read_record
-from coterie.training.calibrate import Calibration, PostHoc, calibration_net, practical_calibration
 from coterie.training.plan import RunSettings, calibration_for
 from coterie.types import Batch, InputError, OneProcess, Source
 

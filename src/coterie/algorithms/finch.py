@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coterie.objectives.neighbours import Metric, comparable, nearest
+from coterie.algorithms.neighbours import Metric, comparable, nearest
 from coterie.types import InputError
 
 MOST_JUDGED = 2000  # points that the silhouette is measured on

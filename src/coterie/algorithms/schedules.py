@@ -1,0 +1,17 @@
+"""Factors over the course of a training, as functions of the share of it that is done (0 to 1)."""
+
+from __future__ import annotations
+
+import math
+
+
+def warm_up_cosine(progress: float, warm_up: float, first: float) -> float:
+    """Linear from `first` to 1 over the share `warm_up`, then a cosine to 0 at the last step."""
+    if progress < warm_up:
+        return first + (1 - first) * progress / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up)))
+
+
+def rising_cosine(progress: float, start: float, end: float) -> float:
+    """From `start` to `end` along a cosine: the momentum of a teacher (BYOL, and MoCo as CDC trains it)."""
+    return end - (end - start) * (math.cos(math.pi * progress) + 1) / 2

@@ -1,0 +1,55 @@
+"""The calibration head: CDC's behind a standardisation, and the rule that it never moves an item to another group."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from coterie.networks.heads import mlp_head
+
+AHEAD = 1e-3  # in logits, of an item's group before another that is as likely: enough for float32 to tell
+
+
+class Standardise(nn.Module):
+    """Features to mean 0 and deviation 1; those of some backbones lie far from 0 and close together."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("std", torch.ones(width))
+
+    @torch.no_grad()
+    def place(self, features: Float[Tensor, "n d"]) -> None:
+        """Take the moments of these features; one that all but stands still is not blown up."""
+        std = features.std(0)
+        self.mean.copy_(features.mean(0))
+        self.std.copy_(std.clamp(min=max(1e-3 * float(std.square().mean().sqrt()), 1e-12)))
+
+    def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        return (features - self.mean) / self.std
+
+
+def calibration_head(width: int, hidden: int, k: int) -> nn.Sequential:
+    """CDC's head behind a standardisation: CDC's own learns with its backbone, this one takes what it gets."""
+    return nn.Sequential(Standardise(width), *mlp_head(width, hidden, k))
+
+
+def keep_groups(logits: Float[Tensor, "n k"], label: Int[Tensor, " n"]) -> Float[Tensor, "n k"]:
+    """A calibration head's logits, changed where their largest is not that of the item's group.
+
+    Calibration says how far a group can be believed, not where an item belongs: where the head prefers another group
+    both get the same probability, and the item's own is called first. So the answer stays the clustering's, with a
+    confidence of at most about a half. (Softmax of (0, 2) with label 0: 0.12, 0.88 becomes 0.5, 0.5.)
+    """
+    other = logits.argmax(1, keepdim=True)
+    own = label[:, None]
+    both = torch.cat([logits.gather(1, own), logits.gather(1, other)], dim=1)
+    half = both.logsumexp(1, keepdim=True) - math.log(2)
+    shared = logits.scatter(1, other, half - AHEAD).scatter(1, own, half + AHEAD)
+    return torch.where(own == other, logits, shared)

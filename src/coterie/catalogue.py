@@ -1,0 +1,85 @@
+"""The look-up of methods by name: the files of `coterie.methods`, and those that others bring.
+
+A method from outside is known once `register` was called with its class, or when an installed package names it under
+the entry points `coterie.methods`. Nothing is ever imported because a model folder names it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import pkgutil
+from dataclasses import is_dataclass
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, cast
+
+from coterie.contract import Facts, Method
+from coterie.contract.method import PACKAGE
+from coterie.types import InputError
+
+ENTRY_POINTS = "coterie.methods"
+_registered: dict[str, type[Method]] = {}
+
+
+def own_names() -> list[str]:
+    """The methods of the package: each has the name of its file."""
+    import coterie.methods as package
+
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+
+
+def method_names() -> list[str]:
+    """Every method's name, those from outside included."""
+    return sorted({*own_names(), *_registered, *(point.name for point in entry_points(group=ENTRY_POINTS))})
+
+
+def register(kind: type[Any]) -> type[Any]:
+    """Make a method that is defined outside the package known, under its class' name in lower case; a decorator, too.
+
+    Raises InputError for what is no method, and for a name that is taken.
+    """
+    if not isinstance(kind, type) or not is_dataclass(kind) or not hasattr(kind, "card") or not hasattr(kind, "heads"):
+        raise InputError(f"{kind!r:.80} is no method: it takes a frozen dataclass with `card` and `heads`.")
+    if kind.__module__.startswith(PACKAGE):
+        return kind
+    name = kind.__name__.lower()
+    if name in own_names():
+        raise InputError(f"A method of coterie is called {name!r}: give the class {kind.__name__} another name.")
+    _registered[name] = cast(type[Method], kind)
+    return kind
+
+
+def method_class(name: str) -> type[Method]:
+    """The settings class of a method. Raises InputError with the nearest known name."""
+    if name in _registered:
+        return _registered[name]
+    if name in own_names():
+        module = import_module(f"{PACKAGE}{name}")
+        found = [v for v in vars(module).values() if isinstance(v, type) and vars(v).get("card") is module.CARD]
+        if len(found) != 1:
+            raise TypeError(f"{module.__name__} must define exactly one class whose `card` is its CARD")
+        return cast(type[Method], found[0])
+    for point in entry_points(group=ENTRY_POINTS):
+        if point.name == name:
+            kind = register(point.load())
+            if kind.__name__.lower() != name:
+                raise InputError(f"The entry point {name!r} names the class {kind.__name__}, which is another name.")
+            return cast(type[Method], kind)
+    near = difflib.get_close_matches(name.lower(), method_names(), n=1)
+    hint = (
+        f"did you mean {near[0]!r}?"
+        if near
+        else "`coterie methods` lists them; one of your own is made known by coterie.register first."
+    )
+    raise InputError(f"Unknown method {name!r}; {hint}")
+
+
+def practical_settings(name: str, facts: Facts) -> dict[str, Any]:
+    """The practical preset: the paper's settings adapted to the size of the data and the device, never to labels.
+
+    It is the function `practical` of a method's file; one from outside may have it as a static method.
+    """
+    kind = method_class(name)
+    own = import_module(kind.__module__) if kind.__module__.startswith(PACKAGE) else kind
+    practical = getattr(own, "practical", None)
+    return {} if practical is None else dict(practical(facts))

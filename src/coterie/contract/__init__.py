@@ -1,0 +1,60 @@
+"""What a method offers to the engine: a card, a small core, a second protocol for what is trained, and options.
+
+`card` is the entry in the catalogue, `method` holds the two protocols, `options` everything that a method may offer
+besides, each with the one function that reads it. A method is a frozen dataclass of its hyperparameters; everything
+learned or remembered is a part of the net. To vary a method, write a new file or wrap one: nothing here is inherited.
+"""
+
+from coterie.contract.card import Card, Facts, Pass, Reading, Step, View, iterations_for
+from coterie.contract.method import Method, Trained, is_trained, name_of, setting_names
+from coterie.contract.options import (
+    begin_epoch,
+    begins_epochs,
+    calibrated,
+    check,
+    finds_groups,
+    finish,
+    found,
+    gives_logits,
+    limits_of,
+    logits_of,
+    optimisers_of,
+    part_size_of,
+    passes_of,
+    predict,
+    rates_of,
+    start,
+    views_of,
+)
+
+__all__ = [
+    "Card",
+    "Facts",
+    "Method",
+    "Pass",
+    "Reading",
+    "Step",
+    "Trained",
+    "View",
+    "begin_epoch",
+    "begins_epochs",
+    "calibrated",
+    "check",
+    "finds_groups",
+    "finish",
+    "found",
+    "gives_logits",
+    "is_trained",
+    "iterations_for",
+    "limits_of",
+    "logits_of",
+    "name_of",
+    "optimisers_of",
+    "part_size_of",
+    "passes_of",
+    "predict",
+    "rates_of",
+    "setting_names",
+    "start",
+    "views_of",
+]

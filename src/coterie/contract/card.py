@@ -1,0 +1,104 @@
+"""A method's entry in the catalogue, and the words in which it asks for items, views and steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from coterie.types import ItemSpec, Kind, Losses
+from coterie.views.recipes import View
+
+__all__ = ["Card", "Facts", "Pass", "Reading", "Step", "View", "iterations_for"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A preset that holds for all data: what it has beside the defaults, and the rows of data sets."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Card:
+    """A method's entry in the catalogue: what `coterie methods` shows and what the engine prepares for it."""
+
+    title: str
+    paper: str  # authors, title, venue
+    year: int
+    family: str
+    url: str
+    stage: str = ""  # its name in records and settings, where that is not the file's
+    # attribute of the batch -> a recipe of `views.recipes`, or a View of the method's own; empty: nothing is trained
+    views: Mapping[str, str | View] = field(default_factory=dict)
+    starts_from: str | None = None  # the method that trains the backbone before, unless --pretrain names another
+    starts_on: tuple[Kind, ...] = ("images",)  # where it does; for others the backbone is used as it comes
+    inherits: tuple[str, ...] = ()  # heads that go on from that stage, or from --init, too
+    gives: tuple[str, ...] = ()  # heads that a stage after this one may go on from
+    scaling: Literal["standard", "unit"] = "standard"  # of the data: mean 0 and deviation 1, or values in [0, 1]
+    accepts: tuple[Kind, ...] = ("images", "embeddings")
+    answers: tuple[str, ...] | None = None  # the heads that prediction needs; None: all of them
+    # published rows by data set: the method's settings, views.NAME, image_size
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    # what every published row has beside the defaults, where the authors' code does other than the paper's text says
+    code: Mapping[str, Any] = field(default_factory=dict)
+    text: Reading | None = None  # the preset `text`, the paper's words, where there is code that does otherwise
+    # settings with which the method finds the number of groups itself (-k auto); empty: it cannot
+    without_k: Mapping[str, Any] = field(default_factory=dict)
+    balance: str | None = None  # the setting that weighs a term which draws groups to equal sizes
+    backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
+    # number that `step` logs -> what the report calls it, and a hint how to read it
+    logs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    # setting of the version before -> what it is called now; None: it is gone
+    renamed: Mapping[str, str | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One way through the items within an epoch; a method may have several, each in a random order of its own.
+
+    With `steps`, an epoch is so many batches, and the next one goes on where it ended: in the same order through the
+    items until all were seen, then in a new one.
+
+    `sample` names a part of the net that says which items come, instead of each once: its `draw(count, generator)`
+    gives the rows (count,) of a whole epoch. `partners` brings further items with each batch: a name, and the part of
+    the net whose `rows` (n, m) hold, for every item, the rows that its partner is drawn from, anew each time. Parts
+    that are read so may change in `start` and `begin_epoch` only, for batches are read ahead.
+    """
+
+    name: str = ""  # what `batch.pass_name` says
+    extra: bool = False  # goes through the source's extra items, too, where it has some
+    keep_last: bool = False  # trains on the incomplete batch at the end, too
+    shuffled: bool = True  # else batches are slices of the items in the source's order
+    steps: int | None = None  # batches of this pass in an epoch; None: all there are
+    sample: str | None = None
+    partners: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Step:
+    """The losses of one step, where only some of a method's optimisers take it; empty: all of them."""
+
+    losses: Losses
+    trains: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a preset may depend on: sizes and forms, never labels."""
+
+    n: int
+    k: int  # 0: not known, the method is to find it
+    kind: Kind
+    device: str
+    side: int = 0  # longer side of the images in pixels
+    dim: int = 0  # features of the embeddings
+    loaded: bool = False  # the backbone begins with weights of timm's or of a file, all of them loaded
+
+
+def iterations_for(facts: Facts, least: int, most: int) -> dict[str, int]:
+    """Epochs and batch size of a practical preset that counts in iterations: a seventh of the items, within bounds."""
+    batch = max(2, min(256, facts.n // 4))
+    iterations = min(most, max(least, facts.n // 7))
+    return {"epochs": max(1, round(iterations / (facts.n // batch))), "batch_size": batch}

@@ -1,0 +1,30 @@
+"""A teacher: copies of parts of a net that follow them as exponential moving averages. No gradient reaches it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class Teacher(nn.Module):
+    """Copies of the parts by their names in the net, made when it is built: `Teacher(backbone=net.backbone, ...)`.
+
+    In training mode its normalisations use the statistics of its own batches. Features of all items by it are
+    `features(by=net.teacher.backbone)`. It is saved with checkpoints; a model keeps it only where the card's `answers`
+    say so.
+    """
+
+    def __init__(self, **parts: nn.Module) -> None:
+        super().__init__()
+        self.names = tuple(parts)
+        for name, part in parts.items():
+            self.add_module(name, copy.deepcopy(part).requires_grad_(False))
+
+    @torch.no_grad()
+    def follow(self, net: nn.Module, keep: float) -> None:
+        """teacher <- keep · teacher + (1 - keep) · net's part, of parameters; its norms keep their own statistics."""
+        for name in self.names:
+            own, others = self.get_submodule(name).parameters(), net.get_submodule(name).parameters()
+            torch._foreach_lerp_(list(own), [p.detach() for p in others], 1 - keep)
