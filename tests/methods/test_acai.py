@@ -12,35 +12,32 @@ from coterie.methods.acai import ACAI
 from coterie.training.coerce import coerce
 from coterie.training.passes import plan_passes
 from coterie.types import InputError
-from helpers.phases import batch_of, net_of, touched
+from helpers.phases import batch_of, net_of, steps, touched_by_step
 
 
 def test_each_step_teaches_one_side_only():
     method = ACAI()
     net = net_of(method)
-    first, second = method.step(net, batch_of(net))
-    assert touched(net, first) == {"backbone", "decoder"}
-    assert touched(net, second) == {"critic"}
+    assert touched_by_step(method, net, batch_of(net)) == [{"backbone", "decoder"}, {"critic"}]
 
 
 def test_a_frozen_critic_gets_no_step():
     method = ACAI(critic_frozen=True)
     net = net_of(method)
-    (only,) = method.step(net, batch_of(net))
-    assert touched(net, only) == {"backbone", "decoder"}
+    assert touched_by_step(method, net, batch_of(net)) == [{"backbone", "decoder"}]
 
 
 def test_the_critic_learns_from_what_was_decoded_before_the_other_side_moved():
     method = ACAI()
     net = net_of(method)
-    steps = method.step(net, batch_of(net))
-    next(steps)
+    taken = steps(method, net, batch_of(net))
+    next(taken)
     with torch.no_grad():
         for p in net.decoder.parameters():
             p.mul_(0)
-    moved = next(steps)["critic"]
+    moved = next(taken)["critic"]
     net = net_of(method)
-    _, still = method.step(net, batch_of(net))
+    _, still = steps(method, net, batch_of(net))
     torch.testing.assert_close(moved, still["critic"])
 
 
@@ -53,7 +50,7 @@ def test_the_weight_rises_over_the_warm_up():
 def test_without_weight_the_interpolations_teach_nothing():
     method = ACAI(interpolation_weight=0.0)
     net = net_of(method)
-    (losses, _) = method.step(net, batch_of(net))
+    (losses, _) = steps(method, net, batch_of(net))
     assert losses["interpolation"].item() == 0.0
 
 

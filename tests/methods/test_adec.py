@@ -6,40 +6,38 @@ from coterie.contract import Facts
 from coterie.methods.adec import ADEC
 from coterie.training.coerce import coerce
 from coterie.types import InputError
-from helpers.phases import batch_of, net_of, touched
+from helpers.phases import batch_of, net_of, steps, touched_by_step
 
 
 def test_each_step_changes_only_its_own_network():
     method = ADEC(discriminator_epochs=0)
     net = net_of(method)
-    encoder, decoder, discriminator = method.step(net, batch_of(net))
-    assert touched(net, dict(encoder)) == {"backbone", "clusters"}
-    assert touched(net, dict(decoder)) == {"decoder"}
-    assert touched(net, dict(discriminator)) == {"discriminator"}
+    taken = touched_by_step(method, net, batch_of(net))
+    assert taken == [{"backbone", "clusters"}, {"decoder"}, {"discriminator"}]
 
 
 def test_the_discriminator_is_alone_at_first():
     method = ADEC(discriminator_epochs=1)
     net = net_of(method)
     for number in (0, 1):
-        assert [list(losses) for losses in method.step(net, batch_of(net, number))] == [["discriminator"]]
-    assert len(list(method.step(net, batch_of(net, number=2)))) == 3
+        assert [list(losses) for losses in steps(method, net, batch_of(net, number))] == [["discriminator"]]
+    assert len(list(steps(method, net, batch_of(net, number=2)))) == 3
 
 
 def test_the_encoder_can_learn_in_part_of_the_batches():
     method = ADEC(discriminator_epochs=0, encode_every=2)
     net = net_of(method)
-    assert [len(list(method.step(net, batch_of(net, number)))) for number in (0, 1, 2)] == [3, 2, 3]
+    assert [len(list(steps(method, net, batch_of(net, number)))) for number in (0, 1, 2)] == [3, 2, 3]
 
 
 def test_a_fooled_discriminator_leaves_the_encoder_little_to_learn_from_it():
     method = ADEC(discriminator_epochs=0)
     net = net_of(method)
     net.discriminator.trunk.layers[-1].bias.data.fill_(20.0)
-    losses = next(iter(method.step(net, batch_of(net))))
+    losses = next(iter(steps(method, net, batch_of(net))))
     assert 0 <= losses["adversarial"].item() < 1e-6
     net.discriminator.trunk.layers[-1].bias.data.fill_(-20.0)
-    losses = next(iter(method.step(net, batch_of(net))))
+    losses = next(iter(steps(method, net, batch_of(net))))
     assert losses["adversarial"].item() == pytest.approx(20.0, abs=1.0)
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from coterie.algorithms.kmeans import assign
-from coterie.contract import Facts
+from coterie.contract import Facts, predict
 from coterie.methods.ae import AE, practical
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
@@ -66,10 +66,10 @@ def test_the_answer_is_k_means_on_the_raw_code() -> None:
     net = net_of(AE())
     z = torch.randn(60, 10, generator=torch.Generator().manual_seed(3)) + 2 * torch.eye(10)[torch.arange(60) % 3]
     AE().finish(net, lambda: z, 3, torch.Generator().manual_seed(0))
-    p = AE().predict(net, z)["kmeans"]
+    p = predict(AE(), net, z)["kmeans"]
     assert torch.equal(p.argmax(1), assign(z, net.groups.centres)[0])
     assert len(p.argmax(1).unique()) == 3
-    scaled = AE().predict(net, 2 * z)["kmeans"]
+    scaled = predict(AE(), net, 2 * z)["kmeans"]
     assert not torch.allclose(p, scaled)  # the length of a code counts
 
 

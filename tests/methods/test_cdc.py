@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from coterie.algorithms.kmeans import kmeans
-from coterie.contract import Facts
+from coterie.contract import Facts, predict
 from coterie.methods.cdc import CDC
 from coterie.networks.features import extract_features
 from coterie.networks.heads import standardise_rows
@@ -102,7 +102,7 @@ def test_every_initialisation_is_finite(init: Any) -> None:
     net = net_of(method, width=32, k=4)
     method.start(net, lambda: features, 4, seeded())
     assert all(bool(torch.isfinite(value.float()).all()) for value in net.state_dict().values())
-    for p in method.predict(net.eval(), features).values():
+    for p in predict(method, net.eval(), features).values():
         torch.testing.assert_close(p.sum(1), torch.ones(120))
 
 

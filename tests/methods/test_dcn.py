@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coterie.algorithms.kmeans import assign, refine
-from coterie.contract import Facts, Method
-from coterie.methods.dcn import DCN, follow
+from coterie.contract import Facts, Method, predict
+from coterie.methods.dcn import DCN, move_centres
 from coterie.networks.net import Net
 from coterie.training.coerce import coerce
 from coterie.types import Batch, InputError
 from helpers import phases
-from helpers.phases import DATA, K, features_of
+from helpers.phases import DATA, K, features_of, steps
 
 
 def net_of(method: Method) -> Net:
@@ -37,7 +37,7 @@ def test_centres_follow_a_batch_as_if_item_after_item_came(k: int, n: int, seed:
     for row, group in zip(z.double(), own.tolist(), strict=True):
         counts[group] += 1
         slow[group] = (1 - 1 / counts[group]) * slow[group] + row / counts[group]
-    follow(centres, given_before, z, own)
+    move_centres(centres, given_before, z, own)
     torch.testing.assert_close(centres.double(), slow, rtol=1e-4, atol=1e-5)
     assert torch.equal(given_before.double(), counts)
 
@@ -46,7 +46,7 @@ def test_the_losses_are_sums_over_values_and_means_over_items() -> None:
     method = DCN(reconstruction_weight=2.0, cluster_weight=3.0)
     net = net_of(method)
     batch, centres = batch_of(net), net.groups.centres.clone()
-    losses = next(method.step(net, batch))
+    losses = next(steps(method, net, batch))
     z = net.backbone(batch.shifted)
     told = net.decoder(z).detach()
     z = z.detach()
@@ -61,11 +61,11 @@ def test_no_gradient_reaches_a_centre_and_they_move_after_the_step() -> None:
     method = DCN()
     net = net_of(method)
     before = net.groups.centres.clone()
-    steps = method.step(net, batch_of(net))
-    torch.stack(list(next(steps).values())).sum().backward()
+    taken = steps(method, net, batch_of(net))
+    torch.stack(list(next(taken).values())).sum().backward()
     assert not net.groups.centres.requires_grad
     assert torch.equal(net.groups.centres, before)
-    assert next(steps, None) is None
+    assert next(taken, None) is None
     assert not torch.equal(net.groups.centres, before)
     assert float(net.count.given.sum()) == K * method.first_count + 16
     touched = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}
@@ -78,7 +78,7 @@ def test_k_means_goes_on_from_the_centres_every_so_many_epochs() -> None:
         net = net_of(method)
         moved = net.groups.centres + 0.02 * torch.randn(K, 10, generator=torch.Generator().manual_seed(2))
         net.groups.centres.copy_(moved)
-        next(method.step(net, batch_of(net, number)))
+        next(steps(method, net, batch_of(net, number)))
         expected = refine(features_of(net)(), moved).centres if refits else moved
         torch.testing.assert_close(net.groups.centres, expected)
 
@@ -88,7 +88,7 @@ def test_the_answer_is_the_nearest_centre() -> None:
     net = net_of(method)
     method.finish(net, features_of(net), K, torch.Generator())
     z = features_of(net)()
-    p = method.predict(net, z)["nearest"]
+    p = predict(method, net, z)["nearest"]
     assert torch.equal(p.argmax(1), assign(z, net.groups.centres)[0])
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from coterie.contract import Facts, Method
+from coterie.contract import Facts, Method, predict
 from coterie.methods.dec import DEC
 from coterie.networks.net import Net
 from coterie.objectives.assignment import soft_assign_t, target_distribution
@@ -72,7 +72,7 @@ def test_the_centres_begin_as_k_means_and_the_answer_is_the_soft_assignment() ->
     method = DEC()
     net = net_of(method)
     z = features_of(net)()
-    groups = method.predict(net, z)["soft"].argmax(1)
+    groups = predict(method, net, z)["soft"].argmax(1)
     means = torch.stack([z[groups == k].mean(0) for k in range(K)])
     torch.testing.assert_close(net.clusters.centres.detach(), means, rtol=1e-3, atol=1e-5)
 

@@ -4,18 +4,18 @@ import pytest
 import torch
 
 from coterie.algorithms.finch import exactly, hierarchy
-from coterie.contract import Facts
+from coterie.contract import Facts, predict
 from coterie.methods.deepfinch import DeepFINCH, learned_levels
 from coterie.training.coerce import coerce
 from coterie.types import InputError
-from helpers.phases import DATA, K, batch_of, net_of, touched
+from helpers.phases import DATA, K, batch_of, net_of, steps, touched
 
 
 def test_the_loss_is_the_cross_entropy_with_every_level() -> None:
     method = DeepFINCH()
     net = net_of(method)
     batch = batch_of(net)
-    (losses,) = list(method.step(net, batch))
+    (losses,) = list(steps(method, net, batch))
     z = net.backbone(DATA).detach()
     levels = learned_levels(z, K, method.most_groups, "cosine", early_exit=True)
     assert len(levels) >= 1
@@ -33,17 +33,17 @@ def test_the_loss_is_the_cross_entropy_with_every_level() -> None:
 def test_classifiers_and_labels_begin_anew_with_every_hierarchy_and_not_between() -> None:
     method = DeepFINCH(relabel_every=2)
     net = net_of(method)
-    list(method.step(net, batch_of(net, number=0)))
+    list(steps(method, net, batch_of(net, number=0)))
     weights, labels = net.levels.weight.clone(), net.labels.rows.clone()
     with torch.no_grad():
         net.backbone.trunk.code.weight.copy_(
             net.backbone.trunk.code.weight.flip(0) * torch.tensor([1.0, -3.0]).repeat(5)[:, None]
         )
-    list(method.step(net, batch_of(net, number=1)))
-    list(method.step(net, batch_of(net, number=2)))  # of 2 an epoch: the third epoch's begin is batch 4
+    list(steps(method, net, batch_of(net, number=1)))
+    list(steps(method, net, batch_of(net, number=2)))  # of 2 an epoch: the third epoch's begin is batch 4
     assert torch.equal(net.levels.weight, weights)
     assert torch.equal(net.labels.rows, labels)
-    list(method.step(net, batch_of(net, number=4)))
+    list(steps(method, net, batch_of(net, number=4)))
     assert not torch.equal(net.levels.weight, weights)
     assert not torch.equal(net.labels.rows, labels)
 
@@ -69,7 +69,7 @@ def test_the_answer_is_finch_of_the_final_code() -> None:
     z = net.backbone(DATA).detach()
     method = DeepFINCH()
     method.finish(net, lambda: z, K, torch.Generator())
-    found = method.predict(net, z)["finch"].argmax(1)
+    found = predict(method, net, z)["finch"].argmax(1)
     partition = exactly(z, hierarchy(z), K)
     assert float((found == partition).float().mean()) > 0.8  # items near a border may change sides
 

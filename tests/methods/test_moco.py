@@ -1,15 +1,13 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from coterie.methods.moco import KeyQueues, MoCo, follow
+from coterie.contract import predict
+from coterie.methods.moco import MoCo
 from coterie.networks.net import Net
 from coterie.types import Batch, ItemSpec, OneProcess
 
@@ -43,37 +41,6 @@ def batch_at(progress: float = 0.0) -> Batch:
 METHOD = MoCo(batch_size=SIZE, queue=3 * SIZE, projector_hidden=7, projector_out=5)
 
 
-# The queues
-
-
-@given(length=st.integers(1, 12), sizes=st.lists(st.integers(1, 12), max_size=8))
-@settings(max_examples=60, deadline=None)
-def test_a_queue_holds_the_latest_keys_first_in_first_out(length: int, sizes: list[int]) -> None:
-    torch.manual_seed(0)
-    memory = KeyQueues(length, 3)
-    first, second = deque(memory.first.clone(), maxlen=length), deque(memory.second.clone(), maxlen=length)
-    for size in sizes:
-        if size > length:
-            continue
-        one, two = torch.randn(size, 3), torch.randn(size, 3)
-        memory.push(one, two)
-        first.extend(one)
-        second.extend(two)
-
-    def in_age(ring: Tensor) -> Tensor:
-        return ring.roll(-int(memory.at), 0)
-
-    assert torch.equal(in_age(memory.first), torch.stack(list(first)))
-    assert torch.equal(in_age(memory.second), torch.stack(list(second)))
-
-
-def test_a_queue_begins_with_normalised_random_keys_and_is_part_of_the_checkpoint() -> None:
-    memory = KeyQueues(50, 4)
-    torch.testing.assert_close(memory.first.norm(dim=1), torch.ones(50))
-    assert not torch.equal(memory.first, memory.second)
-    assert set(memory.state_dict()) == {"first", "second", "at"}
-
-
 # The loss
 
 
@@ -82,9 +49,9 @@ def slow_loss(net: Net, batch: Batch, temperature: float) -> tuple[float, list[T
     unit = nn.functional.normalize
     with torch.no_grad():
         queries = [unit(net.project(net.backbone(view))) for view in (batch.one, batch.two)]
-        keys = [unit(net.key_project(net.key_backbone(view))) for view in (batch.one, batch.two)]
+        keys = [unit(net.teacher.project(net.teacher.backbone(view))) for view in (batch.one, batch.two)]
     total = 0.0
-    for own, other, queue in ((0, 1, net.memory.second), (1, 0, net.memory.first)):
+    for own, other, queue in ((0, 1, net.second.rows), (1, 0, net.first.rows)):
         for q, key in zip(queries[own], keys[other], strict=True):
             positive = math.exp(float(q @ key) / temperature)
             negatives = sum(math.exp(float(q @ n) / temperature) for n in queue)
@@ -95,15 +62,15 @@ def slow_loss(net: Net, batch: Batch, temperature: float) -> tuple[float, list[T
 def test_the_loss_is_the_mean_of_both_directions_against_the_queues_before_the_push() -> None:
     net, twin, batch = net_of(METHOD), net_of(METHOD), batch_at()
     expected, keys = slow_loss(twin, batch, METHOD.temperature)
-    queue = net.memory.first.clone()
+    queue = net.first.rows.clone()
     steps = METHOD.step(net, batch)
     losses = next(steps)
     assert losses["contrast"].item() == pytest.approx(expected, rel=1e-4)
-    assert torch.equal(net.memory.first, queue)  # not before the optimiser's step
+    assert torch.equal(net.first.rows, queue)  # not before the optimiser's step
     assert next(steps, None) is None
-    torch.testing.assert_close(net.memory.first[:SIZE], keys[0])
-    torch.testing.assert_close(net.memory.second[:SIZE], keys[1])
-    assert torch.equal(net.memory.first[SIZE:], queue[SIZE:])
+    torch.testing.assert_close(net.first.rows[:SIZE], keys[0])
+    torch.testing.assert_close(net.second.rows[:SIZE], keys[1])
+    assert torch.equal(net.first.rows[SIZE:], queue[SIZE:])
 
 
 def test_no_gradient_reaches_the_keys_or_the_queues() -> None:
@@ -137,38 +104,24 @@ def test_the_key_encoder_follows_along_a_cosine_from_099_to_0999(progress: float
     with torch.no_grad():
         for p in net.backbone.parameters():
             p.add_(1.0)
-    before = [p.clone() for p in net.key_backbone.parameters()]
+    before = [p.clone() for p in net.teacher.backbone.parameters()]
     for _ in METHOD.step(net, batch_at(progress)):
-        assert all(map(torch.equal, before, net.key_backbone.parameters()))  # only after the optimiser's step
-    for old, student, key in zip(before, net.backbone.parameters(), net.key_backbone.parameters(), strict=True):
+        assert all(map(torch.equal, before, net.teacher.backbone.parameters()))  # only after the optimiser's step
+    for old, student, key in zip(before, net.backbone.parameters(), net.teacher.backbone.parameters(), strict=True):
         torch.testing.assert_close(key, keep * old + (1 - keep) * student)
-
-
-def test_following_averages_parameters_only() -> None:
-    torch.manual_seed(0)
-    teacher, student = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
-    with torch.no_grad():
-        student.weight.fill_(3.0)
-    student(10 + torch.randn(9, 4))
-    student_before = {name: value.clone() for name, value in student.state_dict().items()}
-    follow(teacher, student, 0.75)
-    torch.testing.assert_close(teacher.weight, torch.full((4,), 1.5))
-    assert torch.equal(teacher.running_mean, torch.zeros(4))
-    assert int(teacher.num_batches_tracked) == 0
-    assert all(torch.equal(value, student_before[name]) for name, value in student.state_dict().items())
 
 
 def test_the_key_encoders_statistics_come_from_its_own_forward_passes() -> None:
     net = net_of(METHOD)
     for _ in METHOD.step(net, batch_at()):
         pass
-    assert int(net.key_backbone.trunk.norm.num_batches_tracked) == 2
-    assert float(net.key_backbone.trunk.norm.running_mean.abs().sum()) > 0
+    assert int(net.teacher.backbone.trunk.norm.num_batches_tracked) == 2
+    assert float(net.teacher.backbone.trunk.norm.running_mean.abs().sum()) > 0
 
 
 def test_the_key_encoder_begins_as_a_copy_that_is_its_own() -> None:
     net = net_of(METHOD)
-    for key, student in zip(net.key_backbone.parameters(), net.backbone.parameters(), strict=True):
+    for key, student in zip(net.teacher.backbone.parameters(), net.backbone.parameters(), strict=True):
         assert torch.equal(key, student)
         assert key.data_ptr() != student.data_ptr()
         assert not key.requires_grad
@@ -205,7 +158,7 @@ def test_the_groups_are_k_means_on_standardised_features() -> None:
     centres = 5 * torch.randn(3, 10, generator=generator)
     features = centres.repeat(20, 1) + torch.randn(60, 10, generator=generator)
     METHOD.finish(net, lambda: features, 3, generator)
-    p = METHOD.predict(net, features)["kmeans"]
+    p = predict(METHOD, net, features)["kmeans"]
     torch.testing.assert_close(p.sum(1), torch.ones(60))
     found = p.argmax(1).view(20, 3)
     assert bool((found == found[0]).all())

@@ -53,7 +53,7 @@ def a_batch(method: PICA, turn: str = "primary") -> Batch:
         progress=0.0,
         generator=seeded(),
         share=OneProcess(),
-        turn=turn,
+        pass_name=turn,
     )
 
 
@@ -61,9 +61,13 @@ def a_batch(method: PICA, turn: str = "primary") -> Batch:
 
 
 def test_there_are_as_many_copies_as_asked_for() -> None:
-    assert dict(views_of(PICA())) == dict(PICA.card.views)
-    assert list(views_of(method_with(copies=2)).values()) == ["original", "perturbed", "perturbed"]
-    assert list(views_of(method_with(perturb="second-draw")).values()) == ["original", "original", "original"]
+    assert {name: view.recipe for name, view in views_of(PICA()).items()} == dict(PICA.card.views)
+    assert [view.recipe for view in views_of(method_with(copies=2)).values()] == ["original", "perturbed", "perturbed"]
+    assert [view.recipe for view in views_of(method_with(perturb="second-draw")).values()] == [
+        "original",
+        "original",
+        "original",
+    ]
     assert list(views_of(method_with(perturb="off"))) == ["original"]
 
 

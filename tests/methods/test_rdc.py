@@ -15,14 +15,14 @@ from coterie.networks.autoencoder import flat
 from coterie.pipeline import run
 from coterie.training.coerce import coerce
 from coterie.types import InputError, RunFailed
-from helpers.phases import DATA, batch_of, features_of, net_of, touched
+from helpers.phases import DATA, batch_of, features_of, net_of, steps, touched
 
 
 def test_without_core_items_only_reconstruction_is_left():
     method = RDC(core_ratio=1.0, gap=1.0)
     net = net_of(method)
     batch = batch_of(net)
-    (losses,) = method.step(net, batch)
+    (losses,) = steps(method, net, batch)
     expected = 30 * (net.decoder(net.backbone(batch.shifted)) - flat(batch.clean)).square().mean()
     assert losses["latent"].item() == 0.0
     torch.testing.assert_close(losses["image"], expected)
@@ -32,7 +32,7 @@ def test_with_core_items_only_nothing_is_reconstructed():
     method = RDC(core_ratio=-1.0, gap=math.inf)
     net = net_of(method)
     batch = batch_of(net)
-    (losses,) = method.step(net, batch)
+    (losses,) = steps(method, net, batch)
     z = net.backbone(batch.shifted)
     centroid = net.centroids.of(batch.index)[:, :-1]
     torch.testing.assert_close(losses["latent"], (z - centroid).square().mean())
@@ -43,9 +43,9 @@ def test_with_core_items_only_nothing_is_reconstructed():
 def test_the_latent_loss_does_not_reach_the_decoder_and_targets_carry_no_gradient():
     method = RDC()
     net = net_of(method)
-    (losses,) = method.step(net, batch_of(net))
+    (losses,) = steps(method, net, batch_of(net))
     assert touched(net, {"latent": losses["latent"]}) == {"backbone"}
-    (losses,) = method.step(net, batch_of(net))
+    (losses,) = steps(method, net, batch_of(net))
     assert touched(net, dict(losses)) == {"backbone", "decoder"}
     assert not net.centroids.rows.requires_grad
     assert not net.bank.rows.requires_grad
@@ -55,14 +55,14 @@ def test_the_latent_loss_does_not_reach_the_decoder_and_targets_carry_no_gradien
 def test_targets_do_not_depend_on_the_distorted_view(refresh):
     method = RDC(refresh=refresh)
     net = net_of(method)
-    list(method.step(net, batch_of(net)))
+    list(steps(method, net, batch_of(net)))
     first = net.centroids.rows.clone()
-    list(method.step(net, batch_of(net, shifted=torch.zeros(16, 12))))
+    list(steps(method, net, batch_of(net, shifted=torch.zeros(16, 12))))
     assert torch.equal(net.centroids.rows, first)
 
 
 def test_inputs_are_shifted_unless_augment_is_off():
-    assert views_of(RDC())["shifted"] == "shifted"
+    assert views_of(RDC())["shifted"].recipe == "shifted"
     assert views_of(RDC(augment=False)) == {"clean": "clean", "shifted": "clean"}
     facts = Facts(n=70_000, k=10, kind="images", device="cpu", side=28)
     assert practical_settings("rdc", facts)["augment"] is False
@@ -73,7 +73,7 @@ def test_a_fresh_bank_gives_a_batch_the_targets_of_a_full_refresh():
     for refresh in ("bank", "epoch"):
         method = RDC(refresh=refresh, core_ratio=0.5, gap=0.05)
         net = net_of(method)
-        list(method.step(net, batch_of(net)))
+        list(steps(method, net, batch_of(net)))
         nets.append(net.centroids.rows)
     torch.testing.assert_close(*nets, rtol=1e-3, atol=1e-5)
 
@@ -81,11 +81,11 @@ def test_a_fresh_bank_gives_a_batch_the_targets_of_a_full_refresh():
 def test_between_refreshes_the_bank_takes_the_batchs_new_codes():
     method = RDC(refresh="bank")
     net = net_of(method)
-    list(method.step(net, batch_of(net, number=0)))
+    list(steps(method, net, batch_of(net, number=0)))
     old = net.bank.rows.clone()
     with torch.no_grad():
         net.backbone.trunk.code.weight.mul_(1.5)
-        list(method.step(net, batch_of(net, number=1)))
+        list(steps(method, net, batch_of(net, number=1)))
         fresh = net.backbone(DATA[:16])
     torch.testing.assert_close(net.bank.rows[:16], fresh)
     assert torch.equal(net.bank.rows[16:], old[16:])
@@ -94,7 +94,7 @@ def test_between_refreshes_the_bank_takes_the_batchs_new_codes():
 def test_shares_are_met_at_the_start_and_published_thresholds_are_kept():
     net = net_of(RDC(core_share=0.4, accepted=0.6))
     batch = batch_of(net)
-    list(RDC().step(net, batch))
+    list(steps(RDC(), net, batch))
     assert float(batch.logged["core_share"]) == pytest.approx(0.4, abs=0.03)
     assert net_of(RDC(core_ratio=0.6, gap=0.7)).filters.thresholds == (0.6, 0.7)
 
@@ -106,7 +106,7 @@ def test_a_code_that_falls_together_or_runs_away_stops_the_run(factor, what):
     with torch.no_grad():
         net.backbone.trunk.code.weight.mul_(factor)
     with pytest.raises(RunFailed, match=what):
-        list(method.step(net, batch_of(net)))
+        list(steps(method, net, batch_of(net)))
     with pytest.raises(RunFailed, match=what):
         method.finish(net, features_of(net), 3, torch.Generator().manual_seed(0))
 

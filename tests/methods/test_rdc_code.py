@@ -22,7 +22,7 @@ from coterie.objectives.proximity import TEXT, Proximity, Rules, density_ratio, 
 from coterie.training.coerce import coerce
 from coterie.training.passes import plan_passes
 from coterie.types import InputError
-from helpers.phases import DATA, batch_of, features_of, net_of
+from helpers.phases import DATA, batch_of, features_of, net_of, steps
 
 TEN = torch.tensor(
     [[0, 0], [1, 0], [0, 1.1], [1.2, 1.3], [0.4, 0.5], [5, 5], [5.1, 5], [5, 5.2], [5.3, 5.3], [9, 9]],
@@ -248,7 +248,9 @@ def test_the_critics_of_the_code_and_of_the_text() -> None:
 
 
 def test_a_critic_on_all_pairs_learns_something_else() -> None:
-    (_, own), (_, pairs) = (list(m.step(net_of(m), batch_of(net_of(m)))) for m in (ACAI(), ACAI(critic_pairing="all")))
+    (_, own), (_, pairs) = (
+        list(steps(m, net_of(m), batch_of(net_of(m)))) for m in (ACAI(), ACAI(critic_pairing="all"))
+    )
     assert float(own["critic"].detach()) != float(pairs["critic"].detach())
 
 
@@ -271,20 +273,20 @@ def test_no_image_of_the_data_is_a_target_in_the_code() -> None:
     """Border items aim at their code of the last refresh and at its decoding, also when the net has moved since."""
     method = RDC(**{**vars(AS_CODE), "core_ratio": 1.0, "core_sense": "above"})
     net = net_of(method)
-    list(method.step(net, batch_of(net)))
+    list(steps(method, net, batch_of(net)))
     old = net.bank.rows[:16].clone()
     with torch.no_grad():
         net.backbone.trunk.code.weight.mul_(1.1)
-    (losses,) = method.step(net, batch_of(net, number=1))
+    (losses,) = steps(method, net, batch_of(net, number=1))
     z = net.backbone(DATA[:16])
     torch.testing.assert_close(losses["latent"], (z - old).square().mean())
     wanted = (net.decoder(z) - net.decoder(old)).square().mean()
     torch.testing.assert_close(losses["image"], 100 * wanted)
     fresh = RDC(**{**vars(method), "border_code": "fresh"})
-    (losses,) = fresh.step(net, batch_of(net, number=1))
+    (losses,) = steps(fresh, net, batch_of(net, number=1))
     assert float(losses["latent"].detach()) == pytest.approx(0.0, abs=1e-9)
     clean = RDC(**{**vars(method), "border_image": "clean"})
-    (losses,) = clean.step(net, batch_of(net, number=1))
+    (losses,) = steps(clean, net, batch_of(net, number=1))
     torch.testing.assert_close(losses["image"], 100 * (net.decoder(z) - flat(DATA[:16])).square().mean())
 
 
@@ -292,7 +294,7 @@ def test_the_loss_is_the_mean_over_values_and_items() -> None:
     """E(x̃) = (1, 2) and target 0: 2.5; image (1, 1, 0, 0) and target 0: 0.5; with γ = 100 in all 52.5."""
     method = AS_CODE
     net = net_of(method)
-    (losses,) = method.step(net, batch_of(net))
+    (losses,) = steps(method, net, batch_of(net))
     row = net.centroids.of(torch.arange(16))
     aim = torch.where(row[:, -1:] > 0, row[:, :-1], net.bank.rows[:16])
     z = net.backbone(DATA[:16]).detach()
@@ -321,7 +323,7 @@ def test_a_code_may_widen_where_no_limit_is_set() -> None:
     net = net_of(method)
     with torch.no_grad():
         net.backbone.trunk.code.weight.mul_(20)
-    list(method.step(net, batch_of(net)))
+    list(steps(method, net, batch_of(net)))
     method.finish(net, features_of(net), 3, torch.Generator().manual_seed(0))
 
 

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Normal, kl_divergence
 
-from coterie.contract import Facts
+from coterie.contract import Facts, predict
 from coterie.methods.vade import VaDE, practical
 from coterie.networks.autoencoder import hidden_and_code
 from coterie.networks.backbones import build_backbone
@@ -85,7 +85,7 @@ def test_the_mixture_begins_as_the_blobs_that_are_there() -> None:
     deviations = (0.5 * net.mixture.log_variances).exp().mean(0)
     torch.testing.assert_close(deviations, torch.tensor([0.5, 1.0]).repeat(5), atol=0.2, rtol=0)
     assert net.mixture.weights.softmax(0).tolist() == pytest.approx([1 / 3] * 3)
-    p = method.predict(net, z)["mixture"]
+    p = predict(method, net, z)["mixture"]
     assert torch.equal(nearest[torch.arange(300) % K], p.argmax(1))
 
 

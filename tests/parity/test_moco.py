@@ -35,8 +35,8 @@ def trained_parts(net: Net) -> dict[str, nn.Module]:
     return {
         "backbone": net.backbone.trunk,
         "project": net.project,
-        "key_backbone": net.key_backbone.trunk,
-        "key_project": net.key_project,
+        "key_backbone": net.teacher.backbone.trunk,
+        "key_project": net.teacher.project,
     }
 
 
@@ -53,7 +53,7 @@ def load(net: Net) -> None:
         state = {key: MOCO[f"before.{source}.{their_name(name, key)}"] for key in part.state_dict()}
         part.load_state_dict(state)
     for name in ("first", "second"):
-        getattr(net.memory, name).copy_(MOCO[f"before.queue.{name}"])
+        net.get_submodule(name).rows.copy_(MOCO[f"before.queue.{name}"])
 
 
 def test_loss_and_its_gradient_are_the_authors() -> None:
@@ -98,8 +98,8 @@ def test_six_steps_of_training_are_the_authors() -> None:
                 ours, theirs, rtol=1e-3, atol=1e-4, msg=lambda m, at=f"{name}.{key}": f"{at}: {m}"
             )
     for name in ("first", "second"):
-        torch.testing.assert_close(getattr(net.memory, name), MOCO[f"after.queue.{name}"], rtol=1e-3, atol=1e-4)
-    assert int(net.memory.at) == 6 * 16 % 64
+        torch.testing.assert_close(net.get_submodule(name).rows, MOCO[f"after.queue.{name}"], rtol=1e-3, atol=1e-4)
+    assert int(net.first.at) == 6 * 16 % 64
 
 
 def test_learning_rate_is_the_authors_over_the_published_length() -> None:

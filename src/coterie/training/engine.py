@@ -107,6 +107,7 @@ def train_stage(net: Net, stage: Stage) -> None:
     A method that takes no steps is done when it has started.
     """
     if not is_trained(stage.method):
+        stage.history.keep(stage.name, 0)
         start(stage.method, net, stage.features, stage.k, generator_of(stage.seed, stage.name, "start"))
         return
     training = Training(net, stage, stage.method)
