@@ -19,7 +19,7 @@ from coterie.algorithms.kmeans import kmeans
 from coterie.contract import Facts, predict
 from coterie.methods.cdc import CDC
 from coterie.networks.features import extract_features
-from coterie.networks.heads import standardise_rows
+from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
 from coterie.objectives.regions import cell_means
@@ -458,11 +458,14 @@ def test_cdc_goes_on_from_a_run_of_any_method(first: str, digits: Source, tmp_pa
     begun = run(images, onwards)
     old, new = (one.model.net.backbone.state_dict() for one in (before, begun))
     assert all(torch.equal(value, new[key]) for key, value in old.items())
-    rows = standardise_rows(extract_features(begun.model.net, before.source.items))
-    generator = generator_of(0, "cdc", "start")
-    kmeans(rows, 12, generator=generator)
+    z = extract_features(begun.model.net, before.source.items)
+    rows, generator = standardise_rows(z), generator_of(0, "cdc", "start")
+    prototypes = kmeans(rows, 12, generator=generator).centres
     groups = kmeans(rows, K, generator=generator, restarts=10).labels
-    assert begun.assignments.probabilities.argmax(1).eq(groups).float().mean() > 0.9
+    twin = mlp_head(z.shape[1], 12, K)
+    begin_as_groups(twin, z, prototypes, groups)
+    for name, value in twin.state_dict().items():
+        torch.testing.assert_close(begun.model.net.cluster.state_dict()[name], value, msg=name)
     done = run(images, replace(onwards, overrides=stage), tmp_path / "second")
     assert [record.stage for record in done.history.records] == ["cdc"]
     assert set(done.assignments.heads) == {"cal", "clu"}
