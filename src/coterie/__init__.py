@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from coterie.catalogue import register as register
     from coterie.choosing import choose_k as choose_k
     from coterie.embedder import Embed as Embed
     from coterie.embedder import embed as embed
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from coterie.posthoc import calibrate as calibrate
 
 __version__ = "0.1.0"
-__all__ = ["Clusterer", "Embed", "__version__", "calibrate", "choose_k", "embed", "load"]
+__all__ = ["Clusterer", "Embed", "__version__", "calibrate", "choose_k", "embed", "load", "register"]
 _HOMES = {
     "Clusterer": "coterie.estimator",
     "Embed": "coterie.embedder",
@@ -24,6 +25,7 @@ _HOMES = {
     "choose_k": "coterie.choosing",
     "embed": "coterie.embedder",
     "load": "coterie.estimator",
+    "register": "coterie.catalogue",
 }
 
 

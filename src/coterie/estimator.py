@@ -32,7 +32,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
     name (`coterie methods` lists them) or its settings object, such as `CDC(cells=40)`, which is then taken as it is.
     random_state: an int makes runs repeatable (None: `record_["seed"]` says which was drawn). epochs: of the method's
     own stage; None takes the preset's. preset: "practical" or "paper". settings: single settings over the preset, such
-    as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose backbone is the start. calibrate:
+    as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose backbone is the start.
+    pretrain: the method that trains the backbone first ("moco"), or "none"; "auto": as the method's paper. calibrate:
     train a calibration head on the finished run, which then gives the confidences, not the labels; "auto": after every
     method that is not calibrated by itself (cdc is). output: a run folder to write (None: keep everything in memory).
     encoder: a pretrained one that pictures come through first: a name of `coterie encoders` or of timm, a folder,
@@ -58,6 +59,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         preset: str = "practical",
         settings: Mapping[str, Any] | None = None,
         init: str | os.PathLike[str] | None = None,
+        pretrain: str = "auto",
         calibrate: bool | Literal["auto"] = "auto",
         output: str | os.PathLike[str] | None = None,
         encoder: str | None = None,
@@ -77,6 +79,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.preset = preset
         self.settings = settings
         self.init = init
+        self.pretrain = pretrain
         self.calibrate = calibrate
         self.output = output
         self.encoder = encoder
@@ -164,7 +167,18 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """The parameters as settings of a run. Raises InputError for those that cannot be."""
         from coterie.training.plan import RunSettings, coerce
 
-        names = ("n_clusters", "method", "epochs", "preset", "init", "backbone", "pretrained", "device", "precision")
+        names = (
+            "n_clusters",
+            "method",
+            "epochs",
+            "preset",
+            "init",
+            "pretrain",
+            "backbone",
+            "pretrained",
+            "device",
+            "precision",
+        )
         values = {name: getattr(self, name) for name in (*names, "image_size", "family", "calibrate", "encoder")}
         values |= {
             "seed": seed_from(self.random_state),

@@ -128,6 +128,7 @@ class Prepared:
             "seed": self.settings.seed,
             "settings": plain_settings(self.settings),
             "stages": [{"name": name_of(m), "epochs": epochs_of(m), "settings": plain(resolved(m))} for m in stages],
+            "logs": {name: plain(dict(logs)) for name, logs in self.plan.logs().items()},
             "views": plain(asdict(self.plan.views)),
             "calibration": None if self.plan.calibration is None else plain(asdict(self.plan.calibration)),
             "calibrated": self.plan.calibrated,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from coterie.contract import Facts
+from coterie.contract import Facts, name_of
 from coterie.methods.acai import ACAI
 from coterie.methods.cdc import CDC
 from coterie.methods.moco import MoCo
@@ -193,3 +193,33 @@ def test_run_settings_are_checked_like_a_methods(name: str) -> None:
     known = {"n_clusters": r"-k \(n_clusters\) is", "overides": "overides; did you mean overrides"}
     with pytest.raises(InputError, match=known.get(name, f"--{name} is")):
         coerce(RunSettings, {name: wrong[name]}, "run")
+
+
+@pytest.mark.parametrize(
+    ("method", "pretrain", "stages"),
+    [
+        ("cdc", "auto", ["moco", "cdc"]),
+        ("cdc", "none", ["cdc"]),
+        ("cdc", "ae", ["ae", "cdc"]),
+        ("dec", "acai", ["acai", "dec"]),
+    ],
+)
+def test_the_stage_before_may_be_another_method_or_none(method: str, pretrain: str, stages: list[str]) -> None:
+    plan = make_plan(RunSettings(n_clusters=5, method=method, pretrain=pretrain), IMAGES, "photos")
+    assert [name_of(stage) for stage in plan.stages] == stages
+
+
+@pytest.mark.parametrize(
+    ("method", "pretrain", "init", "said"),
+    [
+        ("idec", "none", None, "leave out --pretrain none"),
+        ("idec", "moco", None, "has no decoder to go on from"),
+        ("cdc", "dec", None, "trains no backbone first"),
+        ("cdc", "finch", None, "trains no backbone first: cdc can start from acai, ae"),
+        ("cdc", "mocoo", None, "did you mean 'moco'"),
+        ("cdc", "moco", "runs/x", "leave one of them out"),
+    ],
+)
+def test_a_stage_that_cannot_come_before_is_refused(method: str, pretrain: str, init: str | None, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        make_plan(RunSettings(n_clusters=5, method=method, pretrain=pretrain, init=init), IMAGES, "photos")

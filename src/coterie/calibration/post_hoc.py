@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from coterie.calibration.head import calibration_head
 from coterie.calibration.settings import Calibration
-from coterie.contract import Card, Facts
+from coterie.contract import Card, Facts, logged
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
 from coterie.objectives.regions import cell_means
@@ -43,6 +43,9 @@ CARD = Card(
     url="https://openreview.net/forum?id=JvH4jDDcG3",
     views={"clean": "clean"},
     accepts=("embeddings",),
+    logs={
+        "target_confidence": logged.TARGET_CONFIDENCE,
+    },
 )
 
 

@@ -96,6 +96,10 @@ def fit(
         typer.Option(help="practical, paper or paper:DATASET; others: coterie methods NAME.  [default: practical]"),
     ] = None,
     init: Annotated[str | None, typer.Option(help="Start from this run's backbone.")] = None,
+    pretrain: Annotated[
+        str | None,
+        typer.Option(help="The method that trains the backbone first, or none.  [default: as the method's paper]"),
+    ] = None,
     calibrate: Annotated[
         bool | None,
         typer.Option(
@@ -147,6 +151,7 @@ def fit(
             "epochs": epochs,
             "preset": preset,
             "init": init,
+            "pretrain": pretrain,
             "calibrate": calibrate,
             "backbone": backbone,
             "pretrained": pretrained,

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
 from coterie.bounds import BatchSize, Epochs, Rate, Restarts, Share, Weight
-from coterie.contract import Card, Facts, Pass, Reading, Step, iterations_for
+from coterie.contract import Card, Facts, Pass, Reading, Step, iterations_for, logged
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
@@ -39,6 +39,10 @@ CARD = Card(
     code={"alpha_folded": False, "critic_pairing": "all", "critic_frozen": True, "order": "source"},
     text=Reading(),
     backbone=lambda spec, device, as_published: "ae",
+    logs={
+        "explained": logged.EXPLAINED,
+        "latent_std": logged.LATENT_STD,
+    },
 )
 
 

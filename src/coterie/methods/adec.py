@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
-from coterie.contract import Card, Facts, Step, iterations_for
+from coterie.contract import Card, Facts, Step, iterations_for, logged
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
@@ -39,6 +39,9 @@ CARD = Card(
     scaling="unit",
     answers=("clusters", "decoder"),
     backbone=lambda spec, device, as_published: "ae",
+    logs={
+        "changed": logged.CHANGED,
+    },
 )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
 from coterie.bounds import BatchSize, Epochs, Rate, Restarts
-from coterie.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, iterations_for, logged
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
@@ -33,6 +33,9 @@ CARD = Card(
     gives=("decoder",),
     scaling="unit",
     backbone=lambda spec, device, as_published: "ae",
+    logs={
+        "explained": logged.EXPLAINED,
+    },
 )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight, Width
-from coterie.contract import Card, Facts
+from coterie.contract import Card, Facts, logged
 from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
 from coterie.networks.net import Net, trainable
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
@@ -54,6 +54,17 @@ CARD = Card(
             "views.cutout": 32,
             "image_size": 64,
         },
+    },
+    logs={
+        "selected": logged.SELECTED,
+        "groups_taught": ("groups taught", "groups that a selected item is of"),
+        "joined": ("share that joins", "items that teach by the second rule"),
+        "least_proximity": ("least proximity", "to its group's prototype, of an item that joins"),
+        "threshold_low": ("lowest threshold", "confidence that teaches, of the easiest group"),
+        "threshold_high": ("highest threshold", "confidence that teaches, of the hardest group"),
+        "remembered": ("ever sure", "share of the items"),
+        "weak_confidence": ("mean confidence", "of the head that selects, on weak views"),
+        "target_confidence": logged.TARGET_CONFIDENCE,
     },
 )
 

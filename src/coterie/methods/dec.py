@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Positive, Rate, Restarts, Share
-from coterie.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, iterations_for, logged
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
@@ -37,6 +37,9 @@ CARD = Card(
     answers=("clusters",),
     presets={"mnist": {}, "fashion-mnist": {}, "stl10": {"refresh_every": 30}},
     backbone=lambda spec, device, as_published: "ae",
+    logs={
+        "changed": logged.CHANGED,
+    },
 )
 
 

@@ -38,6 +38,10 @@ CARD = Card(
     scaling="unit",
     answers=("groups",),
     backbone=lambda spec, device, as_published: "ae",
+    logs={
+        "levels": ("levels", "of the hierarchy that are learned"),
+        "finest": ("finest level", "groups"),
+    },
 )
 
 

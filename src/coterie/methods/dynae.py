@@ -45,6 +45,9 @@ CARD = Card(
         "rdc-code": {"sure_above": 0.0, "ahead_by": 0.3, "lower_once": True},  # as the code of R-DC's authors has it
     },
     backbone=lambda spec, device, as_published: "ae",
+    logs={
+        "conflicted": ("conflicted share", "items that are not sure yet; few end the stage"),
+    },
 )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
-from coterie.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, iterations_for, logged
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
@@ -44,6 +44,9 @@ CARD = Card(
         "reuters-10k": {"learning_rate": 0.1, "momentum": 0.99, "refresh_every": 3},
     },
     backbone=lambda spec, device, as_published: "ae",
+    logs={
+        "changed": logged.CHANGED,
+    },
 )
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.schedules import rising_cosine, warm_up_cosine
 from coterie.bounds import BatchSize, BelowOne, Epochs, Memory, Positive, PositiveRate, Rate, Share, Width
-from coterie.contract import Card, Facts
+from coterie.contract import Card, Facts, logged
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
 from coterie.networks.queue import Queue
@@ -36,6 +36,9 @@ CARD = Card(
     url="https://arxiv.org/abs/2003.04297",
     views={"one": "contrastive", "two": "contrastive"},
     answers=("groups",),
+    logs={
+        "embedding_std": logged.EMBEDDING_STD,
+    },
 )
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.bounds import BatchSize, BelowOne, Copies, Epochs, Rate, Weight, Width
-from coterie.contract import Card, Facts, Pass
+from coterie.contract import Card, Facts, Pass, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
 from coterie.objectives.partition import imbalance, mean_off_diagonal, partition_loss, partition_uncertainty
@@ -53,6 +53,15 @@ CARD = Card(
         "tiny-imagenet": {"over": 700, "views.enlarge": 72 / 64, "image_size": 64},
     },
     backbone=backbone,
+    logs={
+        "pui": ("partition uncertainty", "mean cosine of two groups; falls as they part"),
+        "confidence": logged.CONFIDENCE,
+        "certain": logged.CERTAIN,
+        "over_pui": ("over-clustering: partition uncertainty", "falls as its groups part"),
+        "over_confidence": ("over-clustering: mean confidence", "while training"),
+        "over_certain": ("over-clustering: share from 98 %", "while training"),
+        "over_groups_in_batch": ("over-clustering: groups in a batch", "that an item is of"),
+    },
 )
 
 

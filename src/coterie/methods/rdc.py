@@ -22,7 +22,7 @@ from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.nearest_mean import NearestMean
 from coterie.algorithms.neighbours import nearest
 from coterie.bounds import BatchSize, BelowOne, Count, Epochs, PartShare, Positive, Rate, Restarts, Weight
-from coterie.contract import Card, Facts, Pass, Reading, iterations_for
+from coterie.contract import Card, Facts, Pass, Reading, iterations_for, logged
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
@@ -93,6 +93,12 @@ CARD = Card(
     ),
     without_k={"final": "dbscan"},
     backbone=lambda spec, device, as_published: "ae",
+    logs={
+        "core_share": ("core share", "items that lie evenly among their neighbours; it settles at the end"),
+        "accepted": ("accepted neighbours", "share that passes the second filter; near 1 it does nothing"),
+        "latent_std": logged.LATENT_STD,
+        "nearest": ("nearest neighbour", "mean distance in the code"),
+    },
 )
 
 

@@ -131,6 +131,8 @@ class RunRecord(Entries):
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
     settings: dict[str, Any] = {}
     stages: list[StageEntry] = []
+    # by stage: what its logged numbers are called, and a hint how to read each
+    logs: dict[Name, dict[Name, Annotated[list[str], Field(min_length=2, max_length=2)]]] = {}
     views: dict[str, Any] | None = None
     calibration: dict[str, Any] | None = None
     calibrated: bool | None = None  # whether the confidences are; older runs do not say it

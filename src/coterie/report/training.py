@@ -10,39 +10,10 @@ from coterie.records import Record
 from coterie.report.charts import curve, shades
 from coterie.report.wording import duration, number
 
-# What a number is called, and what to make of it; names that are not here are shown as they are.
+# What the engine's own numbers are called, and what to make of them; those of a method are named in its record.
 HEALTH = {
     "groups_used": ("groups in use", "falls when the run collapses"),
     "largest_share": ("largest group's share", "near 1 is a collapse"),
-    "embedding_std": ("spread of the embedding", "near 0 is a collapse"),
-    "latent_std": ("spread of the code", "near 0 is a collapse"),
-    "explained": ("explained variance", "share that the reconstruction tells; 0 at first, then it should rise"),
-    "changed": ("changed labels", "share since the last look; few end the stage"),
-    "conflicted": ("conflicted share", "items that are not sure yet; few end the stage"),
-    # which items teach
-    "selected": ("selected share", "items sure enough to teach the others"),
-    "groups_taught": ("groups taught", "groups that a selected item is of"),
-    "joined": ("share that joins", "items that teach by the second rule"),
-    "least_proximity": ("least proximity", "to its group's prototype, of an item that joins"),
-    "threshold_low": ("lowest threshold", "confidence that teaches, of the easiest group"),
-    "threshold_high": ("highest threshold", "confidence that teaches, of the hardest group"),
-    "remembered": ("ever sure", "share of the items"),
-    "core_share": ("core share", "items that lie evenly among their neighbours; it settles at the end"),
-    "accepted": ("accepted neighbours", "share that passes the second filter; near 1 it does nothing"),
-    "levels": ("levels", "of the hierarchy that are learned"),
-    "finest": ("finest level", "groups"),
-    # how sure
-    "confidence": ("mean confidence", "while training"),
-    "weak_confidence": ("mean confidence", "of the head that selects, on weak views"),
-    "target_confidence": ("mean confidence of the targets", "the calibrated confidence should come close to it"),
-    "certain": ("share of confidences from 98 %", "while training"),
-    "pui": ("partition uncertainty", "mean cosine of two groups; falls as they part"),
-    "over_confidence": ("over-clustering: mean confidence", "while training"),
-    "over_certain": ("over-clustering: share from 98 %", "while training"),
-    "over_pui": ("over-clustering: partition uncertainty", "falls as its groups part"),
-    "over_groups_in_batch": ("over-clustering: groups in a batch", "that an item is of"),
-    # the shape of the features
-    "nearest": ("nearest neighbour", "mean distance in the code"),
     "intrinsic_dimension": ("intrinsic dimension", "directions along which neighbours lie"),
     "linear_dimension": ("linear dimension", "principal components for nine tenths of the variance"),
     "curvature": ("curvature", "linear less intrinsic dimension; 0 is flat"),
@@ -74,14 +45,17 @@ class Stage:
 def build_stages(run: Record, history: list[Record]) -> list[Stage]:
     """The stages in the order in which they ran; those without a line of history have no curves."""
     told = {str(stage.get("name")): stage for stage in run.get("stages") or []}
+    logs = run.get("logs") or {}
     names = [*told, *(str(line.get("stage")) for line in history)]
     return [
-        _stage(name, told.get(name, {}), [line for line in history if str(line.get("stage")) == name])
+        _stage(
+            name, told.get(name, {}), [line for line in history if str(line.get("stage")) == name], logs.get(name, {})
+        )
         for name in dict.fromkeys(names)
     ]
 
 
-def _stage(name: str, told: Record, lines: list[Record]) -> Stage:
+def _stage(name: str, told: Record, lines: list[Record], logs: Record) -> Stage:
     seconds = told.get("seconds")
     if seconds is None and lines:
         seconds = sum(float(line.get("seconds") or 0) for line in lines)
@@ -94,8 +68,9 @@ def _stage(name: str, told: Record, lines: list[Record]) -> Stage:
         str(told["status"]) if told.get("status") not in (None, "done") else "",
     ]
     curves = [_curve(lines, "losses", loss, f"loss: {loss}", "") for loss in _keys(lines, "losses")]
+    names = {**HEALTH, **{key: tuple(texts) for key, texts in logs.items()}}
     for key in _keys(lines, "health"):
-        curves.append(_curve(lines, "health", key, *HEALTH.get(key, (key.replace("_", " "), ""))))
+        curves.append(_curve(lines, "health", key, *names.get(key, (key.replace("_", " "), ""))))
     bins = len(lines[-1].get("confidence_histogram", [])) if lines else 0
     counted = [line for line in lines if bins and len(line.get("confidence_histogram", [])) == bins]
     if counted:

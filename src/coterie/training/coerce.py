@@ -17,8 +17,8 @@ Settings = TypeVar("Settings")
 
 RUN, ESTIMATOR = "run", "Clusterer"  # whose settings the user knows by options and parameters, not by a stage's name
 OPTIONS = (
-    *("method", "seed", "epochs", "preset", "init", "calibrate", "backbone", "pretrained", "weights", "family"),
-    *("image_size", "device", "precision"),
+    *("method", "seed", "epochs", "preset", "init", "pretrain", "calibrate", "backbone", "pretrained", "weights"),
+    *("family", "image_size", "device", "precision"),
 )
 PARAMETERS = {"overrides": "settings", "seed": "random_state"}  # of Clusterer, where it calls them otherwise
 SHORT = reprlib.Repr()

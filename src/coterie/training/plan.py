@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 
 from coterie.bounds import Epochs, Groups, Seconds, Seed, Share, Side
 from coterie.calibration import Calibration, practical_calibration
+from coterie.calibration.post_hoc import CARD as calibration_card
 from coterie.catalogue import method_class, method_names, practical_settings, register
 from coterie.contract import (
     Card,
@@ -89,6 +90,13 @@ class Plan:
     def calibrated(self) -> bool:
         """Whether the run's answer is that of a head which is taught how far it can be believed."""
         return self.calibration is not None or calibrated(self.method)
+
+    def logs(self) -> dict[str, Mapping[str, tuple[str, str]]]:
+        """What the numbers that each stage logs are called, by the stage's name."""
+        cards = [(name_of(stage), stage.card) for stage in self.stages]
+        if self.calibration is not None:
+            cards.append((calibration_card.stage, calibration_card))
+        return {name: card.logs for name, card in cards if card.logs}
 
     def calibration_of(self, k: int) -> Calibration:
         """The settings of the calibration head, for the number of groups that was found where none was asked for."""
