@@ -163,6 +163,44 @@ class Clusterer(ClusterMixin, BaseEstimator):
             RunFolder(out).update(**self.record_)
         return out
 
+    @isolated
+    def merge_groups(self, groups: Sequence[Sequence[int]]) -> Clusterer:
+        """Merge groups: in `[[2, 7], [1, 4, 5]]` 7 goes into 2, and 4 and 5 into 1. Returns self.
+
+        The merged groups' probabilities are added, and every label is the likeliest group's again, so that
+        `labels_ == predict(X)` stays true. Numbers stay, too: nobody is in group 7 any more. A sum can be likelier than
+        another group that an item was in before; a warning says how many such items moved. Raises InputError.
+        """
+        from coterie import regroup
+
+        check_is_fitted(self, "model_")
+        regroup.merge_groups(self, groups)
+        return self
+
+    def rename(self, names: Mapping[int, str]) -> Clusterer:
+        """Name groups, as {3: "tabby cat"}; "" takes a name away. `save` keeps names. Returns self.
+
+        Raises InputError.
+        """
+        from coterie import regroup
+
+        check_is_fitted(self, "model_")
+        regroup.rename(self, names)
+        return self
+
+    @isolated
+    def export(self, to: str | Sequence[str], out: str | os.PathLike[str], **options: Any) -> Clusterer:
+        """Write items and groups as other programs read them: "csv", "imagefolder", ... (docs/export.md). Returns self.
+
+        options: only, link, include_rejected, limit, source, document_root, thumbs, prefix_names, overwrite, as on the
+        command line. Raises InputError.
+        """
+        from coterie import regroup
+
+        check_is_fitted(self, "model_")
+        regroup.export_fitted(self, to, _path(out, "The place to export to"), options)
+        return self
+
     def _settings(self) -> RunSettings:
         """The parameters as settings of a run. Raises InputError for those that cannot be."""
         from coterie.training.plan import RunSettings, coerce

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.records.group_names import checked_name, checked_names, names_of, shown_names
+from coterie.records.group_names import checked_name, checked_names, groups_of_model, shown_names
 from coterie.types import InputError
 
 
@@ -48,12 +48,14 @@ def test_shown_names_differ(names):
     assert all(shown[group] == name for group, name in names.items())
 
 
-def test_names_of_a_manifest(tmp_path):
-    assert names_of(tmp_path) == {}
+def test_groups_of_a_manifest(tmp_path):
+    assert groups_of_model(tmp_path) == ({}, {})
     (tmp_path / "model").mkdir()
     path = tmp_path / "model" / "manifest.json"
-    path.write_text(json.dumps({"names": {"3": "tabby cat"}}))
-    assert names_of(tmp_path) == {3: "tabby cat"}
-    path.write_text(json.dumps({"names": {"x": "tabby cat"}}))
-    with pytest.raises(InputError, match="is damaged"):
-        names_of(tmp_path)
+    path.write_text(json.dumps({"names": {"3": "tabby cat"}, "merges": [[7, 2]]}))
+    assert groups_of_model(tmp_path) == ({3: "tabby cat"}, {7: 2})
+    damaged = [{"names": {"x": "a"}}, {"names": [1]}, {"names": {"1": 2}}, {"merges": [[1]]}, {"merges": [[1, "2"]]}]
+    for wrong in damaged:
+        path.write_text(json.dumps(wrong))
+        with pytest.raises(InputError):
+            groups_of_model(tmp_path)

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from coterie.prediction.results import ResultTable, probabilities_of, read_result
 from coterie.records.files import check_regular
-from coterie.records.group_names import checked_names, names_of, shown_names
+from coterie.records.group_names import checked_names, groups_of_model, shown_names
 from coterie.records.review import read_review
 from coterie.records.run import Record, groups_of, read_record
 from coterie.records.table import check_ids, open_table, reading
-from coterie.review import reviewed_table
+from coterie.review.table import reviewed_table
 from coterie.types import InputError
 
 ONLY = ("all", "decided", "accepted", "undecided")
@@ -113,7 +113,8 @@ def items_of_run(run: Path, *, original: bool = False) -> Items:
             "... --resume."
         )
     result = read_result(run / "result.parquet", (record.get("source") or {}).get("n"), groups_of(record))
-    items = items_of_result(result, record, names_of(run))
+    names, into = groups_of_model(run)
+    items = replace(items_of_result(result, record, names), into=into)
     items = replace(items, places=_places(run / "map.npz", len(items)))
     if not original and (reviewed := reviewed_table(run)) is not None:
         items = _as_reviewed(items, reviewed)
@@ -192,7 +193,7 @@ def _as_reviewed(items: Items, path: Path) -> Items:
             decided=columns["decided"].fill_null(False).to_numpy(zero_copy_only=False),
             n_groups=width,
             named=checked_names({group: name for group, name in named.items() if group not in into}),
-            into=into,
+            into=items.into | into,
             columns={name: column for name, column in columns.items() if name not in needed},
             probabilities=p,
             reviewed=True,

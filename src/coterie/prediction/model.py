@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +21,7 @@ from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
 from coterie.outputs import write_atomically
 from coterie.prediction.bank import Bank, load_bank, save_bank
+from coterie.prediction.merging import merge_columns
 from coterie.prediction.ood import Scorer, available, scorer
 from coterie.records.files import check_regular, read_json, utf8_path, validated
 from coterie.records.run import MOST_GROUPS, Entries, Name, Spec
@@ -49,6 +50,8 @@ class Manifest:
     calibration: Calibration | None = None  # of the head `post_hoc`, where the model has one
     row_norm: RowNorm = "none"
     limit: float | None = None  # of embeddings, in deviations; see `views.normalise`
+    names: dict[int, str] = field(default_factory=dict)  # of groups, those that were given
+    merges: list[tuple[int, int]] = field(default_factory=list)  # a group and the one it was merged into, in order
 
 
 class ManifestSpec(Spec):
@@ -69,6 +72,9 @@ class ManifestSpec(Spec):
         return self
 
 
+Group = Annotated[int, Field(ge=0, lt=MOST_GROUPS)]
+
+
 class ManifestEntries(Entries):
     """What `manifest.json` must say, before a net is built from it."""
 
@@ -82,6 +88,16 @@ class ManifestEntries(Entries):
     calibration: dict[str, Any] | None = None
     row_norm: Name = "none"
     limit: Annotated[float, Field(gt=0)] | None = None
+    names: dict[str, Name] = Field(default_factory=dict)
+    merges: list[Annotated[list[Group], Field(min_length=2, max_length=2)]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _has_the_groups(self) -> ManifestEntries:
+        named = [int(group) if group.isdecimal() else -1 for group in self.names]
+        merged = [group for pair in self.merges for group in pair]
+        if any(not 0 <= group < self.n_clusters for group in (*named, *merged)):
+            raise ValueError(f"names and merges must be of groups 0 to {self.n_clusters - 1}")
+        return self
 
 
 @dataclass
@@ -96,6 +112,8 @@ class Model:
     family: str
     bank: Bank | None = None  # what out-of-distribution scores compare with
     calibration: Calibration | None = None  # of the head `post_hoc`, where there is one
+    names: dict[int, str] = field(default_factory=dict)  # of groups, those that were given
+    merges: list[tuple[int, int]] = field(default_factory=list)  # a group and the one it was merged into, in order
 
     def calibrate_by(self, head: nn.Module, calibration: Calibration) -> None:
         """From now on this head gives the confidences; the method's own heads are reported beside it."""
@@ -104,6 +122,9 @@ class Model:
 
     def heads_of(self, features: Tensor) -> dict[str, Tensor]:
         """Probabilities by head; the first is the answer. A method's own `cal` is `raw` beside the one from here."""
+        return {name: merge_columns(p, self.merges) for name, p in self._unmerged(features).items()}
+
+    def _unmerged(self, features: Tensor) -> dict[str, Tensor]:
         own = predict(self.method, self.net, features)
         if self.calibration is None:
             return own
@@ -216,7 +237,11 @@ class Model:
         """What `manifest.json` holds."""
         name, settings, row_norm = name_of(self.method), resolved(self.method), self.net.row_norm
         parts = (self.k, self.backbone, self.spec, self.family, self.calibration, row_norm, self.net.limit)
-        return json.dumps(asdict(Manifest(FORMAT, name, settings, *parts)), indent=2) + "\n"
+        entries = asdict(Manifest(FORMAT, name, settings, *parts))
+        given = {"names": self.names, "merges": self.merges}
+        # A model that nobody named keeps the manifest that it always had.
+        entries = {key: value for key, value in (entries | given).items() if value or key not in given}
+        return json.dumps(entries, indent=2) + "\n"
 
 
 def check_model_folder(folder: Path, model: Model) -> None:
@@ -257,7 +282,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     net.to(device).eval()
     bank = load_bank(folder / BANK, net.width)
     k, spec = manifest.n_clusters, manifest.spec
-    return Model(net, method, k, manifest.backbone, spec, manifest.family, bank, manifest.calibration)
+    about = (manifest.calibration, manifest.names, manifest.merges)
+    return Model(net, method, k, manifest.backbone, spec, manifest.family, bank, *about)
 
 
 def _build(manifest: Manifest, method: Method, device: str) -> Net:

@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from coterie.records.files import read_json
 from coterie.types import InputError
@@ -28,7 +29,7 @@ def checked_name(name: object) -> str:
     return text
 
 
-def checked_names(names: Mapping[int, str]) -> dict[int, str]:
+def checked_names(names: Mapping[int, Any]) -> dict[int, str]:
     """All names, each of one group only (upper and lower case make no difference). Raises InputError."""
     found = {group: checked_name(name) for group, name in names.items()}
     seen: dict[str, int] = {}
@@ -51,15 +52,23 @@ def shown_names(names: Mapping[int, str], n_groups: int) -> dict[int, str]:
     return found
 
 
-def names_of(run: Path) -> dict[int, str]:
-    """The names in the manifest of a run's model, those that `Clusterer.rename` gave. Raises InputError."""
+def groups_of_model(run: Path) -> tuple[dict[int, str], dict[int, int]]:
+    """Of the manifest of a run's model: names, and merged groups with those that they went to. Raises InputError.
+
+    `Clusterer.rename` and `merge_groups` put them there.
+    """
     path = run / "model" / "manifest.json"
     if not os.path.lexists(path):
-        return {}
+        return {}, {}
     content = read_json(path, MANIFEST_BYTES)
-    entries = content.get("names") if isinstance(content, dict) else None
-    if not entries:
-        return {}
-    if not isinstance(entries, dict) or not all(str(group).isdecimal() for group in entries):
+    entries = content if isinstance(content, dict) else {}
+    names, merges = entries.get("names") or {}, entries.get("merges") or []
+    if not isinstance(names, dict) or not all(group.isdecimal() for group in names):
         raise InputError(f"{path} is damaged: names must say a name for the number of a group.")
-    return checked_names({int(group): name for group, name in entries.items()})
+    if not isinstance(merges, list) or not all(_is_pair(pair) for pair in merges):
+        raise InputError(f"{path} is damaged: merges must be pairs of groups.")
+    return checked_names({int(group): name for group, name in names.items()}), dict(merges)
+
+
+def _is_pair(pair: object) -> bool:
+    return isinstance(pair, list) and len(pair) == 2 and all(type(group) is int for group in pair)
