@@ -18,12 +18,13 @@ from pathlib import Path
 import _docs_cdc
 import _docs_others
 import _docs_rdc
+import _docs_trust
 from _docs import Block
 
 from coterie.outputs import write_atomically
 
 ROOT = Path(__file__).parents[1]
-BLOCKS: dict[str, Block] = {**_docs_cdc.BLOCKS, **_docs_rdc.BLOCKS, **_docs_others.BLOCKS}
+BLOCKS: dict[str, Block] = {**_docs_cdc.BLOCKS, **_docs_rdc.BLOCKS, **_docs_others.BLOCKS, **_docs_trust.BLOCKS}
 MARKED = re.compile(r"<!-- generated (\S+) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
 
 

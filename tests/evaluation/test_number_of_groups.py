@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coterie.evaluation.number_of_groups import (
@@ -72,6 +72,7 @@ def test_the_same_items_have_no_groups():
         number_of_groups(np.ones((100, 3)))
 
 
+@settings(deadline=None)
 @given(st.integers(2, 60), st.integers(0, 200), st.lists(st.integers(0, 300), max_size=3))
 def test_the_grid_is_within_its_range_and_holds_the_levels(least, more, levels):
     most = least + more

@@ -214,6 +214,9 @@ def predict(
     device: Device = "auto",
     embedding: Annotated[bool, typer.Option("--embedding", help="Store the embedding, too.")] = False,
     ood_score: OodScore = None,
+    recalibrated: Annotated[
+        bool, typer.Option("--recalibrated", help="Confidences by the map that `recalibrate` made.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -221,7 +224,8 @@ def predict(
     with failures():
         from coterie.cli.after import predict_source
 
-        predict_source(run, source, out, device, embedding=embedding, ood_score=ood_score, as_json=as_json, quiet=quiet)
+        given = {"embedding": embedding, "recalibrated": recalibrated}
+        predict_source(run, source, out, device, ood_score=ood_score, as_json=as_json, quiet=quiet, **given)
 
 
 @app.command()
@@ -262,14 +266,36 @@ def accept(
     out: Annotated[Path | None, typer.Option("-o", "--output", help="Table to write (.csv or .parquet).")] = None,
     draw: Annotated[int | None, typer.Option(help="Draw so many items at random, to be judged, into -o.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of --draw.")] = 0,
+    recalibrated: Annotated[
+        bool, typer.Option("--recalibrated", help="By the confidences that `recalibrate` set right.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Find the largest set of sure items of which at most --max-error is wrong."""
     with failures():
         from coterie.cli.accept import AcceptRequest, accept_items
 
-        request = AcceptRequest(run, max_error, confidence_level, judged, out, draw, seed, as_json=as_json)
-        accept_items(request)
+        flags = {"recalibrated": recalibrated, "as_json": as_json}
+        accept_items(AcceptRequest(run, max_error, confidence_level, judged, out, draw, seed, **flags))
+
+
+@app.command()
+def recalibrate(
+    run: Run,
+    judged: Annotated[Path, typer.Option(help="Judged items, as for accept: columns id and right or label.")],
+    map_: Annotated[
+        str, typer.Option("--map", help="temperature, platt, beta, or isotonic (from 500 items).")
+    ] = "platt",
+    out: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Table.  [default: RUN/result.recalibrated.parquet]")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Set the confidences right by a judged sample, in a table of its own; what used labels says so."""
+    with failures():
+        from coterie.cli.recalibrate import recalibrate_run
+
+        recalibrate_run(run, judged, map_, out, as_json=as_json)
 
 
 @app.command()

@@ -15,7 +15,8 @@ from coterie.cli import print_object
 from coterie.cli.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
-from coterie.report.read import Result, RunFolder, read_finished
+from coterie.records.recalibration import read_recalibration
+from coterie.report.read import Result, RunFolder, read_finished, read_recalibrated
 from coterie.types import InputError
 
 
@@ -30,6 +31,7 @@ class AcceptRequest:
     out: Path | None = None
     draw: int | None = None
     seed: int = 0
+    recalibrated: bool = False  # by the confidences that a judged sample set right
     as_json: bool = False
 
 
@@ -38,12 +40,16 @@ def accept_items(request: AcceptRequest) -> None:
     if request.draw is not None and request.out is None:
         raise InputError("--draw needs a file to write: give it with -o, for example -o to-judge.csv.")
     folder, result = read_finished(request.run)
+    if request.recalibrated:
+        if request.judged is not None:
+            raise InputError("--recalibrated uses judged items already, so --judged cannot check it: leave one out.")
+        result = read_recalibrated(folder)
     out = check_table(request, result) if request.out is not None else None
     if request.draw is not None:
         assert out is not None
         draw_items(request, folder, result, out)
         return
-    if request.judged is None and not folder.calibrated:
+    if request.judged is None and not folder.calibrated and not request.recalibrated:
         raise InputError(
             f"The confidences of {request.run} are not calibrated, so they promise nothing: calibrate them by the same "
             f"fit command with --resume --calibrate, or judge a sample (coterie accept {request.run} --draw 300 "
@@ -157,6 +163,7 @@ def describe(
         "per_cluster": accept.by_cluster(result.labels, result.confidence, accepted, folder.n_clusters),
         "audit": None,
         "calibrated": folder.calibrated,
+        "labels_used": (read_recalibration(folder.path) or {}).get("labels_used") if request.recalibrated else None,
         "warnings": [str(text) for text in run.get("warnings") or []],
         "table": str(request.out) if request.out is not None else None,
     }
@@ -205,6 +212,8 @@ def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
         print(f"Accepted is every item with a confidence of at least {found['threshold']:.4f}.")
     if found["audit"] is not None:
         print_audit(found["audit"])
+    elif found["labels_used"]:
+        print(f"Labels were used: the confidences are by the map of {found['labels_used']['judged']} judged items.")
     else:
         print(
             "Nobody has checked this: it is as good as the calibration. "

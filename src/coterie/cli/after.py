@@ -14,6 +14,7 @@ from coterie.cli import print_object
 from coterie.cli.fit import LISTED, METRICS, find_labels
 from coterie.cli.ood import compare_with_fitted, measure_ood, print_ood, wanted_scores
 from coterie.cli.progress import StageBar
+from coterie.cli.recalibrate import remap_by
 from coterie.encoders import open_items
 from coterie.outputs import check_folder, check_output, remove_parts
 from coterie.pipeline import evaluate_run
@@ -33,6 +34,7 @@ def predict_source(
     *,
     embedding: bool,
     ood_score: str | None,
+    recalibrated: bool = False,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -47,7 +49,10 @@ def predict_source(
         bar.items = len(opened.items)
         scores = wanted_scores(model, ood_score)
         assignments = model.predict(opened, embedding=embedding, ood_scores=scores, progress=bar.predicted)
-    write_result(table, assignments)
+    labels_used = 0
+    if recalibrated:
+        assignments, labels_used = remap_by(run, assignments)
+    write_result(table, assignments, labels_used=labels_used)
     foreign = compare_with_fitted(model, assignments)
     seconds = round(time.monotonic() - begun, 1)
     if as_json:
@@ -60,6 +65,7 @@ def predict_source(
                 "k": model.k,
                 "seconds": seconds,
                 "calibrated": model.calibrated,
+                "labels_used": labels_used,
                 "skipped": len(skipped),
                 "skipped_items": skipped,
                 "table": str(out),
@@ -70,8 +76,10 @@ def predict_source(
     confidence = assignments.probabilities.max(1).values
     print(
         f"{len(opened.items):,} items assigned in {seconds} s, mean confidence "
-        f"{confidence.mean():.2f}{'' if model.calibrated else ' (not calibrated)'}. Table: {out}"
+        f"{confidence.mean():.2f}{'' if model.calibrated or recalibrated else ' (not calibrated)'}. Table: {out}"
     )
+    if recalibrated:
+        print(f"Labels were used: the confidences are by the map of {labels_used} judged items.")
     if foreign is not None:
         print(
             f"{foreign['below']:,} of them have an ood_score ({foreign['score']}) below {foreign['threshold']:.3f}, "

@@ -46,10 +46,11 @@ class ResultTable:
         return int(next(iter(self.heads.values())).shape[1])
 
 
-def write_result(path: Path, result: Assignments) -> None:
+def write_result(path: Path, result: Assignments, *, labels_used: int = 0) -> None:
     """Write `id`, `label`, `confidence`, `probabilities` (and `probabilities_<head>`, `embedding`) as Parquet.
 
     Of several out-of-distribution scores `ood_score` is the first; the metadata `coterie.ood_score` names it.
+    The metadata `coterie.labels_used` says how many judged items the confidences stand on, where they do.
     With more than 256 groups `top_labels`, `top_probabilities` and `remainder` stand in place of the probabilities.
     Raises InputError where another file is in the place.
     """
@@ -87,6 +88,8 @@ def write_result(path: Path, result: Assignments) -> None:
     if result.embedding is not None:
         columns["embedding"] = rows(result.embedding, pa.float32())
     metadata = {MARK.decode(): "result", "coterie.heads": ",".join(result.heads), "coterie.k": str(p.shape[1])}
+    if labels_used:
+        metadata["coterie.labels_used"] = str(labels_used)
     if result.ood_scores:
         metadata["coterie.ood_score"] = next(iter(result.ood_scores))
     table = pa.table(columns).replace_schema_metadata(metadata)

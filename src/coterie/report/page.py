@@ -15,11 +15,13 @@ from markupsafe import Markup
 from coterie.evaluation import acceptance
 from coterie.outputs import write_atomically
 from coterie.records import Record
+from coterie.records.recalibration import read_recalibration
 from coterie.records.run import read_choice
 from coterie.report import headline, wording
 from coterie.report.charts import histogram
 from coterie.report.choice import build_choice
 from coterie.report.groups import CARDS, Group, build_groups
+from coterie.report.judged import build_judged
 from coterie.report.quality import build_quality
 from coterie.report.read import RunFolder, read_run
 from coterie.report.scatter import scatter
@@ -92,6 +94,7 @@ def _content(folder: RunFolder) -> dict[str, Any]:
         "as_cards": len(groups) <= CARDS,
         "pictures": folder.gallery is not None,
         "pixelated": folder.gallery is not None and max(folder.gallery.images.shape[1:3]) <= 64,
+        "judged": build_judged(read_recalibration(folder.path)),
         "choice": build_choice(read_choice(folder.path, run)),
         "stages": build_stages(run, folder.history),
         "skipped": skipped[:LISTED],

@@ -15,6 +15,7 @@ from coterie.records import Record, groups_of, read_record
 from coterie.records.arrays import read_arrays
 from coterie.records.history import read_lines
 from coterie.records.metrics import read_metrics
+from coterie.records.recalibration import TABLE
 from coterie.records.table import check_ids, labels_of, open_table, reading
 from coterie.types import InputError
 
@@ -145,6 +146,17 @@ def read_finished(path: Path) -> tuple[RunFolder, Result]:
         state = f"its status is {status!r}" if status != "done" else "it has no result.parquet"
         raise InputError(f"The run in {path} is not finished, {state}: finish it with coterie fit ... --resume.")
     return folder, folder.result
+
+
+def read_recalibrated(folder: RunFolder) -> Result:
+    """The result with the confidences that a judged sample set right. Raises InputError where there is none."""
+    found = _result(folder.path / TABLE, folder.run.get("source", {}).get("n"), groups_of(folder.run))
+    if found is None:
+        run = folder.path
+        raise InputError(f"{run} has no {TABLE}: coterie recalibrate {run} --judged FILE makes it.")
+    if folder.result is None or not (found.labels == folder.result.labels).all():
+        raise InputError(f"{found.path} does not fit result.parquet: recalibrate the run again.")
+    return found
 
 
 def _result(path: Path, n: int | None, k: int | None) -> Result | None:

@@ -1,0 +1,48 @@
+"""The generated parts of the pages on the number of groups and on judged samples."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from _docs import Block, percent, records, table
+
+NAMES = {"before": "as they were"}
+
+
+def choosing() -> str:
+    """What `choosing_k.py` found."""
+    rows = []
+    for one in records("choosing_k")["records"]:
+        low, high = one["plateau"]
+        said = f"{one['k']}, plateau {low}–{high}" if one["clear"] else "none stands out"
+        ticks = ", ".join(f"{name} {k}" for name, k in one["ticks"].items())
+        known = "none" if one["known"] is None else str(one["known"])
+        rows.append([one["data"], known, said, ticks, f"{one['seconds']:.0f}", f"{one['processor_seconds']:.0f}"])
+    names = " ".join(str(one["data"]) for one in records("choosing_k")["records"])
+    head = ["source", "known", "recommended", "each criterion alone", "seconds", "of processor"]
+    return table(head, rows, f"python experiments/choosing_k.py {names}")
+
+
+def recalibration(data: str) -> str:
+    """Before and after each map, over the draws of each run."""
+    found = records(f"recalibration_{data}")
+    rows = [
+        [f"{one['method']}, seed {one['seed']}", NAMES.get(row["confidences"], row["confidences"]), *_cells(row)]
+        for one in found["records"]
+        for row in one["rows"]
+    ]
+    head = ["run", "confidences", "ECE", "± over draws", "conf. less ACC", "accepted at 5 %", "accepted at 10 %"]
+    return table([*head, "map kept"], rows, found["command"])
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    taken = [f"{percent(row[f'accepted_{e}']['mean'])} ({percent(row[f'error_{e}']['mean'])})" for e in ("0.05", "0.1")]
+    kept = percent(row["helps"]["mean"], 0) if "helps" in row else ""
+    return [percent(row["ece"]["mean"]), percent(row["ece"]["std"]), percent(row["gap"]["mean"]), *taken, kept]
+
+
+BLOCKS: dict[str, Block] = {
+    "choosing-k": choosing,
+    "recalibration-digits": functools.partial(recalibration, "digits"),
+}

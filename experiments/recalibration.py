@@ -1,0 +1,109 @@
+"""What 150 judged items make of a run's confidences: before and after on all others, over 50 draws.
+
+    python experiments/recalibration.py digits --runs runs/digits-0 runs/digits-1
+
+For each run: 50 uniform random samples of 150 items, as `coterie accept --draw` draws them, "judged" by the true labels
+(right: the item's class is the one that the Hungarian matching over all items gives to its group). Each sample gives
+the maps `temperature`, `platt` and `beta` of `coterie recalibrate`; where the product would ship none (`helps`), the
+confidences stay. On the other items: ECE (15 bins) before and after, the share that may be accepted at an expected
+error of 5 and 10 %, and the error that this share really has. Nothing is trained; labels are used, by design. Writes
+experiments/results/recalibration_NAME.json, one record for each run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _runs import RESULTS
+from numpy.typing import NDArray
+
+from coterie.data import labels_of
+from coterie.evaluation import accept, calibration_error, match
+from coterie.evaluation.recalibration import cross_fitted, fit, log_loss
+from coterie.outputs import write_atomically
+from coterie.prediction.results import read_result
+from coterie.records import read_record
+from coterie.training.device import machine
+
+MAPS, ERRORS, DRAWS, JUDGED = ("temperature", "platt", "beta"), (0.05, 0.1), 50, 150
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+
+def numbers(confidence: Floats, right: Flags) -> dict[str, float]:
+    """ECE, and what may be accepted at each expected error with the error it has."""
+    found = {"ece": calibration_error(confidence, right), "gap": float(confidence.mean() - right.mean())}
+    for error in ERRORS:
+        taken = accept.accepted_items(confidence, accept.expected_threshold(confidence, error))
+        found[f"accepted_{error:g}"] = float(taken.mean())
+        found[f"error_{error:g}"] = float((~right[taken]).mean()) if taken.any() else 0.0
+    return found
+
+
+def draw(confidence: Floats, right: Flags, seed: int) -> dict[str, dict[str, Any]]:
+    """One judged sample: the numbers of the other items before and after each map."""
+    rows = accept.draw_sample(len(right), JUDGED, seed)
+    rest = np.setdiff1d(np.arange(len(right)), rows)
+    judged, answers = confidence[rows], right[rows]
+    found: dict[str, dict[str, Any]] = {"before": numbers(confidence[rest], right[rest])}
+    for name in MAPS:
+        gains = log_loss(judged, answers) - log_loss(cross_fitted(name, judged, answers), answers)  # type: ignore[arg-type]
+        helps = bool(gains.mean() > gains.std(ddof=1) / np.sqrt(JUDGED))
+        after = fit(name, judged, answers)(confidence[rest])  # type: ignore[arg-type]
+        found[name] = {"helps": helps, **numbers(after if helps else confidence[rest], right[rest])}
+    return found
+
+
+def run_record(source: str, run: Path) -> dict[str, Any]:
+    """All draws of one run: the mean, the standard deviation over draws and the largest of each number."""
+    begun, record, table = time.monotonic(), read_record(run), read_result(run / "result.parquet")
+    labels = labels_of(source, table.ids)
+    assert labels is not None, f"{source} carries no labels"
+    codes, predicted = labels.codes, table.labels.astype(np.int64)
+    right = match(codes, predicted, record["n_clusters"], len(labels.names)).correct(codes, predicted)
+    confidence = table.confidence.astype(np.float64)
+    draws = [draw(confidence, right, seed) for seed in range(DRAWS)]
+    rows = []
+    for name in ("before", *MAPS):
+        row: dict[str, Any] = {"confidences": name}
+        for key in draws[0][name]:
+            values = [float(one[name][key]) for one in draws]
+            row[key] = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "most": max(values)}
+        rows.append(row)
+        print(run.name, name, {key: round(value["mean"], 4) for key, value in row.items() if key != "confidences"})
+    return {
+        "data": record["source"]["name"],
+        "method": record["stages"][-1]["name"],
+        "n": len(codes),
+        "k": record["n_clusters"],
+        "seed": record["seed"],
+        "seconds": round(time.monotonic() - begun, 1),
+        "skipped": len(record["source"]["skipped"]),
+        "metrics": {"acc": float(right.mean()), "confidence": float(confidence.mean())},
+        "judged": JUDGED,
+        "draws": DRAWS,
+        "rows": rows,
+        "settings": {"stages": record["stages"], "backbone": record["backbone"]["name"]},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("--runs", nargs="+", type=Path, required=True)
+    parser.add_argument("--name", help="Of the record.  [default: the source's]")
+    given = parser.parse_args()
+    name = given.name or Path(given.source).stem
+    command = f"python experiments/recalibration.py {given.source} --runs {' '.join(run.name for run in given.runs)}"
+    found = {"command": command, "machine": machine(), "records": [run_record(given.source, r) for r in given.runs]}
+    write_atomically(RESULTS / f"recalibration_{name}.json", json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+"""`coterie recalibrate`: confidences set right by a judged sample, in a table of their own; the run stays as it is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from coterie.cli import print_object
+from coterie.cli.accept import percent, read_judgements
+from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
+from coterie.outputs import check_output, write_atomically
+from coterie.prediction.results import is_ours, read_result, write_result
+from coterie.records import groups_of
+from coterie.records.recalibration import FILE, TABLE, read_recalibration
+from coterie.report import write_report
+from coterie.report.read import read_finished
+from coterie.types import Assignments, InputError
+
+
+def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, *, as_json: bool) -> None:
+    """Fit the map, say whether it helps, and if so write table, record and report. Raises InputError."""
+    if kind not in get_args(Kind):
+        raise InputError(f"--map is {kind!r}: it takes {', '.join(get_args(Kind))}.")
+    folder, result = read_finished(run)
+    table = check_output(out or run / TABLE, [judged, *([run] if out is not None else [])], ours=is_ours)
+    if table.suffix != ".parquet":
+        raise InputError(f"-o {table} must end in .parquet.")
+    read = read_judgements(judged, folder, result)
+    found = recalibrate(result.confidence[read.rows], read.right, kind)  # type: ignore[arg-type]
+    digest = hashlib.sha256(judged.read_bytes()).hexdigest()
+    used = {"judged": found.judged, "files": [{"name": judged.name, "sha256": digest, "n": found.judged}]}
+    answer: dict[str, Any] = {"run": str(run), **found.as_json(), "labels_used": used, "table": None}
+    if found.helps:
+        whole = read_result(run / "result.parquet", len(result.labels), groups_of(folder.run))
+        heads = {name: torch.tensor(p) for name, p in whole.heads.items()}
+        said = Assignments(whole.ids, next(iter(heads.values())), heads)
+        write_result(table, remapped(said, found.map), labels_used=found.judged)
+        answer["table"] = str(table)
+        write_atomically(run / FILE, json.dumps({**answer, "run": run.name}, indent=1) + "\n")
+        answer["report"] = str(write_report(run))
+    answer["notes"] = read.notes
+    if as_json:
+        print_object(answer)
+    else:
+        print_recalibration(found, answer)
+
+
+def remapped(said: Assignments, chosen: Map) -> Assignments:
+    """The same groups with mapped confidences as the first head, `judged`, before those that there are."""
+    p = said.probabilities.numpy()
+    new = torch.from_numpy(with_confidence(p, chosen(p.max(1))))
+    return replace(said, probabilities=new, heads={"judged": new, **said.heads})
+
+
+def remap_by(run: Path, said: Assignments) -> tuple[Assignments, int]:
+    """New items by the map of a run, and how many judged items stand behind it. Raises InputError without a map."""
+    found = read_recalibration(run)
+    if found is None:
+        raise InputError(f"{run} has no map from a judged sample: coterie recalibrate {run} --judged FILE makes it.")
+    entry = found["map"]
+    chosen = Map(entry["kind"], tuple(entry["theta"]), tuple((x, y) for x, y in entry.get("corners") or []))
+    return remapped(said, chosen), int(found["judged"])
+
+
+def print_recalibration(found: Recalibration, answer: dict[str, Any]) -> None:
+    """What was judged, how far off the confidences were and are, and where the table lies."""
+    right = 1 - found.wrong / found.judged
+    print(
+        f"{found.judged} items judged, {percent(right)} right (they must be drawn at random from all, as --draw does)."
+    )
+    for name, said in (("Before", found.before), ("After", found.after)):
+        low, high = said.gap_interval
+        print(
+            f"{name}: mean confidence {percent(said.confidence)}, {_points(said.gap)} (95 % interval "
+            f"{100 * low:+.1f} to {100 * high:+.1f} points); calibration error of 5 bins beyond chance "
+            f"{100 * said.ece:+.1f} points (p = {said.p:.2g})."
+        )
+    if found.helps:
+        print(
+            f"Map: {found.map.kind}, fitted on all judged items; what stands under After is by maps that lacked each."
+        )
+        print(f"Labels were used. Table: {answer['table']}\nReport: {answer['report']}")
+    else:
+        print(
+            f"The judged items do not show that a map helps (log loss less {found.gain:.3f} ± {found.gain_error:.3f}): "
+            "nothing was written."
+        )
+    for note in answer["notes"]:
+        print(f"Note: {note}")
+
+
+def _points(gap: float) -> str:
+    """A gap of confidence over accuracy, in words."""
+    if abs(gap) < 0.0005:
+        return "as high as it should be"
+    return f"{100 * abs(gap):.1f} points too {'high' if gap > 0 else 'low'}"

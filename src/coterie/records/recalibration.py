@@ -1,0 +1,58 @@
+"""`recalibration.json`: the map that a judged sample gave a run's confidences, and the table made with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from coterie.records.files import read_json, validated
+from coterie.records.run import Count, Entries, Record
+
+FILE, TABLE = "recalibration.json", "result.recalibrated.parquet"
+LARGEST = 4 << 20
+
+Number = Annotated[float, Field(ge=-1e9, le=1e9)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
+
+
+class MapEntry(Entries):
+    """The map, as in `evaluation.recalibration.Map`."""
+
+    kind: Literal["temperature", "platt", "beta", "isotonic"]
+    theta: list[Number] = []
+    corners: list[Pair] = []
+
+
+class Off(Entries):
+    """How far judged confidences were off."""
+
+    confidence: Share
+    accuracy: Share
+    gap: Number
+    gap_interval: Pair
+    ece: Number
+    by_chance: Number
+    p: Share
+
+
+class RecalibrationEntry(Entries):
+    """All of it. `labels_used`: how many items a person judged, by file."""
+
+    map: MapEntry
+    before: Off
+    after: Off
+    labels_used: dict[str, Any] = {}
+    judged: Count = 0
+
+
+def read_recalibration(run: Path) -> Record | None:
+    """What the file of a run folder says; None without one. Raises InputError."""
+    path = run / FILE
+    if not path.exists() and not path.is_symlink():
+        return None
+    content: Record = read_json(path, LARGEST)
+    validated(RecalibrationEntry, content, str(path))
+    return content

@@ -1,0 +1,37 @@
+"""What a judged sample said about the confidences, and what became of them. The only section that stands on labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from coterie.records import Record
+from coterie.report.wording import count, percent, points
+
+
+@dataclass(frozen=True)
+class JudgedSection:
+    """What the template draws: a sentence, and a row for before and after."""
+
+    sentence: str
+    rows: list[tuple[str, list[str]]]
+
+
+def build_judged(found: Record | None) -> JudgedSection | None:
+    """None where no judged sample has set the confidences right."""
+    if not found:
+        return None
+    rows = [(name, _cells(found[key])) for key, name in (("before", "before"), ("after", "after, cross-fitted"))]
+    sentence = (
+        f"Labels were used here, and only here: {count(int(found['judged']))} judged items gave the map "
+        f"{found['map']['kind']}. Its confidences stand in result.recalibrated.parquet; everything else on this page "
+        "is without them."
+    )
+    return JudgedSection(sentence, rows)
+
+
+def _cells(off: Record) -> list[str]:
+    low, high = off["gap_interval"]
+    gap = f"{points(off['gap'])} {'too high' if off['gap'] > 0 else 'too low'}"
+    interval = f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
+    beyond = f"{100 * off['ece']:+.1f} points".replace("-", "−")
+    return [percent(off["confidence"]), percent(off["accuracy"]), gap, interval, beyond, f"{off['p']:.2g}"]

@@ -1,0 +1,106 @@
+"""`coterie recalibrate`: a judged sample sets the confidences right, and what used labels says so."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def judged(coterie, finished, tmp_path) -> tuple[Path, Path]:
+    """A run of 96 digits and 60 of its items judged: most confidences are far too high or low for a random answer."""
+    run, path = shutil.copytree(finished, tmp_path / "run"), tmp_path / "judged.csv"
+    assert coterie("accept", run, "--draw", 60, "-o", path).code == 0
+    rows = read(path)
+    sure = np.median([float(row["confidence"]) for row in rows])
+    for place, row in enumerate(rows):  # the surer half is right but for every tenth, the other half wrong but for that
+        row["right"] = str((float(row["confidence"]) >= sure) != (place % 10 == 0)).lower()
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return run, path
+
+
+def test_table_record_and_report_say_that_labels_were_used(coterie, judged, images, tmp_path):
+    run, path = judged
+    before = (run / "result.parquet").read_bytes(), (run / "run.yaml").read_bytes()
+    compared = coterie("compare", run, "--json").object
+    answer = coterie("recalibrate", run, "--judged", path, "--json")
+    assert answer.code == 0, answer.err
+    found = answer.object
+    assert found["helps"]
+    assert found["labels_used"]["judged"] == 60
+    table, own = pq.read_table(run / "result.recalibrated.parquet"), pq.read_table(run / "result.parquet")
+    assert table.schema.metadata[b"coterie.labels_used"] == b"60"
+    assert table["label"].equals(own["label"])
+    assert not table["confidence"].equals(own["confidence"])
+    assert json.loads((run / "recalibration.json").read_text())["labels_used"]["files"][0]["name"] == "judged.csv"
+    assert "Labels were used here, and only here" in (run / "report.html").read_text()
+    # Nothing that needs no labels has seen them.
+    assert ((run / "result.parquet").read_bytes(), (run / "run.yaml").read_bytes()) == before
+    assert coterie("compare", run, "--json").object == compared
+
+    new = tmp_path / "new.parquet"
+    answer = coterie("predict", run, images, "-o", new, "--recalibrated", "--json")
+    assert answer.object["labels_used"] == 60
+    again = pq.read_table(new)
+    assert again.schema.metadata[b"coterie.labels_used"] == b"60"
+    assert again["confidence"].to_numpy() == pytest.approx(table["confidence"].to_numpy(), abs=1e-5)
+    accepted = coterie("accept", run, "--recalibrated", "--max-error", 0.3, "--json").object
+    assert accepted["labels_used"]["judged"] == 60
+
+
+def test_a_map_that_does_not_help_is_not_kept(coterie, judged):
+    run, path = judged
+    rows = read(path)
+    # As many right as the confidences say, evenly spread.
+    owed = 0.0
+    for row in sorted(rows, key=lambda row: float(row["confidence"])):
+        owed += float(row["confidence"])
+        row["right"] = str(owed >= 0.5).lower()
+        owed -= owed >= 0.5
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    answer = coterie("recalibrate", run, "--judged", path)
+    assert answer.code == 0, answer.err
+    assert "nothing was written" in answer.out
+    assert not (run / "recalibration.json").exists()
+    assert coterie("predict", run, "digits", "-o", path.with_name("x.parquet"), "--recalibrated").code == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--map", "spline"), "--map is 'spline'"),
+        (("--map", "isotonic"), "isotonic takes at least 500"),
+        (("-o", "table.csv"), "must end in .parquet"),
+    ],
+)
+def test_what_cannot_be(coterie, judged, options, words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    run, path = judged
+    answer = coterie("recalibrate", run, "--judged", path, *options)
+    assert answer.code == 2
+    assert words in answer.err
+
+
+def test_judged_items_are_not_used_twice(coterie, judged):
+    run, path = judged
+    answer = coterie("accept", run, "--recalibrated", "--judged", path)
+    assert answer.code == 2
+    assert "used twice" in answer.err or "leave one out" in answer.err
+    assert "recalibrate" in coterie("accept", run, "--recalibrated").err
