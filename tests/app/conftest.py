@@ -21,11 +21,12 @@ def serve() -> Iterator[Any]:
     with ExitStack() as stack:
 
         def start(run: Path, port: int = 0) -> Running:
-            server, listening, address = stack.enter_context(opened(run, port, None, "ana"))
+            inner = stack.enter_context(ExitStack())
+            server, listening, address = inner.enter_context(opened(run, port, None, "ana"))
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
             thread.start()
-            stack.callback(lambda: (server.stop(), thread.join(20)))
-            return Running(server, address)
+            inner.callback(lambda: (server.stop(), thread.join(20)))
+            return Running(server, address, inner.close)
 
         yield start
 
@@ -45,6 +46,7 @@ def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
+    playwright.expect.set_options(timeout=20_000)
     with playwright.sync_playwright() as started:
         opened_browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield opened_browser

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ class Running:
 
     server: Server
     address: str
+    stop: Callable[[], None]
 
     @property
     def review(self) -> Review:
@@ -59,7 +61,13 @@ def watch(page: Any) -> Complaints:
     """Collect what a page complains of."""
     told = Complaints([], [])
     page.set_default_timeout(30_000)
-    page.on("console", lambda message: told.errors.append(message.text) if message.type == "error" else None)
+
+    def heard(message: Any) -> None:
+        # What a test does on purpose, a conflict or no server, the browser reports as well.
+        if message.type == "error" and "409" not in message.text and "net::ERR" not in message.text:
+            told.errors.append(message.text)
+
+    page.on("console", heard)
     page.on("pageerror", lambda error: told.errors.append(str(error)))
 
     def asked(request: Any) -> None:

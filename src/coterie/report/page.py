@@ -24,6 +24,7 @@ from coterie.report.groups import CARDS, Group, build_groups
 from coterie.report.judged import build_judged
 from coterie.report.quality import build_quality
 from coterie.report.read import RunFolder, read_run
+from coterie.report.reviewed import build_review
 from coterie.report.scatter import scatter
 from coterie.report.training import build_stages
 from coterie.types import InputError
@@ -96,6 +97,7 @@ def _content(folder: RunFolder) -> dict[str, Any]:
         "pixelated": folder.gallery is not None and max(folder.gallery.images.shape[1:3]) <= 64,
         "judged": build_judged(read_recalibration(folder.path)),
         "choice": build_choice(read_choice(folder.path, run)),
+        "review": build_review(folder),
         "stages": build_stages(run, folder.history),
         "skipped": skipped[:LISTED],
         "skipped_total": len(skipped),

@@ -1,8 +1,8 @@
 // The audit: one picture, one key, no score before the end.
-import { $, ahead, ask, attempt, chip, count, decide, digits, element, enlarge, onChange, onKeys, picture, question } from "./common.js";
+import { $, ahead, ask, attempt, chip, count, decide, digits, element, enlarge, inTurn, onChange, onKeys, picture, question } from "./common.js";
 
 const audit = Number(document.body.dataset.open) || null;
-let item = null, answer = null, busy = false;
+let item = null, answer = null;
 
 async function next() {
   if (!audit) return;
@@ -28,18 +28,16 @@ function draw() {
   root.focus({ preventScroll: true });
 }
 async function judge(said, belongs = null) {
-  if (!item || busy) return;
-  busy = true;
-  await attempt(() => decide("judge", { audit, row: item.row, shown: item.shown, answer: said, belongs }).then((done) => ({ ...done, text: "" })), next);
-  busy = false;
+  if (item) await attempt(() => decide("judge", { audit, row: item.row, shown: item.shown, answer: said, belongs }).then((done) => ({ ...done, text: "" })), next);
 }
 async function end() {
   if (item && !await question("Stop here?", { text: "What was judged so far counts, from the first on; the rest of the sample is left out. Nothing of it can be changed afterwards.", yes: "Stop" })) return;
   await attempt(() => decide("end", { audit }), () => location.reload());
 }
 if (audit) {
-  onKeys({ f: () => judge("right"), j: () => judge("wrong"), u: () => judge("unsure"), digit: (group) => (group === item?.shown ? judge("right") : judge("wrong", group)), Enter: () => { if (item) enlarge((index) => [item][index], 0); } });
-  digits((group) => (group === item?.shown ? judge("right") : judge("wrong", group)));
+  const said = inTurn(judge), digit = inTurn((group) => (group === item?.shown ? judge("right") : judge("wrong", group)));
+  onKeys({ f: () => said("right"), j: () => said("wrong"), u: () => said("unsure"), digit, Enter: () => { if (item) enlarge((index) => [item][index], 0); } });
+  digits(digit);
   onChange(next);
   next();
 } else {

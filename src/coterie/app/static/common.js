@@ -234,10 +234,13 @@ document.addEventListener("keydown", (event) => {
     return;
   }
   // Enter and Space press a button or a link that has the focus.
-  if ((event.key === "Enter" || event.key === " ") && target.closest?.("button, a, summary, input, [role=option]")) return;
+  if ((event.key === "Enter" || event.key === " ") && target.closest?.("button, a, summary, input")) return;
   const act = keys.get(single ? event.key.toLowerCase() : event.key);
   if (act) { if (act(event) !== false) event.preventDefault(); }
 });
+// Acts of a screen follow each other: a key that comes early waits, and acts on what is then shown.
+let turn = Promise.resolve();
+export const inTurn = (act) => (...given) => { turn = turn.then(() => act(...given)).catch((error) => say(error.message, true)); return turn; };
 const go = (path) => () => { location.href = base + path; };
 export async function undo(what = "last", event = 0) {
   const answer = await send("/undo", { what, event }).catch(async (error) => {

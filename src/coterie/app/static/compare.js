@@ -1,5 +1,5 @@
 // Two groups side by side.
-import { $, attempt, base, decide, nameOf, onChange, onKeys, say } from "./common.js";
+import { $, attempt, base, decide, nameOf, inTurn, onChange, onKeys, say } from "./common.js";
 import { written } from "./sweep.js";
 
 const a = Number(document.body.dataset.a), b = Number(document.body.dataset.b);
@@ -14,8 +14,8 @@ function focus(place) {
 const toggle = (cell) => cell.setAttribute("aria-selected", String(cell.getAttribute("aria-selected") !== "true"));
 cells.forEach((cell, place) => cell.addEventListener("click", () => { focus(place); toggle(cell); }));
 
-const merge = () => attempt(() => decide("merge", { into: a, from: [b] }), (answer) => { if (answer) location.href = `${base}/g/${a}`; });
-const different = () => attempt(() => decide("link", { a, b, same: false, groups: true }), (answer) => { if (answer) say(`${nameOf(a)} and ${nameOf(b)} stay apart. Z undoes it.`); });
+const merge = inTurn(() => attempt(() => decide("merge", { into: a, from: [b] }), (answer) => { if (answer) location.href = `${base}/g/${a}`; }));
+const different = inTurn(() => attempt(() => decide("link", { a, b, same: false, groups: true }), (answer) => { if (answer) say(`${nameOf(a)} and ${nameOf(b)} stay apart. Z undoes it.`); }));
 async function take() {
   const chosen = cells.filter((cell) => cell.getAttribute("aria-selected") === "true"), picked = chosen.length ? chosen : [cells[at]];
   for (const [from, to] of [[a, b], [b, a]]) {
@@ -26,6 +26,6 @@ async function take() {
 }
 $("merge").onclick = merge;
 $("different").onclick = different;
-$("take").onclick = take;
-onKeys({ m: merge, d: different, t: take, ArrowRight: () => focus(at + 1), ArrowLeft: () => focus(at - 1), " ": () => cells[at] && toggle(cells[at]) });
+$("take").onclick = inTurn(take);
+onKeys({ m: merge, d: different, t: inTurn(take), ArrowRight: () => focus(at + 1), ArrowLeft: () => focus(at - 1), " ": () => cells[at] && toggle(cells[at]) });
 onChange(() => location.reload());

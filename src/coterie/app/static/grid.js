@@ -1,6 +1,7 @@
 // A grid of any number of items, of which three screens are in the page. Keys act on what is selected, else on the focus.
 import { $, ask, element, enlarge, percent, picture, colour, nameOf } from "./common.js";
 
+const KEYS = ["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", " ", "Enter", "Escape"];
 const PAGE = 60, SMALLEST = 128, UNDER = 36, GAP = 10;
 
 export class Grid {
@@ -14,11 +15,12 @@ export class Grid {
     new ResizeObserver(() => { this.measure(); this.draw(); }).observe(root);
   }
   async load() {
-    const version = ++this.version;
-    this.pages.clear();
-    const first = Math.floor(this.current / PAGE);
-    await this.fetch(first);
+    // What is shown stays until its successor is here.
+    const version = ++this.version, first = Math.floor(this.current / PAGE);
+    const answer = await ask(`${this.address()}&offset=${first * PAGE}&limit=${PAGE}`);
     if (version !== this.version) return;
+    this.pages = new Map([[first, answer.items]]);
+    this.total = answer.total;
     this.current = Math.max(0, Math.min(this.current, this.total - 1));
     this.root.setAttribute("aria-rowcount", Math.ceil(this.total / (this.columns || 1)));
     this.measure();
@@ -28,6 +30,12 @@ export class Grid {
     this.draw();
     if (focused) this.focus(this.current, false);
     this.onSelect(this);
+  }
+  // Keys that come while a decision is on its way wait for it, so that each acts on what is then shown.
+  turn(work) {
+    this.ahead = (this.ahead || 0) + 1;
+    this.last = (this.last || Promise.resolve()).then(work).catch(() => {}).finally(() => { this.ahead--; });
+    return this.last;
   }
   async fetch(page) {
     if (!this.pages.has(page)) {
@@ -51,12 +59,17 @@ export class Grid {
   }
   measure() {
     const width = this.root.clientWidth || 800;
+    this.root.style.height = `${Math.ceil(this.total / (this.columns || 1)) * (this.height || 0)}px`;
+    if (width === this.width) return;
+    this.width = width;
     this.columns = Math.max(2, Math.floor((width + GAP) / (SMALLEST + GAP)));
     this.tile = Math.floor((width + GAP) / this.columns) - GAP;
     this.height = this.tile + UNDER;
     this.root.style.height = `${Math.ceil(this.total / this.columns) * this.height}px`;
+    const focused = this.root.contains(document.activeElement);
     this.rows.forEach((row) => row.remove());
     this.rows.clear();
+    if (focused) this.focus(this.current, false);
   }
   draw() {
     if (!this.columns) this.measure();
@@ -156,6 +169,13 @@ export class Grid {
   }
   key(event) {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (!KEYS.includes(event.key)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    const { key, shiftKey } = event;
+    if (this.ahead) this.turn(() => this.press({ key, shiftKey })); else this.press({ key, shiftKey });
+  }
+  press(event) {
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.columns, ArrowUp: -this.columns, PageDown: this.columns * 4, PageUp: -this.columns * 4 }[event.key];
     if (step) {
       const to = Math.max(0, Math.min(this.total - 1, this.current + step));
@@ -166,9 +186,6 @@ export class Grid {
       const item = this.item(this.current);
       if (item) { this.anchor = this.current; this.mark(this.current, !this.selected.has(item.row)); this.onSelect(this); }
     } else if (event.key === "Enter") this.enlarge();
-    else if (event.key === "Escape") this.clear();
-    else return;
-    event.preventDefault();
-    event.stopPropagation();
+    else this.clear();
   }
 }

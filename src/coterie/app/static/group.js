@@ -51,7 +51,8 @@ async function rename() {
   const name = await question(`What is in group ${group}?`, { field: "Name", value: groupOf(group)?.name || "", yes: "Name it" });
   if (name !== null) await attempt(() => decide("rename", { group, name: name.trim() }), refresh);
 }
-const picks = { approve, reject, new: fresh, all: () => grid.inView(), move: async () => move(await chooseGroup([group])) };
+const inTurn = (act) => (...given) => grid.turn(() => act(...given));
+const picks = { approve: inTurn(approve), reject: inTurn(reject), new: inTurn(fresh), all: inTurn(() => grid.inView()), move: inTurn(async () => move(await chooseGroup([group]))) };
 for (const button of document.querySelectorAll("[data-pick]")) button.onclick = () => picks[button.dataset.pick]();
 for (const button of document.querySelectorAll("[data-act]")) button.onclick = () => (button.dataset.act === "rename" ? rename() : (location.href = `${base}/split/${group}`));
 
@@ -75,10 +76,10 @@ async function page() {
   $("sweeping").replaceChildren(element("section", { className: "sweep", "aria-label": "Sweep" },
     element("div", { className: "heading" }, element("p", { id: "sweep-text", textContent: text }),
       element("div", { className: "buttons" },
-        element("button", { type: "button", className: "primary", id: "sweep-yes", onclick: yes }, "All belong ", element("kbd", { textContent: "F" })),
-        element("button", { type: "button", id: "sweep-no", onclick: no }, "Not all ", element("kbd", { textContent: "J" })),
+        element("button", { type: "button", className: "primary", id: "sweep-yes", onclick: inTurn(yes) }, "All belong ", element("kbd", { textContent: "F" })),
+        element("button", { type: "button", id: "sweep-no", onclick: inTurn(no) }, "Not all ", element("kbd", { textContent: "J" })),
         element("button", { type: "button", onclick: stray }, "Stray ", element("kbd", { textContent: "X" })),
-        element("button", { type: "button", onclick: stop }, "Stop ", element("kbd", { textContent: "Esc" })))),
+        element("button", { type: "button", onclick: inTurn(stop) }, "Stop ", element("kbd", { textContent: "Esc" })))),
     element("div", { className: "page", role: "grid", "aria-label": "The page" }, element("div", { role: "row", className: "contents" }, ...cells))));
   look(0);
   ahead(sweep.rows.slice((search.page + 1) * PAGE, (search.page + 1) * PAGE + 12));
@@ -114,17 +115,17 @@ async function finish() {
   if (approved.length) await attempt(() => decide("approve", { group, rows: written(approved), seen: written(seen) }), after);
   else { say("Nothing was approved."); await refresh(); }
 }
-$("sweep") && ($("sweep").onclick = begin);
+if ($("sweep")) $("sweep").onclick = inTurn(() => (sweep ? null : begin()));
 $("order").onchange = (event) => { order = event.target.value; history.replaceState(null, "", `?order=${order}`); grid.current = 0; window.scrollTo(0, 0); refresh(); };
 
 onKeys({
-  digit: (to) => move(to), a: approve, x: () => (sweep ? stray() : reject()), w: fresh, n: rename, g: () => picks.move(),
-  "*": () => { if (!sweep) grid.inView(); }, s: () => { if (group >= 0) location.href = `${base}/split/${group}`; },
-  f: () => { if (group >= 0) (sweep ? yes() : begin()); }, j: () => { if (sweep) no(); },
-  Escape: () => { if (sweep) stop(); }, Enter: () => { if (sweep) yes(); else grid.enlarge(); },
+  digit: inTurn(move), a: picks.approve, x: () => (sweep ? stray() : picks.reject()), w: picks.new, n: rename, g: picks.move,
+  "*": () => { if (!sweep) picks.all(); }, s: () => { if (group >= 0) location.href = `${base}/split/${group}`; },
+  f: inTurn(() => (group < 0 ? null : sweep ? yes() : begin())), j: inTurn(() => (sweep ? no() : null)),
+  Escape: inTurn(() => (sweep ? stop() : null)), Enter: inTurn(() => (sweep ? yes() : grid.enlarge())),
   ArrowRight: () => (sweep ? look(sweep.current + 1) : grid.focus(grid.current)), ArrowLeft: () => (sweep ? look(sweep.current - 1) : grid.focus(grid.current)),
   ArrowDown: () => (sweep ? look(sweep.current + 8) : grid.focus(grid.current)), ArrowUp: () => (sweep ? look(sweep.current - 8) : grid.focus(grid.current)),
 });
-digits((to) => move(to));
+digits(inTurn(move));
 onChange(() => { if (!sweep) refresh(); });
 refresh().then(() => grid.focus(0, false));

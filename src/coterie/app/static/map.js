@@ -1,5 +1,5 @@
 // The map: a canvas, a lasso, and a list for who has no mouse.
-import { $, ask, attempt, chooseGroup, count, decide, digits, element, enlarge, get, nameOf, onChange, onKeys, picture, used } from "./common.js";
+import { $, ask, attempt, chooseGroup, count, decide, digits, element, enlarge, get, inTurn, nameOf, onChange, onKeys, picture, used } from "./common.js";
 import { written } from "./sweep.js";
 import { compute } from "./features.js";
 
@@ -89,7 +89,7 @@ async function approve() {
   }
   await after();
 }
-const reject = () => { if (chosen.size) attempt(() => decide("reject", { rows: written([...chosen]), how: how() }), after); };
+const reject = () => (chosen.size ? attempt(() => decide("reject", { rows: written([...chosen]), how: how() }), after) : null);
 function zoom(factor, [cx, cy] = [0.5, 0.5]) {
   const scale = Math.max(1, Math.min(64, view.scale * factor));
   view = { scale, x: view.x + cx / view.scale - cx / scale, y: view.y + cy / view.scale - cy / scale };
@@ -141,9 +141,9 @@ if (canvas) {
     ArrowDown: () => (inList() ? look(at + columns()) : shift(0, 1)), ArrowUp: () => (inList() ? look(at - columns()) : shift(0, -1)),
     " ": () => { if (inList()) toggle(); }, "*": () => { listed.forEach((item) => chosen.add(item.row)); draw(); list(); },
     "+": () => zoom(1.5), "=": () => zoom(1.5), "-": () => zoom(1 / 1.5), 0: whole, Escape: clear, Enter: () => { if (listed[at]) enlarge((i) => listed[i], at); },
-    digit: (group) => move(group), g: async () => move(await chooseGroup()), a: approve, x: reject,
+    digit: inTurn(move), g: inTurn(async () => move(await chooseGroup())), a: inTurn(approve), x: inTurn(reject),
   });
-  digits(move);
+  digits(inTurn(move));
   const picks = { move: async () => move(await chooseGroup()), approve, reject, zoom: fit, whole };
   for (const button of document.querySelectorAll("[data-pick]")) button.onclick = () => picks[button.dataset.pick]();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);

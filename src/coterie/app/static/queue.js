@@ -1,10 +1,10 @@
 // The doubtful queue: one picture, one key.
-import { $, ahead, ask, attempt, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, nameOf, onChange, onKeys, percent, picture, used } from "./common.js";
+import { $, ahead, ask, attempt, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, inTurn, nameOf, onChange, onKeys, percent, picture, used } from "./common.js";
 import { written } from "./sweep.js";
 import { compute } from "./features.js";
 
 const skipped = new Set(JSON.parse(sessionStorage.coterieSkipped || "[]"));
-let task = null, busy = false;
+let task = null;
 
 async function next() {
   const answer = await ask(`/queue/next?count=3&skip=${written([...skipped])}`);
@@ -33,10 +33,7 @@ function draw() {
   root.focus({ preventScroll: true });
 }
 async function act(work) {
-  if (!task || busy) return;
-  busy = true;
-  await attempt(work, next);
-  busy = false;
+  if (task) await attempt(work, next);
 }
 const rows = (along) => [task.item.row, ...(along ? task.near.map((item) => item.row) : [])];
 async function approve(along) {
@@ -57,8 +54,9 @@ async function unsure() {
   sessionStorage.coterieSkipped = JSON.stringify([...skipped]);
   await next();
 }
-onKeys({ digit: (group, along) => move(group, along), a: (event) => approve(event.shiftKey), x: reject, u: unsure, g: other, Enter: () => { if (task) enlarge((index) => [task.item, ...task.near][index], 0); } });
-digits((group, along) => move(group, along));
+const early = { approve: inTurn(approve), move: inTurn(move) };
+onKeys({ digit: early.move, a: (event) => early.approve(event.shiftKey), x: inTurn(reject), u: inTurn(unsure), g: inTurn(other), Enter: () => { if (task) enlarge((index) => [task.item, ...task.near][index], 0); } });
+digits(early.move);
 onChange(next);
 compute($("features"), $("job"));
 next();

@@ -37,6 +37,6 @@ $("fewer").onclick = () => set(k - 1);
 $("more").onclick = () => set(k + 1);
 $("again").onclick = () => { seed++; preview(); };
 $("take").onclick = take;
-onKeys({ ArrowLeft: () => set(k - 1), ArrowRight: () => set(k + 1), n: () => { seed++; preview(); }, Enter: take, digit: (slot, shift, event) => set(Number(event.code.at(-1))) });
+onKeys({ ArrowLeft: () => set(k - 1), ArrowRight: () => set(k + 1), n: () => { seed++; preview(); }, Enter: take, ...Object.fromEntries([2, 3, 4, 5, 6, 7, 8, 9].map((parts) => [String(parts), () => set(parts)])) });
 compute($("features"), $("job"));
 preview();
