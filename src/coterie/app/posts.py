@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from coterie.app.answers import site_of, told
 from coterie.app.jobs import Report
 from coterie.app.site import Site
 from coterie.review.events import AUDITS
+from coterie.review.refitting import propose_refit
 from coterie.review.sentences import sentence
 from coterie.review.state import dependents
 from coterie.types import InputError
@@ -40,6 +42,15 @@ class Back(BaseModel):
     what: str = "last"  # "last", "redo", "all" or "from"
     event: int = 0
     dependents: bool = False
+
+
+class Taken(BaseModel):
+    """That what a job proposed is taken."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    op: str = Field(min_length=8, max_length=64)
+    after: int = Field(ge=0)
 
 
 class Preview(BaseModel):
@@ -105,6 +116,21 @@ def undo(request: Request, sent: Back) -> dict[str, Any]:
     return _done(site, event.seq) | {"text": text}
 
 
+@router.post("/refit")
+def refit(request: Request, sent: Taken) -> dict[str, Any]:
+    """Take the labels that the last job `refit` proposed."""
+    site = site_of(request)
+    if site.proposal is None:
+        raise InputError("There is nothing to take: train the head again first.")
+    seen, found = site.proposal
+    if not found.better:
+        raise InputError("The new head predicts the decided items no better, so its labels are not taken.")
+    # What was decided since the head was trained conflicts with it, whoever decided it.
+    event = site.review.submit("refit", found.event(), op=sent.op, after=min(seen, sent.after))
+    site.proposal = None
+    return _done(site, event.seq)
+
+
 @router.post("/split/{group}/preview")
 def preview(request: Request, group: int, sent: Preview) -> dict[str, Any]:
     """The parts of a group by K-means, with their surest and some further members."""
@@ -123,7 +149,7 @@ def preview(request: Request, group: int, sent: Preview) -> dict[str, Any]:
 
 @router.post("/jobs/{name}")
 def start(request: Request, name: str, sent: Work) -> dict[str, Any]:
-    """Begin a job: features or export."""
+    """Begin a job: features, refit or export."""
     site = site_of(request)
     works = {"features": _features, "export": _export, "refit": _refit}
     if name not in works:
@@ -144,7 +170,21 @@ def _features(site: Site, settings: dict[str, Any]) -> Any:
 
 
 def _refit(site: Site, settings: dict[str, Any]) -> Any:
-    raise InputError("Training the head again is not part of this version.")
+    def work(report: Report) -> tuple[str, Any]:
+        found = propose_refit(site.review)
+        state = site.review.state
+        moves = Counter(zip(state.label[found.rows].tolist(), found.labels.tolist(), strict=True))
+        told = [f"{n:,} from {state.name(a)} to {state.name(b)}" for (a, b), n in moves.most_common(12)]
+        site.proposal = (site.review.last, found)
+        shares = f"{found.held_out:.1%} of the decided items, each without itself; as they were {found.before:.1%}"
+        return f"The new head predicts {shares}.", {
+            "changes": len(found.rows),
+            "better": found.better,
+            "moves": told,
+            "rows": found.rows[:24].tolist(),
+        }
+
+    return work
 
 
 def _export(site: Site, settings: dict[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from coterie.app.thumbs import Store, Thumbs
 from coterie.report import wording
 from coterie.review import Review
 from coterie.review.log import FOLDER
+from coterie.review.refitting import Proposal
 
 MEDIA = {
     "css": "text/css; charset=utf-8",
@@ -34,6 +35,7 @@ class Site:
         self.version = key
         self.thumbs = Thumbs(self.pictures, Store(review.path / FOLDER / "thumbs.sqlite", key))
         self.listing, self.overview, self.jobs = Listing(review), Overview(review), Jobs()
+        self.proposal: tuple[int, Proposal] | None = None  # of the last refit, and the last event that it knew
         self.stopping = threading.Event()
         self.people: dict[str, float] = {}  # when each tab was last heard of
         self.environment = Environment(

@@ -22,6 +22,7 @@ from coterie.review.checks import check, reach
 from coterie.review.columns import columns_of
 from coterie.review.events import AUDITS, NOWHERE, Data, Event, Open, Undo, content_of, plain
 from coterie.review.log import FOLDER, LOG, Conflict, Lock, Log
+from coterie.review.refitting import propose_refit
 from coterie.review.sentences import sentence
 from coterie.review.state import State, Touched, dependents, replay, undone_events
 from coterie.review.table import check_same, claims, stored_features, write_table
@@ -206,6 +207,21 @@ class Review:
         data = {"rows": row_texts.written(rows), "seen": row_texts.written(self._rows(seen))}
         self.submit("approve", {"group": int(group), **data})
         return self
+
+    def refit(self, *, seed: int = 0, steps: int | None = None) -> int:
+        """Train the head again on what was decided and looked at; returns how many undecided labels changed.
+
+        Raises InputError where it predicts decided items, each without itself, no better than the clustering did.
+        """
+        found = propose_refit(self, seed, steps)
+        if not found.better:
+            raise InputError(
+                f"Training the head again would not help: without them it predicts {found.held_out:.0%} of the decided "
+                f"items, the groups as they were {found.before:.0%}."
+            )
+        if len(found.rows):
+            self.submit("refit", found.event())
+        return len(found.rows)
 
     def undo(self, event: int | None = None, *, with_dependents: bool = False) -> str:
         """Undo an event, or the last decision; returns what was undone. Raises NeedsMore, or InputError for none."""

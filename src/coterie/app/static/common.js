@@ -228,7 +228,8 @@ document.addEventListener("keydown", (event) => {
   if (typing || document.querySelector("dialog[open]")) return;
   const digit = /^Digit([1-9])$/.exec(event.code), single = event.key.length === 1 && event.key !== " ";
   if (single && !letters.checked) return;
-  if (digit && keys.has("digit")) {
+  // "*" is Shift+8 on many keyboards, and no digit where a screen knows it.
+  if (digit && keys.has("digit") && !(event.key === "*" && keys.has("*"))) {
     const group = digitGroup(Number(digit[1]));
     if (group !== undefined) { event.preventDefault(); keys.get("digit")(group, event.shiftKey, event); }
     return;
