@@ -10,7 +10,6 @@ import pytest
 from coterie.evaluation import accept
 from coterie.review import Review
 from coterie.review.audits import own_level, plan
-from coterie.review.recalibrate import recalibration
 from coterie.review.table import accepted_rows, standing
 from coterie.types import InputError
 from helpers.review_runs import small_run
@@ -121,17 +120,13 @@ def test_the_bound_of_a_group_without_a_wrong_one() -> None:
     assert accept.error_bound(0, 12) == pytest.approx(0.22, abs=0.005)
 
 
-def test_recalibration_keeps_the_order_and_brings_too_sure_confidences_down() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.uniform(0.2, 0.95, 600)
-    right = rng.random(600) < truth
-    z = np.log(truth / (1 - truth)) * 1.5 + 1.5  # too sure
-    said = 1 / (1 + np.exp(-z))
-    found = recalibration(said, right)
-    assert found is not None
-    assert found.after < found.before
-    assert found.b > 0
-    values = found(said)
-    assert (np.argsort(values) == np.argsort(said)).all()
-    assert abs(values.mean() - right.mean()) < abs(said.mean() - right.mean())
-    assert recalibration(said[:19], right[:19]) is None
+def test_judged_confidences_are_a_column_of_their_own(run: Path) -> None:
+    with Review(run) as review:
+        judge_all(review, 60, wrong=20, max_error=0.1)
+        assert not any(review.table()["confidence_judged"].is_valid().to_pylist())  # not before its end
+        review.end_audit()
+        table = review.table().to_pandas()
+    said, judged = table["confidence"].to_numpy(), table["confidence_judged"].to_numpy()
+    assert (np.diff(judged[np.argsort(said)]) >= -1e-6).all()
+    assert judged.mean() != said.mean()
+    assert (table["model_confidence"] == said).all()

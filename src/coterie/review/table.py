@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.evaluation.recalibration import LEAST, Recalibration, recalibrate
 from coterie.outputs import write_atomically
 from coterie.records.review import KEY, REVIEWED, ClaimEntry, GroupEntry, LabelsUsed, ReviewEntry, read_review
 from coterie.review.audits import Claim, claim_of
@@ -18,7 +19,6 @@ from coterie.review.base import Base, read_base
 from coterie.review.columns import Columns, columns_of
 from coterie.review.events import NOWHERE
 from coterie.review.log import FOLDER, LOG, read_log
-from coterie.review.recalibrate import Recalibration, recalibration
 from coterie.review.state import SOURCES, State, replay
 from coterie.types import InputError
 
@@ -67,7 +67,7 @@ def accepted_rows(base: Base, state: State, claim: Claim, features: NDArray[np.f
 
 
 def recalibrated(base: Base, state: State, features: NDArray[np.floating] | None) -> Recalibration | None:
-    """The map from the judgements of all ended audits that are not void."""
+    """The map from the judgements of all ended audits that are not void; None for too few."""
     values, right = [], []
     for audit in state.audits.values():
         if audit.ended is None or audit.voided is not None:
@@ -76,7 +76,9 @@ def recalibrated(base: Base, state: State, features: NDArray[np.floating] | None
         rows = np.array([row for row, _ in counted], np.int64)
         values.append(columns_of(base, state, features, audit.columns).confidence(audit.labels[rows], rows))
         right.append(np.array([judgement.answer == "right" for _, judgement in counted], bool))
-    return recalibration(np.concatenate(values), np.concatenate(right)) if values else None
+    if sum(map(len, values)) < LEAST:
+        return None
+    return recalibrate(np.concatenate(values), np.concatenate(right))
 
 
 def describe(
@@ -160,7 +162,7 @@ def build_table(base: Base, state: State, features: NDArray[np.floating] | None,
         "decided": pa.array(state.decided),
         "seen": pa.array(state.seen),
         "accepted": pa.array(accepted) if accepted is not None else pa.nulls(base.n, pa.bool_()),
-        "confidence_judged": pa.array(judged(confidence).astype(np.float32), mask=nowhere)
+        "confidence_judged": pa.array(judged.map(confidence).astype(np.float32), mask=nowhere)
         if judged is not None
         else pa.nulls(base.n, pa.float32()),
         "model_label": pa.array(base.labels.astype(np.int32)),
