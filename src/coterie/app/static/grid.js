@@ -2,7 +2,7 @@
 import { $, ask, element, enlarge, percent, picture, colour, nameOf } from "./common.js";
 
 const KEYS = ["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", " ", "Enter", "Escape"];
-const PAGE = 60, SMALLEST = 128, UNDER = 36, GAP = 10;
+const PAGE = 60, SMALLEST = 112, UNDER = 36, GAP = 10;
 
 export class Grid {
   constructor(root, address, { caption = null, onSelect = () => {} } = {}) {

@@ -1,5 +1,5 @@
 // One group: the grid, and the sweep.
-import { $, ahead, ask, attempt, base, chooseGroup, count, decide, digits, element, get, groupOf, nameOf, onChange, onKeys, picture, question, say, used } from "./common.js";
+import { $, ahead, ask, attempt, base, chooseGroup, count, decide, digits, element, get, groupOf, nameOf, onChange, onKeys, percent, picture, question, say, used } from "./common.js";
 import { Grid } from "./grid.js";
 import { PAGE, Search, outcome, written } from "./sweep.js";
 
@@ -71,7 +71,7 @@ async function page() {
   const { search } = sweep, rows = pageRows(), answer = await ask(`/some?rows=${rows.join(",")}`);
   sweep.items = answer.items;
   sweep.current = 0;
-  const text = `Page ${search.page + 1} of ${search.pages}, from ${Math.round(100 * answer.items[0].confidence)}% on. Do all of these belong to ${nameOf(group)}?`;
+  const text = `Page ${search.page + 1} of ${search.pages}, from ${percent(answer.items[0].confidence)} on. Do all of these belong to ${nameOf(group)}?`;
   const cells = answer.items.map((item, place) => element("div", { className: "cell", tabIndex: place ? -1 : 0, role: "gridcell", "aria-label": item.id, dataset: { row: item.row }, onclick: () => { look(place); stray(); } }, picture(item.row, item.id)));
   $("sweeping").replaceChildren(element("section", { className: "sweep", "aria-label": "Sweep" },
     element("div", { className: "heading" }, element("p", { id: "sweep-text", textContent: text }),
