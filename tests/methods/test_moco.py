@@ -88,7 +88,10 @@ def test_the_health_number_is_one_for_embeddings_that_fill_the_sphere_and_zero_f
     net, batch = net_of(MoCo(batch_size=SIZE, queue=SIZE, projector_hidden=7, projector_out=5)), batch_at()
     for _ in METHOD.step(net, batch):
         pass
-    assert 0.05 < float(batch.logged["embedding_std"]) < 1.2
+    with torch.no_grad():
+        embedded = torch.nn.functional.normalize(net.project(net.backbone(batch.one)))
+    expected = torch.stack([column.std() for column in embedded.T]).mean() * math.sqrt(5)
+    torch.testing.assert_close(batch.logged["embedding_std"], expected)
     nn.init.zeros_(net.project[-1].weight)
     for _ in METHOD.step(net, batch):
         pass

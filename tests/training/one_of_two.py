@@ -12,21 +12,28 @@ from typing import Any
 
 import torch
 from sklearn.datasets import load_digits
-from torch import Tensor
+from torch import Tensor, nn
 
-from coterie.contract import Step, Trained, optimisers_of, part_size_of, passes_of, views_of
+from coterie.catalogue import method_class, method_names, practical_settings
+from coterie.contract import Facts, Step, Trained, begin_epoch, is_trained, optimisers_of, start
+from coterie.data import open_source
 from coterie.methods.cdc import CDC
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
 from coterie.networks.backbones import build_backbone
+from coterie.networks.features import extract_features
 from coterie.networks.net import Net
 from coterie.pipeline import run
+from coterie.training.batches import BatchMaker, batches_of
 from coterie.training.checkpoints import save_tree
+from coterie.training.coerce import coerce
 from coterie.training.device import accelerator_for
 from coterie.training.distributed import average_gradients, deal, share_batch_norm, share_of
+from coterie.training.passes import plan_passes
 from coterie.training.plan import RunSettings
 from coterie.training.seeds import generator_of
-from coterie.types import Batch, ItemSpec
+from coterie.types import EpochStart
+from coterie.views.settings import ViewSettings
 
 SIZE, K = 32, 4
 MOCO = MoCo(batch_size=SIZE, queue=2 * SIZE, projector_hidden=16, projector_out=8)
@@ -62,28 +69,40 @@ RUN = RunSettings(
 PICA_RUN = replace(RUN, method="pica", overrides={"pica.epochs": 2, "pica.batch_size": 40, "pica.over": 6})
 
 
+def settings_of_all() -> dict[str, Trained]:
+    """Every method that is trained, with the practical settings for so few items, and further ones of some."""
+    found: dict[str, Trained] = {}
+    for name in method_names():
+        kind = method_class(name)
+        if is_trained(kind):
+            facts = Facts(len(images()), K, "images", "cpu", side=8)
+            found[name] = coerce(kind, {**practical_settings(name, facts), "batch_size": SIZE, "epochs": 2}, name)
+    return {**found, **STEPS}
+
+
 def one_batch(method: Trained, rank: int, processes: int) -> dict[str, Any]:
-    """Losses, gradients and state of every optimiser step in a batch, as this process sees them."""
-    spec = ItemSpec("images", channels=1, height=8, width=8)
+    """Losses, gradients and state of every optimiser step in each pass' first batch, as this process sees them."""
+    items = open_source(images()).items
+    spec = items.spec
     torch.manual_seed(0)
-    net = Net(build_backbone("small-4", spec), spec, torch.zeros(1), torch.ones(1), half=False)
+    name = "sobel+small-4" if method.card.family == "partition" else "small-4"
+    net = Net(build_backbone(name, spec), spec, torch.tensor([0.3]), torch.tensor([0.35]), half=False)
     net.add(method.heads(net, K))
+
+    def features(*, half: bool = False, by: nn.Module | None = None) -> Tensor:
+        return extract_features(net, items, by=by)
+
+    start(method, net, features, K, generator_of("start"))
     share_batch_norm(net)
-    views = {name: torch.randn(SIZE, 1, 8, 8, generator=generator_of(name)) for name in views_of(method)}
-    part = part_size_of(method, SIZE)
-    rows = deal(SIZE, part, rank, processes)
+    plans = plan_passes(method, items, None, SIZE, processes)
+    maker = BatchMaker(method, net, plans, 0, "glyph", ViewSettings(), features, (), rank, processes)
     optimisers = optimisers_of(method, net)
     steps, logged = [], dict[str, Tensor]()
-    for turn in passes_of(method):
-        batch = Batch(
-            rows,
-            {name: view[rows] for name, view in views.items()},
-            part_size=part,
-            progress=0.5,
-            generator=generator_of("batch"),
-            share=share_of(SIZE, part),
-            pass_name=turn.name,
-        )
+    net.train()
+    begin = EpochStart(0, features, generator_of("epoch"))
+    begin_epoch(method, net, begin)
+    for plan in plans:
+        batch = next(batches_of(maker, 0, plan.before))
         for step in method.step(net, batch):
             losses, names = (step.losses, step.trains) if isinstance(step, Step) else (step, ())
             chosen = [optimisers[name] for name in names or optimisers]
@@ -95,7 +114,7 @@ def one_batch(method: Trained, rank: int, processes: int) -> dict[str, Any]:
             steps.append({"losses": dict(losses), "gradients": gradients})
             # No optimiser step: Adam's first ones are signs, and a sign of rounding noise is not to be compared.
         logged |= batch.logged
-    return {"steps": steps, "logged": logged, "state": net.state_dict()}
+    return {"steps": steps, "logged": {**begin.logged, **logged}, "state": net.state_dict()}
 
 
 def images() -> Any:
@@ -119,7 +138,7 @@ def shares(rank: int, processes: int) -> dict[str, Tensor]:
 def main(out: Path) -> None:
     accelerator = accelerator_for("cpu")
     rank, processes = accelerator.process_index, accelerator.num_processes
-    found = {name: one_batch(method, rank, processes) for name, method in STEPS.items()}
+    found = {name: one_batch(method, rank, processes) for name, method in settings_of_all().items()}
     save_tree(out / f"steps-{rank}", {**found, "shares": shares(rank, processes), "processes": processes})
     run(images(), RUN, out / "run")
     run(images(), PICA_RUN, out / "pica")
