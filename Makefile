@@ -2,17 +2,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-avx2 check format bench clean
+.PHONY: demo test test-avx2 test-threads check format bench clean
 
 demo: .venv/installed
 	$(BIN)/coterie demo
 
-test: check
-	$(BIN)/pytest
+# Two tests at a time, one thread each: two threads each would wait for each other.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope
 
-# The tests again as on a processor without AVX-512 and bfloat16, one thread each, two at a time.
+test: check
+	$(TESTS)
+
+# The tests again as on a processor without AVX-512 and bfloat16.
 test-avx2: .venv/installed
-	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope
+	ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2 $(TESTS)
+
+# The promises that every method keeps, with two threads.
+test-threads: .venv/installed
+	OMP_NUM_THREADS=2 $(BIN)/pytest tests/contract tests/training
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -1,11 +1,13 @@
 """coterie sorts unlabelled images or embeddings into groups, and says how far each assignment can be believed.
 
-The folders are the stages of a run, in this order: data, views, networks, objectives, methods, training, prediction,
-evaluation, report. Start reading at `pipeline.py`.
+The folders are the stages of a run, in this order: data, views, networks, algorithms, objectives, methods, calibration,
+training, prediction, evaluation, report. Start reading at `pipeline.py`.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from coterie._version import __version__
 
 if TYPE_CHECKING:
     from coterie.catalogue import register as register
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from coterie.estimator import load as load
     from coterie.posthoc import calibrate as calibrate
 
-__version__ = "0.1.0"
 __all__ = ["Clusterer", "Embed", "__version__", "calibrate", "choose_k", "embed", "load", "register"]
 _HOMES = {
     "Clusterer": "coterie.estimator",

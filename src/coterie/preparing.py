@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-import coterie
+from coterie._version import __version__
 from coterie.catalogue import method_class
 from coterie.choosing import settle
 from coterie.contract import Card, Facts, Method, is_trained, name_of
@@ -136,7 +136,7 @@ class Prepared:
             "device": str(self.device),
             "processes": self.processes,
             "precision": {"value": self.precision.name, "why": self.precision.why},
-            "versions": {"coterie": coterie.__version__, "torch": str(torch.__version__)},
+            "versions": {"coterie": __version__, "torch": str(torch.__version__)},
             "machine": machine(),
             "notes": self.plan.notes,
             "warnings": self.warnings,

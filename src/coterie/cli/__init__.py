@@ -7,14 +7,13 @@ done; 1: the run failed; 2: the input is wrong.
 from __future__ import annotations
 
 import itertools
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from coterie import __version__
+from coterie._version import __version__
 from coterie.cli.console import OutputLost, Results, consoles, forget
 from coterie.cli.failing import debugging, failures, sentence, unforeseen
 from coterie.training.interrupt import heed_signals
@@ -389,11 +388,6 @@ def methods(
         from coterie.cli.methods import show_methods
 
         show_methods(name, as_json=as_json)
-
-
-def print_object(value: dict[str, Any] | list[dict[str, Any]]) -> None:
-    """The one machine-readable object of --json."""
-    print(json.dumps(value, indent=2, default=str))
 
 
 UsageError: Any = typer.BadParameter.__base__  # typer carries click within itself from some version on

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
-from coterie.cli import print_object
 from coterie.cli.fit import LISTED, METRICS, find_labels
 from coterie.cli.ood import compare_with_fitted, measure_ood, print_ood, wanted_scores
+from coterie.cli.output import print_object
 from coterie.cli.progress import StageBar
 from coterie.cli.recalibrate import remap_by
 from coterie.encoders import open_items

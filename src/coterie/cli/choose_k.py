@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from coterie.choosing import choose_k
-from coterie.cli import print_object
 from coterie.cli.compare import print_table
+from coterie.cli.output import print_object
 from coterie.evaluation.number_of_groups import Choice
 from coterie.outputs import write_atomically
 from coterie.records.run import CHOICE

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from coterie.cli import print_object
+from coterie.cli.output import print_object
 from coterie.outputs import check_output
 from coterie.report.compare import METRICS, Comparison, Row, Summary, compare, render_comparison
 from coterie.report.page import is_page, write_page

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from coterie.cli import print_object
+from coterie.cli.output import print_object
 from coterie.cli.progress import StageBar
 from coterie.embedder import embedded
 from coterie.encoders.catalogue import ENTRIES

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from coterie.cli import print_object
+from coterie.cli.output import print_object
 from coterie.cli.progress import StageBar
 from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
 from coterie.deciding import resolve

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from coterie.catalogue import method_class, method_names
-from coterie.cli import print_object
+from coterie.cli.output import print_object
 from coterie.training.plan import preset_names
 
 

@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 import torch
 
-from coterie.cli import print_object
 from coterie.cli.accept import percent, read_judgements
+from coterie.cli.output import print_object
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
 from coterie.outputs import check_output, write_atomically
 from coterie.prediction.results import is_ours, read_result, write_result

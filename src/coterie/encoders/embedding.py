@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-import coterie
+from coterie._version import __version__
 from coterie.data.decode import Framing, decode, quiet_pillow
 from coterie.data.feature_folders import SHOWN, check_encoding, open_features, with_encoding
 from coterie.data.fingerprint import list_fingerprint
@@ -239,4 +239,4 @@ def _shown(pictures: Pictures, survey: Survey, failed: dict[int, str], rule: Val
 
 def versions() -> dict[str, str]:
     found = {name: importlib.metadata.version(name) for name in ("torch", "timm", "pillow", "numpy")}
-    return {"coterie": coterie.__version__, **found}
+    return {"coterie": __version__, **found}
