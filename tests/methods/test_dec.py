@@ -144,7 +144,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_where_the_other_did(
     assert [r.epoch for r in history.records] == [r.epoch for r in ended.history.records]
 
 
-@pytest.mark.parametrize("wrong", [{"refresh_every": 0}, {"restarts": 0}, {"freedom": 0.0}])
+@pytest.mark.parametrize("wrong", [{"refresh_every": 0}, {"restarts": 0}, {"degrees_of_freedom": 0.0}])
 def test_settings_that_cannot_work_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=rf"dec\.{next(iter(wrong))}"):
         coerce(DEC, wrong, "dec").check(Facts(n=10, k=2, kind="images", device="cpu"))

@@ -10,7 +10,7 @@ from coterie import Clusterer, load
 from coterie.catalogue import practical_settings
 from coterie.contract import Facts, views_of
 from coterie.evaluation import accuracy
-from coterie.methods.rdc import RDC, Filters
+from coterie.methods.rdc import RDC, StoppingCriterion
 from coterie.networks.autoencoder import flat
 from coterie.pipeline import run
 from coterie.training.coerce import coerce
@@ -99,8 +99,8 @@ def test_shares_are_met_at_the_start_and_published_thresholds_are_kept():
     assert net_of(RDC(core_ratio=0.6, gap=0.7)).filters.thresholds == (0.6, 0.7)
 
 
-@pytest.mark.parametrize(("factor", "what"), [(1e-4, "collapsed"), (20.0, "ran away: it is 20 times as wide")])
-def test_a_code_that_falls_together_or_runs_away_stops_the_run(factor, what):
+@pytest.mark.parametrize(("factor", "what"), [(1e-4, "collapsed"), (20.0, "diverged: it is 20 times as wide")])
+def test_a_code_that_falls_together_or_diverges_stops_the_run(factor, what):
     method = RDC()
     net = net_of(method)
     with torch.no_grad():
@@ -112,7 +112,7 @@ def test_a_code_that_falls_together_or_runs_away_stops_the_run(factor, what):
 
 
 def test_stable_ends_when_the_share_has_kept_still():
-    filters = Filters()
+    filters = StoppingCriterion()
     moving = [filters.settled(0.5 + 0.01 * i, "stable") for i in range(12)]
     assert not any(moving)
     still = [filters.settled(0.6, "stable") for _ in range(5)]
@@ -120,12 +120,12 @@ def test_stable_ends_when_the_share_has_kept_still():
 
 
 def test_no_increase_ends_when_the_share_has_not_risen():
-    filters = Filters()
+    filters = StoppingCriterion()
     falling = [filters.settled(0.9 - 0.01 * i, "no_increase") for i in range(12)]
     assert falling == [False] * 9 + [True] * 3
-    filters = Filters()
+    filters = StoppingCriterion()
     assert not any(filters.settled(0.02 * i, "no_increase") for i in range(20))
-    assert not any(Filters().settled(0.5, "never") for _ in range(20))
+    assert not any(StoppingCriterion().settled(0.5, "never") for _ in range(20))
 
 
 @pytest.mark.parametrize(

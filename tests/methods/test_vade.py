@@ -48,7 +48,7 @@ def test_the_loss_is_the_negative_bound_by_torchs_distributions() -> None:
 
     torch.manual_seed(4)
     hidden, mean = hidden_and_code(net, VIEWS[:16])
-    deviation = (net.spread(hidden) / 2).exp()
+    deviation = (net.log_variance(hidden) / 2).exp()
     z = mean + deviation * torch.randn_like(mean)
     m, s = net.mixture.means, (net.mixture.log_variances / 2).exp()
     gamma = (Normal(m, s).log_prob(z[:, None]).sum(2) + net.mixture.weights.log_softmax(0)).softmax(1)

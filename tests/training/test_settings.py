@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from coterie.calibration import Calibration
 from coterie.catalogue import method_class, method_names
-from coterie.contract import Facts
+from coterie.contract import Facts, is_trained, part_size_of
 from coterie.training.coerce import coerce
 from coterie.training.plan import Plan, RunSettings, make_plan
 from coterie.types import InputError
@@ -123,7 +123,8 @@ def test_a_preset_fits_few_items_or_says_what_the_method_needs(name: str, n: int
                         make_plan(run, facts, "photos")
                     continue
                 for stage in make_plan(run, facts, "photos").stages:
-                    assert 2 <= stage.part_size <= stage.batch_size <= n
+                    if is_trained(stage):
+                        assert 2 <= part_size_of(stage, n) <= stage.batch_size <= n
 
 
 def test_what_was_adapted_is_said_and_what_the_user_set_is_refused() -> None:
@@ -136,6 +137,16 @@ def test_what_was_adapted_is_said_and_what_the_user_set_is_refused() -> None:
 
 def test_a_smaller_batch_of_the_user_takes_the_preset_with_it() -> None:
     plan = plan_with("cdc", {"cdc.batch_size": 8})
-    assert plan.method.part_size <= 8
+    assert part_size_of(plan.method, 8) <= 8
     with pytest.raises(InputError, match=r"cdc\.cells is 30: it must lie between 1 and the batch size, 8"):
         plan_with("cdc", {"cdc.batch_size": 8, "cdc.cells": 30})
+
+
+def test_a_setting_that_got_another_name_keeps_the_old_one_with_a_note() -> None:
+    facts = Facts(n=2000, k=5, kind="images", device="cpu", side=32)
+    plan = make_plan(RunSettings(n_clusters=5, method="dec", overrides={"dec.freedom": 2.0}), facts, "photos")
+    assert plan.method == replace(plan.method, degrees_of_freedom=2.0)  # type: ignore[type-var]
+    assert "dec.freedom is called dec.degrees_of_freedom now." in plan.notes
+    both = {"dec.freedom": 2.0, "dec.degrees_of_freedom": 1.0}
+    with pytest.raises(InputError, match="leave freedom out"):
+        make_plan(RunSettings(n_clusters=5, method="dec", overrides=both), facts, "photos")

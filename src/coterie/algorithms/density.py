@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from coterie.algorithms.finch import by_first_appearance, hierarchy
 from coterie.algorithms.nearest_mean import MOST_MEANS, NearestMean, neighbour_agreement
@@ -67,3 +67,22 @@ def place_density(head: NearestMean, points: Float[Tensor, "n d"], found: Densit
     parts = next((level for level in hierarchy(points, head.metric) if int(level.max()) < MOST_MEANS), labels)
     _, fine = (parts * found.groups + labels).unique(return_inverse=True)
     head.place(points, fine, labels, neighbour_agreement(points, labels, head.metric))
+
+
+class DensityFound(nn.Module):
+    """What DBSCAN found, for the user: its radius, the share of noise, and that of the largest group among the rest."""
+
+    radius: Tensor
+    noise: Tensor
+    largest: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for name in ("radius", "noise", "largest"):
+            self.register_buffer(name, torch.ones(()))
+
+    def remember(self, density: Density) -> None:
+        dense = density.labels[density.labels >= 0]
+        self.radius.fill_(density.radius)
+        self.noise.fill_(density.noise)
+        self.largest.fill_(float(dense.bincount().max()) / len(density.labels) if len(dense) else 0.0)

@@ -84,9 +84,9 @@ class ACAI:
         everyone = batch.gather(z)
         drawn = draw_mixing(len(everyone), batch.generator, folded=self.alpha_folded).to(z.device)
         alpha = batch.mine(drawn)
-        told = net.decoder(z)
+        reconstructed = net.decoder(z)
         mixed = net.decoder(interpolate(z, batch.mine(everyone[self.partners(len(everyone), batch)]), alpha))
-        error = batch.gather((told - wanted).square().mean(1))
+        error = batch.gather((reconstructed - wanted).square().mean(1))
         judged = batch.gather(net.critic(mixed).square())
         total = batch.gather(wanted)
         batch.log(
@@ -98,7 +98,7 @@ class ACAI:
         if self.critic_frozen:
             return
         gamma = 0.5 * torch.rand(1, generator=batch.generator).to(z.device)
-        blend = gamma * wanted + (1 - gamma) * told.detach()
+        blend = gamma * wanted + (1 - gamma) * reconstructed.detach()
         pairs = self.critic_pairing == "all"
         loss = critic_loss(net.critic(mixed.detach()), drawn if pairs else alpha, net.critic(blend), all_pairs=pairs)
         yield Step({"critic": batch.gather(loss).mean()}, trains=("critic",))

@@ -92,8 +92,8 @@ class ADEC:
                 yield Step(self.encoder_losses(net, batch), trains=("encoder",))
             with torch.no_grad():
                 z = net.backbone(batch.shifted)
-            told = net.decoder(z)
-            error = batch.gather((told - real).square().mean(1))
+            reconstructed = net.decoder(z)
+            error = batch.gather((reconstructed - real).square().mean(1))
             yield Step({"reconstruction": error.mean()}, trains=("decoder",))
         with torch.no_grad():
             fake = net.decoder(net.backbone(batch.shifted))

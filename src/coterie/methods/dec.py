@@ -37,6 +37,7 @@ CARD = Card(
     answers=("clusters",),
     presets={"mnist": {}, "fashion-mnist": {}, "stl10": {"refresh_every": 30}},
     backbone=lambda spec, device, as_published: "ae",
+    renamed={"freedom": "degrees_of_freedom"},
     logs={
         "changed": logged.CHANGED,
     },
@@ -51,7 +52,7 @@ class DEC:
     momentum: Share = 0.9
     refresh_every: Count = 140  # batches between two refreshes of the target over all items
     tolerance: Share = 0.001  # stop when a refresh changes fewer labels than this share
-    freedom: Positive = 1.0  # ν, degrees of freedom of the Student distribution
+    degrees_of_freedom: Positive = 1.0  # ν, of the Student distribution
     restarts: Restarts = 20  # of the K-means that the centres begin as
 
     card: ClassVar[Card] = CARD
@@ -71,7 +72,7 @@ class DEC:
         """KL(P | Q), the mean over the batch (Eq. 2)."""
         if batch.number % self.refresh_every == 0:
             self.renew(net, batch)
-        q = soft_assign_t(net.backbone(batch.shifted), net.clusters.centres, self.freedom)
+        q = soft_assign_t(net.backbone(batch.shifted), net.clusters.centres, self.degrees_of_freedom)
         batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
         yield {"divergence": batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean()}
 
@@ -80,11 +81,11 @@ class DEC:
 
         Codes are in the precision of training, as those that q is of.
         """
-        q = soft_assign_all(batch.all_features(half=True), net.clusters.centres, self.freedom)
+        q = soft_assign_all(batch.all_features(half=True), net.clusters.centres, self.degrees_of_freedom)
         batch.end_below(self.tolerance, changed=renew(net.assigned, q))
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {"soft": soft_assign_t(features, net.clusters.centres, self.freedom)}
+        return {"soft": soft_assign_t(features, net.clusters.centres, self.degrees_of_freedom)}
 
 
 def practical(facts: Facts) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Guo, Gao, Liu and Yin, "Improved Deep Embedded Clustering with Local Structure Preservation", IJCAI 2017; equation
 numbers are theirs. With augmentation, as in the R-DC comparison, the input is the shifted image, and both targets, P
-and the image to be told, come from the clean one.
+and the image to be reconstructed, come from the clean one.
 """
 
 from __future__ import annotations

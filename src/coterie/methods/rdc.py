@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.algorithms.density import Density, dbscan, place_density
+from coterie.algorithms.density import DensityFound, dbscan, place_density
 from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.nearest_mean import NearestMean
 from coterie.algorithms.neighbours import nearest
@@ -176,6 +176,8 @@ class RDC:
             "bank": ItemTable(net.width),
             "centroids": ItemTable(net.width + 1),  # with a last column that is 1 for core items
             "filters": Filters(),
+            "stopping": StoppingCriterion(),
+            "density": DensityFound(),
             "groups": self.groups(net.width, k),
         }
 
@@ -244,7 +246,7 @@ class RDC:
             nearest=distance[:, 0].mean(),
         )
         check_spread(float(spread), float(net.filters.first_spread), self.widest)
-        if net.filters.settled(found.core_share, self.stop):
+        if net.stopping.settled(found.core_share, self.stop):
             epoch.end()
 
     def renew_rows(self, net: Net, batch: Batch, clean: Tensor) -> None:
@@ -273,14 +275,14 @@ class RDC:
             place_groups(net.groups, code, generator, self.restarts)
         else:
             density = dbscan(code, self.neighbours)
-            net.filters.remember(density)
+            net.density.remember(density)
             if density.groups:
                 place_density(net.groups, code, density)
 
     def found(self, net: Net) -> tuple[int, str]:
         """The number of DBSCAN's groups, and what the user should know of it."""
-        k, radius, noise = net.groups.k, float(net.filters.radius), float(net.filters.noise)
-        largest = float(net.filters.largest)
+        k, radius, noise = net.groups.k, float(net.density.radius), float(net.density.noise)
+        largest = float(net.density.largest)
         said = (
             f"DBSCAN (radius {radius:.3g}) found {k} group{'s' * (k != 1)}, the largest of {largest:.0%} of the items; "
             f"{noise:.1%} were noise and went to the nearest group."
@@ -296,7 +298,7 @@ class RDC:
 
 
 def check_spread(spread: float, first: float, widest: float | None) -> None:
-    """Raise RunFailed for a code that fell together, or that ran away (`widest` times its first spread).
+    """Raise RunFailed for a code that fell together, or that diverged (`widest` times its first spread).
 
     Nothing holds the code's scale but the border items' images: where shifted items lie a little inward of clean ones,
     each step asks for codes a little further out.
@@ -305,7 +307,7 @@ def check_spread(spread: float, first: float, widest: float | None) -> None:
         raise RunFailed("The code of R-DC collapsed: all items are nearly at one point.", "Raise rdc.image_weight.")
     if widest is not None and spread > widest * first:
         raise RunFailed(
-            f"The code of R-DC ran away: it is {spread / first:.0f} times as wide as at the start.",
+            f"The code of R-DC diverged: it is {spread / first:.0f} times as wide as at the start.",
             "Set rdc.augment to false, rdc.refresh to epoch, or rdc.epochs lower.",
         )
 
@@ -321,28 +323,19 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 class Filters(nn.Module):
-    """The two thresholds, what gaps are measured in, the share of core items so far, and what DBSCAN found."""
+    """The two thresholds, what gaps are measured in, and the spread of the code at the start."""
 
     core_ratio: Tensor
     gap: Tensor
     scale: Tensor
     first_spread: Tensor
-    last: Tensor
-    best: Tensor
-    unchanged: Tensor
-    refreshes: Tensor
-    radius: Tensor
-    noise: Tensor
-    largest: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        for name in ("core_ratio", "gap", "scale", "first_spread", "radius", "noise", "largest"):
-            self.register_buffer(name, torch.ones((), dtype=torch.float64 if name in ("core_ratio", "gap") else None))
-        self.register_buffer("last", torch.zeros(WINDOW))  # ρ at the latest refreshes
-        self.register_buffer("best", torch.zeros(()))
-        self.register_buffer("unchanged", torch.zeros((), dtype=torch.int64))  # refreshes since ρ last rose
-        self.register_buffer("refreshes", torch.zeros((), dtype=torch.int64))
+        for name in ("core_ratio", "gap"):
+            self.register_buffer(name, torch.ones((), dtype=torch.float64))
+        for name in ("scale", "first_spread"):
+            self.register_buffer(name, torch.ones(()))
 
     @property
     def thresholds(self) -> tuple[float, float]:
@@ -354,12 +347,21 @@ class Filters(nn.Module):
         self.gap.fill_(gap)
         self.first_spread.copy_(spread)
 
-    def remember(self, density: Density) -> None:
-        """What DBSCAN found, for the user."""
-        dense = density.labels[density.labels >= 0]
-        self.radius.fill_(density.radius)
-        self.noise.fill_(density.noise)
-        self.largest.fill_(float(dense.bincount().max()) / len(density.labels) if len(dense) else 0.0)
+
+class StoppingCriterion(nn.Module):
+    """The share of core items ρ at the latest refreshes, and whether it has settled."""
+
+    last: Tensor
+    best: Tensor
+    unchanged: Tensor
+    refreshes: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("last", torch.zeros(WINDOW))
+        self.register_buffer("best", torch.zeros(()))
+        self.register_buffer("unchanged", torch.zeros((), dtype=torch.int64))  # refreshes since ρ last rose
+        self.register_buffer("refreshes", torch.zeros((), dtype=torch.int64))
 
     def settled(self, core_share: float, rule: str) -> bool:
         """Remember ρ and ask the rule: `stable`, a narrow range over the window; `no_increase`, no rise for as long."""

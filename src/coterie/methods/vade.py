@@ -1,8 +1,8 @@
 """VaDE: a variational auto-encoder whose prior is a Gaussian mixture; its components are the groups.
 
 Jiang, Zheng, Tan, Tang and Zhou, "Variational Deep Embedding: An Unsupervised and Generative Approach to Clustering",
-IJCAI 2017; equation numbers are theirs. The encoder's code is the mean μ̃, a further head gives log σ̃². Images are told
-as Bernoulli means (their pixels lie in [0, 1]), embeddings by squared error.
+IJCAI 2017; equation numbers are theirs. The encoder's code is the mean μ̃, a further head gives log σ̃². Images are
+decoded as Bernoulli means (their pixels lie in [0, 1]), embeddings by squared error.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class VaDE:
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {
             "decoder": decoder_for(net),
-            "spread": nn.Linear(hidden_width(net), net.width),
+            "log_variance": nn.Linear(hidden_width(net), net.width),
             "mixture": Mixture(net.width, k),
         }
 
@@ -73,14 +73,14 @@ class VaDE:
         """
         z = features()
         net.mixture.fit(z, kmeans(z, k, generator=generator, restarts=self.restarts).labels)
-        net.spread.bias.copy_(net.mixture.log_variances.mean(0))
+        net.log_variance.bias.copy_(net.mixture.log_variances.mean(0))
         if net.spec.kind == "images":
             last = [m for m in net.decoder.modules() if hasattr(m, "bias")][-1]
             last.weight.mul_(LOGIT_SLOPE)
             last.bias.sub_(0.5).mul_(LOGIT_SLOPE)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        trained = trainable(net.backbone, net.decoder, net.spread, net.mixture)
+        trained = trainable(net.backbone, net.decoder, net.log_variance, net.mixture)
         return torch.optim.Adam(trained, self.learning_rate, eps=1e-4, fused=True)
 
     def rate(self, progress: float) -> float:
@@ -89,26 +89,26 @@ class VaDE:
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """The negative evidence lower bound (Eq. 8) with one draw of z; sums over values, means over the batch."""
         hidden, mean = hidden_and_code(net, batch.shifted)
-        log_variance = net.spread(hidden)
+        log_variance = net.log_variance(hidden)
         z = mean + (0.5 * log_variance).exp() * batch.normal(mean)
         mixture = net.mixture
         log_posterior = mixture(z).log_softmax(1)  # γ (Eq. 16)
         apart = component_divergence(mean, log_variance, mixture.means, mixture.log_variances)
         within, choice = prior_divergence(log_posterior, mixture.weights, apart)
-        told = self.tell(net, batch.shifted, net.decoder(z))
+        error = self.reconstruction_error(net, batch.shifted, net.decoder(z))
         batch.count(batch.gather(log_posterior.detach()).argmax(1), len(mixture.weights))
         yield {
-            "reconstruction": self.reconstruction_weight * batch.gather(told).mean(),
+            "reconstruction": self.reconstruction_weight * batch.gather(error).mean(),
             "components": batch.gather(within).mean(),
             "choice": batch.gather(choice).mean(),
         }
 
-    def tell(self, net: Net, view: Tensor, said: Float[Tensor, "b x"]) -> Float[Tensor, " b"]:
+    def reconstruction_error(self, net: Net, view: Tensor, decoded: Float[Tensor, "b x"]) -> Float[Tensor, " b"]:
         """What the reconstruction of each item costs: cross-entropy for pixels, squared error for embeddings."""
         if net.spec.kind != "images":
-            return (said - flat(view)).square().sum(1)
+            return (decoded - flat(view)).square().sum(1)
         pixels = flat(view * net.std.view(-1, 1, 1) + net.mean.view(-1, 1, 1)).clamp(0, 1)
-        return F.binary_cross_entropy_with_logits(said, pixels, reduction="none").sum(1)
+        return F.binary_cross_entropy_with_logits(decoded, pixels, reduction="none").sum(1)
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"mixture": net.mixture(features)}

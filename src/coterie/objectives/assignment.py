@@ -14,22 +14,24 @@ from coterie.networks.memory import ItemTable
 CHUNK = 4096  # rows whose differences to all centres are held at once
 
 
-def soft_assign_t(z: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], freedom: float = 1.0) -> Float[Tensor, "n k"]:
-    """q_ik ∝ (1 + |z_i - μ_k|²/ν)^(-(ν+1)/2), rows sum to 1 (Eq. 1); ν = `freedom` degrees.
+def soft_assign_t(
+    z: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], degrees_of_freedom: float = 1.0
+) -> Float[Tensor, "n k"]:
+    """q_ik ∝ (1 + |z_i - μ_k|²/ν)^(-(ν+1)/2), rows sum to 1 (Eq. 1); ν = `degrees_of_freedom` degrees.
 
     From differences and not from products: exact where points lie near centres, and the same for a row wherever it
     stands in a batch.
     """
     squared = (z.float()[:, None] - centres.float()).square().sum(2)
-    return (-(freedom + 1) / 2 * torch.log1p(squared / freedom)).softmax(1)
+    return (-(degrees_of_freedom + 1) / 2 * torch.log1p(squared / degrees_of_freedom)).softmax(1)
 
 
 @torch.no_grad()
 def soft_assign_all(
-    z: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], freedom: float = 1.0
+    z: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], degrees_of_freedom: float = 1.0
 ) -> Float[Tensor, "n k"]:
     """`soft_assign_t` without gradient, in chunks: for the whole data set."""
-    return torch.cat([soft_assign_t(part, centres, freedom) for part in z.split(CHUNK)])
+    return torch.cat([soft_assign_t(part, centres, degrees_of_freedom) for part in z.split(CHUNK)])
 
 
 def target_distribution(q: Float[Tensor, "b k"], frequency: Float[Tensor, " k"] | None = None) -> Float[Tensor, "b k"]:
