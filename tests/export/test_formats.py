@@ -195,7 +195,9 @@ def test_hf_parquet_has_row_groups_of_a_hundred(coterie, tmp_path):
 
 
 def test_coco(coterie, reviewed, tmp_path):
-    exported(coterie, reviewed, "coco", tmp_path / "out")
+    said = exported(coterie, reviewed, "coco", tmp_path / "out")
+    assert "Datumaro refuses" not in said
+    assert (tmp_path / "out" / "images").is_dir()  # Datumaro looks for it
     found = json.loads((tmp_path / "out" / "annotations" / "labels_default.json").read_text())
     assert [image["file_name"] for image in found["images"]] == IDS
     assert [image["id"] for image in found["images"]] == list(range(1, 9))

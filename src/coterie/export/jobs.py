@@ -60,6 +60,7 @@ class Job:
     options: Options
     originals_given: Originals | None = None  # of a job before, on the same run
     notes: list[str] = field(default_factory=list)
+    left_out: int = 0
 
     @cached_property
     def originals(self) -> Originals:
@@ -116,6 +117,7 @@ class Job:
     def say_left_out(self, left_out: NDArray[np.bool_], why: str, items: Items | None = None) -> None:
         """Note how many items were left out, and which is the first."""
         count, ids = int(left_out.sum()), (items or self.items).ids
+        self.left_out += count
         if count:
             self.notes.append(f"{count:,} items {why} were left out, the first is {ids[int(left_out.argmax())]}.")
 
@@ -216,7 +218,7 @@ def _head(job: Job, name: str) -> dict[str, Any]:
 
 
 def _exported(name: str, job: Job, place: Path) -> Exported:
-    return Exported(name, place, len(job.items), job.notes)
+    return Exported(name, place, len(job.items) - job.left_out, job.notes)
 
 
 def _is_utf8(path: str) -> bool:

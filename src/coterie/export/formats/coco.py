@@ -1,10 +1,14 @@
 """coco: Datumaro's `coco_labels`, one category for a picture and no box, in `annotations/labels_default.json`.
 
 COCO itself has no classification. Numbers of pictures and categories begin at 1: a picture's is its row + 1, a
-category's its group + 1. Sizes are those of the stored pixels, before EXIF rotation.
+category's its group + 1. Sizes are those of the stored pixels, before EXIF rotation. Datumaro asks for a folder
+`images` beside, which may be empty, and takes names that differ in their endings alone for one.
 """
 
 from __future__ import annotations
+
+import os
+from collections import Counter
 
 from coterie.export.items import NOWHERE
 from coterie.export.jobs import Job
@@ -30,8 +34,15 @@ def write(tree: Tree, job: Job) -> None:
     categories = [{"id": group + 1, "name": items.names[group], "supercategory": ""} for group in range(items.n_groups)]
     content = {"images": images, "annotations": annotations, "categories": categories}
     tree.write("annotations/labels_default.json", as_json(content) + "\n")
+    (tree.root / "images").mkdir()
     tree.rows("image", (image["id"] for image in images), (str(image["file_name"]) for image in images))
-    job.notes.append(f"The pictures stay where they are: file_name is the path below {job.originals.where}.")
+    job.notes.append(
+        f"The pictures stay where they are: file_name is the path below {job.originals.where}, which may be put in "
+        "place of the empty folder images."
+    )
+    stems = [os.path.splitext(str(image["file_name"]))[0] for image in images]
+    if again := next((stem for stem, count in Counter(stems).items() if count > 1), None):
+        job.notes.append(f"Several pictures are called {again} but for their endings, and Datumaro refuses that.")
 
 
 FORMAT = FolderFormat(write, pictures=True)

@@ -25,7 +25,8 @@ def write(tree: Tree, job: Job) -> None:
     tree.rows("key", keys, items.ids)
     job.notes.append(
         "Open it with fiftyone.Dataset.from_dir(OUT, fiftyone.types.FiftyOneImageClassificationDataset, "
-        "include_attributes=True)."
+        "data_path='data.json'); to bring labels back export them with include_confidence=True and "
+        "include_attributes=True."
     )
 
 
