@@ -7,9 +7,11 @@ import fcntl
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from coterie.cli.settings import read_overrides
 from coterie.data import labels_of
 from coterie.outputs import write_atomically
 from coterie.pipeline import evaluate_run, run
@@ -65,10 +67,49 @@ def kept_once(path: Path, make: Callable[[], dict[str, Any]], *, wait: bool) -> 
     return found
 
 
-def command_line(script: str, given: argparse.Namespace, seeds: list[int]) -> str:
+def reference(
+    script: str, given: argparse.Namespace, method: str, asked: str = "", metrics: tuple[str, ...] = METRICS
+) -> None:
+    """A method and its calibration on one source, by seed; `asked` are options that only this script has.
+
+    `metrics` of a record are those of the method's own first head. Writes SCRIPT_<data>.json, or with `asked`
+    SCRIPT_<method>_<data>.json, after each seed.
+    """
+    name, overrides = given.name or given.source, read_overrides(given.set)
+    records: list[dict[str, Any]] = []
+    for at, seed in enumerate(given.seeds):
+        settings = replace(ground(given), method=method, seed=seed, calibrate="auto", overrides=overrides)
+        found = row(given.source, settings, given.runs / f"{name}-{method}-{seed}", metrics)
+        record, heads = found["record"], found["heads"]
+        own = [head for head in heads if head != "cal"] or list(heads)
+        records.append(
+            {
+                "data": name,
+                "method": method,
+                "n": record["source"]["n"],
+                "k": given.k,
+                "seed": seed,
+                "seconds": found["seconds"],
+                "skipped": len(record["source"]["skipped"]),
+                "metrics": heads[own[0]],
+                "heads": heads,
+                "settings": record["stages"][-1]["settings"],
+                "calibration": record["calibration"],
+                "views": record["views"],
+                "backbone": record["backbone"]["name"],
+                "precision": record["precision"]["value"],
+                "machine": record["machine"],
+            }
+        )
+        command = command_line(script, given, given.seeds[: at + 1], asked)
+        write_records(f"{script}_{method}_{name}" if asked else f"{script}_{name}", command, records)
+
+
+def command_line(script: str, given: argparse.Namespace, seeds: list[int], asked: str = "") -> str:
     """The command that makes a record, without the folders of the machine it was made on."""
     source = f"{Path(given.source).name} --name {given.name}" if given.name else given.source
-    words = [f"python experiments/{script}.py", source, "-k", str(given.k), "--seeds", *map(str, seeds)]
+    words = [f"python experiments/{script}.py", source, "-k", str(given.k)]
+    words += [*([asked] if asked else []), "--seeds", *map(str, seeds)]
     return " ".join([*words, *_ground_words(given)])
 
 

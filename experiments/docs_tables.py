@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import _docs_cdc
+import _docs_methods
 import _docs_others
 import _docs_rdc
 import _docs_trust
@@ -24,7 +25,8 @@ from _docs import Block
 from coterie.outputs import write_atomically
 
 ROOT = Path(__file__).parents[1]
-BLOCKS: dict[str, Block] = {**_docs_cdc.BLOCKS, **_docs_rdc.BLOCKS, **_docs_others.BLOCKS, **_docs_trust.BLOCKS}
+PAGES = (_docs_cdc, _docs_rdc, _docs_others, _docs_trust, _docs_methods)
+BLOCKS: dict[str, Block] = {name: block for page in PAGES for name, block in page.BLOCKS.items()}
 MARKED = re.compile(r"<!-- generated (\S+) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
 
 

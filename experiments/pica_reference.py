@@ -9,44 +9,11 @@ are `cal`, the calibrated one, and `primary`, PICA's own. Writes experiments/res
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-
-from _runs import METRICS, command_line, ground, parser, row, write_records
-
-from coterie.cli.settings import read_overrides
+from _runs import METRICS, parser, reference
 
 
 def main() -> None:
-    given = parser(__doc__).parse_args()
-    name, overrides = given.name or given.source, read_overrides(given.set)
-    records: list[dict[str, Any]] = []
-    for at, seed in enumerate(given.seeds):
-        settings = replace(ground(given), method="pica", seed=seed, calibrate=True, overrides=overrides)
-        wanted = (*METRICS, "purity", "nmi_geometric")
-        found = row(given.source, settings, given.runs / f"{name}-pica-{seed}", wanted)
-        record = found["record"]
-        records.append(
-            {
-                "data": name,
-                "method": "pica",
-                "n": record["source"]["n"],
-                "k": given.k,
-                "seed": seed,
-                "seconds": found["seconds"],
-                "skipped": len(record["source"]["skipped"]),
-                "metrics": found["heads"]["primary"],
-                "heads": found["heads"],
-                "settings": record["stages"][-1]["settings"],
-                "calibration": record["calibration"],
-                "views": record["views"],
-                "backbone": record["backbone"]["name"],
-                "precision": record["precision"]["value"],
-                "machine": record["machine"],
-            }
-        )
-        command = command_line("pica_reference", given, given.seeds[: at + 1])
-        write_records(f"pica_reference_{name}", command, records)
+    reference("pica_reference", parser(__doc__).parse_args(), "pica", metrics=(*METRICS, "purity", "nmi_geometric"))
 
 
 if __name__ == "__main__":

@@ -33,3 +33,25 @@ def test_pica_is_scored_before_and_after_its_calibration(
     assert set(record["heads"]) == {"cal", "primary"}
     assert record["metrics"] == record["heads"]["primary"]
     assert content["command"] == f"python experiments/pica_reference.py {words}"
+
+
+def test_any_method_is_scored_before_and_after_its_calibration(
+    monkeypatch: pytest.MonkeyPatch, results: Path, tmp_path: Path
+) -> None:
+    import _docs
+    import _docs_methods
+    import method_reference
+
+    words = "digits -k 10 --method finch --seeds 0 1 --device cpu --set calibrate.epochs=2"
+    monkeypatch.setattr(sys, "argv", ["method_reference.py", *words.split(), "--runs", str(tmp_path / "runs")])
+    method_reference.main()
+    content = json.loads((results / "method_reference_finch_digits.json").read_text())
+    assert content["command"] == f"python experiments/method_reference.py {words}"
+    assert [record["seed"] for record in content["records"]] == [0, 1]
+    for record in content["records"]:
+        assert list(record["heads"]) == ["cal", "finch"]
+        assert record["metrics"] == record["heads"]["finch"]
+    monkeypatch.setattr(_docs_methods, "records", lambda stem: _docs.records(stem, results))
+    text = _docs_methods.method("method_reference_finch_digits")
+    assert "| finch |" in text
+    assert content["command"] in text
