@@ -5,7 +5,7 @@ besides, each with the one function that reads it. A method is a frozen dataclas
 learned or remembered is a part of the net. To vary a method, write a new file or wrap one: nothing here is inherited.
 """
 
-from coterie.contract.card import Card, Facts, Pass, Reading, Step, View, iterations_for
+from coterie.contract.card import Card, Facts, Pass, Reading, Step, View, epochs_for, iterations_for
 from coterie.contract.method import Method, Trained, is_trained, name_of, setting_names
 from coterie.contract.options import (
     begin_epoch,
@@ -40,6 +40,7 @@ __all__ = [
     "begins_epochs",
     "calibrated",
     "check",
+    "epochs_for",
     "finds_groups",
     "finish",
     "found",
