@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from coterie.objectives.contrastive import info_nce
+from coterie.objectives.contrastive import embedding_std, info_nce
 
 
 def rows(n: int, d: int, number: int) -> Tensor:
@@ -52,3 +52,10 @@ def test_loss_is_single_precision_inside_autocast() -> None:
         loss = info_nce(q, k, n, 0.2)
     assert loss.dtype == torch.float32
     assert float(loss) == pytest.approx(float(info_nce(q, k, n, 0.2)), abs=5e-3)
+
+
+def test_the_spread_of_embeddings_is_one_on_all_of_the_sphere_and_zero_in_one_point() -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(4000, 16, generator=generator) * torch.rand(4000, 1, generator=generator)
+    assert embedding_std(rows).item() == pytest.approx(1, abs=0.02)
+    assert embedding_std(rows[:1] * torch.rand(50, 1, generator=generator)).item() == pytest.approx(0, abs=1e-5)

@@ -22,3 +22,8 @@ def info_nce(
     negative = (queries @ negatives.T).float() / temperature
     # log(e^p + sum e^n) without a copy of the (b, m) table to put the positive beside it.
     return (torch.logaddexp(positive, negative.logsumexp(dim=1)) - positive).mean()
+
+
+def embedding_std(rows: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
+    """The normalised rows' standard deviation, mean over features times √d: 1 on all of the sphere, 0 in one point."""
+    return torch.nn.functional.normalize(rows).std(0).mean() * rows.shape[1] ** 0.5
