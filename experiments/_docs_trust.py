@@ -42,7 +42,23 @@ def _cells(row: dict[str, Any]) -> list[str]:
     return [percent(row["ece"]["mean"]), percent(row["ece"]["std"]), percent(row["gap"]["mean"]), *taken, kept]
 
 
+def ensemble(data: str) -> str:
+    """Each run, and what they make together."""
+    found = records(f"ensemble_{data}")
+    names = {"ensemble": "ensemble: groups of the medoid", "mean": "mean of all"}
+    keys = ("acc", "ece", "confidence", "auroc")
+    rows = [
+        [row["head"], names.get(row["answer"], row["answer"]), *(percent(row[key]) for key in keys)]
+        for row in found["rows"]
+    ]
+    bound = f"Medoid: {found['medoid']}. Bound on the mean accuracy, without labels: {percent(found['bound'])}."
+    advice = " ".join(found["trust"]["sentences"][1:])
+    made = table(["head", "answer", "ACC", "ECE", "mean confidence", "AUROC"], rows, found["command"])
+    return f"{made}\n{bound} {advice}\n"
+
+
 BLOCKS: dict[str, Block] = {
     "choosing-k": choosing,
+    "ensemble-digits": functools.partial(ensemble, "digits"),
     "recalibration-digits": functools.partial(recalibration, "digits"),
 }

@@ -92,11 +92,11 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
         check_balance(assignments, model, prepared)
         assert assignments.embedding is not None
         groups = assignments.probabilities.argmax(1)
-        rows, left_out = assignments.embedding, np.asarray(prepared.source.outliers, np.int64)
+        usual, rows, left_out = None, assignments.embedding, np.asarray(prepared.source.outliers, np.int64)
         if len(left_out):
             usual = torch.from_numpy(without(left_out, len(groups)))
             rows, groups = rows[usual], groups[usual]
-        model.bank = make_bank(rows, groups, k, settings.seed)
+        model.bank = make_bank(rows, groups, k, settings.seed, usual)
         seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
         if folder.path is not None and prepared.is_main:
             write_run_files(folder.path, model, prepared.source, assignments, store_embedding=settings.store_embedding)

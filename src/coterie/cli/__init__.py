@@ -128,6 +128,7 @@ def fit(
     ] = None,
     labels: Annotated[str | None, typer.Option(help="True labels for evaluation: a file, or 'folders'.")] = None,
     label_column: LabelColumn = None,
+    runs: Annotated[int, typer.Option(help="Fit with so many seeds, and say which run to trust.")] = 1,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in -o stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the plan; train nothing.")] = False,
     as_json: Json = False,
@@ -165,7 +166,12 @@ def fit(
         settings["overrides"] = {**settings.get("overrides", {}), **read_overrides(set_ or [])}
         flags = {"resume": resume, "dry_run": dry_run, "as_json": as_json, "quiet": quiet}
         request = FitRequest(source, settings, out, labels=labels, label_column=label_column, config=config, **flags)
-        fit_source(request)
+        if runs != 1:
+            from coterie.cli.several import fit_several
+
+            fit_several(request, runs)
+        else:
+            fit_source(request)
 
 
 @app.command()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from coterie.cli.output import print_object
+from coterie.evaluation.trust import Trust
 from coterie.outputs import check_output
 from coterie.report.compare import METRICS, Comparison, Row, Summary, compare, render_comparison
 from coterie.report.page import is_page, write_page
+from coterie.trusting import trust_runs
 from coterie.types import InputError
 
 HEAD = ("run", "data", "method", "n", "k", "seed", "epochs", "seconds", *(name.upper() for name in METRICS))
@@ -20,6 +23,7 @@ def compare_runs(runs: Sequence[Path], out: Path | None, *, as_json: bool) -> No
     """Print the comparison, and write its page if asked to. Raises InputError."""
     page = check_page(out) if out is not None else None
     comparison = compare(runs)
+    comparison = replace(comparison, trust=trust_runs(comparison.paths, [row.run for row in comparison.rows]))
     for item in comparison.left_out:
         print(f"Note: left out {item.id}. {item.reason}", file=sys.stderr)
     if page is not None:
@@ -54,6 +58,22 @@ def print_comparison(comparison: Comparison) -> None:
         print("\nAgreement of any two runs, without labels: share of the items in matching groups, and ARI:")
         pairs = [[pair.first, pair.second, _number(pair.accuracy), _number(pair.ari)] for pair in comparison.agreement]
         print_table(["run", "run", "share", "ARI"], pairs)
+    if comparison.trust is not None:
+        print_trust(comparison.trust)
+
+
+def print_trust(found: Trust) -> None:
+    """The ranks and scores in the features of other runs, then what to do."""
+    print("\nWhich to trust, without labels: ranks and scores in the features of the others:")
+    head = ["run", "rank", "interval", "kappa", "silhouette", "neighbours", "ARI", "odd"]
+    rows = []
+    for run in found.runs:
+        low, high = run.interval
+        numbers = (_number(value) for value in (run.kappa, run.silhouette, run.neighbours, run.ari))
+        rows.append([run.run, f"{run.rank:.2f}", f"{low:.2f}-{high:.2f}", *numbers, "; ".join(run.flags)])
+    print_table(head, rows)
+    for sentence in found.sentences:
+        print(sentence)
 
 
 def print_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

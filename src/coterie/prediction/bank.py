@@ -24,24 +24,34 @@ class Bank:
 
     `means` are those of the model's own clusters (of all fitted items, empty clusters left out), and `whitening` a
     lower triangular W with WᵀW the precision of the features around them; for very wide features it has no rows.
+    `rows` are the numbers of the sample's items in the source; None in models of an older version.
     """
 
     features: Float[Tensor, "m d"]
     means: Float[Tensor, "c d"]
     whitening: Float[Tensor, "w d"]
     neighbours: int
+    rows: Int[Tensor, " m"] | None = None
 
     def to(self, device: torch.device) -> Bank:
-        return Bank(self.features.to(device), self.means.to(device), self.whitening.to(device), self.neighbours)
+        moved = (self.features.to(device), self.means.to(device), self.whitening.to(device))
+        return Bank(*moved, self.neighbours, self.rows)
 
 
-def make_bank(embedding: Float[Tensor, "n d"], labels: Int[Tensor, " n"], k: int, seed: int) -> Bank:
+def make_bank(
+    embedding: Float[Tensor, "n d"],
+    labels: Int[Tensor, " n"],
+    k: int,
+    seed: int,
+    numbers: Int[Tensor, " n"] | None = None,
+) -> Bank:
     """Keep at most 10,000 random items, and measure clusters by the model's own `labels`; n is at least 2.
 
     The covariance is that of the sample around its clusters' means, shrunk as Ledoit and Wolf (2004) derive it: with
     fewer items than features, or dead features, a plain one has no inverse, and a pseudo-inverse would not see just
     those directions that no fitted item has. k is at most half an average cluster of the sample, so that the k-th
-    neighbour of a fitted item may be of its own cluster.
+    neighbour of a fitted item may be of its own cluster. `numbers`: of these items in the source, where some of its
+    items are not here.
     """
     rows = torch.randperm(len(embedding), generator=generator_of(seed, "ood", "bank"))[:ROWS].sort().values
     sample = embedding[rows].clone()
@@ -52,7 +62,7 @@ def make_bank(embedding: Float[Tensor, "n d"], labels: Int[Tensor, " n"], k: int
     if sample.shape[1] <= WIDEST:
         whitening = whitening_of((sample - means[labels[rows]]).double())
     neighbours = max(1, min(NEIGHBOURS, len(rows) // (2 * k)))
-    return Bank(sample, means[sizes > 0], whitening, neighbours)
+    return Bank(sample, means[sizes > 0], whitening, neighbours, rows if numbers is None else numbers[rows])
 
 
 def whitening_of(rest: Float[Tensor, "m d"]) -> Float[Tensor, "d d"]:
@@ -70,7 +80,7 @@ def whitening_of(rest: Float[Tensor, "m d"]) -> Float[Tensor, "d d"]:
 
 def save_bank(path: Path, bank: Bank) -> None:
     """Write it as safetensors, whole or not at all."""
-    save_tree(path, vars(bank))
+    save_tree(path, {name: value for name, value in vars(bank).items() if value is not None})
 
 
 def load_bank(path: Path, width: int) -> Bank | None:
@@ -94,5 +104,7 @@ def _check(bank: Bank) -> None:
         raise ValueError("neighbours")
     if any(t.dtype != torch.float32 or t.ndim != 2 or not torch.isfinite(t).all() for t in tensors):
         raise ValueError("features, means and whitening are finite float32 matrices")
+    if bank.rows is not None and (bank.rows.dtype != torch.int64 or bank.rows.shape != bank.features.shape[:1]):
+        raise ValueError("rows are numbers, one for each row of the features")
     if len({t.shape[1] for t in tensors}) > 1 or len(bank.features) < 1 or len(bank.means) < 1:
         raise ValueError("features, means and whitening are of one width")

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from coterie.evaluation import accuracy, ari
+from coterie.evaluation.trust import Trust
 from coterie.records import Record, read_record
 from coterie.report.headline import method
 from coterie.report.page import asset, template_environment
@@ -85,6 +86,8 @@ class Comparison:
     summaries: list[Summary]
     agreement: list[Pair]
     left_out: list[Skipped] = field(default_factory=list)
+    paths: list[Path] = field(default_factory=list)  # of the rows
+    trust: Trust | None = None  # which of them to trust, where they can be ranked
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; `runs` has the names of `fit --json`."""
@@ -93,6 +96,7 @@ class Comparison:
             "summaries": [asdict(summary) for summary in self.summaries],
             "agreement": [asdict(pair) for pair in self.agreement],
             "left_out": [asdict(item) for item in self.left_out],
+            "trust": None if self.trust is None else self.trust.as_json(),
         }
 
 
@@ -119,7 +123,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
     rows = [_row(name, folder, result) for name, (folder, result) in zip(names, runs, strict=True)]
     recipes = [recipe(folder.run, (folder.path,)) for folder, _ in runs]
     pairs = [_pair(names, runs, a, b) for a, b in combinations(range(len(runs)), 2)]
-    return Comparison(rows, _summaries(rows, recipes), pairs, left_out)
+    return Comparison(rows, _summaries(rows, recipes), pairs, left_out, kept)
 
 
 def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
@@ -232,6 +236,7 @@ def render_comparison(comparison: Comparison) -> str:
             measured=any(value is not None for row in comparison.rows for value in row.metrics.values()),
             summaries=comparison.summaries,
             matrix=_matrix(comparison),
+            trust=comparison.trust,
             left_out=comparison.left_out,
             duration=duration,
         )

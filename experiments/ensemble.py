@@ -1,0 +1,78 @@
+"""Does the mean of several runs know better how sure it is than one of them? Finished runs over one source.
+
+    python experiments/ensemble.py digits --runs runs/digits-0 runs/digits-1 runs/digits-2 runs/digits-3 runs/digits-4
+
+For each head of the runs (the calibrated answer first, then what it was made from). Rows: each run's own answer; `ensemble`, the medoid's groups with the mean probability that all runs give them; `mean`,
+the mean probabilities with the groups that they make likeliest. Beside them the label-free bound on the mean accuracy.
+Nothing is trained; labels only measure. Writes experiments/results/ensemble_NAME.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from _runs import METRICS, RESULTS
+
+from coterie.cli.several import ensemble_of
+from coterie.data import labels_of
+from coterie.evaluation import evaluate
+from coterie.evaluation.ensemble import accuracy_bound
+from coterie.outputs import write_atomically
+from coterie.prediction.results import read_result
+from coterie.records import read_record
+from coterie.training.device import machine
+from coterie.trusting import trust_runs
+
+
+def record(source: str, runs: list[Path]) -> dict[str, Any]:
+    """The numbers of each run and of both ensembles."""
+    tables, records = [read_result(run / "result.parquet") for run in runs], [read_record(run) for run in runs]
+    labels = labels_of(source, tables[0].ids)
+    assert labels is not None, f"{source} carries no labels"
+    rows = []
+    for head in tables[0].heads:
+        own = [replace(table, heads={head: table.heads[head]}) for table in tables]
+        said = ensemble_of(own)[0]
+        answers = {f"seed {one['seed']}": table.heads[head] for one, table in zip(records, own, strict=True)}
+        answers |= {name: said.heads[name].numpy() for name in ("ensemble", "mean")}
+        for name, p in answers.items():
+            found = evaluate(labels.codes, p, class_names=labels.names)
+            rows.append({"head": head, "answer": name, **{key: found[key] for key in (*METRICS, "auroc")}})
+            print(head, name, {key: round(rows[-1][key], 4) for key in (*METRICS, "auroc")}, flush=True)
+    medoid = ensemble_of(tables)[1]
+    agreement, bound = accuracy_bound([table.labels.astype("int64") for table in tables])
+    ranked = trust_runs(runs, [f"seed {one['seed']}" for one in records])
+    return {
+        "data": records[0]["source"]["name"],
+        "method": records[0]["stages"][-1]["name"],
+        "n": len(labels.codes),
+        "k": records[0]["n_clusters"],
+        "seeds": [one["seed"] for one in records],
+        "seconds": [one["seconds"] for one in records],
+        "medoid": f"seed {records[medoid]['seed']}",
+        "agreement": agreement,
+        "bound": bound,
+        "trust": None if ranked is None else ranked.as_json(),
+        "rows": rows,
+        "settings": {"stages": records[0]["stages"], "backbone": records[0]["backbone"]["name"]},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source")
+    parser.add_argument("--runs", nargs="+", type=Path, required=True)
+    parser.add_argument("--name", help="Of the record.  [default: the source's]")
+    given = parser.parse_args()
+    name = given.name or Path(given.source).stem
+    command = f"python experiments/ensemble.py {given.source} --runs {' '.join(run.name for run in given.runs)}"
+    found = {"command": command, "machine": machine(), **record(given.source, given.runs)}
+    write_atomically(RESULTS / f"ensemble_{name}.json", json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""Which of several runs to trust, without labels: ranks by three scores, in spaces that are not the run's own.
+
+Scores of one run in its own features flatter it, and are not comparable across spaces (Palumbo et al. 2024). So every
+run is scored in the spaces of the others, ranked there among all but the space's own run, and its ranks are averaged.
+The intervals are those of 200 resamples of the items. Where the best one's interval touches another's, or the scores do
+not agree on it, the runs are not distinguishable without judging, and the medoid, which agrees most with the others, is
+the one to take.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.stats import rankdata
+from sklearn.neighbors import NearestNeighbors
+
+from coterie.evaluation.contingency import Ints
+from coterie.evaluation.ensemble import accuracy_bound, mean_aris
+from coterie.evaluation.group_criteria import linear_predictions, silhouettes
+from coterie.evaluation.ranking import Floats
+from coterie.evaluation.stability import Points
+
+NEIGHBOURS = 15
+RESAMPLES, LEVEL = 200, 0.95
+SCORES = ("kappa", "silhouette", "neighbours")
+
+
+@dataclass(frozen=True)
+class Space:
+    """Features (m, d) of some items `rows` (m,), reduced; `home` is the run they were trained by, None for nobody's."""
+
+    points: Points
+    rows: Ints
+    home: int | None = None
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """One run: its mean rank (1 is best) with an interval, its scores in the others' spaces, what is odd about it."""
+
+    run: str
+    rank: float
+    interval: tuple[float, float]
+    kappa: float
+    silhouette: float
+    neighbours: float
+    ari: float  # mean to the other runs
+    flags: list[str]
+
+
+@dataclass(frozen=True)
+class Trust:
+    """All runs, what bounds their accuracy, and which to take."""
+
+    runs: list[Trusted]
+    agreement: float
+    bound: float
+    medoid: str
+    recommended: str
+    distinguishable: bool
+    sentences: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+
+def trust(names: Sequence[str], partitions: Sequence[Ints], k: int, spaces: Sequence[Space]) -> Trust:
+    """Rank at least two runs with k groups each over the same items. Without a space only their agreement is told."""
+    agreement, bound = accuracy_bound(partitions)
+    aris = mean_aris(partitions)
+    middle = int(np.argmax(aris))
+    values, ranks, by_score = _ranks(partitions, k, spaces)
+    means = ranks.mean(0) if len(ranks) else np.full(len(names), (len(names) + 1) / 2)
+    low, high = np.quantile(ranks, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if len(ranks) else (means, means)
+    best = int(np.argmin(means))
+    others = [i for i in range(len(names)) if i != best]
+    apart = bool(len(ranks)) and all(high[best] < low[i] and (by_score[best] < by_score[i]).all() for i in others)
+    chosen = best if apart else middle
+    runs = [
+        Trusted(
+            name,
+            float(means[i]),
+            (float(low[i]), float(high[i])),
+            *(float(value) for value in values[i]),
+            ari=aris[i],
+            flags=flags(partitions[i], k),
+        )
+        for i, name in enumerate(names)
+    ]
+    sentences = [f"These runs cannot be more than {100 * bound:.0f} % correct on average, for they do not agree more."]
+    if apart:
+        sentences.append(f"{names[best]} ranks first in the features of the others, clearly before all of them.")
+    else:
+        sentences.append(
+            f"The runs are not distinguishable without judging: take {names[middle]}, which agrees most with the "
+            "others, or judge 150 items of each that you consider."
+        )
+    return Trust(runs, agreement, bound, names[middle], names[chosen], apart, sentences)
+
+
+def flags(labels: Ints, k: int) -> list[str]:
+    """Groups far from an even share, with which scores mean little."""
+    sizes, n = np.bincount(labels, minlength=k), len(labels)
+    found = []
+    if small := int((sizes < n / (20 * k)).sum()):
+        found.append(f"{small} groups below a twentieth of an even share")
+    if large := int((sizes > 5 * n / k).sum()):
+        found.append(f"{large} groups above five even shares")
+    return found
+
+
+def _ranks(partitions: Sequence[Ints], k: int, spaces: Sequence[Space]) -> tuple[Floats, Floats, Floats]:
+    """Scores (runs, 3), mean ranks over resamples (200, runs), and mean ranks by score (runs, 3); in others' spaces."""
+    count, rng = len(partitions), np.random.default_rng(0)
+    scores, told = np.zeros((count, len(SCORES))), np.zeros(count)
+    total = np.zeros((RESAMPLES, count, len(SCORES)))
+    for space in spaces:
+        weights = rng.multinomial(len(space.rows), np.full(len(space.rows), 1 / len(space.rows)), RESAMPLES)
+        away = [run for run in range(count) if run != space.home]
+        items = np.stack([_of_items(space, partitions[run][space.rows], k) for run in away])  # (away, m, 3)
+        drawn = np.einsum("rm,ams->ras", weights / len(space.rows), items)
+        total[:, away] += rankdata(-drawn, axis=1)
+        scores[away] += items.mean(1)
+        told[away] += 1
+    if not len(spaces) or not told.all():
+        return np.full_like(scores, np.nan), np.empty((0, count)), np.empty((count, 0))
+    ranks = total / told[:, None]
+    return scores / told[:, None], ranks.mean(2), ranks.mean(0)
+
+
+def _of_items(space: Space, labels: Ints, k: int) -> Floats:
+    """What each item adds to each score (m, 3); a score is the mean over items, chance taken from all of them."""
+    share = np.bincount(labels, minlength=k) / len(labels)
+    said = linear_predictions(space.points, labels)
+    guessed = float(share @ (np.bincount(said, minlength=k) / len(labels)))
+    together = float((share**2).sum())
+    near = NearestNeighbors(n_neighbors=min(NEIGHBOURS, len(labels) - 1), algorithm="brute").fit(space.points)
+    same = (labels[near.kneighbors(return_distance=False)] == labels[:, None]).mean(1)
+    hits = (_beyond(said == labels, guessed), silhouettes(space.points, labels), _beyond(same, together))
+    return np.stack(hits, axis=1)
+
+
+def _beyond(hits: Any, chance: float) -> Floats:
+    """(hits - chance) / (1 - chance), 0 where chance is everything."""
+    return np.zeros(len(hits)) if chance >= 1 else (np.asarray(hits, np.float64) - chance) / (1 - chance)

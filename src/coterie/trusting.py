@@ -1,0 +1,61 @@
+"""Which of several finished runs to trust: their labels, and the samples of features that their models keep."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch.nn.functional as F
+
+from coterie.choosing import reduced
+from coterie.evaluation.trust import Space, Trust, trust
+from coterie.prediction.model import load_model
+from coterie.report.read import Result, RunFolder, read_finished
+from coterie.types import InputError
+from coterie.views.normalise import SMALL_DIM
+
+ITEMS = 3000  # of each space
+
+
+def trust_runs(paths: Sequence[Path], names: Sequence[str]) -> Trust | None:
+    """The trust in finished runs over the same data with the same number of groups; None where there are not two.
+
+    Of runs with several data or numbers of groups the largest such set is ranked.
+    """
+    found = [(name, *read_finished(path)) for path, name in zip(paths, names, strict=True)]
+    kinds = [(folder.run.get("source", {}).get("fingerprint"), folder.n_clusters) for _, folder, _ in found]
+    kind, count = Counter(kinds).most_common(1)[0]
+    if count < 2 or kind[0] is None:
+        return None
+    members = [one for one, own in zip(found, kinds, strict=True) if own == kind]
+    partitions = [result.labels for _, _, result in members]
+    spaces = [_space(folder, result, place) for place, (_, folder, result) in enumerate(members)]
+    kept = [space for space in spaces if space is not None]
+    if common := [space for space in kept if space.home is None]:
+        kept = [common[0], *(space for space in kept if space.home is not None)]
+    return trust([name for name, _, _ in members], partitions, kind[1], kept)
+
+
+def _space(folder: RunFolder, result: Result, place: int) -> Space | None:
+    """The features that a run's model keeps, if it is known of which items; nobody's where nothing was trained."""
+    try:
+        model = load_model(folder.path)
+    except InputError:
+        return None
+    bank, n = model.bank, len(result.labels)
+    if bank is None:
+        return None
+    if bank.rows is not None:
+        rows = bank.rows.numpy()
+    elif len(bank.features) == n:
+        rows = np.arange(n)
+    else:
+        return None  # of an older version, which does not say it
+    some = np.sort(np.random.default_rng(0).permutation(len(rows))[:ITEMS])
+    points = bank.features[some]
+    if model.net.width >= SMALL_DIM:
+        points = F.normalize(points, dim=1)
+    home = None if model.backbone == "identity" else place
+    return Space(reduced(points, 0), rows[some], home)

@@ -1,0 +1,72 @@
+"""Which run to trust: identical runs tie, a spoilt one ranks last, nothing depends on the names of groups."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from coterie.evaluation.trust import Space, flags, trust
+
+RNG = np.random.default_rng(0)
+TRUTH = np.repeat(np.arange(3), 60)
+POINTS = RNG.normal(size=(180, 5)) + 4 * np.eye(5)[TRUTH]
+SPACES = [Space(POINTS, np.arange(180))]
+SPOILT = np.where(RNG.random(180) < 0.3, RNG.permutation(TRUTH), TRUTH)
+
+
+def test_identical_runs_tie():
+    found = trust(["a", "b", "c"], [TRUTH, TRUTH, (TRUTH + 1) % 3], 3, SPACES)
+    assert not found.distinguishable
+    assert {run.rank for run in found.runs} == {2.0}
+    assert found.bound == 1
+    assert "not distinguishable without judging" in found.sentences[1]
+    assert found.recommended == found.medoid
+
+
+def test_a_spoilt_run_ranks_last_by_every_score():
+    found = trust(["good", "spoilt"], [TRUTH, SPOILT], 3, SPACES)
+    good, spoilt = found.runs
+    assert (good.rank, spoilt.rank) == (1, 2)
+    for name in ("kappa", "silhouette", "neighbours"):
+        assert getattr(spoilt, name) < getattr(good, name)
+    assert (found.distinguishable, found.recommended) == (True, "good")
+
+
+def test_the_names_of_groups_do_not_matter():
+    one = trust(["a", "b"], [TRUTH, SPOILT], 3, SPACES).runs
+    other = trust(["a", "b"], [np.array([2, 0, 1])[TRUTH], SPOILT], 3, SPACES).runs
+    assert one[0].kappa == pytest.approx(other[0].kappa)
+    assert one[0].neighbours == pytest.approx(other[0].neighbours)
+    assert one[0].silhouette == pytest.approx(other[0].silhouette)
+
+
+def test_shuffled_labels_score_nothing():
+    found = trust(["truth", "shuffled"], [TRUTH, RNG.permutation(TRUTH)], 3, SPACES).runs[1]
+    assert abs(found.kappa) < 0.3
+    assert abs(found.neighbours) < 0.2
+
+
+def test_a_run_is_not_judged_in_its_own_features():
+    """Two runs that trained their own features: each is alone in the other's, so no one is first."""
+    own = [Space(POINTS, np.arange(180), home=0), Space(POINTS[:, ::-1], np.arange(180), home=1)]
+    found = trust(["a", "b"], [TRUTH, SPOILT], 3, own)
+    assert [run.rank for run in found.runs] == [1, 1]
+    assert not found.distinguishable
+    third = [*own, Space(POINTS, np.arange(180), home=2)]
+    found = trust(["a", "b", "c"], [TRUTH, SPOILT, TRUTH], 3, third)
+    assert found.runs[1].rank == 2
+
+
+def test_without_features_only_the_agreement_is_told():
+    found = trust(["a", "b"], [TRUTH, SPOILT], 3, [])
+    assert np.isnan(found.runs[0].kappa)
+    assert not found.distinguishable
+    assert found.bound < 1
+
+
+def test_odd_sizes_are_flagged():
+    assert flags(TRUTH, 3) == []
+    assert flags(np.array([0] * 99 + [1]), 20) == [
+        "18 groups below a twentieth of an even share",
+        "1 groups above five even shares",
+    ]
