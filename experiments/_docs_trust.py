@@ -19,9 +19,8 @@ def choosing() -> str:
         ticks = ", ".join(f"{name} {k}" for name, k in one["ticks"].items())
         known = "none" if one["known"] is None else str(one["known"])
         rows.append([one["data"], known, said, ticks, f"{one['seconds']:.0f}", f"{one['processor_seconds']:.0f}"])
-    names = " ".join(str(one["data"]) for one in records("choosing_k")["records"])
     head = ["source", "known", "recommended", "each criterion alone", "seconds", "of processor"]
-    return table(head, rows, f"python experiments/choosing_k.py {names}")
+    return table(head, rows, records("choosing_k")["command"])
 
 
 def recalibration(data: str) -> str:

@@ -64,6 +64,8 @@ def main() -> None:
     for name in given.sources:
         new = {**record(name), "machine": machine(), "command": f"python experiments/choosing_k.py {Path(name).name}"}
         old = [other for other in kept["records"] if other["data"] != new["data"]]
+        names = sorted({str(one["data"]) for one in (*old, new)})
+        kept["command"] = f"python experiments/choosing_k.py {' '.join(names)}"
         kept["records"] = sorted([*old, new], key=lambda one: str(one["data"]))
         write_atomically(path, json.dumps(kept, indent=1) + "\n")
 

@@ -2,8 +2,9 @@
 
     python experiments/ensemble.py digits --runs runs/digits-0 runs/digits-1 runs/digits-2 runs/digits-3 runs/digits-4
 
-For each head of the runs (the calibrated answer first, then what it was made from). Rows: each run's own answer; `ensemble`, the medoid's groups with the mean probability that all runs give them; `mean`,
-the mean probabilities with the groups that they make likeliest. Beside them the label-free bound on the mean accuracy.
+For each head of the runs (the answer first) the rows are: each run's own answer; `ensemble`, the medoid's groups with
+the mean probability that all runs give them; `mean`, the mean probabilities with the groups that they make likeliest.
+Beside them the label-free bound on the mean accuracy, and which run the label-free scores would take.
 Nothing is trained; labels only measure. Writes experiments/results/ensemble_NAME.json.
 """
 

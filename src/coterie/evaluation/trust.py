@@ -80,20 +80,15 @@ def trust(names: Sequence[str], partitions: Sequence[Ints], k: int, spaces: Sequ
     others = [i for i in range(len(names)) if i != best]
     apart = bool(len(ranks)) and all(high[best] < low[i] and (by_score[best] < by_score[i]).all() for i in others)
     chosen = best if apart else middle
-    runs = [
-        Trusted(
-            name,
-            float(means[i]),
-            (float(low[i]), float(high[i])),
-            *(float(value) for value in values[i]),
-            ari=aris[i],
-            flags=flags(partitions[i], k),
-        )
-        for i, name in enumerate(names)
-    ]
+    runs = []
+    for i, name in enumerate(names):
+        interval, own = (float(low[i]), float(high[i])), values[i].tolist()
+        runs.append(Trusted(name, float(means[i]), interval, own[0], own[1], own[2], aris[i], flags(partitions[i], k)))
     sentences = [f"These runs cannot be more than {100 * bound:.0f} % correct on average, for they do not agree more."]
     if apart:
-        sentences.append(f"{names[best]} ranks first in the features of the others, clearly before all of them.")
+        sentences.append(
+            f"{names[best]} ranks first by every score in the features of the others: its groups follow them best."
+        )
     else:
         sentences.append(
             f"The runs are not distinguishable without judging: take {names[middle]}, which agrees most with the "
