@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from coterie.cli import print_object
 from coterie.cli.compare import compare_runs
 from coterie.cli.fit import FitRequest, find_labels, fit_source
+from coterie.cli.output import print_object
 from coterie.evaluation import evaluate
 from coterie.evaluation.ensemble import combine
 from coterie.evaluation.recalibration import with_confidence
