@@ -16,7 +16,7 @@ from coterie.contract import Method, finish, found, name_of
 from coterie.data.items import Embeddings
 from coterie.data.rows import RowIds
 from coterie.networks.backbones import build_backbone
-from coterie.networks.features import extract_features
+from coterie.networks.features import extract_features, some_rows
 from coterie.networks.net import Net
 from coterie.prediction.model import Model
 from coterie.preparing import Prepared, Watch
@@ -58,8 +58,9 @@ def train(prepared: Prepared, watch: Watch) -> Net:
 def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, last: bool) -> None:
     items, settings, name = prepared.taught, prepared.settings, name_of(method)
 
-    def features(*, half: bool = False, by: nn.Module | None = None) -> torch.Tensor:
-        return extract_features(net, items, half=half, by=by).to(prepared.device)
+    def features(*, half: bool = False, by: nn.Module | None = None, most: int | None = None) -> torch.Tensor:
+        rows = some_rows(len(items), most)
+        return extract_features(net, items, rows, half=half, by=by).to(prepared.device)
 
     def warn(text: str) -> None:
         if text not in prepared.warnings:  # a resumed run knows those of its first part

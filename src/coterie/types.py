@@ -135,10 +135,11 @@ class Features(Protocol):
     """Extracts the features (n, d) of the whole source when called: evaluation mode, clean view.
 
     Those of the backbone, or with `by` of another network, such as a teacher's. In float32, or, with `half`, in
-    bfloat16 where the stage trains in it: faster, and as exact as the training is.
+    bfloat16 where the stage trains in it: faster, and as exact as the training is. `most`: where there are more items,
+    of so many, drawn once and for all (`networks.features.some_rows`).
     """
 
-    def __call__(self, *, half: bool = False, by: nn.Module | None = None) -> Tensor: ...
+    def __call__(self, *, half: bool = False, by: nn.Module | None = None, most: int | None = None) -> Tensor: ...
 
 
 @dataclass
@@ -240,6 +241,14 @@ class Batch:
         import torch
 
         everyone = torch.randn(len(self.index) * self.share.processes, *like.shape[1:])
+        return self.mine(everyone).to(like)
+
+    def uniform(self, like: Tensor) -> Tensor:
+        """Numbers from -1 to 1 of the form of `like` (b, ...), drawn for the global batch: none twice in it."""
+        import torch
+
+        rows = len(self.index) * self.share.processes
+        everyone = 2 * torch.rand(rows, *like.shape[1:], generator=self.generator) - 1
         return self.mine(everyone).to(like)
 
     def end(self) -> None:

@@ -29,7 +29,7 @@ def net_of(method: Any, *, spread: float = 1.0) -> Net:
 
 
 def features_of(net: Net) -> Features:
-    return lambda half=False, by=None: net.backbone(DATA).detach()
+    return lambda half=False, by=None, most=None: net.backbone(DATA)[:most].detach()
 
 
 def steps(method: Any, net: Net, batch: Batch) -> Iterator[Losses]:

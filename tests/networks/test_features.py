@@ -6,7 +6,7 @@ from torch import Tensor
 
 from coterie.data import open_source
 from coterie.networks.backbones import build_backbone
-from coterie.networks.features import chunk_size, clean, extract_features
+from coterie.networks.features import chunk_size, clean, extract_features, some_rows
 from coterie.networks.net import HalfPrecision, Net
 from coterie.types import ItemSpec, Source
 
@@ -100,3 +100,19 @@ def test_a_head_may_not_take_a_name_that_is_taken(digits: Source) -> None:
     for taken in ("cluster", "backbone", "mean"):
         with pytest.raises(ValueError, match=taken):
             net.add({taken: torch.nn.Identity()})
+
+
+@pytest.mark.parametrize(("n", "most"), [(10, 3), (20_000, 10_000)])
+def test_some_rows_are_drawn_once_and_for_all_from_the_whole_source(n: int, most: int) -> None:
+    rows = some_rows(n, most)
+    assert rows is not None
+    assert rows.tolist() == sorted(set(rows.tolist()))
+    assert len(rows) == most
+    assert 0 <= int(rows.min()) <= int(rows.max()) < n
+    assert torch.equal(rows, some_rows(n, most))
+    if n > 100:  # every second one would be all of one kind where two kinds take turns
+        assert 0.45 < float((rows % 2).float().mean()) < 0.55
+
+
+def test_all_rows_are_looked_at_where_there_are_no_more() -> None:
+    assert some_rows(10, 10) is some_rows(9, 10) is some_rows(10, None) is None

@@ -21,7 +21,7 @@ from coterie.methods.cdc import CDC
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
 from coterie.networks.backbones import build_backbone
-from coterie.networks.features import extract_features
+from coterie.networks.features import extract_features, some_rows
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.batches import BatchMaker, batches_of
@@ -89,8 +89,8 @@ def one_batch(method: Trained, rank: int, processes: int) -> dict[str, Any]:
     net = Net(build_backbone(name, spec), spec, torch.tensor([0.3]), torch.tensor([0.35]), half=False)
     net.add(method.heads(net, K))
 
-    def features(*, half: bool = False, by: nn.Module | None = None) -> Tensor:
-        return extract_features(net, items, by=by)
+    def features(*, half: bool = False, by: nn.Module | None = None, most: int | None = None) -> Tensor:
+        return extract_features(net, items, some_rows(len(items), most), by=by)
 
     start(method, net, features, K, generator_of("start"))
     share_batch_norm(net)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from coterie.networks.net import HalfPrecision, Net
@@ -66,6 +66,16 @@ def stream(
                     progress(len(chunk))
     finally:
         net.train(was_training)
+
+
+def some_rows(n: int, most: int | None) -> Int[Tensor, " m"] | None:
+    """`most` of n rows in order, drawn at random and always the same ones; None, which is all, where there are no more.
+
+    At random, since rows at equal distances may all be of one kind.
+    """
+    if most is None or n <= most:
+        return None
+    return torch.randperm(n, generator=torch.Generator().manual_seed(0))[:most].sort().values
 
 
 def extract_features(
