@@ -1,9 +1,10 @@
 """Backbones: an item of any source -> a feature vector.
 
 `small-16` and `small-32` are four-stage residual nets for two cores, `mlp` is for embeddings, `ae` (both) and `ae-conv`
-(images) are the encoders of `autoencoder.py`, `pica-resnet34` is PICA's, `identity` is the item itself, and every other
-name is timm's. `sobel+NAME` puts a fixed Sobel filter before a backbone for images; `full+NAME` is a ResNet of timm's
-that keeps its own first layers for small images. `auto` chooses by the form of the items and the device, and says why.
+(images) are the encoders of `autoencoder.py`, `dcgan` and `dcgan-32` are the discriminators of `dcgan.py`,
+`pica-resnet34` is PICA's, `identity` is the item itself, and every other name is timm's. `sobel+NAME` puts a fixed
+Sobel filter before a backbone for images; `full+NAME` is a ResNet of timm's that keeps its own first layers for small
+images. `auto` chooses by the form of the items and the device, and says why.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.networks import autoencoder
+from coterie.networks import autoencoder, dcgan
 from coterie.networks.identity import Identity
 from coterie.networks.residual import PicaResNet34, residual_stages
 from coterie.networks.sobel import CHANNELS as SOBEL_CHANNELS
@@ -135,6 +136,8 @@ def build_backbone(name: str, spec: ItemSpec, *, pretrained: bool = False, weigh
         net = Identity(spec)
     elif name in autoencoder.NAMES:
         net = autoencoder.build_encoder(name, spec)
+    elif name.partition("-")[0] == dcgan.NAME:
+        net = dcgan.build_encoder(name, spec)
     elif name == "pica-resnet34":
         net = PicaResNet34(spec.channels)
     elif name.startswith("small-"):
@@ -218,7 +221,7 @@ def _timm(name: str, spec: ItemSpec, pretrained: bool) -> nn.Module:
 
     full, name = name.startswith(FULL_STEM), name.removeprefix(FULL_STEM)
     if name not in timm.list_models() and name.split(".")[0] not in timm.list_models():
-        ours = ["small-16", "small-32", "mlp", "pica-resnet34", *autoencoder.NAMES]
+        ours = ["small-16", "small-32", "mlp", "pica-resnet34", dcgan.NAME, *autoencoder.NAMES]
         near = difflib.get_close_matches(name.lower(), [*timm.list_models(), *ours], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "; `timm.list_models()` has the names."
         raise InputError(f"Unknown backbone {name!r}{hint}")
