@@ -246,3 +246,47 @@ def test_going_on_from_the_result_changes_nothing_and_from_elsewhere_finds_it_ag
     near = refine(x, found.centres + torch.randn(4, 3, generator=g))
     assert torch.equal(near.labels, found.labels)
     assert near.inertia == pytest.approx(found.inertia, rel=1e-5)
+
+
+# By direction
+
+
+def spherical_objective(x: np.ndarray, labels: np.ndarray) -> float:
+    """The sum of cosines to each group's mean direction: the length of the sum of its unit rows."""
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    return sum(float(np.linalg.norm(unit[labels == label].sum(0))) for label in np.unique(labels))
+
+
+@pytest.mark.parametrize("draw", range(5))
+def test_spherical_groups_are_the_best_of_all_partitions_of_few_points(draw: int) -> None:
+    x = torch.randn(9, 3, generator=torch.Generator().manual_seed(draw))
+    found = kmeans(x, 2, generator=torch.Generator().manual_seed(0), restarts=200, spherical=True)
+    partitions = [np.array([code >> i & 1 for i in range(9)]) for code in range(1, 2**8)]
+    best = max(spherical_objective(x.double().numpy(), labels) for labels in partitions)
+    assert spherical_objective(x.double().numpy(), found.labels.numpy()) == pytest.approx(best, abs=1e-5)
+    assert found.inertia == pytest.approx(2 * (9 - best), abs=1e-4)
+
+
+@given(st.integers(0, 50), st.integers(2, 6))
+@settings(deadline=None, max_examples=20)
+def test_spherical_groups_go_by_directions_alone(draw: int, k: int) -> None:
+    random = torch.Generator().manual_seed(draw)
+    x = torch.randn(60, 5, generator=random)
+    longer = x * 2.0 ** torch.randint(-6, 7, (60, 1), generator=random)  # powers of two: no rounding
+    first, second = (
+        kmeans(rows, k, generator=torch.Generator().manual_seed(1), spherical=True) for rows in (x, longer)
+    )
+    assert torch.equal(first.labels, second.labels)
+    torch.testing.assert_close(first.centres.norm(dim=1), torch.ones(k))
+    cosines = torch.nn.functional.normalize(x) @ first.centres.T
+    torch.testing.assert_close(cosines.max(1).values, cosines.gather(1, first.labels[:, None])[:, 0])
+    # As many as the first step may have and as the last one has: it never falls.
+    fewer = kmeans(x, k, generator=torch.Generator().manual_seed(1), spherical=True, iterations=1)
+    assert first.inertia <= fewer.inertia + 1e-4
+
+
+def test_rows_of_zeros_have_no_direction_and_do_no_harm() -> None:
+    x = torch.cat([torch.zeros(3, 4), torch.eye(4).repeat(5, 1)])
+    found = kmeans(x, 4, generator=torch.Generator().manual_seed(0), restarts=10, spherical=True)
+    assert bool(torch.isfinite(found.centres).all())
+    assert len(set(found.labels[3:7].tolist())) == 4

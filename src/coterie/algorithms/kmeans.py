@@ -13,16 +13,19 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from coterie.networks.heads import PrototypeHead
 from coterie.types import InputError
 
 CHUNK = 8192  # rows whose distances to all centres are held at once
 PAIRS = 4096  # up to this many points, a table of all pairs (64 MB here) may replace products with centres
+MINI_BATCH = 4096
 SEEDING_ROWS = 16384  # seeding looks at a random subset of this many points, or 32 per cluster where that is more
 
 
@@ -47,8 +50,12 @@ def kmeans(
     iterations: int = 300,
     tolerance: float = 1e-4,
     reseed_empty: bool = True,
+    spherical: bool = False,
 ) -> KMeansResult:
     """Cluster the rows of `x` in float32, without gradient, and return the restart with the lowest inertia.
+
+    With `spherical` the rows count by their directions: each is scaled to length 1, and so are the centres at every
+    step (Dhillon and Modha, 2001). The inertia is then 2 Σ (1 - cos) over the points and their centres.
 
     A restart stops when its labels repeat, or when its centres' squared shifts add up to at most `tolerance` times
     the mean variance of a feature (scikit-learn's rule). A cluster that loses all its points takes over the point
@@ -69,17 +76,26 @@ def kmeans(
     # A surrounding autocast would compute the products in half precision.
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         x = x.float()
-        mean = x.mean(dim=0)
-        points = x - mean
+        mean = x.new_zeros(x.shape[1]) if spherical else x.mean(dim=0)
+        points = functional.normalize(x, dim=1) if spherical else x - mean
         _check_range(points, x)
-        pairs = points @ points.T if _table_pays(n, k, x.shape[1]) else None
+        pairs = points @ points.T if not spherical and _table_pays(n, k, x.shape[1]) else None
         starts = seed(points, k, generator=generator, restarts=restarts, pairs=pairs)
-        found = (
-            lloyd(points, start, iterations=iterations, tolerance=tolerance, reseed_empty=reseed_empty, pairs=pairs)
-            for start in starts
-        )
+        rules: dict[str, Any] = {"iterations": iterations, "tolerance": tolerance, "reseed_empty": reseed_empty}
+        found = (lloyd(points, start, **rules, spherical=spherical, pairs=pairs) for start in starts)
         best = min(found, key=lambda result: result.inertia)
         return replace(best, centres=best.centres + mean)
+
+
+def kmeans_by_mini_batches(
+    x: Float[Tensor, "n d"], k: int, *, generator: torch.Generator, restarts: int
+) -> Float[Tensor, "k d"]:
+    """Centres by scikit-learn's MiniBatchKMeans (Sculley, 2010), which looks at 4,096 points at a time."""
+    from sklearn.cluster import MiniBatchKMeans
+
+    seed = int(torch.randint(2**31, (), generator=generator))
+    found = MiniBatchKMeans(k, batch_size=MINI_BATCH, n_init=restarts, random_state=seed).fit(x.float().cpu().numpy())
+    return torch.from_numpy(found.cluster_centers_).to(x)
 
 
 def place_groups(
@@ -162,15 +178,18 @@ def lloyd(
     iterations: int = 300,
     tolerance: float = 1e-4,
     reseed_empty: bool = True,
+    spherical: bool = False,
     pairs: Float[Tensor, "n n"] | None = None,
 ) -> KMeansResult:
     """Run Lloyd's iterations over (centred) `x` from its rows `start` as centres; see `kmeans` for the rules.
+
+    With `spherical`, x are rows of length 1 and no `pairs` are taken.
 
     With `pairs`, `x @ x.T`, a centre's products with all points are the mean of its members' rows of `pairs`: n² sums
     for a step instead of nkd products.
     """
     products = None if pairs is None else pairs[start]
-    return _iterate(x, x[start], iterations, tolerance, reseed_empty, pairs, products)
+    return _iterate(x, x[start], iterations, tolerance, reseed_empty, pairs, products, spherical=spherical)
 
 
 def refine(
@@ -194,6 +213,8 @@ def _iterate(
     reseed_empty: bool,
     pairs: Tensor | None,
     products: Tensor | None,
+    *,
+    spherical: bool = False,
 ) -> KMeansResult:
     enough = tolerance * _squared_norms(x).mean() / x.shape[1]  # x is centred: the mean variance of a feature
     labels = _nearest(x, centres, products)
@@ -203,6 +224,8 @@ def _iterate(
         if reseed_empty:
             labels = _fill_empty(x, centres, labels)
         before, centres = centres, _cluster_means(x, labels, centres)
+        if spherical:
+            centres = functional.normalize(centres, dim=1)
         if pairs is not None and products is not None:
             products = _cluster_means(pairs, labels, products)
         previous, labels = labels, _nearest(x, centres, products)
@@ -264,7 +287,7 @@ def _cluster_means(x: Tensor, labels: Tensor, centres: Tensor) -> Tensor:
         sums.index_add_(0, labels, x)
     else:  # there index_add_ sums in no fixed order, which would make runs differ
         for part, own in zip(x.split(CHUNK), labels.split(CHUNK), strict=True):
-            sums += torch.nn.functional.one_hot(own, k).to(x.dtype).T @ part
+            sums += functional.one_hot(own, k).to(x.dtype).T @ part
     return sums.div_(counts.clamp(min=1))
 
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn import functional
 
 from coterie.networks.net import Net
-from coterie.types import ItemSpec
+from coterie.types import InputError, ItemSpec
+
+MOST_PIXELS = 3 * 64 * 64
 
 
 class Identity(nn.Flatten):
@@ -27,3 +32,31 @@ def own_values(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]
         return features
     repeats = features.shape[1] // len(net.mean)  # pixels of a channel
     return features * net.std.repeat_interleave(repeats) + net.mean.repeat_interleave(repeats)
+
+
+def grouped_values(net: Net, features: Float[Tensor, "n d"], *, angles: bool) -> Float[Tensor, "n d"]:
+    """What is grouped where nothing is trained: pixels as they are, embeddings as they were normalised.
+
+    For `angles`, to which it matters where 0 lies, own values in both cases, each row scaled to length 1.
+    """
+    if angles:
+        return functional.normalize(own_values(net, features), dim=1)
+    return own_values(net, features) if net.spec.kind == "images" else features
+
+
+def own_backbone(title: str) -> Callable[[ItemSpec, str, bool], str]:
+    """The backbone of a method of that title which trains nothing: none.
+
+    It raises InputError for images of too many pixels, whose single values mean little anyway.
+    """
+
+    def chosen(spec: ItemSpec, device: str, as_published: bool) -> str:
+        if spec.channels * spec.height * spec.width > MOST_PIXELS:
+            raise InputError(
+                f"{title} groups images by their pixels, and {spec.height}×{spec.width} are too many: give it the "
+                "features of another run by --init RUN or of a backbone by --backbone NAME, or smaller images by "
+                "--image-size 64."
+            )
+        return "identity"
+
+    return chosen
