@@ -117,12 +117,12 @@ class CDC:
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
-        if not 1 <= self.cells <= self.batch_size and self.layout != "single":
-            raise InputError(f"cdc.cells is {self.cells}: it must lie between 1 and the batch size, {self.batch_size}.")
         if self.batch_size < facts.k:
             raise InputError(
                 f"cdc.batch_size is {self.batch_size}: with {facts.k} groups it must be at least {facts.k}."
             )
+        if not 1 <= self.cells <= self.batch_size and self.layout != "single":
+            raise InputError(f"cdc.cells is {self.cells}: it must lie between 1 and the batch size, {self.batch_size}.")
         if not facts.k <= self.hidden <= facts.n and self.init != "random":
             raise InputError(
                 f"cdc.hidden is {self.hidden}: prototypes need a width from {facts.k} (groups) to {facts.n} (items)."
