@@ -1,4 +1,4 @@
-"""Exports of a run of 100,000 items in 100 groups: processor seconds, peak memory, size.
+"""Exports of a run of 100,000 items in 100 groups: processor seconds and size.
 
     python benchmarks/export.py [--rows 100000] [--groups 100] [--width 64] [--formats csv,parquet,...]
 
@@ -80,7 +80,6 @@ def measure(folder: Path, name: str) -> dict[str, Any]:
         "format": name,
         "processor_seconds": round(worked, 1),
         "seconds": round(time.perf_counter() - begun, 1),
-        "peak_mib": round(usage.ru_maxrss / 1024),
         "mib_written": round(sum(path.stat().st_size for path in files) / 2**20, 1),
         "files": len(files),
     }
