@@ -30,3 +30,12 @@ def test_no_gradient_goes_through_a_table() -> None:
     table.fill(rows)
     assert not table.rows.requires_grad
     assert list(table.parameters()) == []
+
+
+def test_rows_of_other_items_stay_exact_through_a_checkpoint() -> None:
+    large = 2**24 + 1  # float32 has no such number
+    old, new = ItemTable(2, torch.int32), ItemTable(2, torch.int32)
+    old.fill(torch.tensor([[0, large], [1, 0]]))
+    new.load_state_dict(old.state_dict())
+    assert new.rows.dtype == torch.int32
+    assert new.of(torch.tensor([0])).tolist() == [[0, large]]

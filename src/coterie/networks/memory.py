@@ -7,16 +7,17 @@ from torch import Tensor, nn
 
 
 class ItemTable(nn.Module):
-    """One row for every item: assignments, latents. Empty until `fill`, for only then is the number of items known.
+    """One row for every item: assignments, latents, rows of other items (`dtype`: integers, which stay exact).
 
-    A checkpoint brings its own number of rows, which a plain buffer would refuse; hence the extra state.
+    Empty until `fill`, for only then is the number of items known. A checkpoint brings its own
+    number of rows, which a plain buffer would refuse; hence the extra state.
     """
 
     rows: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.register_buffer("rows", torch.zeros(0, width), persistent=False)
+        self.register_buffer("rows", torch.zeros(0, width, dtype=dtype), persistent=False)
 
     @torch.no_grad()
     def fill(self, rows: Tensor) -> None:
