@@ -171,7 +171,8 @@ def _prepare(
     out, card = folder.path, check_beginning(settings)
     init = load_model(Path(settings.init)) if settings.init is not None else None
     cache = folder.file("cache")
-    settings, encode = with_encoder(settings, source, cache, place.device, dry=watch.dry)
+    kept = cache if place.is_main_process else None  # each process embeds for itself, and one writes
+    settings, encode = with_encoder(settings, source, kept, place.device, dry=watch.dry)
     opened = open_items(
         source,
         like=init.spec if init else None,

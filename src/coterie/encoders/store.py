@@ -143,7 +143,7 @@ class Store:
 
     def _read(self, path: Path) -> Chunk | None:
         try:
-            with np.load(path, allow_pickle=False) as file:
+            with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
                 reasons = {int(place): why for place, why in json.loads(file["reasons"].tobytes()).items()}
                 chunk = Chunk(file["features"], file["ok"], file["digests"], reasons)
         except Exception:  # whatever damage makes of a file

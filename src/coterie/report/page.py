@@ -142,8 +142,11 @@ def _facts(run: Record, source: Record) -> list[tuple[str, str]]:
     if spec.get("kind") == "embeddings":
         form = f"{spec.get('dim')} dimensions"
     precision = run.get("precision")
+    encoding = spec.get("encoding") or {}
+    said = f"{encoding.get('encoder')}, {encoding.get('licence')}, taught by {encoding.get('taught')}"
     facts = {
         "data": source.get("origin"),
+        "encoder": f"{said}, {encoding.get('weights', '')[:12]}" if encoding else None,
         "form": form if spec else None,
         "fingerprint": source.get("fingerprint"),
         "seed": run.get("seed"),

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from sklearn.base import clone
+from sklearn.exceptions import SkipTestWarning
+from sklearn.pipeline import Pipeline
+from sklearn.utils import estimator_checks
+
+from coterie import Clusterer, Embed, embed, load
+from coterie.types import InputError
+
+SMALL = "test_vit"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(timm.create_model(SMALL, pretrained=False, num_classes=0).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def colours() -> np.ndarray:
+    """Thirty pictures in three colours."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(20, 60, (30, 24, 24, 3))
+    pictures[np.arange(30), :, :, np.arange(30) % 3] += 160
+    return pictures.astype(np.uint8)
+
+
+def test_a_pipeline_of_embed_and_clusterer(colours, weights):
+    steps = [("embed", Embed(SMALL, weights=weights)), ("cluster", Clusterer(3, random_state=0, epochs=1))]
+    pipeline = Pipeline(steps).fit(colours)
+    labels = pipeline.predict(colours)
+    np.testing.assert_array_equal(labels, pipeline["cluster"].labels_)
+    assert set(labels) == {0, 1, 2}
+    groups = [set(labels[colour::3]) for colour in range(3)]
+    assert all(len(group) == 1 for group in groups), groups
+    assert pipeline.predict_proba(colours).shape == (30, 3)
+    again = clone(pipeline).fit(colours)
+    np.testing.assert_array_equal(again.predict(colours), labels)
+    pipeline.set_params(embed__pooling="mean")
+    assert pipeline["embed"].pooling == "mean"
+
+
+def test_clusterer_with_an_encoder(colours, weights, tmp_path):
+    model = Clusterer(3, encoder=SMALL, weights=weights, random_state=0, epochs=1, output=tmp_path / "run").fit(colours)
+    np.testing.assert_array_equal(model.predict(colours), model.labels_)
+    np.testing.assert_array_equal(load(tmp_path / "run").predict_proba(colours[:5]), model.predict_proba(colours[:5]))
+    assert model.record_["source"]["spec"]["encoding"]["encoder"] == SMALL
+    by_hand = Clusterer(3, random_state=0, epochs=1).fit(embed(colours, SMALL, weights=weights))
+    np.testing.assert_array_equal(by_hand.labels_, model.labels_)
+
+
+def test_method_auto_takes_the_encoder_at_hand_and_a_named_method_none(colours):
+    from coterie.deciding import resolve
+
+    auto = resolve(Clusterer(3, "auto", random_state=0)._settings())
+    assert (auto.method, auto.encoder) == ("cdc", "auto")
+    assert resolve(Clusterer(3)._settings()).encoder == "none"
+    assert resolve(Clusterer(3, "auto", encoder="none")._settings()).encoder == "none"
+    assert resolve(Clusterer(3, "auto", backbone="small-4")._settings()).encoder == "none"
+    assert resolve(auto) == auto
+
+
+def test_embed_says_what_it_is(colours, weights):
+    step = Embed(SMALL, weights=weights).fit(colours)
+    assert step.encoding_.encoder == SMALL
+    assert step.get_feature_names_out().tolist()[:2] == ["embed0", "embed1"]
+    np.testing.assert_array_equal(step.transform(colours), step.fit_transform(colours))
+    np.testing.assert_array_equal(step.transform(colours), embed(colours, SMALL, weights=weights))
+    assert clone(step).get_params() == step.get_params()
+
+
+def test_embed_refuses_what_is_no_picture(weights):
+    with pytest.raises(InputError, match="an encoder reads pictures"):
+        Embed(SMALL, weights=weights).fit(np.zeros((4, 6)) + np.arange(6) * np.arange(4)[:, None])
+
+
+CHECKS = (
+    *("check_estimator_cloneable", "check_estimator_tags_renamed", "check_valid_tag_types", "check_estimator_repr"),
+    *("check_no_attributes_set_in_init", "check_parameters_default_constructible", "check_set_params"),
+    *("check_get_params_invariance", "check_mixin_order"),
+)
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_scikit_learns_checks_that_need_no_table(name):
+    """scikit-learn checks nothing by itself of an estimator that takes no table of numbers, as the tags here say."""
+    getattr(estimator_checks, name)("Embed", Embed())
+
+
+def test_scikit_learn_knows_that_there_is_nothing_else_to_check():
+    with pytest.warns(SkipTestWarning, match="three_d_array=True"):
+        done = estimator_checks.check_estimator(Embed())
+    assert {check["status"] for check in done} == {"passed"}
