@@ -78,7 +78,7 @@ def test_embed_says_what_it_is(colours, weights):
 
 
 def test_embed_refuses_what_is_no_picture(weights):
-    with pytest.raises(InputError, match="an encoder reads pictures"):
+    with pytest.raises(InputError, match="the encoder test_vit reads pictures"):
         Embed(SMALL, weights=weights).fit(np.zeros((4, 6)) + np.arange(6) * np.arange(4)[:, None])
 
 

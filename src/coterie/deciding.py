@@ -18,7 +18,7 @@ from coterie.encoders.catalogue import AUTO, NONE
 from coterie.encoders.loading import Wanted
 from coterie.encoders.opening import Encode, check_name
 from coterie.training.plan import RunSettings
-from coterie.types import InputError
+from coterie.types import InputError, Source
 
 METHOD = "cdc"  # what `auto` groups with
 OF_BACKBONE = ("init", "weights", "image_size")  # whose value says that a net is to be trained
@@ -67,6 +67,16 @@ def with_encoder(
     folder = None if cache is None else cache / "features"
     encode = Encode(wanted, folder, place_of(source), dry=dry)
     return (replace(settings, weights=None, image_size=None) if named else settings), encode
+
+
+def check_used(encode: Encode | None, opened: Source) -> None:
+    """Raise InputError where the user named an encoder and the source has no pictures that it can be shown."""
+    if encode is None or encode.used or encode.wanted.name == AUTO:
+        return
+    holds = "embeddings" if opened.items.spec.kind == "embeddings" else "volumes"
+    raise InputError(
+        f"{opened.name} holds {holds}, and the encoder {encode.wanted.name} reads pictures: leave --encoder out."
+    )
 
 
 def place_of(source: Any) -> str:

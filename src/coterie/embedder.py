@@ -64,7 +64,7 @@ def embedded(
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Source:
     """The source of embeddings. Raises InputError where it is no source of pictures."""
-    from coterie.deciding import place_of
+    from coterie.deciding import check_used, place_of
     from coterie.encoders import open_items
     from coterie.encoders.catalogue import AUTO, NONE
     from coterie.encoders.loading import Wanted
@@ -89,8 +89,7 @@ def embedded(
     wanted = Wanted(name, given, image_size, bool(squash), pooling, place, precision)
     encode = Encode(wanted, None if output is None else Path(output), place_of(X))
     source = open_items(X, encode=encode, max_skipped=max_skipped, progress=progress)
-    if source.items.spec.encoding is None or not encode.used:
-        raise InputError(f"{source.name} holds embeddings, and an encoder reads pictures: give it those.")
+    check_used(encode, source)
     return source
 
 

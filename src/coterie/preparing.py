@@ -22,7 +22,7 @@ from coterie.data.items import ChosenItems
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
 from coterie.data.outliers import mark_outliers, without
-from coterie.deciding import resolve, with_encoder
+from coterie.deciding import check_used, resolve, with_encoder
 from coterie.encoders import open_items
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
@@ -185,6 +185,7 @@ def _prepare(
         family=settings.family,
         columns=settings.columns,
     )
+    check_used(encode, opened)
     _refuse_copies(opened)
     mark_outliers(opened)
     chosen_k = None

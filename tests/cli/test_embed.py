@@ -250,6 +250,12 @@ def test_what_cannot_be_is_refused(coterie, colours, tmp_path, options, words):
     assert not (tmp_path / "run").exists()
 
 
+def test_an_encoder_without_pictures_is_refused(coterie, vectors, weights, tmp_path):
+    answer = coterie("fit", vectors, "-k", 3, "-o", tmp_path / "run", *ENCODER, weights)
+    assert answer.code == 2
+    assert "holds embeddings, and the encoder test_vit reads pictures" in answer.err
+
+
 def test_a_source_is_never_written_to(coterie, colours, tmp_path):
     answer = coterie("embed", colours, "-o", colours)
     assert answer.code == 2

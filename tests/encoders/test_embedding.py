@@ -330,7 +330,7 @@ def test_a_model_takes_only_its_own_encoder(photos, weights, tmp_path):
 
 
 def test_vectors_are_no_pictures(weights):
-    with pytest.raises(InputError, match="holds embeddings, and an encoder reads pictures"):
+    with pytest.raises(InputError, match="holds embeddings, and the encoder test_vit reads pictures"):
         embed(np.random.default_rng(0).normal(size=(20, 8)), SMALL, weights=weights)
 
 

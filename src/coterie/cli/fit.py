@@ -145,7 +145,10 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
         raise
     except KeyboardInterrupt as stopped:
         if not (out / "run.yaml").exists():
-            raise
+            if not (out / "cache" / "features").is_dir():
+                raise
+            text = f"Stopped. The pictures that were embedded are kept: the same fit command with -o {out} goes on."
+            raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
         text = f"Stopped before anything was learned: the same fit command with -o {out} --resume begins anew."
         if kept(out):
             text = f"Stopped. What was done is kept in {out}: the same fit command with -o {out} --resume goes on."

@@ -97,14 +97,22 @@ def read_items(folder: Path) -> tuple[list[str], list[bytes]]:
     """The ids of the pictures and the SHA-256 of their files, in the order of the embeddings."""
     with open_table(folder / ITEMS, "id", "digest") as file:
         table = file.read(columns=["id", "digest"])
-        return table["id"].to_pylist(), table["digest"].to_pylist()
+        ids, digests = table["id"].to_pylist(), table["digest"].to_pylist()
+    if not all(isinstance(item, str) for item in ids) or not all(isinstance(digest, bytes) for digest in digests):
+        raise InputError(f"{folder / ITEMS} is damaged: it needs a text and a digest for each picture: embed again.")
+    return ids, digests
 
 
 def files_below(root: Path, ids: list[str], options: Options) -> Items:
     """The pictures of a folder by their ids, decoded when a report wants some."""
 
     def load(row: int) -> Image:
-        return open_image(root / ids[row])
+        from coterie.data.shrink import Unreadable
+
+        place = Path(ids[row])
+        if place.is_absolute() or ".." in place.parts:
+            raise Unreadable("its name leads out of the folder")
+        return open_image(root / place)
 
     spec = ItemSpec("images", channels=3, height=SHOWN, width=SHOWN)
     return DecodedImages(load, np.arange(len(ids)), ids, spec, options.threads, ValueRule())
