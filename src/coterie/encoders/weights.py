@@ -14,7 +14,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from coterie.encoders.catalogue import AUTO, BY_NAME, ENTRIES, NONE, PREFERRED, QUICK_FROM, WHEEL, Entry, repository_of
+from coterie.encoders.catalogue import (
+    AUTO,
+    BY_NAME,
+    ENTRIES,
+    NONE,
+    PREFERRED,
+    QUICK_FROM,
+    WHEEL,
+    Entry,
+    is_timms,
+    repository_of,
+)
 from coterie.records.files import check_regular
 from coterie.types import InputError
 
@@ -147,10 +158,13 @@ def fetched(name: str, repository: str, names: tuple[str, ...] = FILES) -> Found
 
 def _missing(name: str, repository: str, why: str) -> str:
     owner_name = repository.partition("@")[0]
+    copy = f"Copy {FILES[0]} of https://{HUB}/{owner_name} here and give it with --weights FILE"
+    if not is_timms(name):
+        copy = f"Copy config.json and {FILES[0]} of https://{HUB}/{owner_name} into a folder and give it as the encoder"
     return (
         f"The encoder {name} needs a weight file that is not on this computer ({hub_cache()} was looked in; {why}). "
-        f"Copy {FILES[0]} of https://{HUB}/{owner_name} here and give it with --weights FILE, run where the network "
-        f"reaches it{_others(name)}, or give embeddings that you have (.npy). Nothing was embedded."
+        f"{copy}, run where the network reaches it{_others(name)}, or give embeddings that you have (.npy). Nothing "
+        "was embedded."
     )
 
 
