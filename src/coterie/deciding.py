@@ -43,7 +43,8 @@ def _trains_a_net(settings: RunSettings) -> bool:
     """Whether the settings only make sense for a net that sees the pictures themselves."""
     given = any(getattr(settings, name) is not None for name in OF_BACKBONE)
     own = any(name.startswith(("moco.", "views.")) for name in settings.overrides)
-    return given or own or settings.pretrained or settings.backbone != "auto" or settings.preset != "practical"
+    named = settings.backbone != "auto" or settings.preset != "practical" or settings.pretrain != "auto"
+    return given or own or named or settings.pretrained
 
 
 def with_encoder(

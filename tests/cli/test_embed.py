@@ -17,6 +17,8 @@ from safetensors.torch import save_file
 
 from coterie.encoders import weights as weights_of
 from coterie.encoders.catalogue import ENTRIES, WHEEL
+from coterie.encoders.loading import Encoder
+from coterie.encoders.store import lend
 
 SMALL = "test_vit"
 ENCODER = ("--encoder", SMALL, "--weights")
@@ -244,6 +246,23 @@ def test_what_cannot_be_is_refused(coterie, colours, tmp_path, options, words):
     assert answer.code == 2
     assert words in answer.err
     assert not (tmp_path / "run").exists()
+
+
+def test_several_seeds_embed_once(coterie, colours, weights, tmp_path, monkeypatch):
+    out = tmp_path / "runs"
+    fit = ("fit", colours, "-k", 3, "-o", out, "--epochs", 1, "--device", "cpu", "--runs", 2, *ENCODER, weights)
+    answer = coterie(*fit)
+    assert answer.code == 0, answer.err
+    folders = [out / f"seed-{seed}" / "cache" / "features" for seed in (0, 1)]
+    first, second = (folder / "features.npy" for folder in folders)
+    assert first.read_bytes() == second.read_bytes()
+    lent = tmp_path / "lent" / "seed-9"
+    lend(out / "seed-0", lent)
+    seen = []
+    monkeypatch.setattr(Encoder, "__call__", lambda self, pixels: seen.append(len(pixels)) or torch.zeros(1, 64))
+    again = ("fit", colours, "-k", 3, "-o", lent, "--epochs", 1, "--device", "cpu", *ENCODER, weights)
+    assert coterie(*again).code == 0
+    assert seen == [1], "the width is asked for once, and no picture is looked at"
 
 
 def test_an_encoder_without_pictures_is_refused(coterie, vectors, weights, tmp_path):

@@ -14,6 +14,7 @@ import torch
 from coterie.cli.compare import compare_runs
 from coterie.cli.fit import FitRequest, find_labels, fit_source
 from coterie.cli.output import print_object
+from coterie.encoders.store import lend
 from coterie.evaluation import evaluate
 from coterie.evaluation.ensemble import combine
 from coterie.evaluation.recalibration import with_confidence
@@ -45,6 +46,7 @@ def fit_several(request: FitRequest, count: int) -> None:
         done = (run / "run.yaml").exists()
         if done and read_record(run).get("status") == "done":
             continue
+        lend(runs[0], run)
         own = replace(request, settings={**settings, "seed": seed}, out=run, resume=done, as_json=False)
         fit_source(own)
         # One number of groups for all: -k auto looks once.

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from coterie.outputs import remove_parts, write_atomically
 from coterie.records.features import FEATURES, FORMAT, ITEMS, MANIFEST, PARTS, holds_features, read_features
 from coterie.types import Encoding, InputError
 
+CACHE = Path("cache", "features")  # of a run folder
 CHUNK = 256  # pictures of a part
 NO_DIGEST = bytes(32)  # of a file that could not be read
 
@@ -182,6 +184,19 @@ class Store:
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             (self.folder / PARTS).rmdir()
+
+
+def lend(run: Path, other: Path) -> None:
+    """Let a run that has not begun find the embeddings of another over the same source, where that has some."""
+    source, target = run / CACHE, other / CACHE
+    if not holds_features(source) or target.exists():
+        return
+    target.mkdir(parents=True)
+    for name in (FEATURES, ITEMS, MANIFEST):
+        try:
+            os.link(source / name, target / name)  # safe, for these files are only ever replaced
+        except OSError:
+            shutil.copyfile(source / name, target / name)
 
 
 def _difference(before: Job, now: Job) -> str:
