@@ -331,6 +331,19 @@ def compare(
         compare_runs(runs, out, as_json=as_json)
 
 
+@app.command()
+def duplicates(
+    source: Annotated[str, typer.Argument(metavar="SOURCE|RUN", help="As for fit, or a finished run's folder.")],
+    out: Annotated[Path | None, typer.Option("-o", "--output", help="Table to write (.csv or .parquet).")] = None,
+    as_json: Json = False,
+) -> None:
+    """List sets of near-duplicates, by content and by features; of a run also which its groups tear apart."""
+    with failures():
+        from coterie.cli.duplicates import list_duplicates
+
+        list_duplicates(source, out, as_json=as_json)
+
+
 @app.command("choose-k")
 def choose_k(
     source: Annotated[str, typer.Argument(metavar="SOURCE|RUN", help="As for fit, or a finished run's folder.")],

@@ -15,6 +15,7 @@ from markupsafe import Markup
 from coterie.evaluation import acceptance
 from coterie.outputs import write_atomically
 from coterie.records import Record
+from coterie.records.duplicates import read_duplicates
 from coterie.records.recalibration import read_recalibration
 from coterie.records.run import read_choice
 from coterie.report import headline, wording
@@ -96,6 +97,7 @@ def _content(folder: RunFolder) -> dict[str, Any]:
         "pictures": folder.gallery is not None,
         "pixelated": folder.gallery is not None and max(folder.gallery.images.shape[1:3]) <= 64,
         "judged": build_judged(read_recalibration(folder.path)),
+        "twins": read_duplicates(folder.path),
         "choice": build_choice(read_choice(folder.path, run)),
         "review": build_review(folder),
         "stages": build_stages(run, folder.history),

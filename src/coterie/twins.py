@@ -1,0 +1,64 @@
+"""`find_duplicates`: near-duplicates among the items of a source, by content and by features."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from coterie.algorithms.neighbours import nearest
+from coterie.data import open_source
+from coterie.evaluation.near_duplicates import Duplicates, near_duplicates
+from coterie.isolation import isolated
+from coterie.networks.features import extract_features
+from coterie.prediction.model import Model
+from coterie.types import InputError, Source
+from coterie.views.normalise import SMALL_DIM, normalisation, normalise
+
+NEIGHBOURS = 5
+SIDE = 16  # pixels of a picture without features
+
+
+@isolated
+def find_duplicates(source: Any) -> Duplicates:
+    """Sets of near-duplicates of whatever `Clusterer.fit` takes; pictures are compared as 16 × 16 pixels."""
+    return duplicates_of(open_source(source))
+
+
+def duplicates_of(source: Source, model: Model | None = None) -> Duplicates:
+    """The sets of an open source; with a model by its features. Raises InputError for fewer than four items."""
+    n = len(source.items)
+    if n < 4:
+        raise InputError(f"{source.name} has {n} items: near-duplicates are looked for among at least 4.")
+    points, content = [], []
+    for part in torch.arange(n).split(512):
+        raw = source.items.take(part)
+        content += [hashlib.sha256(row.numpy().tobytes()).hexdigest()[:32] for row in raw]
+        if model is None:
+            points.append(raw.float() if raw.ndim == 2 else _small(raw))
+    rows = torch.cat(points) if model is None else extract_features(model.net, source.items)
+    if rows.shape[1] >= SMALL_DIM:
+        rows = F.normalize(rows, dim=1)
+    elif model is None:
+        rows = normalise(rows, *normalisation(source.items))
+    distances, neighbours = nearest(rows, min(NEIGHBOURS, n - 1))
+    return near_duplicates(distances.double().numpy(), neighbours.numpy(), np.array(content))
+
+
+def _small(images: Tensor) -> Tensor:
+    """(b, c, h, w) of bytes as rows: 16 × 16 pixels, each picture with mean 0."""
+    values = F.interpolate(images.float(), size=(SIDE, SIDE), mode="area").flatten(1)
+    return values - values.mean(1, keepdim=True)
+
+
+def source_of(origin: str, model: Model, fingerprint: str | None, run: Path) -> Source:
+    """The source of a run, opened again. Raises InputError where it is another one now."""
+    opened = open_source(origin, like=model.spec)
+    if fingerprint is not None and opened.fingerprint != fingerprint:
+        raise InputError(f"{origin} has changed since {run} was fitted: fit it again, or give the source itself.")
+    return opened

@@ -1,0 +1,39 @@
+"""`coterie duplicates`: of a source, and of a run with its report."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+from sklearn.datasets import make_blobs
+
+
+def test_copies_among_embeddings_and_in_a_report(coterie, tmp_path):
+    points = make_blobs(80, n_features=8, centers=3, random_state=0)[0].astype(np.float32)
+    points[7], points[9] = points[3], points[4] + 0.001
+    path, run, table = tmp_path / "points.npy", tmp_path / "run", tmp_path / "sets.csv"
+    np.save(path, points)
+    answer = coterie("duplicates", path, "-o", table, "--json")
+    assert answer.code == 0, answer.err
+    sets = [(one["items"], one["exact"]) for one in answer.object["sets"]]
+    assert sets == [(["3", "7"], True), (["4", "9"], False)]
+    with table.open() as file:
+        assert [row["set"] for row in csv.DictReader(file)] == ["0", "0", "1", "1"]
+    assert coterie("duplicates", path, "-o", table).code == 2  # it is there already
+
+    answer = coterie("fit", path, "-k", 3, "--method", "ae", "--epochs", 1, "--no-calibrate", "-o", run, "-q")
+    assert answer.code == 0, answer.err
+    answer = coterie("duplicates", run)
+    assert answer.code == 0, answer.err
+    assert "same  3  7" in answer.out
+    assert "Near-duplicates" in (run / "report.html").read_text()
+    np.save(path, points + 1)
+    answer = coterie("duplicates", run)
+    assert answer.code == 2
+    assert "has changed since" in answer.err
+
+
+def test_pictures_of_digits(coterie):
+    answer = coterie("duplicates", "digits", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.object["items"] < 90
