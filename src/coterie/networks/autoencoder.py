@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import HalfPrecision, Net, run_in
+from coterie.networks.trunks import trunk
 from coterie.types import InputError, ItemSpec
 
 NAMES = ("ae", "ae-conv")
@@ -25,6 +26,7 @@ WIDTHS = (500, 500, 2000)
 CHANNELS, KERNELS = (32, 64, 128), (5, 5, 3)  # of the convolutional encoder
 
 
+@trunk(*NAMES)
 def build_encoder(name: str, spec: ItemSpec) -> Encoder:
     """The encoder of that name. Raises InputError for the convolutional one on embeddings."""
     if name == "ae":

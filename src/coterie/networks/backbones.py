@@ -17,11 +17,10 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.networks import autoencoder, dcgan
-from coterie.networks.identity import Identity
-from coterie.networks.residual import PicaResNet34, residual_stages
+from coterie.networks.residual import residual_stages
 from coterie.networks.sobel import CHANNELS as SOBEL_CHANNELS
 from coterie.networks.sobel import WithSobel
+from coterie.networks.trunks import builder_of, own_trunks, trunk
 from coterie.networks.weights import check_pretrained, fetch, load_weights, put, read_weights
 from coterie.types import InputError, ItemSpec
 
@@ -130,23 +129,22 @@ def build_backbone(name: str, spec: ItemSpec, *, pretrained: bool = False, weigh
     if name.startswith(SOBEL):
         behind = replace(spec, channels=SOBEL_CHANNELS)
         return WithSobel(build_backbone(name.removeprefix(SOBEL), behind, pretrained=pretrained, weights=weights))
-    if name == "mlp":
-        net: nn.Module = EmbeddingNet(spec.dim)
-    elif name == "identity":
-        net = Identity(spec)
-    elif name in autoencoder.NAMES:
-        net = autoencoder.build_encoder(name, spec)
-    elif name.partition("-")[0] == dcgan.NAME:
-        net = dcgan.build_encoder(name, spec)
-    elif name == "pica-resnet34":
-        net = PicaResNet34(spec.channels)
-    elif name.startswith("small-"):
-        net = SmallResNet(_small_width(name), spec.channels, large=max(spec.height, spec.width) > 64)
-    else:
-        net = _timm(name, spec, pretrained)
+    build = builder_of(name)
+    net = _timm(name, spec, pretrained) if build is None else build(name, spec)
     if weights is not None:
         load_weights(net, Path(weights))
     return net
+
+
+@trunk("mlp")
+def build_for_embeddings(name: str, spec: ItemSpec) -> EmbeddingNet:
+    return EmbeddingNet(spec.dim)
+
+
+@trunk("small-")
+def build_small(name: str, spec: ItemSpec) -> SmallResNet:
+    """A net such as `small-16`. Raises InputError for what is no width."""
+    return SmallResNet(_small_width(name), spec.channels, large=max(spec.height, spec.width) > 64)
 
 
 def _small_width(name: str) -> int:
@@ -221,8 +219,7 @@ def _timm(name: str, spec: ItemSpec, pretrained: bool) -> nn.Module:
 
     full, name = name.startswith(FULL_STEM), name.removeprefix(FULL_STEM)
     if name not in timm.list_models() and name.split(".")[0] not in timm.list_models():
-        ours = ["small-16", "small-32", "mlp", "pica-resnet34", dcgan.NAME, *autoencoder.NAMES]
-        near = difflib.get_close_matches(name.lower(), [*timm.list_models(), *ours], n=1)
+        near = difflib.get_close_matches(name.lower(), [*timm.list_models(), "small-16", *own_trunks()], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "; `timm.list_models()` has the names."
         raise InputError(f"Unknown backbone {name!r}{hint}")
     settings: dict[str, Any] = {}

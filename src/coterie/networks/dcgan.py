@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from coterie.networks.heads import steady_product
 from coterie.networks.net import HalfPrecision, Net, run_in
+from coterie.networks.trunks import trunk
 from coterie.types import InputError, ItemSpec
 
 NAME, FULL, SMALL = "dcgan", 128, 32  # channels of the first layer: the paper's, and a generator's for other backbones
@@ -29,6 +30,7 @@ GRID = 4  # pixels of the last map's side, and of every map that is a feature
 SMALL_SIDE = 40  # up to which images are seen at 32 pixels, larger ones at 64
 
 
+@trunk(NAME, f"{NAME}-")
 def build_encoder(name: str, spec: ItemSpec) -> Discriminator:
     """The backbone of that name, `dcgan` or `dcgan-32`. Raises InputError for another one."""
     width = name.removeprefix(NAME).removeprefix("-") or str(FULL)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coterie.networks.net import Net
+from coterie.networks.trunks import trunk
 from coterie.types import InputError, ItemSpec
 
 MOST_PIXELS = 3 * 64 * 64
@@ -20,6 +21,11 @@ class Identity(nn.Flatten):
     def __init__(self, spec: ItemSpec) -> None:
         super().__init__()
         self.num_features = spec.dim if spec.kind == "embeddings" else spec.channels * spec.height * spec.width
+
+
+@trunk("identity")
+def build_identity(name: str, spec: ItemSpec) -> Identity:
+    return Identity(spec)
 
 
 def own_values(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.networks.strided import avoid_overrun
+from coterie.networks.trunks import trunk
+from coterie.types import ItemSpec
 
 
 def residual_stages(width: int, blocks: Sequence[int]) -> nn.Sequential:
@@ -51,3 +53,8 @@ class PicaResNet34(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         return self.stages(self.stem(images)).mean((2, 3))
+
+
+@trunk("pica-resnet34")
+def build_pica(name: str, spec: ItemSpec) -> PicaResNet34:
+    return PicaResNet34(spec.channels)

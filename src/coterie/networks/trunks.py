@@ -1,0 +1,55 @@
+"""Backbones by name: a file that has some registers what builds them, and no list elsewhere names it.
+
+    @trunk("ae", "ae-conv")
+    def build_encoder(name: str, spec: ItemSpec) -> nn.Module: ...
+
+Files of `coterie.networks` are found by themselves; a method from outside registers its trunk in its own file.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable
+from importlib import import_module
+
+from torch import nn
+
+from coterie.types import ItemSpec
+
+Builder = Callable[[str, ItemSpec], nn.Module]
+_builders: dict[str, Builder] = {}
+
+
+def trunk(*names: str) -> Callable[[Builder], Builder]:
+    """Register what builds the backbones of these names: it gets the name and the form of an item.
+
+    A name that ends with a dash stands for all that go on with a number, as `small-` for `small-16`.
+
+    The module needs `num_features`, the length of its output. Raises ValueError for a name that another one has.
+    """
+
+    def register(build: Builder) -> Builder:
+        for name in names:
+            before = _builders.setdefault(name, build)
+            if (before.__module__, before.__qualname__) != (build.__module__, build.__qualname__):
+                raise ValueError(f"a backbone called {name!r} is there already")
+        return build
+
+    return register
+
+
+def builder_of(name: str) -> Builder | None:
+    """What builds the backbone of that name, None where nobody registered it."""
+    stem = name[: name.rfind("-") + 1]
+    if name not in _builders and stem not in _builders:
+        own_trunks()
+    return _builders.get(name) or _builders.get(stem)
+
+
+def own_trunks() -> list[str]:
+    """The names of all registered backbones; looks through the package's files first."""
+    import coterie.networks as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")
+    return sorted(_builders)
