@@ -31,6 +31,7 @@ from coterie.prediction.results import read_result, write_result
 from coterie.preparing import Prepared, Watch, prepare
 from coterie.records import groups_of, read_record
 from coterie.report import gallery_rows, map_rows, project
+from coterie.review.rows import read as read_rows
 from coterie.shortage import shortage
 from coterie.stages import advice_of, calibrate, check_balance, check_result, count_groups, train
 from coterie.training.history import History
@@ -152,16 +153,26 @@ def _save_npz(path: Path, **arrays: np.ndarray) -> None:
     write_atomically(path, buffer.getvalue())
 
 
+def used_rows(record: dict[str, Any]) -> np.ndarray:
+    """The rows whose judgement took part in a run (`fit --judged`)."""
+    return read_rows(str((record.get("labels_used") or {}).get("rows") or ""))
+
+
 def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
     """Compare a finished run's result table with true labels and keep the numbers in `metrics.json`."""
     record = read_record(out)
     table = read_result(out / "result.parquet", record.get("source", {}).get("n"), groups_of(record))
-    by_head = {name: evaluate(labels.codes, p, class_names=labels.names) for name, p in table.heads.items()}
+    used = used_rows(record)
+    codes = labels.codes.copy()
+    codes[used] = -1  # what was judged may not check what it has taught
+    by_head = {name: evaluate(codes, p, class_names=labels.names) for name, p in table.heads.items()}
     answer = next(iter(by_head.values()))
     heads = {
         name: {key: value for key, value in numbers.items() if key == "sizes" or not isinstance(value, dict | list)}
         for name, numbers in by_head.items()
     }
     metrics = {**answer, "heads": heads, "labels": labels.note}
+    if len(used):
+        metrics["labels_used"] = len(used)
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics

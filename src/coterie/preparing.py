@@ -24,6 +24,7 @@ from coterie.data.originals import absolute_path
 from coterie.data.outliers import mark_outliers, without
 from coterie.deciding import check_used, resolve, with_encoder
 from coterie.encoders import open_items
+from coterie.judgements import Judgements, read_judgements
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
 from coterie.outputs import check_folder
@@ -95,6 +96,7 @@ class Prepared:
     warnings: list[str] = field(default_factory=list)
     path: str | None = None  # where the source lies, absolute
     chosen_k: dict[str, Any] | None = None  # of -k auto: how the number of groups came about
+    judged: Judgements | None = None  # what only the calibration head is given
 
     @property
     def taught(self) -> Items:
@@ -141,6 +143,7 @@ class Prepared:
             "notes": self.plan.notes,
             "warnings": self.warnings,
             **({} if self.chosen_k is None else {"chosen_k": self.chosen_k}),
+            **({} if self.judged is None else {"labels_used": self.judged.used}),
         }
 
 
@@ -149,7 +152,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     settings = resolve(settings)
     place = accelerator_for(settings.device)
     folder = RunFolder(out, writes=place.is_main_process)
-    check_folder(out, [_path_of(source), settings.init, settings.weights])
+    check_folder(out, [_path_of(source), settings.init, settings.weights, settings.judged])
     folder.prepare(resume=resume)
     wait_for_all()
     try:
@@ -168,6 +171,7 @@ def _path_of(source: Any) -> str | None:
 def _prepare(
     source: Any, settings: RunSettings, folder: RunFolder, place: Place, *, resume: bool, watch: Watch
 ) -> Prepared:
+    settings = calibrated_where_judged(settings)
     out, card = folder.path, check_beginning(settings)
     init = load_model(Path(settings.init)) if settings.init is not None else None
     cache = folder.file("cache")
@@ -252,8 +256,23 @@ def _prepare(
         absolute_path(source),
         chosen_k,
     )
+    if settings.judged is not None:
+        assert settings.init is not None
+        prepared.judged = read_judgements(settings.init, settings.judged, opened)
+        plan.notes.extend(prepared.judged.notes)
     folder.check_same(prepared.record(""))
     return prepared
+
+
+def calibrated_where_judged(settings: RunSettings) -> RunSettings:
+    """Judgements are for the calibration head, so there is to be one. Raises InputError where there cannot be."""
+    if settings.judged is None:
+        return settings
+    if settings.init is None:
+        raise InputError("--judged is about a finished run: give that run with --init.")
+    if settings.calibrate is False:
+        raise InputError("--judged is for the calibration head alone: leave --no-calibrate out.")
+    return replace(settings, calibrate=True)
 
 
 def check_beginning(settings: RunSettings) -> Card:

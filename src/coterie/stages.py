@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -14,7 +15,9 @@ from coterie.algorithms.kmeans import NotFinite
 from coterie.calibration import PostHoc, calibration_net
 from coterie.contract import Method, finish, found, name_of
 from coterie.data.items import Embeddings
+from coterie.data.outliers import without
 from coterie.data.rows import RowIds
+from coterie.judgements import constraints_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import extract_features, some_rows
 from coterie.networks.net import Net
@@ -140,6 +143,13 @@ def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
     assert said.embedding is not None
     width = said.embedding.shape[1]
     method = PostHoc(settings, said.probabilities)
+    if prepared.judged is not None:
+        left_out = np.asarray(prepared.source.outliers, np.int64)
+        rows = without(left_out, len(prepared.source.items))
+        given, notes = constraints_of(prepared.judged, said.probabilities, rows)
+        method = replace(method, given=given, features=said.embedding)
+        watch.say(" ".join(notes))
+        prepared.plan.notes.extend(notes)
     seed = seed_of(prepared.settings.seed, "calibrate", "weights")
     net = calibration_net(method, torch.zeros(width), torch.ones(width), seed)
     share_batch_norm(net)

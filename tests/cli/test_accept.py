@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from coterie.cli.judged import read_judged, table_content
+from coterie.data.judged import read_judged, table_content
 from coterie.evaluation import accept
 from coterie.types import InputError
 

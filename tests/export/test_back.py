@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from coterie.cli.judged import read_judged, table_content
+from coterie.data.judged import read_judged, table_content
 from coterie.export.back import read_back
 from coterie.export.items import items_of_run
 from coterie.review import Review

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coterie.calibration.constraints import CONSTRAINED, Constraints, constraint_loss, judged_targets
 from coterie.calibration.head import calibration_head
 from coterie.calibration.settings import Calibration
 from coterie.contract import Card, Facts, logged
@@ -55,6 +56,9 @@ class PostHoc:
 
     settings: Calibration
     said: Float[Tensor, "n k"]
+    # What people said about single items, and the features of all: given with `fit --judged` alone.
+    given: Constraints | None = None
+    features: Float[Tensor, "n d"] | None = None
 
     card: ClassVar[Card] = CARD
 
@@ -99,25 +103,48 @@ class PostHoc:
         label = other = said.argmax(1)
         share = 1.0
         if settings.loss == "region":
-            everyone = batch.gather(x), batch.gather(said)
-            target = cell_means(*everyone, settings.cells, batch.generator, settings.cell_norm, settings.restarts)
+            target = self.region_targets(batch, batch.gather(x), batch.gather(said))
             batch.log(target_confidence=target.max(1).values.mean())
             target = batch.mine(target)
         elif settings.loss == "mixup":
             mixed, partner, share = mix_rows(batch.gather(x), batch.generator)
             x, other = batch.mine(mixed), batch.mine(batch.gather(label)[partner])
         for part in batch.parts():
-            logits = batch.gather(net.post_hoc(x[part]))
+            own, judged = self.with_judged(net, x[part], batch.generator)
+            logits = batch.gather(own)
             if settings.loss == "region":
                 loss = soft_cross_entropy(logits, batch.gather(target[part]))  # Eq. 1
             elif settings.loss == "mixup":
                 loss = mixed_cross_entropy(logits, batch.gather(label[part]), batch.gather(other[part]), share)
             else:
                 loss = self.hard_loss(logits, batch.gather(label[part]), batch.progress)
-            losses = {"calibrate": loss}
+            losses = {"calibrate": loss} if judged is None else {"calibrate": loss, "judged": judged}
             if settings.entropy_weight > 0:
                 losses["entropy"] = settings.entropy_weight * negative_mean_entropy(logits)  # Eq. 2
             yield losses
+
+    def region_targets(
+        self, batch: Batch, features: Float[Tensor, "n d"], said: Float[Tensor, "n k"]
+    ) -> Float[Tensor, "n k"]:
+        """Those of Eq. 1; with judgements a fixed item counts more, and for certain."""
+        settings, how = self.settings, (batch.generator, self.settings.cell_norm, self.settings.restarts)
+        if self.given is None:
+            return cell_means(features, said, settings.cells, *how)
+        fixed = torch.full((len(self.said),), -1, dtype=torch.int64)
+        fixed[self.given.rows] = self.given.groups
+        mine = fixed[batch.index.cpu()].to(features.device)
+        return judged_targets(features, said, batch.gather(mine), settings.cells, *how)
+
+    def with_judged(
+        self, net: Net, x: Float[Tensor, "b d"], generator: torch.Generator
+    ) -> tuple[Float[Tensor, "b k"], Float[Tensor, ""] | None]:
+        """The head's logits, and the loss of some judged items, which are in the same pass for its batch norm."""
+        if self.given is None or self.features is None:
+            return net.post_hoc(x), None
+        some = self.given.some(CONSTRAINED, generator)
+        beside = self.features[some.all_rows()].to(x.device)
+        logits = net.post_hoc(torch.cat([x, beside]))
+        return logits[: len(x)], constraint_loss(logits[len(x) :], some.to(x.device))
 
     def hard_loss(self, logits: Float[Tensor, "b k"], label: Int[Tensor, " b"], progress: float) -> Float[Tensor, ""]:
         """The comparisons that take an item's group for its label."""

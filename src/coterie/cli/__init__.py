@@ -99,6 +99,9 @@ def fit(
         str | None,
         typer.Option(help="The method that trains the backbone first, or none.  [default: as the method's paper]"),
     ] = None,
+    judged: Annotated[
+        str | None, typer.Option(help="With --init: judged items of that run, for the calibration head alone.")
+    ] = None,
     calibrate: Annotated[
         bool | None,
         typer.Option(
@@ -151,6 +154,7 @@ def fit(
             "epochs": epochs,
             "preset": preset,
             "init": init,
+            "judged": judged,
             "pretrain": pretrain,
             "calibrate": calibrate,
             "backbone": backbone,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.cli.judged import Judged, read_judged, table_content
+from coterie.data.judged import Judged, read_judged, table_content
 from coterie.cli.output import print_object
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically

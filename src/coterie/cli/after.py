@@ -160,6 +160,10 @@ def evaluate_finished(
             print(f"{name:<10}" + "  ".join(f"{head[key]:>10.3f}" for key in METRICS))
         if metrics.get("labels"):
             print(f"Labels: {metrics['labels']}.")
+        if metrics.get("labels_used"):
+            print(
+                f"{metrics['labels_used']:,} items whose judgement took part are left out, {metrics['n']:,} measured."
+            )
         print(f"All numbers: {run / 'metrics.json'}")
     if foreign is not None:
         print_ood(foreign, run / "ood.json")

@@ -47,7 +47,15 @@ def check_page(out: Path) -> Path:
 
 def print_comparison(comparison: Comparison) -> None:
     """Three tables: the runs, the means over seeds, the agreement of each with each."""
-    print_table([*HEAD, "confidence", "empty"], [_cells(row) for row in comparison.rows])
+    free = [row for row in comparison.rows if not row.labels_used]
+    judged = [row for row in comparison.rows if row.labels_used]
+    if free:
+        print_table([*HEAD, "confidence", "empty"], [_cells(row) for row in free])
+    if judged:
+        print(
+            "\n" * bool(free) + "Runs in which judged labels took part; their numbers stand beside no label-free one:"
+        )
+        print_table([*HEAD, "confidence", "empty"], [_cells(row) for row in judged])
     if not all(row.calibrated for row in comparison.rows):
         print("* not calibrated: it does not say how many items are wrong")
     if comparison.summaries:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coterie.cli.judged import table_content
+from coterie.data.judged import table_content
 from coterie.cli.output import print_object
 from coterie.export import Options, export
 from coterie.export.back import judged_columns, read_back

@@ -145,6 +145,7 @@ class RunRecord(Entries):
     notes: list[str] = []
     warnings: list[str] = []
     chosen_k: ChosenK | None = None  # of a run whose number of groups was chosen: how
+    labels_used: dict[str, Any] | None = None  # what people judged that took part: how many, which file, which rows
     failure: Failure | None = None
     seconds: Seconds | None = None
 

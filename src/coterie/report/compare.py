@@ -48,6 +48,7 @@ class Row:
     confidence: float
     calibrated: bool  # whether that confidence is
     empty: int  # groups without an item
+    labels_used: int = 0  # judged labels that took part; such a run is set beside no label-free one
 
     def number(self, name: str) -> float | None:
         """One of `MEANT`."""
@@ -148,6 +149,7 @@ def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
         "backbone": (run.get("backbone") or {}).get("name"),
         "weights": [settings.get("pretrained"), settings.get("weights"), init],
         "precision": (run.get("precision") or {}).get("value"),
+        "judged": (run.get("labels_used") or {}).get("sha256"),
     }
     return json.dumps(kept, sort_keys=True, default=str)
 
@@ -176,6 +178,7 @@ def _row(name: str, folder: RunFolder, result: Result) -> Row:
         confidence=float(result.confidence.mean()),
         calibrated=folder.calibrated,
         empty=int((sizes == 0).sum()),
+        labels_used=int((run.get("labels_used") or {}).get("judged") or 0),
     )
 
 

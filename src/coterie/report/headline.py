@@ -104,6 +104,15 @@ def _measured(metrics: Record) -> str:
     return f"Measured against true labels{unknown}, {percent(metrics['acc'])} are right, so {judgement}."
 
 
+def labels_used(run: Record) -> str | None:
+    """The badge of a run that judged labels took part in: "212 judged labels took part"; None for any other."""
+    used = run.get("labels_used")
+    if not isinstance(used, dict):
+        return None
+    judged = used.get("judged")
+    return f"{count(judged)} judged labels took part" if isinstance(judged, int) else "Judged labels took part"
+
+
 def tiles(folder: RunFolder) -> list[Tile]:
     """Key numbers that need no labels."""
     result = folder.result
@@ -113,7 +122,11 @@ def tiles(folder: RunFolder) -> list[Tile]:
     sizes = np.bincount(result.labels, minlength=folder.n_clusters)
     used = int((sizes > 0).sum())
     found = [
-        Tile(percent(float(result.confidence.mean())), "mean confidence", CALIBRATED[folder.calibrated]),
+        Tile(
+            percent(float(result.confidence.mean())),
+            "mean confidence",
+            "judged labels took part" if labels_used(folder.run) else CALIBRATED[folder.calibrated],
+        ),
         _share_tile(result, result.confidence >= SURE, f"sure {kind}", "at 90% or more", "good"),
         _share_tile(result, result.confidence < DOUBTFUL, f"doubtful {kind}", "below 50%", "doubt"),
         Tile(

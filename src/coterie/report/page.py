@@ -85,6 +85,7 @@ def _content(folder: RunFolder) -> dict[str, Any]:
         "method": headline.method(run),
         "status": run.get("status") or "",
         "banner": headline.banner(run),
+        "used": headline.labels_used(run),
         "lede": headline.lede(folder),
         "tiles": headline.tiles(folder),
         "kind": folder.kind,

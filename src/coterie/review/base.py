@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.records.group_names import groups_of_model
 from coterie.records.table import open_table
 from coterie.report.read import RunFolder, read_finished
 from coterie.types import InputError
@@ -40,6 +41,11 @@ class Base:
         """Of the data that the run was fitted on."""
         found = (self.folder.run.get("source") or {}).get("fingerprint")
         return str(found) if found is not None else None
+
+    @cached_property
+    def names(self) -> dict[int, str]:
+        """Names that groups of the model were given before the review."""
+        return groups_of_model(self.path)[0]
 
     @cached_property
     def row_of(self) -> dict[str, int]:

@@ -31,7 +31,7 @@ def check(state: State, content: Data) -> None:
     match content:
         case Rename(group=group, name=name):
             _live(state, group)
-            same = [g for g in state.live if g != group and name and state.groups[g].name == name]
+            same = [g for g in state.live if g != group and name and state.groups[g].name.casefold() == name.casefold()]
             if same:
                 raise InputError(f"Group {same[0]} is called {name} already: give another name, or merge both.")
         case Merge(into=into, groups=others):

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from coterie.records.group_names import checked_name
 from coterie.review import rows as row_texts
 from coterie.types import InputError
 
 FORMAT = 1
-LONGEST_NAME = 80
 NOWHERE = -1  # the label of an item that belongs to no group
 
 
 def _rows(text: str) -> str:
     row_texts.read(text)
     return text
-
-
-def checked_name(name: str) -> str:
-    """The name in Unicode's form NFC. Raises InputError for one that is empty, too long or has control characters."""
-    name = unicodedata.normalize("NFC", name).strip()
-    if not 1 <= len(name) <= LONGEST_NAME:
-        raise InputError(f"A name has 1 to {LONGEST_NAME} characters, this one {len(name)}.")
-    if any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in name):
-        raise InputError("A name has no control characters.")
-    return name
 
 
 Rows = Annotated[str, AfterValidator(_rows)]

@@ -51,7 +51,8 @@ def propose_refit(review: Review, seed: int = 0, steps: int | None = None) -> Pr
     """
     import torch
 
-    from coterie.training.constraints import COUNTS, FIXED, NOT, PAIR, STEPS, Constraints, refit
+    from coterie.calibration.constraints import COUNTS, FIXED, NOT, PAIR, Constraints
+    from coterie.training.refit import STEPS, refit
 
     state, features = review.state, review.features
     if features is None:

@@ -400,8 +400,8 @@ class Review:
         more = sorted(dependents(events, gone - self.state.undone, gone) - targets)
         if more:
             raise NeedsMore([self.events[seq][0] for seq in more])
-        trial = replay(events, self.base.labels, self.base.k)
-        names = [trial.groups[g].name for g in trial.live if trial.groups[g].name]
+        trial = replay(events, self.base.labels, self.base.k, self.base.names)
+        names = [trial.groups[g].name.casefold() for g in trial.live if trial.groups[g].name]
         if len(set(names)) < len(names):
             twice = next(name for name in names if names.count(name) > 1)
             raise InputError(f"Two groups would be called {twice}: rename one of them first.")
@@ -422,7 +422,7 @@ class Review:
             self._confidence[rows] = found
 
     def _replay(self) -> None:
-        self.state = replay(self.events, self.base.labels, self.base.k)
+        self.state = replay(self.events, self.base.labels, self.base.k, self.base.names)
         self._touched: dict[int, Touched] = {0: Touched()}
         for event, _ in self.events[1:]:
             known = self.state.touched.get(event.seq)

@@ -7,7 +7,7 @@ item that a person decided, or that a merge or a split placed, keeps its group.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -120,11 +120,11 @@ class State:
         return touched
 
 
-def beginning(label: NDArray[np.integer], k: int) -> State:
-    """The model's own groups, nothing decided."""
+def beginning(label: NDArray[np.integer], k: int, names: Mapping[int, str] | None = None) -> State:
+    """The model's own groups, by the names that it has, nothing decided."""
     n = len(label)
     nothing = np.zeros(n, dtype=bool)
-    groups = {number: Group(number) for number in range(k)}
+    groups = {number: Group(number, (names or {}).get(number, "")) for number in range(k)}
     return State(label.astype(np.int32), np.zeros(n, np.uint8), nothing, nothing.copy(), groups)
 
 
@@ -137,10 +137,12 @@ def undone_events(events: Sequence[Logged]) -> set[int]:
     return undone
 
 
-def replay(events: Iterable[Logged], label: NDArray[np.integer], k: int) -> State:
+def replay(
+    events: Iterable[Logged], label: NDArray[np.integer], k: int, names: Mapping[int, str] | None = None
+) -> State:
     """Fold the events of a log, its first line included."""
     events = list(events)
-    state = beginning(label, k)
+    state = beginning(label, k, names)
     state.undone = undone_events(events)
     for event, content in events:
         if isinstance(content, Split):

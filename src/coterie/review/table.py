@@ -210,7 +210,7 @@ def reviewed_table(run: Path) -> Path | None:
         return run / REVIEWED
     base = read_base(run)
     check_same(base, events)
-    return write_table(base, replay(events, base.labels, base.k), stored_features(base), len(events) - 1)
+    return write_table(base, replay(events, base.labels, base.k, base.names), stored_features(base), len(events) - 1)
 
 
 def check_same(base: Base, events: list[Any]) -> None:

@@ -61,6 +61,7 @@ class RunSettings:
     max_skipped: Share = 0.2  # share of unreadable images above which a run does not start
     # a calibration head on the features of the finished run; auto: after every method that is not calibrated by itself
     calibrate: bool | Literal["auto"] = "auto"
+    judged: str | None = None  # a file of judgements about the run `init`; only the calibration head sees them
     store_embedding: bool = False  # also in result.parquet
     checkpoint_seconds: Seconds = 60.0
 

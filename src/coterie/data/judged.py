@@ -21,15 +21,17 @@ from coterie.data.matching import key_text
 from coterie.types import InputError
 
 YES, NO = {"true", "yes", "1", "1.0"}, {"false", "no", "0", "0.0"}
+ELSEWHERE = -2
 NOWHERE = -1  # what a person writes for an item that belongs in none of the groups
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The judged rows (m,), whether each is right (m,), and sentences about what was taken."""
+    """The judged rows (m,), whether each is right (m,), its group, and sentences about what was taken."""
 
     rows: NDArray[np.int64]
     right: NDArray[np.bool_]
+    groups: NDArray[np.int64]  # (m,) where each belongs: NOWHERE in none, ELSEWHERE in one that nobody named
     notes: list[str] = field(default_factory=list)
 
 
@@ -61,7 +63,8 @@ def read_judged(
     _check_once(judged, items, path)
     _check_proposed(table, judged, ids, labels, path)
     if answer == "right":
-        return Judged(judged, _answers(table.cells["right"], items, path))
+        right = _answers(table.cells["right"], items, path)
+        return Judged(judged, right, np.where(right, labels[judged], ELSEWHERE).astype(np.int64))
     values = [unguarded(value, names) for value in table.cells["label"]]
     spoken = {name for name in map(_spoken, values) if name is not None}
     names = {**_other_letters(spoken, names), **names}
@@ -69,7 +72,7 @@ def read_judged(
     if strangers and (strangers == spoken or not names):
         strangers = set()  # not one name is known, so these are no classes of this run
     groups = [
-        NOWHERE if _spoken(value) in strangers else _group(value, item, n_clusters, names, path)
+        ELSEWHERE if _spoken(value) in strangers else _group(value, item, n_clusters, names, path)
         for value, item in zip(values, items, strict=True)
     ]
     notes = []
@@ -77,7 +80,8 @@ def read_judged(
         count = sum(_spoken(value) in strangers for value in values)
         said = listed(sorted(strangers), 5)
         notes.append(f"{count} of {len(values)} judged items count as wrong: no group of this run stands for {said}.")
-    return Judged(judged, np.array(groups) == labels[judged], [*table.notes, *notes])
+    found = np.array(groups, np.int64)
+    return Judged(judged, found == labels[judged], found, [*table.notes, *notes])
 
 
 def table_content(path: Path, columns: Mapping[str, Any], *, ours: bool = True) -> bytes:

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from coterie.training.constraints import FIXED, NOT, PAIR, Constraints, constraint_loss, judged_targets, refit
+from coterie.calibration.constraints import FIXED, NOT, PAIR, Constraints, constraint_loss, judged_targets
+from coterie.training.refit import refit
 from coterie.types import InputError
 
 GIVEN = Constraints(

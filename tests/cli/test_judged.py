@@ -1,0 +1,127 @@
+"""`coterie fit --init RUN --judged FILE`: only the calibration head sees judgements, and all say so."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from coterie.cli import main
+
+N, K = 240, 3
+
+
+def fit(out: Path, data: Path, *more: str) -> int:
+    before = [] if "--init" in more else ["--set", "ae.epochs=3"]
+    common = [
+        "-k",
+        str(K),
+        "--method",
+        "idec",
+        "--set",
+        "idec.learning_rate=0.001",
+        "--epochs",
+        "2",
+        "--device",
+        "cpu",
+        "-q",
+        *before,
+    ]
+    return main(["fit", str(data), *common, "-o", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A run, and the data that it is over: three clouds."""
+    folder = tmp_path_factory.mktemp("judged")
+    rng = np.random.default_rng(0)
+    data = np.eye(K, 8)[np.arange(N) % K] * 6 + rng.normal(size=(N, 8))
+    np.save(folder / "data.npy", data.astype(np.float32))
+    assert fit(folder / "first", folder / "data.npy") == 0
+    return folder / "first", folder / "data.npy"
+
+
+def write_judged(path: Path, run: Path, count: int = 30) -> list[int]:
+    """Every fourth judged row is said to belong to the next group."""
+    table = pq.read_table(run / "result.parquet").to_pydict()
+    rows = list(range(0, N, N // count))[:count]
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", "label"])
+        for place, row in enumerate(rows):
+            group = table["label"][row]
+            writer.writerow([table["id"][row], (group + 1) % K if place % 4 == 0 else group])
+    return rows
+
+
+def test_judgements_reach_the_confidences_alone(fitted: tuple[Path, Path], tmp_path: Path) -> None:
+    run, data = fitted
+    rows = write_judged(tmp_path / "judged.csv", run)
+    plain, judged = tmp_path / "plain", tmp_path / "judged"
+    assert fit(plain, data, "--init", str(run), "--calibrate") == 0
+    assert fit(judged, data, "--init", str(run), "--judged", str(tmp_path / "judged.csv")) == 0
+    a, b = (pq.read_table(path / "result.parquet").to_pydict() for path in (plain, judged))
+    assert a["label"] == b["label"]  # the same groups as without a judgement
+    wrong = np.array(rows[::4])
+    before, after = (np.array(table["confidence"])[wrong].mean() for table in (a, b))
+    assert after < before  # of items that a person put elsewhere
+    record = yaml.safe_load((judged / "run.yaml").read_text())
+    assert record["labels_used"]["judged"] == len(rows)
+    assert len(record["labels_used"]["sha256"]) == 64
+    assert record["calibrated"]
+    assert "labels_used" not in yaml.safe_load((plain / "run.yaml").read_text())
+    page = (judged / "report.html").read_text(encoding="utf-8")
+    assert f"{len(rows)} judged labels took part" in page
+    assert "judged labels took part" not in (plain / "report.html").read_text(encoding="utf-8")
+
+
+def test_evaluate_leaves_used_items_out_and_compare_sets_them_apart(
+    fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = fitted
+    rows = write_judged(tmp_path / "judged.csv", run)
+    out = tmp_path / "out"
+    assert fit(out, data, "--init", str(run), "--judged", str(tmp_path / "judged.csv")) == 0
+    np.save(tmp_path / "labels.npy", np.arange(N) % K)
+    assert main(["evaluate", str(out), "--labels", str(tmp_path / "labels.npy")]) == 0
+    assert json.loads((out / "metrics.json").read_text())["n"] == N - len(rows)
+    assert (
+        f"{len(rows)} items whose judgement took part are left out, {N - len(rows)} measured" in capsys.readouterr().out
+    )
+    assert main(["compare", str(run), str(out), "-o", str(tmp_path / "c.html")]) == 0
+    said = capsys.readouterr().out
+    assert said.index("first") < said.index("Runs in which judged labels took part") < said.rindex("out")
+    assert "Runs in which judged labels took part" in (tmp_path / "c.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ([], "--judged is about a finished run: give that run with --init"),
+        (["--init", "{run}", "--no-calibrate"], "leave --no-calibrate out"),
+    ],
+)
+def test_what_is_refused(
+    fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
+) -> None:
+    run, data = fitted
+    write_judged(tmp_path / "judged.csv", run)
+    given = [part.format(run=run) for part in more]
+    assert fit(tmp_path / "out", data, "--judged", str(tmp_path / "judged.csv"), *given) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_judgements_of_other_data_are_refused(
+    fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = fitted
+    write_judged(tmp_path / "judged.csv", run)
+    np.save(tmp_path / "other.npy", np.load(data)[::-1])
+    given = ["--init", str(run), "--judged", str(tmp_path / "judged.csv")]
+    assert fit(tmp_path / "out", tmp_path / "other.npy", *given) == 2
+    assert "holds others: fit the data of that run" in capsys.readouterr().err
