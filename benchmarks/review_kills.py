@@ -12,6 +12,7 @@ state that the last process had.
 from __future__ import annotations
 
 import argparse
+import http.client
 import json
 import random
 import signal
@@ -105,7 +106,11 @@ def main() -> None:
             while process.poll() is None:
                 try:
                     client.step(address)
-                except (OSError, ValueError):  # the process has gone, perhaps in the middle of its answer
+                except (
+                    OSError,
+                    ValueError,
+                    http.client.HTTPException,
+                ):  # the process has gone, perhaps in the middle of its answer
                     break
             process.wait()
             process.stdout.close()
