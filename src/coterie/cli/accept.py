@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.judged import Judged, read_judged, table_content
 from coterie.cli.output import print_object
+from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
 from coterie.records.recalibration import read_recalibration

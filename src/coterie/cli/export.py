@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coterie.data.judged import table_content
 from coterie.cli.output import print_object
+from coterie.data.judged import table_content
 from coterie.export import Options, export
 from coterie.export.back import judged_columns, read_back
 from coterie.export.items import NOWHERE, items_of_run
