@@ -33,7 +33,7 @@ def net_of(method: SCAN) -> Net:
 
 
 def features_of(net: Net) -> Features:
-    return lambda half=False, by=None: net.backbone(DATA).detach()
+    return lambda half=False, by=None, most=None: net.backbone(DATA).detach()
 
 
 def batch_of(net: Net, *, number: int = 0, per_epoch: int = 1) -> Batch:
