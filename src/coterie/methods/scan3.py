@@ -1,0 +1,146 @@
+"""SCAN-3: the items that the groups are sure of teach the net what their distorted copies are.
+
+Van Gansbeke, Vandenhende, Georgoulis, Proesmans and Van Gool, "SCAN: Learning to Classify Images without Labels", ECCV
+2020: its self-labelling step, which goes on from backbone and head of `scan`. Defaults are the authors' CIFAR
+configuration. Differs from their code: a batch without a sure item takes no step (theirs raises), and the last epoch is
+reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Share, Width
+from coterie.contract import Card, Facts, View, iterations_for
+from coterie.contract.logged import CONFIDENCE, SELECTED
+from coterie.networks.heads import SteadyLinear, mlp_head
+from coterie.networks.net import Net, trainable
+from coterie.types import Batch, Losses
+
+IMAGENET = {
+    "epochs": 25,
+    "batch_size": 512,
+    "balance": False,
+    "solver": "sgd",
+    # 0.03, of which their moving average (0.999) leaves a thousandth: it is written over the net after every step.
+    "learning_rate": 3e-5,
+    "weight_decay": 0.0,
+    "views.cutout": 75,
+    "image_size": 224,
+}
+
+CARD = Card(
+    title="SCAN-3",
+    paper="Van Gansbeke, Vandenhende, Georgoulis, Proesmans, Van Gool: "
+    "SCAN: Learning to Classify Images without Labels",
+    year=2020,
+    family="pseudo-label",
+    url="https://arxiv.org/abs/2005.12320",
+    # The authors' crop of the strong view cuts nothing off images of the net's own size.
+    views={"clean": "clean", "strong": View("strong", {"crop_scale": (1.0, 1.0)})},
+    starts_from="scan",
+    starts_on=("images", "embeddings"),
+    inherits=("cluster",),
+    answers=("cluster",),
+    presets={
+        "cifar10": {},
+        "cifar20": {},
+        "stl10": {"epochs": 100, "views.cutout": 32, "image_size": 96},
+        "imagenet50": IMAGENET,
+        "imagenet100": IMAGENET,
+        "imagenet200": IMAGENET,
+    },
+    logs={
+        "selected": SELECTED,
+        "confidence": CONFIDENCE,
+        "agreement": ("distorted copies that agree", "share that is put into the group of its undistorted item"),
+    },
+)
+
+
+@dataclass(frozen=True)
+class SCAN3:
+    epochs: Epochs = 200
+    batch_size: BatchSize = 1000
+    threshold: Share = 0.99  # confidence above which an item teaches
+    at_least: Share = 0.0  # share of a batch, the surest, that teaches whatever the threshold
+    balance: bool = True  # groups weigh equally, however many of their items teach
+    clean_trains: bool = True  # the undistorted images feed the running statistics, too
+    head: Literal["linear", "mlp"] = "linear"  # as in scan
+    hidden: Width = 512  # as in scan
+    solver: Literal["adam", "sgd"] = "adam"  # sgd: with momentum 0.9
+    learning_rate: PositiveRate = 1e-4  # constant
+    weight_decay: Rate = 1e-4
+
+    card: ClassVar[Card] = CARD
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        """The head that was chosen in `scan`."""
+        return {"cluster": mlp_head(net.width, self.hidden, k) if self.head == "mlp" else SteadyLinear(net.width, k)}
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        trained = trainable(net.backbone, net.cluster)
+        if self.solver == "sgd":
+            return torch.optim.SGD(
+                trained, self.learning_rate, momentum=0.9, weight_decay=self.weight_decay, fused=True
+            )
+        return torch.optim.Adam(trained, self.learning_rate, weight_decay=self.weight_decay, fused=True)
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """Cross-entropy of the strong views with the labels of the sure items, over the global batch."""
+        p = batch.gather(self.said(net, batch.clean))
+        confidence, label = p.max(1)
+        keep = sure(confidence, self.threshold, self.at_least)
+        strong = batch.gather(net.cluster(net.backbone(batch.strong)))  # of all: they shape the batch statistics
+        agreement = (strong.argmax(1) == label).float().mean()
+        batch.log(selected=keep.float().mean(), confidence=confidence.mean(), agreement=agreement)
+        batch.count(label, p.shape[1])
+        batch.count_confidences(confidence)
+        if keep.any():
+            weights = class_weights(label[keep], p.shape[1]) if self.balance else None
+            yield {"self_label": F.cross_entropy(strong[keep], label[keep], weights)}
+
+    @torch.no_grad()
+    def said(self, net: Net, view: Tensor) -> Float[Tensor, "b k"]:
+        """Probabilities on the undistorted items, in training mode as in the authors' code, or in evaluation mode."""
+        parts = (net.backbone, net.cluster)
+        for part in parts:
+            part.train(self.clean_trains)
+        p = net.cluster(net.backbone(view)).softmax(1)
+        for part in parts:
+            part.train()
+        return p
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"softmax": net.cluster(features)}
+
+
+def practical(facts: Facts) -> dict[str, Any]:
+    """For a CPU or small data: a fifth of the steps, half in each batch; the surest tenth teaches in any case.
+
+    With few steps SCAN-2 is seldom sure of anything above 0.99, and with nobody to teach nothing would be learned.
+    """
+    steps = iterations_for(facts, 300, 3_000)
+    return {**steps, "at_least": 0.1, "learning_rate": 5e-4}
+
+
+def sure(confidence: Float[Tensor, " n"], threshold: float, at_least: float) -> Bool[Tensor, " n"]:
+    """The items above the threshold, and of the others the surest where those are fewer than the share `at_least`."""
+    keep = confidence > threshold
+    count = int(at_least * len(confidence))
+    if count:
+        keep[confidence.topk(count).indices] = True
+    return keep
+
+
+def class_weights(label: Int[Tensor, " n"], k: int) -> Float[Tensor, " k"]:
+    """n / n_c by group, 1 for one without an item: the weighted mean is then the mean over groups of their means."""
+    counts = label.bincount(minlength=k)
+    return torch.where(counts > 0, len(label) / counts.clamp(min=1), 1.0)

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from coterie.contract import predict
+from coterie.methods.scan3 import SCAN3, class_weights, sure
+from coterie.networks.backbones import build_backbone
+from coterie.networks.net import Net
+from coterie.pipeline import run
+from coterie.training.plan import RunSettings, chain_of
+from coterie.types import Batch, InputError, ItemSpec, OneProcess, RunFailed
+
+SPEC, K = ItemSpec("embeddings", dim=70), 3
+DATA = torch.randn(40, 70, generator=torch.Generator().manual_seed(0))
+
+
+def net_of(method: SCAN3, times: float = 1.0) -> Net:
+    """With `times` the head is so many times surer than by its random weights."""
+    torch.manual_seed(0)
+    net = Net(build_backbone("mlp", SPEC), SPEC, torch.zeros(70), torch.ones(70), half=False)
+    net.backbone.trunk.lift = nn.BatchNorm1d(70)
+    net.add(method.heads(net, K))
+    with torch.no_grad():
+        net.cluster.weight.mul_(times)
+    return net.train()
+
+
+def batch_of(rows: int = 40) -> Batch:
+    strong = DATA[:rows] + 0.5 * torch.randn(rows, 70, generator=torch.Generator().manual_seed(1))
+    views = {"clean": DATA[:rows], "strong": strong}
+    random = torch.Generator().manual_seed(2)
+    return Batch(torch.arange(rows), views, part_size=rows, progress=0.0, generator=random, share=OneProcess())
+
+
+def wave(n: int, k: int, step: float, shift: float, scale: float) -> Tensor:
+    """Fixed numbers that any machine makes alike."""
+    return scale * torch.sin(step * torch.arange(n * k, dtype=torch.float32) + shift).view(n, k)
+
+
+# Which items teach
+
+
+@given(st.integers(0, 10_000), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_the_kept_items_grow_as_the_threshold_falls(seed: int, one: float, other: float) -> None:
+    confidence = torch.rand(20, generator=torch.Generator().manual_seed(seed))
+    few, many = (sure(confidence, threshold, 0.0) for threshold in (max(one, other), min(one, other)))
+    assert bool((many | ~few).all())
+    assert few.tolist() == [bool(c > torch.tensor(max(one, other))) for c in confidence]
+
+
+@given(st.integers(0, 10_000), st.floats(0.0, 1.0), st.floats(0.0, 1.0))
+@settings(max_examples=60, deadline=None)
+def test_the_surest_share_is_kept_whatever_the_threshold(seed: int, threshold: float, share: float) -> None:
+    confidence = torch.rand(20, generator=torch.Generator().manual_seed(seed))
+    kept, by_threshold = sure(confidence, threshold, share), sure(confidence, threshold, 0.0)
+    assert int(kept.sum()) == max(int(20 * share), int(by_threshold.sum()))
+    assert bool((kept | ~by_threshold).all())
+    if 0 < int(kept.sum()) < 20:
+        assert float(confidence[kept].min()) >= float(confidence[~kept].max())
+
+
+def test_nobody_above_the_threshold_takes_no_step() -> None:
+    method = SCAN3(threshold=1.0)
+    batch = batch_of()
+    assert list(method.step(net_of(method), batch)) == []
+    assert float(batch.logged["selected"]) == 0.0
+
+
+# The loss
+
+
+@given(st.integers(0, 10_000), st.integers(2, 5), st.integers(1, 30))
+@settings(max_examples=60, deadline=None)
+def test_the_weighted_cross_entropy_is_the_mean_over_present_groups_of_their_means(seed: int, k: int, n: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    logits, label = torch.randn(n, k, generator=random), torch.randint(k, (n,), generator=random)
+    each = F.cross_entropy(logits, label, reduction="none")
+    means = [float(each[label == group].mean()) for group in label.unique()]
+    found = F.cross_entropy(logits, label, class_weights(label, k))
+    assert float(found) == pytest.approx(sum(means) / len(means), rel=1e-4, abs=1e-6)
+
+
+@pytest.mark.parametrize("balance", [True, False])
+def test_sure_items_teach_their_distorted_copies(balance: bool) -> None:
+    method = SCAN3(threshold=0.6, balance=balance)
+    net, batch = net_of(method, 2.0), batch_of()
+    with torch.no_grad():
+        p = net.cluster(net.backbone(batch.clean)).softmax(1)
+        strong = net.cluster(net.backbone(batch.strong)).log_softmax(1)
+    losses: dict[int, list[float]] = {}
+    for row in range(40):
+        if float(p[row].max()) > 0.6:
+            label = int(p[row].argmax())
+            losses.setdefault(label, []).append(-float(strong[row, label]))
+    assert 3 < sum(map(len, losses.values())) < 40
+    everyone = [loss for group in losses.values() for loss in group]
+    expected = np.mean([np.mean(group) for group in losses.values()]) if balance else np.mean(everyone)
+    (found,) = method.step(net, batch)
+    assert float(found["self_label"].detach()) == pytest.approx(float(expected), rel=1e-4)
+    assert float(batch.logged["selected"]) == pytest.approx(len(everyone) / 40)
+
+
+@pytest.mark.parametrize(
+    ("threshold", "balance", "expected"),
+    [(0.99, True, 2.0521132946), (0.99, False, 2.2798750401), (0.9, True, 2.2926328182), (0.9, False, 2.2887074947)],
+)
+def test_parity_with_the_authors_loss(threshold: float, balance: bool, expected: float) -> None:
+    """`ConfidenceBasedCE` of wvangansbeke/Unsupervised-Classification, commit 952ec31e, on a CPU."""
+    clean, strong = wave(40, 5, 1.3, 0.2, 9.0), wave(40, 5, 0.9, 0.7, 2.0)
+    confidence, label = clean.softmax(1).max(1)
+    keep = sure(confidence, threshold, 0.0)
+    assert int(keep.sum()) == {0.99: 11, 0.9: 26}[threshold]
+    weights = class_weights(label[keep], 5) if balance else None
+    assert float(F.cross_entropy(strong[keep], label[keep], weights)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_no_gradient_comes_from_the_undistorted_items() -> None:
+    method = SCAN3(threshold=0.0)
+    net, batch = net_of(method), batch_of()
+    batch.views["clean"].requires_grad_()
+    for losses in method.step(net, batch):
+        losses["self_label"].backward()
+    assert batch.clean.grad is None
+    assert all(p.grad is not None for p in net.cluster.parameters())
+
+
+# Running statistics
+
+
+@pytest.mark.parametrize(("clean_trains", "seen"), [(True, 2), (False, 1)])
+def test_undistorted_items_feed_the_running_statistics_if_they_are_to(clean_trains: bool, seen: int) -> None:
+    method = SCAN3(threshold=0.0, clean_trains=clean_trains)
+    net = net_of(method)
+    for _ in method.step(net, batch_of()):
+        pass
+    assert int(net.get_submodule("backbone.trunk.lift").state_dict()["num_batches_tracked"]) == seen
+    assert net.backbone.training
+    assert net.cluster.training
+
+
+# Whole runs
+
+
+def blobs(n: int = 120) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    rng = np.random.default_rng(0)
+    truth = np.arange(n) % K
+    return (rng.normal(size=(K, 70))[truth] + 0.5 * rng.normal(size=(n, 70))).astype(np.float32), truth
+
+
+def test_it_goes_on_from_scan_on_images_and_on_embeddings() -> None:
+    assert chain_of("scan3", "images", None) == ["moco", "scan", "scan3"]
+    assert chain_of("scan3", "embeddings", None) == ["scan", "scan3"]
+    with pytest.raises(InputError, match="SCAN-3 goes on from the cluster of scan"):
+        chain_of("scan3", "images", None, pretrain="none")
+
+
+def settings_for(**more: Any) -> RunSettings:
+    overrides = {"scan.epochs": 30, "scan3.epochs": 5, **more}
+    return RunSettings(K, "scan3", overrides=overrides, device="cpu", calibrate=False)
+
+
+def test_groups_that_lie_apart_stay_found_and_become_surer() -> None:
+    x, truth = blobs()
+    before = run(x, RunSettings(K, "scan", overrides={"scan.epochs": 30}, device="cpu", calibrate=False))
+    after = run(x, settings_for())
+    found = after.assignments.probabilities
+    assert len({(a, b) for a, b in zip(found.argmax(1).tolist(), truth.tolist(), strict=True)}) == K
+    assert torch.equal(found.argmax(1), before.assignments.probabilities.argmax(1))
+    assert float(found.amax(1).mean()) > float(before.assignments.probabilities.amax(1).mean())
+
+
+def test_without_epochs_it_answers_as_scan_did() -> None:
+    x, _ = blobs()
+    before = run(x, RunSettings(K, "scan", overrides={"scan.epochs": 3}, device="cpu", calibrate=False))
+    after = run(x, settings_for(**{"scan.epochs": 3, "scan3.epochs": 0}))
+    assert torch.equal(after.assignments.probabilities, before.assignments.probabilities)
+
+
+def test_a_run_in_which_nobody_is_ever_sure_says_so() -> None:
+    x, _ = blobs(60)
+    with pytest.raises(RunFailed, match=r"selected no item .* lower --set scan3\.threshold"):
+        run(x, settings_for(**{"scan.epochs": 1, "scan3.threshold": 1.0, "scan3.at_least": 0.0}))
+
+
+def test_it_predicts_by_the_softmax_of_its_head() -> None:
+    method = SCAN3()
+    net = net_of(method).eval()
+    torch.testing.assert_close(predict(method, net, DATA)["softmax"], net.cluster(DATA).softmax(1))
