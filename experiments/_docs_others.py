@@ -47,6 +47,19 @@ def pica(data: str) -> str:
     return table(["head", "ACC", "best", "purity", "NMI", "ARI", "ECE", "mean confidence"], rows, found["command"])
 
 
+def pica_view() -> str:
+    """The same runs judged by whole images and by the middle of larger ones."""
+    if not (RESULTS / "pica_view_fashion-mnist.json").exists():
+        return "Not run.\n"
+    found = records("pica_view_fashion-mnist")
+    metrics = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "ece": "ECE"}
+    rows = [
+        [title, *score_cells([one[view] for one in found["records"]], metrics)]
+        for view, title in (("whole", "the whole image"), ("centre", "the middle of larger images"))
+    ]
+    return table(["what is judged", *metrics.values()], rows, found["command"])
+
+
 def pica_ablations() -> str:
     rows = []
     for title, number, row_title, paper, here in ABLATIONS:
@@ -148,6 +161,7 @@ def beside_clustpy() -> str:
 BLOCKS: dict[str, Block] = {
     **{f"pica-{data}": functools.partial(pica, data) for data in ("fashion-mnist", "digits")},
     "pica-ablations": pica_ablations,
+    "pica-view": pica_view,
     **{
         f"calibrate-{data}": functools.partial(calibrated, data)
         for data in ("fashion-mnist", "fashion-mnist-ae", "digits")

@@ -121,6 +121,8 @@ def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
         limit = farthest(prepared.taught, mean, std) if len(prepared.source.outliers) else None
     row_norm = prepared.plan.views.row_norm
     net = Net(trunk, spec, mean, std, half=prepared.precision.name == "bf16", row_norm=row_norm, limit=limit)
+    if method.card.looks_at == "centre" and prepared.family == "photo":
+        net.enlarge = prepared.plan.views.enlarge
     net.add(method.heads(net, settings.k))
     if before is not None:
         for name in method.card.inherits:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from coterie.contract import predict
+from coterie.contract import Pass, passes_of, predict
 from coterie.methods.moco import MoCo
 from coterie.networks.net import Net
 from coterie.types import Batch, ItemSpec, OneProcess
@@ -166,3 +166,7 @@ def test_the_groups_are_k_means_on_standardised_features() -> None:
     found = p.argmax(1).view(20, 3)
     assert bool((found == found[0]).all())
     assert len(set(found[0].tolist())) == 3
+
+
+def test_images_without_labels_that_a_source_has_beside_take_part() -> None:
+    assert passes_of(MoCo()) == (Pass(extra=True),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -16,9 +17,12 @@ from coterie.data import open_source
 from coterie.evaluation import accuracy
 from coterie.methods.pica import PICA, backbone, initialise
 from coterie.networks.backbones import build_backbone
+from coterie.networks.features import extract_features
 from coterie.networks.net import Net
 from coterie.objectives.partition import imbalance, mean_off_diagonal, partition_loss, partition_uncertainty
 from coterie.pipeline import run
+from coterie.prediction.model import load_model
+from coterie.prediction.results import read_result
 from coterie.training.distributed import SharedBatchNorm
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
@@ -379,3 +383,20 @@ def test_textures_are_told_apart() -> None:
     assert accuracy(labels, done.assignments.probabilities.argmax(1).numpy()) > 0.9
     assert done.history.records[-1].health["groups_used"] == 4
     assert open_source(images).family == "photo"  # with flips and crops
+
+
+@pytest.mark.parametrize(("family", "factor"), [("photo", 1.25), ("glyph", 1.0)])
+def test_photographs_are_judged_by_the_middle_that_training_sees(
+    family: Any, factor: float, digits: Any, tmp_path: Path
+) -> None:
+    """As the authors do; a saved model looks at new images in the same way, and a method that goes on does not."""
+    images, out = digits.items.array, tmp_path / "run"
+    settings = RunSettings(3, "pica", family=family, backbone="small-4", overrides={"pica.epochs": 1}, calibrate=False)
+    run(images, settings, out)
+    model = load_model(out)
+    assert model.net.enlarge == factor
+    answer = read_result(out / "result.parquet").heads["primary"]
+    features = extract_features(model.net, digits.items)
+    np.testing.assert_allclose(model.heads_of(features)["primary"].detach().numpy(), answer, atol=1e-6)
+    run(images, RunSettings(3, "cdc", init=str(out), family=family, overrides={"cdc.epochs": 0}), tmp_path / "cdc")
+    assert load_model(tmp_path / "cdc").net.enlarge == 1.0

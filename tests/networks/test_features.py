@@ -9,6 +9,7 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.features import chunk_size, clean, extract_features, some_rows
 from coterie.networks.net import HalfPrecision, Net
 from coterie.types import ItemSpec, Source
+from coterie.views.geometry import enlarged_centre
 
 
 def net_for(spec: ItemSpec, *, half: bool = False) -> Net:
@@ -116,3 +117,16 @@ def test_some_rows_are_drawn_once_and_for_all_from_the_whole_source(n: int, most
 
 def test_all_rows_are_looked_at_where_there_are_no_more() -> None:
     assert some_rows(10, 10) is some_rows(9, 10) is some_rows(10, None) is None
+
+
+def test_a_net_may_look_at_the_middle_of_larger_images(digits: Source) -> None:
+    net = net_for(digits.items.spec)
+    whole = clean(digits.items.take(torch.arange(3)), net)
+    net.enlarge = 1.25
+    middle = clean(digits.items.take(torch.arange(3)), net)
+    wanted = (enlarged_centre(digits.items.take(torch.arange(3)).float() / 255, 1.25) - 0.3) / 0.2
+    torch.testing.assert_close(middle, wanted)
+    assert not torch.equal(middle, whole)
+    features = extract_features(net, digits.items, torch.arange(3))
+    net.enlarge = 1.0
+    assert not torch.equal(features, extract_features(net, digits.items, torch.arange(3)))

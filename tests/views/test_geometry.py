@@ -15,6 +15,7 @@ from coterie.views.geometry import (
     affine,
     crop_resize,
     enlarge_and_crop,
+    enlarged_centre,
     horizontal_flip,
     random_resized_crop_boxes,
 )
@@ -148,3 +149,12 @@ def test_enlarge_and_crop_is_resize_then_random_crop(size):
         places.add(windows[errors.index(min(errors))])
     assert {top for top, _ in places} == {top for top, _ in windows}
     assert {left for _, left in places} == {left for _, left in windows}
+
+
+@pytest.mark.parametrize(("side", "larger"), [(32, 40), (28, 35), (96, 112), (64, 72), (9, 9)])
+def test_the_middle_of_a_larger_image_is_torchvisions(side: int, larger: int) -> None:
+    images = torch.rand(2, 3, side, side + 4, generator=torch.Generator().manual_seed(side))
+    size = [round(larger / side * length) for length in images.shape[2:]]
+    large = reference.resize(images, size, InterpolationMode.BILINEAR, antialias=False)
+    wanted = reference.center_crop(large, list(images.shape[2:]))
+    torch.testing.assert_close(enlarged_centre(images, larger / side), wanted)

@@ -32,6 +32,8 @@ class Card:
     stage: str = ""  # its name in records and settings, where that is not the file's
     # attribute of the batch -> a recipe of `views.recipes`, or a View of the method's own; empty: nothing is trained
     views: Mapping[str, str | View] = field(default_factory=dict)
+    # in evaluation, of photographs: all of it, or the middle of it made larger by `views.enlarge`
+    looks_at: Literal["whole", "centre"] = "whole"
     starts_from: str | None = None  # the method that trains the backbone before, unless --pretrain names another
     starts_on: tuple[Kind, ...] = ("images",)  # where it does; for others the backbone is used as it comes
     inherits: tuple[str, ...] = ()  # heads that go on from that stage, or from --init, too

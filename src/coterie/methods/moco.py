@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.schedules import rising_cosine, warm_up_cosine
 from coterie.bounds import BatchSize, BelowOne, Epochs, Memory, Positive, PositiveRate, Rate, Share, Width
-from coterie.contract import Card, Facts, logged
+from coterie.contract import Card, Facts, Pass, logged
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
 from coterie.networks.queue import Queue
@@ -67,6 +67,10 @@ class MoCo:
         """Raise InputError for settings that cannot work on such data."""
         if self.queue < self.batch_size:
             raise InputError(f"moco.queue is {self.queue}: it must hold at least one batch of {self.batch_size} keys.")
+
+    def passes(self) -> tuple[Pass, ...]:
+        """With the source's extra items, too: STL-10's unlabelled images, as in the CDC paper (appendix B.1)."""
+        return (Pass(extra=True),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         """The projector, the teacher of net and projector, a queue of keys for each crop, and the K-means answer."""

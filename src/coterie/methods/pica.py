@@ -41,6 +41,7 @@ CARD = Card(
     url="https://openaccess.thecvf.com/content_CVPR_2020/papers/"
     "Huang_Deep_Semantic_Clustering_by_Partition_Confidence_Maximisation_CVPR_2020_paper.pdf",
     views={"original": "original", "copy1": "perturbed", "copy2": "perturbed", "copy3": "perturbed"},
+    looks_at="centre",
     accepts=("images",),
     answers=("primary",),
     balance="entropy_weight",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from coterie.networks.net import HalfPrecision, Net
 from coterie.types import Items, ItemSpec
+from coterie.views.geometry import enlarged_centre
 from coterie.views.normalise import normalise
 
 HALF_CHUNKS = 4  # chunks in one pass of half features: each pass turns all weights into bfloat16 anew
@@ -22,10 +23,11 @@ def chunk_size(spec: ItemSpec) -> int:
 
 
 def clean(raw: Tensor, net: Net) -> Tensor:
-    """The `clean` view of raw items, without going through a recipe."""
-    return normalise(
-        raw.float().div_(255) if raw.ndim == 4 else raw.float(), net.mean, net.std, net.row_norm, net.limit
-    )
+    """What is looked at in evaluation: the `clean` view of raw items, or the middle of images made larger."""
+    items = raw.float().div_(255) if raw.ndim == 4 else raw.float()
+    if net.enlarge > 1 and raw.ndim == 4:
+        items = enlarged_centre(items, net.enlarge)
+    return normalise(items, net.mean, net.std, net.row_norm, net.limit)
 
 
 def stream(

@@ -61,8 +61,10 @@ class Net(nn.Module):
         half: bool,
         row_norm: RowNorm = "none",
         limit: float | None = None,
+        enlarge: float = 1.0,
     ) -> None:
         super().__init__()
+        self.enlarge = enlarge  # in evaluation: images are made so many times larger, and their middle is looked at
         self.row_norm: RowNorm = row_norm
         self.limit = limit  # deviations, beyond which embeddings are cut off: of a source with rows far outside
         self.spec, self.width = spec, int(cast(int, trunk.num_features))

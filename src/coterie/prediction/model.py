@@ -52,6 +52,7 @@ class Manifest:
     limit: float | None = None  # of embeddings, in deviations; see `views.normalise`
     names: dict[int, str] = field(default_factory=dict)  # of groups, those that were given
     merges: list[tuple[int, int]] = field(default_factory=list)  # a group and the one it was merged into, in order
+    enlarge: float = 1.0  # of images in evaluation; see `networks.net.Net`
 
 
 class ManifestSpec(Spec):
@@ -88,6 +89,7 @@ class ManifestEntries(Entries):
     calibration: dict[str, Any] | None = None
     row_norm: Name = "none"
     limit: Annotated[float, Field(gt=0)] | None = None
+    enlarge: Annotated[float, Field(ge=1, le=8)] = 1.0
     names: dict[str, Name] = Field(default_factory=dict)
     merges: list[Annotated[list[Group], Field(min_length=2, max_length=2)]] = Field(default_factory=list)
 
@@ -239,8 +241,12 @@ class Model:
         parts = (self.k, self.backbone, self.spec, self.family, self.calibration, row_norm, self.net.limit)
         entries = asdict(Manifest(FORMAT, name, settings, *parts))
         given = {"names": self.names, "merges": self.merges}
-        # A model that nobody named keeps the manifest that it always had.
+        # A model that nobody named, and that looks at whole images, keeps the manifest that it always had.
         entries = {key: value for key, value in (entries | given).items() if value or key not in given}
+        if self.net.enlarge > 1:
+            entries["enlarge"] = self.net.enlarge
+        else:
+            del entries["enlarge"]
         return json.dumps(entries, indent=2) + "\n"
 
 
@@ -297,7 +303,7 @@ def _build(manifest: Manifest, method: Method, device: str) -> Net:
         with torch.device(device):
             trunk = build_backbone(manifest.backbone, spec)
             net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False, row_norm=manifest.row_norm)
-            net.limit = manifest.limit
+            net.limit, net.enlarge = manifest.limit, manifest.enlarge
         with torch.device("meta"):
             heads = method.heads(net, k)
             kept = {name: head for name, head in heads.items() if name in (method.card.answers or heads)}

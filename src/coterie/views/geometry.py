@@ -142,6 +142,14 @@ def enlarge_and_crop(images: Float[Tensor, "b c h w"], draw: Draw, factor: float
     return large[row, :, top[:, :, None], left[:, None, :]].permute(0, 3, 1, 2)
 
 
+def enlarged_centre(images: Float[Tensor, "b c h w"], factor: float) -> Float[Tensor, "b c h w"]:
+    """Resize all images by `factor` >= 1, bilinearly, and cut the window of the old size out of the middle."""
+    h, w = images.shape[2:]
+    large = F.interpolate(images, size=(round(factor * h), round(factor * w)), mode="bilinear", align_corners=False)
+    top, left = round((large.shape[2] - h) / 2), round((large.shape[3] - w) / 2)
+    return large[:, :, top : top + h, left : left + w]
+
+
 def horizontal_flip(images: Float[Tensor, "b c h w"], chosen: Bool[Tensor, " b"]) -> Float[Tensor, "b c h w"]:
     """Mirror the chosen images left to right."""
     out = images.clone()
