@@ -8,7 +8,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_iris, make_blobs
 
-from coterie.training.soundness import SAMPLE, overlooked, sample_rows, size_warning
+from coterie.training.soundness import SAMPLE, _gap, overlooked, sample_rows, size_warning
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,9 @@ def test_the_sample_is_spread_evenly_and_has_every_row_of_a_small_source() -> No
     assert rows[0] == 0
     assert rows[-1] == 99_999
     assert len(set(rows.tolist())) == SAMPLE
+
+
+def test_beside_a_single_point_no_gap_is_measured() -> None:
+    group, single = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.full((1, 3), 9.0)
+    assert _gap(group, single) == _gap(single, group) == 0.0
+    assert _gap(group, torch.cat([single, single + 0.1])) > 1

@@ -240,13 +240,10 @@ class Model:
         name, settings, row_norm = name_of(self.method), resolved(self.method), self.net.row_norm
         parts = (self.k, self.backbone, self.spec, self.family, self.calibration, row_norm, self.net.limit)
         entries = asdict(Manifest(FORMAT, name, settings, *parts))
-        given = {"names": self.names, "merges": self.merges}
+        enlarge = self.net.enlarge if self.net.enlarge > 1 else None
+        given = {"names": self.names, "merges": self.merges, "enlarge": enlarge}
         # A model that nobody named, and that looks at whole images, keeps the manifest that it always had.
         entries = {key: value for key, value in (entries | given).items() if value or key not in given}
-        if self.net.enlarge > 1:
-            entries["enlarge"] = self.net.enlarge
-        else:
-            del entries["enlarge"]
         return json.dumps(entries, indent=2) + "\n"
 
 

@@ -97,7 +97,12 @@ def _overlap(inside: Tensor, labels: Tensor, k: int) -> float:
 
 
 def _gap(inside: Float[Tensor, "a d"], beside: Float[Tensor, "b d"]) -> float:
-    """Distance of two groups over the sum of their deviations, along the direction between them; the smaller of two."""
+    """Distance of two groups over the sum of their deviations, along the direction between them; the smaller of two.
+
+    0 beside a single point, whose other half is empty.
+    """
+    if min(len(inside), len(beside)) < 2:
+        return 0.0
     gaps = []
     for part in (0, 1):
         direction = inside[part::2].mean(0) - beside[part::2].mean(0)
