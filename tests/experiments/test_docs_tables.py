@@ -71,10 +71,12 @@ def test_no_measured_table_stands_outside_a_generated_part() -> None:
 
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.stem)
 def test_every_record_names_a_command_that_there_is(file: Path) -> None:
-    command = json.loads(file.read_text(encoding="utf-8"))["command"]
-    script = ROOT / re.fullmatch(r"(?:\w+=\S+ )*python (\S+\.py).*", command)[1]  # type: ignore[index]
-    assert script.parent.name == file.parents[1].name
-    told = script.read_text(encoding="utf-8") + (EXPERIMENTS / "_runs.py").read_text(encoding="utf-8")
-    for option in re.findall(r" (--[\w-]+)", command):
-        name = option.removeprefix("--")
-        assert f'"{option}"' in told or f'"{name}"' in told, f"{file.name}: {script.name} has no {option}"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    # One command for the file, or one for each record where they were made one by one.
+    for command in [content["command"]] if "command" in content else [one["command"] for one in content["records"]]:
+        script = ROOT / re.fullmatch(r"(?:\w+=\S+ )*python (\S+\.py).*", command)[1]  # type: ignore[index]
+        assert script.parent.name == file.parents[1].name
+        told = script.read_text(encoding="utf-8") + (EXPERIMENTS / "_runs.py").read_text(encoding="utf-8")
+        for option in re.findall(r" (--[\w-]+)", command):
+            name = option.removeprefix("--")
+            assert f'"{option}"' in told or f'"{name}"' in told, f"{file.name}: {script.name} has no {option}"
