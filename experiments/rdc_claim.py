@@ -180,7 +180,8 @@ def main(words: list[str] | None = None) -> None:
     assert found is not None, f"{given.source} carries no labels"
     rows = torch.randperm(len(source.items), generator=torch.Generator().manual_seed(0))[:SAMPLE]
     pixels = source.items.take(torch.arange(len(source.items))).flatten(1).float()
-    _, near = nearest(pixels, NEAR + 1, queries=pixels[rows])
+    # Nothing is judged where nothing is trained.
+    _, near = (rows, rows[:, None]) if given.done else nearest(pixels, NEAR + 1, queries=pixels[rows])
     base = replace(ground(given), overrides=read_overrides(given.set), calibrate=False)
     command = command_line("rdc_claim", given, given.seeds) + f" --refreshes {given.refreshes}"
     if given.rows != list(ROWS):
