@@ -196,8 +196,8 @@ def place_of(error: BaseException) -> str:
 def work(pipe: Connection, seed: int, base: Path, settings: attacks.Settings) -> None:
     """A worker: takes numbers of tries, gives back what they came to."""
     import coterie.cli.accept
-    import coterie.cli.after
     import coterie.cli.compare
+    import coterie.cli.evaluate
     import coterie.posthoc  # noqa: F401  # so that the memory limit counts tries and not libraries
 
     os.dup2(os.open(os.devnull, os.O_RDWR), 0)

@@ -14,9 +14,9 @@ from torch import nn
 from coterie.algorithms.kmeans import NotFinite
 from coterie.calibration import PostHoc, calibration_net
 from coterie.contract import Method, finish, found, name_of
+from coterie.data.array_rows import RowIds
 from coterie.data.items import Embeddings
 from coterie.data.outliers import without
-from coterie.data.rows import RowIds
 from coterie.judgements import constraints_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import extract_features, some_rows

@@ -13,7 +13,7 @@ from torch import Tensor
 from coterie.calibration import Calibration, PostHoc, calibration_net, practical_calibration
 from coterie.contract import Facts, Method
 from coterie.networks.net import Net
-from coterie.objectives.regions import cell_means
+from coterie.objectives.mini_clusters import cell_means
 from coterie.pipeline import RunResult, run
 from coterie.preparing import Watch
 from coterie.records import read_record

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from coterie.data.decode import fit, upright_size
-from coterie.data.values import ValueRule
+from coterie.data.pixel_values import ValueRule
 from coterie.types import ItemSpec
 
 RGB64 = ItemSpec("images", 3, 64, 64)

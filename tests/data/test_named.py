@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from coterie.data import GROUPS, labels_of, names, open_source
-from coterie.data.forms import Options
 from coterie.data.named import open_named
 from coterie.data.named_files import IMAGENET10, IMAGENET_DOGS
+from coterie.data.picture_form import Options
 from coterie.types import InputError, ItemSpec
 from coterie.views import RECIPES, Draw, ViewSettings, make_views
 

@@ -14,7 +14,7 @@ from coterie.evaluation import (
     rejection,
 )
 from coterie.evaluation.agreement import nmi_of
-from coterie.evaluation.calibration import by_confidence
+from coterie.evaluation.calibration_errors import by_confidence
 from coterie.evaluation.intervals import GROUPS, grouped
 from coterie.evaluation.ranking import Ranking, area_under_roc, average_precision, false_positive_rate
 from coterie.types import InputError

@@ -22,9 +22,9 @@ from coterie.networks.features import extract_features
 from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
-from coterie.objectives.regions import cell_means
-from coterie.objectives.selection import confident_images
-from coterie.objectives.selectors import Fixed, FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Quota
+from coterie.objectives.mini_clusters import cell_means
+from coterie.objectives.selection_formulas import confident_images
+from coterie.objectives.selection_strategies import Fixed, FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Quota
 from coterie.pipeline import run
 from coterie.prediction.model import load_model
 from coterie.preparing import Watch

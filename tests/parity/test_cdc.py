@@ -11,9 +11,9 @@ from coterie.methods.cdc import CDC
 from coterie.networks.heads import mlp_head, standardise_rows
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
+from coterie.objectives.mini_clusters import means_by_cell
 from coterie.objectives.prototypes import decorrelate, hidden_activations, write_prototypes
-from coterie.objectives.regions import means_by_cell
-from coterie.objectives.selection import confident_images
+from coterie.objectives.selection_formulas import confident_images
 from coterie.types import Batch, ItemSpec, OneProcess
 
 DATA = Path(__file__).parent / "data"

@@ -9,7 +9,7 @@ import torch
 
 from coterie.calibration.post_hoc import CARD
 from coterie.catalogue import method_class, method_names
-from coterie.objectives.selectors import FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Seen
+from coterie.objectives.selection_strategies import FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Seen
 from coterie.report.training import HEALTH, build_stages
 
 KNOWN = {*HEALTH, *CARD.logs, *(name for method in method_names() for name in method_class(method).card.logs)}

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coterie.objectives.regions import cell_means
+from coterie.objectives.mini_clusters import cell_means
 
 FIXED, NOT, PAIR = 1.0, 0.5, 0.5  # weights of the three kinds of judgement in the loss
 COUNTS = 10.0  # a fixed item in the target of its mini-cluster, against 1 of any other

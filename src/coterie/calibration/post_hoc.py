@@ -24,7 +24,7 @@ from coterie.calibration.settings import Calibration
 from coterie.contract import Card, Facts, logged
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
-from coterie.objectives.regions import cell_means
+from coterie.objectives.mini_clusters import cell_means
 from coterie.objectives.regularisers import (
     FOCAL_WARM_UP,
     focal_loss,

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Weight, Width
 from coterie.contract import Facts
-from coterie.objectives.regions import practical_cells
+from coterie.objectives.mini_clusters import practical_cells
 from coterie.types import InputError
 
 

@@ -231,7 +231,7 @@ def predict(
 ) -> None:
     """Assign new items to the groups of a finished run; ood_score: larger means more like the run's own items."""
     with failures():
-        from coterie.cli.after import predict_source
+        from coterie.cli.predict import predict_source
 
         given = {"embedding": embedding, "recalibrated": recalibrated}
         predict_source(run, source, out, device, ood_score=ood_score, as_json=as_json, quiet=quiet, **given)
@@ -252,7 +252,7 @@ def evaluate(
 ) -> None:
     """Compare a finished run with true labels (accuracy, calibration), or its scores with those of foreign items."""
     with failures():
-        from coterie.cli.after import evaluate_finished
+        from coterie.cli.evaluate import evaluate_finished
 
         evaluate_finished(run, labels, label_column, ood, ood_score, device, as_json=as_json, quiet=quiet)
 
@@ -261,7 +261,7 @@ def evaluate(
 def report(run: Run, as_json: Json = False) -> None:
     """Write the report of a run folder again: one self-contained HTML file."""
     with failures():
-        from coterie.cli.after import renew_report
+        from coterie.cli.evaluate import renew_report
 
         renew_report(run, as_json=as_json)
 

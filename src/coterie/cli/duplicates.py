@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from coterie.cli.judged import table_content
 from coterie.cli.output import print_object
 from coterie.data import open_source
+from coterie.data.judged import table_content
 from coterie.evaluation.near_duplicates import together
 from coterie.outputs import check_output, write_atomically
 from coterie.prediction.model import load_model

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from coterie.cli.output import print_object
+from coterie.cli.output import print_object, run_summary
 from coterie.cli.progress import StageBar
 from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
 from coterie.deciding import resolve
@@ -210,15 +210,8 @@ def summarise(out: Path, done: RunResult, metrics: dict[str, Any] | None) -> dic
     """The object of --json."""
     record = done.record
     summary = {
-        "run": str(out),
-        "data": done.source.name,
-        "method": record["stages"][-1]["name"],
-        "n": record["source"]["n"],
-        "k": record["n_clusters"],
-        "seed": record["seed"],
-        "seconds": record["seconds"],
+        **run_summary(out, record),
         "calibrated": record["calibrated"],
-        "skipped": len(record["source"]["skipped"]),
         "skipped_items": record["source"]["skipped"],
     }
     if metrics is not None:

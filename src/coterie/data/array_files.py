@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.arrays import open_array
-from coterie.data.forms import Options
+from coterie.data.picture_form import Options
 from coterie.types import InputError, Source
 
 IMAGE_KEYS = ("images", "x", "X", "data", "embeddings", "embedding", "features")  # tried in this order

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.array_rows import RowIds, blocks, gather
 from coterie.data.fingerprint import array_fingerprint
-from coterie.data.forms import Options, check_kind, choose_form
 from coterie.data.items import ArrayImages
+from coterie.data.picture_form import Options, check_kind, choose_form
 from coterie.data.pictures import Pictures
-from coterie.data.rows import RowIds, blocks, gather
+from coterie.data.pixel_values import ValueRule, array_rule
 from coterie.data.survey import Survey
-from coterie.data.values import ValueRule, array_rule
 from coterie.data.vectors import check_numbers, open_vectors
 from coterie.types import InputError, ItemSpec, Source
 

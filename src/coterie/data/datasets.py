@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.array_rows import RowIds
 from coterie.data.arrays import channel_axis
-from coterie.data.forms import Options
 from coterie.data.given import Numbered, tensor_array
+from coterie.data.picture_form import Options
 from coterie.data.pictures import Pictures, open_pictures
+from coterie.data.pixel_values import BYTE, ValueRule, rule_for, scale_of
 from coterie.data.ranges import PixelValues
-from coterie.data.rows import RowIds
 from coterie.data.survey import Survey
-from coterie.data.values import BYTE, ValueRule, rule_for, scale_of
 from coterie.data.vectors import open_vectors
 from coterie.types import InputError, ItemSpec, Source
 

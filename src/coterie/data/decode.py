@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from coterie.data.pixel_values import ValueRule
 from coterie.data.shrink import Unreadable, is_wide, shrunk, turn
-from coterie.data.values import ValueRule
 from coterie.types import ItemSpec
 
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height

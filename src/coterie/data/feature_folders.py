@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from coterie.data.array_files import read_npy
 from coterie.data.extensions import open_image
-from coterie.data.forms import Options
 from coterie.data.items import DecodedImages, Embeddings
-from coterie.data.values import ValueRule
+from coterie.data.picture_form import Options
+from coterie.data.pixel_values import ValueRule
 from coterie.data.vectors import open_vectors
 from coterie.records.features import FEATURES, ITEMS, read_features
 from coterie.records.files import check_regular

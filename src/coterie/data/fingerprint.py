@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.rows import BLOCK, blocks, gather
+from coterie.data.array_rows import BLOCK, blocks, gather
 
 HUGE = 2 << 30  # bytes of a memory map beyond which only a sample of the rows is hashed
 SAMPLE = 10_000

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coterie.data.array_rows import RowIds
 from coterie.data.extensions import JUNK, JUNK_FOLDERS, extensions, left_out, open_image
 from coterie.data.files import escaped, kind_of, path_of, system_folders
 from coterie.data.pictures import Pictures
-from coterie.data.rows import RowIds
 from coterie.types import InputError, Skipped
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import numpy as np
 
 from coterie.data.column_names import is_index, like_label, listed, names_items_only, twice
 from coterie.data.feature_columns import NUMBERS, Features, Form, Table, choose
-from coterie.data.forms import Options
+from coterie.data.picture_form import Options
 from coterie.types import InputError
 
 FORMS: dict[str, Form] = {"f": "float", "i": "integer", "u": "integer", "b": "boolean"}

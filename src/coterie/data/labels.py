@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.array_rows import RowIds
 from coterie.data.column_names import is_label, like_label, listed, words
 from coterie.data.encoding import LIKE_UNKNOWN, Labels, encode, is_unknown
 from coterie.data.label_columns import chosen, find_header, find_key, find_label, measured, same_classes
@@ -26,7 +27,6 @@ from coterie.data.named_files import SYNSETS, locate, names
 from coterie.data.named_labels import folder_labels, row_labels
 from coterie.data.parquet import open_parquet, read_column
 from coterie.data.reading import reading
-from coterie.data.rows import RowIds
 from coterie.data.tables import row_ids
 from coterie.types import InputError
 

@@ -12,8 +12,8 @@ from coterie.data.array_files import IMAGE_KEYS, read_npz
 from coterie.data.arrays import open_array
 from coterie.data.folders import folder_pictures
 from coterie.data.formats import read_cifar, read_idx, read_stl_images
-from coterie.data.forms import Options
 from coterie.data.named_files import MEDMNIST, MEDMNIST_3D, SYNSETS, VGG16_FC1, locate, missing
+from coterie.data.picture_form import Options
 from coterie.data.pictures import open_pictures
 from coterie.data.tables import open_table
 from coterie.data.volumes import open_volumes

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.array_rows import blocks, gather
 from coterie.data.items import Embeddings
-from coterie.data.rows import blocks, gather
 from coterie.types import Source
 
 FAR = 40.0  # times the distance from the median that three quarters of the rows keep

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from coterie.data import store
 from coterie.data.fingerprint import list_fingerprint
-from coterie.data.forms import Options, check_kind, choose_form
 from coterie.data.items import ArrayImages, DecodedImages
+from coterie.data.picture_form import Options, check_kind, choose_form
+from coterie.data.pixel_values import ValueRule, scale_of
 from coterie.data.survey import Survey, spans, survey_of
-from coterie.data.values import ValueRule, scale_of
 from coterie.types import InputError, Items, ItemSpec, Skipped, Source
 
 if TYPE_CHECKING:

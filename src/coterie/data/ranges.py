@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.rows import blocks
+from coterie.data.array_rows import blocks
 from coterie.types import InputError
 
 BINS = 1 << 16  # the upper half of a float32's bits: sign, exponent and seven bits, so a bin is at most 0.8 % wide

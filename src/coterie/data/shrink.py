@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from coterie.data.pixel_values import ValueRule
 from coterie.data.ranges import PixelValues
-from coterie.data.values import ValueRule
 
 LARGEST = 512 << 20  # bytes that one decoded picture may take in Pillow
 LARGE = 32 << 20  # pictures above are decoded one at a time, by however many threads

@@ -17,11 +17,11 @@ from coterie.data.family import with_family
 from coterie.data.feature_folders import open_features
 from coterie.data.files import escaped, path_of, regular_file
 from coterie.data.folders import file_picture, folder_pictures, listed_pictures
-from coterie.data.forms import Encode, Options, Progress
 from coterie.data.frames import is_frame, take_features
 from coterie.data.given import Numbered, Paths, understand
 from coterie.data.named import open_named
 from coterie.data.named_files import names
+from coterie.data.picture_form import Encode, Options, Progress
 from coterie.data.pictures import open_pictures
 from coterie.data.tables import open_table
 from coterie.data.vectors import open_vectors
@@ -63,8 +63,8 @@ def open_source(
     the median of the shorter sides is under 128 pixels, and 128 squared from there on. Other sizes are scaled to
     cover it and centre-cropped. Transparency becomes white, EXIF rotation is applied, the first frame stands for an
     animation. Values of more than 8 bits (integers, floats, 16- and 32-bit files) are brought to 0 to 255 by one scale
-    for the whole source, which a note names: see `data.values`. `progress` hears how far the reading of pictures is.
-    `family`: which distortions keep a picture's meaning in training; "auto" guesses it for small grey ones, as None
+    for the whole source, which a note names: see `data.pixel_values`. `progress` hears how far the reading of pictures
+    is. `family`: which distortions keep a picture's meaning in training; "auto" guesses it for small grey ones, as None
     does without `like`. `encode` makes embeddings of pictures, see `coterie.encoders`.
 
     Room: images that take more than `memory_limit` bytes decoded lie in a memory map below `cache`, or, without a

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.array_rows import RowIds
 from coterie.data.feature_columns import ID_COLUMNS, Features, Form, Table, check_values, choose
-from coterie.data.forms import Options, check_kind
 from coterie.data.parquet import open_parquet, pandas_index, read_batches, read_column
+from coterie.data.picture_form import Options, check_kind
 from coterie.data.pictures import Pictures, open_pictures
 from coterie.data.reading import reading
-from coterie.data.rows import RowIds
 from coterie.data.vectors import offset_of, open_vectors
 from coterie.types import InputError, ItemSpec, Source
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.array_rows import RowIds, blocks
 from coterie.data.fingerprint import array_fingerprint
-from coterie.data.forms import Options, check_kind
 from coterie.data.items import Embeddings
-from coterie.data.rows import RowIds, blocks
+from coterie.data.picture_form import Options, check_kind
 from coterie.types import InputError, ItemSpec, Source
 
 STEPS = 1024  # of float32 between the smallest and the largest value of a feature: with fewer, its form is lost

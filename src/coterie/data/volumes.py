@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.array_rows import RowIds
 from coterie.data.fingerprint import array_fingerprint
-from coterie.data.forms import Options, check_kind
 from coterie.data.items import ArrayImages
-from coterie.data.rows import RowIds
-from coterie.data.values import array_rule
+from coterie.data.picture_form import Options, check_kind
+from coterie.data.pixel_values import array_rule
 from coterie.types import InputError, ItemSpec, Source
 
 

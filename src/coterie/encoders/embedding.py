@@ -20,11 +20,11 @@ from coterie._version import __version__
 from coterie.data.decode import Framing, decode, quiet_pillow
 from coterie.data.feature_folders import SHOWN, check_encoding, open_features, with_encoding
 from coterie.data.fingerprint import list_fingerprint
-from coterie.data.forms import Options
 from coterie.data.items import DecodedImages, Embeddings
+from coterie.data.picture_form import Options
 from coterie.data.pictures import Pictures, check_share, readable_pictures
+from coterie.data.pixel_values import ValueRule
 from coterie.data.survey import Survey
-from coterie.data.values import ValueRule
 from coterie.encoders.loading import Encoder, Wanted, load_encoder
 from coterie.encoders.store import CHUNK, NO_DIGEST, Chunk, Job, Store
 from coterie.records.features import FORMAT

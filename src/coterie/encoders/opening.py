@@ -13,7 +13,7 @@ from coterie.encoders.weights import preferred
 from coterie.types import Encoding, InputError, ItemSpec, Source
 
 if TYPE_CHECKING:
-    from coterie.data.forms import Options
+    from coterie.data.picture_form import Options
     from coterie.data.pictures import Pictures
     from coterie.data.survey import Survey
     from coterie.encoders.loading import Wanted

@@ -18,7 +18,7 @@ May not live here: torch, training, anything that hands a label back to an earli
 """
 
 from coterie.evaluation.agreement import ari, nmi, purity
-from coterie.evaluation.calibration import (
+from coterie.evaluation.calibration_errors import (
     adaptive_calibration_error,
     calibration_error,
     debiased_calibration_error,

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv
 
-from coterie.evaluation.calibration import checked
+from coterie.evaluation.calibration_errors import checked
 from coterie.types import InputError
 
 STEPS = 20  # accept sets of 5 %, 10 %, ... of all items are tried

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.evaluation.calibration import bin_of
+from coterie.evaluation.calibration_errors import bin_of
 from coterie.evaluation.matching import Matching
 from coterie.evaluation.ranking import Floats
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.evaluation import agreement, calibration, clusters, intervals, matching, probability_rows, rejection
+from coterie.evaluation import agreement, calibration_errors, clusters, intervals, matching, probability_rows, rejection
 from coterie.evaluation.contingency import Ints
 from coterie.evaluation.ranking import Floats, Ranking, area_under_roc, average_precision, false_positive_rate
 from coterie.types import InputError
@@ -48,7 +48,7 @@ def evaluate(
     found = matching.match(labels_true, labels, p.shape[1], len(class_names))
     confidence = np.take_along_axis(p, labels[:, None], axis=1)[:, 0].astype(np.float64)
     correct = found.correct(labels_true, labels)
-    ranking = calibration.by_confidence(confidence, correct)
+    ranking = calibration_errors.by_confidence(confidence, correct)
     return _without_nan(
         {
             **_of_labels(found),
@@ -64,13 +64,13 @@ def evaluate(
             "classes": list(class_names),
             "one_cluster": _of_labels(matching.match_of(found.counts.sum(axis=0, keepdims=True))),
             "conventions": {
-                "ece_torchmetrics": float(calibration.calibration_error_of(ranking, bins, closed="left")),
+                "ece_torchmetrics": float(calibration_errors.calibration_error_of(ranking, bins, closed="left")),
                 "e_aurc_closed_form": float(rejection.e_aurc_of(ranking, closed_form=True)),
                 "fpr95_nearest": float(false_positive_rate(ranking, nearest=True)),
             },
             "intervals": _intervals(found, ranking, bins, resamples) if resamples else None,
             "per_cluster": clusters.per_cluster(found, labels, confidence, correct, class_names, bins),
-            "reliability": calibration.reliability_of(ranking, bins),
+            "reliability": calibration_errors.reliability_of(ranking, bins),
             "acceptance": rejection.acceptance(confidence, correct),
             "risk_coverage": _curve(ranking),
             "confusion": clusters.confusion(found),
@@ -92,14 +92,14 @@ def _of_labels(found: matching.Matching) -> dict[str, float]:
 
 
 def _of_confidence(ranking: Ranking, bins: int) -> dict[str, float]:
-    squared = float(calibration.squared_calibration_error_of(ranking, bins))
+    squared = float(calibration_errors.squared_calibration_error_of(ranking, bins))
     return {
-        "overconfidence": float(calibration.overconfidence_of(ranking)),
-        "ece": float(calibration.calibration_error_of(ranking, bins)),
-        "mce": float(calibration.calibration_error_of(ranking, bins, norm="maximum")),
-        "rmsce": float(calibration.calibration_error_of(ranking, bins, norm="root mean square")),
-        "ece_adaptive": float(calibration.adaptive_calibration_error_of(ranking, bins)),
-        "ece_debiased": float(calibration.debiased_calibration_error_of(ranking, bins)),
+        "overconfidence": float(calibration_errors.overconfidence_of(ranking)),
+        "ece": float(calibration_errors.calibration_error_of(ranking, bins)),
+        "mce": float(calibration_errors.calibration_error_of(ranking, bins, norm="maximum")),
+        "rmsce": float(calibration_errors.calibration_error_of(ranking, bins, norm="root mean square")),
+        "ece_adaptive": float(calibration_errors.adaptive_calibration_error_of(ranking, bins)),
+        "ece_debiased": float(calibration_errors.debiased_calibration_error_of(ranking, bins)),
         "squared_ce_debiased": squared,
         "rmsce_debiased": math.sqrt(max(0.0, squared)),
         "auroc": float(area_under_roc(ranking)),
@@ -139,10 +139,10 @@ def _intervals(found: matching.Matching, ranking: Ranking, bins: int, resamples:
         "ari": agreement.ari_of,
     }
     of_ranking: Mapping[str, Callable[[Ranking], Floats]] = {
-        "overconfidence": calibration.overconfidence_of,
-        "ece": partial(calibration.calibration_error_of, bins=bins),
-        "ece_adaptive": partial(calibration.adaptive_calibration_error_of, bins=bins),
-        "ece_debiased": partial(calibration.debiased_calibration_error_of, bins=bins),
+        "overconfidence": calibration_errors.overconfidence_of,
+        "ece": partial(calibration_errors.calibration_error_of, bins=bins),
+        "ece_adaptive": partial(calibration_errors.adaptive_calibration_error_of, bins=bins),
+        "ece_debiased": partial(calibration_errors.debiased_calibration_error_of, bins=bins),
         "auroc": area_under_roc,
         "aurc": rejection.aurc_of,
         "e_aurc": rejection.e_aurc_of,

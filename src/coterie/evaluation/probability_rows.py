@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.evaluation.calibration import bin_of
+from coterie.evaluation.calibration_errors import bin_of
 from coterie.types import InputError
 
 NLL_FLOOR = 1e-12  # probabilities below it count as it, so one saturated row costs at most 27.6 nats

@@ -22,7 +22,7 @@ from scipy.optimize import minimize
 from scipy.special import betaincinv, expit, log_expit
 from sklearn.isotonic import IsotonicRegression
 
-from coterie.evaluation.calibration import adaptive_calibration_error_of, by_confidence, checked
+from coterie.evaluation.calibration_errors import adaptive_calibration_error_of, by_confidence, checked
 from coterie.evaluation.ranking import Floats, Ranking
 from coterie.types import InputError
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, xlogy
 
-from coterie.evaluation.calibration import by_confidence, checked
+from coterie.evaluation.calibration_errors import by_confidence, checked
 from coterie.evaluation.ranking import (
     Floats,
     Ranking,

@@ -28,8 +28,8 @@ from coterie.objectives.contrastive import embedding_std
 from coterie.types import Batch, Family, Features, Losses
 from coterie.views.draw import Draw
 from coterie.views.recipes import GLYPH, PHOTO, VECTOR, Recipe
-from coterie.views.rows import update_rows
 from coterie.views.settings import ViewSettings
+from coterie.views.some_rows import update_rows
 from coterie.views.tone import solarise
 
 JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue of both views

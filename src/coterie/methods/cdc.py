@@ -24,10 +24,18 @@ from coterie.contract import Card, Facts, logged
 from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
 from coterie.networks.net import Net, trainable
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
+from coterie.objectives.mini_clusters import cell_means, practical_cells
 from coterie.objectives.prototypes import prototype_weights, write_prototypes
-from coterie.objectives.regions import cell_means, practical_cells
 from coterie.objectives.regularisers import focal_loss, l1_penalised_cross_entropy, smoothed_cross_entropy
-from coterie.objectives.selectors import Fixed, FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Quota, Seen
+from coterie.objectives.selection_strategies import (
+    Fixed,
+    FlexMatch,
+    FreeMatch,
+    GradientFilter,
+    ProximityFilter,
+    Quota,
+    Seen,
+)
 from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(

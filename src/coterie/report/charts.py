@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from coterie.evaluation.calibration import Bin
+from coterie.evaluation.calibration_errors import Bin
 from coterie.report.wording import count, number, percent
 
 POINTS = 300  # a line of more epochs is thinned to so many: a chart is about as many pixels wide

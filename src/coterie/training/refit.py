@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from coterie.calibration.constraints import CONSTRAINED, Constraints, constraint_loss, judged_targets
 from coterie.networks.heads import mlp_head
-from coterie.objectives.regions import practical_cells
+from coterie.objectives.mini_clusters import practical_cells
 from coterie.types import InputError
 
 STEPS, FREE, PARTS = 300, 250, 4  # steps; free items of one; steps of one batch

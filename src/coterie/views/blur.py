@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from coterie.views.geometry import resample
+from coterie.views.warps import resample
 
 
 def blur_size(sigma: float, side: int) -> int:

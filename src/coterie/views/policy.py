@@ -15,8 +15,8 @@ from torch import Tensor
 
 from coterie.views import colour, tone
 from coterie.views.draw import Draw
-from coterie.views.geometry import affine
-from coterie.views.rows import update_rows
+from coterie.views.some_rows import update_rows
+from coterie.views.warps import affine
 
 # CDC's 14 operations with their ranges (section "strong view" of the authors' code, after SCAN).
 PHOTO_POOL = (

@@ -22,17 +22,17 @@ from coterie.views.colour import colour_jitter, greyscale
 from coterie.views.cutout import random_cutout
 from coterie.views.draw import Draw
 from coterie.views.embeddings import distort
-from coterie.views.geometry import (
+from coterie.views.normalise import normalise
+from coterie.views.policy import GLYPH_POOL, PHOTO_POOL, random_operations
+from coterie.views.settings import ViewSettings
+from coterie.views.some_rows import update_rows
+from coterie.views.warps import (
     Interpolation,
     affine,
     crop_resize,
     enlarge_and_crop,
     random_resized_crop_boxes,
 )
-from coterie.views.normalise import normalise
-from coterie.views.policy import GLYPH_POOL, PHOTO_POOL, random_operations
-from coterie.views.rows import update_rows
-from coterie.views.settings import ViewSettings
 
 __all__ = ["RECIPES", "Family", "Recipe", "View", "ViewSettings", "make_views"]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from coterie.algorithms.kmeans import kmeans
-from coterie.objectives.regions import cell_means, means_by_cell, practical_cells
+from coterie.objectives.mini_clusters import cell_means, means_by_cell, practical_cells
 
 seeds = st.integers(0, 10_000)
 

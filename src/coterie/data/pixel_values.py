@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.array_rows import blocks
 from coterie.data.ranges import PixelValues, values_of
-from coterie.data.rows import blocks
 from coterie.types import InputError, ItemSpec
 
 Range = tuple[float, float]

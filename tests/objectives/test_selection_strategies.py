@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coterie.objectives.selection import (
+from coterie.objectives.selection_formulas import (
     above,
     agreement,
     confident_images,
@@ -15,7 +15,7 @@ from coterie.objectives.selection import (
     freematch_thresholds,
     last_layer_gradients,
 )
-from coterie.objectives.selectors import (
+from coterie.objectives.selection_strategies import (
     KEEP,
     Chosen,
     Fixed,

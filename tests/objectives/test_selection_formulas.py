@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from coterie.objectives.selection import (
+from coterie.objectives.selection_formulas import (
     above,
     agreement,
     confident_images,

@@ -12,7 +12,7 @@ from coterie.algorithms.geometry import intrinsic_dimension, linear_dimension
 from coterie.data import open_source
 from coterie.pipeline import run
 from coterie.preparing import Watch
-from coterie.training.geometry import GeometryTracker
+from coterie.training.geometry_tracker import GeometryTracker
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings
 from coterie.types import InputError

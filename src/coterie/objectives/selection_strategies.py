@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from coterie.objectives.selection import (
+from coterie.objectives.selection_formulas import (
     above,
     agreement,
     confident_images,

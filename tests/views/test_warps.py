@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import InterpolationMode, RandomResizedCrop
 
 from coterie.views.draw import Draw
-from coterie.views.geometry import (
+from coterie.views.warps import (
     affine,
     crop_resize,
     enlarge_and_crop,

@@ -1,0 +1,95 @@
+"""`coterie evaluate` and `coterie report`: a finished run beside true labels or a second source, and its page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from coterie.cli.fit import METRICS, find_labels
+from coterie.cli.ood import measure_ood, print_ood
+from coterie.cli.output import print_object, run_summary
+from coterie.cli.predict import check_finished
+from coterie.cli.progress import StageBar
+from coterie.outputs import check_folder
+from coterie.pipeline import evaluate_run
+from coterie.prediction.results import read_result
+from coterie.records import groups_of, read_record
+from coterie.report import write_report
+from coterie.types import InputError, Skipped
+
+
+def evaluate_finished(
+    run: Path,
+    labels: str | None,
+    label_column: str | None,
+    ood: str | None,
+    ood_score: str | None,
+    device: str,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure a run against true labels, against the items of a second source, or both."""
+    if ood is None and ood_score is not None:
+        raise InputError("--ood-score needs a second source to compare with: give it with --ood.")
+    record = read_record(run)
+    check_finished(run)
+    if labels is not None and labels != "folders":
+        check_folder(run, [labels], writes=("metrics.json", "ood.json", "report.html"))
+    asked = labels is not None or label_column is not None or ood is None
+    metrics = evaluate_labels(run, record, labels, label_column) if asked else None
+    foreign = None
+    if ood is not None:
+        with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
+
+            def watch(items: int) -> Callable[[int], None]:
+                bar.items = items
+                return bar.predicted
+
+            foreign = measure_ood(run, ood, ood_score, device, watch)
+    if as_json:
+        answer = run_summary(run, record)
+        answer |= {"metrics": metrics} if metrics is not None else {}
+        print_object(answer | ({"ood": foreign} if foreign is not None else {}))
+        return
+    if metrics is not None:
+        print("          " + "  ".join(f"{name:>10}" for name in METRICS))
+        for name, head in metrics["heads"].items():
+            print(f"{name:<10}" + "  ".join(f"{head[key]:>10.3f}" for key in METRICS))
+        if metrics.get("labels"):
+            print(f"Labels: {metrics['labels']}.")
+        if metrics.get("labels_used"):
+            print(
+                f"{metrics['labels_used']:,} items whose judgement took part are left out, {metrics['n']:,} measured."
+            )
+        print(f"All numbers: {run / 'metrics.json'}")
+    if foreign is not None:
+        print_ood(foreign, run / "ood.json")
+
+
+def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, column: str | None = None) -> dict[str, Any]:
+    """Measure a run against true labels, keep the numbers, renew the report."""
+    source = record.get("source", {})
+    origin, skipped = source.get("origin", ""), source.get("skipped", [])
+    ids = read_result(run / "result.parquet", source.get("n"), groups_of(record)).ids
+    left_out = [Skipped(item["id"], item["reason"]) for item in skipped]
+    labels = find_labels(origin, wanted, column, ids, left_out) if origin or wanted is not None else None
+    if labels is None:
+        raise InputError(f"{origin or run} carries no labels: give them with --labels FILE or --labels folders.")
+    metrics = evaluate_run(run, labels)
+    write_report(run)
+    return metrics
+
+
+def renew_report(run: Path, *, as_json: bool) -> None:
+    """Write `report.html` again."""
+    read_record(run)
+    page = write_report(run)
+    answer: dict[str, Any] = {"run": str(run), "report": str(page)}
+    if as_json:
+        print_object(answer)
+    else:
+        print(page)
