@@ -8,7 +8,7 @@ from coterie.evaluation import (
     bootstrap,
     bootstrap_counts,
     bootstrap_ranking,
-    calibration,
+    calibration_errors,
     contingency,
     nmi,
     rejection,
@@ -21,11 +21,11 @@ from coterie.types import InputError
 
 # Each number of arrays beside its form of a ranking.
 NUMBERS = {
-    "ece": (calibration.calibration_error, calibration.calibration_error_of),
-    "adaptive": (calibration.adaptive_calibration_error, calibration.adaptive_calibration_error_of),
-    "debiased": (calibration.debiased_calibration_error, calibration.debiased_calibration_error_of),
-    "squared": (calibration.squared_calibration_error, calibration.squared_calibration_error_of),
-    "over": (calibration.overconfidence, calibration.overconfidence_of),
+    "ece": (calibration_errors.calibration_error, calibration_errors.calibration_error_of),
+    "adaptive": (calibration_errors.adaptive_calibration_error, calibration_errors.adaptive_calibration_error_of),
+    "debiased": (calibration_errors.debiased_calibration_error, calibration_errors.debiased_calibration_error_of),
+    "squared": (calibration_errors.squared_calibration_error, calibration_errors.squared_calibration_error_of),
+    "over": (calibration_errors.overconfidence, calibration_errors.overconfidence_of),
     "auroc": (rejection.auroc, area_under_roc),
     "aurc": (rejection.aurc, rejection.aurc_of),
     "e_aurc": (rejection.e_aurc, rejection.e_aurc_of),
