@@ -9,7 +9,7 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.features import chunk_size, clean, extract_features, some_rows
 from coterie.networks.net import HalfPrecision, Net
 from coterie.types import ItemSpec, Source
-from coterie.views.geometry import enlarged_centre
+from coterie.views.warps import enlarged_centre
 
 
 def net_for(spec: ItemSpec, *, half: bool = False) -> Net:

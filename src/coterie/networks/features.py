@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from coterie.networks.net import HalfPrecision, Net
 from coterie.types import Items, ItemSpec
-from coterie.views.geometry import enlarged_centre
 from coterie.views.normalise import normalise
+from coterie.views.warps import enlarged_centre
 
 HALF_CHUNKS = 4  # chunks in one pass of half features: each pass turns all weights into bfloat16 anew
 
