@@ -1,0 +1,131 @@
+"""What the server answers: pictures that are broken, numbers that must be those of the commands, decisions."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from coterie.cli import main
+from helpers.app_runs import Running
+from helpers.review_runs import probabilities_of, write_pictures, write_run
+
+
+def decide(app: Running, number: int, kind: str, data: dict[str, Any], after: int = 0) -> Any:
+    return app.post("events", {"op": f"test-a-{number}", "after": after, "type": kind, "data": data})
+
+
+def test_pictures_that_cannot_be_shown_say_why(serve: Any, tmp_path: Path) -> None:
+    ids = write_pictures(tmp_path / "photos", 8, 2)
+    (tmp_path / "photos" / ids[0]).unlink()
+    whole = (tmp_path / "photos" / ids[1]).read_bytes()
+    (tmp_path / "photos" / ids[1]).write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "photos" / ids[2]).write_bytes(b"no picture")
+    Image.new("1", (20_000, 20_000)).save(tmp_path / "photos" / ids[3], compress_level=1)  # 400 megapixels
+    app = serve(write_run(tmp_path / "run", probabilities_of(8, 2), ids=ids, source=str(tmp_path / "photos")))
+    said = [app.get(f"thumb/{row}") for row in range(5)]
+    assert [answer.status_code for answer in said] == [410, 410, 410, 410, 200]
+    reasons = [answer.json()["error"] for answer in said[:4]]
+    assert "not in" in reasons[0]
+    assert reasons[1:] == ["truncated", "not an image", "more than 179 megapixels"]
+    assert app.get("changes?after=0&wait=0").json()["broken"] == 4
+    assert app.get("").status_code == 200
+
+
+def test_names_of_any_kind(serve: Any, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    names = [os.fsencode("<img src=x onerror=alert(1)>.png"), b"=cmd().png", "🐈 قطة.png".encode(), b"\xff\xfe.png"]
+    names.append(b"x" * 250 + b".png")
+    write_pictures(photos, len(names), 2)
+    for row, name in enumerate(names):
+        os.rename(photos / f"photo_{row:05}.png", os.fsencode(photos) + b"/" + name)
+    from coterie.data.folders import ids_of, list_images
+
+    ids = ids_of([path for path, _, _ in list_images(photos).files])
+    app = serve(write_run(tmp_path / "run", probabilities_of(len(ids), 2), ids=ids, source=str(photos)))
+    assert [app.get(f"thumb/{row}").status_code for row in range(len(ids))] == [200] * len(ids)
+    page = app.get("g/0").text + app.get("g/1").text + app.get("").text
+    assert "<img src=x" not in page
+    assert {item["id"] for item in app.get("items?limit=60").json()["items"]} == set(ids)
+
+
+def test_the_users_folder_keeps_its_bytes_and_times(app: Running, run: Path) -> None:
+    photos = run.parent / "photos"
+
+    def facts() -> list[tuple[str, bytes, int]]:
+        return sorted((path.name, path.read_bytes(), path.stat().st_mtime_ns) for path in photos.iterdir())
+
+    before = facts()
+    for path in ("", "thumb/0", "image/0", "queue/next", "g/1"):
+        assert app.get(path).status_code == 200
+    assert decide(app, 1, "reject", {"rows": "0-9"}).status_code == 200
+    app.review.write()
+    assert facts() == before
+
+
+def test_the_slider_says_what_accept_says(app: Running, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["accept", str(run), "--max-error", "0.2", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    found = app.get(f"accept/at?threshold={told['threshold']}").json()
+    assert (found["accepted"], found["n"]) == (told["accepted"], told["n"])
+    assert found["expected_error"] == pytest.approx(told["expected_error"])
+    for mine, theirs in zip(found["groups"], told["per_cluster"], strict=True):
+        assert (mine["size"], mine["accepted"]) == (theirs["size"], theirs["accepted"])
+
+
+def test_conflicts_retries_and_what_is_wrong(app: Running) -> None:
+    first = decide(app, 1, "rename", {"group": 0, "name": "cat"})
+    assert decide(app, 1, "rename", {"group": 0, "name": "cat"}).json()["seq"] == first.json()["seq"]  # a retry
+    other = {"op": "test-b-1", "after": 0, "type": "rename", "data": {"group": 0, "name": "dog"}}
+    answer = app.post("events", other)
+    assert answer.status_code == 409
+    assert answer.json()["events"][0]["text"] == "Group 0 is called cat."
+    assert decide(app, 2, "rename", {"group": 0, "name": "dog"}).status_code == 200  # its own are no conflict
+    assert decide(app, 3, "move", {"rows": "0", "to": 77}).status_code == 422
+    assert decide(app, 4, "undo", {"targets": [1]}).status_code == 422
+    assert app.post("events", {"op": "test-a-5"}).status_code == 422
+    assert app.review.last == 2
+    for path in ("g/99", "compare/0/99", "items?order=best", "items?limit=501", "some?rows=x", "queue/next?skip=a"):
+        answer = app.get(path)
+        assert answer.status_code == 422, path
+        assert answer.json()["error"].endswith(".")
+
+
+def test_a_second_server_is_refused(app: Running, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["review", str(run), "--no-browser", "--port", "0"]) == 2
+    assert f"is being reviewed already by process {os.getpid()}" in capsys.readouterr().err
+
+
+def test_without_its_extra_review_says_how_to_get_it(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None if name == "fastapi" else find(name, *a))
+    assert main(["review", str(run)]) == 2
+    assert "review needs its extra: pip install 'coterie[review]'." in capsys.readouterr().err
+
+
+def test_photos_that_moved(tmp_path: Path, run: Path, serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "photos").rename(tmp_path / "elsewhere")
+    assert main(["review", str(run), "--no-browser", "--port", "0"]) == 2
+    assert "The photos are not where they were" in capsys.readouterr().err
+
+
+def test_an_export_of_the_review(app: Running, tmp_path: Path) -> None:
+    decide(app, 1, "rename", {"group": 0, "name": "cat"})
+    out = tmp_path / "groups.csv"
+    assert app.post("jobs/export", {"settings": {"to": "csv", "out": str(out), "only": ""}}).status_code == 200
+    for _ in range(600):
+        job = app.get("jobs").json()["jobs"][0]
+        if job["state"] != "running":
+            break
+        app.review.wait(app.review.last, 0.05)
+    assert job["state"] == "done", job["message"]
+    assert ",cat," in out.read_text()
+    assert "cat" in pq.read_table(app.review.path / "result.reviewed.parquet")["name"].to_pylist()
