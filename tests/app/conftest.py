@@ -46,7 +46,7 @@ def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     if CHROMIUM is None:
         pytest.skip("no chromium on this machine")
-    playwright.expect.set_options(timeout=20_000)
+    playwright.expect.set_options(timeout=60_000)
     with playwright.sync_playwright() as started:
         opened_browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield opened_browser

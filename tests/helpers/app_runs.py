@@ -60,7 +60,7 @@ class Complaints:
 def watch(page: Any) -> Complaints:
     """Collect what a page complains of."""
     told = Complaints([], [])
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
 
     def heard(message: Any) -> None:
         # What a test does on purpose, a conflict or no server, the browser reports as well.
