@@ -92,23 +92,25 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def killed(source: Path, encoder: str, whole: Path, out: Path, kills: int, seconds: float) -> dict[str, Any]:
     """Kill the command at random moments, go on with it each time, and compare the files in the end.
 
-    The moments lie in the length of an undisturbed run, divided among the kills; what ended before is not a kill.
+    A moment lies between a fifth and two thirds of the time of an undisturbed run. What ended before begins anew, so
+    that the last of several runs are compared; `parts` says how many were there when it was killed.
     """
-    moments, hit = random.Random(0), list[float]()
+    moments, hit, parts = random.Random(0), list[float](), list[int]()
     while len(hit) < kills:
         process = subprocess.Popen(command_of(source, encoder, out), stdout=subprocess.DEVNULL)
-        wait = moments.uniform(2.0, max(4.0, 2.5 * seconds / kills))
+        wait = moments.uniform(0.2, 0.66) * seconds
         try:
             process.wait(wait)
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()
             hit.append(round(wait, 1))
+            parts.append(len(list(out.glob("parts/*.npz"))))
             continue
         for path in sorted(out.rglob("*"), reverse=True):  # it ended: begin anew
             path.unlink() if path.is_file() else path.rmdir()
     subprocess.run(command_of(source, encoder, out), check=True, stdout=subprocess.DEVNULL)
-    return {"killed_after_seconds": hit, "same_files": files_of(out) == files_of(whole)}
+    return {"killed_after_seconds": hit, "parts": parts, "same_files": files_of(out) == files_of(whole)}
 
 
 def large_pictures(folder: Path, count: int) -> Path:

@@ -26,7 +26,7 @@ from coterie.records.features import FEATURES, FORMAT, ITEMS, MANIFEST, PARTS, h
 from coterie.types import Encoding, InputError
 
 CACHE = Path("cache", "features")  # of a run folder
-CHUNK = 256  # pictures of a part
+CHUNK = 64  # pictures of a part: what a kill costs at most
 NO_DIGEST = bytes(32)  # of a file that could not be read
 
 Known = dict[bytes, tuple[NDArray[np.float16], int]]
