@@ -1,0 +1,81 @@
+"""Spectral clustering as a method; graph and coordinates are tested in tests/algorithms/test_spectral.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import adjusted_rand_score
+
+from coterie.data import open_source
+from coterie.pipeline import run
+from coterie.prediction.model import load_model
+from coterie.training.plan import RunSettings
+from coterie.types import InputError
+
+SETTINGS = RunSettings(n_clusters=2, method="spectral", device="cpu", calibrate=False)
+
+
+def rings(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two circles, one within the other, which no centre can tell apart."""
+    rng = np.random.default_rng(seed)
+    truth = np.arange(n) % 2
+    angle, radius = rng.uniform(0, 2 * np.pi, n), 1 + 2 * truth + 0.1 * rng.normal(size=n)
+    return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1).astype(np.float32), truth
+
+
+def labels_of(probabilities: torch.Tensor) -> np.ndarray:
+    return probabilities.argmax(1).numpy()
+
+
+@pytest.mark.parametrize("overrides", [{}, {"landmarks": 200}])
+def test_rings_are_told_apart_and_new_items_placed(overrides: dict[str, Any], tmp_path: Path) -> None:
+    data, truth = rings()
+    found = run(data, replace(SETTINGS, overrides={"neighbours": 12, **overrides}), tmp_path / "run")
+    assert adjusted_rand_score(truth, labels_of(found.assignments.probabilities)) == 1.0
+    by_centres = run(data, replace(SETTINGS, method="kmeans")).assignments.probabilities
+    assert adjusted_rand_score(truth, labels_of(by_centres)) < 0.1
+    other, its_truth = rings(seed=1)
+    model = load_model(tmp_path / "run")
+    new = model.predict(open_source(other, like=model.spec)).probabilities
+    assert adjusted_rand_score(its_truth, labels_of(new)) == 1.0
+    assert len(model.net.spectral.landmarks.rows) == overrides.get("landmarks", 400)
+
+
+def test_groups_that_hang_together_nowhere_are_found() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(90) % 3
+    data = (1000 * np.eye(70)[truth] + rng.normal(size=(90, 70))).astype(np.float32)
+    found = run(data, replace(SETTINGS, n_clusters=3))
+    assert adjusted_rand_score(truth, labels_of(found.assignments.probabilities)) == 1.0
+
+
+def test_by_angles_the_lengths_of_the_users_values_do_not_count() -> None:
+    rng = np.random.default_rng(0)
+    truth = np.arange(120) % 3
+    data = 2 * rng.normal(size=(3, 70))[truth] + rng.normal(size=(120, 70))
+    longer = (data * rng.uniform(0.05, 20, (120, 1))).astype(np.float32)
+    found = run(longer, replace(SETTINGS, n_clusters=3, overrides={"distance": "cosine"}))
+    assert adjusted_rand_score(truth, labels_of(found.assignments.probabilities)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ({"scale": 9, "neighbours": 8}, r"spectral\.scale is 9.*8 neighbours"),
+        ({"landmarks": 2, "neighbours": 1, "scale": 1}, r"spectral\.landmarks is 2"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(overrides: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        run(rings(60)[0], replace(SETTINGS, overrides=overrides))
+
+
+def test_images_of_too_many_pixels_are_refused_before_anything_is_done() -> None:
+    large = np.random.default_rng(0).integers(0, 256, (4, 3, 72, 72), dtype=np.uint8)
+    with pytest.raises(InputError, match="Spectral clustering groups images by their pixels, and 72×72 are too many"):
+        run(large, SETTINGS)
