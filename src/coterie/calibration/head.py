@@ -45,11 +45,25 @@ def keep_groups(logits: Float[Tensor, "n k"], label: Int[Tensor, " n"]) -> Float
 
     Calibration says how far a group can be believed, not where an item belongs: where the head prefers another group
     both get the same probability, and the item's own is called first. So the answer stays the clustering's, with a
-    confidence of at most about a half. (Softmax of (0, 2) with label 0: 0.12, 0.88 becomes 0.5, 0.5.)
+    confidence of at most about a half. (Softmax of (0, 2) with label 0: 0.12, 0.88 becomes 0.5, 0.5.) A third group
+    that would still lie above them shares with both, and so on.
     """
     other = logits.argmax(1, keepdim=True)
     own = label[:, None]
     both = torch.cat([logits.gather(1, own), logits.gather(1, other)], dim=1)
     half = both.logsumexp(1, keepdim=True) - math.log(2)
     shared = logits.scatter(1, other, half - AHEAD).scatter(1, own, half + AHEAD)
+    above = (shared > half + AHEAD).any(1, keepdim=True)
+    shared = torch.where(above, levelled(logits, own), shared)
     return torch.where(own == other, logits, shared)
+
+
+def levelled(logits: Float[Tensor, "n k"], own: Int[Tensor, "n 1"]) -> Float[Tensor, "n k"]:
+    """The fewest of the largest groups brought to one level with `own`, so that no other one lies above; sums stay."""
+    others = logits.scatter(1, own, -torch.inf).sort(1, descending=True).values[:, :-1]
+    together = torch.cat([logits.gather(1, own), others], 1).logcumsumexp(1)[:, 1:]
+    members = torch.arange(2, logits.shape[1] + 1, device=logits.device)
+    levels = together - members.log()  # with the first others, one more in each column
+    following = torch.cat([others[:, 1:], torch.full_like(others[:, :1], -torch.inf)], 1)
+    level = levels.gather(1, (levels >= following).int().argmax(1, keepdim=True))
+    return torch.where(logits > level, level - AHEAD, logits).scatter(1, own, level + AHEAD)
