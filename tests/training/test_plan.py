@@ -202,6 +202,9 @@ def test_run_settings_are_checked_like_a_methods(name: str) -> None:
         ("cdc", "none", ["cdc"]),
         ("cdc", "ae", ["ae", "cdc"]),
         ("dec", "acai", ["acai", "dec"]),
+        ("scan3", "byol", ["byol", "scan", "scan3"]),
+        ("scan3", "none", ["scan", "scan3"]),
+        ("pica", "moco", ["moco", "pica"]),
     ],
 )
 def test_the_stage_before_may_be_another_method_or_none(method: str, pretrain: str, stages: list[str]) -> None:

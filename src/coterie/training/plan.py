@@ -116,16 +116,18 @@ def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False, p
     card = method_class(name).card
     if pretrain != "auto" and init is not None:
         raise InputError(f"--pretrain {pretrain} and --init both train the backbone: leave one of them out.")
-    if pretrain == "none":
-        if card.inherits:
-            raise InputError(
-                f"{card.title} goes on from the {' and '.join(card.inherits)} of {card.starts_from}: leave out "
-                "--pretrain none."
-            )
-        return [name]
     if pretrain != "auto":
-        check_pretrains(pretrain, name)
-        return [pretrain, name]
+        _, *rest = ["", name] if len(usual := chain_of(name, kind, None)) == 1 else usual
+        following = method_class(rest[0]).card
+        if pretrain != "none":
+            check_pretrains(pretrain, rest[0])
+            return [pretrain, *rest]
+        if following.inherits:
+            raise InputError(
+                f"{following.title} goes on from the {' and '.join(following.inherits)} of {following.starts_from}: "
+                "leave out --pretrain none."
+            )
+        return rest
     if card.starts_from is None or kind not in card.starts_on or init is not None or (weights and not card.inherits):
         return [name]
     return [*chain_of(card.starts_from, kind, init, weights=weights), name]
