@@ -223,9 +223,9 @@ def test_a_name_that_a_review_gives_wins_over_the_model_s(coterie, run, tmp_path
     (run / "model").mkdir()
     (run / "model" / "manifest.json").write_text(json.dumps({"names": {"0": "cat", "1": "dog"}}))
     with Review(run) as review:
-        review.rename(2, "Cat")
+        review.rename(2, "Mouse")
     assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out")[0] == 0
-    assert sorted(os.listdir(tmp_path / "out")) == ["00", "01_dog", "02_Cat", "coterie.jsonl"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["00_cat", "01_dog", "02_Mouse", "coterie.jsonl"]
 
 
 def test_a_run_that_is_not_finished_is_refused(coterie, run, tmp_path):

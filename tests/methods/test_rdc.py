@@ -63,7 +63,7 @@ def test_targets_do_not_depend_on_the_distorted_view(refresh):
 
 def test_inputs_are_shifted_unless_augment_is_off():
     assert views_of(RDC())["shifted"].recipe == "shifted"
-    assert views_of(RDC(augment=False)) == {"clean": "clean", "shifted": "clean"}
+    assert [view.recipe for view in views_of(RDC(augment=False)).values()] == ["clean", "clean"]
     facts = Facts(n=70_000, k=10, kind="images", device="cpu", side=28)
     assert practical_settings("rdc", facts)["augment"] is False
 

@@ -98,17 +98,17 @@ def test_the_decoder_begins_with_logits_of_what_it_told_in_phase_one() -> None:
     torch.testing.assert_close(net.decoder(z), 6 * (told - 0.5))
 
 
-def test_embeddings_are_told_by_squared_error_whatever_their_range() -> None:
+def test_embeddings_are_decoded_by_squared_error_whatever_their_range() -> None:
     spec = ItemSpec("embeddings", dim=4)
     net = Net(build_backbone("ae", spec), spec, torch.zeros(4), torch.ones(4), half=False)
     view, said = torch.tensor([[3.0, -2.0, 0.0, 1.0]]), torch.tensor([[1.0, -2.0, 0.0, 0.0]])
-    assert VaDE().tell(net, view, said).tolist() == [5.0]
+    assert VaDE().reconstruction_error(net, view, said).tolist() == [5.0]
 
 
-def test_pixels_are_told_by_the_cross_entropy_in_their_own_range() -> None:
+def test_pixels_are_decoded_by_the_cross_entropy_in_their_own_range() -> None:
     net, said = net_of(VaDE()), torch.randn(2, 30, generator=torch.Generator().manual_seed(0))
     expected = F.binary_cross_entropy(said.sigmoid(), IMAGES[:2].flatten(1), reduction="none").sum(1)
-    torch.testing.assert_close(VaDE().tell(net, VIEWS[:2], said), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(VaDE().reconstruction_error(net, VIEWS[:2], said), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_rate_falls_in_steps_to_its_lowest() -> None:

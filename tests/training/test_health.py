@@ -104,7 +104,7 @@ def test_advice_speaks_of_what_there_is(name: str, before: str | None) -> None:
     said = [advice.smaller_steps(), advice.collapsed(), advice.same_embedding(), advice.nothing_selected()]
     for sentence in said:
         assert sentence.endswith(".")
-        for word in re.findall(r"--set ([a-z_.]+[a-z])", sentence):
+        for word in re.findall(r"--set ([a-z0-9_.]+[a-z])", sentence):
             stage, setting = word.split(".")
             assert stage == name
             assert setting in setting_names(kind)

@@ -95,7 +95,7 @@ def test_what_a_number_may_be_is_said(path: str, value: object, said: str) -> No
 
 
 def test_a_settings_object_goes_the_same_way() -> None:
-    for name in method_names():
+    for name in filter(lambda name: is_trained(method_class(name)), method_names()):
         wrong = method_class(name)(epochs=-1)  # type: ignore[call-arg]
         with pytest.raises(InputError, match=rf"{name}\.epochs is -1: it must be at least 0"):
             make_plan(RunSettings(n_clusters=4, method=wrong), FACTS[wrong.card.accepts[0]], "photos")

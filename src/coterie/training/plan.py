@@ -135,7 +135,11 @@ def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False, p
 
 def check_pretrains(first: str, name: str) -> None:
     """Raise InputError unless a run of `first` leaves what `name` goes on from."""
-    card, wanted = method_class(first).card, method_class(name).card.inherits
+    wanted = method_class(name).card.inherits
+    try:
+        card = method_class(first).card
+    except InputError as error:
+        raise InputError(f"--pretrain is {first[:60]!r}. {error}") from error
     able = [
         other
         for other in method_names()
