@@ -47,8 +47,9 @@ class Spectral:
     card: ClassVar[Card] = CARD
 
     def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
-        """No more neighbours than there are others."""
-        return {"neighbours": (1, min(facts.n, self.landmarks) - 1)}
+        """No more neighbours than there are others, and a scale among them."""
+        most = min(facts.n, self.landmarks) - 1
+        return {"neighbours": (1, most), "scale": (1, min(self.neighbours, most))}
 
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
@@ -59,6 +60,8 @@ class Spectral:
             raise InputError(
                 f"spectral.scale is {self.scale}: it must be one of the {neighbours} neighbours of spectral.neighbours."
             )
+        if facts.k >= facts.n:
+            raise InputError(f"Spectral clustering needs more items than groups; the source has {facts.n}.")
         if facts.k >= items:
             raise InputError(f"spectral.landmarks is {self.landmarks}: it must be more than the {facts.k} groups.")
 
