@@ -25,12 +25,14 @@ HEARD = 45.0  # seconds after which a tab that said nothing is gone
 
 
 def site_of(request: Request) -> Site:
+    """The site that a request is for."""
     found: Site = request.app.state.site
     return found
 
 
 @router.get("/static/{name}")
 def static(request: Request, name: str) -> Response:
+    """A file of the page's own: a style sheet or a module."""
     found = site_of(request).file(name)
     if found is None:
         return JSONResponse({"error": "There is no such file."}, 404)
@@ -88,6 +90,7 @@ def queue_next(request: Request, count: int = 3, skip: str = "") -> dict[str, An
 
 @router.get("/groups")
 def groups(request: Request) -> dict[str, Any]:
+    """All groups with their names, sizes and numbers of decided items."""
     site = site_of(request)
     return {"groups": site.groups(), "totals": site.overview.totals()}
 
@@ -113,11 +116,13 @@ def changes(request: Request, after: int, tab: str = "", wait: float = HELD) -> 
 
 @router.get("/thumb/{row}")
 async def thumb(request: Request, row: int) -> Response:
+    """A small picture of a row."""
     return await _picture(request, row, large=False)
 
 
 @router.get("/image/{row}")
 async def image(request: Request, row: int) -> Response:
+    """A large picture of a row."""
     return await _picture(request, row, large=True)
 
 
@@ -184,10 +189,12 @@ def audit_next(request: Request) -> dict[str, Any]:
 
 @router.get("/jobs")
 def jobs(request: Request) -> dict[str, Any]:
+    """What is being computed, and how far it is."""
     return {"jobs": [job.shown() for job in site_of(request).jobs.last.values()]}
 
 
 def told(site: Site, seq: int) -> str:
+    """One event in a sentence."""
     return sentence(*site.review.events[seq], site.review.state)
 
 

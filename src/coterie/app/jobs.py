@@ -24,6 +24,7 @@ class Job:
     result: Any = None
 
     def shown(self) -> dict[str, Any]:
+        """The job as the page is told of it."""
         return {
             "name": self.name,
             "state": self.state,

@@ -25,6 +25,7 @@ LATEST = 500  # events on the history's page
 
 @router.get("/")
 def overview(request: Request, sort: str = "least-sure", page: int = 0) -> str:
+    """All groups with a few pictures each: least sure first, by number or by size."""
     site = site_of(request)
     sort = sort if sort in SORTS else "least-sure"
     cards, total = site.overview.cards(sort, max(0, page))
@@ -47,6 +48,7 @@ def overview(request: Request, sort: str = "least-sure", page: int = 0) -> str:
 
 @router.get("/g/{group}")
 def group(request: Request, group: int, order: str = "surest") -> str:
+    """One group's pictures in an order, for looking through and for the sweep."""
     site = site_of(request)
     _known(site, group)
     order = order if order in ORDERS else "surest"
@@ -67,12 +69,14 @@ def group(request: Request, group: int, order: str = "surest") -> str:
 
 @router.get("/queue")
 def queue(request: Request) -> str:
+    """The doubtful items one after the other."""
     site = site_of(request)
     return site.page("queue", waiting=waiting(site.review))
 
 
 @router.get("/compare/{a}/{b}")
 def compare(request: Request, a: int, b: int) -> str:
+    """Two groups side by side, and whether they are each other's second choice."""
     from coterie.app.comparing import compared
 
     site = site_of(request)
@@ -85,6 +89,7 @@ def compare(request: Request, a: int, b: int) -> str:
 
 @router.get("/split/{group}")
 def split(request: Request, group: int) -> str:
+    """A proposal of two or more parts of a group."""
     site = site_of(request)
     _live(site, group)
     return site.page("split", group=group, size=len(site.review.state.members(group)))
@@ -92,6 +97,7 @@ def split(request: Request, group: int) -> str:
 
 @router.get("/map")
 def map_page(request: Request) -> str:
+    """All items by their place, for the lasso."""
     site = site_of(request)
     from coterie.app.places import Places
 
@@ -100,6 +106,7 @@ def map_page(request: Request) -> str:
 
 @router.get("/accept")
 def accept_page(request: Request) -> str:
+    """How many items can be taken as they are, by the error that may remain."""
     site = site_of(request)
     review = site.review
     found = review.claims()
@@ -117,6 +124,7 @@ def accept_page(request: Request) -> str:
 
 @router.get("/audit")
 def audit(request: Request) -> str:
+    """The audit that is on, an item at a time and without a score, or the claims of those that have ended."""
     site = site_of(request)
     review = site.review
     items = review.confidence[review.state.label >= 0]
@@ -141,6 +149,7 @@ def audit(request: Request) -> str:
 
 @router.get("/history")
 def history(request: Request) -> str:
+    """Every decision, newest first, each with its way back."""
     site = site_of(request)
     review = site.review
     entries = [
@@ -159,6 +168,7 @@ def history(request: Request) -> str:
 
 @router.get("/export")
 def export(request: Request) -> str:
+    """The formats, what each is for, and the room on the disk."""
     from coterie.app.exporting import formats, space_left
 
     site = site_of(request)

@@ -79,6 +79,7 @@ class Server(uvicorn.Server):
         super().handle_exit(sig, frame)
 
     def stop(self) -> None:
+        """End the server: open questions are answered first."""
         self.site.stopping.set()
         self.site.review.wake()
         self.should_exit = True

@@ -47,6 +47,7 @@ class Store:
         return db
 
     def get(self, row: int) -> bytes | None:
+        """The stored picture of a row, None where there is none."""
         with self._guard:
             if self._db is None:
                 return None
@@ -57,6 +58,7 @@ class Store:
         return bytes(found[0]) if found else None
 
     def put(self, row: int, content: bytes) -> None:
+        """Store a row's picture."""
         with self._guard:
             if self._db is None:
                 return
@@ -74,6 +76,7 @@ class Store:
                 return
 
     def close(self) -> None:
+        """Close the store; what comes later is not stored."""
         with self._guard:
             if self._db is not None:
                 self._db.close()
@@ -113,5 +116,6 @@ class Thumbs:
             self._waiting -= 1
 
     def close(self) -> None:
+        """Close the store; what comes later is not stored."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         self.store.close()

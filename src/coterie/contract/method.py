@@ -63,4 +63,5 @@ def name_of(method: Method) -> str:
 
 
 def setting_names(method: type[Any]) -> list[str]:
+    """The names of a method's settings, in their order."""
     return [f.name for f in fields(method)]

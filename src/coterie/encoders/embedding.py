@@ -238,5 +238,6 @@ def _shown(pictures: Pictures, survey: Survey, failed: dict[int, str], rule: Val
 
 
 def versions() -> dict[str, str]:
+    """The versions of what an embedding may depend on."""
     found = {name: importlib.metadata.version(name) for name in ("torch", "timm", "pillow", "numpy")}
     return {"coterie": __version__, **found}

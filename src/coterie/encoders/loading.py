@@ -306,5 +306,6 @@ def _check_tokens(encoder: Encoder) -> None:
 
 
 def file_digest(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -155,5 +155,6 @@ def read_base(run: Path) -> Base:
 
 
 def digest_of(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

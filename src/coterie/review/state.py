@@ -111,6 +111,7 @@ class State:
         return "nowhere" if group == NOWHERE else self.groups[group].name or f"group {group}"
 
     def members(self, group: int) -> NDArray[np.int64]:
+        """The rows of a group, ascending."""
         return np.flatnonzero(self.label == group)
 
     def apply(self, event: Event, content: Data) -> Touched:

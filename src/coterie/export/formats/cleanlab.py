@@ -18,6 +18,7 @@ from coterie.types import InputError
 
 
 def write(tree: Tree, job: Job) -> None:
+    """Probabilities, labels and ids of the items that have a group, as arrays."""
     items = job.with_group(job.items)
     if items.probabilities is None:
         raise InputError("The table keeps no probabilities, which cleanlab needs: export the run with --original.")

@@ -18,6 +18,7 @@ from coterie.export.writing import Tree, as_json
 
 
 def write(tree: Tree, job: Job) -> None:
+    """One annotation file with a label for each picture, as Datumaro's `coco_labels` reads it."""
     items, _ = job.with_files("coco")
     pixels = sizes(items, job.originals)
     readable = pixels.min(axis=1) > 0

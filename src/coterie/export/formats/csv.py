@@ -13,6 +13,7 @@ HEAD = ("id", "label", "name", "confidence", "source", "decided")
 
 
 def write(path: Path, job: Job) -> None:
+    """One line for each item, cells guarded against formulas."""
     items = job.items
     with open(path, "w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")

@@ -23,6 +23,7 @@ ROW_GROUP = 10_000
 
 
 def write(path: Path, job: Job) -> None:
+    """Points with their groups, neighbours and, if asked for, small pictures."""
     items = job.items
     if items.embedding is not None:
         xy, options = project(items.embedding), "--x projection_x --y projection_y --neighbors neighbors"

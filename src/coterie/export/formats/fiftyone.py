@@ -13,6 +13,7 @@ from coterie.export.writing import Tree, as_json
 
 
 def write(tree: Tree, job: Job) -> None:
+    """Paths and labels of a `FiftyOneImageClassificationDataset`; nothing is copied."""
     items, paths = job.with_files("fiftyone")
     keys = [f"{row:07d}" for row in items.rows.tolist()]
     labels = {}

@@ -13,6 +13,7 @@ from coterie.export.writing import Tree, as_json
 
 
 def write(tree: Tree, job: Job) -> None:
+    """A folder for each group below `train`, and the table that `datasets` reads beside them."""
     items, names = arrange(job)
     check_room(items, job.originals, job.options.link, tree.root)
     lines = []

@@ -22,6 +22,7 @@ ROW_GROUP = 100
 
 
 def write(path: Path, job: Job) -> None:
+    """Encoded pictures with their labels in one table."""
     items = job.with_pictures()
     classes = [items.names[group] for group in range(items.n_groups)]
     features = {

@@ -15,6 +15,7 @@ TORCHVISION = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff",
 
 
 def write(tree: Tree, job: Job) -> None:
+    """A folder for each group, with copies of the pictures or links to them."""
     items, names = arrange(job)
     check_room(items, job.originals, job.options.link, tree.root)
     for item, name in zip(items.ids, names, strict=True):

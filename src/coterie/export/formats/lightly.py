@@ -13,6 +13,7 @@ HEAD = ("file_path_abs", "class_name", "confidence", "annotation_source")
 
 
 def write(path: Path, job: Job) -> None:
+    """Absolute paths with their groups."""
     items, paths = job.with_files("lightly")
     by_path = dict(zip(items.ids, paths, strict=True))
     items = job.with_group(items)

@@ -18,6 +18,7 @@ ROW_GROUP = 50_000
 
 
 def write(path: Path, job: Job) -> None:
+    """The reviewed table, or the run's own where nothing was reviewed."""
     with open(path, "wb") as file:  # pyarrow itself opens no path that is in no encoding
         pq.write_table(table_of(job.items), file, compression="zstd", row_group_size=ROW_GROUP)
 
