@@ -185,3 +185,36 @@ def write_study(
     ):
         folder.mkdir(exist_ok=True)
         write_atomically(folder / file, what)
+
+
+def finished_record(record: dict[str, Any], n: int, seconds: float, **numbers: Any) -> dict[str, Any]:
+    """What every record of a finished run says of it, with the numbers of a study."""
+    return {
+        "data": record["source"]["name"],
+        "method": record["stages"][-1]["name"],
+        "n": n,
+        "k": record["n_clusters"],
+        "seed": record["seed"],
+        "seconds": round(seconds, 1),
+        "skipped": len(record["source"]["skipped"]),
+        **numbers,
+        "settings": {"stages": record["stages"], "backbone": record["backbone"]["name"]},
+    }
+
+
+def study_finished(
+    script: str,
+    description: str | None,
+    make: Callable[[str, list[Path]], dict[str, Any]],
+    words: list[str] | None = None,
+) -> None:
+    """The command of a study of finished runs: what `make` says of them goes to results/SCRIPT_NAME.json."""
+    options = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("source")
+    options.add_argument("--runs", nargs="+", type=Path, required=True)
+    options.add_argument("--name", help="Of the record.  [default: the source's]")
+    given = options.parse_args(words)
+    command = f"python experiments/{script}.py {given.source} --runs {' '.join(run.name for run in given.runs)}"
+    found = {"command": command, "machine": machine(), **make(given.source, given.runs)}
+    path = RESULTS / f"{script}_{given.name or Path(given.source).stem}.json"
+    write_atomically(path, json.dumps(found, indent=1) + "\n")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import RESULTS
+from _runs import RESULTS, finished_record
 from numpy.typing import NDArray
 
 from coterie.data import labels_of
@@ -44,18 +44,13 @@ def run_record(source: str, run: Path) -> dict[str, Any]:
     confidence = table.confidence[known].astype(np.float64)
     right = match(codes, predicted, record["n_clusters"], len(labels.names)).correct(codes, predicted)
     rows = [error_row(confidence, right, max_error) for max_error in ERRORS]
-    return {
-        "data": record["source"]["name"],
-        "method": record["stages"][-1]["name"],
-        "n": len(codes),
-        "k": record["n_clusters"],
-        "seed": record["seed"],
-        "seconds": round(time.monotonic() - begun, 1),
-        "skipped": len(record["source"]["skipped"]),
-        "metrics": {"acc": float(right.mean()), "confidence": float(confidence.mean())},
-        "accept": rows,
-        "settings": {"stages": record["stages"], "backbone": record["backbone"]["name"]},
-    }
+    return finished_record(
+        record,
+        len(codes),
+        time.monotonic() - begun,
+        metrics={"acc": float(right.mean()), "confidence": float(confidence.mean())},
+        accept=rows,
+    )
 
 
 def error_row(confidence: Floats, right: Flags, max_error: float) -> dict[str, Any]:

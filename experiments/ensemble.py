@@ -10,22 +10,18 @@ Nothing is trained; labels only measure. Writes experiments/results/ensemble_NAM
 
 from __future__ import annotations
 
-import argparse
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _runs import METRICS, RESULTS
+from _runs import METRICS, study_finished
 
 from coterie.cli.several import ensemble_of
 from coterie.data import labels_of
 from coterie.evaluation import evaluate
 from coterie.evaluation.ensemble import accuracy_bound
-from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
 from coterie.records import read_record
-from coterie.training.device import machine
 from coterie.trusting import trust_runs
 
 
@@ -64,15 +60,7 @@ def record(source: str, runs: list[Path]) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source")
-    parser.add_argument("--runs", nargs="+", type=Path, required=True)
-    parser.add_argument("--name", help="Of the record.  [default: the source's]")
-    given = parser.parse_args()
-    name = given.name or Path(given.source).stem
-    command = f"python experiments/ensemble.py {given.source} --runs {' '.join(run.name for run in given.runs)}"
-    found = {"command": command, "machine": machine(), **record(given.source, given.runs)}
-    write_atomically(RESULTS / f"ensemble_{name}.json", json.dumps(found, indent=1) + "\n")
+    study_finished("ensemble", __doc__, record)
 
 
 if __name__ == "__main__":

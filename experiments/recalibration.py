@@ -12,23 +12,19 @@ experiments/results/recalibration_NAME.json, one record for each run.
 
 from __future__ import annotations
 
-import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import RESULTS
+from _runs import finished_record, study_finished
 from numpy.typing import NDArray
 
 from coterie.data import labels_of
 from coterie.evaluation import accept, calibration_error, match
 from coterie.evaluation.recalibration import cross_fitted, fit, log_loss
-from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
 from coterie.records import read_record
-from coterie.training.device import machine
 
 MAPS, ERRORS, DRAWS, JUDGED = ("temperature", "platt", "beta"), (0.05, 0.1), 50, 150
 
@@ -77,32 +73,21 @@ def run_record(source: str, run: Path) -> dict[str, Any]:
             row[key] = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "most": max(values)}
         rows.append(row)
         print(run.name, name, {key: round(value["mean"], 4) for key, value in row.items() if key != "confidences"})
-    return {
-        "data": record["source"]["name"],
-        "method": record["stages"][-1]["name"],
-        "n": len(codes),
-        "k": record["n_clusters"],
-        "seed": record["seed"],
-        "seconds": round(time.monotonic() - begun, 1),
-        "skipped": len(record["source"]["skipped"]),
-        "metrics": {"acc": float(right.mean()), "confidence": float(confidence.mean())},
-        "judged": JUDGED,
-        "draws": DRAWS,
-        "rows": rows,
-        "settings": {"stages": record["stages"], "backbone": record["backbone"]["name"]},
-    }
+    return finished_record(
+        record,
+        len(codes),
+        time.monotonic() - begun,
+        metrics={"acc": float(right.mean()), "confidence": float(confidence.mean())},
+        judged=JUDGED,
+        draws=DRAWS,
+        rows=rows,
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source")
-    parser.add_argument("--runs", nargs="+", type=Path, required=True)
-    parser.add_argument("--name", help="Of the record.  [default: the source's]")
-    given = parser.parse_args()
-    name = given.name or Path(given.source).stem
-    command = f"python experiments/recalibration.py {given.source} --runs {' '.join(run.name for run in given.runs)}"
-    found = {"command": command, "machine": machine(), "records": [run_record(given.source, r) for r in given.runs]}
-    write_atomically(RESULTS / f"recalibration_{name}.json", json.dumps(found, indent=1) + "\n")
+    study_finished(
+        "recalibration", __doc__, lambda source, runs: {"records": [run_record(source, run) for run in runs]}
+    )
 
 
 if __name__ == "__main__":

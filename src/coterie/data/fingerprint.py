@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,3 +40,9 @@ def list_fingerprint(ids: Iterable[str], digests: Iterable[bytes]) -> str:
     for name, digest in zip(ids, digests, strict=True):
         whole.update(name.encode("utf-8", "surrogateescape") + b"\0" + digest)
     return whole.hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

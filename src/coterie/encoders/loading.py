@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import difflib
-import hashlib
 import json
 import sys
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from coterie.data.fingerprint import file_digest
 from coterie.encoders.catalogue import BY_MODEL, BY_NAME, IMAGENET, Entry, is_timms
 from coterie.encoders.weights import FILES, Found, fetched, find, local_file
 from coterie.networks.weights import of_trunk, read_weights
@@ -303,9 +303,3 @@ def _check_tokens(encoder: Encoder) -> None:
         raise InputError(
             f"Encoder {encoder.encoding.encoder!r} has no such tokens for pooling {pooling}: leave it out."
         )
-
-
-def file_digest(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

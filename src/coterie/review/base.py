@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.fingerprint import file_digest
 from coterie.records.group_names import groups_of_model
 from coterie.records.table import open_table
 from coterie.report.read import RunFolder, read_finished
@@ -150,11 +150,5 @@ def read_base(run: Path) -> Base:
     with open_table(run / "result.parquet", "id") as file:
         ids = file.read(columns=["id"])["id"].to_pylist()
     return Base(
-        run, folder, digest_of(run / "result.parquet"), ids, result.labels, result.confidence, folder.n_clusters
+        run, folder, file_digest(run / "result.parquet"), ids, result.labels, result.confidence, folder.n_clusters
     )
-
-
-def digest_of(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
