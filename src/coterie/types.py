@@ -240,6 +240,7 @@ class Batch:
         """Standard normal numbers of the form of `like` (b, ...), drawn for the global batch: none twice in it."""
         import torch
 
+        # From torch's own generator, which is seeded for this batch alike everywhere: one process keeps its numbers.
         everyone = torch.randn(len(self.index) * self.share.processes, *like.shape[1:])
         return self.mine(everyone).to(like)
 

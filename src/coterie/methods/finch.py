@@ -19,23 +19,10 @@ from coterie.algorithms.finch import hierarchy, separated_level
 from coterie.algorithms.nearest_mean import NearestMean, place_hierarchy, place_level
 from coterie.algorithms.neighbours import Metric
 from coterie.contract import Card, Facts
-from coterie.networks.identity import own_values
+from coterie.networks.identity import own_backbone, own_values
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net
-from coterie.types import Features, InputError, ItemSpec
-
-MOST_PIXELS = 3 * 64 * 64
-
-
-def own_backbone(spec: ItemSpec, device: str, as_published: bool) -> str:
-    """No network. Raises InputError for images of too many pixels, whose single values mean little anyway."""
-    if spec.channels * spec.height * spec.width > MOST_PIXELS:
-        raise InputError(
-            f"FINCH groups images by their pixels, and {spec.height}×{spec.width} are too many: give it the features "
-            "of another run by --init RUN or of a backbone by --backbone NAME, or smaller images by --image-size 64."
-        )
-    return "identity"
-
+from coterie.types import Features, InputError
 
 CARD = Card(
     title="FINCH",
@@ -45,7 +32,7 @@ CARD = Card(
     url="https://arxiv.org/abs/1902.11266",
     answers=("groups",),
     without_k={"final": "level"},
-    backbone=own_backbone,
+    backbone=own_backbone("FINCH"),
 )
 
 

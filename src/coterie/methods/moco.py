@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.schedules import rising_cosine, warm_up_cosine
 from coterie.bounds import BatchSize, BelowOne, Epochs, Memory, Positive, PositiveRate, Rate, Share, Width
-from coterie.contract import Card, Facts, Pass, logged
+from coterie.contract import Card, Facts, Pass, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
 from coterie.networks.queue import Queue
 from coterie.networks.teacher import Teacher
-from coterie.objectives.contrastive import info_nce
+from coterie.objectives.contrastive import embedding_std, info_nce
 from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
@@ -106,8 +106,7 @@ class MoCo:
             + info_nce(queries[1], keys[0], net.first.rows, self.temperature)
         )
         # Near 0 when all items get the same embedding; 1 when they fill the sphere.
-        everyone = batch.gather(queries[0].detach())
-        batch.log(embedding_std=everyone.std(0).mean() * self.projector_out**0.5)
+        batch.log(embedding_std=embedding_std(batch.gather(queries[0].detach())))
         yield {"contrast": batch.gather(loss[None]).mean()}  # all processes hold equally many items
         net.first.push(batch.gather(keys[0]))
         net.second.push(batch.gather(keys[1]))
@@ -126,13 +125,11 @@ def practical(facts: Facts) -> dict[str, Any]:
 
     The learning rate is the one of 0.03, 0.12, 0.3 and 0.5 with the lowest contrastive loss on digits (no labels).
     """
-    batch = max(16, min(256, facts.n // 4))
-    queue = max(batch, min(8192, facts.n // 2) // batch * batch)
-    epochs = min(200, max(20, round(24 * (70_000 / facts.n) ** 0.3)))
+    size = epochs_for(facts)
+    batch = size["batch_size"]
     return {
-        "epochs": epochs,
-        "batch_size": batch,
-        "queue": queue,
+        **size,
+        "queue": max(batch, min(8192, facts.n // 2) // batch * batch),
         "projector_hidden": 512,
         "projector_out": 128,
         "learning_rate": 0.12,
