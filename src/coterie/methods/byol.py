@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from timm.optim.lars import Lars
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
+from coterie.algorithms.lars import lars
 from coterie.algorithms.schedules import rising_cosine, warm_up_cosine
 from coterie.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Rate, Share, Width
 from coterie.contract import Card, Facts, View, epochs_for, logged
@@ -106,13 +106,8 @@ class BYOL:
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         """LARS with the ratio of apex' LARC: a tensor's gradient times min(η‖w‖ / (‖g‖ + λ‖w‖) / rate, 1)."""
         trained = trainable(net.backbone, net.project, net.predict)
-        groups = [
-            # Without `always_adapt` timm leaves the ratio out where there is no decay.
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay, "always_adapt": True},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
         rate = self.learning_rate * self.batch_size / 256
-        return Lars(groups, rate, momentum=0.9, trust_coeff=self.trust, trust_clip=True)
+        return lars(trained, rate, self.weight_decay, self.trust, clip=True)
 
     def rate(self, progress: float) -> float:
         """Linear warm-up from 3e-5, since LARS' clip divides by the rate, then a cosine to 0 at the last step."""

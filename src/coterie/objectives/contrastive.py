@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 
@@ -24,6 +25,40 @@ def info_nce(
     return (torch.logaddexp(positive, negative.logsumexp(dim=1)) - positive).mean()
 
 
+def nt_xent(
+    one: Float[Tensor, "b d"],
+    two: Float[Tensor, "b d"],
+    temperature: float,
+    left_out: Bool[Tensor, "b b"] | None = None,
+) -> Float[Tensor, ""]:
+    """Which of the other 2b - 1 rows is a row's other view? Mean of -log of its softmax over cosine / temperature.
+
+    Chen et al., "SimCLR", ICML 2020, Eq. (1). Rows may have any length. `left_out` (its diagonal is not looked at) says
+    which items are no negatives of which others, in all four combinations of views. In float32. Rows that are all alike
+    give ln(2b - 1); orthogonal items with equal views ln(1 + (2b - 2) exp(-1/t)), 2.031 for b = 10 and t = 1.
+    """
+    rows = F.normalize(torch.cat([_as_float(one), _as_float(two)]), eps=1e-12)
+    count = len(rows)
+    hidden = torch.eye(count, dtype=torch.bool, device=rows.device)
+    if left_out is not None:
+        hidden |= (left_out & ~torch.eye(len(one), dtype=torch.bool, device=rows.device)).repeat(2, 2)
+    logits = (rows @ rows.T / temperature).masked_fill(hidden, -torch.inf)
+    return F.cross_entropy(logits, torch.arange(count, device=rows.device).roll(len(one)))
+
+
+def column_contrast(p: Float[Tensor, "b k"], q: Float[Tensor, "b k"], temperature: float) -> Float[Tensor, ""]:
+    """`nt_xent` of groups instead of items: each is the column of its probabilities over the batch, in two views.
+
+    Li et al., "Contrastive Clustering", AAAI 2021, Eq. (4)-(6). A column's cosine does not know how many items it
+    stands for, so `partition.imbalance` belongs beside it.
+    """
+    return nt_xent(p.T, q.T, temperature)
+
+
 def embedding_std(rows: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     """The normalised rows' standard deviation, mean over features times √d: 1 on all of the sphere, 0 in one point."""
-    return torch.nn.functional.normalize(rows).std(0).mean() * rows.shape[1] ** 0.5
+    return F.normalize(rows).std(0).mean() * rows.shape[1] ** 0.5
+
+
+def _as_float(rows: Tensor) -> Tensor:
+    return rows if rows.dtype == torch.float64 else rows.float()

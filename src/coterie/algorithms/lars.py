@@ -1,0 +1,23 @@
+"""LARS as the self-supervised methods use it: every weight at a rate of its own, biases and norms at the plain one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from timm.optim.lars import Lars
+from torch import nn
+
+
+def lars(
+    trained: Sequence[nn.Parameter], rate: float, weight_decay: float, trust: float, *, clip: bool = False
+) -> Lars:
+    """A weight's gradient times η‖w‖ / (‖g‖ + λ‖w‖), η being `trust`; vectors have neither that ratio nor decay.
+
+    With `clip` the ratio is min(ratio / rate, 1), as in apex' LARC: no step is larger than the plain one.
+    """
+    groups = [
+        # Without `always_adapt` timm leaves the ratio out where there is no decay.
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay, "always_adapt": True},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return Lars(groups, rate, momentum=0.9, trust_coeff=trust, trust_clip=clip)
