@@ -86,6 +86,18 @@ def test_by_angles_the_lengths_of_the_users_values_do_not_count() -> None:
     np.testing.assert_allclose(rows.numpy(), unit, atol=1e-4)
 
 
+def test_directions_can_be_seen_from_the_mean_of_the_items() -> None:
+    vectors, truth = groups_of_vectors()
+    moved = vectors + 100
+    found = fitted(moved, distance="cosine", centre=True)
+    assert adjusted_rand_score(truth, labels_of(found)) == 1.0
+    rows = found.model.method.rows(found.model.net, found.assignments.embedding)  # type: ignore[attr-defined]
+    middle = moved - moved.mean(0)
+    np.testing.assert_allclose(rows.numpy(), middle / np.linalg.norm(middle, axis=1, keepdims=True), atol=1e-3)
+    with pytest.raises(InputError, match="distances do not change by it: add distance=cosine"):
+        fitted(moved, centre=True)
+
+
 def test_confidences_are_the_posterior_of_a_spherical_mixture() -> None:
     vectors, _ = groups_of_vectors(apart=0.5)
     found = fitted(vectors)
@@ -130,4 +142,4 @@ def test_images_of_too_many_pixels_are_refused_before_anything_is_done() -> None
 
 
 def test_defaults_are_plain_k_means() -> None:
-    assert KMeans() == KMeans(distance="euclidean", restarts=10, iterations=300, mini_batches=False)
+    assert KMeans() == KMeans(distance="euclidean", centre=False, restarts=10, iterations=300, mini_batches=False)

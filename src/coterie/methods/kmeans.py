@@ -25,7 +25,7 @@ from coterie.networks.features import some_rows
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.identity import grouped_values, own_backbone
 from coterie.networks.net import Net
-from coterie.types import Features
+from coterie.types import Features, InputError
 
 MEASURED = 100_000  # items whose distances say how wide the groups are
 MANY = 200_000  # items from which on the practical preset looks at a part of them at a time
@@ -43,11 +43,17 @@ CARD = Card(
 @dataclass(frozen=True)
 class KMeans:
     distance: Metric = "euclidean"  # cosine: spherical K-means
+    centre: bool = False  # with cosine: directions are seen from the mean of the items, not from 0
     restarts: Restarts = 10
     iterations: Count = 300  # of a restart, at most
     mini_batches: bool = False  # scikit-learn's MiniBatchKMeans, for very many items
 
     card: ClassVar[Card] = CARD
+
+    def check(self, facts: Facts) -> None:
+        """Raise InputError for settings that cannot work together."""
+        if self.centre and self.distance != "cosine":
+            raise InputError("kmeans.centre is for directions, and distances do not change by it: add distance=cosine.")
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {"groups": PrototypeHead(net.width, k, standardise=False)}
@@ -68,7 +74,7 @@ class KMeans:
         net.groups.place(centres, measured, assign(measured, centres)[0])
 
     def rows(self, net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        return grouped_values(net, features, angles=self.distance == "cosine")
+        return grouped_values(net, features, angles=self.distance == "cosine", centred=self.centre)
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"kmeans": net.groups(self.rows(net, features))}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
@@ -13,6 +14,7 @@ from coterie.networks.trunks import trunk
 from coterie.types import InputError, ItemSpec
 
 MOST_PIXELS = 3 * 64 * 64
+ROUNDING = 1e-6  # of a float32, several times over
 
 
 class Identity(nn.Flatten):
@@ -40,13 +42,22 @@ def own_values(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]
     return features * net.std.repeat_interleave(repeats) + net.mean.repeat_interleave(repeats)
 
 
-def grouped_values(net: Net, features: Float[Tensor, "n d"], *, angles: bool) -> Float[Tensor, "n d"]:
+def grouped_values(
+    net: Net, features: Float[Tensor, "n d"], *, angles: bool, centred: bool = False
+) -> Float[Tensor, "n d"]:
     """What is grouped where nothing is trained: pixels as they are, embeddings as they were normalised.
 
-    For `angles`, to which it matters where 0 lies, own values in both cases, each row scaled to length 1.
+    For `angles`, to which it matters where 0 lies, own values in both cases, each row scaled to length 1; `centred`:
+    seen from the mean that was subtracted when the items were normalised (of pictures, their channel's). A row of zeros
+    stays one.
     """
+    if angles and centred:
+        return functional.normalize(features, dim=1)
     if angles:
-        return functional.normalize(own_values(net, features), dim=1)
+        rows = own_values(net, features)
+        # What rounding leaves of a row of zeros, where the mean was subtracted and added again, is no direction.
+        left = ROUNDING * own_values(net, torch.zeros_like(features[:1])).norm()
+        return functional.normalize(torch.where(rows.norm(dim=1, keepdim=True) > left, rows, 0.0), dim=1)
     return own_values(net, features) if net.spec.kind == "images" else features
 
 
