@@ -56,9 +56,7 @@ class VMF:
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Spherical K-means, the mixture from there, and the concentration that the confidences are made with."""
         rows = self.rows(net, features())
-        start = kmeans(
-            rows, k, generator=generator, restarts=self.restarts, iterations=self.iterations, spherical=True
-        )
+        start = kmeans(rows, k, generator=generator, restarts=self.restarts, iterations=self.iterations, spherical=True)
         directions, r, kappa = mixture(rows, start.centres, self.iterations)
         if self.tempered:
             kappa = concentration(effective_dimension(rows, directions), r)
