@@ -14,8 +14,9 @@ import torch
 from safetensors.torch import save_file
 
 from coterie import Clusterer, load
+from coterie.beginning import epochs_of
 from coterie.catalogue import method_class, method_names
-from coterie.preparing import Prepared, Watch, epochs_of, prepare
+from coterie.preparing import Prepared, Watch, prepare
 from coterie.training.plan import RunSettings
 from coterie.types import InputError
 

@@ -13,10 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coterie.beginning import epochs_of
 from coterie.calibration import Calibration, PostHoc, calibration_net
 from coterie.contract import Method, is_trained, name_of, passes_of
 from coterie.data.items import ChosenItems, Embeddings
-from coterie.preparing import Prepared, epochs_of
+from coterie.preparing import Prepared
 from coterie.report.wording import duration
 from coterie.stages import build_net
 from coterie.training.batches import batches_at_once

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from coterie._version import __version__
-from coterie.catalogue import method_class
+from coterie.beginning import advice_for, backbone_of, check_beginning, epochs_of, first_weights, with_beginning
 from coterie.choosing import settle
-from coterie.contract import Card, Facts, Method, is_trained, name_of
+from coterie.contract import Facts, name_of
 from coterie.data.items import ChosenItems
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
@@ -25,7 +25,7 @@ from coterie.data.outliers import mark_outliers, without
 from coterie.deciding import check_used, resolve, with_encoder
 from coterie.encoders import open_items
 from coterie.judgements import Judgements, read_judgements
-from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
+from coterie.networks.backbones import BackboneChoice, Start
 from coterie.networks.net import Net
 from coterie.outputs import check_folder
 from coterie.prediction.model import Model, load_model
@@ -41,18 +41,10 @@ from coterie.training.plan import (
     balance_term,
     image_size_of,
     make_plan,
-    method_name,
     resolved,
 )
 from coterie.training.runfolder import RunFolder
-from coterie.types import Family, InputError, Items, ItemSpec, Source
-
-FEW_PHOTOS = 5000  # below: 3,000 photos of CIFAR-10 end where K-means on their pixels does
-TOO_FEW = (
-    "{:,} photos are few for a network that starts from random weights; it may find no more than K-means on the pixels "
-    "does. Better: begin with weights (--backbone resnet18 --pretrained, or --weights FILE), with another run's "
-    "backbone (--init RUN), or group what an encoder sees (--encoder efficientnet-lite0, or embeddings as .npy)."
-)
+from coterie.types import Family, InputError, Items, Source
 
 
 @dataclass
@@ -172,8 +164,56 @@ def _prepare(
     source: Any, settings: RunSettings, folder: RunFolder, place: Place, *, resume: bool, watch: Watch
 ) -> Prepared:
     settings = calibrated_where_judged(settings)
-    out, card = folder.path, check_beginning(settings)
+    card = check_beginning(settings)
     init = load_model(Path(settings.init)) if settings.init is not None else None
+    settings, opened, notes = _opened(source, settings, folder, place, init, watch)
+    chosen_k = None
+    if settings.n_clusters == "auto" and not card.without_k:
+        k, chosen_k = settle(opened, settings.seed, watch.say)
+        settings = replace(settings, n_clusters=k)
+    facts, spec = _facts_of(opened, settings, place), opened.items.spec
+    backbone = backbone_of(settings, card, init, spec, facts.device)
+    plan = make_plan(settings, facts, opened.name)
+    plan.notes.extend(notes)
+    if term := balance_term(plan.method):
+        plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}.")
+    plan.notes.extend(advice_for(plan, opened.family, init))
+    plan = with_beginning(plan, settings, backbone, init)
+    backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
+    history, before, warned = _earlier(folder, place, resume=resume)
+    judged = None
+    if settings.judged is not None:
+        assert settings.init is not None
+        judged = read_judgements(settings.init, settings.judged, opened)
+        plan.notes.extend(judged.notes)
+    prepared = Prepared(
+        source=opened,
+        settings=settings,
+        plan=plan,
+        backbone=backbone,
+        precision=choose_precision(settings.precision, spec, place.device),
+        device=place.device,
+        family=opened.family,
+        folder=folder,
+        history=history,
+        rank=place.process_index,
+        processes=place.num_processes,
+        init=init,
+        start=start,
+        seconds_before=before,
+        warnings=[*opened.warnings, *(text for text in warned if text not in opened.warnings)],
+        path=absolute_path(source),
+        chosen_k=chosen_k,
+        judged=judged,
+    )
+    folder.check_same(prepared.record(""))
+    return prepared
+
+
+def _opened(
+    source: Any, settings: RunSettings, folder: RunFolder, place: Place, init: Model | None, watch: Watch
+) -> tuple[RunSettings, Source, list[str]]:
+    """The source, put through an encoder where there is one, and what is said of that."""
     cache = folder.file("cache")
     kept = cache if place.is_main_process else None  # each process embeds for itself, and one writes
     settings, encode = with_encoder(settings, source, kept, place.device, dry=watch.dry)
@@ -192,76 +232,29 @@ def _prepare(
     check_used(encode, opened)
     _refuse_copies(opened)
     mark_outliers(opened)
-    chosen_k = None
-    if settings.n_clusters == "auto" and not card.without_k:
-        k, chosen_k = settle(opened, settings.seed, watch.say)
-        settings = replace(settings, n_clusters=k)
-    spec = opened.items.spec
-    device = place.device
-    side = max(spec.height, spec.width)
+    return settings, opened, [encode.said] if encode is not None and encode.said else []
+
+
+def _facts_of(opened: Source, settings: RunSettings, place: Place) -> Facts:
+    """What presets may depend on."""
+    spec, n = opened.items.spec, len(opened.items) - len(opened.outliers)
     given = settings.pretrained or settings.weights is not None
-    n = len(opened.items) - len(opened.outliers)
-    facts = Facts(n, settings.k, spec.kind, str(device), side, spec.dim, loaded=given)
-    if init is not None:
-        backbone = BackboneChoice(init.backbone, f"of {settings.init}")
-        _check_init(settings, card, init)
-    else:
-        backbone = _backbone_for(card, settings, spec, str(device))
-    if settings.pretrained:
-        check_start(backbone, spec)
-    plan = make_plan(settings, facts, opened.name)
-    if encode is not None and encode.said:
-        plan.notes.append(encode.said)
-    if term := balance_term(plan.method):
-        plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}.")
-    if spec.kind == "images" and opened.family == "photo" and init is None and _learns_from_too_few(plan, facts):
-        plan.notes.append(TOO_FEW.format(n))
-    if init is not None:
-        plan = _with_its_rows(plan, settings, init)
-    _check_trained(plan, backbone, loaded=given or init is not None)
-    start = None
-    if given and resume and (name := begun_with(folder, plan)) is not None:
-        backbone = replace(backbone, name=name)
-    elif given:
-        start = start_of(backbone, spec, None if settings.weights is None else Path(settings.weights))
-        backbone = start.choice
-        plan.notes.extend(start.notes)
-    elif settings.backbone != "auto" and init is None:
-        # Only to hear now, and not after the stages before, of an unknown name.
-        build_backbone(backbone.name, spec)
-    earlier = read_record(out) if out is not None and resume and (out / "run.yaml").exists() else {}
+    side = max(spec.height, spec.width)
+    return Facts(n, settings.k, spec.kind, str(place.device), side, spec.dim, loaded=given)
+
+
+def _earlier(folder: RunFolder, place: Place, *, resume: bool) -> tuple[History, float, list[str]]:
+    """The history of a folder, the seconds that its run has taken so far, and the warnings that it goes on with."""
+    out = folder.path
+    if out is None:
+        return History(None), 0.0, []
+    record = read_record(out) if resume and (out / "run.yaml").exists() else {}
     # A run that was stopped goes on with the warnings of its first part; one that was done finds its own again.
-    warned = list(earlier.get("warnings") or ()) if earlier.get("status") in ("running", "stopped") else []
-    history = read_history(out / "history.jsonl") if out is not None else History(None)
-    before = sum(record.seconds for record in history.records) if resume else 0.0
+    warned = list(record.get("warnings") or ()) if record.get("status") in ("running", "stopped") else []
+    history = read_history(out / "history.jsonl")
     if not place.is_main_process:
         history.path = None
-    precision = choose_precision(settings.precision, spec, device)
-    prepared = Prepared(
-        opened,
-        settings,
-        plan,
-        backbone,
-        precision,
-        device,
-        opened.family,
-        folder,
-        history,
-        place.process_index,
-        place.num_processes,
-        init,
-        start,
-        before,
-        [*opened.warnings, *(text for text in warned if text not in opened.warnings)],
-        absolute_path(source),
-        chosen_k,
-    )
-    if settings.judged is not None:
-        assert settings.init is not None
-        prepared.judged = read_judgements(settings.init, settings.judged, opened)
-        plan.notes.extend(prepared.judged.notes)
-    folder.check_same(prepared.record(""))
-    return prepared
+    return history, sum(record.seconds for record in history.records) if resume else 0.0, warned
 
 
 def calibrated_where_judged(settings: RunSettings) -> RunSettings:
@@ -273,38 +266,6 @@ def calibrated_where_judged(settings: RunSettings) -> RunSettings:
     if settings.calibrate is False:
         raise InputError("--judged is for the calibration head alone: leave --no-calibrate out.")
     return replace(settings, calibrate=True)
-
-
-def check_beginning(settings: RunSettings) -> Card:
-    """The method's card. Raises InputError for an unknown method, and for two beginnings of one backbone."""
-    card = method_class(method_name(settings.method)).card
-    given = {"--init": settings.init, "--pretrained": settings.pretrained or None, "--weights": settings.weights}
-    names = [name for name, value in given.items() if value is not None]
-    if len(names) > 1:
-        raise InputError(f"{' and '.join(names)} each give the backbone its weights: leave all but one out.")
-    return card
-
-
-def begun_with(folder: RunFolder, plan: Plan) -> str | None:
-    """The backbone that the first stage has a checkpoint of: what it began with need not be loaded once more."""
-    first = name_of(plan.stages[0])
-    files = [folder.file("checkpoints", f"{first}{end}.safetensors") for end in ("", ".done")]
-    if folder.path is None or not any(file is not None and file.exists() for file in files):
-        return None
-    return (read_record(folder.path).get("backbone") or {}).get("name")
-
-
-def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> None:
-    """Raise InputError for a method that trains nothing on random weights; a note where the user asked for 0 epochs."""
-    first = plan.stages[0]
-    if loaded or backbone.name in ("identity", "mlp") or epochs_of(first):
-        return
-    if not is_trained(first):
-        raise InputError(
-            f"{first.card.title} trains nothing, and backbone {backbone.name!r} would stay as it was drawn at random: "
-            "give it weights with --pretrained, --weights FILE or --init RUN."
-        )
-    plan.notes.append(f"{name_of(first)} has 0 epochs: backbone {backbone.name!r} begins at random weights.")
 
 
 def _refuse_copies(source: Source) -> None:
@@ -319,55 +280,6 @@ def _refuse_copies(source: Source) -> None:
             return
         at += len(rows)
     raise InputError(f"All {len(items)} pictures of {source.name} are the same, so there is nothing to cluster.")
-
-
-def _learns_from_too_few(plan: Plan, facts: Facts) -> bool:
-    """Whether a network is to learn features of photos from random weights with too few of them."""
-    return facts.n < FEW_PHOTOS and not facts.loaded and any(epochs_of(method) for method in plan.stages)
-
-
-def _with_its_rows(plan: Plan, settings: RunSettings, init: Model) -> Plan:
-    """The plan with the item scaling of the run that it goes on from; an InputError where another was asked for."""
-    its = init.net.row_norm
-    if settings.overrides.get("views.row_norm", its) != its:
-        raise InputError(
-            f"views.row_norm is {settings.overrides['views.row_norm']}, but {settings.init} was trained with {its}: "
-            "leave it out, or start from a run that has it."
-        )
-    return replace(plan, views=replace(plan.views, row_norm=its))
-
-
-def _backbone_for(card: Card, settings: RunSettings, spec: ItemSpec, device: str) -> BackboneChoice:
-    """The backbone that was asked for; for `auto` the method's own, where it has one, else the rule for all."""
-    own, as_published = card.backbone, settings.preset != "practical"
-    if settings.backbone == "auto" and own is not None:
-        return BackboneChoice(own(spec, device, as_published), f"the one of {card.title}")
-    return choose_backbone(settings.backbone, spec, device, as_published=as_published)
-
-
-def _check_init(settings: RunSettings, card: Card, init: Model) -> None:
-    """Raise InputError for a run to start from that lacks what the method goes on with, or has another backbone."""
-    where, name = settings.init, method_name(settings.method)
-    missing = [head for head in card.inherits if head not in init.net.head_names]
-    if missing:
-        raise InputError(
-            f"{where} has no {missing[0]}, which {name} goes on with: leave --init out, or give a run of "
-            f"{card.starts_from}."
-        )
-    if settings.backbone not in ("auto", init.backbone):
-        raise InputError(
-            f"{where} brings its own backbone, {init.backbone!r}: leave --backbone {settings.backbone} out."
-        )
-    if init.backbone == "identity" and init.spec.kind in card.starts_on and card.starts_from is not None:
-        raise InputError(
-            f"{where} trained no backbone (it grouped the items' own values), and {name} goes on with one: leave "
-            f"--init out, or give a run of {card.starts_from}."
-        )
-
-
-def epochs_of(method: Method) -> int:
-    """The epochs of a stage; 0 of one that takes no steps."""
-    return method.epochs if is_trained(method) else 0
 
 
 def plain(value: Any) -> Any:

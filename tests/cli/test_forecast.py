@@ -8,10 +8,11 @@ import torch
 import yaml
 
 from coterie import forecast
+from coterie.beginning import epochs_of
 from coterie.catalogue import method_class, method_names
 from coterie.contract import is_trained
 from coterie.forecast import Forecast, StageTime, roughly
-from coterie.preparing import Watch, epochs_of, prepare
+from coterie.preparing import Watch, prepare
 from coterie.training.plan import RunSettings
 
 VECTORS = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)

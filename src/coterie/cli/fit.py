@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from coterie.beginning import check_beginning
 from coterie.cli.output import print_object, run_summary
 from coterie.cli.progress import StageBar
 from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
@@ -23,7 +24,7 @@ from coterie.forecast import forecast
 from coterie.isolation import isolated
 from coterie.outputs import check_folder, printable
 from coterie.pipeline import RunResult, evaluate_run, run
-from coterie.preparing import Prepared, Watch, check_beginning, prepare
+from coterie.preparing import Prepared, Watch, prepare
 from coterie.report import write_report
 from coterie.report.page import render
 from coterie.report.read import read_run

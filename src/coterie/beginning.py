@@ -1,0 +1,154 @@
+"""What the backbone of a run begins with: random weights, those of a file or of timm, or another run's.
+
+Each beginning is checked before anything is trained, and what the user should know of it becomes a note of the plan.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from coterie.catalogue import method_class
+from coterie.contract import Card, Facts, Method, is_trained, name_of
+from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
+from coterie.prediction.model import Model
+from coterie.records.run import read_record
+from coterie.training.plan import Plan, RunSettings, method_name
+from coterie.training.runfolder import RunFolder
+from coterie.types import Family, InputError, ItemSpec
+
+FEW_PHOTOS = 5000  # below: 3,000 photos of CIFAR-10 end where K-means on their pixels does
+TOO_FEW = (
+    "{:,} photos are few for a network that starts from random weights; it may find no more than K-means on the pixels "
+    "does. Better: begin with weights (--backbone resnet18 --pretrained, or --weights FILE), with another run's "
+    "backbone (--init RUN), or group what an encoder sees (--encoder efficientnet-lite0, or embeddings as .npy)."
+)
+
+
+def check_beginning(settings: RunSettings) -> Card:
+    """The method's card. Raises InputError for an unknown method, and for two beginnings of one backbone."""
+    card = method_class(method_name(settings.method)).card
+    given = {"--init": settings.init, "--pretrained": settings.pretrained or None, "--weights": settings.weights}
+    names = [name for name, value in given.items() if value is not None]
+    if len(names) > 1:
+        raise InputError(f"{' and '.join(names)} each give the backbone its weights: leave all but one out.")
+    return card
+
+
+def backbone_of(settings: RunSettings, card: Card, init: Model | None, spec: ItemSpec, device: str) -> BackboneChoice:
+    """The backbone, by name. Raises InputError for a run to start from, or for weights, that do not fit."""
+    if init is not None:
+        _check_init(settings, card, init)
+        return BackboneChoice(init.backbone, f"of {settings.init}")
+    backbone = _backbone_for(card, settings, spec, device)
+    if settings.pretrained:
+        check_start(backbone, spec)
+    return backbone
+
+
+def with_beginning(plan: Plan, settings: RunSettings, backbone: BackboneChoice, init: Model | None) -> Plan:
+    """The plan with what follows from where its backbone begins. Raises InputError where nothing could be learned."""
+    facts = plan.facts
+    assert facts is not None
+    if init is not None:
+        plan = _with_its_rows(plan, settings, init)
+    _check_trained(plan, backbone, loaded=facts.loaded or init is not None)
+    return plan
+
+
+def first_weights(
+    settings: RunSettings, plan: Plan, backbone: BackboneChoice, spec: ItemSpec, folder: RunFolder, *, resume: bool
+) -> tuple[BackboneChoice, Start | None]:
+    """The backbone as its weights give it, and these weights, where --pretrained or --weights asks for some.
+
+    Raises InputError for weights that cannot be had or do not fit, and for a backbone that nobody knows.
+    """
+    if settings.pretrained or settings.weights is not None:
+        if resume and (name := begun_with(folder, plan)) is not None:
+            return replace(backbone, name=name), None
+        start = start_of(backbone, spec, None if settings.weights is None else Path(settings.weights))
+        plan.notes.extend(start.notes)
+        return start.choice, start
+    if settings.backbone != "auto" and settings.init is None:
+        # Only to hear now, and not after the stages before, of an unknown name.
+        build_backbone(backbone.name, spec)
+    return backbone, None
+
+
+def advice_for(plan: Plan, family: Family, init: Model | None) -> list[str]:
+    """What to tell a user whose photos are too few for a net that begins at random."""
+    facts = plan.facts
+    assert facts is not None
+    few = facts.kind == "images" and family == "photo" and init is None and _learns_from_too_few(plan, facts)
+    return [TOO_FEW.format(facts.n)] if few else []
+
+
+def begun_with(folder: RunFolder, plan: Plan) -> str | None:
+    """The backbone that the first stage has a checkpoint of: what it began with need not be loaded once more."""
+    first = name_of(plan.stages[0])
+    files = [folder.file("checkpoints", f"{first}{end}.safetensors") for end in ("", ".done")]
+    if folder.path is None or not any(file is not None and file.exists() for file in files):
+        return None
+    return (read_record(folder.path).get("backbone") or {}).get("name")
+
+
+def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> None:
+    """Raise InputError for a method that trains nothing on random weights; a note where the user asked for 0 epochs."""
+    first = plan.stages[0]
+    if loaded or backbone.name in ("identity", "mlp") or epochs_of(first):
+        return
+    if not is_trained(first):
+        raise InputError(
+            f"{first.card.title} trains nothing, and backbone {backbone.name!r} would stay as it was drawn at random: "
+            "give it weights with --pretrained, --weights FILE or --init RUN."
+        )
+    plan.notes.append(f"{name_of(first)} has 0 epochs: backbone {backbone.name!r} begins at random weights.")
+
+
+def _learns_from_too_few(plan: Plan, facts: Facts) -> bool:
+    """Whether a network is to learn features of photos from random weights with too few of them."""
+    return facts.n < FEW_PHOTOS and not facts.loaded and any(epochs_of(method) for method in plan.stages)
+
+
+def _with_its_rows(plan: Plan, settings: RunSettings, init: Model) -> Plan:
+    """The plan with the item scaling of the run that it goes on from; an InputError where another was asked for."""
+    its = init.net.row_norm
+    if settings.overrides.get("views.row_norm", its) != its:
+        raise InputError(
+            f"views.row_norm is {settings.overrides['views.row_norm']}, but {settings.init} was trained with {its}: "
+            "leave it out, or start from a run that has it."
+        )
+    return replace(plan, views=replace(plan.views, row_norm=its))
+
+
+def _backbone_for(card: Card, settings: RunSettings, spec: ItemSpec, device: str) -> BackboneChoice:
+    """The backbone that was asked for; for `auto` the method's own, where it has one, else the rule for all."""
+    own, as_published = card.backbone, settings.preset != "practical"
+    if settings.backbone == "auto" and own is not None:
+        return BackboneChoice(own(spec, device, as_published), f"the one of {card.title}")
+    return choose_backbone(settings.backbone, spec, device, as_published=as_published)
+
+
+def _check_init(settings: RunSettings, card: Card, init: Model) -> None:
+    """Raise InputError for a run to start from that lacks what the method goes on with, or has another backbone."""
+    where, name = settings.init, method_name(settings.method)
+    missing = [head for head in card.inherits if head not in init.net.head_names]
+    if missing:
+        raise InputError(
+            f"{where} has no {missing[0]}, which {name} goes on with: leave --init out, or give a run of "
+            f"{card.starts_from}."
+        )
+    if settings.backbone not in ("auto", init.backbone):
+        raise InputError(
+            f"{where} brings its own backbone, {init.backbone!r}: leave --backbone {settings.backbone} out."
+        )
+    if init.backbone == "identity" and init.spec.kind in card.starts_on and card.starts_from is not None:
+        raise InputError(
+            f"{where} trained no backbone (it grouped the items' own values), and {name} goes on with one: leave "
+            f"--init out, or give a run of {card.starts_from}."
+        )
+
+
+def epochs_of(method: Method) -> int:
+    """The epochs of a stage; 0 of one that takes no steps."""
+    return method.epochs if is_trained(method) else 0
