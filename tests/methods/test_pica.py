@@ -15,7 +15,7 @@ from coterie.catalogue import practical_settings
 from coterie.contract import Facts, passes_of, views_of
 from coterie.data import open_source
 from coterie.evaluation import accuracy
-from coterie.methods.pica import PICA, backbone, initialise
+from coterie.methods.pica import PICA, initialise
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import extract_features
 from coterie.networks.net import Net
@@ -310,7 +310,8 @@ def test_the_published_rows() -> None:
 
 
 def test_auto_is_the_papers_net_as_published_and_on_a_card_and_a_small_one_on_a_processor() -> None:
-    small, large = ItemSpec("images", 3, 32, 32), ItemSpec("images", 3, 96, 96)
+    small, large, backbone = ItemSpec("images", 3, 32, 32), ItemSpec("images", 3, 96, 96), PICA.card.backbone
+    assert backbone is not None
     assert backbone(small, "cpu", True) == backbone(small, "cuda:0", False) == "sobel+pica-resnet34"
     assert (backbone(small, "cpu", False), backbone(large, "cpu", False)) == ("sobel+small-16", "sobel+small-32")
 

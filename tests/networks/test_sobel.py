@@ -95,3 +95,12 @@ def test_its_last_map_is_as_large_as_the_authors_pooling(side: int, last: int) -
     trunk = build_backbone("pica-resnet34", images(side, 2)).eval()
     with torch.no_grad():
         assert trunk.stages(trunk.stem(torch.randn(1, 2, side, side))).shape == (1, 512, last, last)
+
+
+def test_iics_residual_net_begins_with_kaimings_convolutions() -> None:
+    torch.manual_seed(0)
+    trunk = build_backbone("iic-resnet34", images(32, 2))
+    for name, module in trunk.named_modules():
+        if isinstance(module, torch.nn.Conv2d) and module.weight.numel() > 10_000:
+            fan_out = module.weight[:, 0].numel()
+            assert float(module.weight.detach().std()) == pytest.approx((2 / fan_out) ** 0.5, rel=0.05), name

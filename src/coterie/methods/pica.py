@@ -20,18 +20,11 @@ from coterie.bounds import BatchSize, BelowOne, Copies, Epochs, Rate, Weight, Wi
 from coterie.contract import Card, Facts, Pass, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
+from coterie.networks.sobel import behind_sobel
 from coterie.objectives.partition import imbalance, mean_off_diagonal, partition_loss, partition_uncertainty
-from coterie.types import Batch, Features, InputError, ItemSpec, Losses
+from coterie.types import Batch, Features, InputError, Losses
 
 CERTAIN = 0.98  # the paper's Fig. 3 counts the images at least so sure
-
-
-def backbone(spec: ItemSpec, device: str, as_published: bool) -> str:
-    """Behind the Sobel filter: the paper's ResNet-34, or on a CPU the small net, since colours are gone anyway."""
-    if as_published or not device.startswith("cpu"):
-        return "sobel+pica-resnet34"
-    return "sobel+small-16" if max(spec.height, spec.width) <= 32 else "sobel+small-32"
-
 
 CARD = Card(
     title="PICA",
@@ -53,7 +46,7 @@ CARD = Card(
         "imagenet-dogs": {"views.enlarge": 112 / 96, "image_size": 96},
         "tiny-imagenet": {"over": 700, "views.enlarge": 72 / 64, "image_size": 64},
     },
-    backbone=backbone,
+    backbone=behind_sobel("pica-resnet34"),
     logs={
         "pui": ("partition uncertainty", "mean cosine of two groups; falls as they part"),
         "confidence": logged.CONFIDENCE,

@@ -2,9 +2,9 @@
 
 `small-16` and `small-32` are four-stage residual nets for two cores, `mlp` is for embeddings, `ae` (both) and `ae-conv`
 (images) are the encoders of `autoencoder.py`, `dcgan` and `dcgan-32` are the discriminators of `dcgan.py`,
-`pica-resnet34` is PICA's, `identity` is the item itself, and every other name is timm's. `sobel+NAME` puts a fixed
-Sobel filter before a backbone for images; `full+NAME` is a ResNet of timm's that keeps its own first layers for small
-images. `auto` chooses by the form of the items and the device, and says why.
+`pica-resnet34` and `iic-resnet34` are PICA's and IIC's, `identity` is the item itself, and every other name is timm's.
+`sobel+NAME` puts a fixed Sobel filter before a backbone for images; `full+NAME` is a ResNet of timm's that keeps its
+own first layers for small images. `auto` chooses by the form of the items and the device, and says why.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.networks.residual import residual_stages
+from coterie.networks.residual import kaiming_convolutions, residual_stages
 from coterie.networks.sobel import CHANNELS as SOBEL_CHANNELS
 from coterie.networks.sobel import WithSobel
 from coterie.networks.trunks import builder_of, own_trunks, trunk
@@ -173,9 +173,7 @@ class SmallResNet(nn.Module):
             stem, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(3, 2, 1) if large else nn.Identity()
         )
         self.stages = residual_stages(width, (1, 1, 1, 1))
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        kaiming_convolutions(self)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         return self.stages(self.stem(images)).mean((2, 3))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from coterie.types import ItemSpec
 
 CHANNELS = 2  # left minus right, top minus bottom
 
@@ -42,3 +45,17 @@ class WithSobel(nn.Module):
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
         return self.trunk(self.sobel(images))
+
+
+def behind_sobel(published: str) -> Callable[[ItemSpec, str, bool], str]:
+    """What `auto` means for a method that looks at edges, for `Card.backbone`.
+
+    Its published net, or on a CPU the small one, since colours are gone anyway.
+    """
+
+    def backbone(spec: ItemSpec, device: str, as_published: bool) -> str:
+        if as_published or not device.startswith("cpu"):
+            return f"sobel+{published}"
+        return "sobel+small-16" if max(spec.height, spec.width) <= 32 else "sobel+small-32"
+
+    return backbone
