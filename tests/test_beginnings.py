@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from coterie import Clusterer, load
 from coterie.beginning import epochs_of
 from coterie.catalogue import method_class, method_names
+from coterie.pipeline import run
 from coterie.preparing import Prepared, Watch, prepare
 from coterie.training.plan import RunSettings
 from coterie.types import InputError
@@ -227,3 +228,29 @@ def test_weights_that_cannot_be_fetched_are_one_sentence_that_names_the_way_out(
 def test_a_model_that_timm_has_no_weights_of_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=f"{name}.* has no pretrained weights"):
         begin(IMAGES, backbone=name, pretrained=True)
+
+
+@pytest.mark.parametrize("more", [{"scan.head": "mlp"}, {"scan3.head": "mlp"}])
+def test_a_stage_that_cannot_go_on_with_the_head_before_it_is_refused_before_training(
+    more: dict[str, Any], tmp_path: Path
+) -> None:
+    x = np.random.default_rng(0).standard_normal((60, 6)).astype(np.float32)
+    watch = Watch(say=lambda text: pytest.fail(f"began: {text}"))
+    with pytest.raises(InputError, match=r"SCAN-3 goes on with the cluster of scan, .* scan3 the same head\."):
+        run(x, RunSettings(3, "scan3", overrides=more, device="cpu"), tmp_path / "run", watch=watch)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_run_to_start_from_with_another_form_of_head_is_named(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((60, 6)).astype(np.float32)
+    run(x, RunSettings(3, "scan", overrides={"scan.epochs": 1}, device="cpu", calibrate=False), tmp_path / "scan")
+    again = RunSettings(3, "scan3", init=str(tmp_path / "scan"), overrides={"scan3.head": "mlp"}, device="cpu")
+    with pytest.raises(InputError, match=r"the cluster of the run .*scan, which has another form there"):
+        run(x, again)
+
+
+def test_another_number_of_groups_than_the_run_to_start_from_is_named(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((60, 6)).astype(np.float32)
+    run(x, RunSettings(3, "scan", overrides={"scan.epochs": 1}, device="cpu", calibrate=False), tmp_path / "scan")
+    with pytest.raises(InputError, match="the same -k 3"):
+        run(x, RunSettings(4, "scan3", init=str(tmp_path / "scan"), device="cpu"))

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
+
+import torch
 
 from coterie.catalogue import method_class
-from coterie.contract import Card, Facts, Method, is_trained, name_of
+from coterie.contract import Card, Facts, Method, is_trained, name_of, setting_names
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
+from coterie.networks.net import Net
 from coterie.prediction.model import Model
 from coterie.records.run import read_record
 from coterie.training.plan import Plan, RunSettings, method_name
@@ -46,14 +50,77 @@ def backbone_of(settings: RunSettings, card: Card, init: Model | None, spec: Ite
     return backbone
 
 
-def with_beginning(plan: Plan, settings: RunSettings, backbone: BackboneChoice, init: Model | None) -> Plan:
-    """The plan with what follows from where its backbone begins. Raises InputError where nothing could be learned."""
+def with_beginning(
+    plan: Plan, settings: RunSettings, backbone: BackboneChoice, spec: ItemSpec, init: Model | None
+) -> Plan:
+    """The plan with what follows from where its backbone begins.
+
+    Raises InputError where nothing could be learned, and where a stage cannot go on with the heads before it.
+    """
     facts = plan.facts
     assert facts is not None
     if init is not None:
         plan = _with_its_rows(plan, settings, init)
     _check_trained(plan, backbone, loaded=facts.loaded or init is not None)
+    check_inherited(plan, settings, backbone, spec, init)
     return plan
+
+
+def check_inherited(
+    plan: Plan, settings: RunSettings, backbone: BackboneChoice, spec: ItemSpec, init: Model | None
+) -> None:
+    """Raise InputError where a stage goes on with a head that would have another form than it has in the stage before.
+
+    That would come to light only after the stage before was trained.
+    """
+    assert plan.facts is not None
+    k = plan.facts.k
+    befores: list[Method | None] = [None, *plan.stages[:-1]]
+    for before, method in zip(befores, plan.stages, strict=True):
+        if not method.card.inherits or (before is None and init is None):
+            continue
+        had = init.net if before is None and init is not None else _untrained(cast(Method, before), backbone, spec, k)
+        forms = _forms(_untrained(method, backbone, spec, k), method)
+        if forms != _forms(had, method):
+            unlike = [
+                name
+                for name in _shared_names(before, method)
+                if _forms(_untrained(_as_in(method, before, name), backbone, spec, k), method) != forms
+            ]
+            where = f"the run {settings.init}" if before is None else name_of(before)
+            said = " and ".join(unlike) or "settings"
+            if before is None and init is not None and init.k != k:
+                said = f"-k {init.k}"
+            raise InputError(
+                f"{method.card.title} goes on with the {' and '.join(method.card.inherits)} of {where}, which has "
+                f"another form there: give {name_of(method)} the same {said}."
+            )
+
+
+def _untrained(method: Method, backbone: BackboneChoice, spec: ItemSpec, k: int) -> Net:
+    """The net of a stage as it is drawn, without a trace in the random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        net = Net(build_backbone(backbone.name, spec), spec, torch.zeros(1), torch.ones(1), half=False)
+        net.add(method.heads(net, k))
+    return net
+
+
+def _forms(net: Net, method: Method) -> list[dict[str, torch.Size]]:
+    """The tensors' names and shapes of the heads that a method goes on with, as `net` has them."""
+    heads = [net.get_submodule(head) for head in method.card.inherits]
+    return [{name: value.shape for name, value in head.state_dict().items()} for head in heads]
+
+
+def _shared_names(before: Method | None, method: Method) -> list[str]:
+    """The settings that two stages both have, and have unlike."""
+    names = [] if before is None else setting_names(type(before))
+    return [
+        name for name in setting_names(type(method)) if name in names and getattr(method, name) != getattr(before, name)
+    ]
+
+
+def _as_in(method: Method, before: Method | None, name: str) -> Method:
+    return replace(cast(Any, method), **{name: getattr(before, name)})
 
 
 def first_weights(

@@ -178,7 +178,7 @@ def _prepare(
     if term := balance_term(plan.method):
         plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}.")
     plan.notes.extend(advice_for(plan, opened.family, init))
-    plan = with_beginning(plan, settings, backbone, init)
+    plan = with_beginning(plan, settings, backbone, spec, init)
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     history, before, warned = _earlier(folder, place, resume=resume)
     judged = None

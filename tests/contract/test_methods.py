@@ -24,6 +24,7 @@ from coterie.contract import (
     part_size_of,
     rates_of,
     setting_names,
+    views_of,
 )
 from coterie.data import open_source
 from coterie.networks.backbones import build_backbone
@@ -79,8 +80,9 @@ def test_the_card_is_complete(name: str) -> None:
     assert all(len(text) > 2 for text in (card.title, card.paper, card.family))
     assert 1950 < card.year < 2100
     assert card.url.startswith("https://")
-    assert bool(card.views) == is_trained(method_class(name))
-    assert {view for view in card.views.values() if isinstance(view, str)} <= set(RECIPES)
+    asked = views_of(method_class(name)())
+    assert bool(asked) == is_trained(method_class(name))
+    assert {view.recipe for view in asked.values() if isinstance(view.recipe, str)} <= set(RECIPES)
     assert all(len(text) > 2 for texts in card.logs.values() for text in texts)
     known = setting_names(method_class(name))
     assert not set(card.renamed) & set(known)

@@ -179,13 +179,6 @@ def test_groups_that_lie_apart_stay_found_and_become_surer() -> None:
     assert float(found.amax(1).mean()) > float(before.assignments.probabilities.amax(1).mean())
 
 
-@pytest.mark.parametrize("more", [{"scan.head": "mlp"}, {"scan3.head": "mlp"}])
-def test_a_head_of_another_form_is_refused(more: dict[str, Any]) -> None:
-    x, _ = blobs(60)
-    with pytest.raises(InputError, match=r"set them as scan\.head and scan\.hidden were set"):
-        run(x, settings_for(**{"scan.epochs": 1, **more}))
-
-
 def test_a_head_with_batch_normalisation_goes_on() -> None:
     x, _ = blobs(60)
     heads = {

@@ -30,7 +30,8 @@ class Card:
     family: str
     url: str
     stage: str = ""  # its name in records and settings, where that is not the file's
-    # attribute of the batch -> a recipe of `views.recipes`, or a View of the method's own; empty: nothing is trained
+    # attribute of the batch -> a recipe of `views.recipes`, or a View of the method's own; empty: nothing is
+    # trained, or the method has `views`, which its settings shape
     views: Mapping[str, str | View] = field(default_factory=dict)
     # in evaluation, of photographs: all of it, or the middle of it made larger by `views.enlarge`
     looks_at: Literal["whole", "centre"] = "whole"

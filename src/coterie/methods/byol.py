@@ -41,7 +41,6 @@ CARD = Card(
     year=2020,
     family="self-distillation",
     url="https://arxiv.org/abs/2006.07733",
-    views={"one": "contrastive", "two": "contrastive"},  # by their names; `BYOL.views` says what they are
     answers=("groups",),
     presets={
         "cifar10": NO_BLUR,

@@ -22,7 +22,7 @@ from coterie.contract import Card, Facts, View, iterations_for
 from coterie.contract.logged import CONFIDENCE, SELECTED
 from coterie.networks.heads import SteadyLinear, mlp_head
 from coterie.networks.net import Net, trainable
-from coterie.types import Batch, InputError, Losses
+from coterie.types import Batch, Losses
 
 IMAGENET = {
     "epochs": 25,
@@ -84,7 +84,6 @@ class SCAN3:
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         """The head that was chosen in `scan`."""
         head = mlp_head(net.width, self.hidden, k) if self.head == "mlp" else SteadyLinear(net.width, k)
-        head.register_load_state_dict_pre_hook(check_form)
         return {"cluster": head}
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
@@ -146,13 +145,3 @@ def class_weights(label: Int[Tensor, " n"], k: int) -> Float[Tensor, " k"]:
     """n / n_c by group, 1 for one without an item: the weighted mean is then the mean over groups of their means."""
     counts = label.bincount(minlength=k)
     return torch.where(counts > 0, len(label) / counts.clamp(min=1), 1.0)
-
-
-def check_form(head: nn.Module, weights: dict[str, Any], prefix: str, *_: object) -> None:
-    """Before a head takes weights: raise InputError for those of another form."""
-    given = {name.removeprefix(prefix): value.shape for name, value in weights.items() if name.startswith(prefix)}
-    if given != {name: value.shape for name, value in head.state_dict().items()}:
-        raise InputError(
-            "The head of scan has another form than scan3.head and scan3.hidden say: set them as scan.head and "
-            "scan.hidden were set."
-        )

@@ -34,7 +34,6 @@ CARD = Card(
     year=2020,
     family="contrastive",
     url="https://arxiv.org/abs/2002.05709",
-    views={"one": "contrastive", "two": "contrastive"},  # by their names; `SimCLR.views` says what they are
     answers=("groups",),
     presets={
         "cifar10": {},
