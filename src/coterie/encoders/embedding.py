@@ -34,7 +34,7 @@ RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.
 # The digest of a picture, and its embedding (in between its pixels), or why it has none.
 Seen = tuple[bytes, NDArray[Any] | str]
 LARGEST = float(np.finfo(np.float16).max)
-BATCH, BATCH_ON_CARD = 8, 64  # pictures that the encoder sees at once: on a CPU more are slower
+BATCH, BATCH_ON_CARD = 4, 64  # pictures that the encoder sees at once: on a CPU more are slower
 REHEARSED = 64  # pictures of a dry run
 
 

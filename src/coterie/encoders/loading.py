@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from coterie.data.fingerprint import file_digest
 from coterie.encoders.catalogue import BY_MODEL, BY_NAME, IMAGENET, Entry, is_timms
+from coterie.encoders.folding import folded
 from coterie.encoders.weights import FILES, Found, fetched, find, local_file
 from coterie.networks.weights import of_trunk, read_weights
 from coterie.training.device import Precision
@@ -89,7 +90,11 @@ def load_encoder(wanted: Wanted) -> Encoder:
         entry.name,
     )
     encoding = _encoding(entry, net, wanted, found, digest)
-    net = net.to(wanted.device).to(memory_format=torch.channels_last).eval()
+    net = net.to(wanted.device).eval()
+    if wanted.pooling == "own":
+        probe = torch.linspace(-1, 1, 3 * encoding.size**2, device=wanted.device)
+        net = folded(net, probe.reshape(1, 3, encoding.size, encoding.size))
+    net = net.to(memory_format=torch.channels_last)
     encoder = Encoder(net, encoding, 0, int(getattr(net, "num_prefix_tokens", 0)), wanted.device)
     _check_tokens(encoder)
     encoder.width = encoder(torch.zeros(1, 3, encoding.size, encoding.size, dtype=torch.uint8)).shape[1]
