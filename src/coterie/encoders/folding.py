@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float
@@ -30,7 +31,7 @@ def folded(net: nn.Module, probe: Float[Tensor, "b 3 h w"]) -> nn.Module:
 def _fold(module: nn.Module) -> int:
     """Fold what lies directly in a module, and say how many it was."""
     names, count = list(module._modules), 0
-    for name, following in zip(names, names[1:], strict=False):
+    for name, following in pairwise(names):
         convolution, norm = module._modules[name], module._modules[following]
         if not isinstance(convolution, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
             continue
