@@ -17,7 +17,7 @@ from coterie.networks.net import Net
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Family
 from coterie.views import Draw, ViewSettings, make_views
-from helpers.two_views import SIZE, batch_at, blobs, net_of, touched, waves
+from helpers.two_views import SIZE, Fixed, batch_at, blobs, net_of, touched, waves
 
 METHOD = BYOL(batch_size=SIZE, projector_hidden=7, projector_out=5, predictor_hidden=6)
 
@@ -42,17 +42,6 @@ def test_the_loss_is_the_sum_of_both_directions() -> None:
     steps = METHOD.step(net_of(METHOD), batch_at())
     assert next(steps)["prediction"].item() == pytest.approx(expected, rel=1e-4)
     assert next(steps, None) is None
-
-
-class Fixed(nn.Module):
-    """Answers with the given rows, one after the other, whatever it is asked."""
-
-    def __init__(self, *rows: Tensor) -> None:
-        super().__init__()
-        self.rows = list(rows)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.rows.pop(0)
 
 
 def loss_of(first: Tensor, second: Tensor, target_first: Tensor, target_second: Tensor) -> Tensor:

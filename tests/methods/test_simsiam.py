@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from coterie.contract import predict, rates_of
 from coterie.methods.simsiam import SimSiam
 from coterie.networks.net import Net
-from helpers.two_views import SIZE, WIDTH, batch_at, blobs, net_of, touched, waves
+from helpers.two_views import SIZE, WIDTH, Fixed, batch_at, blobs, net_of, touched, waves
 
 METHOD = SimSiam(batch_size=SIZE, projector_hidden=7, projector_out=5, predictor_hidden=4)
 
@@ -34,17 +34,6 @@ def test_the_loss_is_the_mean_of_both_directions() -> None:
     steps = METHOD.step(net_of(METHOD), batch_at())
     assert next(steps)["similarity"].item() == pytest.approx(expected, rel=1e-4)
     assert next(steps, None) is None
-
-
-class Fixed(nn.Module):
-    """Answers with the given rows, one after the other, whatever it is asked."""
-
-    def __init__(self, *rows: Tensor) -> None:
-        super().__init__()
-        self.rows = list(rows)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.rows.pop(0)
 
 
 def loss_of(p: Tensor, q: Tensor, y: Tensor, z: Tensor) -> Tensor:

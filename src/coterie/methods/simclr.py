@@ -104,11 +104,14 @@ class SimCLR:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: few epochs, more for fewer items, by SGD."""
+    """For a CPU or small data: few epochs, more for fewer items, by SGD.
+
+    The learning rate is the one of 0.12 and 0.5 with the lower loss on digits (no labels).
+    """
     return {
         **epochs_for(facts),
         "solver": "sgd",
-        "learning_rate": 0.12,
+        "learning_rate": 0.5,
         "weight_decay": 5e-4,
         "warm_up": 0.05,
         **(LARGE if facts.side > 64 else {}),

@@ -12,10 +12,11 @@ from torch.nn import functional as F
 STEADY_COLUMNS = 16
 
 
-def mlp_head(width: int, hidden: int, k: int) -> nn.Sequential:
-    """Linear - BatchNorm - ReLU - Linear, both layers with bias (CDC's heads, "three-layer MLP")."""
+def mlp_head(width: int, hidden: int, k: int, *, batch_norm: bool = True) -> nn.Sequential:
+    """Linear - (BatchNorm) - ReLU - Linear, both layers with bias (CDC's heads, "three-layer MLP"; CC's without)."""
     first, last = SteadyLinear(width, hidden), SteadyLinear(hidden, k)
-    return nn.Sequential(first, nn.BatchNorm1d(hidden), nn.ReLU(inplace=True), last)
+    norm: nn.Module = nn.BatchNorm1d(hidden) if batch_norm else nn.Identity()
+    return nn.Sequential(first, norm, nn.ReLU(inplace=True), last)
 
 
 class SteadyLinear(nn.Linear):
