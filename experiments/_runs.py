@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli.settings import read_overrides
-from coterie.data import labels_of
+from coterie.data import Labels, labels_of
 from coterie.outputs import write_atomically
 from coterie.pipeline import evaluate_run, run
 from coterie.prediction.results import read_result
@@ -27,15 +27,22 @@ METRICS = ("acc", "nmi", "ari", "ece", "confidence")
 GROUND = ("device", "backbone", "preset")
 
 
-def row(source: str, settings: RunSettings, out: Path, metrics: tuple[str, ...] = METRICS) -> dict[str, Any]:
-    """One run, from its folder where it is there already; its metrics by head and its seconds."""
+def row(
+    source: str,
+    settings: RunSettings,
+    out: Path,
+    metrics: tuple[str, ...] = METRICS,
+    *,
+    labels: Labels | None = None,
+) -> dict[str, Any]:
+    """One run, from its folder where it is there already; its metrics by head, by the source's labels or `labels`."""
     done = (out / "run.yaml").exists() and read_record(out)["status"] == "done"
     if not done:
         watch = Watch(
             after_epoch=[lambda record, net: print(out.name, record.stage, record.epoch, record.losses, flush=True)]
         )
         run(source, settings, out, resume=(out / "run.yaml").exists(), watch=watch)
-    labels = labels_of(source, read_result(out / "result.parquet").ids)
+    labels = labels or labels_of(source, read_result(out / "result.parquet").ids)
     assert labels is not None, f"{source} carries no labels"
     found, record = evaluate_run(out, labels), read_record(out)
     heads = {name: {key: head[key] for key in metrics} for name, head in found["heads"].items()}
@@ -159,7 +166,8 @@ def ground(given: argparse.Namespace) -> RunSettings:
 
 def command_for_drawn(script: str, given: argparse.Namespace, *lists: str) -> str:
     """The command that makes a result, without the folders of the machine; `lists` are options of the script's own."""
-    words = [f"python experiments/{script}.py", given.source, "-k", str(given.k), "--items", str(given.items)]
+    source = Path(given.source).name
+    words = [f"python experiments/{script}.py", source, "-k", str(given.k), "--items", str(given.items)]
     for name in (*lists, "seeds"):
         words += [f"--{name}", *map(str, getattr(given, name))]
     return " ".join([*words, *_ground_words(given)])

@@ -86,7 +86,7 @@ def draw(source: str, items: int, folder: Path, seed: int = 0) -> tuple[str, Pat
     if count > total:
         raise InputError(f"{source} has only {total} images: --items {items} is too many.")
     rows = np.sort(np.random.default_rng(seed).choice(total, count, replace=False))
-    name, found = f"{source}-{count}", labels_of(source, opened.ids)
+    name, found = f"{Path(source).stem}-{count}", labels_of(source, opened.ids)
     if found is None:
         raise InputError(f"{source} carries no labels, without which there is nothing to put into a table.")
     file = folder / f"{name}.npy"

@@ -10,29 +10,16 @@ some rows only. Writes results/autoencoders_<data>.json and .md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from _pages import in_words, markdown, over_seeds
-from _runs import RESULTS, command_line, ground, kept_once, parser, row, write_records
+from _rows import Line, Rows
+from _runs import RESULTS, command_line, ground, parser, write_records
 
 from coterie.cli.settings import read_overrides
 from coterie.outputs import write_atomically
-from coterie.training.plan import RunSettings
 
 METRICS = ("acc", "f1", "nmi", "ari", "ece", "confidence", "balanced_accuracy")
-
-
-@dataclass(frozen=True)
-class Line:
-    """A row: the method, the row whose run it starts from, the paper's ACC for Fashion-MNIST in percent."""
-
-    title: str
-    method: str
-    start: str | None = None
-    paper: float | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
 
 
 LINES = {
@@ -59,84 +46,6 @@ LINES = {
 }
 
 
-def with_starts(wanted: list[str]) -> list[str]:
-    """These rows and all that they start from, in the order of the table."""
-    needed = set(wanted)
-    for name in reversed(LINES):
-        if name in needed and (start := LINES[name].start) is not None:
-            needed.add(start)
-    return [name for name in LINES if name in needed]
-
-
-@dataclass(frozen=True)
-class Study:
-    """What all rows share."""
-
-    data: str
-    source: str
-    base: RunSettings  # groups, device, backbone, preset
-    runs: Path
-    overrides: dict[str, Any]
-
-    def out(self, name: str, seed: int) -> Path:
-        return self.runs / f"{self.data}-{name}-{seed}"
-
-    def settings(self, name: str, seed: int) -> RunSettings:
-        line = LINES[name]
-        start = None if line.start is None else str(self.out(line.start, seed))
-        mine = {key: value for key, value in self.overrides.items() if key.startswith((f"{line.method}.", "views."))}
-        return replace(self.base, method=line.method, seed=seed, init=start, overrides=mine | line.settings)
-
-    def record(self, name: str, seed: int, *, wait: bool) -> dict[str, Any] | None:
-        """The record of a row and seed, trained where there is none; None while another process is at it."""
-        return kept_once(
-            self.runs / "records" / f"{self.data}-{name}-{seed}.json",
-            lambda: self.made(name, self.settings(name, seed), self.out(name, seed)),
-            wait=wait,
-        )
-
-    def made(self, name: str, settings: RunSettings, out: Path) -> dict[str, Any]:
-        found = row(self.source, settings, out, METRICS)
-        told = found["record"]
-        return {
-            "data": self.data,
-            "row": name,
-            "method": settings.method,
-            "starts_from": LINES[name].start,
-            "n": told["source"]["n"],
-            "k": settings.n_clusters,
-            "seed": settings.seed,
-            "seconds": found["seconds"],
-            "skipped": len(told["source"]["skipped"]),
-            "metrics": next(iter(found["heads"].values())),
-            "heads": found["heads"],
-            "settings": told["stages"][-1]["settings"],
-            "views": told["views"],
-            "backbone": told["backbone"]["name"],
-            "precision": told["precision"]["value"],
-            "device": told["device"],
-            "machine": told["machine"],
-        }
-
-    def records(self, names: list[str], seeds: list[int]) -> list[dict[str, Any]]:
-        """Every record, by seed and row; first those that no other process is at."""
-        jobs = [(name, seed) for seed in seeds for name in names]
-        found: dict[tuple[str, int], dict[str, Any]] = {}
-        while pending := [job for job in jobs if job not in found]:
-            for name, seed in pending:
-                start = LINES[name].start
-                if start is None or (start, seed) in found:
-                    record = self.record(name, seed, wait=False)
-                    if record is not None:
-                        found[name, seed] = record
-            name, seed = pending[0]  # what it starts from comes before it and is there
-            if (name, seed) not in found:
-                record = self.record(name, seed, wait=True)
-                assert record is not None
-                found[name, seed] = record
-        return [found[job] for job in jobs]
-
-
 def page(records: list[dict[str, Any]], command: str) -> str:
     """Mean and deviation over seeds, row by row, beside the paper's ACC."""
     columns = {"acc": "ACC", "f1": "macro F1", "nmi": "NMI", "ari": "ARI", "ece": "ECE"}
@@ -161,8 +70,8 @@ def main() -> None:
     options.add_argument("--rows", nargs="+", choices=list(LINES), default=list(LINES))
     given = options.parse_args()
     data = given.name or given.source
-    study = Study(data, given.source, ground(given), given.runs, read_overrides(given.set))
-    records = study.records(with_starts(given.rows), given.seeds)
+    rows = Rows(data, given.source, ground(given), given.runs, read_overrides(given.set), LINES, METRICS)
+    records = rows.records(given.rows, given.seeds)
     command = command_line("autoencoders", given, given.seeds)
     if given.rows != list(LINES):
         command += " --rows " + " ".join(given.rows)

@@ -18,8 +18,8 @@ from typing import Any
 
 import torch
 from _pages import in_words, markdown, over_seeds
+from _rows import Rows
 from _runs import RESULTS, command_line, ground, kept_once, parser, write_records
-from autoencoders import Study
 
 from coterie.algorithms.nearest_mean import neighbour_agreement
 from coterie.cli.settings import read_overrides
@@ -62,7 +62,7 @@ COLUMNS = {"acc": "ACC", "f1": "macro F1", "nmi": "NMI", "ari": "ARI", "agreemen
 
 
 @dataclass(frozen=True)
-class Search(Study):
+class Search(Rows):
     """Rows of the auto-encoder study that all go on from its `acai`, each with settings of its own."""
 
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -114,7 +114,9 @@ def page(first: list[dict[str, Any]], records: list[dict[str, Any]], command: st
 def main() -> None:
     given = parser(__doc__).parse_args()
     data = given.name or given.source
-    study = Search(data, given.source, ground(given), given.runs, read_overrides(given.set), VARIANTS)
+    study = Search(
+        data, given.source, ground(given), given.runs, read_overrides(given.set), LINES, METRICS, changes=VARIANTS
+    )
     first = study.first(given.seeds)
     command = command_line("rdc_search", given, given.seeds)
     jobs = [(title, seed) for title in VARIANTS for seed in (given.seeds if title in EVERY_SEED else given.seeds[:1])]

@@ -21,8 +21,10 @@ def script() -> Any:
 
 
 def test_rows_come_after_those_that_they_start_from(script: Any) -> None:
-    assert script.with_starts(["p2p3"]) == ["acai", "rdc", "p2p3"]
-    assert script.with_starts(["vade", "finch"]) == ["finch", "ae", "vade"]
+    from _rows import with_starts
+
+    assert with_starts(script.LINES, ["p2p3"]) == ["acai", "rdc", "p2p3"]
+    assert with_starts(script.LINES, ["vade", "finch"]) == ["finch", "ae", "vade"]
     order = list(script.LINES)
     for name, line in script.LINES.items():
         method_class(line.method)
@@ -44,7 +46,8 @@ def test_the_page_has_the_mean_over_seeds_beside_the_papers_number(script: Any) 
 
 def test_a_record_is_made_once_and_rows_go_on_from_the_one_before(script: Any, tmp_path: Path) -> None:
     short = {"ae.epochs": 1, "dec.epochs": 1}
-    study = script.Study("digits", "digits", RunSettings(10, backbone="ae", calibrate=False), tmp_path, short)
+    ground = RunSettings(10, backbone="ae", calibrate=False)
+    study = script.Rows("digits", "digits", ground, tmp_path, short, script.LINES, script.METRICS)
     first = study.records(["ae", "dec"], [0])
     assert [(record["row"], record["starts_from"], record["k"]) for record in first] == [
         ("ae", None, 10),
@@ -61,7 +64,9 @@ def test_a_search_changes_one_thing_at_a_time_from_the_same_phase_1(
     import rdc_search
 
     two = {"as it is": {"rdc.epochs": 1}, "κ = 1": {"rdc.epochs": 1, "rdc.image_weight": 1.0}}
-    search = rdc_search.Search("digits", "digits", RunSettings(10, calibrate=False), tmp_path, {"acai.epochs": 1}, two)
+    ground, short = RunSettings(10, calibrate=False), {"acai.epochs": 1}
+    lines, metrics = script.LINES, script.METRICS
+    search = rdc_search.Search("digits", "digits", ground, tmp_path, short, lines, metrics, changes=two)
     first = search.first([0])
     found = [search.variant(title, 0) for title in two]
     assert [record["settings"]["image_weight"] for record in found] == [30.0, 1.0]

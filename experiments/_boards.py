@@ -1,0 +1,186 @@
+"""Rows of the three papers' tables of rivals, their published numbers, and the orderings that the papers state.
+
+`published/<paper>.csv` has the numbers that a paper prints, in percent. A row that nobody can run from public material
+stands in `quoted`, with the reason.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from _rows import Line
+
+PUBLISHED = Path(__file__).parent / "published"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A line of the table: the paper's name for it, the row that it is read from, and the head (None: the answer)."""
+
+    title: str
+    row: str
+    head: str | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a paper says of its table: every one of `lower` has less of `metric` than every one of `higher`."""
+
+    text: str
+    metric: str
+    lower: tuple[str, ...]
+    higher: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Board:
+    paper: str
+    title: str
+    data: str  # the paper's data set whose numbers stand beside ours
+    printed: tuple[str, ...]  # its metrics
+    lines: Mapping[str, Line]
+    shown: tuple[Shown, ...]
+    orders: tuple[Order, ...]
+    quoted: Mapping[str, str] = field(default_factory=dict)
+
+    def published(self) -> dict[str, dict[str, float]]:
+        """The paper's numbers on `data`: row -> metric -> percent."""
+        found: dict[str, dict[str, float]] = {}
+        with open(PUBLISHED / f"{self.paper}.csv", encoding="utf-8", newline="") as file:
+            for line in csv.DictReader(file):
+                if line["data"] == self.data:
+                    found.setdefault(line["row"], {})[line["metric"]] = float(line["percent"])
+        return found
+
+
+def _board(
+    paper: str,
+    title: str,
+    data: str,
+    printed: tuple[str, ...],
+    rows: Mapping[str, tuple[str, Line]],
+    orders: tuple[Order, ...],
+    quoted: Mapping[str, str] | None = None,
+    heads: Mapping[str, Shown] | None = None,
+) -> Board:
+    """A board whose table has its rows in this order under the paper's names; `heads` are further lines of a row."""
+    shown = [Shown(name, row) for row, (name, _) in rows.items()] + list((heads or {}).values())
+    return Board(
+        paper, title, data, printed, {row: line for row, (_, line) in rows.items()}, tuple(shown), orders, quoted or {}
+    )
+
+
+def _line(method: str, start: str | None = None, **settings: object) -> Line:
+    return Line(method, method, start, settings={f"{method}.{name}": value for name, value in settings.items()})
+
+
+SUPERVISED, FINE_TUNED = "supervised", "supervised-moco"
+CDC = _board(
+    "cdc",
+    "CDC's Tables 1 and 4",
+    "CIFAR-10",
+    ("ACC", "NMI", "ARI", "ECE"),
+    {
+        "kmeans": ("K-means", _line("kmeans")),
+        "moco": ("MoCo-v2", _line("moco")),
+        "simsiam": ("Simsiam", _line("simsiam")),
+        "byol": ("BYOL", _line("byol")),
+        "dmicc": ("DMICC", _line("dmicc")),
+        "propos": ("ProPos", _line("propos")),
+        "conr": ("CoNR", _line("conr")),
+        "divclust": ("DivClust", _line("divclust")),
+        "cc": ("CC", _line("cc")),
+        "tcc": ("TCC", _line("tcc")),
+        "tcl": ("TCL", _line("tcl")),
+        "secu-size": ("SeCu-Size", _line("secu", constraint="size")),
+        "secu": ("SeCu", _line("secu", constraint="entropy")),
+        "scan": ("SCAN-2", _line("scan", "moco")),
+        "scan3": ("SCAN-3", _line("scan3", "scan")),
+        "spice": ("SPICE-2", _line("spice", "moco")),
+        "spice3": ("SPICE-3", _line("spice3", "spice")),
+        "cdc": ("CDC-Cal", _line("cdc", "moco")),
+        SUPERVISED: ("Supervised", Line("Supervised", SUPERVISED)),
+        FINE_TUNED: ("Supervised+MoCo-v2", Line("Supervised after MoCo-v2", SUPERVISED, "moco")),
+    },
+    (
+        Order("Features and K-means stay below CC", "acc", ("MoCo-v2", "Simsiam", "BYOL"), ("CC",)),
+        Order("CC below SCAN-2", "acc", ("CC",), ("SCAN-2",)),
+        Order("SCAN-2 below SCAN-3", "acc", ("SCAN-2",), ("SCAN-3",)),
+        Order("Self-labelling raises ECE: SCAN-2 below SCAN-3", "ece", ("SCAN-2",), ("SCAN-3",)),
+        Order("Self-labelling raises ECE: SPICE-2 below SPICE-3", "ece", ("SPICE-2",), ("SPICE-3",)),
+        Order(
+            "CDC-Cal has the lowest ECE of those with a head of their own",
+            "ece",
+            ("CDC-Cal",),
+            ("CDC-Clu", "CC", "TCC", "TCL", "SeCu-Size", "SeCu", "SCAN-2", "SCAN-3", "SPICE-2", "SPICE-3"),
+        ),
+        Order("CDC above SCAN-3 and SPICE-3", "acc", ("SCAN-3", "SPICE-3"), ("CDC-Cal",)),
+        Order("With labels above CDC", "acc", ("CDC-Cal",), ("Supervised+MoCo-v2",)),
+    ),
+    heads={"cdc": Shown("CDC-Clu", "cdc", "clu")},
+)
+PICA = _board(
+    "pica",
+    "PICA's Table 1",
+    "CIFAR-10",
+    ("ACC", "NMI", "ARI"),
+    {
+        "kmeans": ("K-means", _line("kmeans")),
+        "spectral": ("SC", _line("spectral")),
+        "agglomerative": ("AC", _line("agglomerative")),
+        "nmf": ("NMF", _line("nmf")),
+        "ae": ("AE", _line("ae")),
+        "dae": ("DAE", _line("dae")),
+        "dcgan": ("DCGAN", _line("dcgan")),
+        "decnn": ("DeCNN", _line("decnn")),
+        "vae": ("VAE", _line("vae")),
+        "jule": ("JULE", _line("jule")),
+        "dec": ("DEC", _line("dec", "ae")),
+        "dac": ("DAC", _line("dac")),
+        "adc": ("ADC", _line("adc")),
+        "dccm": ("DCCM", _line("dccm")),
+        "iic": ("IIC", _line("iic")),
+        "pica": ("PICA (mean)", _line("pica")),
+    },
+    (
+        Order("Without training below the joint methods", "acc", ("K-means", "SC", "AC", "NMF"), ("DCCM", "IIC")),
+        Order("DEC below DAC", "acc", ("DEC",), ("DAC",)),
+        Order("DAC below DCCM", "acc", ("DAC",), ("DCCM",)),
+        Order(
+            "PICA above all",
+            "acc",
+            ("K-means", "SC", "AC", "NMF", "AE", "DAE", "DCGAN", "VAE", "JULE", "DEC", "DAC", "ADC", "DCCM", "IIC"),
+            ("PICA (mean)",),
+        ),
+    ),
+    {"DDC": "no formulas of it are public"},
+)
+RDC = _board(
+    "rdc",
+    "R-DC's Tables 3 to 5",
+    "FMNIST",
+    ("ACC", "F1_macro"),
+    {
+        "finch": ("FINCH", _line("finch")),
+        "ae": ("AE+K-means", _line("ae")),
+        "dec": ("DEC", _line("dec", "ae")),
+        "idec": ("IDEC", _line("idec", "ae")),
+        "vade": ("VaDE", _line("vade", "ae")),
+        "pssc": ("PSSC", _line("pssc")),
+        "cc": ("CC", _line("cc")),
+        "ddc_uco": ("DDC-UCO", _line("ddc_uco")),
+        "acai": ("ACAI + K-means (phase 1)", _line("acai")),
+        "dynae": ("DynAE", _line("dynae", "acai")),
+        "rdc": ("R-DC", _line("rdc", "acai")),
+    },
+    (
+        Order("DEC below IDEC", "acc", ("DEC",), ("IDEC",)),
+        Order("AE and K-means below VaDE", "acc", ("AE+K-means",), ("VaDE",)),
+        Order("Phase 2 above phase 1", "acc", ("ACAI + K-means (phase 1)",), ("R-DC",)),
+        Order("R-DC above all", "acc", ("FINCH", "AE+K-means", "DEC", "IDEC", "VaDE", "DynAE"), ("R-DC",)),
+    ),
+)
+BOARDS = {board.paper: board for board in (CDC, PICA, RDC)}

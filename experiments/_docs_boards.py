@@ -1,0 +1,104 @@
+"""The generated parts of docs/boards.md: each board that has records, and which of its paper's orderings hold."""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from typing import Any
+
+from _boards import BOARDS, SUPERVISED, Board, Order, Shown
+from _docs import RESULTS, Block, records, table
+from _pages import in_words, markdown, mean_and_deviation
+
+COLUMNS = {
+    "acc": "ACC",
+    "nmi": "NMI",
+    "ari": "ARI",
+    "ece": "ECE",
+    "ece_debiased": "ECE, debiased",
+    "auroc": "AUROC",
+}
+PREFIX = "board_"
+
+
+def board(stem: str) -> str:
+    """The table of a board, row by row beside the paper's numbers, and the orderings."""
+    found = records(stem)
+    here = BOARDS[stem.split("_")[1]]
+    runs: list[dict[str, Any]] = found["records"]
+    done = [one for one in runs if not one["failed"]]
+    printed = here.published()
+    head = ["", *COLUMNS.values(), "ECE of Cal", "seconds", "MiB", "epochs", "seeds"]
+    head.append(f"paper, {here.data}: {' / '.join(here.printed)}")
+    lines = [_line(here, shown, runs, printed) for shown in here.shown]
+    lines += [[title, f"not run: {why}", *[""] * (len(head) - 2)] for title, why in here.quoted.items()]
+    first = done[0]
+    about = (
+        f"{first['data']}: {first['n']:,} images, {first['k']} groups; backbone of the first row that trains: "
+        f"`{next((one['backbone'] for one in done if one['backbone'] != 'identity'), first['backbone'])}`; "
+        f"{in_words(found['machine'])}. Percent, mean ± standard deviation over seeds; last epoch. Seconds are without "
+        "those of the run that a row starts from, and with those of the calibration head. `ECE of Cal` is that of the "
+        "head that is calibrated afterwards, where a method is not calibrated by itself."
+    )
+    return f"{table(head, lines, found['command'])}\n{about}\n\n{_orders(here, runs)}\n"
+
+
+def _line(here: Board, shown: Shown, runs: list[dict[str, Any]], printed: dict[str, dict[str, float]]) -> list[str]:
+    mine = [one for one in runs if one["row"] == shown.row]
+    done = [one for one in mine if not one["failed"]]
+    theirs = printed.get(shown.title, {})
+    paper = " / ".join(f"{theirs[name]:g}" if name in theirs else "–" for name in here.printed) if theirs else "–"
+    title = f"{shown.title} (reads labels)" if here.lines[shown.row].method == SUPERVISED else shown.title
+    if not done:
+        why = "not run" if not mine else f"failed: {mine[0]['failed']}"
+        return [title, why, *[""] * (len(COLUMNS) + 4), paper]
+    numbers = [mean_and_deviation([_of(one, shown)[key] for one in done]) for key in COLUMNS]
+    if len(done) < len(mine):
+        numbers[0] += f" ({len(mine) - len(done)} of {len(mine)} failed)"
+    after = [one["heads"]["cal"]["ece"] for one in done if one["calibrated_after"]]
+    epochs = " + ".join(f"{count}" for count in done[0]["epochs"].values() if count) or "–"
+    return [
+        title,
+        *numbers,
+        mean_and_deviation(after),
+        f"{statistics.mean(one['seconds'] for one in done):.0f}",
+        f"{max(one['peak_mib'] for one in done):,}",
+        epochs,
+        ", ".join(str(one["seed"]) for one in done),
+        paper,
+    ]
+
+
+def _of(record: dict[str, Any], shown: Shown) -> dict[str, float]:
+    found: dict[str, float] = record["metrics"] if shown.head is None else record["heads"][shown.head]
+    return found
+
+
+def _orders(here: Board, runs: list[dict[str, Any]]) -> str:
+    lines = [[order.text, *_holds(here, order, runs)] for order in here.orders]
+    return markdown(["what the paper's table says", "here", "numbers"], lines)
+
+
+def _holds(here: Board, order: Order, runs: list[dict[str, Any]]) -> tuple[str, str]:
+    """Whether an ordering holds of our means, over the rows that ran; and the two numbers that decide it."""
+    by_title = {shown.title: shown for shown in here.shown}
+    means: dict[str, float] = {}
+    for title in (*order.lower, *order.higher):
+        shown = by_title[title]
+        done = [one for one in runs if one["row"] == shown.row and not one["failed"]]
+        if done:
+            means[title] = statistics.mean(_of(one, shown)[order.metric] for one in done)
+    low = {title: means[title] for title in order.lower if title in means}
+    high = {title: means[title] for title in order.higher if title in means}
+    if not low or not high:
+        return "not run", ""
+    most, least = max(low, key=low.__getitem__), min(high, key=high.__getitem__)
+    numbers = f"{most} {100 * low[most]:.1f}, {least} {100 * high[least]:.1f}"
+    missing = [title for title in (*order.lower, *order.higher) if title not in means]
+    said = "holds" if low[most] < high[least] else "does not hold"
+    return said + (f" (without {', '.join(missing)})" if missing else ""), numbers
+
+
+BLOCKS: dict[str, Block] = {
+    file.stem: functools.partial(board, file.stem) for file in sorted(RESULTS.glob(f"{PREFIX}*.json"))
+}

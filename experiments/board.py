@@ -1,0 +1,134 @@
+"""A paper's table of rivals on the same images, backbone and seeds: every row that a method here can run.
+
+    python experiments/board.py fashion-mnist -k 10 --papers cdc --items 10000 --seeds 0 1 2 --runs runs/board
+    python experiments/board.py cifar10-jpeg.parquet -k 10 --papers cdc pica --items 10000 --minutes 30
+
+The papers' own sets, where $COTERIE_DATA has them, are the same command with their names: cifar10, cifar100, stl10,
+imagenet10, imagenet-dogs, tiny-imagenet (`--items 0 --preset paper --device cuda`).
+
+The budget is that of each method's preset, or with --epochs so many epochs of every row's own stage; the epochs stand
+in the table. Rows that begin with one pre-training share its run, by seed. Every row runs in a process of its own, for
+its memory. Each is a run folder and a record below --runs: the same command goes on where it was stopped, several
+processes (and machines on a shared folder) may be at work side by side, and with --minutes no row is begun later.
+`--done` trains nothing. The last epoch is read; labels are read after each run, for the numbers only. The rows that
+learn from labels (`supervised`) need --with-labels, and stand apart. Writes results/board_<paper>_<data>.json.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from _boards import BOARDS, SUPERVISED, Board
+from _rows import Rows, with_starts
+from _runs import command_for_drawn, ground, parser_for_drawn, write_records
+from _tables import draw
+
+from coterie.catalogue import method_class, method_names
+from coterie.cli.settings import read_overrides
+from coterie.contract import is_trained
+from coterie.training.plan import RunSettings
+from coterie.types import InputError, RunFailed
+
+METRICS = ("acc", "balanced_accuracy", "f1", "nmi", "ari", "ece", "ece_debiased", "confidence", "auroc")
+
+
+@dataclass(frozen=True)
+class Apart(Rows):
+    """Rows that are made in a process of their own, with the most memory that it had."""
+
+    epochs: int | None = None  # of every row's own stage; None: the preset's
+
+    def settings(self, name: str, seed: int) -> RunSettings:
+        trained = is_trained(method_class(self.lines[name].method))
+        return replace(super().settings(name, seed), epochs=self.epochs if trained else None)
+
+    def record(self, name: str, seed: int, *, wait: bool) -> dict[str, Any] | None:
+        """As all rows do. Raises InputError for a record that was made with another budget or other settings."""
+        found, settings = super().record(name, seed, wait=wait), self.settings(name, seed)
+        if found is not None and found["asked"] != _asked(settings):
+            raise InputError(
+                f"{self.out(name, seed)} was made with {found['asked']}, and not with {_asked(settings)}: give another "
+                "folder with --runs."
+            )
+        return found
+
+    def made(self, name: str, settings: RunSettings, out: Path) -> dict[str, Any]:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            record, peak = pool.submit(_made, self, name, settings, out).result()
+        return {**record, "asked": _asked(settings), "peak_mib": round(peak / 1024)}
+
+
+def _asked(settings: RunSettings) -> dict[str, Any]:
+    """What a row was asked for, as JSON gives it back."""
+    asked = {name: getattr(settings, name) for name in ("preset", "epochs", "backbone", "device")}
+    found: dict[str, Any] = json.loads(json.dumps({**asked, "set": dict(settings.overrides)}))
+    return found
+
+
+def _made(rows: Apart, name: str, settings: RunSettings, out: Path) -> tuple[dict[str, Any], int]:
+    try:
+        record = {**Rows.made(rows, name, settings, out), "failed": None}
+    except RunFailed as error:
+        record = {"data": rows.data, "row": name, "seed": settings.seed, "failed": error.reason}
+    return record, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def rows_here(board: Board, names: list[str] | None) -> list[str]:
+    """Those of a board's rows that can run: their method is here, and so are those that they start from."""
+    known = method_names()
+    able = [name for name, line in board.lines.items() if line.method in known]
+    able = [name for name in able if set(with_starts(board.lines, [name])) <= set(able)]
+    return [name for name in able if names is None or name in names]
+
+
+def records_of(rows: Apart, names: list[str], seeds: list[int], until: float, *, done: bool) -> list[dict[str, Any]]:
+    """The records of these rows, seed by seed; none is begun after `until`, nor where nothing may be trained."""
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    jobs = [(name, seed) for seed in seeds for name in with_starts(rows.lines, names)]
+    for wait in (False, True):
+        for name, seed in jobs:
+            start = rows.lines[name].start
+            there = (rows.runs / "records" / f"{rows.data}-{name}-{seed}.json").exists()
+            begun = start is None or ((start, seed) in found and not found[start, seed]["failed"])
+            if (name, seed) in found or not begun or (not there and (done or time.monotonic() > until)):
+                continue
+            if (record := rows.record(name, seed, wait=wait)) is not None:
+                found[name, seed] = record
+    return [found[job] for job in jobs if job in found]
+
+
+def main() -> None:
+    options = parser_for_drawn(__doc__, Path("runs/board"))
+    options.add_argument("--papers", nargs="+", choices=list(BOARDS), default=list(BOARDS))
+    options.add_argument("--rows", nargs="+", help="some rows only, by their names in _boards.py")
+    options.add_argument("--epochs", type=int, help="of every row's own stage  [default: the preset's]")
+    options.add_argument("--minutes", type=float, default=float("inf"), help="begin no row after so many")
+    options.add_argument("--done", action="store_true", help="train nothing, write what is there")
+    options.add_argument("--with-labels", action="store_true", help="also the rows that learn from labels")
+    given = options.parse_args()
+    until = time.monotonic() + 60 * given.minutes
+    given.runs.mkdir(parents=True, exist_ok=True)
+    name, file, labels, family = draw(given.source, given.items, given.runs)
+    base = replace(ground(given), family=family, calibrate="auto")
+    for paper in given.papers:
+        board = BOARDS[paper]
+        rows = Apart(
+            name, str(file), base, given.runs, read_overrides(given.set), board.lines, METRICS, labels, given.epochs
+        )
+        names = [
+            row for row in rows_here(board, given.rows) if given.with_labels or board.lines[row].method != SUPERVISED
+        ]
+        records = records_of(rows, names, given.seeds, until, done=given.done)
+        command = command_for_drawn("board", given, "papers") + (f" --epochs {given.epochs}" if given.epochs else "")
+        write_records(f"board_{paper}_{name}", command, records, given.results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from coterie.catalogue import method_names
+from coterie.types import InputError
+
+EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+
+
+@pytest.fixture(scope="module")
+def scripts() -> Any:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(EXPERIMENTS))
+        import _boards
+        import _docs_boards
+        import board
+
+        yield board, _boards, _docs_boards
+
+
+def test_every_row_is_the_papers_and_comes_after_what_it_starts_from(scripts: Any) -> None:
+    _, boards, _ = scripts
+    own = {"ACAI + K-means (phase 1)"}
+    for board in boards.BOARDS.values():
+        printed, titles = board.published(), [shown.title for shown in board.shown]
+        assert set(printed) - {"PICA (best)"} == {*titles, *board.quoted} - own
+        order = list(board.lines)
+        assert all(
+            line.start is None or order.index(line.start) < order.index(row) for row, line in board.lines.items()
+        )
+        assert {shown.row for shown in board.shown} == set(order)
+        for stated in board.orders:
+            assert {*stated.lower, *stated.higher} <= set(titles)
+
+
+def test_the_boards_have_every_system_of_the_papers_that_is_here(scripts: Any) -> None:
+    _, boards, _ = scripts
+    in_boards = {line.method for board in boards.BOARDS.values() for line in board.lines.values()}
+    of_no_table = {"adec", "dcn", "deepfinch", "simclr", "vmf", "temi", "turtle"}  # R-DC's figures; frozen features
+    assert set(method_names()) - of_no_table <= in_boards
+
+
+def record(row: str, seed: int, acc: float, ece: float, **more: Any) -> dict[str, Any]:
+    numbers = {"acc": acc, "nmi": 0.5, "ari": 0.5, "ece": ece, "ece_debiased": ece, "auroc": 0.5}
+    return {
+        "data": "digits-10",
+        "row": row,
+        "seed": seed,
+        "n": 10,
+        "k": 2,
+        "failed": None,
+        "metrics": numbers,
+        "heads": {"softmax": numbers, "cal": {**numbers, "ece": ece / 2}},
+        "calibrated_after": True,
+        "backbone": "small-8",
+        "seconds": 10.0 * (seed + 1),
+        "epochs": {"moco": 3, row: 2},
+        "peak_mib": 100,
+        **more,
+    }
+
+
+def test_a_table_has_our_means_beside_the_papers_numbers_and_says_what_holds(scripts: Any, tmp_path: Path) -> None:
+    _, _, docs = scripts
+    runs = [record("scan", 0, 0.5, 0.2), record("scan", 1, 0.6, 0.2), record("scan3", 0, 0.55, 0.3)]
+    runs.append({"data": "digits-10", "row": "cc", "seed": 0, "failed": "The run collapsed."})
+    content = {"command": "python experiments/board.py", "machine": {"processor": "one", "threads": 1}, "records": runs}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(docs, "records", lambda stem: content)
+        text = docs.board("board_cdc_digits-10")
+    lines = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
+    assert lines["SCAN-2"].split(" | ")[1] == "55.0 ± 7.1"
+    assert lines["SCAN-2"].split(" | ")[7:11] == ["10.0 ± 0.0", "15", "100", "3 + 2"]
+    assert lines["SCAN-2"].split(" | ")[12].startswith("84.1 / ")
+    assert "failed: The run collapsed." in lines["CC"]
+    assert "not run" in lines["SPICE-2"]
+    assert "| does not hold |" in lines["SCAN-2 below SCAN-3"]  # 55.0 and 55.0
+    assert "| holds |" in lines["Self-labelling raises ECE: SCAN-2 below SCAN-3"]
+    assert "| not run |" in lines["CC below SCAN-2"]
+
+
+def test_rows_run_apart_share_their_start_and_are_made_once(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script, _, _ = scripts
+    words = f"board.py digits -k 10 --items 200 --papers rdc --rows ae dec finch --epochs 1 --runs {tmp_path / 'runs'}"
+    words += f" --results {tmp_path / 'out'} --set ae.restarts=2"
+    monkeypatch.setattr("sys.argv", words.split())
+    script.main()
+    path = tmp_path / "out" / "board_rdc_digits-200.json"
+    first = json.loads(path.read_text())
+    assert [one["row"] for one in first["records"]] == ["finch", "ae", "dec"]
+    assert [one.get("starts_from") for one in first["records"]] == [None, None, "ae"]
+    assert all(one["failed"] or one["peak_mib"] > 50 for one in first["records"])
+    assert first["command"].startswith("python experiments/board.py digits -k 10 --items 200 --papers rdc --seeds 0")
+    monkeypatch.setattr("sys.argv", [*words.split(), "--done"])
+    script.main()
+    assert json.loads(path.read_text())["records"] == first["records"]
+    monkeypatch.setattr("sys.argv", [word.replace("restarts=2", "restarts=3") for word in words.split()])
+    with pytest.raises(InputError, match="was made with"):
+        script.main()
+
+
+def test_no_row_is_begun_after_its_time_and_none_without_its_labels(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script, boards, _ = scripts
+    words = f"board.py digits -k 10 --items 100 --papers rdc --minutes 0 --runs {tmp_path} --results {tmp_path / 'out'}"
+    monkeypatch.setattr("sys.argv", words.split())
+    script.main()
+    assert json.loads((tmp_path / "out" / "board_rdc_digits-100.json").read_text())["records"] == []
+    assert script.rows_here(boards.BOARDS["cdc"], ["scan3"]) == ["scan3"]
+    assert "ddc" not in script.rows_here(boards.BOARDS["pica"], None)
