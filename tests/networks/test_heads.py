@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from coterie.algorithms.kmeans import kmeans
-from coterie.networks.heads import PrototypeHead, SteadyLinear, mlp_head, projector, standardise_rows
+from coterie.networks.heads import PrototypeHead, SteadyLinear, begin_small, mlp_head, projector, standardise_rows
 
 
 def test_standardised_rows_are_centred_divided_by_the_unbiased_deviation_and_of_length_one() -> None:
@@ -97,3 +97,14 @@ def test_items_on_their_centres_do_not_divide_by_zero() -> None:
     p = head(features).softmax(1)
     assert torch.isfinite(p).all()
     assert torch.equal(p.argmax(1), torch.arange(4).repeat(3))
+
+
+def test_a_head_that_begins_small_says_next_to_nothing() -> None:
+    torch.manual_seed(0)
+    head = projector(40, 50, 30, batch_norm=True)
+    begin_small(head)
+    first, last = head[0], head[-1]
+    assert float(first.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
+    assert float(last.weight.detach().std()) == pytest.approx(0.01, rel=0.1)
+    assert not first.bias.any()
+    assert not last.bias.any()

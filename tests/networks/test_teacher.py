@@ -56,3 +56,23 @@ def test_a_teacher_stands_still_at_momentum_one() -> None:
         net.backbone.weight.fill_(5.0)
     teacher.follow(net, 1.0)
     assert all(torch.equal(p, old) for p, old in zip(teacher.parameters(), before, strict=True))
+
+
+def test_a_teacher_that_takes_over_answers_for_the_net() -> None:
+    torch.manual_seed(0)
+    net = nn.Module()
+    net.backbone, net.other = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4)), nn.Linear(4, 2)
+    teacher = Teacher(backbone=net.backbone)
+    with torch.no_grad():
+        net.backbone[0].weight.add_(1.0)
+    teacher.backbone(torch.randn(9, 3))
+    other = net.other.weight.clone()
+    teacher.take_over(net)
+    x = torch.randn(5, 3)
+    teacher.eval()
+    net.backbone.eval()
+    assert torch.equal(net.backbone(x), teacher.backbone(x))
+    assert torch.equal(net.other.weight, other)
+    with torch.no_grad():
+        net.backbone[0].weight.fill_(0.0)
+    assert bool(teacher.backbone[0].weight.abs().sum() > 0)  # a copy, not the same weights

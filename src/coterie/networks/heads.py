@@ -42,6 +42,15 @@ def projector(width: int, hidden: int, out: int, *, batch_norm: bool = False) ->
     return nn.Sequential(nn.Linear(width, hidden), norm, nn.ReLU(inplace=True), nn.Linear(hidden, out))
 
 
+@torch.no_grad()
+def begin_small(head: nn.Module, std: float = 0.01) -> None:
+    """Normal weights of that deviation and biases of 0 in all linear layers of a head."""
+    for layer in head.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, 0.0, std)
+            nn.init.zeros_(layer.bias)
+
+
 def standardise_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Per item: subtract the mean over its features, divide by their standard deviation, scale to length 1.
 

@@ -1,0 +1,54 @@
+"""Groups of all items by the direction of their embeddings, renewed between epochs: pseudo-labels of a training."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from coterie.algorithms.kmeans import kmeans
+from coterie.networks.heads import PrototypeHead
+from coterie.networks.memory import ItemTable
+
+
+class SphericalGroups(nn.Module):
+    """Each item's group by spherical K-means, and the groups' centres (k, width) of length 1.
+
+    Every renewal numbers the groups anew: nothing may be carried over by a group's number.
+    """
+
+    centres: Tensor
+
+    def __init__(self, width: int, k: int) -> None:
+        super().__init__()
+        self.labels = ItemTable(1, torch.int32)
+        self.register_buffer("centres", torch.zeros(k, width))
+
+    @torch.no_grad()
+    def renew(self, rows: Float[Tensor, "n d"], generator: torch.Generator, restarts: int) -> None:
+        """Group all items, in the order of the source."""
+        found = kmeans(rows, len(self.centres), generator=generator, restarts=restarts, spherical=True)
+        self.labels.fill(found.labels[:, None])
+        self.centres.copy_(found.centres)
+
+    def of(self, index: Int[Tensor, " b"]) -> Int[Tensor, " b"]:
+        """The groups of these items."""
+        return self.labels.of(index)[:, 0].long()
+
+    def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " m"]:
+        """So many rows, with replacement, each group as likely as any other: a `sample` of a pass."""
+        labels = self.labels.rows[:, 0].long().cpu()
+        weights = 1 / labels.bincount(minlength=len(self.centres)).double()
+        return torch.multinomial(weights[labels], count, replacement=True, generator=generator)
+
+
+def place_directions(
+    head: PrototypeHead, rows: Float[Tensor, "n d"], generator: torch.Generator, restarts: int
+) -> None:
+    """Give a head that takes rows as they are the centres of spherical K-means, and their spread.
+
+    The head is to be asked for rows of length 1, of which the nearest centre is the one of the largest cosine.
+    """
+    found = kmeans(rows, len(head.centres), generator=generator, restarts=restarts, spherical=True)
+    head.place(found.centres, F.normalize(rows), found.labels)
