@@ -38,7 +38,6 @@ CARD = Card(
     year=2022,
     family="self-distillation",
     url="https://arxiv.org/abs/2111.11821",
-    views={"one": "contrastive", "two": "contrastive"},  # by their names; `ProPos.views` says what they are
     answers=("project", "answer"),
     presets={
         "cifar10": {},
