@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Share, Width
@@ -22,6 +22,7 @@ from coterie.contract import Card, Facts, View, iterations_for
 from coterie.contract.logged import CONFIDENCE, SELECTED
 from coterie.networks.heads import SteadyLinear, mlp_head
 from coterie.networks.net import Net, trainable
+from coterie.objectives.pseudo_labels import class_weights
 from coterie.types import Batch, Losses
 
 IMAGENET = {
@@ -139,9 +140,3 @@ def sure(confidence: Float[Tensor, " n"], threshold: float, at_least: float) -> 
     if count:
         keep[confidence.topk(count).indices] = True
     return keep
-
-
-def class_weights(label: Int[Tensor, " n"], k: int) -> Float[Tensor, " k"]:
-    """n / n_c by group, 1 for one without an item: the weighted mean is then the mean over groups of their means."""
-    counts = label.bincount(minlength=k)
-    return torch.where(counts > 0, len(label) / counts.clamp(min=1), 1.0)
