@@ -77,7 +77,7 @@ def _line(method: str, start: str | None = None, **settings: object) -> Line:
     return Line(method, method, start, settings={f"{method}.{name}": value for name, value in settings.items()})
 
 
-SUPERVISED, FINE_TUNED = "supervised", "supervised-moco"
+SUPERVISED, FINE_TUNED = "supervised", "supervised-moco"  # no method: coterie.yardstick
 CDC = _board(
     "cdc",
     "CDC's Tables 1 and 4",

@@ -33,8 +33,10 @@ from _tables import draw
 from coterie.catalogue import method_class, method_names
 from coterie.cli.settings import read_overrides
 from coterie.contract import is_trained
+from coterie.training.device import machine
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, RunFailed
+from coterie.yardstick import supervised
 
 METRICS = ("acc", "balanced_accuracy", "f1", "nmi", "ari", "ece", "ece_debiased", "confidence", "auroc")
 
@@ -46,7 +48,8 @@ class Apart(Rows):
     epochs: int | None = None  # of every row's own stage; None: the preset's
 
     def settings(self, name: str, seed: int) -> RunSettings:
-        trained = is_trained(method_class(self.lines[name].method))
+        method = self.lines[name].method
+        trained = method != SUPERVISED and is_trained(method_class(method))
         return replace(super().settings(name, seed), epochs=self.epochs if trained else None)
 
     def record(self, name: str, seed: int, *, wait: bool) -> dict[str, Any] | None:
@@ -74,15 +77,43 @@ def _asked(settings: RunSettings) -> dict[str, Any]:
 
 def _made(rows: Apart, name: str, settings: RunSettings, out: Path) -> tuple[dict[str, Any], int]:
     try:
-        record = {**Rows.made(rows, name, settings, out), "failed": None}
+        made = (
+            with_labels(rows, name, settings) if settings.method == SUPERVISED else Rows.made(rows, name, settings, out)
+        )
+        record = {**made, "failed": None}
     except RunFailed as error:
         record = {"data": rows.data, "row": name, "seed": settings.seed, "failed": error.reason}
     return record, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def with_labels(rows: Apart, name: str, settings: RunSettings) -> dict[str, Any]:
+    """The record of a yardstick: the same items, a fifth of which is not taught and is scored."""
+    own = {} if rows.epochs is None else {"epochs": rows.epochs}
+    options: dict[str, Any] = {"init": settings.init, "backbone": settings.backbone, "device": settings.device}
+    found = supervised(rows.source, rows.labels, random_state=settings.seed, settings=own, **options)
+    numbers = found.metrics()
+    return {
+        "data": rows.data,
+        "row": name,
+        "method": SUPERVISED,
+        "starts_from": rows.lines[name].start,
+        "n": len(found.rows),
+        "k": settings.n_clusters,
+        "seed": settings.seed,
+        "seconds": found.seconds,
+        "epochs": {SUPERVISED: found.settings.epochs},
+        "metrics": {key: numbers[key] for key in rows.metrics},
+        "heads": {},
+        "calibrated_after": False,
+        "labels_used": found.labels_used,
+        "backbone": found.backbone,
+        "machine": machine(),
+    }
+
+
 def rows_here(board: Board, names: list[str] | None) -> list[str]:
     """Those of a board's rows that can run: their method is here, and so are those that they start from."""
-    known = method_names()
+    known = [*method_names(), SUPERVISED]
     able = [name for name, line in board.lines.items() if line.method in known]
     able = [name for name in able if set(with_starts(board.lines, [name])) <= set(able)]
     return [name for name in able if names is None or name in names]

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from coterie.estimator import Clusterer as Clusterer
     from coterie.estimator import load as load
     from coterie.posthoc import calibrate as calibrate
+    from coterie.yardstick import supervised as supervised
 
-__all__ = ["Clusterer", "Embed", "__version__", "calibrate", "choose_k", "embed", "load", "register"]
+__all__ = ["Clusterer", "Embed", "__version__", "calibrate", "choose_k", "embed", "load", "register", "supervised"]
 _HOMES = {
     "Clusterer": "coterie.estimator",
     "Embed": "coterie.embedder",
@@ -27,6 +28,7 @@ _HOMES = {
     "embed": "coterie.embedder",
     "load": "coterie.estimator",
     "register": "coterie.catalogue",
+    "supervised": "coterie.yardstick",
 }
 
 

@@ -250,6 +250,34 @@ def evaluate(
 
 
 @app.command()
+def supervised(
+    source: Source,
+    labels: Annotated[
+        str | None, typer.Option(help="What the net learns from: a file, 'folders', or 'source' for the source's own.")
+    ] = None,
+    label_column: LabelColumn = None,
+    test: Annotated[str | None, typer.Option(help="A second source, with labels of its own, that is scored.")] = None,
+    test_labels: Annotated[
+        str | None, typer.Option(help="Labels of --test: a file, or 'folders'.  [default: its own]")
+    ] = None,
+    held_out: Annotated[float, typer.Option(help="Without --test: the share that is not taught, and scored.")] = 0.2,
+    init: Annotated[Path | None, typer.Option(help="Start from this run's backbone.")] = None,
+    backbone: Annotated[str, typer.Option(help="As for fit.")] = "auto",
+    epochs: Annotated[int | None, typer.Option(help="Of training.  [default: by the number of items]")] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
+    device: Device = "auto",
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """A yardstick: what the same net reaches when it is taught the labels. Groups nothing, writes nothing."""
+    with failures():
+        from coterie.cli.supervised import YardstickRequest, teach
+
+        how = (held_out, init, backbone, epochs, seed, device)
+        teach(YardstickRequest(source, labels, label_column, test, test_labels, *how, as_json=as_json, quiet=quiet))
+
+
+@app.command()
 def report(run: Run, as_json: Json = False) -> None:
     """Write the report of a run folder again: one self-contained HTML file."""
     with failures():

@@ -1,0 +1,97 @@
+"""`coterie supervised`: the yardstick with labels, as a table or an object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from coterie.cli.fit import METRICS, find_labels
+from coterie.cli.output import print_object
+from coterie.cli.progress import StageBar
+from coterie.data import Labels, open_source
+from coterie.types import InputError
+from coterie.yardstick import supervised
+
+OWN = "source"  # the labels that come with the source
+
+
+@dataclass(frozen=True)
+class YardstickRequest:
+    """What `coterie supervised` was asked for."""
+
+    source: str
+    labels: str | None
+    label_column: str | None
+    test: str | None
+    test_labels: str | None
+    held_out: float
+    init: Path | None
+    backbone: str
+    epochs: int | None
+    seed: int
+    device: str
+    as_json: bool = False
+    quiet: bool = False
+
+
+def teach(asked: YardstickRequest) -> None:
+    """Train with the labels, score, print. Raises InputError."""
+    if asked.labels is None and asked.label_column is None:
+        raise InputError(
+            "supervised learns from labels: say which with --labels FILE, --labels folders, or --labels source for "
+            "those that come with the source."
+        )
+    if asked.test is None and asked.test_labels is not None:
+        raise InputError("--test-labels are those of a second source: give it with --test.")
+    labels = _labels(asked.source, None if asked.labels == OWN else asked.labels, asked.label_column, "--labels")
+    test_labels = None
+    if asked.test is not None:
+        test_labels = _labels(asked.test, asked.test_labels, asked.label_column, "--test-labels")
+    with StageBar(Console(stderr=True, quiet=asked.quiet), quiet=asked.quiet) as bar:
+        found = supervised(
+            asked.source,
+            labels,
+            held_out=asked.held_out,
+            init=asked.init,
+            test=asked.test,
+            test_labels=test_labels,
+            backbone=asked.backbone,
+            random_state=asked.seed,
+            settings={} if asked.epochs is None else {"epochs": asked.epochs},
+            device=asked.device,
+            progress=bar,
+        )
+    metrics = found.metrics()
+    names = ("accuracy", *METRICS)
+    if asked.as_json:
+        print_object(
+            {
+                "source": asked.source,
+                "test": asked.test,
+                "labels_used": found.labels_used,
+                "scored": len(found.labels),
+                "held_out": found.held_out,
+                "init": None if asked.init is None else str(asked.init),
+                "backbone": found.backbone,
+                "epochs": found.settings.epochs,
+                "seconds": found.seconds,
+                "metrics": {name: metrics[name] for name in names},
+            }
+        )
+        return
+    print("  ".join(f"{name:>10}" for name in names))
+    print("  ".join(f"{metrics[name]:>10.3f}" for name in names))
+    apart = "items that were not taught" if found.held_out else "the taught items themselves"
+    print(f"Taught {found.labels_used:,} labels, scored on {len(found.labels):,} {apart}: no result of clustering.")
+
+
+def _labels(source: str, wanted: str | None, column: str | None, option: str) -> Labels:
+    """The labels that were asked for. Raises InputError where there are none."""
+    opened = open_source(source)
+    own = column if wanted != "folders" else None
+    found = find_labels(source, wanted, own, opened.ids, opened.skipped)
+    if found is None:
+        raise InputError(f"{opened.name} carries no labels: give them with {option} FILE or {option} folders.")
+    return found

@@ -1,0 +1,258 @@
+"""`supervised`: what the same net reaches with labels, as a yardstick. It groups nothing and is no method.
+
+Jia, Cheng, Liu and Hou, "Towards Calibrated Deep Clustering Network", ICLR 2025, the rows "Supervised" and "+ MoCo-v2"
+of Table 1: a backbone with CDC's clustering head, taught by the cross-entropy of the strong view, from random weights
+or from another run's backbone. This is the one place where labels train a net: it lies above `training`, which cannot
+import them, and what it returns says that labels were used.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
+from coterie.contract import Card, Facts, View, epochs_for
+from coterie.data import labels_of, open_source
+from coterie.data.encoding import Labels, encode
+from coterie.data.items import ChosenItems
+from coterie.estimator import seed_from
+from coterie.evaluation import evaluate
+from coterie.isolation import isolated
+from coterie.networks.backbones import build_backbone, choose_backbone
+from coterie.networks.features import extract_features, stream
+from coterie.networks.heads import mlp_head
+from coterie.networks.net import Net, trainable
+from coterie.prediction.model import load_model
+from coterie.training.coerce import coerce
+from coterie.training.device import accelerator_for, choose_precision
+from coterie.training.distributed import share_batch_norm
+from coterie.training.engine import Progress, Stage, train_stage
+from coterie.training.history import History
+from coterie.training.seeds import seed_of
+from coterie.types import Batch, InputError, Items, ItemSpec, Losses, Source
+from coterie.views.normalise import normalisation
+from coterie.views.settings import ViewSettings, practical_views
+
+NAME = "supervised"
+CARD = Card(
+    title="Supervised",
+    paper="Jia, Cheng, Liu, Hou: Towards Calibrated Deep Clustering Network",
+    year=2025,
+    family="reads labels",
+    stage=NAME,
+    url="https://openreview.net/forum?id=JvH4jDDcG3",
+    views={"strong": View("strong")},
+    logs={"accuracy": ("accuracy while training", "on strongly distorted views")},
+)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The paper's, from random weights; after a pre-training it has 50 epochs at 1e-4."""
+
+    epochs: Epochs = 500
+    batch_size: BatchSize = 256
+    learning_rate: PositiveRate = 1e-3  # Adam, constant
+    weight_decay: Rate = 1e-4
+    hidden: Width = 512
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """What the engine trains: the settings, and the class of every item that is taught."""
+
+    settings: Settings
+    labels: Int[Tensor, " n"]
+
+    card: ClassVar[Card] = CARD
+
+    @property
+    def epochs(self) -> int:
+        return self.settings.epochs
+
+    @property
+    def batch_size(self) -> int:
+        return self.settings.batch_size
+
+    def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        return {"cluster": mlp_head(net.width, self.settings.hidden, k)}
+
+    def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        trained, settings = trainable(net.backbone, net.cluster), self.settings
+        return torch.optim.Adam(trained, settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+
+    def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
+        """Cross-entropy of the strong view alone; ln k at random weights."""
+        logits = batch.gather(net.cluster(net.backbone(batch.strong)))
+        label = batch.gather(self.labels[batch.index.cpu()].to(logits.device))
+        batch.log(accuracy=(logits.argmax(1) == label).float().mean())
+        yield {"cross_entropy": functional.cross_entropy(logits, label)}
+
+    def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+        return {"softmax": net.cluster(features)}
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What a net with labels says of the items that it is scored on."""
+
+    classes: list[str]  # (c,)
+    rows: NDArray[np.int64]  # (m,) of the source, or of the test source
+    labels: NDArray[np.int64]  # (m,) into `classes`
+    probabilities: NDArray[np.float32]  # (m, c)
+    labels_used: int  # items that were taught
+    held_out: bool  # whether none of the scored items was taught
+    seconds: float
+    settings: Settings
+    backbone: str
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the scored items whose most probable class is theirs: no matching, so never above `acc`."""
+        return float((self.probabilities.argmax(1) == self.labels).mean())
+
+    def metrics(self) -> dict[str, Any]:
+        """The numbers of `coterie.evaluate`, and `accuracy`."""
+        found = evaluate(self.labels, self.probabilities, class_names=self.classes)
+        return {**found, "accuracy": self.accuracy, "labels_used": self.labels_used}
+
+
+@isolated
+def supervised(
+    source: Any,
+    labels: Any = None,
+    *,
+    held_out: float = 0.2,
+    init: str | os.PathLike[str] | None = None,
+    test: Any = None,
+    test_labels: Any = None,
+    backbone: str = "auto",
+    random_state: int | np.integer | np.random.RandomState | None = 0,
+    settings: dict[str, Any] | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Yardstick:
+    """Train a net with the labels of a source and score it on items that it was not taught.
+
+    source: as for `Clusterer.fit`. labels: (n,) names or whole numbers, None, NaN or "" where they are not known;
+    None: those that come with the source. test, test_labels: a second source that is scored; without one `held_out` of
+    the items, drawn by the seed, are kept from training and scored (0: the taught items themselves, as the paper has it
+    for two of its sets). init: a run folder whose backbone is the start; its pre-training may have seen the scored
+    images, though never their labels. settings: of `coterie.yardstick.Settings`, over a practical number of epochs.
+
+    Raises InputError for input that cannot work, before training.
+    """
+    opened = open_source(source)
+    known = _labels(labels, source, opened)
+    start = None if init is None else load_model(Path(init))
+    if start is not None and start.spec != opened.items.spec:
+        raise InputError(f"{init} was trained on {start.spec}, but {opened.name} holds {opened.items.spec}.")
+    if not 0 <= held_out < 1:
+        raise InputError(f"held_out is {held_out}: it is a share of the items, from 0 to below 1.")
+    seed = seed_from(random_state)
+    rows = np.flatnonzero(known.codes >= 0)
+    taught, scored = _split(rows, 0.0 if test is not None else held_out, seed)
+    if len(np.unique(known.codes[taught])) < 2:
+        raise InputError(f"The labels of {opened.name} have fewer than two classes: there is nothing to learn.")
+    place, spec, k = accelerator_for(device), opened.items.spec, len(known.names)
+    side = max(spec.height, spec.width)
+    facts = Facts(len(taught), k, spec.kind, str(place.device), side, spec.dim, loaded=start is not None)
+    practical = {**epochs_for(facts), **({} if start is None else {"learning_rate": 1e-4})}
+    chosen = coerce(Settings, {**practical, **(settings or {})}, NAME)
+    items = ChosenItems(opened.items, taught)
+    method = Supervised(chosen, torch.from_numpy(known.codes[taught]))
+    name = choose_backbone(backbone, spec, str(place.device)).name if start is None else start.backbone
+    torch.manual_seed(seed_of(seed, NAME, "weights"))
+    trunk = build_backbone(name, spec)
+    mean, std = normalisation(items)
+    if start is not None:
+        trunk.load_state_dict(start.net.backbone.trunk.state_dict())
+        mean, std = start.net.mean, start.net.std
+    half = choose_precision("auto", spec, place.device).name == "bf16"
+    net = Net(trunk, spec, mean, std, half=half)
+    net.add(method.heads(net, k))
+    share_batch_norm(net)
+    net.to(place.device)
+    began = time.monotonic()
+    stage = Stage(
+        method,
+        items,
+        opened.family,
+        k,
+        seed,
+        coerce(ViewSettings, practical_views(side, spec.dim), "views"),
+        partial(extract_features, net, items),
+        History(None),
+        progress=progress,
+        rank=place.process_index,
+        processes=place.num_processes,
+    )
+    train_stage(net, stage)
+    shown, truth, which = opened.items, known.codes, scored
+    if test is not None:
+        shown, truth, which = _test(test, test_labels, spec, known.names)
+    p = stream(net, shown, lambda view: net.cluster(net.backbone(view)).softmax(1), rows=torch.from_numpy(which))
+    return Yardstick(
+        known.names,
+        which,
+        truth[which],
+        torch.cat(list(p)).numpy(),
+        len(taught),
+        test is not None or held_out > 0,
+        time.monotonic() - began,
+        chosen,
+        name,
+    )
+
+
+def _labels(given: Any, source: Any, opened: Source) -> Labels:
+    """The labels of a source, in its order. Raises InputError where there are none, or not one for each item."""
+    if isinstance(given, Labels):
+        found: Labels | None = given
+    elif given is None:
+        found = labels_of(source, opened.ids)
+    else:
+        found = encode(list(np.asarray(given).tolist()))
+    if found is None:
+        raise InputError(f"{opened.name} carries no labels, and this learns from labels: give them.")
+    if len(found.codes) != len(opened.items):
+        raise InputError(f"There are {len(found.codes)} labels for {len(opened.items)} items: give one for each.")
+    return found
+
+
+def _split(rows: NDArray[np.int64], held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows that are taught and those that are scored; all of them both where nothing is held out."""
+    count = round(held_out * len(rows))
+    if held_out == 0:
+        return rows, rows
+    if not 0 < count < len(rows):
+        raise InputError(f"held_out is {held_out}: of {len(rows)} labelled items that leaves none on one side.")
+    apart = np.sort(np.random.default_rng(seed).permutation(rows)[:count])
+    return np.setdiff1d(rows, apart), apart
+
+
+def _test(
+    test: Any, given: Any, spec: ItemSpec, names: list[str]
+) -> tuple[Items, NDArray[np.int64], NDArray[np.int64]]:
+    """The items of a second source, their codes among `names`, and the rows whose class is known and was taught."""
+    opened = open_source(test, like=spec)
+    found = _labels(given, test, opened)
+    place = {name: code for code, name in enumerate(names)}
+    codes = np.array([place.get(found.names[code], -1) if code >= 0 else -1 for code in found.codes], np.int64)
+    rows = np.flatnonzero(codes >= 0)
+    if not len(rows):
+        raise InputError(f"No item of {opened.name} has one of the {len(names)} classes that were taught.")
+    return opened.items, codes, rows

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from coterie import supervised
+from coterie.catalogue import method_names
+from coterie.cli import main
+from coterie.pipeline import run
+from coterie.training.plan import RunSettings
+from coterie.types import Batch, InputError, OneProcess
+from coterie.yardstick import NAME, Settings, Supervised
+from helpers.two_views import DIM, net_of
+
+SHORT = {"epochs": 20, "batch_size": 16, "hidden": 16}
+
+
+def groups(each: int = 20) -> tuple[np.ndarray, list[str]]:
+    """Three groups that lie apart, with names."""
+    noise = np.random.default_rng(0).normal(size=(3 * each, 8)).astype(np.float32)
+    centres = 6 * np.eye(3, 8, dtype=np.float32)
+    return np.repeat(centres, each, axis=0) + noise, [name for name in ("owl", "cat", "elk") for _ in range(each)]
+
+
+def test_it_learns_the_classes_and_is_scored_on_items_that_it_was_not_taught() -> None:
+    x, names = groups()
+    found = supervised(x, names, settings=SHORT)
+    assert found.classes == ["cat", "elk", "owl"]
+    assert len(found.rows) == 12
+    assert found.labels_used == 48
+    assert [found.classes[code] for code in found.labels] == [names[row] for row in found.rows]
+    assert found.accuracy == 1.0
+    metrics = found.metrics()
+    assert metrics["acc"] == 1.0
+    assert metrics["labels_used"] == 48
+
+
+def test_no_label_of_a_scored_item_reaches_the_training() -> None:
+    x, names = groups()
+    first = supervised(x, names, settings=SHORT)
+    others = list(names)
+    for row in first.rows:
+        others[row] = {"owl": "cat", "cat": "elk", "elk": "owl"}[names[row]]
+    again = supervised(x, others, settings=SHORT)
+    assert np.array_equal(first.rows, again.rows)
+    assert np.array_equal(first.probabilities, again.probabilities)
+    assert first.accuracy > again.accuracy
+
+
+def test_items_without_a_label_are_neither_taught_nor_scored() -> None:
+    x, names = groups()
+    given: list[Any] = list(names)
+    for row in (0, 7, 30):
+        given[row] = None
+    found = supervised(x, given, settings=SHORT)
+    assert found.labels_used + len(found.rows) == 57
+    assert not {0, 7, 30} & set(found.rows.tolist())
+
+
+def test_accuracy_needs_no_matching_and_is_never_above_the_matched_one() -> None:
+    x, names = groups()
+    shuffled = np.random.default_rng(1).permutation(names).tolist()
+    found = supervised(x, shuffled, settings={**SHORT, "epochs": 1})
+    assert found.accuracy <= found.metrics()["acc"]
+
+
+def test_a_second_source_is_scored_by_the_names_of_its_classes() -> None:
+    x, names = groups()
+    keep = [row for row in range(60) if row % 5]
+    rest = [row for row in range(60) if not row % 5]
+    rest_names = [names[row] for row in rest]
+    rest_names[0] = "bat"  # was never taught
+    found = supervised(x[keep], [names[row] for row in keep], test=x[rest], test_labels=rest_names, settings=SHORT)
+    assert found.rows.tolist() == list(range(1, 12))
+    assert found.labels_used == 48
+    assert found.accuracy == 1.0
+
+
+def test_nothing_held_out_scores_what_was_taught_and_says_so() -> None:
+    x, names = groups()
+    found = supervised(x, names, held_out=0.0, settings={**SHORT, "epochs": 1})
+    assert not found.held_out
+    assert found.rows.tolist() == list(range(60))
+
+
+def test_it_goes_on_from_the_backbone_of_a_run(tmp_path: Path) -> None:
+    x, names = groups()
+    run(x, RunSettings(3, "ae", overrides={"ae.epochs": 1}, device="cpu", calibrate=False), tmp_path / "run")
+    still = {**SHORT, "epochs": 1, "learning_rate": 1e-12}
+    fresh = supervised(x, names, settings=still)
+    found = supervised(x, names, init=tmp_path / "run", settings=still)
+    assert found.backbone != fresh.backbone
+    assert Settings().learning_rate == 1e-3
+    assert supervised(x, names, init=tmp_path / "run", settings={"epochs": 1}).settings.learning_rate == 1e-4
+
+
+def test_the_loss_of_a_random_net_is_that_of_guessing() -> None:
+    labels = torch.arange(300) % 3
+    method = Supervised(Settings(hidden=64), labels)
+    net = net_of(method)
+    views = {"strong": torch.randn(300, DIM, generator=torch.Generator().manual_seed(0))}
+    share = OneProcess()
+    batch = Batch(torch.arange(300), views, part_size=300, progress=0.0, generator=torch.Generator(), share=share)
+    (losses,) = method.step(net, batch)
+    assert isinstance(losses, dict)
+    assert losses["cross_entropy"].item() == pytest.approx(math.log(3), rel=0.2)
+
+
+def test_it_is_no_method_that_could_stand_among_those_without_labels() -> None:
+    assert NAME not in method_names()
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "match"),
+    [
+        (None, {}, "carries no labels"),
+        (["a"] * 60, {}, "fewer than two classes"),
+        (["a", "b"], {}, "2 labels for 60 items"),
+        (None, {"held_out": 1.0}, "held_out is 1.0|carries no labels"),
+        (["a", "b"] * 30, {"held_out": 1.5}, "held_out is 1.5"),
+        (["a", "b"] * 30, {"held_out": 0.001}, "none on one side"),
+        (["a", "b"] * 30, {"settings": {"epoch": 3}}, "epoch"),
+        (["a", "b"] * 30, {"test": np.zeros((4, 3), np.float32), "test_labels": ["a"] * 4}, "3"),
+    ],
+)
+def test_bad_input_gets_one_sentence(labels: Any, more: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        supervised(groups()[0], labels, **more)
+
+
+def test_the_command_needs_to_be_told_its_labels(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["supervised", "digits"]) == 2
+    assert "says which with --labels" in capsys.readouterr().err.replace("say which", "says which")
+    assert main(["supervised", "digits", "--labels", "source", "--test-labels", "x.csv"]) == 2
+    assert "give it with --test" in capsys.readouterr().err
+
+
+def test_the_command_prints_what_it_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    x, names = groups()
+    np.save("x.npy", x)
+    Path("names.json").write_text(json.dumps(dict(enumerate(names))))
+    words = ["supervised", "x.npy", "--labels", "names.json", "--epochs", "2", "-q", "--device", "cpu"]
+    assert main([*words, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["labels_used"], answer["scored"], answer["held_out"], answer["epochs"]) == (48, 12, True, 2)
+    assert main(words) == 0
+    assert "no result of clustering" in capsys.readouterr().out
