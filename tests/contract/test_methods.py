@@ -218,9 +218,15 @@ def test_training_trains(fitted: Fitted) -> None:
     )
     # Not by a whole run, which would refuse the answer of random weights when it is a single group.
     prepared = prepare(fitted.data, untrained, None, resume=False, watch=Watch())
-    begun = train(prepared, Watch()).backbone.state_dict()
-    trained = fitted.result.model.net.backbone.state_dict()
-    assert any(not torch.equal(value, trained[key]) for key, value in begun.items())
+    begun = dict(train(prepared, Watch()).named_parameters())
+    net, method = fitted.result.model.net, fitted.result.model.method
+    assert isinstance(method, Trained)
+    groups = [group for one in optimisers_of(method, net).values() for group in one.param_groups]
+    moved = {id(parameter) for group in groups for parameter in group["params"]}
+    named = {name: value for name, value in net.named_parameters() if id(value) in moved}
+    # The backbone, or, of a method that leaves it as it is, what is trained on its features.
+    checked = {name: value for name, value in named.items() if name.startswith("backbone.")} or named
+    assert any(not torch.equal(begun[name], value) for name, value in checked.items())
 
 
 def test_the_same_seed_gives_the_same_result_bit_for_bit(fitted: Fitted) -> None:
