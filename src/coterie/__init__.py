@@ -12,6 +12,7 @@ from coterie._version import __version__
 if TYPE_CHECKING:
     from coterie.catalogue import register as register
     from coterie.choosing import choose_k as choose_k
+    from coterie.data.spaces import Spaces as Spaces
     from coterie.embedder import Embed as Embed
     from coterie.embedder import embed as embed
     from coterie.estimator import Clusterer as Clusterer
@@ -19,10 +20,22 @@ if TYPE_CHECKING:
     from coterie.posthoc import calibrate as calibrate
     from coterie.yardstick import supervised as supervised
 
-__all__ = ["Clusterer", "Embed", "__version__", "calibrate", "choose_k", "embed", "load", "register", "supervised"]
+__all__ = [
+    "Clusterer",
+    "Embed",
+    "Spaces",
+    "__version__",
+    "calibrate",
+    "choose_k",
+    "embed",
+    "load",
+    "register",
+    "supervised",
+]
 _HOMES = {
     "Clusterer": "coterie.estimator",
     "Embed": "coterie.embedder",
+    "Spaces": "coterie.data.spaces",
     "calibrate": "coterie.posthoc",
     "choose_k": "coterie.choosing",
     "embed": "coterie.embedder",

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import torch
 
-from coterie.catalogue import method_class
+from coterie.catalogue import method_class, method_names
 from coterie.contract import Card, Facts, Method, is_trained, name_of, setting_names
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
@@ -37,6 +37,18 @@ def check_beginning(settings: RunSettings) -> Card:
     if len(names) > 1:
         raise InputError(f"{' and '.join(names)} each give the backbone its weights: leave all but one out.")
     return card
+
+
+def check_spaces(spec: ItemSpec, card: Card, settings: RunSettings) -> None:
+    """Raise InputError for several spaces of features and a method, or a question, that is about one."""
+    if spec.spaces and not card.spaces:
+        able = " or ".join(name for name in method_names() if method_class(name).card.spaces)
+        raise InputError(
+            f"{card.title} groups the features of one space, and {len(spec.spaces)} were given: choose --method "
+            f"{able}, or give one of them."
+        )
+    if spec.spaces and settings.n_clusters == "auto":
+        raise InputError("-k auto looks at one space of features: ask coterie choose-k about one, and give its answer.")
 
 
 def backbone_of(settings: RunSettings, card: Card, init: Model | None, spec: ItemSpec, device: str) -> BackboneChoice:

@@ -15,13 +15,22 @@ import numpy as np
 import torch
 
 from coterie._version import __version__
-from coterie.beginning import advice_for, backbone_of, check_beginning, epochs_of, first_weights, with_beginning
+from coterie.beginning import (
+    advice_for,
+    backbone_of,
+    check_beginning,
+    check_spaces,
+    epochs_of,
+    first_weights,
+    with_beginning,
+)
 from coterie.choosing import settle
 from coterie.contract import Facts, name_of
 from coterie.data.items import ChosenItems
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
 from coterie.data.outliers import mark_outliers, without
+from coterie.data.spaces import Spaces
 from coterie.deciding import check_used, resolve, with_encoder
 from coterie.encoders import open_items
 from coterie.judgements import Judgements, read_judgements
@@ -144,7 +153,7 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     settings = resolve(settings)
     place = accelerator_for(settings.device)
     folder = RunFolder(out, writes=place.is_main_process)
-    check_folder(out, [_path_of(source), settings.init, settings.weights, settings.judged])
+    check_folder(out, [*_paths_of(source), settings.init, settings.weights, settings.judged])
     folder.prepare(resume=resume)
     wait_for_all()
     try:
@@ -154,10 +163,11 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
         raise
 
 
-def _path_of(source: Any) -> str | None:
+def _paths_of(source: Any) -> list[str]:
     """Where the source lies, if it lies anywhere: an array does not, nor does a data set by its name."""
-    path = os.fspath(source) if isinstance(source, str | os.PathLike) else None
-    return None if path in names() else path
+    parts = source.parts if isinstance(source, Spaces) else [source]
+    paths = [os.fspath(part) for part in parts if isinstance(part, str | os.PathLike)]
+    return [path for path in paths if path not in names()]
 
 
 def _prepare(
@@ -168,6 +178,7 @@ def _prepare(
     init = load_model(Path(settings.init)) if settings.init is not None else None
     settings, opened, notes = _opened(source, settings, folder, place, init, watch)
     chosen_k = None
+    check_spaces(opened.items.spec, card, settings)
     if settings.n_clusters == "auto" and not card.without_k:
         k, chosen_k = settle(opened, settings.seed, watch.say)
         settings = replace(settings, n_clusters=k)

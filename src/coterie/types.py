@@ -69,7 +69,7 @@ class ItemSpec:
     `offset`: what is subtracted from every feature before it becomes a float32, empty where nothing is; and, of a
     table, `columns`: the name of every feature or of the one list column, `chosen` by the user or not: if so, a table
     may hold others. Of embeddings that coterie made of pictures, `encoding` says how, and `low` and `high` are those of
-    the pictures.
+    the pictures. Of several spaces of features, one after the other, `spaces` holds the form of each, with its `name`.
     """
 
     kind: Kind
@@ -83,6 +83,8 @@ class ItemSpec:
     columns: tuple[str, ...] = ()
     chosen: bool = False
     encoding: Encoding | None = None
+    spaces: tuple[ItemSpec, ...] = ()
+    name: str = ""
 
 
 @runtime_checkable

@@ -18,6 +18,14 @@ app = typer.Typer(
 )
 
 Source = Annotated[str, typer.Argument(help="Folder of images, .npy, .npz, .parquet, or the name of a data set.")]
+GivenSource = Annotated[
+    str | None,
+    typer.Argument(metavar="SOURCE", help="Folder of images, .npy, .npz, .parquet, or the name of a data set."),
+]
+Features = Annotated[
+    list[str] | None,
+    typer.Option("--features", help="In place of SOURCE, once for each space: embeddings of the same items."),
+]
 Run = Annotated[Path, typer.Argument(help="A run folder, as `coterie fit -o` wrote it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on standard error.")]
@@ -66,7 +74,7 @@ def demo(
 
 @app.command()
 def fit(
-    source: Source,
+    source: GivenSource = None,
     k: Annotated[
         str | None, typer.Option("-k", "--n-clusters", help="Number of groups, or auto: see choose-k.")
     ] = None,
@@ -124,6 +132,7 @@ def fit(
     labels: Annotated[str | None, typer.Option(help="True labels for evaluation: a file, or 'folders'.")] = None,
     label_column: LabelColumn = None,
     runs: Annotated[int, typer.Option(help="Fit with so many seeds, and say which run to trust.")] = 1,
+    features: Features = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in -o stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the plan; train nothing.")] = False,
     as_json: Json = False,
@@ -136,7 +145,9 @@ def fit(
         check_at_hand(encoder, weights)  # what is missing is said before anything heavy is imported
         from coterie.cli.fit import FitRequest, fit_source
         from coterie.cli.settings import read_config, read_overrides
+        from coterie.data.spaces import Spaces, source_given
 
+        given_source = source_given(source, features or [])
         settings: dict[str, Any] = read_config(config) if config is not None else {}
         given = {
             "n_clusters": k,
@@ -160,8 +171,12 @@ def fit(
         }
         settings |= {name: value for name, value in given.items() if value is not None}
         settings["overrides"] = {**settings.get("overrides", {}), **read_overrides(set_ or [])}
+        if isinstance(given_source, Spaces):
+            settings.setdefault("method", "turtle")
         flags = {"resume": resume, "dry_run": dry_run, "as_json": as_json, "quiet": quiet}
-        request = FitRequest(source, settings, out, labels=labels, label_column=label_column, config=config, **flags)
+        request = FitRequest(
+            given_source, settings, out, labels=labels, label_column=label_column, config=config, **flags
+        )
         if runs != 1:
             from coterie.cli.several import fit_several
 
@@ -210,8 +225,10 @@ def encoders(as_json: Json = False) -> None:
 @app.command()
 def predict(
     run: Run,
-    source: Source,
+    source: GivenSource = None,
+    *,
     out: Annotated[Path, typer.Option("-o", "--output", help="Result table to write (.parquet).")],
+    features: Features = None,
     device: Device = "auto",
     embedding: Annotated[bool, typer.Option("--embedding", help="Store the embedding, too.")] = False,
     ood_score: OodScore = None,
@@ -224,9 +241,19 @@ def predict(
     """Assign new items to the groups of a finished run; ood_score: larger means more like the run's own items."""
     with failures():
         from coterie.cli.predict import predict_source
+        from coterie.data.spaces import source_given
 
         given = {"embedding": embedding, "recalibrated": recalibrated}
-        predict_source(run, source, out, device, ood_score=ood_score, as_json=as_json, quiet=quiet, **given)
+        predict_source(
+            run,
+            source_given(source, features or []),
+            out,
+            device,
+            ood_score=ood_score,
+            as_json=as_json,
+            quiet=quiet,
+            **given,
+        )
 
 
 @app.command()

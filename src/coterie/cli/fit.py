@@ -19,6 +19,7 @@ from coterie.beginning import check_beginning
 from coterie.cli.output import print_object, run_summary
 from coterie.cli.progress import StageBar
 from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
+from coterie.data.spaces import Spaces
 from coterie.deciding import resolve
 from coterie.forecast import forecast
 from coterie.isolation import isolated
@@ -41,7 +42,7 @@ LISTED = 10  # images left out that are named on the screen
 class FitRequest:
     """What the user asked `fit` for; `settings` are those of RunSettings by name."""
 
-    source: str
+    source: str | Spaces
     settings: dict[str, Any]
     out: Path | None
     resume: bool = False
@@ -52,6 +53,11 @@ class FitRequest:
     label_column: str | None = None
     quiet: bool = False
 
+    @property
+    def named(self) -> str:
+        """The source, or the first of several spaces: what labels may come with."""
+        return self.source if isinstance(self.source, str) else (self.source.paths or [str(self.source)])[0]
+
 
 @isolated
 def fit_source(request: FitRequest) -> None:
@@ -59,10 +65,10 @@ def fit_source(request: FitRequest) -> None:
     settings = resolve(coerce(RunSettings, {"method": "auto", **request.settings}, "run"))
     card = check_beginning(settings)
     if "n_clusters" not in request.settings:
-        if request.source not in GROUPS:
+        if request.named not in GROUPS:
             finds = f"{card.title} can find it" if card.without_k else "coterie choose-k says which stand out"
             raise InputError(f"How many groups? Give their number with -k, for example -k 10, or -k auto: {finds}.")
-        settings = replace(settings, n_clusters=GROUPS[request.source])
+        settings = replace(settings, n_clusters=GROUPS[request.named])
     if request.resume and request.out is None:
         raise InputError("--resume needs the run folder to go on with: give it with -o.")
     if request.dry_run:
@@ -74,7 +80,7 @@ def fit_source(request: FitRequest) -> None:
     begun = time.monotonic()
     first = request.out or Path("runs")
     made = [folder for folder in (first, *first.parents) if not os.path.lexists(folder)]
-    out = request.out or new_folder(Path("runs"), f"{Path(request.source).resolve().stem}-{settings.method}")
+    out = request.out or new_folder(Path("runs"), f"{Path(request.named).resolve().stem}-{settings.method}")
     try:
         done = train(request, settings, out)
     finally:
@@ -178,14 +184,14 @@ def check(request: FitRequest, settings: RunSettings) -> Prepared:
 def check_labels(request: FitRequest, source: Source) -> None:
     """Raise InputError for labels that do not fit the source; to be used they are read again when training is over."""
     if request.labels is not None or request.label_column is not None:
-        find_labels(request.source, request.labels, request.label_column, source.ids, source.skipped)
+        find_labels(request.named, request.labels, request.label_column, source.ids, source.skipped)
 
 
 def usable_labels(request: FitRequest, done: RunResult) -> Labels | None:
     """The labels to measure with. Those that come with the source unasked, and cannot be used, are no failure."""
     try:
         return find_labels(
-            request.source, request.labels, request.label_column, done.assignments.ids, done.source.skipped
+            request.named, request.labels, request.label_column, done.assignments.ids, done.source.skipped
         )
     except InputError as error:
         if request.labels is not None or request.label_column is not None:

@@ -13,6 +13,7 @@ from coterie.cli.ood import compare_with_fitted, wanted_scores
 from coterie.cli.output import print_object
 from coterie.cli.progress import StageBar
 from coterie.cli.recalibrate import remap_by
+from coterie.data.spaces import Spaces
 from coterie.encoders import open_items
 from coterie.outputs import check_output, remove_parts
 from coterie.prediction.model import load_model
@@ -24,7 +25,7 @@ from coterie.types import InputError
 
 def predict_source(
     run: Path,
-    source: str,
+    source: str | Spaces,
     out: Path,
     device: str,
     *,
@@ -91,11 +92,11 @@ def predict_source(
         print(f"Note: {note}")
 
 
-def check_table(out: Path, run: Path, source: str) -> Path:
+def check_table(out: Path, run: Path, source: str | Spaces) -> Path:
     """Where the result table goes. Raises InputError for one that could not or may not be written in the end."""
     if out.suffix != ".parquet":
         raise InputError(f"-o {out} must end in .parquet.")
-    return check_output(out, [source, run], ours=is_ours)
+    return check_output(out, [*(source.paths if isinstance(source, Spaces) else [source]), run], ours=is_ours)
 
 
 def check_finished(run: Path) -> None:

@@ -78,7 +78,7 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:
     answer["confidence"] = {name: float(p.max(1).values.mean()) for name, p in said.heads.items()}
     record = read_record(runs[0])
     skipped = [Skipped(item["id"], item["reason"]) for item in record.get("source", {}).get("skipped", [])]
-    labels = find_labels(request.source, request.labels, request.label_column, list(said.ids), skipped)
+    labels = find_labels(request.named, request.labels, request.label_column, list(said.ids), skipped)
     if labels is not None:
         heads = {name: evaluate(labels.codes, p.numpy(), class_names=labels.names) for name, p in said.heads.items()}
         wanted = ("acc", "nmi", "ari", "ece", "confidence")

@@ -49,6 +49,7 @@ class Card:
     text: Reading | None = None  # the preset `text`, the paper's words, where there is code that does otherwise
     # settings with which the method finds the number of groups itself (-k auto); empty: it cannot
     without_k: Mapping[str, Any] = field(default_factory=dict)
+    spaces: bool = False  # takes several spaces of features, as `data.spaces` puts them side by side
     balance: str | None = None  # the setting that weighs a term which draws groups to equal sizes
     backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
     # number that `step` logs -> what the report calls it, and a hint how to read it

@@ -23,6 +23,7 @@ from coterie.data.named import open_named
 from coterie.data.named_files import names
 from coterie.data.picture_form import Encode, Options, Progress
 from coterie.data.pictures import open_pictures
+from coterie.data.spaces import Spaces, open_spaces
 from coterie.data.tables import open_table
 from coterie.data.vectors import open_vectors
 from coterie.isolation import isolated
@@ -85,6 +86,14 @@ def open_source(
 
 
 def _open(source: Any, options: Options) -> Source:
+    if isinstance(source, Spaces):
+        alone = replace(options, encode=None)
+        return _legible(open_spaces(source, options.like, lambda part, like: _open(part, replace(alone, like=like))))
+    if options.like is not None and options.like.spaces:
+        raise InputError(
+            f"The run was fitted on {len(options.like.spaces)} spaces of features, and one was given: give as many, in "
+            "the same order (--features A --features B; coterie.Spaces in Python)."
+        )
     features = None
     if is_frame(source):
         source, features = take_features(source, options)

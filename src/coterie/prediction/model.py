@@ -70,6 +70,8 @@ class ManifestSpec(Spec):
             raise ValueError("offset must have one number per feature")
         if len(self.columns) not in (0, 1, self.dim) or len(set(self.columns)) < len(self.columns):
             raise ValueError(f"columns has {len(self.columns)} names for {self.dim} features, or a name twice")
+        if self.spaces and sum(space.dim for space in self.spaces) != self.dim:
+            raise ValueError(f"spaces do not add up to {self.dim} features")
         return self
 
 

@@ -62,6 +62,8 @@ class Spec(Entries):
     columns: list[str] = []
     chosen: bool = False
     encoding: EncodingEntry | None = None
+    spaces: list[Spec] = []  # of features, one after the other
+    name: Name = ""
 
 
 class LeftOut(Entries):

@@ -47,12 +47,14 @@ def normalisation(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c
 
     Images: per channel, in units of [0, 1]. Embeddings: per-feature means; with fewer than 64 features also per-feature
     deviations (a constant feature gets 1), otherwise one deviation for all, which keeps distances and angles as the
-    foundation model made them.
+    foundation model made them. Of several spaces each has its own.
     """
     index = torch.linspace(0, len(items) - 1, min(len(items), sample), dtype=torch.float64).round().long()
     if items.spec.kind == "images":
         return _image_moments(items, index)
-    return _vector_moments(items.take(index).float())
+    vectors, widths = items.take(index).float(), [space.dim for space in items.spec.spaces]
+    moments = [_vector_moments(space) for space in (vectors.split(widths, dim=1) if widths else [vectors])]
+    return torch.cat([mean for mean, _ in moments]), torch.cat([std for _, std in moments])
 
 
 def unit_range(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
