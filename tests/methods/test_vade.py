@@ -11,7 +11,6 @@ from coterie.methods.vade import VaDE, practical
 from coterie.networks.autoencoder import hidden_and_code
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
-from coterie.objectives.reconstruction import reconstruction_cost
 from coterie.training.coerce import coerce
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
 
@@ -103,13 +102,13 @@ def test_embeddings_are_decoded_by_squared_error_whatever_their_range() -> None:
     spec = ItemSpec("embeddings", dim=4)
     net = Net(build_backbone("ae", spec), spec, torch.zeros(4), torch.ones(4), half=False)
     view, said = torch.tensor([[3.0, -2.0, 0.0, 1.0]]), torch.tensor([[1.0, -2.0, 0.0, 0.0]])
-    assert reconstruction_cost(net, view, said).tolist() == [5.0]
+    assert VaDE().reconstruction_error(net, view, said).tolist() == [5.0]
 
 
 def test_pixels_are_decoded_by_the_cross_entropy_in_their_own_range() -> None:
     net, said = net_of(VaDE()), torch.randn(2, 30, generator=torch.Generator().manual_seed(0))
     expected = F.binary_cross_entropy(said.sigmoid(), IMAGES[:2].flatten(1), reduction="none").sum(1)
-    torch.testing.assert_close(reconstruction_cost(net, VIEWS[:2], said), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(VaDE().reconstruction_error(net, VIEWS[:2], said), expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_rate_falls_in_steps_to_its_lowest() -> None:

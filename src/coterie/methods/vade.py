@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import AboveZero, BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
 from coterie.contract import Card, Facts, iterations_for
-from coterie.networks.autoencoder import decoder_for, hidden_and_code, hidden_width
+from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
 from coterie.networks.net import Net, trainable
 from coterie.objectives.mixture import component_divergence, log_joint, prior_divergence
-from coterie.objectives.reconstruction import reconstruction_cost
 from coterie.types import Batch, Features, Losses
 
 LOGIT_SLOPE = 6.0  # a pixel that phase 1 says is 0 begins as sigmoid(-3) = 0.05, one that is 1 as 0.95
@@ -95,13 +95,20 @@ class VaDE:
         log_posterior = mixture(z).log_softmax(1)  # γ (Eq. 16)
         apart = component_divergence(mean, log_variance, mixture.means, mixture.log_variances)
         within, choice = prior_divergence(log_posterior, mixture.weights, apart)
-        error = reconstruction_cost(net, batch.shifted, net.decoder(z))
+        error = self.reconstruction_error(net, batch.shifted, net.decoder(z))
         batch.count(batch.gather(log_posterior.detach()).argmax(1), len(mixture.weights))
         yield {
             "reconstruction": self.reconstruction_weight * batch.gather(error).mean(),
             "components": batch.gather(within).mean(),
             "choice": batch.gather(choice).mean(),
         }
+
+    def reconstruction_error(self, net: Net, view: Tensor, decoded: Float[Tensor, "b x"]) -> Float[Tensor, " b"]:
+        """What the reconstruction of each item costs: cross-entropy for pixels, squared error for embeddings."""
+        if net.spec.kind != "images":
+            return (decoded - flat(view)).square().sum(1)
+        pixels = flat(view * net.std.view(-1, 1, 1) + net.mean.view(-1, 1, 1)).clamp(0, 1)
+        return F.binary_cross_entropy_with_logits(decoded, pixels, reduction="none").sum(1)
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"mixture": net.mixture(features)}

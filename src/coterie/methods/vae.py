@@ -2,7 +2,7 @@
 
 Kingma and Welling, "Auto-Encoding Variational Bayes", ICLR 2014, a row of PICA's Table 1, for which no settings were
 ever published. The encoder's code is the posterior's mean, a further head gives the logarithm of its variance; one draw
-is decoded. Images are decoded as Bernoulli means (their pixels lie in [0, 1]), embeddings by squared error.
+is decoded as the mean of a normal distribution of fixed variance. Items are standardised.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
-from coterie.bounds import BatchSize, Epochs, PositiveRate, Restarts, Share, Weight
+from coterie.bounds import BatchSize, Epochs, Positive, PositiveRate, Restarts, Share, Weight
 from coterie.contract import Card, Facts, iterations_for
-from coterie.networks.autoencoder import decoder_for, hidden_and_code, hidden_width
+from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
-from coterie.objectives.reconstruction import reconstruction_cost, standard_divergence
 from coterie.types import Batch, Features, Losses
 
 LARGEST = 10.0  # of |log σ²|: beyond, one draw can overflow
@@ -34,9 +33,7 @@ CARD = Card(
     family="auto-encoder",
     url="https://arxiv.org/abs/1312.6114",
     views={"shifted": "shifted"},
-    scaling="unit",
     answers=("groups",),
-    gives=("decoder",),
     backbone=lambda spec, device, as_published: "ae",
     logs={"used": ("dimensions in use", "of the code; 0 is a collapse of the posterior onto the prior")},
 )
@@ -47,6 +44,7 @@ class VAE:
     epochs: Epochs = 100
     batch_size: BatchSize = 256
     learning_rate: PositiveRate = 1e-3  # Adam
+    variance: Positive = 0.1  # s², of what is decoded, where the items' own is 1
     divergence_weight: Weight = 1.0  # of the KL from the prior; 1: the evidence lower bound
     warm_up: Share = 0.1  # of the training, over which that weight rises from 0
     restarts: Restarts = 20  # of the final K-means
@@ -69,11 +67,13 @@ class VAE:
         hidden, mean = hidden_and_code(net, batch.shifted)
         log_variance = net.log_variance(hidden).clamp(-LARGEST, LARGEST)
         z = mean + (0.5 * log_variance).exp() * batch.normal(mean)
-        cost = batch.gather(reconstruction_cost(net, batch.shifted, net.decoder(z))).mean()
-        apart = batch.gather(standard_divergence(mean, log_variance))
-        by_dimension = -0.5 * (1 + log_variance - mean.square() - log_variance.exp()).detach()
-        batch.log(used=(batch.gather(by_dimension).mean(0) > IN_USE).float().sum())
-        yield {"reconstruction": cost, "divergence": self.weight_at(batch.progress) * apart.mean()}
+        error = (net.decoder(z) - flat(batch.shifted)).square().sum(1)
+        apart = batch.gather(divergence(mean, log_variance))
+        batch.log(used=(apart.detach().mean(0) > IN_USE).float().sum())
+        yield {
+            "reconstruction": batch.gather(error).mean() / (2 * self.variance),
+            "divergence": self.weight_at(batch.progress) * apart.sum(1).mean(),
+        }
 
     def weight_at(self, progress: float) -> float:
         return self.divergence_weight * (min(1.0, progress / self.warm_up) if self.warm_up > 0 else 1.0)
@@ -89,3 +89,8 @@ class VAE:
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: 10,000 iterations, fewer for fewer items."""
     return iterations_for(facts, 1_500, 10_000)
+
+
+def divergence(mean: Float[Tensor, "b d"], log_variance: Float[Tensor, "b d"]) -> Float[Tensor, "b d"]:
+    """KL of N(mean, exp(log_variance)) from N(0, 1), of each item and dimension (the paper's appendix B)."""
+    return -0.5 * (1 + log_variance - mean.square() - log_variance.exp())
