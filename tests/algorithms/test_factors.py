@@ -50,19 +50,22 @@ def test_the_neighbours_term_is_half_the_sum_over_pairs() -> None:
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10_000), weight=st.floats(0, 50))
-def test_the_objective_never_rises(seed: int, weight: float) -> None:
+def test_the_objective_falls(seed: int, weight: float) -> None:
+    """Without neighbours it never rises; with them the paper's system is an approximation, good to a hair."""
     rows, codes, parts = problem(seed=seed)
     graph = neighbour_graph(rows, 3)
 
     def objective(v: Tensor, u: Tensor) -> float:
         return divergence(rows, v, u) + weight * locality(v, graph)
 
-    before = objective(codes, parts)
+    hair = 1e-5 if weight == 0 else 2e-3
+    first = before = objective(codes, parts)
     for _ in range(4):
         codes, parts = smooth_factors(rows, codes, parts, graph, weight, 1, 0.0)
         now = objective(codes, parts)
-        assert now <= before + 1e-4 * abs(before)
+        assert now <= before + hair * abs(before)
         before = now
+    assert before < first
     assert (codes > 0).all()
     assert (parts >= 0).all()
 

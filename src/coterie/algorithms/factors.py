@@ -70,7 +70,8 @@ def smooth_factors(
     """Codes and parts from these, by alternating updates until the objective falls by less than `tolerance` of itself.
 
     For each part k the codes solve (Σᵢ uᵢₖ I + λ L) v = vⱼₖ Σᵢ uᵢₖ xⱼᵢ / yⱼᵢ, a sparse system; the parts are
-    multiplied. The objective never rises, but for the accuracy of the systems.
+    multiplied. Without neighbours the objective never rises; with them the systems are the paper's
+    approximation, and it may rise by a hair near its end.
     """
     smooth, identity = laplacian(graph), eye_array(len(rows), format="csr")
     before = divergence(rows, codes, parts) + weight * locality(codes, graph)
