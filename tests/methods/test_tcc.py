@@ -15,7 +15,7 @@ from coterie.methods.tcc import TCC, far_apart, group_contrast, group_vectors
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import InputError
 from coterie.views import ViewSettings
-from helpers.two_views import SIZE, batch_at, blobs, net_of, touched
+from helpers.two_views import SIZE, batch_at, blobs, net_of, touched, waves
 
 METHOD = TCC(batch_size=SIZE, hidden=7, out=5, queue=3 * SIZE, bank=2)
 
@@ -100,6 +100,10 @@ def test_the_same_generator_draws_the_same() -> None:
 def test_the_losses_are_those_of_both_tracks() -> None:
     """Written out on a twin, with the draws that the batch's generator gives."""
     net, twin, batch = net_of(METHOD), net_of(METHOD), batch_at()
+    for one in (net, twin):
+        assert not bool(one.joined.weight.any())  # at the start items are compared by themselves
+        for start, part in enumerate((one, one.teacher)):
+            part.joined.weight.data.copy_(waves(5, 3, start=start))
     losses = next(METHOD.step(net, batch))
     again, generator = batch_at(), torch.Generator().manual_seed(1)
     for _ in range(2):
@@ -111,7 +115,7 @@ def test_the_losses_are_those_of_both_tracks() -> None:
         other_drawn = METHOD.drawn(other_logits, generator)
         noise = 0.1 * torch.randn(twin.groups.rows.shape, generator=generator)
         drawn = METHOD.drawn(logits, generator)
-        e, e_other = F.normalize(own + twin.joined(drawn)), F.normalize(other + twin.joined(other_drawn))
+        e, e_other = F.normalize(own + twin.joined(drawn)), F.normalize(other + twin.teacher.joined(other_drawn))
         r, r_other = F.normalize(drawn.T @ own), F.normalize(other_drawn.T @ other)
         bank = F.normalize(twin.groups.rows + noise)
         positive = (e * e_other).sum(1)

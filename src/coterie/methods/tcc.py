@@ -87,6 +87,7 @@ class TCC:
         prototypes.place(far_apart(k, self.out))
         embed = mlp_head(net.width, self.hidden, self.out).append(fixed_norm(self.out))
         joined = nn.Linear(k, self.out, bias=False)
+        nn.init.zeros_(joined.weight)  # items are told apart by themselves first, not by draws that mean nothing yet
         return {
             "embed": embed,
             "prototypes": prototypes,
