@@ -85,13 +85,13 @@ def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | Non
         return _pixels(origin, spec)
     path = place_of(source, origin, given)
     if re.fullmatch(r"list of \d+ paths", origin):
-        return _files(path, {item: path / item for item in ids})
+        return _files(path, {item: item for item in ids})
     if path.is_dir():
         paths = [name for name, _, _ in list_images(path).files]
         found = dict(zip(ids_of(paths), paths, strict=True))
         if ids and not any(item in found for item in ids):
             raise InputError(f"None of the run's pictures is in {path} ({ids[0]} is not): say where with --source.")
-        return _files(path, {item: path / name for item, name in found.items()})
+        return _files(path, found)
     if path.suffix.lower() == ".parquet":
         return _cells(path, (record.get("settings") or {}).get("columns"))
     return _pixels(str(path), spec)
@@ -134,10 +134,12 @@ def _spec(source: Mapping[str, Any]) -> ItemSpec:
     return ItemSpec(**entries)
 
 
-def _files(root: Path, paths: Mapping[str, Path]) -> Originals:
+def _files(root: Path, listed: Mapping[str, str]) -> Originals:
+    """By id the path of each below the root; they are joined when they are asked for, since most never are."""
+
     def path(item: str) -> Path:
         try:
-            return paths[item]
+            return root / listed[item]
         except KeyError:
             raise InputError(f"The picture {item} is not in {root} any more.") from None
 
@@ -145,7 +147,7 @@ def _files(root: Path, paths: Mapping[str, Path]) -> Originals:
         with os.fdopen(open_regular(path(item)), "rb") as file:
             return file.read()
 
-    return Originals("files", root, lambda item: item in paths and paths[item].is_file(), read, path)
+    return Originals("files", root, lambda item: item in listed and path(item).is_file(), read, path)
 
 
 def _cells(path: Path, columns: str | Sequence[str] | None) -> Originals:

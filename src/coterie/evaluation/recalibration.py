@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import betaincinv, expit, log_expit
-from sklearn.isotonic import IsotonicRegression
 
 from coterie.evaluation.calibration_errors import adaptive_calibration_error_of, by_confidence, checked
 from coterie.evaluation.ranking import Floats, Ranking
@@ -62,6 +61,8 @@ def identity(kind: Kind) -> tuple[float, ...]:
 def fit(kind: Kind, confidence: NDArray[np.floating], right: Flags) -> Map:
     """The map of this kind that makes the judged outcomes likeliest."""
     if kind == "isotonic":
+        from sklearn.isotonic import IsotonicRegression  # half of the time in which a review begins
+
         found = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(confidence, right.astype(np.float64))
         corners = zip(found.X_thresholds_.tolist(), found.y_thresholds_.tolist(), strict=True)
         return Map(kind, (), tuple(corners))

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +74,21 @@ def check_ids(path: Path, ids: pa.ChunkedArray) -> None:
         raise InputError(f"{path} is damaged: the id {twice!r} stands in it twice.")
 
 
+FLOATS = {"halffloat": "float16", "float": "float32", "double": "float64"}  # by pyarrow's names of them
+
+
+def numbers(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+    """The values of a column of integers or floats, NaN at empty places. pyarrow's own way imports pandas."""
+    import pyarrow as pa
+
+    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    if array.null_count:
+        return np.asarray(array.to_numpy(zero_copy_only=False))
+    kind = np.dtype(FLOATS.get(str(array.type), str(array.type)))
+    content = array.buffers()[1] if len(array) else b""
+    return np.frombuffer(content, kind, len(array), array.offset * kind.itemsize if len(array) else 0)
+
+
 def labels_of(path: Path, table: pa.Table, k: int | None) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Labels and confidences. Raises InputError for labels outside of 0 to k - 1 and for what is no probability."""
     import pyarrow as pa
@@ -85,8 +100,7 @@ def labels_of(path: Path, table: pa.Table, k: int | None) -> tuple[NDArray[np.in
         )
     if label.null_count or confidence.null_count:
         raise InputError(f"{path} is damaged: label or confidence has empty places.")
-    labels = label.to_numpy().astype(np.int64)
-    sure = confidence.to_numpy().astype(np.float64)
+    labels, sure = numbers(label).astype(np.int64), numbers(confidence).astype(np.float64)
     wrong = (labels < 0) | (labels >= (len(labels) if k is None else k))
     if wrong.any():
         row = int(wrong.argmax())

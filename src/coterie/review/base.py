@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from coterie.data.fingerprint import file_digest
 from coterie.records.group_names import groups_of_model
-from coterie.records.table import open_table
+from coterie.records.table import numbers, open_table
 from coterie.report.read import RunFolder, read_finished
 from coterie.types import InputError
 
@@ -98,9 +98,9 @@ class Base:
             for batch in file.iter_batches(batch_size=BLOCK, columns=wanted):
                 size = len(batch)
                 columns = [
-                    np.asarray(batch.column(name).flatten().to_numpy(zero_copy_only=False)).reshape(size, -1)
+                    numbers(batch.column(name).flatten()).reshape(size, -1)
                     if name != "remainder"
-                    else batch.column(name).to_numpy(zero_copy_only=False)
+                    else numbers(batch.column(name))
                     for name in wanted
                 ]
                 if dense:
@@ -141,7 +141,7 @@ class Base:
                 return None
             column = file.read(columns=[name])[name].combine_chunks()
             flat = column.flatten() if hasattr(column, "flatten") and column.type.num_fields else column
-            return np.asarray(flat.to_numpy(zero_copy_only=False), np.float32)
+            return np.asarray(numbers(flat), np.float32)
 
 
 def read_base(run: Path) -> Base:
