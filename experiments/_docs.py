@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import statistics
 from collections.abc import Callable, Iterable
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from _pages import markdown, mean_and_deviation
+
+from coterie.records import judgements_in
+from coterie.types import InputError
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results"
@@ -19,8 +23,16 @@ Block = Callable[[], str]
 
 
 def records(name: str, folder: Path = RESULTS) -> dict[str, Any]:
-    """A committed JSON file."""
-    found: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    """A committed JSON file. Raises InputError for one of runs in which judged labels took part."""
+    text = (folder / f"{name}.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text, object_pairs_hook=functools.partial(_label_free, name))
+    return found
+
+
+def _label_free(name: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if judgements_in(found):
+        raise InputError(f"Judged labels took part in a run of {name}.json: it makes no table of label-free numbers.")
     return found
 
 

@@ -17,14 +17,25 @@ from coterie.outputs import write_atomically
 from coterie.pipeline import evaluate_run, run
 from coterie.prediction.results import read_result
 from coterie.preparing import Watch
-from coterie.records import read_record
+from coterie.records import Record, judgements_in, read_record
 from coterie.training.device import machine
 from coterie.training.plan import RunSettings
+from coterie.types import InputError
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = RESULTS.parents[1] / "docs" / "figures"
 METRICS = ("acc", "nmi", "ari", "ece", "confidence")
 GROUND = ("device", "backbone", "preset")
+
+
+def label_free(run: Path) -> Record:
+    """The record of a run. Raises InputError where a person's judgements took part: no table here has such numbers."""
+    record = read_record(run)
+    if judgements_in(record):
+        raise InputError(
+            f"Judged labels took part in {run}, so it stands in no table of label-free numbers: leave it out."
+        )
+    return record
 
 
 def row(
@@ -36,7 +47,7 @@ def row(
     labels: Labels | None = None,
 ) -> dict[str, Any]:
     """One run, from its folder where it is there already; its metrics by head, by the source's labels or `labels`."""
-    done = (out / "run.yaml").exists() and read_record(out)["status"] == "done"
+    done = (out / "run.yaml").exists() and label_free(out)["status"] == "done"
     if not done:
         watch = Watch(
             after_epoch=[lambda record, net: print(out.name, record.stage, record.epoch, record.losses, flush=True)]
@@ -44,7 +55,7 @@ def row(
         run(source, settings, out, resume=(out / "run.yaml").exists(), watch=watch)
     labels = labels or labels_of(source, read_result(out / "result.parquet").ids)
     assert labels is not None, f"{source} carries no labels"
-    found, record = evaluate_run(out, labels), read_record(out)
+    found, record = evaluate_run(out, labels), label_free(out)
     heads = {name: {key: head[key] for key in metrics} for name, head in found["heads"].items()}
     print(out.name, heads, flush=True)
     return {"heads": heads, "seconds": record["seconds"], "stages": record["stages"], "record": record}
@@ -222,6 +233,8 @@ def study_finished(
     options.add_argument("--runs", nargs="+", type=Path, required=True)
     options.add_argument("--name", help="Of the record.  [default: the source's]")
     given = options.parse_args(words)
+    for folder in given.runs:
+        label_free(folder)
     command = f"python experiments/{script}.py {given.source} --runs {' '.join(run.name for run in given.runs)}"
     found = {"command": command, "machine": machine(), **make(given.source, given.runs)}
     path = RESULTS / f"{script}_{given.name or Path(given.source).stem}.json"

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _runs import kept_once
+from _runs import kept_once, label_free
 
 from coterie.data import Labels, labels_of, open_source
 from coterie.evaluation import evaluate
@@ -24,7 +24,6 @@ from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.preparing import Watch
-from coterie.records import read_record
 from coterie.training.history import EpochRecord, read_history
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, RunFailed
@@ -139,11 +138,11 @@ def _make(study: Study, settings: RunSettings, out: Path) -> dict[str, Any]:
 
     failed = None
     try:
-        if not (out / "run.yaml").exists() or read_record(out)["status"] != "done":
+        if not (out / "run.yaml").exists() or label_free(out)["status"] != "done":
             run(study.items, settings, out, resume=(out / "run.yaml").exists(), watch=Watch(after_epoch=[say]))
     except RunFailed as error:
         failed = error.reason
-    told, history = read_record(out), read_history(out / "history.jsonl").records
+    told, history = label_free(out), read_history(out / "history.jsonl").records
     heads = {} if failed else scores(out, study.labels)
     return {
         "data": study.name,

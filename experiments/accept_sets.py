@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import RESULTS, finished_record
+from _runs import RESULTS, finished_record, label_free
 from numpy.typing import NDArray
 
 from coterie.data import labels_of
 from coterie.evaluation import accept, match
 from coterie.prediction.results import read_result
-from coterie.records import read_record
 from coterie.training.device import machine
 
 ERRORS, SIZES, AUDITS, LEVEL = (0.05, 0.1), (300, 1000), 200, 0.95
@@ -36,7 +35,7 @@ Flags = NDArray[np.bool_]
 
 def run_record(source: str, run: Path) -> dict[str, Any]:
     """All audits of one run."""
-    begun, record, table = time.monotonic(), read_record(run), read_result(run / "result.parquet")
+    begun, record, table = time.monotonic(), label_free(run), read_result(run / "result.parquet")
     labels = labels_of(source, table.ids)
     assert labels is not None, f"{source} carries no labels"
     known = labels.codes != UNKNOWN

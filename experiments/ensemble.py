@@ -14,20 +14,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _runs import METRICS, study_finished
+from _runs import METRICS, label_free, study_finished
 
 from coterie.cli.several import ensemble_of
 from coterie.data import labels_of
 from coterie.evaluation import evaluate
 from coterie.evaluation.ensemble import accuracy_bound
 from coterie.prediction.results import read_result
-from coterie.records import read_record
 from coterie.trusting import trust_runs
 
 
 def record(source: str, runs: list[Path]) -> dict[str, Any]:
     """The numbers of each run and of both ensembles."""
-    tables, records = [read_result(run / "result.parquet") for run in runs], [read_record(run) for run in runs]
+    tables, records = [read_result(run / "result.parquet") for run in runs], [label_free(run) for run in runs]
     labels = labels_of(source, tables[0].ids)
     assert labels is not None, f"{source} carries no labels"
     rows = []

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import FIGURES, command_for_drawn, ground, parser_for_drawn, write_study
+from _runs import FIGURES, command_for_drawn, ground, label_free, parser_for_drawn, write_study
 from _tables import draw
 from torch import Tensor
 
@@ -32,7 +32,6 @@ from coterie.networks.net import Net
 from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.preparing import Watch
-from coterie.records import read_record
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 from coterie.types import Items
@@ -82,7 +81,7 @@ def curve(
 ) -> list[dict[str, Any]]:
     """The lines of one stage's run, which is made or gone on with if it is not done."""
     lines = out.parent / f"{out.name}.jsonl"
-    if not ((out / "run.yaml").exists() and read_record(out)["status"] == "done"):
+    if not ((out / "run.yaml").exists() and label_free(out)["status"] == "done"):
         mine = {key: value for key, value in given.items() if key.startswith((f"{method}.", "views."))}
         overrides = STEADY[method] | mine
         settings = replace(base, method=method, seed=seed, init=str(start) if start else None, overrides=overrides)

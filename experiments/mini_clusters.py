@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _runs import command_line, ground, parser, row, write_records
+from _runs import command_line, ground, label_free, parser, row, write_records
 
 from coterie.cli.settings import read_overrides
 
@@ -50,9 +50,8 @@ def main() -> None:
 
 def read_preset(reference: Path, overrides: dict[str, Any]) -> tuple[int, int]:
     """Batch size and mini-clusters of the reference run, which followed the rule."""
-    from coterie.records import read_record
 
-    settings = read_record(reference)["stages"][-1]["settings"]
+    settings = label_free(reference)["stages"][-1]["settings"]
     return int(overrides.get("cdc.batch_size") or settings["batch_size"]), int(settings["cells"])
 
 

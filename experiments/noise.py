@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import FIGURES, command_for_drawn, ground, parser_for_drawn, write_study
+from _runs import FIGURES, command_for_drawn, ground, label_free, parser_for_drawn, write_study
 from _tables import draw
 
 from coterie.cli.settings import read_overrides
@@ -26,7 +26,6 @@ from coterie.data import Labels
 from coterie.evaluation import evaluate
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
-from coterie.records import read_record
 from coterie.training.plan import RunSettings
 
 SIGMAS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)
@@ -56,11 +55,11 @@ def record_of(
     for method in ("acai", "rdc"):
         out = runs / f"{method}-{sigma}-{seed}"
         mine = {key: value for key, value in given.items() if key.startswith((f"{method}.", "views."))}
-        if not ((out / "run.yaml").exists() and read_record(out)["status"] == "done"):
+        if not ((out / "run.yaml").exists() and label_free(out)["status"] == "done"):
             settings = replace(base, method=method, seed=seed, init=start, overrides=mine)
             run(noisy(images, sigma, seed), settings, out, resume=(out / "run.yaml").exists())
         heads[method], start = scores(out, labels), str(out)
-        seconds += read_record(out)["seconds"]
+        seconds += label_free(out)["seconds"]
     return {"sigma": sigma, "seed": seed, "n": len(images), "seconds": round(seconds, 1), "methods": heads}
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _runs import RESULTS
+from _runs import RESULTS, label_free
 from torch import Tensor
 
 from coterie.data import open_source
@@ -31,7 +31,6 @@ from coterie.outputs import write_atomically
 from coterie.prediction.bank import Bank, make_bank
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.ood import FROM_BANK, FROM_LOGITS, SCORES, score_of
-from coterie.records import read_record
 from coterie.training.device import accelerator_for, machine
 from coterie.training.seeds import generator_of
 from coterie.types import Source
@@ -86,7 +85,7 @@ def scores_by_head(model: Model, heads: dict[str, Tensor], embedding: Tensor, ba
 
 def measure(run: Path) -> dict[str, Any]:
     """All numbers of one run."""
-    record, begun = read_record(run), time.monotonic()
+    record, begun = label_free(run), time.monotonic()
     model = load_model(run, accelerator_for("auto").device)
     origin, seed, k = record["source"]["origin"], record["seed"], record["n_clusters"]
     inside = open_source(origin, like=model.spec)

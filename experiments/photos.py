@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import METRICS, RESULTS
+from _runs import METRICS, RESULTS, label_free
 from sklearn.cluster import KMeans
 
 from coterie.data import labels_of, open_source
@@ -29,7 +29,6 @@ from coterie.evaluation import evaluate
 from coterie.outputs import write_atomically
 from coterie.pipeline import evaluate_run
 from coterie.prediction.results import read_result
-from coterie.records import read_record
 from coterie.training.device import machine
 
 RESTARTS = 10
@@ -97,7 +96,7 @@ def main() -> None:
     source = photos(asked.table, asked.pictures, asked.folder / "photos")
     runs = [by_coterie(source, asked.k, seed, asked.folder / f"seed-{seed}") for seed in asked.seeds]
     first = asked.folder / f"seed-{asked.seeds[0]}"
-    record = read_record(first)
+    record = label_free(first)
     content = {
         "command": f"python experiments/photos.py {asked.table.name} -k {asked.k} --pictures {asked.pictures} --seeds "
         + " ".join(map(str, asked.seeds)),

@@ -13,13 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import METRICS, RESULTS, write_records
+from _runs import METRICS, RESULTS, label_free, write_records
 
 from coterie.data import labels_of, open_source
 from coterie.evaluation import evaluate
 from coterie.networks.features import extract_features
 from coterie.prediction.model import Model, load_model
-from coterie.records import read_record
 from coterie.types import Items
 
 
@@ -33,7 +32,7 @@ def scores(model: Model, items: Items, enlarge: float, truth: Any) -> dict[str, 
 
 
 def record_of(source: str, folder: Path) -> dict[str, Any]:
-    model, told = load_model(folder), read_record(folder)
+    model, told = load_model(folder), label_free(folder)
     opened = open_source(source, like=model.spec)
     truth = labels_of(source, opened.ids)
     assert truth is not None, f"{source} carries no labels"

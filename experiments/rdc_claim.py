@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from _pages import in_words, markdown, mean_and_deviation
-from _runs import RESULTS, command_line, ground, parser, write_records
+from _runs import RESULTS, command_line, ground, label_free, parser, write_records
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -39,7 +39,6 @@ from coterie.networks.features import extract_features
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.preparing import Watch
-from coterie.records import read_record
 from coterie.training.checkpoints import write_atomically
 from coterie.training.device import machine
 from coterie.training.history import EpochRecord
@@ -143,9 +142,9 @@ def record_by_chance(n: int, deviation: float, correlation: float, draws: int = 
 def made(settings: RunSettings, source: str, out: Path, look: Callable[[EpochRecord, Net], None]) -> dict[str, Any]:
     """The record of a run, trained or gone on with where it is not done."""
     begun = (out / "run.yaml").exists()
-    if not begun or read_record(out)["status"] != "done":
+    if not begun or label_free(out)["status"] != "done":
         run(source, settings, out, resume=begun, watch=Watch(after_epoch=[look]))
-    return read_record(out)
+    return label_free(out)
 
 
 def page(records: list[dict[str, Any]], command: str) -> str:
@@ -193,7 +192,7 @@ def main(words: list[str] | None = None) -> None:
         judge = Judge(out.with_suffix(".acc.json"), *own, given.refreshes)
         if given.done and not ((out / "run.yaml").exists() and judge.found()):
             return
-        record = read_record(out) if given.done else made(settings, given.source, out, judge)
+        record = label_free(out) if given.done else made(settings, given.source, out, judge)
         lines = list(judge.found().values())[-given.refreshes :]
         records.append(
             {

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import RESULTS, write_records
+from _runs import RESULTS, label_free, write_records
 from jaxtyping import Bool, Float, Int
 from rdc_claim import CODE, ROWS
 from torch import Tensor
@@ -30,7 +30,6 @@ from coterie.data import labels_of, open_source
 from coterie.networks.features import extract_features
 from coterie.objectives.proximity import Rules, density_ratio, gap_start, proximity
 from coterie.prediction.model import load_model
-from coterie.records import read_record
 
 THEIRS = 0.9999
 SMALLEST = 50
@@ -98,7 +97,7 @@ def titles(data: str, runs: Path) -> list[tuple[str, int, Path]]:
     for name, title in names.items():
         for folder in sorted(runs.glob(f"{name}-[0-9]*")):
             seed = folder.name.removeprefix(f"{name}-")
-            if seed.isdigit() and (folder / "run.yaml").exists() and read_record(folder)["status"] == "done":
+            if seed.isdigit() and (folder / "run.yaml").exists() and label_free(folder)["status"] == "done":
                 found.append((title, int(seed), folder))
     return found
 

@@ -17,14 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import finished_record, study_finished
+from _runs import finished_record, label_free, study_finished
 from numpy.typing import NDArray
 
 from coterie.data import labels_of
 from coterie.evaluation import accept, calibration_error, match
 from coterie.evaluation.recalibration import cross_fitted, fit, log_loss
 from coterie.prediction.results import read_result
-from coterie.records import read_record
 
 MAPS, ERRORS, DRAWS, JUDGED = ("temperature", "platt", "beta"), (0.05, 0.1), 50, 150
 
@@ -58,7 +57,7 @@ def draw(confidence: Floats, right: Flags, seed: int) -> dict[str, dict[str, Any
 
 def run_record(source: str, run: Path) -> dict[str, Any]:
     """All draws of one run: the mean, the standard deviation over draws and the largest of each number."""
-    begun, record, table = time.monotonic(), read_record(run), read_result(run / "result.parquet")
+    begun, record, table = time.monotonic(), label_free(run), read_result(run / "result.parquet")
     labels = labels_of(source, table.ids)
     assert labels is not None, f"{source} carries no labels"
     codes, predicted = labels.codes, table.labels.astype(np.int64)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import FIGURES, RESULTS, write_study
+from _runs import FIGURES, RESULTS, label_free, write_study
 from numpy.typing import NDArray
 
 from coterie.data import Labels, labels_of
@@ -29,6 +29,7 @@ NAMES = {"clu": "CDC-Clu", "cal": "CDC-Cal", "kmeans": "K-means"}
 
 def judged(out: Path, source: str) -> dict[str, tuple[NDArray[np.floating], NDArray[np.bool_]]]:
     """Confidence of each item and whether it is right, for each head of a run."""
+    label_free(out)
     result = read_result(out / "result.parquet")
     labels = labels_of(source, result.ids)
     if labels is None:

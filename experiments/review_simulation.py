@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 from _reviewer import SLOW, Reviewer, Rows, by_gain
-from _runs import command_for_drawn, ground, parser_for_drawn, write_records
+from _runs import command_for_drawn, ground, label_free, parser_for_drawn, write_records
 from _tables import draw
 from numpy.typing import NDArray
 
@@ -39,7 +39,6 @@ from coterie.cli.settings import read_overrides
 from coterie.pipeline import run
 from coterie.prediction.embedding import embed_run
 from coterie.prediction.results import ResultTable, read_result
-from coterie.records import read_record
 from coterie.review.queue import near
 from coterie.training.refit import FEWEST, refit
 
@@ -272,7 +271,7 @@ def main() -> None:
         settings = replace(settings, store_embedding=True, family=family, encoder=given.encoder)
         if not (out / "result.parquet").exists():
             run(file, settings, out, resume=(out / "run.yaml").exists())
-        table, record = read_result(out / "result.parquet"), read_record(out)
+        table, record = read_result(out / "result.parquet"), label_free(out)
         world = Run(table.heads[next(iter(table.heads))], features_of(out, table), labels.codes.astype(np.int64))
         records.append(
             {

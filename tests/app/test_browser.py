@@ -205,6 +205,27 @@ def test_a_sweep_tells_what_was_seen_from_what_was_inferred(browser: Any, serve:
     page.close()
 
 
+def test_a_stray_of_a_sweep_goes_where_a_digit_says(page: Page, app: Running) -> None:
+    """Group 2 has 30 members, so one page; its first goes to group 0, its second nowhere, its third stays after all."""
+    open_group(page, app, 2)
+    page.keyboard.press("f")
+    expect(page.locator("#sweep-text")).to_be_visible()
+    cells = page.locator("#sweeping .cell")
+    rows = [int(cells.nth(i).get_attribute("data-row") or -1) for i in range(cells.count())]
+    page.keyboard.press("1")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("x")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("x")
+    page.keyboard.press("x")
+    expect(page.locator("#sweeping .struck")).to_have_count(2)
+    page.keyboard.press("f")
+    decided(app, page, 3)
+    assert app.review.state.label[rows[:3]].tolist() == [0, -1, 2]
+    assert app.review.state.seen[rows].all()
+    assert sorted(app.review.state.members(2)) == sorted(rows[2:])
+
+
 def test_the_queue_shows_nothing_that_is_decided(page: Page, app: Running) -> None:
     ready(page, "queue", app)
     seen = []

@@ -233,3 +233,14 @@ def test_a_start_that_cannot_be_read_counts_by_its_name(add_run: AddRun, tmp_pat
     runs = [add_run(str(seed), [0, 1, 2, 3], seed=seed, settings={"init": str(tmp_path)}) for seed in (0, 1)]
     (summary,) = compare(runs).summaries
     assert summary.seeds == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("used", "count"), [({"judged": 12}, 12), ({"merges": 2}, 2), ({"file": "x"}, 1), ({}, 0), (None, 0)]
+)
+def test_a_run_that_people_took_part_in_is_told_apart(add_run: AddRun, used: Any, count: int) -> None:
+    paths = [add_run("a", [0, 1, 0]), add_run("b", [0, 1, 1], seed=1, labels_used=used)]
+    found = compare(paths)
+    assert [row.labels_used for row in found.rows] == [0, count]
+    assert len(found.summaries) == (0 if count else 1)  # it is no further seed of the plain run's recipe
+    assert ("Runs in which judged labels took part" in render_comparison(found)) == bool(count)

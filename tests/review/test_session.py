@@ -15,7 +15,7 @@ import pytest
 
 from coterie.records.review import read_review
 from coterie.review import BeingReviewed, Conflict, LogBroken, Review, reviewed_table
-from coterie.review.session import NeedsMore
+from coterie.review.undoing import NeedsMore
 from coterie.types import InputError
 from helpers.review_runs import probabilities_of, small_run, write_run
 

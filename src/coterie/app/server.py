@@ -26,7 +26,7 @@ from coterie.app.site import Site
 from coterie.review import Conflict, LogBroken, Review
 from coterie.review.log import FOLDER
 from coterie.review.sentences import sentence
-from coterie.review.session import NeedsMore
+from coterie.review.undoing import NeedsMore
 from coterie.types import CoterieError, InputError
 
 HOURS = 12  # for which a token serves the tabs that are open, over restarts

@@ -144,7 +144,7 @@ def fit(
 
         check_at_hand(encoder, weights)  # what is missing is said before anything heavy is imported
         from coterie.cli.fit import FitRequest, fit_source
-        from coterie.cli.settings import read_config, read_overrides
+        from coterie.cli.settings import OF_THE_RUN, read_config, read_overrides
         from coterie.data.spaces import Spaces, source_given
 
         given_source = source_given(source, features or [])
@@ -170,7 +170,9 @@ def fit(
             "precision": precision,
         }
         settings |= {name: value for name, value in given.items() if value is not None}
-        settings["overrides"] = {**settings.get("overrides", {}), **read_overrides(set_ or [])}
+        overrides = {**settings.get("overrides", {}), **read_overrides(set_ or [])}
+        settings |= {name: overrides.pop(name) for name in OF_THE_RUN if name in overrides}
+        settings["overrides"] = overrides
         if isinstance(given_source, Spaces):
             settings.setdefault("method", "turtle")
         flags = {"resume": resume, "dry_run": dry_run, "as_json": as_json, "quiet": quiet}

@@ -23,7 +23,10 @@ def compare_runs(runs: Sequence[Path], out: Path | None, *, as_json: bool) -> No
     """Print the comparison, and write its page if asked to. Raises InputError."""
     page = check_page(out) if out is not None else None
     comparison = compare(runs)
-    comparison = replace(comparison, trust=trust_runs(comparison.paths, [row.run for row in comparison.rows]))
+    # What a person judged must not choose between runs that nobody judged.
+    free = [(path, row.run) for path, row in zip(comparison.paths, comparison.rows, strict=True) if not row.labels_used]
+    if free:
+        comparison = replace(comparison, trust=trust_runs([path for path, _ in free], [name for _, name in free]))
     for item in comparison.left_out:
         print(f"Note: left out {item.id}. {item.reason}", file=sys.stderr)
     if page is not None:

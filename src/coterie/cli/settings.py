@@ -11,6 +11,7 @@ import yaml
 from coterie.types import InputError
 
 LARGEST = 1 << 20  # bytes of a configuration
+OF_THE_RUN = ("store_embedding", "max_skipped", "checkpoint_seconds")  # settings of no stage that have no option
 
 
 class Plain(yaml.SafeLoader):

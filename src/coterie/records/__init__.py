@@ -8,6 +8,6 @@ A run folder may come from anyone and in any state. Whatever is wrong with a fil
 file and the entry, before anything is made of it. May not live here: torch, anything that computes.
 """
 
-from coterie.records.run import Record, groups_of, read_record
+from coterie.records.run import Record, groups_of, judgements_in, read_record
 
-__all__ = ["Record", "groups_of", "read_record"]
+__all__ = ["Record", "groups_of", "judgements_in", "read_record"]

@@ -192,3 +192,14 @@ def groups_of(record: Record) -> int | None:
     """The number of groups that a record says, None while the method is still to find it."""
     stated = record.get("n_clusters")
     return stated if isinstance(stated, int) else None
+
+
+def judgements_in(record: Record) -> int:
+    """How many judgements of people took part in a run: judged items, and groups that somebody merged.
+
+    A run with any stands in no table of label-free numbers.
+    """
+    used = record.get("labels_used")
+    if not isinstance(used, dict) or not used:
+        return 0
+    return max(1, sum(int(used.get(name) or 0) for name in ("judged", "merges")))

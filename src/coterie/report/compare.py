@@ -19,7 +19,7 @@ import numpy as np
 
 from coterie.evaluation import accuracy, ari
 from coterie.evaluation.trust import Trust
-from coterie.records import Record, read_record
+from coterie.records import Record, judgements_in, read_record
 from coterie.report.headline import method
 from coterie.report.page import asset, template_environment
 from coterie.report.read import Result, RunFolder, read_finished
@@ -48,7 +48,7 @@ class Row:
     confidence: float
     calibrated: bool  # whether that confidence is
     empty: int  # groups without an item
-    labels_used: int = 0  # judged labels that took part; such a run is set beside no label-free one
+    labels_used: int = 0  # judgements that took part; such a run is set beside no label-free one
 
     def number(self, name: str) -> float | None:
         """One of `MEANT`."""
@@ -149,7 +149,7 @@ def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
         "backbone": (run.get("backbone") or {}).get("name"),
         "weights": [settings.get("pretrained"), settings.get("weights"), init],
         "precision": (run.get("precision") or {}).get("value"),
-        "judged": (run.get("labels_used") or {}).get("sha256"),
+        "judged": [(run.get("labels_used") or {}).get("sha256"), judgements_in(run)],
     }
     return json.dumps(kept, sort_keys=True, default=str)
 
@@ -178,7 +178,7 @@ def _row(name: str, folder: RunFolder, result: Result) -> Row:
         confidence=float(result.confidence.mean()),
         calibrated=folder.calibrated,
         empty=int((sizes == 0).sum()),
-        labels_used=int((run.get("labels_used") or {}).get("judged") or 0),
+        labels_used=judgements_in(run),
     )
 
 

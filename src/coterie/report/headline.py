@@ -110,6 +110,8 @@ def labels_used(run: Record) -> str | None:
     if not isinstance(used, dict):
         return None
     judged = used.get("judged")
+    if isinstance(used.get("merges"), int) and not judged:
+        return "Merges by a person took part"
     return f"{count(judged)} judged labels took part" if isinstance(judged, int) else "Judged labels took part"
 
 

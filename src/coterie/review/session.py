@@ -20,24 +20,16 @@ from coterie.review.audits import AuditState, Claim
 from coterie.review.base import Base, read_base
 from coterie.review.checks import check, reach
 from coterie.review.columns import columns_of
-from coterie.review.events import AUDITS, NOWHERE, Data, Event, Open, Undo, content_of, plain
+from coterie.review.events import NOWHERE, Data, Event, Open, Undo, content_of, plain
 from coterie.review.log import FOLDER, LOG, Conflict, Lock, Log
 from coterie.review.refitting import propose_refit
 from coterie.review.sentences import sentence
-from coterie.review.state import State, Touched, dependents, replay, undone_events
+from coterie.review.state import State, Touched, dependents, replay
 from coterie.review.table import check_same, claims, stored_features, write_table
+from coterie.review.undoing import NeedsMore, last_decision, last_undo, reach_of_undo, tried
 from coterie.types import InputError
 
 Ids = Sequence[str] | Sequence[int] | NDArray[Any]
-
-
-class NeedsMore(InputError):
-    """Other events stand on what is to be undone, and have to be undone with it."""
-
-    def __init__(self, events: list[Event]) -> None:
-        some = ", ".join(f"{event.seq} ({event.type})" for event in events[:8])
-        super().__init__(f"Other decisions stand on this: event {some}; undo them with it.")
-        self.events = events
 
 
 class Review:
@@ -247,24 +239,11 @@ class Review:
 
     def last_decision(self) -> int | None:
         """The last event that is neither undone nor an undo, nor a part of an audit that has ended."""
-        for event, content in reversed(self.events[1:]):
-            if event.seq in self.state.undone or event.type == "undo":
-                continue
-            if event.type in AUDITS and self._audit_of(content).ended is not None:
-                continue
-            return event.seq
-        return None
+        return last_decision(self.events, self.state)
 
     def last_undo(self) -> int | None:
         """The last undo of decisions that stands, if no decision came after it."""
-        for event, content in reversed(self.events[1:]):
-            if event.seq in self.state.undone:
-                continue
-            if not isinstance(content, Undo):
-                return None
-            if not any(self.events[target][0].type == "undo" for target in content.targets):
-                return event.seq
-        return None
+        return last_undo(self.events, self.state)
 
     def history(self) -> list[str]:
         """Each event as a sentence, the oldest first; those undone say so."""
@@ -366,46 +345,18 @@ class Review:
         return data | {"parts": [{"group": first + i, **p} if isinstance(p, dict) else p for i, p in enumerate(parts)]}
 
     def _reach(self, content: Data) -> Touched:
-        if not isinstance(content, Undo):
-            return reach(self.state, content)
-        parts = []
-        for target in content.targets:
-            if 0 < target <= self.last:
-                known = self._touched.get(target)
-                parts.append(known if known is not None else reach(self.state, self.events[target][1]))
-        rows = [part.rows for part in parts if len(part.rows)]
-        return Touched(
-            np.unique(np.concatenate(rows)) if rows else np.empty(0, np.int64),
-            frozenset().union(*(part.groups for part in parts)),
-            frozenset().union(*(part.reads for part in parts)),
-        )
+        if isinstance(content, Undo):
+            return reach_of_undo(content, self.events, self._touched, self.state)
+        return reach(self.state, content)
 
     def _checked(self, content: Data) -> State | None:
         """Raise InputError for what cannot be; of an undo, the state after it."""
-        if not isinstance(content, Undo):
-            check(self.state, content)
-            return None
-        targets = set(content.targets)
-        for target in content.targets:
-            if not 0 < target <= self.last:
-                raise InputError(f"There is no event {target} to undo.")
-            if target in self.state.undone:
-                raise InputError(f"Event {target} is undone already.")
-        if len(targets) < len(content.targets):
-            raise InputError("An event is named twice.")
-        # As if written: what was an undo's target happens again.
-        trial_event = self._event("undo", content, "trial", self.last, self.by)
-        events = [*self.events, (trial_event, content)]
-        gone = undone_events(events)
-        more = sorted(dependents(events, gone - self.state.undone, gone) - targets)
-        if more:
-            raise NeedsMore([self.events[seq][0] for seq in more])
-        trial = replay(events, self.base.labels, self.base.k, self.base.names)
-        names = [trial.groups[g].name.casefold() for g in trial.live if trial.groups[g].name]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise InputError(f"Two groups would be called {twice}: rename one of them first.")
-        return trial
+        if isinstance(content, Undo):
+            return tried(
+                self.base, self.events, self.state, self._event("undo", content, "trial", self.last, self.by), content
+            )
+        check(self.state, content)
+        return None
 
     def _apply(self, event: Event, content: Data) -> None:
         columns = len(self.state.columns)
@@ -430,9 +381,6 @@ class Review:
         for event, content in self.events[1:]:
             if isinstance(content, Undo):
                 self._touched[event.seq] = self._reach(content)
-
-    def _audit_of(self, content: Data) -> AuditState:
-        return self.state.audits[content.audit]  # type: ignore[attr-defined]
 
 
 def _user() -> str:

@@ -52,7 +52,7 @@ async function rename() {
   if (name !== null) await attempt(() => decide("rename", { group, name: name.trim() }), refresh);
 }
 const inTurn = (act) => (...given) => grid.turn(() => act(...given));
-const picks = { approve: inTurn(approve), reject: inTurn(reject), new: inTurn(fresh), all: inTurn(() => grid.inView()), move: inTurn(async () => move(await chooseGroup([group]))) };
+const picks = { approve: inTurn(approve), reject: inTurn(reject), new: inTurn(fresh), all: inTurn(() => grid.inView()), move: inTurn(async () => { const to = await chooseGroup([group]); if (sweep && to !== null) stray(to); else await move(to); }) };
 for (const button of document.querySelectorAll("[data-pick]")) button.onclick = () => picks[button.dataset.pick]();
 for (const button of document.querySelectorAll("[data-act]")) button.onclick = () => (button.dataset.act === "rename" ? rename() : (location.href = `${base}/split/${group}`));
 
@@ -61,7 +61,7 @@ let sweep = null;
 async function begin() {
   const rows = [...new Int32Array(await (await get(`/order?group=${group}&order=surest&undecided=1`)).arrayBuffer())];
   if (!rows.length) { say("Everything here is decided."); return; }
-  sweep = { rows, search: new Search(Math.ceil(rows.length / PAGE)), strays: new Set(), current: 0 };
+  sweep = { rows, search: new Search(Math.ceil(rows.length / PAGE)), strays: new Map(), current: 0 };
   $("sweeping").hidden = false;
   $("grid").hidden = true;
   await page();
@@ -71,14 +71,14 @@ async function page() {
   const { search } = sweep, rows = pageRows(), answer = await ask(`/some?rows=${rows.join(",")}`);
   sweep.items = answer.items;
   sweep.current = 0;
-  const text = `Page ${search.page + 1} of ${search.pages}, from ${percent(answer.items[0].confidence)} on. Do all of these belong to ${nameOf(group)}?`;
+  const text = `Page ${search.page + 1} of ${search.pages}, from ${percent(answer.items[0].confidence)} on. Do all of these belong to ${nameOf(group)}? A digit sends the one in focus to its group.`;
   const cells = answer.items.map((item, place) => element("div", { className: "cell", tabIndex: place ? -1 : 0, role: "gridcell", "aria-label": item.id, dataset: { row: item.row }, onclick: () => { look(place); stray(); } }, picture(item.row, item.id)));
   $("sweeping").replaceChildren(element("section", { className: "sweep", "aria-label": "Sweep" },
     element("div", { className: "heading" }, element("p", { id: "sweep-text", textContent: text }),
       element("div", { className: "buttons" },
         element("button", { type: "button", className: "primary", id: "sweep-yes", onclick: inTurn(yes) }, "All belong ", element("kbd", { textContent: "F" })),
         element("button", { type: "button", id: "sweep-no", onclick: inTurn(no) }, "Not all ", element("kbd", { textContent: "J" })),
-        element("button", { type: "button", onclick: stray }, "Stray ", element("kbd", { textContent: "X" })),
+        element("button", { type: "button", onclick: () => stray() }, "Nowhere ", element("kbd", { textContent: "X" })),
         element("button", { type: "button", onclick: inTurn(stop) }, "Stop ", element("kbd", { textContent: "Esc" })))),
     element("div", { className: "page", role: "grid", "aria-label": "The page" }, element("div", { role: "row", className: "contents" }, ...cells))));
   look(0);
@@ -90,10 +90,14 @@ function look(place) {
   cells.forEach((cell, index) => { cell.tabIndex = index === sweep.current ? 0 : -1; });
   cells[sweep.current]?.focus({ preventScroll: true });
 }
-function stray() {
+// The picture in focus is no member: it goes to another group, or nowhere. The same again takes it back.
+function stray(to = -1) {
   const cell = $("sweeping").querySelectorAll(".cell")[sweep.current], row = Number(cell.dataset.row);
-  if (sweep.strays.has(row)) sweep.strays.delete(row); else sweep.strays.add(row);
-  cell.classList.toggle("struck", sweep.strays.has(row));
+  if (to === group || sweep.strays.get(row) === to) sweep.strays.delete(row); else sweep.strays.set(row, to);
+  const marked = sweep.strays.has(row);
+  cell.classList.toggle("struck", marked);
+  cell.dataset.to = to < 0 ? "✕" : to;
+  cell.setAttribute("aria-label", sweep.items[sweep.current].id + (marked ? `, goes to ${nameOf(to)}` : ""));
 }
 async function yes() {
   sweep.search.yes(pageRows().some((row) => sweep.strays.has(row)));
@@ -106,26 +110,29 @@ async function no() {
 async function stop() { await finish(); }
 async function finish() {
   const { approved, seen } = outcome(sweep.search, sweep.rows, sweep.strays);
-  const strays = [...sweep.strays].filter((row) => sweep.rows.indexOf(row) < (sweep.search.low + 1) * PAGE);
+  const looked = new Set(sweep.rows.slice(0, (sweep.search.low + 1) * PAGE)), strays = new Map();
+  for (const [row, to] of sweep.strays) if (looked.has(row)) strays.set(to, [...(strays.get(to) || []), row]);
   sweep = null;
   $("sweeping").hidden = true;
   $("sweeping").replaceChildren();
   $("grid").hidden = false;
-  if (strays.length) await attempt(() => decide("reject", { rows: written(strays), how: how(strays) }));
+  for (const [to, rows] of strays) await attempt(() => (to < 0 ? decide("reject", { rows: written(rows), how: how(rows) }) : decide("move", { rows: written(rows), to, how: how(rows) })));
   if (approved.length) await attempt(() => decide("approve", { group, rows: written(approved), seen: written(seen) }), after);
   else { say("Nothing was approved."); await refresh(); }
 }
 if ($("sweep")) $("sweep").onclick = inTurn(() => (sweep ? null : begin()));
 $("order").onchange = (event) => { order = event.target.value; history.replaceState(null, "", `?order=${order}`); grid.current = 0; window.scrollTo(0, 0); refresh(); };
 
+// In a sweep a digit marks at once, since the arrows do; it is sent with the rest.
+const later = inTurn(move), digit = (to) => { if (sweep) { used(to); stray(to); } else later(to); };
 onKeys({
-  digit: inTurn(move), a: picks.approve, x: () => (sweep ? stray() : picks.reject()), w: picks.new, n: rename, g: picks.move,
+  digit, a: picks.approve, x: () => (sweep ? stray() : picks.reject()), w: picks.new, n: rename, g: picks.move,
   "*": () => { if (!sweep) picks.all(); }, s: () => { if (group >= 0) location.href = `${base}/split/${group}`; },
   f: inTurn(() => (group < 0 ? null : sweep ? yes() : begin())), j: inTurn(() => (sweep ? no() : null)),
   Escape: inTurn(() => (sweep ? stop() : null)), Enter: inTurn(() => (sweep ? yes() : grid.enlarge())),
   ArrowRight: () => (sweep ? look(sweep.current + 1) : grid.focus(grid.current)), ArrowLeft: () => (sweep ? look(sweep.current - 1) : grid.focus(grid.current)),
   ArrowDown: () => (sweep ? look(sweep.current + 8) : grid.focus(grid.current)), ArrowUp: () => (sweep ? look(sweep.current - 8) : grid.focus(grid.current)),
 });
-digits(inTurn(move));
+digits(digit);
 onChange(() => { if (!sweep) refresh(); });
 refresh().then(() => grid.focus(0, false));

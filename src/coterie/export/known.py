@@ -1,0 +1,85 @@
+"""What all readers of labels that come back share: the run's ids and names, and what a person said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.data.column_names import listed
+from coterie.export.formats.labelstudio import nowhere_name
+from coterie.export.items import NOWHERE, Items
+from coterie.types import InputError
+
+SAME = 1e-6  # confidences that were written and read again
+
+Kind = Literal["labelstudio", "fiftyone", "coco", "csv"]
+
+
+@dataclass(frozen=True)
+class Back:
+    """What a person said: rows of the result table and the group of each, -1 for none (m,)."""
+
+    kind: Kind
+    rows: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Known:
+    """The run's ids and names, to look up what a file says; `where` is the file."""
+
+    items: Items
+    where: str
+
+    def __post_init__(self) -> None:
+        items = self.items
+        self.place = {item: at for at, item in enumerate(items.ids)}
+        self.groups = {items.names[group]: group for group in items.alive}
+        self.groups[nowhere_name(items.names)] = NOWHERE
+
+    def at(self, item: Any) -> int:
+        """The place of an id. Raises InputError for one that the run does not have."""
+        found = self.place.get(item) if isinstance(item, str) else None
+        if found is None:
+            raise InputError(f"{self.where} names {str(item)[:200]!r}, which is no id of the run.")
+        return found
+
+    def group(self, name: Any, item: str) -> int:
+        """The group of this name. Raises InputError for a name that no group has."""
+        if not isinstance(name, str) or name not in self.groups:
+            raise InputError(
+                f"{self.where} says {str(name)[:80]!r} of {item}, and no group of the run is called so; there are "
+                f"{listed(self.groups)}."
+            )
+        return self.groups[name]
+
+    def untouched(self, at: int, group: int, confidence: Any) -> bool:
+        """Whether this is what was exported: the same group with the same confidence, which no person writes."""
+        number = isinstance(confidence, int | float) and not isinstance(confidence, bool)
+        same = number and abs(float(confidence) - float(self.items.confidence[at])) <= SAME
+        return bool(same and group == self.items.label[at])
+
+
+def once(found: dict[int, int], at: int, group: int, known: Known) -> None:
+    if found.setdefault(at, group) != group:
+        raise InputError(f"{known.where} says two things of {known.items.ids[at]}: keep one.")
+
+
+def untouched(count: int) -> str:
+    return (
+        f"{count:,} items came back as they went out, which says nothing. So what came back are corrections, no random "
+        "sample: for fit --judged, not for the bound of accept --judged."
+    )
+
+
+def back(kind: Kind, found: Mapping[int, int], known: Known, notes: list[str]) -> Back:
+    if not found:
+        raise InputError(f"{known.where} holds nothing that a person said: only what had been exported came back.")
+    places = np.array(sorted(found), np.int64)
+    groups = np.array([found[at] for at in places.tolist()], np.int64)
+    return Back(kind, known.items.rows[places], groups, notes)
