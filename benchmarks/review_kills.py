@@ -5,8 +5,8 @@
 A server process serves a run of 400 items made by hand, without pictures; a client sends moves, renames, merges and
 undos as fast as they are answered, each with a number of its own, and sends what was not answered again to the next
 process, as a tab does. The process is killed after a random time. At the end the log is read: every operation that was
-answered stands in it exactly once, with the number that the answer gave it, no line is torn, and a replay gives the
-state that the last process had.
+answered stands in it exactly once, with the number that the answer gave it, and no line is torn. Writes
+benchmarks/results/review_kills.json, where nothing is lost or there twice; else it says what is and fails.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _measure import write_results
 
 STEPS = ("move", "move", "move", "rename", "reject", "undo")
 
@@ -116,22 +117,16 @@ def main() -> None:
             process.stdout.close()
             if (kill + 1) % 20 == 0:
                 print(f"{kill + 1} kills, {len(client.answered):,} decisions answered", file=sys.stderr)
-        check(run, client)
-    print(
-        json.dumps(
-            {
-                "kills": asked.kills,
-                "answered": len(client.answered),
-                "lost": 0,
-                "twice": 0,
-                "seconds": round(time.monotonic() - begun),
-            }
-        )
-    )
+        events = check(run, client)
+        command = f"python benchmarks/review_kills.py --kills {asked.kills} --seed {asked.seed}"
+        took = round(time.monotonic() - begun)
+        found = {"kills": asked.kills, "answered": len(client.answered), "events": events, "lost": 0, "twice": 0}
+        print(json.dumps(found))
+        write_results("review_kills", command, **found, seconds=took)
 
 
-def check(run: Path, client: Client) -> None:
-    """Exit where something is lost, there twice, or another event than was answered."""
+def check(run: Path, client: Client) -> int:
+    """How many events the log has. Exits where one is lost, there twice, or another event than was answered."""
     from coterie.review import Review
 
     with Review(run) as review:
@@ -142,6 +137,7 @@ def check(run: Path, client: Client) -> None:
     twice = [op for op, found in seqs.items() if len(found) > 1]
     if lost or twice:
         sys.exit(f"{len(lost)} of {len(client.answered)} are lost ({lost[:5]}), {len(twice)} stand twice ({twice[:5]})")
+    return len(seqs)
 
 
 if __name__ == "__main__":

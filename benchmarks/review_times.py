@@ -1,12 +1,16 @@
 """How long the review app takes at 100,000 rows and 100 groups, and at 10,000: the server's answers and the browser's.
 
-    python benchmarks/review_times.py [--rows 10000,100000] [--groups 100] [--pictures 2000] [--json]
+    python benchmarks/review_times.py [--rows 10000 100000] [--groups 100] [--pictures 100]
 
-The run is made by hand: random probabilities, an embedding of 64 numbers, and so many JPEGs of 12 megapixels' content
-at 4000x3000 for the cold thumbnails as `--pictures` says; the other items are links to them. Prints, for each number of
-rows, the seconds to the first page (process started until the address answers), the median of 5 for the overview, 60
-rows, a decision, a queue's next task and undo, 60 cold and warm thumbnails, resident memory at the end, nodes of the
-grid in Chromium after scrolling to its middle, and the seconds of a replay of 10,000 events.
+The run is made by hand: random probabilities, an embedding of 64 numbers, and so many JPEGs of 12 megapixels as
+`--pictures` says; the other items are links to them. For each number of rows: the first page (process started until
+the address answers), and the median of 5 of the overview, 60 rows, the queue's next task, a decision and an undo; 60
+cold and warm thumbnails, six at a time as a browser asks; in Chromium the first page with its pictures, a group, the
+map, and the nodes of a grid that was scrolled to its middle; the peak of resident memory; the fold of 10,000 events; a
+split of 20,000 items into two, and the head trained again on 512 features. `seconds` are those of the clock,
+`processor` those that the server (or, of the last three, this process) worked: where a machine does other things, only
+they mean much.
+Writes benchmarks/results/review_times.json.
 """
 
 from __future__ import annotations
@@ -22,10 +26,12 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _measure import write_results
 
 
 def make_run(folder: Path, n: int, k: int, pictures: int) -> Path:
@@ -63,69 +69,133 @@ def make_run(folder: Path, n: int, k: int, pictures: int) -> Path:
     return run
 
 
-def measure(run: Path, n: int) -> dict[str, float]:
-    code = "import sys; from pathlib import Path; from coterie.app.server import serve\n"
-    code += "serve(Path(sys.argv[1]), 0, browser=False, source=None, name='times')"
-    begun = time.monotonic()
-    process = subprocess.Popen([sys.executable, "-c", code, str(run)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    address = process.stdout.readline().strip()
-    found: dict[str, float] = {"rows": n}
+class Watched:
+    """A server process, and what each thing takes it: seconds of the clock and of the processor."""
+
+    def __init__(self, run: Path) -> None:
+        code = "import sys; from pathlib import Path; from coterie.app.server import serve\n"
+        code += "serve(Path(sys.argv[1]), 0, browser=False, source=None, name='times')"
+        self.found: list[dict[str, Any]] = []
+        begun = time.monotonic()
+        self.process = subprocess.Popen([sys.executable, "-c", code, str(run)], stdout=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.address = self.process.stdout.readline().strip()
+        get(self.address)
+        self.note("first page", time.monotonic() - begun, self.worked())
+
+    def worked(self) -> float:
+        """Processor seconds so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def note(self, name: str, seconds: float, processor: float) -> None:
+        self.found.append({"what": name, "seconds": round(seconds, 3), "processor": round(processor, 3)})
+        print(f"{name:34}{seconds:10.3f}{processor:10.3f}", flush=True)
+
+    def time(self, name: str, work: Callable[[], Any], repeats: int = 5) -> None:
+        """The median over the repeats of the clock's seconds, and the mean of the processor's, whose tick is 10 ms."""
+        before, times = self.worked(), []
+        for _ in range(repeats):
+            begun = time.monotonic()
+            work()
+            times.append(time.monotonic() - begun)
+        self.note(name, statistics.median(times), (self.worked() - before) / repeats)
+
+    def peak(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def measure(run: Path, n: int) -> dict[str, Any]:
+    server = Watched(run)
+    address, numbers = server.address, iter(range(1, 1000))
+
+    def decide() -> None:
+        number = next(numbers)
+        data = {"rows": str(number * 7 % n), "to": number % 50}
+        post(f"{address}events", {"op": f"times-x-{number}", "after": 0, "type": "move", "data": data})
+
+    def thumbs() -> None:
+        with ThreadPoolExecutor(6) as pool:
+            list(pool.map(get, [f"{address}thumb/{row}" for row in range(min(n, 60))]))
+
     try:
-        get(address)
-        found["first_page"] = time.monotonic() - begun
-        found["overview"] = median(lambda: get(address))
-        found["items"] = median(lambda: get(f"{address}items?group=1&order=surest&offset=60&limit=60"))
-        rows = list(range(min(n, 60)))
-        found["thumbs_cold"] = seconds(lambda: [get(f"{address}thumb/{row}") for row in rows])
-        found["thumbs_warm"] = seconds(lambda: [get(f"{address}thumb/{row}") for row in rows])
-        found["queue"] = median(lambda: get(f"{address}queue/next"))
-        numbers = iter(range(1, 1000))
-
-        def decide() -> None:
-            number = next(numbers)
-            data = {"rows": str(number * 7 % n), "to": number % 50}
-            post(f"{address}events", {"op": f"times-x-{number}", "after": 0, "type": "move", "data": data})
-
-        found["decision"] = median(decide)
-        found["overview_after"] = seconds(lambda: get(address))
-        found["undo"] = median(lambda: post(f"{address}undo", {"op": f"times-x-{next(numbers)}", "after": 0}))
-        found["points"] = seconds(lambda: get(f"{address}points"))
-        found |= browse(address)
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        found["peak_mb"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
+        server.time("overview", lambda: get(address))
+        server.time("60 rows", lambda: get(f"{address}items?group=1&order=surest&offset=60&limit=60"))
+        server.time("60 thumbnails, cold", thumbs, 1)
+        server.time("60 thumbnails, warm", thumbs)
+        server.time("next doubtful item", lambda: get(f"{address}queue/next"))
+        server.time("decision", decide, 20)
+        server.time("overview after a decision", lambda: get(address), 1)
+        undo = lambda: post(f"{address}undo", {"op": f"times-x-{next(numbers)}", "after": 0})  # noqa: E731
+        server.time("undo", undo)
+        server.time("all points of the map", lambda: get(f"{address}points"), 1)
+        nodes = browse(server)
+        return {"rows": n, "peak_mib": round(server.peak()), "grid_nodes": nodes, "times": server.found}
     finally:
-        process.terminate()
-        process.wait()
-    found["replay_10000"] = replayed(run, n)
-    return found
+        server.process.terminate()
+        server.process.wait()
 
 
-def browse(address: str) -> dict[str, float]:
-    """Nodes of the grid, and the seconds until a group's tiles are there, in Chromium."""
+def browse(server: Watched) -> int | None:
+    """Pages in Chromium, and how many nodes a grid has that was scrolled to its middle."""
     chromium = shutil.which("chromium")
     if chromium is None:
-        return {}
+        return None
     from playwright.sync_api import sync_playwright
+
+    pictures = "(all) => all.length > 0 && all.every((image) => image.complete && image.naturalWidth > 0)"
+    shown = "() => (%s)([...document.images].filter((one) => { const box = one.getBoundingClientRect(); "
+    shown = shown % pictures + "return one.src && box.bottom > 0 && box.top < innerHeight; }))"
+
+    def opened(path: str, ready: str) -> None:
+        page.goto(server.address + path)
+        page.wait_for_selector(ready)
+        page.wait_for_function(shown)
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
-        begun = time.monotonic()
-        page.goto(f"{address}g/1")
-        page.wait_for_selector("#grid .cell[data-row]")
-        shown = time.monotonic() - begun
+        page.set_default_timeout(120_000)
+        server.time("in Chromium: overview, pictures", lambda: opened("", ".review"), 1)
+        server.time("in Chromium: group, pictures", lambda: opened("g/1", "#grid .cell[data-row]"), 1)
         page.evaluate("() => window.scrollTo(0, document.body.scrollHeight / 2)")
         page.wait_for_function("() => [...document.querySelectorAll('#grid .cell')].every((cell) => cell.dataset.row)")
         nodes = page.evaluate("() => document.querySelectorAll('#grid *').length")
-        begun = time.monotonic()
-        page.goto(f"{address}map")
-        page.wait_for_selector("#in-view .cell")
+        server.time("in Chromium: the map", lambda: opened("map", "#in-view .cell"), 1)
         browser.close()
-        return {"group_in_browser": shown, "grid_nodes": nodes, "map_in_browser": time.monotonic() - begun}
+        return int(nodes)
 
 
-def replayed(run: Path, n: int) -> float:
+def computed(run: Path, n: int) -> list[dict[str, Any]]:
+    """What is computed rather than answered, in this process."""
+    import torch
+
+    from coterie.calibration.constraints import Constraints
+    from coterie.prediction.parts import propose_parts
+    from coterie.training.refit import refit
+
+    rng = np.random.default_rng(0)
+    z = rng.standard_normal((n, 512), dtype=np.float32)
+    said = rng.dirichlet(np.full(20, 0.3), n).astype(np.float32)
+    fixed = rng.choice(n, 200, replace=False)
+    given = Constraints(torch.from_numpy(fixed), torch.from_numpy(said[fixed].argmax(1)))
+    works: dict[str, Callable[[], Any]] = {
+        "fold of 10,000 events": replayed(run, n),
+        f"split of {min(n, 20_000):,} x 64": lambda: propose_parts(z[: min(n, 20_000), :64], 2, 0),
+        f"head again on {n:,} x 512": lambda: refit(z, said, given),
+    }
+    found = []
+    for name, work in works.items():
+        begun, worked = time.monotonic(), time.process_time()
+        work()
+        seconds, processor = time.monotonic() - begun, time.process_time() - worked
+        found.append({"what": name, "seconds": round(seconds, 3), "processor": round(processor, 3)})
+        print(f"{name:34}{seconds:10.3f}{processor:10.3f}", flush=True)
+    return found
+
+
+def replayed(run: Path, n: int) -> Callable[[], Any]:
     """The fold of 10,000 events, as at a start or an undo."""
     from coterie.review.base import read_base
     from coterie.review.events import Event, content_of, plain
@@ -142,7 +212,7 @@ def replayed(run: Path, n: int) -> float:
         content = content_of(kind, data)
         event = Event(seq=seq, op=str(seq), after=0, at="", by="", type=kind, data=plain(content))
         events.append((event, content))
-    return seconds(lambda: replay(events, base.labels, base.k))
+    return lambda: replay(events, base.labels, base.k)
 
 
 def get(url: str) -> bytes:
@@ -157,32 +227,23 @@ def post(url: str, body: dict[str, Any]) -> None:
         answer.read()
 
 
-def seconds(work: Callable[[], Any]) -> float:
-    begun = time.monotonic()
-    work()
-    return time.monotonic() - begun
-
-
-def median(work: Callable[[], Any]) -> float:
-    return statistics.median(seconds(work) for _ in range(5))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", default="10000,100000")
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
     parser.add_argument("--groups", type=int, default=100)
     parser.add_argument("--pictures", type=int, default=100)
-    parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    results = []
-    for n in map(int, asked.rows.split(",")):
+    words = f"--rows {' '.join(map(str, asked.rows))} --groups {asked.groups} --pictures {asked.pictures}"
+    results: list[dict[str, Any]] = []
+    for n in asked.rows:
+        print(f"{n:,} rows: seconds, processor seconds", flush=True)
         with tempfile.TemporaryDirectory() as temporary:
-            results.append(measure(make_run(Path(temporary), n, asked.groups, min(n, asked.pictures)), n))
-    if asked.json:
-        print(json.dumps({"machine": os.uname().machine, "cores": os.cpu_count(), "results": results}))
-        return
-    for name in results[0]:
-        print(f"{name:18}" + "".join(f"{result.get(name, float('nan')):12.3f}" for result in results))
+            run = make_run(Path(temporary), n, asked.groups, min(n, asked.pictures))
+            load = os.getloadavg()[0]
+            found = measure(run, n)
+            found["times"] += computed(run, n)
+        results.append({**found, "others_running": round(load, 1)})
+    write_results("review_times", f"python benchmarks/review_times.py {words}", groups=asked.groups, results=results)
 
 
 if __name__ == "__main__":

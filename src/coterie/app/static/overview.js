@@ -53,7 +53,6 @@ const acts = {
   },
 };
 const on = (act) => () => { if (focused()) act(); };
-const row = () => { const top = focused()?.offsetTop; return top; };
 onKeys({
   ArrowDown: () => focus(at + 1), ArrowUp: () => focus(at - 1), ArrowRight: () => focus(at + 1), ArrowLeft: () => focus(at - 1),
   Enter: () => { if (focused()) location.href = `${base}/g/${group()}`; },

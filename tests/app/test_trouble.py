@@ -1,0 +1,115 @@
+"""A full disk, a port that is forwarded under another number, and more items than a page can hold."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+
+from helpers.app_runs import Running, watch
+from helpers.review_runs import probabilities_of, write_run
+
+SERVE = "import sys; from pathlib import Path; from coterie.app.server import serve\n"
+SERVE += "serve(Path(sys.argv[1]), 0, browser=False, source=None, name='ana')"
+
+
+def test_a_full_disk_keeps_the_decision_in_the_tab(browser: Any, run: Path) -> None:
+    """A limit on the size of the server's files stands in for the disk; when it is lifted the tab sends again."""
+    from playwright.sync_api import expect
+
+    from coterie.review import Review
+
+    process = subprocess.Popen([sys.executable, "-c", SERVE, str(run)], stdout=subprocess.PIPE, text=True)
+    page = browser.new_page()
+    try:
+        assert process.stdout is not None
+        address, log = process.stdout.readline().strip(), run / "review" / "log.jsonl"
+        page.set_default_timeout(60_000)
+        page.goto(f"{address}g/2")
+        expect(page.locator("#grid .cell[data-row]").first).to_be_focused()
+        row = int(page.locator("#grid .cell[data-row]").first.get_attribute("data-row"))
+        whole = log.read_bytes()
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (len(whole) + 10, resource.RLIM_INFINITY))
+        page.keyboard.press("x")
+        expect(page.locator("#saved")).to_have_text("1 not sent: the disk is full, trying again")
+        assert log.read_bytes() == whole
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        expect(page.locator("#saved")).to_have_text("saved")
+    finally:
+        page.close()
+        process.terminate()
+        process.communicate()
+    with Review(run) as review:
+        assert [event.type for event, _ in review.events] == ["open", "reject"]
+        assert review.state.label[row] == -1
+
+
+def forward(listening: socket.socket, port: int) -> None:
+    """What `ssh -L` does: bytes of one connection after the other, to another port."""
+    while True:
+        try:
+            client, _ = listening.accept()
+        except OSError:
+            return
+        with client, socket.create_connection(("127.0.0.1", port)) as server:
+            back = threading.Thread(target=copy, args=(server, client), daemon=True)
+            back.start()
+            copy(client, server)
+            back.join(10)
+
+
+def copy(source: socket.socket, sink: socket.socket) -> None:
+    while data := source.recv(65536):
+        sink.sendall(data)
+    sink.shutdown(socket.SHUT_WR)
+
+
+def test_another_forwarded_port_serves_and_takes_decisions(app: Running) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        threading.Thread(target=forward, args=(listening, int(app.origin.rpartition(":")[2])), daemon=True).start()
+        origin = f"http://localhost:{port}"
+        address = app.address.replace(app.origin, origin)
+        close = {"Connection": "close"}
+        assert httpx2.get(address, headers=close).status_code == 200
+        body = {"op": "test-tab-1", "after": 0, "type": "rename", "data": {"group": 0, "name": "a"}}
+        headers = {"X-Coterie": "1", "Sec-Fetch-Site": "same-origin", **close}
+        assert httpx2.post(address + "events", json=body, headers=headers | {"Origin": app.origin}).status_code == 403
+        assert httpx2.post(address + "events", json=body, headers=headers | {"Origin": origin}).status_code == 200
+    assert app.review.state.groups[0].name == "a"
+
+
+def test_many_items_in_many_groups_stay_few_nodes(browser: Any, serve: Any, tmp_path: Path) -> None:
+    """A group of 8,000 of 20,000 items, and 120 groups: three screens of tiles, a hundred groups a page."""
+    from playwright.sync_api import expect
+
+    p = probabilities_of(20_000, 120)
+    p[:8000] = np.roll(p[:8000], 1, axis=1)
+    p[:8000, 0] = 2
+    p /= p.sum(axis=1, keepdims=True)
+    app = serve(write_run(tmp_path / "run", p, kind="embeddings"))
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    told = watch(page)
+    page.goto(app.address)
+    expect(page.locator(".review")).to_have_count(100)
+    page.goto(f"{app.address}g/0")
+    expect(page.locator("#grid .cell[data-row]").first).to_be_focused()
+    size = int((app.review.base.labels == 0).sum())
+    assert size >= 8000
+    page.evaluate("window.scrollTo(0, document.body.scrollHeight / 2)")
+    page.wait_for_function(
+        "() => { const all = [...document.querySelectorAll('#grid .cell')];"
+        " return all.some((cell) => cell.dataset.index > 3000) && all.every((cell) => cell.dataset.row); }"
+    )
+    assert page.locator("#grid *").count() <= 2000
+    page.keyboard.press("End")
+    expect(page.locator(f'#grid [data-index="{size - 1}"]')).to_be_focused()
+    assert told.errors == []
+    page.close()
