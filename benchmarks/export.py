@@ -1,4 +1,4 @@
-"""Exports of a run of 100,000 items in 100 groups: processor seconds and size.
+"""Exports of a run: processor seconds and size.
 
     python benchmarks/export.py [--rows 100000] [--groups 100] [--width 64] [--formats csv,parquet,...]
 
@@ -34,7 +34,7 @@ FILES = {
     "embedding-atlas": ".parquet",
 }
 FORMATS = (
-    *("csv", "parquet", "cleanlab", "lightly", "fiftyone", "labelstudio", "coco", "imagefolder", "hf-parquet"),
+    *("csv", "parquet", "cleanlab", "lightly", "fiftyone", "labelstudio", "coco", "imagefolder", "hf", "hf-parquet"),
     *("projector", "embedding-atlas"),
 )
 

@@ -84,9 +84,20 @@ def kills() -> str:
     return table(["`kill -9`", "decisions answered", "of them lost", "there twice"], [row], one["command"])
 
 
+def exports() -> str:
+    """Processor seconds and size of each format."""
+    found = records("export", BENCHMARKS)
+    rows = [
+        [f"`{one['format']}`", f"{one['processor_seconds']:.1f}", f"{one['mib_written']:.1f}", f"{one['files']:,}"]
+        for one in found["formats"]
+    ]
+    return table(["format", "seconds", "MiB", "files"], rows, found["command"])
+
+
 BLOCKS: dict[str, Block] = {
     "review-simulation": simulation,
     "review-weights": weights,
     "review-times": times,
     "review-kills": kills,
+    "export-times": exports,
 }

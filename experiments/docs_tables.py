@@ -21,13 +21,14 @@ import _docs_methods
 import _docs_others
 import _docs_rdc
 import _docs_readme
+import _docs_review
 import _docs_trust
 from _docs import Block
 
 from coterie.outputs import write_atomically
 
 ROOT = Path(__file__).parents[1]
-PAGES = (_docs_boards, _docs_cdc, _docs_rdc, _docs_others, _docs_trust, _docs_methods, _docs_readme)
+PAGES = (_docs_boards, _docs_cdc, _docs_rdc, _docs_others, _docs_trust, _docs_methods, _docs_readme, _docs_review)
 BLOCKS: dict[str, Block] = {name: block for page in PAGES for name, block in page.BLOCKS.items()}
 MARKED = re.compile(r"<!-- generated (\S+) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
 

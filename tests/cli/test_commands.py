@@ -98,6 +98,13 @@ def test_embeddings_without_labels_have_no_metrics(coterie, vectors, tmp_path):
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
+def test_embeddings_are_stored_where_it_is_asked_for(coterie, vectors, tmp_path):
+    words = ("fit", vectors, "-k", 3, "--epochs", 1, "--set")
+    assert coterie(*words, "store_embedding=true", "-o", tmp_path / "run").code == 0
+    assert "embedding" in pq.read_schema(tmp_path / "run" / "result.parquet").names
+    assert coterie(*words, "store_embedding=5", "-o", tmp_path / "other").code == 2
+
+
 def test_predict_gives_what_fit_gave(coterie, finished, images, tmp_path):
     out = tmp_path / "deep" / "new.parquet"
     answer = coterie("predict", finished, images, "-o", out, "--json")
