@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-LOADED = "() => [...document.images].filter((i) => i.src && i.loading !== 'lazy').every((i) => i.complete)"
+IN_VIEW = "(i) => { const box = i.getBoundingClientRect(); return i.src && box.bottom > 0 && box.top < innerHeight; }"
+LOADED = f"() => [...document.images].filter({IN_VIEW}).every((i) => i.complete && i.naturalWidth)"
 SIZES = {"wide": (1280, 900), "narrow": (390, 844)}
 
 

@@ -83,7 +83,7 @@ class Overview:
             "number": lambda g: g,
             "largest": lambda g: (-size[g], g),
             "undecided": lambda g: (decided[g] - size[g], g),
-        }.get(sort, lambda g: (size[g] == 0, mean[g], g))
+        }.get(sort, lambda g: (size[g] == decided[g], size[g] == 0, mean[g], g))  # what is decided comes last
         live.sort(key=key)
         as_table = len(live) > CARDS
         shown = live[page * PAGE : (page + 1) * PAGE] if as_table else live
@@ -94,7 +94,8 @@ class Overview:
         for number, start in zip(shown, starts.tolist(), strict=True):
             members = order[start : start + int(size[number])]
             surest = members[: min(strip, (len(members) + 1) // 2)].tolist()
-            doubtful = members[::-1][: min(strip, len(members) - len(surest))].tolist()
+            # What a person has decided is no doubt any more, however little the model gave it.
+            doubtful = [row for row in members[~state.decided[members]][::-1].tolist() if row not in surest][:strip]
             cards.append(
                 Card(
                     number,

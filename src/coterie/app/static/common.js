@@ -306,5 +306,8 @@ export function enlarge(items, at, moved = () => {}) {
   if (!dialog.open) dialog.showModal();
 }
 
+// On a narrow screen the screens' names are scrolled.
+const here = document.querySelector(".topbar nav [aria-current]");
+if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.clientWidth / 2;
 deliver();
 listen();

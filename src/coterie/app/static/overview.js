@@ -5,12 +5,12 @@ import { written } from "./sweep.js";
 const all = () => [...document.querySelectorAll(".review")];
 let at = Math.max(0, all().findIndex((card) => card.dataset.group === sessionStorage.coterieCard));
 const focused = () => all()[at];
-function focus(place) {
+function focus(place, scroll = true) {
   const cards = all();
   if (!cards.length) return;
   at = Math.max(0, Math.min(cards.length - 1, place));
   cards.forEach((card, index) => { card.tabIndex = index === at ? 0 : -1; });
-  cards[at].focus();
+  cards[at].focus({ preventScroll: !scroll });
   sessionStorage.coterieCard = cards[at].dataset.group;
 }
 // The page is the server's, so it is fetched anew after a decision; the focus stays on its group.
@@ -69,4 +69,4 @@ function bind() {
 }
 bind();
 onChange(refresh);
-if (!document.activeElement || document.activeElement === document.body) focus(at);
+if (!document.activeElement || document.activeElement === document.body) focus(at, at > 0);
