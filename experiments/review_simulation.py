@@ -22,11 +22,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from _reviewer import SLOW, Reviewer, Rows, by_gain
 from _runs import command_for_drawn, ground, label_free, parser_for_drawn, write_records
 from _tables import draw
@@ -39,13 +39,19 @@ from coterie.cli.settings import read_overrides
 from coterie.pipeline import run
 from coterie.prediction.embedding import embed_run
 from coterie.prediction.results import ResultTable, read_result
-from coterie.review.queue import near
+from coterie.review.queue import ALIKE, NEAR
 from coterie.training.refit import FEWEST, refit
 
 MARKS = (100, 250, 500, 1000, 2000, 5000)  # keys at which the error left is told
 TARGETS = (0.05, 0.02, 0.01)  # errors left, until which seconds are told
 AFTER = 200  # answers before the head is trained again
-WEIGHTS = [(fixed, counts) for fixed in (0.3, 1.0, 3.0) for counts in (1.0, 10.0, 100.0)]
+WEIGHTS = (
+    (1.0, 10.0),
+    (0.3, 10.0),
+    (3.0, 10.0),
+    (1.0, 1.0),
+    (1.0, 100.0),
+)  # of the loss, in a mini-cluster; ours first
 
 Trace = list[tuple[int, float, float, float]]  # keys, seconds, seconds of a slow reader, error left
 
@@ -57,6 +63,7 @@ class Run:
         self.p, self.features, self.truth = p, features, truth
         centred = torch.from_numpy(features - features.mean(axis=0))
         distance, rows = nearest(centred, min(15, len(p) - 1), metric="cosine")
+        self.directions = F.normalize(centred, dim=1).numpy()
         self.near, self.like = rows.numpy(), 1 - distance.double().numpy()
 
     def begin(self) -> tuple[Reviewer, NDArray[np.float64]]:
@@ -75,10 +82,12 @@ class Run:
         return found
 
     def alike(self, reviewer: Reviewer, row: int) -> Rows:
-        """What the product would show beside it."""
-        seen = SimpleNamespace(features=self.features, base=SimpleNamespace(n=len(self.p)))
-        seen.state = SimpleNamespace(label=reviewer.label)
-        return np.array(near(seen, row, np.flatnonzero(~reviewer.decided)), np.int64)  # type: ignore[arg-type]
+        """What the product would show beside it (`coterie.review.queue.near`), with the norms computed once."""
+        same = np.flatnonzero(~reviewer.decided & (reviewer.label == reviewer.label[row]))
+        same = same[same != row]
+        cosine = self.directions[same] @ self.directions[row]
+        order = np.argsort(-cosine, kind="stable")[:NEAR]
+        return same[order[cosine[order] >= ALIKE]]
 
 
 def answered(world: Run, reviewer: Reviewer, order: Any, trace: Trace, *, alike: bool, most: int | None = None) -> None:
@@ -263,7 +272,7 @@ def main() -> None:
     given = options.parse_args()
     given.runs.mkdir(parents=True, exist_ok=True)
     name, file, labels, family = draw(given.source, given.items, given.runs)
-    name, records = Path(name).name.replace(".parquet", ""), []
+    records: list[dict[str, Any]] = []
     for seed in given.seeds:
         out = given.runs / f"{name}-{given.method}-{given.encoder or 'none'}-{seed}"
         overrides = read_overrides(given.set)
