@@ -178,6 +178,37 @@ def test_the_search_of_a_sweep_finds_a_planted_boundary(page: Page, boundary: in
     assert found["seen"] == 60 * sum(look < boundary for look in found["looks"])
 
 
+def test_the_simulated_reviewer_sweeps_as_the_app_does(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every boundary of up to 12 pages, with and without a page on which something was marked."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "experiments"))
+    from _reviewer import Search
+
+    cases = [(b, n, m) for n in range(1, 13) for b in range(n + 1) for m in (-1, 0, b // 2)]
+    told = page.evaluate(
+        """async (cases) => {
+            const { Search } = await import(document.body.dataset.base + "/static/sweep.js");
+            return cases.map(([boundary, pages, marked]) => {
+                const search = new Search(pages), looks = [];
+                while (!search.done) {
+                    looks.push(search.page);
+                    search.page < boundary ? search.yes(search.page === marked) : search.no();
+                }
+                return looks;
+            });
+        }""",
+        cases,
+    )
+    for (boundary, pages, marked), looks in zip(cases, told, strict=True):
+        search, found = Search(pages), []
+        while not search.done:
+            found.append(search.page)
+            if search.page < boundary:
+                search.yes(marked=search.page == marked)
+            else:
+                search.no()
+        assert found == looks
+
+
 def test_a_sweep_tells_what_was_seen_from_what_was_inferred(browser: Any, serve: Any, tmp_path: Path) -> None:
     app = serve(small_run(tmp_path, n=1600, k=2, pictures=False))
     page = browser.new_page()
