@@ -47,6 +47,7 @@ def busy(app: Running) -> Running:
     review = app.review
     review.rename(0, "cats").move(review.state.members(1)[:3], 2).reject(review.state.members(3)[:2])
     review.draw(20, max_error=0.1, seed=0)
+    review.propose_split(2, 2)  # what it imports takes a busy machine longer than a page is waited for
     return app
 
 
@@ -98,6 +99,7 @@ def test_the_focus_is_seen_wherever_tab_leads(page: Page, busy: Running, path: s
 def test_the_story_by_keyboard_alone(page: Page, app: Running, tmp_path: Path) -> None:
     """Name, compare, merge, split, sweep with a stray, undo, doubtful ones, an audit, an export: no mouse."""
     review, key = app.review, page.keyboard.press
+    review.propose_split(2, 2)  # imports
 
     def decided(count: int) -> None:
         review.wait(count - 1, 30)
