@@ -99,6 +99,7 @@ def exports() -> str:
 BLOCKS: dict[str, Block] = {
     "review-simulation": simulation,
     "review-weights": weights,
+    "review-times": times,
     "review-kills": kills,
     "export-times": exports,
 }
