@@ -6,7 +6,7 @@ from typing import Any
 
 from _docs import BENCHMARKS, Block, percent, records, table
 
-SIMULATED = ("digits-1797_cdc",)
+SIMULATED = ("digits-1797_cdc", "digits-1797_kmeans", "fashion-mnist-10000_kmeans", "cifar10-jpeg-3000_cdc")
 WAYS = {
     "every picture, without groups": "every picture, no groups",
     "random": "one by one, at random",
