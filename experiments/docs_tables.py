@@ -17,6 +17,7 @@ from pathlib import Path
 
 import _docs_boards
 import _docs_cdc
+import _docs_frozen
 import _docs_methods
 import _docs_others
 import _docs_rdc
@@ -28,7 +29,17 @@ from _docs import Block
 from coterie.outputs import write_atomically
 
 ROOT = Path(__file__).parents[1]
-PAGES = (_docs_boards, _docs_cdc, _docs_rdc, _docs_others, _docs_trust, _docs_methods, _docs_readme, _docs_review)
+PAGES = (
+    _docs_frozen,
+    _docs_boards,
+    _docs_cdc,
+    _docs_rdc,
+    _docs_others,
+    _docs_trust,
+    _docs_methods,
+    _docs_readme,
+    _docs_review,
+)
 BLOCKS: dict[str, Block] = {name: block for page in PAGES for name, block in page.BLOCKS.items()}
 MARKED = re.compile(r"<!-- generated (\S+) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
 

@@ -1,7 +1,8 @@
 """What `--method auto` and `--encoder` come to: which encoder before the stages, and which method after it.
 
-By what is grouped (spec of frozen features, section 6): photographs, where an encoder is on this computer, are
-embedded and the embeddings grouped; small grey pictures, glyphs, and photographs without an encoder train a net.
+By what is grouped: photographs, where an encoder is on this computer, are embedded, and long embeddings grouped by a
+neighbour graph; small grey pictures, glyphs, and photographs without an encoder train a net. docs/frozen_heads.md says
+what speaks for the graph.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ import torch
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.encoders.loading import Wanted
 from coterie.encoders.opening import Encode, check_name
+from coterie.methods.spectral import COMPONENTS, Spectral
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, Source
 
-METHOD = "cdc"  # what `auto` groups with
+METHOD = "cdc"  # what `auto` groups with, where it is not
+GRAPH = "spectral"  # for embeddings of more than `COMPONENTS` features
+LEAST = 100  # items of which a neighbour graph says something
 OF_BACKBONE = ("init", "weights", "image_size")  # whose value says that a net is to be trained
 
 
@@ -35,8 +39,26 @@ def resolve(settings: RunSettings) -> RunSettings:
         raise InputError(f"--encoder {encoder} and {other} each say what sees the pictures: leave one of them out.")
     if encoder is None:
         encoder = AUTO if settings.method == AUTO and not trains else NONE
-    method = METHOD if settings.method == AUTO else settings.method
-    return replace(settings, method=method, encoder=encoder)
+    if settings.method != AUTO:
+        return replace(settings, encoder=encoder)
+    free = not trains and settings.init is None and settings.epochs is None
+    by_items = free and all(name.startswith((f"{GRAPH}.", "calibrate.")) for name in settings.overrides)
+    return replace(settings, method=METHOD, encoder=encoder, by_items=by_items)
+
+
+def by_items(settings: RunSettings, opened: Source) -> tuple[RunSettings, list[str]]:
+    """The settings with the method for these items, and a line that says so where it is another than `METHOD`."""
+    if not settings.by_items:
+        return settings, []
+    settings, spec = replace(settings, by_items=False), opened.items.spec
+    count = len(opened.items) - len(opened.outliers)
+    if spec.kind != "embeddings" or spec.dim <= COMPONENTS or count < LEAST:
+        return settings, []
+    drawn = (
+        f" of {Spectral.landmarks:,} drawn items, whose groups place the others" if count > Spectral.landmarks else ""
+    )
+    said = f"Long embeddings: several partitions of a neighbour graph{drawn} vote (--method cdc trains a head instead)."
+    return replace(settings, method=GRAPH), [said]
 
 
 def _trains_a_net(settings: RunSettings) -> bool:

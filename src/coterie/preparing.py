@@ -31,7 +31,7 @@ from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
 from coterie.data.outliers import mark_outliers, without
 from coterie.data.spaces import Spaces
-from coterie.deciding import check_used, resolve, with_encoder
+from coterie.deciding import by_items, check_used, resolve, with_encoder
 from coterie.encoders import open_items
 from coterie.judgements import Judgements, read_judgements
 from coterie.networks.backbones import BackboneChoice, Start
@@ -177,6 +177,9 @@ def _prepare(
     card = check_beginning(settings)
     init = load_model(Path(settings.init)) if settings.init is not None else None
     settings, opened, notes = _opened(source, settings, folder, place, init, watch)
+    settings, said = by_items(settings, opened)
+    if said:
+        card = check_beginning(settings)
     chosen_k = None
     check_spaces(opened.items.spec, card, settings)
     if settings.n_clusters == "auto" and not card.without_k:
@@ -185,7 +188,7 @@ def _prepare(
     facts, spec = _facts_of(opened, settings, place), opened.items.spec
     backbone = backbone_of(settings, card, init, spec, facts.device)
     plan = make_plan(settings, facts, opened.name)
-    plan.notes.extend(notes)
+    plan.notes.extend([*notes, *said])
     if term := balance_term(plan.method):
         plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}.")
     plan.notes.extend(advice_for(plan, opened.family, init))

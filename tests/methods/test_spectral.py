@@ -79,3 +79,32 @@ def test_images_of_too_many_pixels_are_refused_before_anything_is_done() -> None
     large = np.random.default_rng(0).integers(0, 256, (4, 3, 72, 72), dtype=np.uint8)
     with pytest.raises(InputError, match="Spectral clustering groups images by their pixels, and 72×72 are too many"):
         run(large, SETTINGS)
+
+
+def clumps(n: int = 120, dim: int = 160, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Long embeddings in three groups."""
+    rng, truth = np.random.default_rng(seed), np.arange(n) % 3
+    centres = 3 * np.random.default_rng(9).normal(size=(3, dim))
+    return (centres[truth] + rng.normal(size=(n, dim))).astype(np.float32), truth
+
+
+def test_of_long_embeddings_members_vote_and_new_items_are_placed(tmp_path: Path) -> None:
+    data, truth = clumps()
+    found = run(data, replace(SETTINGS, n_clusters=3, calibrate="auto"), tmp_path / "run")
+    settings = found.record["stages"][-1]["settings"]
+    assert (settings["members"], settings["components"]) == (5, 128)
+    assert found.record["calibration"] is None  # the votes are the confidences
+    assert adjusted_rand_score(truth, labels_of(found.assignments.probabilities)) == 1.0
+    model = load_model(tmp_path / "run")
+    again = model.predict(open_source(data, like=model.spec)).probabilities
+    torch.testing.assert_close(again, found.assignments.probabilities)
+    other, its_truth = clumps(seed=1)
+    new = model.predict(open_source(other, like=model.spec)).probabilities
+    assert adjusted_rand_score(its_truth, labels_of(new)) == 1.0
+
+
+def test_where_nothing_is_to_be_found_members_part_and_nobody_is_sure() -> None:
+    data = np.random.default_rng(0).normal(size=(150, 160)).astype(np.float32)
+    sure = run(data, replace(SETTINGS, n_clusters=5, overrides={"members": 1})).assignments.probabilities
+    voted = run(data, replace(SETTINGS, n_clusters=5)).assignments.probabilities
+    assert voted.max(1).values.mean() < sure.max(1).values.mean() - 0.1

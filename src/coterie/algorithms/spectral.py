@@ -36,9 +36,7 @@ class SpectralCoordinates(nn.Module):
     @torch.no_grad()
     def place(self, rows: Float[Tensor, "n d"], generator: torch.Generator) -> None:
         """Take these items as landmarks."""
-        graph, scales = local_graph(rows, self.neighbours, self.scale)
-        graph = linked(graph, rows)
-        values, vectors = leading_vectors(graph, self.coordinates, generator)
+        graph, scales, values, vectors = eigenvectors(rows, self.neighbours, self.scale, self.coordinates, generator)
         weighted = vectors / np.sqrt(graph.sum(1))[:, None] / values
         self.landmarks.fill(rows)
         self.scales.fill(scales[:, None])
@@ -51,6 +49,15 @@ class SpectralCoordinates(nn.Module):
         own = distances[:, min(self.scale, distances.shape[1] - 1)].clamp(min=float(self.scales.rows.min()))
         affinity = (-distances.square() / (own[:, None] * self.scales.rows[index, 0])).exp()
         return functional.normalize((affinity[:, :, None] * self.vectors.rows[index]).sum(1), dim=1)
+
+
+def eigenvectors(
+    rows: Float[Tensor, "n d"], neighbours: int, scale: int, count: int, generator: torch.Generator
+) -> tuple[csr_array, Float[Tensor, " n"], np.ndarray, np.ndarray]:
+    """The graph of these items, their scales, its largest eigenvalues and their vectors (n, count)."""
+    graph, scales = local_graph(rows, neighbours, scale)
+    graph = linked(graph, rows)
+    return graph, scales, *leading_vectors(graph, count, generator)
 
 
 def local_graph(rows: Float[Tensor, "n d"], neighbours: int, scale: int) -> tuple[csr_array, Float[Tensor, " n"]]:

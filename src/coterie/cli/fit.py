@@ -80,7 +80,9 @@ def fit_source(request: FitRequest) -> None:
     begun = time.monotonic()
     first = request.out or Path("runs")
     made = [folder for folder in (first, *first.parents) if not os.path.lexists(folder)]
-    out = request.out or new_folder(Path("runs"), f"{Path(request.named).resolve().stem}-{settings.method}")
+    out = request.out or new_folder(
+        Path("runs"), f"{Path(request.named).resolve().stem}-{'auto' if settings.by_items else settings.method}"
+    )
     try:
         done = train(request, settings, out)
     finally:

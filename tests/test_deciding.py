@@ -1,0 +1,43 @@
+"""What `--method auto` comes to once the items are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coterie.preparing import Watch, prepare
+from coterie.training.plan import RunSettings
+
+AUTO = RunSettings(n_clusters=3, method="auto", device="cpu")
+LONG = np.random.default_rng(0).normal(size=(120, 160)).astype(np.float32)
+
+
+def method_for(data: np.ndarray, **given: Any) -> tuple[str, str]:
+    prepared = prepare(data, replace(AUTO, **given), None, resume=False, watch=Watch())
+    assert not prepared.settings.by_items
+    return prepared.settings.method, " ".join(prepared.plan.notes)
+
+
+def test_long_embeddings_are_grouped_by_a_graph_and_a_note_says_so():
+    method, notes = method_for(LONG)
+    assert method == "spectral"
+    assert "--method cdc" in notes
+
+
+@pytest.mark.parametrize("data", [LONG[:, :128], LONG[:60]])
+def test_short_or_few_ones_are_not(data):
+    method, notes = method_for(data)
+    assert method == "cdc"
+    assert "--method cdc" not in notes
+
+
+@pytest.mark.parametrize("given", [{"epochs": 2}, {"overrides": {"cdc.epochs": 2}}, {"overrides": {"batch_size": 50}}])
+def test_settings_of_cdc_keep_it(given):
+    assert method_for(LONG, **given)[0] == "cdc"
+
+
+def test_a_setting_of_the_graph_goes_with_it():
+    assert method_for(LONG, overrides={"spectral.members": 3})[0] == "spectral"
