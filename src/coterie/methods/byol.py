@@ -25,14 +25,9 @@ from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
 from coterie.networks.teacher import Teacher
 from coterie.objectives.contrastive import embedding_std
-from coterie.types import Batch, Family, Features, Losses
-from coterie.views.draw import Draw
-from coterie.views.recipes import GLYPH, PHOTO, VECTOR, Recipe
-from coterie.views.settings import ViewSettings
-from coterie.views.some_rows import update_rows
-from coterie.views.tone import solarise
+from coterie.types import Batch, Features, Losses
+from coterie.views.byol import byol_view
 
-JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue of both views
 NO_BLUR = {"blur": (0.0, 0.0)}
 
 CARD = Card(
@@ -41,6 +36,7 @@ CARD = Card(
     year=2020,
     family="self-distillation",
     url="https://arxiv.org/abs/2006.07733",
+    gives=("project", "predict", "teacher"),
     answers=("groups",),
     presets={
         "cifar10": NO_BLUR,
@@ -78,19 +74,8 @@ class BYOL:
 
     def views(self) -> dict[str, View]:
         """Two crops of a photograph that differ in blur and solarisation; of glyphs and vectors two alike."""
-        return {"one": self.view(0), "two": self.view(1)}
-
-    def view(self, which: int) -> View:
-        """A glyph whose bright half is inverted is gone, and a vector has no levels: they keep their own recipes."""
-
-        def photo(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
-            view = PHOTO["contrastive"](images, draw, settings)
-            middle = torch.full((len(view),), 128 / 255, device=view.device)
-            update_rows(view, draw.chance(self.solarise[which]), solarise, middle)
-            return view
-
-        recipes: dict[Family, Recipe] = {"photo": photo, "glyph": GLYPH["contrastive"], "vector": VECTOR["contrastive"]}
-        return View(recipes, settings={"jitter": JITTER, "blur": self.blur[which]})
+        chances = zip(self.blur, self.solarise, strict=True)
+        return {name: byol_view(*pair) for name, pair in zip(("one", "two"), chances, strict=True)}
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         """Projector and predictor, the teacher of net and projector (not of the predictor), the K-means answer."""

@@ -38,6 +38,7 @@ CARD = Card(
     year=2022,
     family="self-distillation",
     url="https://arxiv.org/abs/2111.11821",
+    gives=("project", "predict", "teacher"),
     answers=("project", "answer"),
     presets={
         "cifar10": {},
