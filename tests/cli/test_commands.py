@@ -197,7 +197,7 @@ def test_a_finished_run_may_be_resumed_and_stays_the_same(coterie, finished, ima
 def test_without_an_output_folder_each_run_gets_its_own(coterie, vectors, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     runs = [coterie("fit", vectors, "-k", 3, "--epochs", 0, "--json").object["run"] for _ in range(2)]
-    assert runs == ["runs/vectors-auto", "runs/vectors-auto-2"]
+    assert runs == ["runs/vectors-cdc", "runs/vectors-cdc-2"]
     assert all(Path(run, "report.html").exists() for run in runs)
 
 
