@@ -60,6 +60,10 @@ class SeLa:
 
     card: ClassVar[Card] = CARD
 
+    def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
+        """No more groups than items."""
+        return {"over": (1, facts.n)}
+
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
         if self.shares and len(self.shares) != facts.k:
