@@ -254,3 +254,22 @@ def test_another_number_of_groups_than_the_run_to_start_from_is_named(tmp_path: 
     run(x, RunSettings(3, "scan", overrides={"scan.epochs": 1}, device="cpu", calibrate=False), tmp_path / "scan")
     with pytest.raises(InputError, match="the same -k 3"):
         run(x, RunSettings(4, "scan3", init=str(tmp_path / "scan"), device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "before", "said"), [("conr", "kmeans", "byol is trained first"), ("idec", "kmeans", "or give a run of ae")]
+)
+def test_a_head_that_no_finished_run_keeps_is_not_asked_for(name: str, before: str, said: str, tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    run(images, RunSettings(3, before, device="cpu", calibrate=False, backbone="identity"), tmp_path / "run")
+    with pytest.raises(InputError, match=f"which {name} goes on with: leave --init out, .*{said}"):
+        run(images, RunSettings(3, name, init=str(tmp_path / "run"), device="cpu"))
+
+
+def test_a_run_of_dae_gives_its_decoder_to_others(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    short = {"dae.epochs": 1}
+    run(images, RunSettings(3, "dae", overrides=short, device="cpu", calibrate=False), tmp_path / "run")
+    assert "decoder" in load(tmp_path / "run").model_.net.head_names
+    again = RunSettings(3, "idec", init=str(tmp_path / "run"), device="cpu")
+    assert prepare(images, again, None, resume=False, watch=Watch()).plan.method.card.title == "IDEC"

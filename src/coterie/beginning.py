@@ -213,10 +213,10 @@ def _check_init(settings: RunSettings, card: Card, init: Model) -> None:
     where, name = settings.init, method_name(settings.method)
     missing = [head for head in card.inherits if head not in init.net.head_names]
     if missing:
-        raise InputError(
-            f"{where} has no {missing[0]}, which {name} goes on with: leave --init out, or give a run of "
-            f"{card.starts_from}."
-        )
+        usual = card.starts_from
+        kept = None if usual is None else method_class(usual).card.answers
+        other = f"or give a run of {usual}" if kept is None or missing[0] in kept else f"and {usual} is trained first"
+        raise InputError(f"{where} has no {missing[0]}, which {name} goes on with: leave --init out, {other}.")
     if settings.backbone not in ("auto", init.backbone):
         raise InputError(
             f"{where} brings its own backbone, {init.backbone!r}: leave --backbone {settings.backbone} out."

@@ -31,7 +31,6 @@ CARD = Card(
     url="https://jmlr.org/papers/v11/vincent10a.html",
     views={"shifted": "shifted"},
     scaling="unit",
-    answers=("groups",),
     gives=("decoder",),
     backbone=lambda spec, device, as_published: "ae",
     logs={"explained": logged.EXPLAINED},
