@@ -105,7 +105,7 @@ def with_labels(rows: Apart, name: str, settings: RunSettings) -> dict[str, Any]
         "metrics": {key: numbers[key] for key in rows.metrics},
         "heads": {},
         "calibrated_after": False,
-        "labels_used": found.labels_used,
+        "taught": found.labels_used,
         "backbone": found.backbone,
         "machine": machine(),
     }

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import METRICS, RESULTS
+from _runs import METRICS, RESULTS, label_free
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
@@ -37,7 +37,6 @@ from coterie.evaluation import evaluate
 from coterie.evaluation.ensemble import accuracy_bound
 from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
-from coterie.records import read_record
 from coterie.training.device import machine
 
 METHODS = ("kmeans", "vmf", "spectral", "temi", "turtle", "scan", "cdc", "auto")
@@ -112,7 +111,7 @@ def one_run(source: Path, method: str, k: int, seed: int, out: Path) -> dict[str
         spent = after.children_user + after.children_system - before.children_user - before.children_system
         times = {"seconds": round(time.monotonic() - begun, 1), "processor_seconds": round(spent, 1)}
         stated.write_text(json.dumps({**times, "load": [round(value, 1) for value in os.getloadavg()]}))
-    record = read_record(out)
+    record = label_free(out)
     return {
         "method": method,
         "seed": seed,

@@ -84,7 +84,7 @@ def test_sources_that_cannot_be_clustered(coterie, kind, words):
         (("data.npy", "-k", 3, "--set", "cdc.cells"), ("write it as method.cells=40",)),
         (("data.npy", "-k", 3, "--set", "cdc.cells=[1"), ("has a value that cannot be read",)),
         (("data.npy", "-k", 3, "--epochs", "-1"), ("--epochs is -1",)),
-        (("data.npy", "-k", 3, "--method", "cbc"), ("Unknown method 'cbc'", "did you mean 'cdc'?")),
+        (("data.npy", "-k", 3, "--method", "cdcc"), ("Unknown method 'cdcc'", "did you mean 'cdc'?")),
         (("data.npy", "-k", 3, "--preset", "papper"), ("Unknown preset 'papper'", "paper:cifar10")),
         (("data.npy", "-k", 3, "--device", "tpu"), ("Unknown device 'tpu'",)),
         (("data.npy", "-k", 3, "--precision", "fp8"), ("precision", "'fp8'")),
@@ -104,7 +104,7 @@ def test_sources_that_cannot_be_clustered(coterie, kind, words):
         (("data.npy", "-k", "auto", "--method", "rdc", "--set", "rdc.final=kmeans"), ("rdc.final is kmeans",)),
         (("data.npy", "-k", 3, "--method", "rdc", "--set", "rdc.final=dbscan"), ("rdc.final is dbscan", "-k auto")),
         (("data.npy", "-k", 3, "--sed", 1), ("No such option", "--sed")),
-        ((), ("Missing argument",)),
+        ((), ("Nothing says what is grouped", "give SOURCE")),
     ],
 )
 @pytest.mark.parametrize("dry", [False, True])

@@ -11,8 +11,14 @@ from coterie.calibration.post_hoc import CARD
 from coterie.catalogue import method_class, method_names
 from coterie.objectives.selection_strategies import FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Seen
 from coterie.report.training import HEALTH, build_stages
+from coterie.yardstick import CARD as YARDSTICK
 
-KNOWN = {*HEALTH, *CARD.logs, *(name for method in method_names() for name in method_class(method).card.logs)}
+KNOWN = {
+    *HEALTH,
+    *CARD.logs,
+    *YARDSTICK.logs,
+    *(name for method in method_names() for name in method_class(method).card.logs),
+}
 SOURCE = Path(__file__).parents[2] / "src" / "coterie"
 
 

@@ -37,6 +37,7 @@ class Card:
     looks_at: Literal["whole", "centre"] = "whole"
     starts_from: str | None = None  # the method that trains the backbone before, unless --pretrain names another
     starts_on: tuple[Kind, ...] = ("images",)  # where it does; for others the backbone is used as it comes
+    trains_backbone: bool = True  # so that others may go on from it; not one that only learns heads on frozen features
     inherits: tuple[str, ...] = ()  # heads that go on from that stage, or from --init, too
     gives: tuple[str, ...] = ()  # heads that a stage after this one may go on from
     scaling: Literal["standard", "unit"] = "standard"  # of the data: mean 0 and deviation 1, or values in [0, 1]

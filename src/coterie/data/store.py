@@ -86,7 +86,8 @@ def find(cache: Path, key: str) -> Stored | None:
             return None
         failures = {int(row): why for row, why in facts.pop("failures").items()}
         stored = Stored(
-            **facts | {"spec": ItemSpec(**facts["spec"] | {"offset": (), "columns": ()}), "failures": failures}
+            **facts
+            | {"spec": ItemSpec(**facts["spec"] | {"offset": (), "columns": (), "spaces": ()}), "failures": failures}
         )
         size = _pixels(cache, key).stat().st_size
     except (OSError, ValueError, KeyError, TypeError):

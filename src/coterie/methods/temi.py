@@ -39,6 +39,7 @@ CARD = Card(
     views={"own": "clean", "neighbour": View("clean", of="neighbour")},
     answers=("cluster",),
     backbone=own_backbone("TEMI"),
+    trains_backbone=False,
     presets={"cifar10": {}, "cifar20": {}, "cifar100": {}, "stl10": {}, "imagenet": {}},
     text=Reading(
         {"heads_tried": 50, "epochs": 200, "batch_size": 512, "warm_up": 0.1},

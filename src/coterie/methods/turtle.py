@@ -41,6 +41,7 @@ CARD = Card(
     spaces=True,
     balance="entropy_weight",
     backbone=own_backbone("TURTLE"),
+    trains_backbone=False,
     presets={"paper": {}},
     logs={
         "confidence": CONFIDENCE,

@@ -146,6 +146,7 @@ def check_pretrains(first: str, name: str) -> None:
         for other in method_names()
         if other != name
         and is_trained(method_class(other))
+        and method_class(other).card.trains_backbone
         and method_class(other).card.starts_from is None
         and set(wanted) <= set(method_class(other).card.gives)
     ]

@@ -47,7 +47,17 @@ class Timing:
     def features(self, *, half: bool = False, by: nn.Module | None = None, most: int | None = None) -> Tensor:
         """Stands in for the features of all items, which take long."""
         self.asked += 1
-        return self.random_features[:most].clone()
+        rows = self.random_features[:most]
+        return rows.clone() if by is None else torch.randn(len(rows), self._width_by(by)).to(rows)
+
+    @torch.no_grad()
+    def _width_by(self, by: nn.Module) -> int:
+        """How many features another network gives."""
+        training = by.training
+        by.eval()
+        width = by(clean(self.items.take(torch.arange(1)).to(self.device), self.net)).shape[1]
+        by.train(training)
+        return int(width)
 
     def seconds(self) -> float:
         """Of the whole stage, all epochs."""
