@@ -83,7 +83,7 @@ def slow_losses(method: DAC, p: Any, said: Any, upper: float, lower: float) -> t
 def test_the_losses_are_their_definitions(seed: int, bounds: tuple[float, float], own: bool, square: bool) -> None:
     method = DAC(targets="own" if own else "batch", pair_loss="square" if square else "entropy")
     p, said = answers(seed), answers(seed + 1)
-    losses = method.losses(p, said, *bounds)
+    losses = method.losses(p.double(), said.double(), *bounds)  # in float32 the logarithm of 1 - s is rough near s = 1
     pairs, consistency = slow_losses(method, p.double().tolist(), said.double().tolist(), *bounds)
     assert losses["pairs"].item() == pytest.approx(pairs, rel=1e-3, abs=1e-4)
     assert losses["consistency"].item() == pytest.approx(consistency, rel=1e-3, abs=1e-4)
