@@ -82,6 +82,21 @@ def test_a_second_source_is_scored_by_the_names_of_its_classes() -> None:
     assert found.accuracy == 1.0
 
 
+def test_a_second_source_that_cannot_be_scored_is_refused_before_training() -> None:
+    class Untouched:
+        def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
+            pytest.fail("training began")
+
+        def step(self, losses: object) -> None: ...
+
+        def epoch(self, record: object) -> None: ...
+
+    x, names = groups()
+    for labels, match in ((["bat"] * 60, "No item"), (["owl"], "1 labels for 60 items"), (None, "carries no labels")):
+        with pytest.raises(InputError, match=match):
+            supervised(x, names, test=x, test_labels=labels, settings=SHORT, progress=Untouched())
+
+
 def test_nothing_held_out_scores_what_was_taught_and_says_so() -> None:
     x, names = groups()
     found = supervised(x, names, held_out=0.0, settings={**SHORT, "epochs": 1})

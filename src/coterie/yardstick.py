@@ -175,17 +175,10 @@ def supervised(
     items = ChosenItems(opened.items, taught)
     method = Supervised(chosen, torch.from_numpy(known.codes[taught]))
     name = choose_backbone(backbone, spec, str(place.device)).name if start is None else start.backbone
-    torch.manual_seed(seed_of(seed, NAME, "weights"))
-    trunk = build_backbone(name, spec)
-    mean, std = normalisation(items)
-    if start is not None:
-        trunk.load_state_dict(start.net.backbone.trunk.state_dict())
-        mean, std = start.net.mean, start.net.std
-    half = choose_precision("auto", spec, place.device).name == "bf16"
-    net = Net(trunk, spec, mean, std, half=half)
-    net.add(method.heads(net, k))
-    share_batch_norm(net)
-    net.to(place.device)
+    shown, truth, which = opened.items, known.codes, scored
+    if test is not None:
+        shown, truth, which = _test(test, test_labels, spec, known.names)
+    net = _net(method, name, items, None if start is None else start.net, k, seed, place.device)
     began = time.monotonic()
     stage = Stage(
         method,
@@ -201,9 +194,6 @@ def supervised(
         processes=place.num_processes,
     )
     train_stage(net, stage)
-    shown, truth, which = opened.items, known.codes, scored
-    if test is not None:
-        shown, truth, which = _test(test, test_labels, spec, known.names)
     p = stream(net, shown, lambda view: net.cluster(net.backbone(view)).softmax(1), rows=torch.from_numpy(which))
     return Yardstick(
         known.names,
@@ -216,6 +206,22 @@ def supervised(
         chosen,
         name,
     )
+
+
+def _net(
+    method: Supervised, backbone: str, items: Items, start: Net | None, k: int, seed: int, device: torch.device
+) -> Net:
+    """The net as it begins: weights drawn by the seed, or the backbone and the scale of a run's net."""
+    torch.manual_seed(seed_of(seed, NAME, "weights"))
+    trunk = build_backbone(backbone, items.spec)
+    mean, std = normalisation(items)
+    if start is not None:
+        trunk.load_state_dict(start.backbone.trunk.state_dict())
+        mean, std = start.mean, start.std
+    net = Net(trunk, items.spec, mean, std, half=choose_precision("auto", items.spec, device).name == "bf16")
+    net.add(method.heads(net, k))
+    share_batch_norm(net)
+    return net.to(device)
 
 
 def _labels(given: Any, source: Any, opened: Source) -> Labels:
