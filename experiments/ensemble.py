@@ -16,11 +16,11 @@ from typing import Any
 
 from _runs import METRICS, label_free, study_finished
 
-from coterie.cli.several import ensemble_of
 from coterie.data import labels_of
 from coterie.evaluation import evaluate
 from coterie.evaluation.ensemble import accuracy_bound
 from coterie.prediction.results import read_result
+from coterie.several import gather
 from coterie.trusting import trust_runs
 
 
@@ -29,19 +29,19 @@ def record(source: str, runs: list[Path]) -> dict[str, Any]:
     tables, records = [read_result(run / "result.parquet") for run in runs], [label_free(run) for run in runs]
     labels = labels_of(source, tables[0].ids)
     assert labels is not None, f"{source} carries no labels"
-    rows = []
+    rows, names = [], [f"seed {one['seed']}" for one in records]
     for head in tables[0].heads:
         own = [replace(table, heads={head: table.heads[head]}) for table in tables]
-        said = ensemble_of(own)[0]
+        said = gather(names, own, None).ensemble
         answers = {f"seed {one['seed']}": table.heads[head] for one, table in zip(records, own, strict=True)}
         answers |= {name: said.heads[name].numpy() for name in ("ensemble", "mean")}
         for name, p in answers.items():
             found = evaluate(labels.codes, p, class_names=labels.names)
             rows.append({"head": head, "answer": name, **{key: found[key] for key in (*METRICS, "auroc")}})
             print(head, name, {key: round(rows[-1][key], 4) for key in (*METRICS, "auroc")}, flush=True)
-    medoid = ensemble_of(tables)[1]
+    medoid = gather(names, tables, None).medoid
     agreement, bound = accuracy_bound([table.labels.astype("int64") for table in tables])
-    ranked = trust_runs(runs, [f"seed {one['seed']}" for one in records])
+    ranked = trust_runs(runs, names)
     return {
         "data": records[0]["source"]["name"],
         "method": records[0]["stages"][-1]["name"],
@@ -49,7 +49,7 @@ def record(source: str, runs: list[Path]) -> dict[str, Any]:
         "k": records[0]["n_clusters"],
         "seeds": [one["seed"] for one in records],
         "seconds": [one["seconds"] for one in records],
-        "medoid": f"seed {records[medoid]['seed']}",
+        "medoid": names[medoid],
         "agreement": agreement,
         "bound": bound,
         "trust": None if ranked is None else ranked.as_json(),

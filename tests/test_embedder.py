@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import estimator_checks
 
 from coterie import Clusterer, Embed, embed, load
+from coterie.encoders.loading import Encoder
 from coterie.types import InputError
 
 SMALL = "test_vit"
@@ -53,6 +54,25 @@ def test_clusterer_with_an_encoder(colours, weights, tmp_path):
     assert model.record_["source"]["spec"]["encoding"]["encoder"] == SMALL
     by_hand = Clusterer(3, random_state=0, epochs=1).fit(embed(colours, SMALL, weights=weights))
     np.testing.assert_array_equal(by_hand.labels_, model.labels_)
+
+
+def test_several_runs_embed_once(colours, weights, tmp_path, monkeypatch):
+    seen, whole = [], Encoder.__call__
+
+    def counted(self, pixels):
+        seen.extend([len(pixels)] if len(pixels) > 1 else [])  # one picture is shown when an encoder is loaded
+        return whole(self, pixels)
+
+    monkeypatch.setattr(Encoder, "__call__", counted)
+    given = {"encoder": SMALL, "weights": weights, "random_state": 0, "calibrate": False}
+    one = Clusterer(3, "kmeans", **given).fit(colours)
+    alone = len(seen)
+    models = [Clusterer(3, "kmeans", runs=3, **given).fit(colours)]
+    models.append(Clusterer(3, "kmeans", runs=2, output=tmp_path / "runs", **given).fit(colours))
+    assert alone > 0
+    assert len(seen) == 3 * alone
+    assert all(model.record_["source"]["spec"] == one.record_["source"]["spec"] for model in models)
+    np.testing.assert_array_equal(models[0].predict(colours), models[0].labels_)
 
 
 def test_method_auto_takes_the_encoder_at_hand_and_a_named_method_none(colours):

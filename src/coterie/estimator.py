@@ -41,10 +41,14 @@ class Clusterer(ClusterMixin, BaseEstimator):
     backbone, device, precision, image_size: as on the command line. pretrained: begin with timm's weights of that
     backbone; weights: with those of a local file. family: "photo", "glyph" (letters and signs, never mirrored)
     or "auto", a guess by their looks. columns: the features of a table (.parquet or a DataFrame), as names, patterns
-    ("f*") or ranges ("f0..f63").
+    ("f*") or ranges ("f0..f63"). runs: fit with so many seeds from random_state on and take the medoid, the run whose
+    groups agree most with the others' (docs/trust.md); `output` is then a folder of run folders.
 
     After `fit`: `labels_` (n,), `confidence_` (n,) in [0, 1], `embedding_` (n, d), `history_` (a list of epochs),
     `result_` (ids, labels, confidences and every head's probabilities), `record_` (everything that was resolved).
+    With several runs all of these are the medoid's; `runs_` says which it is, how the runs rank and what bounds their
+    mean accuracy, and `ensemble_` is a result with the medoid's groups and the mean probability that all runs give
+    them.
 
     Raises InputError (a ValueError) for input that cannot work, before training; RunFailed for a run that went wrong.
     """
@@ -71,6 +75,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         image_size: int | None = None,
         family: Literal["auto", "photo", "glyph"] = "auto",
         columns: str | Sequence[str] | None = None,
+        runs: int = 1,
     ) -> None:
         self.n_clusters = n_clusters
         self.method = method
@@ -91,6 +96,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.image_size = image_size
         self.family = family
         self.columns = columns
+        self.runs = runs
 
     @isolated
     def fit(self, X: Any, y: object = None) -> Clusterer:
@@ -99,20 +105,25 @@ class Clusterer(ClusterMixin, BaseEstimator):
         y is ignored: no label reaches training.
         """
         from coterie.pipeline import run
-        from coterie.prediction.results import ResultTable
+        from coterie.several import MOST, fit_runs, table_of
 
         out = None if self.output is None else _path(self.output, "output")
-        done = run(X, self._settings(), out)
+        count = whole_number(self.runs, "runs", 1, MOST)
+        for name in ("runs_", "ensemble_"):
+            self.__dict__.pop(name, None)  # of a fit before
+        if count == 1:
+            done = run(X, self._settings(), out)
+        else:
+            done, several = fit_runs(X, self._settings(), count, out)
+            self.runs_, self.ensemble_ = several.as_json(), table_of(several.ensemble)
         self.model_ = done.model
         self._remember_names()
         self.history_ = done.history.rows()
         self.record_ = done.record
-        confidence, labels = done.assignments.probabilities.max(1)
-        self.labels_, self.confidence_ = labels.numpy(), confidence.numpy()
+        self.result_ = table_of(done.assignments)
+        self.labels_, self.confidence_ = self.result_.labels, self.result_.confidence
         assert done.assignments.embedding is not None
         self.embedding_ = done.assignments.embedding.numpy()
-        heads = {name: p.numpy() for name, p in done.assignments.heads.items()}
-        self.result_ = ResultTable(list(done.assignments.ids), self.labels_, self.confidence_, heads)
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
@@ -261,6 +272,13 @@ def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> 
         return int(check_random_state(random_state).randint(2**31 - 1))
     except ValueError as error:
         raise InputError(f"random_state is {repr(random_state)[:80]}: it takes a whole number or None.") from error
+
+
+def whole_number(given: Any, name: str, low: int, high: int) -> int:
+    """A whole number within bounds. Raises InputError for anything else, a truth value included."""
+    if isinstance(given, bool) or not isinstance(given, int | np.integer) or not low <= given <= high:
+        raise InputError(f"{name} is {repr(given)[:80]}: it takes a whole number from {low} to {high}.")
+    return int(given)
 
 
 def _path(given: Any, what: str) -> Path:

@@ -59,11 +59,15 @@ def run(
     resume: bool = False,
     command: str = "",
     watch: Watch | None = None,
+    cache: Path | None = None,
 ) -> RunResult:
-    """Fit `source`, keep everything in the folder `out` (None: in memory). Raises InputError and RunFailed."""
+    """Fit `source`, keep everything in the folder `out` (None: in memory). Raises InputError and RunFailed.
+
+    cache: without `out`, where decoded pictures and embeddings are kept for further runs over the same source.
+    """
     watch = watch or Watch()
     with heed_signals():
-        prepared = prepare(source, settings, out, resume=resume, watch=watch)
+        prepared = prepare(source, settings, out, resume=resume, watch=watch, cache=cache)
         try:
             return _run(prepared, command, watch)
         finally:

@@ -148,7 +148,15 @@ class Prepared:
         }
 
 
-def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: bool, watch: Watch) -> Prepared:
+def prepare(
+    source: Any,
+    settings: RunSettings,
+    out: Path | None,
+    *,
+    resume: bool,
+    watch: Watch,
+    cache: Path | None = None,
+) -> Prepared:
     """Check everything that can be checked before training: settings, folder, data, plan."""
     settings = resolve(settings)
     place = accelerator_for(settings.device)
@@ -157,7 +165,9 @@ def prepare(source: Any, settings: RunSettings, out: Path | None, *, resume: boo
     folder.prepare(resume=resume)
     wait_for_all()
     try:
-        return _prepare(source, settings, folder, place, resume=resume, watch=watch)
+        return _prepare(
+            source, settings, folder, place, resume=resume, watch=watch, cache=folder.file("cache") or cache
+        )
     except BaseException:
         folder.release()
         raise
@@ -171,12 +181,19 @@ def _paths_of(source: Any) -> list[str]:
 
 
 def _prepare(
-    source: Any, settings: RunSettings, folder: RunFolder, place: Place, *, resume: bool, watch: Watch
+    source: Any,
+    settings: RunSettings,
+    folder: RunFolder,
+    place: Place,
+    *,
+    resume: bool,
+    watch: Watch,
+    cache: Path | None,
 ) -> Prepared:
     settings = calibrated_where_judged(settings)
     card = check_beginning(settings)
     init = load_model(Path(settings.init)) if settings.init is not None else None
-    settings, opened, notes = _opened(source, settings, folder, place, init, watch)
+    settings, opened, notes = _opened(source, settings, cache, place, init, watch)
     settings, said = by_items(settings, opened)
     if said:
         card = check_beginning(settings)
@@ -225,10 +242,9 @@ def _prepare(
 
 
 def _opened(
-    source: Any, settings: RunSettings, folder: RunFolder, place: Place, init: Model | None, watch: Watch
+    source: Any, settings: RunSettings, cache: Path | None, place: Place, init: Model | None, watch: Watch
 ) -> tuple[RunSettings, Source, list[str]]:
     """The source, put through an encoder where there is one, and what is said of that."""
-    cache = folder.file("cache")
     kept = cache if place.is_main_process else None  # each process embeds for itself, and one writes
     settings, encode = with_encoder(settings, source, kept, place.device, dry=watch.dry)
     opened = open_items(

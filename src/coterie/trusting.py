@@ -10,9 +10,10 @@ import numpy as np
 import torch.nn.functional as F
 
 from coterie.choosing import reduced
+from coterie.evaluation.contingency import Ints
 from coterie.evaluation.trust import Space, Trust, trust
-from coterie.prediction.model import load_model
-from coterie.report.read import Result, RunFolder, read_finished
+from coterie.prediction.model import Model, load_model
+from coterie.report.read import RunFolder, read_finished
 from coterie.types import InputError
 from coterie.views.normalise import SMALL_DIM
 
@@ -30,21 +31,33 @@ def trust_runs(paths: Sequence[Path], names: Sequence[str]) -> Trust | None:
     if count < 2 or kind[0] is None:
         return None
     members = [one for one, own in zip(found, kinds, strict=True) if own == kind]
-    partitions = [result.labels for _, _, result in members]
-    spaces = [_space(folder, result, place) for place, (_, folder, result) in enumerate(members)]
+    models = [_model_of(folder) for _, folder, _ in members]
+    return trust_models([name for name, _, _ in members], [result.labels for _, _, result in members], models, kind[1])
+
+
+def trust_models(names: Sequence[str], partitions: Sequence[Ints], models: Sequence[Model | None], k: int) -> Trust:
+    """The trust in at least two runs over the same items, each with its labels (n,) of k groups and its model."""
+    spaces = [
+        _space(model, len(labels), place)
+        for place, (model, labels) in enumerate(zip(models, partitions, strict=True))
+        if model is not None
+    ]
     kept = [space for space in spaces if space is not None]
     if common := [space for space in kept if space.home is None]:
         kept = [common[0], *(space for space in kept if space.home is not None)]
-    return trust([name for name, _, _ in members], partitions, kind[1], kept)
+    return trust(names, partitions, k, kept)
 
 
-def _space(folder: RunFolder, result: Result, place: int) -> Space | None:
-    """The features that a run's model keeps, if it is known of which items; nobody's where nothing was trained."""
+def _model_of(folder: RunFolder) -> Model | None:
     try:
-        model = load_model(folder.path)
+        return load_model(folder.path)
     except InputError:
         return None
-    bank, n = model.bank, len(result.labels)
+
+
+def _space(model: Model, n: int, place: int) -> Space | None:
+    """The features that a model keeps, if it is known of which items; nobody's where nothing was trained."""
+    bank = model.bank
     if bank is None:
         return None
     if bank.rows is not None:

@@ -6,8 +6,11 @@ import json
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
+from coterie import Clusterer, load
 from coterie.prediction.results import read_result
+from coterie.types import InputError
 
 QUICK = ("--method", "ae", "--epochs", 1, "--no-calibrate", "-q")
 
@@ -36,9 +39,25 @@ def test_several_seeds_are_matched(coterie, vectors, tmp_path):
 
 
 def test_what_cannot_be(coterie, vectors, tmp_path):
-    assert "--runs is 0" in coterie("fit", vectors, "-k", 3, "--runs", 0, "-o", tmp_path / "x").err
+    assert "The number of runs is 0" in coterie("fit", vectors, "-k", 3, "--runs", 0, "-o", tmp_path / "x").err
     assert "give it with -o" in coterie("fit", vectors, "-k", 3, "--runs", 2).err
     (tmp_path / "mine.txt").write_text("mine")
     answer = coterie("fit", vectors, "-k", 3, "--runs", 2, "-o", tmp_path)
     assert answer.code == 2
     assert "holds other files" in answer.err
+
+
+def test_the_same_as_on_the_command_line(coterie, vectors, tmp_path):
+    asked = ("-k", 3, "--seed", 1, "--runs", 2, *QUICK)
+    assert coterie("fit", vectors, "-o", tmp_path / "cli", *asked).code == 0
+    same = {"method": "ae", "epochs": 1, "calibrate": False}
+    model = Clusterer(3, random_state=1, runs=2, output=tmp_path / "python", **same).fit(vectors)
+    said, own = (json.loads((tmp_path / name / "ensemble.json").read_text()) for name in ("cli", "python"))
+    assert said == own == json.loads(json.dumps(model.runs_))
+    tables = [read_result(tmp_path / name / "ensemble.parquet") for name in ("cli", "python")]
+    np.testing.assert_array_equal(tables[0].confidence, tables[1].confidence)
+    np.testing.assert_array_equal(tables[1].labels, model.labels_)
+    kept = load(tmp_path / "python" / own["medoid"])
+    np.testing.assert_array_equal(kept.predict(np.load(vectors)), model.labels_)
+    with pytest.raises(InputError, match="already holds runs"):
+        Clusterer(3, random_state=1, runs=2, output=tmp_path / "python", **same).fit(vectors)

@@ -1,0 +1,59 @@
+"""`Clusterer(runs=)`: several seeds in Python, as `coterie fit --runs` on the command line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import make_blobs
+
+from coterie import Clusterer
+from coterie.several import seeds_from
+from coterie.types import InputError
+
+QUICK = {"method": "ae", "epochs": 1, "calibrate": False}
+
+
+@pytest.fixture(scope="module")
+def rows() -> np.ndarray:
+    return make_blobs(60, n_features=6, centers=3, cluster_std=3, random_state=0)[0].astype(np.float32)
+
+
+def test_the_medoid_is_the_answer(rows):
+    model = Clusterer(3, random_state=4, runs=3, **QUICK).fit(rows)
+    assert model.runs_["runs"] == ["seed-4", "seed-5", "seed-6"]
+    assert f"seed-{model.record_['seed']}" == model.runs_["medoid"]
+    assert (model.predict(rows) == model.labels_).all()
+    np.testing.assert_array_equal(model.predict_proba(rows).max(1), model.confidence_)
+    assert (model.ensemble_.labels == model.labels_).all()
+    assert set(model.ensemble_.heads) == {"ensemble", "mean", "single"}
+    np.testing.assert_array_equal(model.ensemble_.heads["single"].argmax(1), model.labels_)
+    # The medoid by itself is the very same run.
+    alone = Clusterer(3, random_state=model.record_["seed"], **QUICK).fit(rows)
+    np.testing.assert_array_equal(alone.predict_proba(rows), model.predict_proba(rows))
+    np.testing.assert_array_equal(alone.embedding_, model.embedding_)
+
+
+def test_one_number_of_groups_is_found_for_all(rows):
+    model = Clusterer("auto", "finch", random_state=0, runs=2, calibrate=False).fit(rows)
+    assert model.ensemble_.k == model.model_.k
+
+
+@pytest.mark.parametrize("runs", [0, -1, 101, 2.0, "3", True, None])
+def test_what_cannot_be(rows, runs):
+    with pytest.raises(InputError, match="runs is"):
+        Clusterer(3).set_params(runs=runs).fit(rows)
+
+
+def test_a_later_fit_forgets_the_runs(rows):
+    model = Clusterer(3, "kmeans", random_state=0, runs=2, calibrate=False).fit(rows)
+    assert clone(model).runs == 2
+    model.set_params(runs=1).fit(rows)
+    assert not hasattr(model, "runs_")
+    assert not hasattr(model, "ensemble_")
+
+
+def test_seeds_follow_each_other():
+    assert list(seeds_from(7, 3)) == [7, 8, 9]
+    with pytest.raises(InputError, match="begin with a smaller one"):
+        seeds_from(2**63 - 2, 3)
