@@ -120,7 +120,8 @@ def reference(
             }
         )
         command = command_line(script, given, given.seeds[: at + 1], asked)
-        write_records(f"{script}_{method}_{name}" if asked else f"{script}_{name}", command, records)
+        title = f"{script}_{method}_{name}" if asked else f"{script}_{name}"
+        write_records(title, command, records, given.results)
 
 
 def command_line(script: str, given: argparse.Namespace, seeds: list[int], asked: str = "") -> str:
@@ -128,7 +129,7 @@ def command_line(script: str, given: argparse.Namespace, seeds: list[int], asked
     source = f"{Path(given.source).name} --name {given.name}" if given.name else given.source
     words = [f"python experiments/{script}.py", source, "-k", str(given.k)]
     words += [*([asked] if asked else []), "--seeds", *map(str, seeds)]
-    return " ".join([*words, *_ground_words(given)])
+    return " ".join([*words, *ground_words(given)])
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -139,7 +140,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     found.add_argument("--name")
     found.add_argument("--seeds", type=int, nargs="+", default=[0])
     found.add_argument("--runs", type=Path, default=Path("runs/reference"))
-    return _with_ground(found)
+    found.add_argument("--results", type=Path, default=RESULTS)
+    return with_ground(found)
 
 
 def parser_for_drawn(description: str | None, runs: Path) -> argparse.ArgumentParser:
@@ -153,17 +155,17 @@ def parser_for_drawn(description: str | None, runs: Path) -> argparse.ArgumentPa
     )
     found.add_argument("--runs", type=Path, default=runs)
     found.add_argument("--results", type=Path, default=RESULTS)
-    return _with_ground(found)
+    return with_ground(found)
 
 
-def _with_ground(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
+def with_ground(options: argparse.ArgumentParser) -> argparse.ArgumentParser:
     for name in GROUND:
         options.add_argument(f"--{name}", default=getattr(RunSettings(), name), help="as in coterie fit")
     options.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. cdc.epochs=15")
     return options
 
 
-def _ground_words(given: argparse.Namespace) -> list[str]:
+def ground_words(given: argparse.Namespace) -> list[str]:
     """What was asked for of these options, as words of the command."""
     asked = [name for name in GROUND if getattr(given, name) != getattr(RunSettings(), name)]
     return [*(f"--{name} {getattr(given, name)}" for name in asked), *(f"--set {text}" for text in given.set)]
@@ -181,13 +183,13 @@ def command_for_drawn(script: str, given: argparse.Namespace, *lists: str) -> st
     words = [f"python experiments/{script}.py", source, "-k", str(given.k), "--items", str(given.items)]
     for name in (*lists, "seeds"):
         words += [f"--{name}", *map(str, getattr(given, name))]
-    return " ".join([*words, *_ground_words(given)])
+    return " ".join([*words, *ground_words(given)])
 
 
 def write_records(name: str, command: str, records: list[dict[str, Any]], folder: Path | None = None) -> Path:
     """Write experiments/results/NAME.json: the command, the machine and one record for each seed (and row)."""
     folder = folder or RESULTS
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     write_atomically(path, json.dumps({"command": command, "machine": machine(), "records": records}, indent=1) + "\n")
     return path
@@ -202,7 +204,7 @@ def write_study(
         (given.results, f"{name}.json", json.dumps(content, indent=1) + "\n"),
         (given.figures, f"{name}.png", figure),
     ):
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         write_atomically(folder / file, what)
 
 

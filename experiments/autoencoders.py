@@ -14,7 +14,7 @@ from typing import Any
 
 from _pages import in_words, markdown, over_seeds
 from _rows import Line, Rows
-from _runs import RESULTS, command_line, ground, parser, write_records
+from _runs import command_line, ground, parser, write_records
 
 from coterie.cli.settings import read_overrides
 from coterie.outputs import write_atomically
@@ -75,8 +75,8 @@ def main() -> None:
     command = command_line("autoencoders", given, given.seeds)
     if given.rows != list(LINES):
         command += " --rows " + " ".join(given.rows)
-    write_records(f"autoencoders_{data}", command, records)
-    write_atomically(RESULTS / f"autoencoders_{data}.md", page(records, command))
+    write_records(f"autoencoders_{data}", command, records, given.results)
+    write_atomically(given.results / f"autoencoders_{data}.md", page(records, command))
 
 
 if __name__ == "__main__":

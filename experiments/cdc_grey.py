@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from _pages import in_words, markdown, mean_and_deviation
-from _runs import RESULTS, kept_once, row, write_records
+from _runs import RESULTS, ground, ground_words, kept_once, row, with_ground, write_records
 
 from coterie.algorithms.nearest_mean import neighbour_agreement
 from coterie.cli.settings import read_overrides
@@ -133,18 +133,17 @@ def main(words: list[str] | None = None) -> None:
     options.add_argument("-k", type=int, required=True)
     options.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     options.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
-    options.add_argument("--set", action="append", default=[], help="as in coterie fit, e.g. moco.epochs=40")
     options.add_argument("--done", action="store_true", help="train nothing: only read what is there")
     options.add_argument("--runs", type=Path, default=Path("runs/grey"))
     options.add_argument("--results", type=Path, default=RESULTS)
-    given = options.parse_args(words)
+    given = with_ground(options).parse_args(words)
     given.runs.mkdir(parents=True, exist_ok=True)
-    base = RunSettings(given.k, "cdc", family="photo", calibrate=False)
+    base = replace(ground(given), method="cdc", family="photo")
     files = [file_of(source, given.runs) for source in given.sources]
     study = Study(files, base, given.seeds, given.runs, read_overrides(given.set), given.done)
     sources, seeds = (" ".join(map(str, words)) for words in ((Path(one).name for one in given.sources), given.seeds))
     command = f"python experiments/cdc_grey.py {sources} -k {given.k} --seeds {seeds}"
-    command += "".join(f" --set {text}" for text in given.set)
+    command = " ".join([command, *ground_words(given)])
     if given.recipes != list(RECIPES):
         command += " --recipes " + " ".join(f'"{title}"' for title in given.recipes)
     found: list[dict[str, Any]] = []

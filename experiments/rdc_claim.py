@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from _pages import in_words, markdown, mean_and_deviation
-from _runs import RESULTS, command_line, ground, label_free, parser, write_records
+from _runs import command_line, ground, label_free, parser, write_records
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -92,7 +92,8 @@ class Judge:
         if record.epoch <= record.epochs - self.last:
             return
         code = extract_features(net, self.items)
-        group = kmeans(code, self.k, generator=torch.Generator().manual_seed(record.epoch), restarts=RESTARTS).labels
+        draws, at = torch.Generator().manual_seed(record.epoch), net.mean.device
+        group = kmeans(code.to(at), self.k, generator=draws, restarts=RESTARTS).labels.cpu()
         agree = (group[self.near] == group[self.rows][:, None]).float().mean()
         line = {
             "acc": accuracy(self.labels, group.numpy(), self.k),
@@ -171,7 +172,6 @@ def main(words: list[str] | None = None) -> None:
     options.add_argument("--refreshes", type=int, default=30, help="evaluations of each row, 140 iterations apart")
     options.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     options.add_argument("--done", action="store_true", help="train nothing: only read what is there")
-    options.add_argument("--results", type=Path, default=RESULTS)
     given = options.parse_args(words)
     data = given.name or given.source
     source = open_source(given.source)

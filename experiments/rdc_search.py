@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from _pages import in_words, markdown, over_seeds
 from _rows import Rows
-from _runs import RESULTS, command_line, ground, kept_once, parser, write_records
+from _runs import command_line, ground, kept_once, parser, write_records
 
 from coterie.algorithms.nearest_mean import neighbour_agreement
 from coterie.cli.settings import read_overrides
@@ -126,8 +126,8 @@ def main() -> None:
         if record is not None:
             found[job] = record
             records = [found[one] for one in jobs if one in found]
-            write_records(f"rdc_search_{data}", command, [*first, *records])
-            write_atomically(RESULTS / f"rdc_search_{data}.md", page(first, records, command))
+            write_records(f"rdc_search_{data}", command, [*first, *records], given.results)
+            write_atomically(given.results / f"rdc_search_{data}.md", page(first, records, command))
         return record is not None
 
     while pending := [job for job in jobs if job not in found]:
