@@ -139,7 +139,7 @@ def test_the_size_constraint_fills_all_groups_even_where_all_items_are_alike() -
 
 
 @pytest.mark.parametrize(
-    "method", [replace(METHOD, least_size=0.0), replace(METHOD, constraint="entropy", entropy_weight=0.0)]
+    "method", [replace(METHOD, least_size=0.0), replace(METHOD, constraint="entropy", evenness=0.0)]
 )
 def test_without_a_constraint_an_item_gets_its_nearest_centre(method: SeCu) -> None:
     sets, distance = Sets(2, 4, 1), torch.randn(20, 4, generator=torch.Generator().manual_seed(0))

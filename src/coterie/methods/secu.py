@@ -73,7 +73,7 @@ class SeCu:
     hard_share: Share = 0.2  # β: of the label in a target; the rest is what the other view says
     least_size: Share = 0.9  # γ: share of a group's equal part that it is to have; 0: no constraint
     dual_rate: Rate = 0.1  # how fast the prices of groups follow their sizes
-    entropy_weight: Rate = 0.12  # α over the number of items: 6000 of 50,000; 0: no constraint
+    evenness: Rate = 0.12  # α over the number of items: 6000 of 50,000; 0: no constraint
     hidden: Width = 512  # of the projector; the authors': the backbone's width
     projector_out: Width = 128
     output_norm: bool = False  # batch normalisation of the embeddings, without which short trainings collapse
@@ -156,7 +156,7 @@ class SeCu:
                 prices.clamp_(min=0)
         else:
             counts = sets.counts[here]
-            label = (distance + self.entropy_weight * n * move_costs(counts, old)).argmin(1)
+            label = (distance + self.evenness * n * move_costs(counts, old)).argmin(1)
             counts += label.bincount(minlength=len(counts))
             counts -= old[old != NONE].bincount(minlength=len(counts))
         return label
