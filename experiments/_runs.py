@@ -237,7 +237,10 @@ def study_finished(
     given = options.parse_args(words)
     for folder in given.runs:
         label_free(folder)
-    command = f"python experiments/{script}.py {given.source} --runs {' '.join(run.name for run in given.runs)}"
+    command = (
+        f"python experiments/{script}.py {Path(given.source).name} --runs {' '.join(run.name for run in given.runs)}"
+    )
+    command += f" --name {given.name}" if given.name else ""
     found = {"command": command, "machine": machine(), **make(given.source, given.runs)}
     path = RESULTS / f"{script}_{given.name or Path(given.source).stem}.json"
     write_atomically(path, json.dumps(found, indent=1) + "\n")

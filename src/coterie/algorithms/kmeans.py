@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
+from coterie.algorithms.lloyd_bounds import Means, Nearest
 from coterie.networks.heads import PrototypeHead
 from coterie.types import InputError
 
@@ -217,18 +218,22 @@ def _iterate(
     spherical: bool = False,
 ) -> KMeansResult:
     enough = tolerance * _squared_norms(x).mean() / x.shape[1]  # x is centred: the mean variance of a feature
-    labels = _nearest(x, centres, products)
+    # Beyond that every step would read all points from memory, twice.
+    many = len(x) > SEEDING_ROWS and len(centres) > 1 and x.device.type == "cpu" and pairs is None
+    nearest, means = (Nearest(x), Means(x, len(centres))) if many else (None, None)
+    labels = _nearest(x, centres, products) if nearest is None else nearest(centres)
     taken = 0
     for _ in range(iterations):
         taken += 1
         if reseed_empty:
             labels = _fill_empty(x, centres, labels)
-        before, centres = centres, _cluster_means(x, labels, centres)
+        before, centres = centres, _cluster_means(x, labels, centres) if means is None else means(labels, centres)
         if spherical:
             centres = functional.normalize(centres, dim=1)
         if pairs is not None and products is not None:
             products = _cluster_means(pairs, labels, products)
-        previous, labels = labels, _nearest(x, centres, products)
+        previous = labels
+        labels = _nearest(x, centres, products) if nearest is None else nearest(centres, labels)
         if torch.equal(labels, previous) or (centres - before).square().sum() <= enough:
             break
     inertia = _squared_distances(x, centres, labels).double().sum()
