@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _docs import RESULTS, Block, records, score_cells, table
+from _docs import BENCHMARKS, RESULTS, Block, percent, records, score_cells, table
 
 NAMES = {"sklearn": "K-means (scikit-learn)"}
 
@@ -50,4 +50,52 @@ def graph_choice() -> str:
     return table([*head, "κ of K-means", "κ of K-means on components", "κ of `spectral`"], rows, found["command"])
 
 
-BLOCKS: dict[str, Block] = {"frozen-heads": frozen_heads, "graph-choice": graph_choice}
+def embedding() -> str:
+    """Seconds, memory, kills and batches of embedding."""
+    found = records("embedding", BENCHMARKS)
+    rows = [[name, f"{one['n']:,}", *_times(one), f"{one['peak_mb']:,}"] for name, one in _sources(found)]
+    cuts, parts = found["kills"], found["kills"]["parts"]
+    same = "the same files, bit for bit," if cuts["same_files"] else "OTHER FILES"
+    said = (
+        f"Encoder: {found['encoder']}; other work was on the machine (load {found['load_before'][0]:.0f} to "
+        f"{found['load_after'][0]:.0f} on its cores). Killed {len(parts)} times at random moments, with "
+        f"{min(parts)} to {max(parts)} parts on the disk, and gone on with: {same} as undisturbed. A picture alone and "
+        f"among 32: cosine distance {found['largest_cosine_distance_alone_to_32']:.0e} at most.\n"
+    )
+    head = ["pictures", "number", "seconds", "of processor", "of processor, each", "peak MB"]
+    return f"{table(head, rows, found['command'])}\n{said}"
+
+
+def _sources(found: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [("as they are", found["pictures"]), (f"of {found['large']['megapixels']} megapixels", found["large"])]
+
+
+def _times(one: dict[str, Any]) -> list[str]:
+    each = one["processor_seconds"] / one["n"]
+    return [f"{one['seconds']:.0f}", f"{one['processor_seconds']:.0f}", f"{1000 * each:.0f} ms"]
+
+
+def photos() -> str:
+    """A folder of photos by the command and its defaults, beside K-means on the same embeddings."""
+    found = records("photos")
+    rows = []
+    for run, other in zip(found["coterie"], found["kmeans"], strict=True):
+        name, head = next(iter(run["heads"].items()))
+        scores = [percent(head[key]) for key in ("acc", "nmi", "ari", "ece", "confidence")]
+        times = [f"{run[key]:.0f}" for key in ("seconds", "processor_seconds")]
+        rows.append([f"`coterie fit` (head `{name}`)", str(run["seed"]), *scores, *times])
+        for key, called in (("raw", "as they are"), ("l2", "of length 1")):
+            cells = [percent(other[key][score]) for score in ("acc", "nmi", "ari")]
+            rows.append([f"K-means on the embeddings, {called}", str(run["seed"]), *cells, "", "", "", ""])
+    head = ["", "seed", "ACC", "NMI", "ARI", "ECE", "mean confidence", "seconds", "of processor"]
+    load = found["coterie"][0]["load"][0]
+    said = f"{found['data']}; features {found['features']}. Load of the machine meanwhile: {load:.0f} on two cores.\n"
+    return f"{table(head, rows, found['command'])}\n{said}"
+
+
+BLOCKS: dict[str, Block] = {
+    "embedding": embedding,
+    "frozen-heads": frozen_heads,
+    "graph-choice": graph_choice,
+    "photos": photos,
+}

@@ -59,5 +59,6 @@ def ensemble(data: str) -> str:
 BLOCKS: dict[str, Block] = {
     "choosing-k": choosing,
     "ensemble-digits": functools.partial(ensemble, "digits"),
+    "recalibration-cifar10": functools.partial(recalibration, "cifar10-jpeg-20000"),
     "recalibration-digits": functools.partial(recalibration, "digits"),
 }

@@ -79,7 +79,8 @@ def by_kmeans(run: Path, k: int, seed: int) -> dict[str, Any]:
     for name, points in (("raw", rows), ("l2", rows / np.linalg.norm(rows, axis=1, keepdims=True))):
         begun = time.monotonic()
         groups = KMeans(k, n_init=RESTARTS, random_state=seed).fit_predict(points)
-        metrics = evaluate(labels_for(run).codes, np.eye(k, dtype=np.float32)[groups])
+        known = labels_for(run)
+        metrics = evaluate(known.codes, np.eye(k, dtype=np.float32)[groups], class_names=known.names, resamples=0)
         seconds = round(time.monotonic() - begun, 1)
         found[name] = {**{key: round(metrics[key], 4) for key in ("acc", "nmi", "ari")}, "seconds": seconds}
     return found
