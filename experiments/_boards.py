@@ -169,7 +169,7 @@ RDC = _board(
         "dec": ("DEC", _line("dec", "ae")),
         "idec": ("IDEC", _line("idec", "ae")),
         "vade": ("VaDE", _line("vade", "ae")),
-        "pssc": ("PSSC", _line("pssc")),
+        "pssc": ("PSSC", _line("pssc", "ae")),
         "cc": ("CC", _line("cc")),
         "ddc_uco": ("DDC-UCO", _line("ddc_uco")),
         "acai": ("ACAI + K-means (phase 1)", _line("acai")),
