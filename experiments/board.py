@@ -33,9 +33,11 @@ from _tables import draw
 from coterie.catalogue import method_class, method_names
 from coterie.cli.settings import read_overrides
 from coterie.contract import is_trained
+from coterie.data import open_source
+from coterie.networks.backbones import choose_backbone
 from coterie.training.device import machine
 from coterie.training.plan import RunSettings
-from coterie.types import InputError, RunFailed
+from coterie.types import InputError, ItemSpec, RunFailed
 from coterie.yardstick import supervised
 
 METRICS = ("acc", "balanced_accuracy", "f1", "nmi", "ari", "ece", "ece_debiased", "confidence", "auroc")
@@ -46,11 +48,18 @@ class Apart(Rows):
     """Rows that are made in a process of their own, with the most memory that it had."""
 
     epochs: int | None = None  # of every row's own stage; None: the preset's
+    spec: ItemSpec | None = None  # of the items, where backbones are those that `nets_on` gets
+    nets_on: str | None = None
 
     def settings(self, name: str, seed: int) -> RunSettings:
-        method = self.lines[name].method
-        trained = method != SUPERVISED and is_trained(method_class(method))
-        return replace(super().settings(name, seed), epochs=self.epochs if trained else None)
+        line, own = self.lines[name], super().settings(name, seed)
+        trained = line.method != SUPERVISED and is_trained(method_class(line.method))
+        backbone = own.backbone
+        if line.start is not None:
+            backbone = "auto"  # that of the run that it goes on from
+        elif self.nets_on is not None and self.spec is not None:
+            backbone = usual_backbone(line.method, own, self.spec, self.nets_on)
+        return replace(own, backbone=backbone, epochs=self.epochs if trained else None)
 
     def record(self, name: str, seed: int, *, wait: bool) -> dict[str, Any] | None:
         """As all rows do. Raises InputError for a record that was made with another budget or other settings."""
@@ -63,9 +72,20 @@ class Apart(Rows):
         return found
 
     def made(self, name: str, settings: RunSettings, out: Path) -> dict[str, Any]:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        # A process with the libraries in it is kept, and each row's is forked from it: their import takes seconds.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["_rows", "coterie.yardstick"])
+        with ProcessPoolExecutor(1, mp_context=context) as pool:
             record, peak = pool.submit(_made, self, name, settings, out).result()
         return {**record, "asked": _asked(settings), "peak_mib": round(peak / 1024)}
+
+
+def usual_backbone(method: str, settings: RunSettings, spec: ItemSpec, device: str) -> str:
+    """What `coterie fit` takes for a method and such items on a device."""
+    card = None if method == SUPERVISED else method_class(method).card
+    if card is not None and card.backbone is not None:
+        return card.backbone(spec, device, settings.preset != "practical")
+    return choose_backbone("auto", spec, device, as_published=settings.preset != "practical").name
 
 
 def _asked(settings: RunSettings) -> dict[str, Any]:
@@ -81,8 +101,9 @@ def _made(rows: Apart, name: str, settings: RunSettings, out: Path) -> tuple[dic
             with_labels(rows, name, settings) if settings.method == SUPERVISED else Rows.made(rows, name, settings, out)
         )
         record = {**made, "failed": None}
-    except RunFailed as error:
-        record = {"data": rows.data, "row": name, "seed": settings.seed, "failed": error.reason}
+    except (RunFailed, InputError) as error:
+        reason = error.reason if isinstance(error, RunFailed) else str(error)
+        record = {"data": rows.data, "row": name, "seed": settings.seed, "failed": reason}
     return record, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -140,6 +161,9 @@ def main() -> None:
     options.add_argument("--papers", nargs="+", choices=list(BOARDS), default=list(BOARDS))
     options.add_argument("--rows", nargs="+", help="some rows only, by their names in _boards.py")
     options.add_argument("--epochs", type=int, help="of every row's own stage  [default: the preset's]")
+    options.add_argument(
+        "--nets-on", choices=("cpu", "cuda"), help="backbones that fit takes there  [default: --device]"
+    )
     options.add_argument("--minutes", type=float, default=float("inf"), help="begin no row after so many")
     options.add_argument("--done", action="store_true", help="train nothing, write what is there")
     options.add_argument("--with-labels", action="store_true", help="also the rows that learn from labels")
@@ -153,11 +177,14 @@ def main() -> None:
         rows = Apart(
             name, str(file), base, given.runs, read_overrides(given.set), board.lines, METRICS, labels, given.epochs
         )
+        if given.nets_on:
+            rows = replace(rows, spec=open_source(str(file)).items.spec, nets_on=given.nets_on)
         names = [
             row for row in rows_here(board, given.rows) if given.with_labels or board.lines[row].method != SUPERVISED
         ]
         records = records_of(rows, names, given.seeds, until, done=given.done)
         command = command_for_drawn("board", given, "papers") + (f" --epochs {given.epochs}" if given.epochs else "")
+        command += f" --nets-on {given.nets_on}" if given.nets_on else ""
         write_records(f"board_{paper}_{name}", command, records, given.results)
 
 

@@ -6,10 +6,10 @@ A queue is a list of commands of this folder, each with the ones that it waits f
 off together, those named first before the others. Nets as small as these keep a card waiting for the processor, so many
 processes share it: one for each core, and where NVIDIA's multi-process service is installed, through it (--mps).
 
-After --minutes the commands that are still at work are stopped; their runs have checkpoints. What is below --work is
-packed into --state, records first, then run folders, in at most eight files of 15 MB; what did not fit is named. A
-machine that begins with nothing is given them again (--from state/), and the same command goes on. Records go to
---results. --list prints the commands, and runs nothing.
+After --minutes the commands that are still at work are stopped; their runs have checkpoints. Records, and those other
+files below --work that --keep names, are packed into --state, at most eight files of 15 MB; what did not fit is told.
+A machine that begins with nothing is given them again (--from state/), and the same command goes on. --list prints
+the commands, and runs nothing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 FILES, FILE_BYTES = 8, 15 * 10**6
-GRACE = 12  # seconds that stopped commands have for a last checkpoint
+GRACE = 4  # seconds that stopped commands have for a last checkpoint
+KEPT = ("**/result.parquet", "**/checkpoints/*")
 TEXT = {".json", ".jsonl", ".yaml", ".md", ".log"}
 CARD = "--device cuda"
 THEIRS = " ".join(
@@ -51,11 +52,12 @@ def claim(seeds: Sequence[int] = (0, 1, 2)) -> Iterator[Job]:
     rows += ["code, border items aim at their image", "code, text's second filter", "code, five real neighbours"]
     base = f"rdc_claim.py fashion-mnist -k 10 {CARD} {THEIRS} --refreshes 20 --runs runs/claim"
     for seed in seeds:
-        yield Job(f"claim-{seed}-0", f'{base} --seeds {seed} --rows "{rows[0]}" --results scratch/claim-{seed}-0')
-    for at, row in enumerate(rows[1:], 1):
+        yield Job(f"claim-{seed}", f"{base} --seeds {seed} --rows --results scratch/claim-{seed}")
+    for at, row in enumerate(rows):
         for seed in seeds:
-            own = f"--results scratch/claim-{seed}-{at}"
-            yield Job(f"claim-{seed}-{at}", f'{base} --seeds {seed} --rows "{row}" {own}', (f"claim-{seed}-0",))
+            name = f"claim-{seed}-{at}"
+            own = f"--results scratch/{name}"
+            yield Job(name, f'{base} --seeds {seed} --rows "{row}" {own}', (f"claim-{seed}",))
 
 
 def grey(sources: Sequence[str], seeds: Sequence[int] = (0, 1)) -> Iterator[Job]:
@@ -70,24 +72,30 @@ def grey(sources: Sequence[str], seeds: Sequence[int] = (0, 1)) -> Iterator[Job]
                 yield Job(name, f"cdc_grey.py {source} -k 10 {CARD} --backbone small-16 {own}")
 
 
-def reference(seeds: Sequence[int] = (0, 1, 2)) -> Iterator[Job]:
-    """CDC on all of Fashion-MNIST, with its mini-clusters of 40 images beside it, and PICA."""
-    cdc, pica = f"{CARD} --backbone small-16", f"{CARD} --backbone sobel+small-16"
+def cdc(seeds: Sequence[int] = (0, 1, 2)) -> Iterator[Job]:
+    """CDC on all of Fashion-MNIST with the crops that the search on other grey sets gave, and 40 images each beside."""
+    own = f"-k 10 {CARD} --backbone small-16 --set views.crop_scale=0.6,1.0 --name fashion-mnist-crops --runs runs/cdc"
     for seed in seeds:
-        own = f"-k 10 --seeds {seed} {cdc} --runs runs/reference --results scratch/reference-{seed}"
-        yield Job(f"cdc-{seed}", f"cdc_reference.py fashion-mnist {own}")
-        yield Job(f"cells-{seed}", f"mini_clusters.py fashion-mnist --each 40 {own}", (f"cdc-{seed}",))
+        yield Job(f"cdc-{seed}", f"cdc_reference.py fashion-mnist {own} --seeds {seed} --results scratch/cdc-{seed}")
     for seed in seeds:
-        own = f"-k 10 --seeds {seed} {pica} --runs runs/pica --results scratch/pica-{seed}"
-        yield Job(f"pica-{seed}", f"pica_reference.py fashion-mnist {own}")
-        run = f"runs/pica/fashion-mnist-pica-{seed}"
-        yield Job(f"view-{seed}", f"pica_view.py fashion-mnist {run} --results scratch/view-{seed}", (f"pica-{seed}",))
+        cells = f"mini_clusters.py fashion-mnist --each 40 {own} --seeds {seed} --results scratch/cells-{seed}"
+        yield Job(f"cells-{seed}", cells, (f"cdc-{seed}",))
 
 
-def board(paper: str, source: str, seeds: str, backbone: str, workers: int, more: str = "") -> Iterator[Job]:
-    """A paper's table, by several processes on one folder."""
+def pica(seeds: Sequence[int] = (0, 1, 2)) -> Iterator[Job]:
+    """PICA on all of Fashion-MNIST, and what its evaluation view changes."""
+    base = f"pica_reference.py fashion-mnist -k 10 {CARD} --backbone sobel+small-16 --runs runs/pica"
+    for seed in seeds:
+        yield Job(f"pica-{seed}", f"{base} --seeds {seed} --results scratch/pica-{seed}")
+    runs = " ".join(f"runs/pica/fashion-mnist-pica-{seed}" for seed in seeds)
+    after = tuple(f"pica-{seed}" for seed in seeds)
+    yield Job("pica-view", f"pica_view.py fashion-mnist {runs} --results scratch/pica-view", after)
+
+
+def board(paper: str, source: str, seeds: str, workers: int, more: str = "") -> Iterator[Job]:
+    """A paper's table, by several processes on one folder; the nets that a processor gets."""
     name = f"board-{paper}-{Path(source).stem}"
-    own = f"board.py {source} -k 10 --papers {paper} --items 10000 --seeds {seeds} {CARD} --backbone {backbone} {more}"
+    own = f"board.py {source} -k 10 --papers {paper} --items 10000 --seeds {seeds} {CARD} --nets-on cpu {more}".rstrip()
     for at in range(workers):
         yield Job(f"{name}-{at}", f"{own} --runs runs/board --results scratch/{name}-{at}")
 
@@ -167,33 +175,25 @@ def work_off(jobs: Sequence[Job], worker: Worker, until: float) -> list[str]:
 
 
 def pack(work: Path, state: Path, keep: Sequence[str]) -> list[str]:
-    """Write records and run folders below `work` to at most eight files in `state`; the folders that had no place."""
+    """Write texts below `work`, and the files that `keep` names, to at most eight files; those that had no place."""
     state.mkdir(parents=True, exist_ok=True)
-    texts = [path for path in sorted(work.rglob("*")) if path.suffix in TEXT and path.is_file()]
     with tarfile.open(state / "state-0.tar.gz", "w:gz") as tar:
-        for path in texts:
+        for path in sorted(path for path in work.rglob("*") if path.suffix in TEXT and path.is_file()):
             tar.add(path, path.relative_to(work))
-    folders = list(dict.fromkeys(path.parent for like in keep for path in sorted(work.glob(f"{like}/run.yaml"))))
-    left, at = [], 1
-    for folder in folders:
-        while at < FILES:
-            part, before = state / f"state-{at}.tar", state / "one.tar.gz"
-            with tarfile.open(before, "w:gz") as tar:
-                tar.add(folder, folder.relative_to(work))
-            size = before.stat().st_size
-            with tarfile.open(part, "a") as whole:
-                fits = part.stat().st_size + size + 1536 < FILE_BYTES
-                if fits:
-                    whole.add(before, f"{'+'.join(folder.relative_to(work).parts)}.tar.gz")
-            before.unlink()
-            if fits:
-                break
-            if size >= FILE_BYTES:
-                left.append(str(folder.relative_to(work)))
-                break
-            at += 1
-        else:
-            left.append(str(folder.relative_to(work)))
+    left, full = [], [10_240] * (FILES - 1)  # a tar file ends with so many bytes at most
+    places: list[list[Path]] = [[] for _ in full]
+    for path in dict.fromkeys(path for like in keep for path in sorted(work.glob(like)) if path.is_file()):
+        size = path.stat().st_size + 2048
+        at = next((at for at, before in enumerate(full) if before + size < FILE_BYTES), None)
+        if at is None:
+            left.append(str(path.relative_to(work)))
+            continue
+        places[at].append(path)
+        full[at] += size
+    for at, paths in enumerate(places, 1):
+        with tarfile.open(state / f"state-{at}.tar", "w") as tar:
+            for path in paths:
+                tar.add(path, path.relative_to(work))
     return left
 
 
@@ -202,12 +202,7 @@ def unpack(state: Path, work: Path) -> None:
     work.mkdir(parents=True, exist_ok=True)
     for part in sorted(state.glob("state-*.tar*")):
         with tarfile.open(part) as tar:
-            if part.suffix == ".gz":
-                tar.extractall(work, filter="data")
-                continue
-            for member in tar:
-                with tarfile.open(fileobj=tar.extractfile(member), mode="r:gz") as folder:
-                    folder.extractall(work, filter="data")
+            tar.extractall(work, filter="data")
 
 
 def service(folder: Path, environment: dict[str, str]) -> bool:
@@ -237,14 +232,16 @@ def end_service(environment: dict[str, str]) -> None:
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("queues", nargs="+", help="claim, grey, reference, cdc, pica, rdc, cifar, frozen")
+    options.add_argument(
+        "queues", nargs="+", help="claim, grey, cdc, pica, board-cdc, board-pica, board-rdc, board-cifar, frozen"
+    )
     options.add_argument("--minutes", type=float, default=9.0)
     options.add_argument("--at-once", type=int, default=os.cpu_count() or 1)
     options.add_argument("--work", type=Path, default=Path("runs/gpu"))
     options.add_argument("--state", type=Path, help="where the state is packed at the end")
     options.add_argument("--from", dest="before", type=Path, help="the packed state of an earlier piece")
     options.add_argument("--data", type=Path, default=Path(), help="folder of mnist-5000.npz, glyphs.npz, the tables")
-    options.add_argument("--keep", nargs="+", default=["**"], help="run folders that are packed, by pattern, in order")
+    options.add_argument("--keep", nargs="+", default=KEPT, help="files that are packed beside the texts, in order")
     options.add_argument("--mps", action="store_true", help="share the card through NVIDIA's multi-process service")
     options.add_argument("--list", action="store_true")
     given = options.parse_args()
@@ -253,11 +250,12 @@ def main() -> None:
     queues = {
         "claim": claim(),
         "grey": grey([str(data / "mnist-5000.npz"), str(data / "glyphs.npz")]),
-        "reference": reference(),
-        "cdc": board("cdc", "fashion-mnist", "0 1 2", "small-16", 8, "--with-labels"),
-        "pica": board("pica", "fashion-mnist", "0 1 2", "small-16", 6),
-        "rdc": board("rdc", "fashion-mnist", "0 1 2", "small-16", 4),
-        "cifar": board("cdc", str(data / "cifar10-jpeg.parquet"), "0", "small-32", 4),
+        "cdc": cdc(),
+        "pica": pica(),
+        "board-cdc": board("cdc", "fashion-mnist", "0 1 2", 8, "--with-labels"),
+        "board-pica": board("pica", "fashion-mnist", "0 1 2", 6),
+        "board-rdc": board("rdc", "fashion-mnist", "0 1 2", 4),
+        "board-cifar": board("cdc", str(data / "cifar10-jpeg.parquet"), "0", 4),
         "frozen": frozen(str(data / "cifar10-jpeg.parquet")),
     }
     if unknown := set(given.queues) - set(queues):

@@ -170,7 +170,7 @@ def page(records: list[dict[str, Any]], command: str) -> str:
 def main(words: list[str] | None = None) -> None:
     options = parser(__doc__)
     options.add_argument("--refreshes", type=int, default=30, help="evaluations of each row, 140 iterations apart")
-    options.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
+    options.add_argument("--rows", nargs="*", choices=list(ROWS), default=list(ROWS))
     options.add_argument("--done", action="store_true", help="train nothing: only read what is there")
     given = options.parse_args(words)
     data = given.name or given.source
