@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from coterie.catalogue import method_names
-from coterie.types import InputError
+from coterie.training.plan import RunSettings
+from coterie.types import InputError, ItemSpec
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -117,3 +118,33 @@ def test_no_row_is_begun_after_its_time_and_none_without_its_labels(
     assert json.loads((tmp_path / "out" / "board_rdc_digits-100.json").read_text())["records"] == []
     assert script.rows_here(boards.BOARDS["cdc"], ["scan3"]) == ["scan3"]
     assert "ddc" not in script.rows_here(boards.BOARDS["pica"], None)
+
+
+def test_nets_are_those_of_another_device_where_it_is_named(scripts: Any) -> None:
+    board, _, _ = scripts
+    settings, spec = RunSettings(10), ItemSpec(kind="images", channels=1, height=28, width=28)
+    found = {name: board.usual_backbone(name, settings, spec, "cpu") for name in ("kmeans", "ae", "moco", "supervised")}
+    assert found == {"kmeans": "identity", "ae": "ae", "moco": "small-16", "supervised": "small-16"}
+    assert board.usual_backbone("moco", settings, spec, "cuda") != "small-16"
+
+
+def test_a_row_that_is_refused_is_told_and_the_others_go_on(scripts: Any, tmp_path: Path) -> None:
+    board, _, _ = scripts
+    words = ["digits", "-k", "10", "--items", "60", "--papers", "pica", "--rows", "kmeans", "nmf"]
+    words += [
+        "--runs",
+        str(tmp_path / "runs"),
+        "--results",
+        str(tmp_path),
+        "--set",
+        "nmf.locality=1",
+        "--set",
+        "nmf.neighbours=100",
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["board.py", *words])
+        board.main()
+    records = json.loads((tmp_path / "board_pica_digits-60.json").read_text())["records"]
+    failed = {record["row"]: record["failed"] for record in records}
+    assert failed["kmeans"] is None
+    assert "neighbours" in failed["nmf"]
