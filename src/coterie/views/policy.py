@@ -27,25 +27,33 @@ PHOTO_POOL = (
 GLYPH_POOL = ("identity", "autocontrast", "equalise", "contrast", "brightness", "sharpness", "posterise")
 
 TURN = 30.0  # degrees either way
-SHEAR = 0.1  # tangent, either way
-SHIFT = 0.1  # share of the side, either way
+SHEAR = 0.1  # tangent, either way; FixMatch: 0.3
+SHIFT = 0.1  # share of the side, either way; FixMatch: 0.3
 FACTOR = (0.05, 0.95)  # of saturation, contrast, brightness and sharpness
 BITS = (4, 8)  # posterise keeps the integer part
 LEVELS = 256  # solarise draws its threshold in 0..256 of 255, so 256 inverts nothing
 
 
 def random_operations(
-    images: Float[Tensor, "b c h w"], draw: Draw, rounds: int, pool: Sequence[str] = PHOTO_POOL
+    images: Float[Tensor, "b c h w"],
+    draw: Draw,
+    rounds: int,
+    pool: Sequence[str] = PHOTO_POOL,
+    shear: float = SHEAR,
+    shift: float = SHIFT,
 ) -> Float[Tensor, "b c h w"]:
-    """Apply `rounds` operations of the pool to each image, one after the other."""
+    """Apply `rounds` operations of the pool to each image, one after the other.
+
+    `shear` is the largest tangent and `shift` the largest share of the side, both either way.
+    """
     out = images.clone()
     for _ in range(rounds):
         drawn, magnitude = draw.integers(0, len(pool)), draw.uniform()
-        _one_round(out, {name: drawn == i for i, name in enumerate(pool)}, magnitude)
+        _one_round(out, {name: drawn == i for i, name in enumerate(pool)}, magnitude, shear, shift)
     return out
 
 
-def _one_round(images: Tensor, chosen: dict[str, Tensor], magnitude: Tensor) -> None:
+def _one_round(images: Tensor, chosen: dict[str, Tensor], magnitude: Tensor, shear: float, shift: float) -> None:
     """Change each image, in place, by the operation that it drew; `chosen` has a mask (b,) per name of the pool."""
     never = torch.zeros_like(magnitude, dtype=torch.bool)
 
@@ -64,13 +72,13 @@ def _one_round(images: Tensor, chosen: dict[str, Tensor], magnitude: Tensor) -> 
 
     # The authors call PIL with its default, the nearest pixel.
     either_way = 2 * magnitude - 1
-    slant = torch.rad2deg(torch.atan(SHEAR * either_way))
+    slant = torch.rad2deg(torch.atan(shear * either_way))
     h, w = images.shape[2:]
     # PIL shears about the top left corner, which is a shear about the centre and a shift.
     warp = [
         drew("rotate") * TURN * either_way,
-        (drew("translate_x") * SHIFT * w - drew("shear_x") * SHEAR * h / 2) * either_way,
-        (drew("translate_y") * SHIFT * h - drew("shear_y") * SHEAR * w / 2) * either_way,
+        (drew("translate_x") * shift * w - drew("shear_x") * shear * h / 2) * either_way,
+        (drew("translate_y") * shift * h - drew("shear_y") * shear * w / 2) * either_way,
         drew("shear_x") * slant,
         drew("shear_y") * slant,
         torch.ones_like(magnitude),

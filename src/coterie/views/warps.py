@@ -135,9 +135,20 @@ def enlarge_and_crop(images: Float[Tensor, "b c h w"], draw: Draw, factor: float
     """Resize all images by `factor` >= 1, bilinearly, and cut a random window of the old size out of each."""
     h, w = images.shape[2:]
     large = F.interpolate(images, size=(round(factor * h), round(factor * w)), mode="bilinear", align_corners=False)
-    top = draw.integers(0, large.shape[2] - h + 1)[:, None] + torch.arange(h, device=images.device)
-    left = draw.integers(0, large.shape[3] - w + 1)[:, None] + torch.arange(w, device=images.device)
-    row = torch.arange(len(images), device=images.device)[:, None, None]
+    return random_window(large, draw, h, w)
+
+
+def pad_and_crop(images: Float[Tensor, "b c h w"], draw: Draw, margin: int) -> Float[Tensor, "b c h w"]:
+    """Put a black border of `margin` pixels around all images and cut a random window of the old size out of each."""
+    h, w = images.shape[2:]
+    return random_window(F.pad(images, [margin] * 4), draw, h, w)
+
+
+def random_window(large: Float[Tensor, "b c p q"], draw: Draw, h: int, w: int) -> Float[Tensor, "b c h w"]:
+    """A window of h × w pixels out of each image, every place as likely."""
+    top = draw.integers(0, large.shape[2] - h + 1)[:, None] + torch.arange(h, device=large.device)
+    left = draw.integers(0, large.shape[3] - w + 1)[:, None] + torch.arange(w, device=large.device)
+    row = torch.arange(len(large), device=large.device)[:, None, None]
     # An index in front and behind puts the channels last.
     return large[row, :, top[:, :, None], left[:, None, :]].permute(0, 3, 1, 2)
 
