@@ -14,6 +14,7 @@ from coterie.contract import is_trained
 from coterie.forecast import Forecast, StageTime, roughly
 from coterie.preparing import Watch, prepare
 from coterie.training.plan import RunSettings
+from helpers.small_runs import image_net
 
 VECTORS = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
 
@@ -79,7 +80,7 @@ def test_more_epochs_take_longer(coterie, vectors):
 def test_every_method_is_timed_and_the_random_state_stays(method, kind, digits):
     if kind not in method_class(method).card.accepts or (kind == "images" and not is_trained(method_class(method))):
         return
-    data, backbone = (digits.items.array, "small-4") if kind == "images" else (VECTORS, "auto")
+    data, backbone = (digits.items.array, image_net(method)) if kind == "images" else (VECTORS, "auto")
     settings = RunSettings(n_clusters=3, method=method, backbone=backbone, device="cpu")
     prepared = prepare(data, settings, None, resume=False, watch=Watch())
     before = torch.get_rng_state()

@@ -19,7 +19,7 @@ from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.training.plan import RunSettings, chain_of, make_plan
 from coterie.types import Source
-from helpers.small_runs import K, data_of
+from helpers.small_runs import K, data_of, image_net
 
 RUNS = [(name, method_class(name).card.accepts[-1]) for name in method_names()]
 
@@ -35,7 +35,7 @@ class Fitted:
 def settings_for(name: str, kind: str) -> RunSettings:
     trained = [stage for stage in chain_of(name, kind, None) if is_trained(method_class(stage))]
     overrides = {f"{stage}.epochs": 1 for stage in trained} | {"calibrate.epochs": 20}
-    backbone = "mlp" if kind == "embeddings" else "small-4" if trained else "auto"
+    backbone = "mlp" if kind == "embeddings" else image_net(name) if trained else "auto"
     return RunSettings(n_clusters=K, method=name, backbone=backbone, overrides=overrides, device="cpu", calibrate=True)
 
 

@@ -36,7 +36,7 @@ from coterie.stages import train
 from coterie.training.plan import RunSettings, chain_of, coerce, make_plan, resolved
 from coterie.types import Batch, InputError, ItemSpec, Kind, OneProcess, Source
 from coterie.views.recipes import RECIPES
-from helpers.small_runs import RUNS, UNTRAINED, K, data_of, settings_for
+from helpers.small_runs import RUNS, UNTRAINED, K, data_of, image_net, settings_for
 
 ROOT = Path(__file__).parents[2]
 METHODS = method_names()
@@ -129,9 +129,8 @@ def groups_of(method: Trained) -> Iterator[dict[str, Any]]:
     """The groups of parameters of all optimisers, on a small net."""
     kind = method.card.accepts[0]
     spec = ItemSpec("images", 1, 8, 8) if kind == "images" else ItemSpec("embeddings", dim=12)
-    net = Net(
-        build_backbone("small-4" if kind == "images" else "mlp", spec), spec, torch.zeros(1), torch.ones(1), half=False
-    )
+    backbone = image_net(name_of(method)) if kind == "images" else "mlp"
+    net = Net(build_backbone(backbone, spec), spec, torch.zeros(1), torch.ones(1), half=False)
     net.add(method.heads(net, K))
     for optimiser in optimisers_of(method, net).values():
         yield from optimiser.param_groups

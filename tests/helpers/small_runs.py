@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from coterie.catalogue import method_class, method_names
 from coterie.contract import is_trained
+from coterie.networks.backbones import build_backbone
+from coterie.networks.net import Net
 from coterie.training.plan import RunSettings, chain_of
-from coterie.types import Source
+from coterie.types import InputError, ItemSpec, Source
 
 K = 3
 UNTRAINED = {name for name in method_names() if not is_trained(method_class(name))}
@@ -26,12 +29,24 @@ def data_of(kind: str, digits: Source) -> NDArray[Any]:
     return images
 
 
+def image_net(name: str) -> str:
+    """The backbone that this method is tried with on small images: `small-4`, or its own where it refuses that one."""
+    spec, kind = ItemSpec("images", 1, 8, 8), method_class(name)
+    net = Net(build_backbone("small-4", spec), spec, torch.zeros(1), torch.ones(1), half=False)
+    try:
+        kind().heads(net, K)
+    except InputError:
+        assert kind.card.backbone is not None
+        return kind.card.backbone(spec, "cpu", False)
+    return "small-4"
+
+
 def settings_for(name: str, kind: str, *, seed: int = 0) -> RunSettings:
     stages = chain_of(name, kind, None)
     overrides = {f"{stage}.epochs": 1 for stage in stages if stage not in UNTRAINED}
     # After a single epoch all codes of a reconstruction are much the same, and what starts from them may collapse.
     overrides |= {f"{stage}.epochs": 12 for stage in stages[:-1] if stage in ("ae", "acai")}
-    backbone = "mlp" if kind == "embeddings" else "auto" if name in UNTRAINED else "small-4"
+    backbone = "mlp" if kind == "embeddings" else "auto" if name in UNTRAINED else image_net(name)
     if (name, kind) == ("vade", "images"):
         backbone = "ae"  # after so few epochs of a convolutional net rounding alone may end in one group
     return RunSettings(

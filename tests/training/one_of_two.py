@@ -32,7 +32,7 @@ from coterie.training.distributed import average_gradients, deal, share_batch_no
 from coterie.training.passes import plan_passes
 from coterie.training.plan import RunSettings
 from coterie.training.seeds import generator_of
-from coterie.types import EpochStart
+from coterie.types import EpochStart, InputError, ItemSpec
 from coterie.views.settings import ViewSettings
 
 SIZE, K = 32, 4
@@ -90,8 +90,13 @@ def one_batch(method: Trained, rank: int, processes: int, seed: int = 0) -> dict
     spec = items.spec
     torch.manual_seed(seed)
     name = "sobel+small-4" if method.card.family == "partition" else "small-4"
-    net = Net(build_backbone(name, spec), spec, torch.tensor([0.3]), torch.tensor([0.35]), half=False)
-    net.add(method.heads(net, K))
+    net = net_of(name, spec)
+    try:
+        net.add(method.heads(net, K))
+    except InputError:  # the method refuses all but its own backbone
+        assert method.card.backbone is not None
+        net = net_of(method.card.backbone(spec, "cpu", False), spec)
+        net.add(method.heads(net, K))
 
     def features(*, half: bool = False, by: nn.Module | None = None, most: int | None = None) -> Tensor:
         return extract_features(net, items, some_rows(len(items), most), by=by)
@@ -119,6 +124,10 @@ def one_batch(method: Trained, rank: int, processes: int, seed: int = 0) -> dict
             # No optimiser step: Adam's first ones are signs, and a sign of rounding noise is not to be compared.
         logged |= batch.logged
     return {"steps": steps, "logged": {**begin.logged, **logged}, "state": net.state_dict()}
+
+
+def net_of(backbone: str, spec: ItemSpec) -> Net:
+    return Net(build_backbone(backbone, spec), spec, torch.tensor([0.3]), torch.tensor([0.35]), half=False)
 
 
 def images() -> Any:

@@ -23,7 +23,6 @@ from coterie.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Restarts
 from coterie.contract import Card, Facts, Step, iterations_for
 from coterie.networks.dcgan import (
     NOISE,
-    PROJECTED,
     discriminator_of,
     generator_for,
     judge_for,
@@ -32,6 +31,7 @@ from coterie.networks.dcgan import (
 )
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
+from coterie.networks.pooled import PROJECTED
 from coterie.types import Batch, Features
 from coterie.views.normalise import normalise
 

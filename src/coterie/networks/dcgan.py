@@ -18,15 +18,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.networks.heads import steady_product
 from coterie.networks.net import HalfPrecision, Net, run_in
+from coterie.networks.pooled import GRID, PooledMaps, resized
 from coterie.networks.trunks import trunk
 from coterie.types import InputError, ItemSpec
 
 NAME, FULL, SMALL = "dcgan", 128, 32  # channels of the first layer: the paper's, and a generator's for other backbones
 NOISE = 100  # numbers that an image is generated from
-PROJECTED = 256
-GRID = 4  # pixels of the last map's side, and of every map that is a feature
 SMALL_SIDE = 40  # up to which images are seen at 32 pixels, larger ones at 64
 
 
@@ -78,32 +76,16 @@ class Convolutions(nn.Module):
         return torch.cat([F.max_pool2d(map, map.shape[-1] // GRID).flatten(1) for map in self.maps(images)], 1)
 
 
-class Discriminator(nn.Module):
-    """The convolutions and a projection of their pooled maps, (x - centre) · directionsᵀ, which no gradient moves."""
+class Discriminator(PooledMaps):
+    """The convolutions and a projection of their pooled maps."""
 
-    centre: Tensor
-    directions: Tensor
+    convolutions: Convolutions
 
     def __init__(self, inside: int, channels: list[int]) -> None:
-        super().__init__()
-        self.num_features, self.width, self.last = PROJECTED, channels[-1] // 4, GRID**2 * channels[-1]
-        self.convolutions = Convolutions(inside, channels)
-        draw_weights(self.convolutions)
-        self.register_buffer("centre", torch.zeros(self.convolutions.length))
-        # Random directions keep distances, on average.
-        self.register_buffer("directions", torch.randn(PROJECTED, self.convolutions.length) * PROJECTED**-0.5)
-
-    @torch.no_grad()
-    def place(self, centre: Float[Tensor, " f"], directions: Float[Tensor, "m f"]) -> None:
-        """Take another projection, of at most 256 directions; what they do not fill of the features is 0."""
-        self.centre.copy_(centre)
-        self.directions.zero_()
-        self.directions[: len(directions)] = directions
-
-    def forward(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d"]:
-        pooled = self.convolutions(images)
-        with torch.autocast(images.device.type, enabled=False):
-            return steady_product(pooled.float() - self.centre, self.directions)
+        convolutions = Convolutions(inside, channels)
+        draw_weights(convolutions)
+        super().__init__(convolutions, convolutions.length)
+        self.width, self.last = channels[-1] // 4, GRID**2 * channels[-1]
 
     def last_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b x"]:
         """What the answer is a linear function of: the last layer's map as it is."""
@@ -152,13 +134,6 @@ class Generator(nn.Module):
     def forward(self, noise: Float[Tensor, "b z"]) -> Float[Tensor, "b c h w"]:
         images = (self.layers(self.expand(noise).view(-1, self.first, GRID, GRID)) + 1) / 2
         return images if self.size is None else resized(images, self.size)
-
-
-def resized(images: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c y x"]:
-    if images.shape[2:] == size:
-        return images
-    # In float32: torch has no smoothed resizing of half precision.
-    return F.interpolate(images.float(), size, mode="bilinear", align_corners=False, antialias=True)
 
 
 def generator_for(net: Net) -> HalfPrecision:
