@@ -263,8 +263,8 @@ def late_cosine(progress: float, still: float, warm_up: float) -> float:
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: few epochs, more of them for fewer items, at a lower rate, and embeddings kept apart.
 
-    In few steps prices must follow faster and the net more slowly, or sizes swing and groups merge. Rates and constraint
-    are those of fifteen tries on digits that kept all groups in use and of even size (no labels).
+    In few steps prices must follow faster and the net more slowly, or sizes swing and groups merge. Of fifteen tries on
+    digits these rates and this constraint kept all groups in use and of even size (no labels).
     """
     size = epochs_for(facts)
     return {
