@@ -1,5 +1,7 @@
 """Rows of the three papers' tables of rivals, their published numbers, and the orderings that the papers state.
 
+`cdc13` is CDC as a stage after others, of whose rows it takes the backbone.
+
 `published/<paper>.csv` has the numbers that a paper prints, in percent. A row that nobody can run from public material
 stands in `quoted`, with the reason.
 """
@@ -122,6 +124,33 @@ CDC = _board(
     ),
     heads={"cdc": Shown("CDC-Clu", "cdc", "clu")},
 )
+STAGE = _board(
+    "cdc13",
+    "CDC's Table 13",
+    "CIFAR-10",
+    ("ΔACC", "ΔNMI", "ΔARI", "ΔECE"),  # the paper prints what CDC changes
+    {
+        "moco": ("MoCo-v2", _line("moco")),
+        "scan": ("SCAN-2", _line("scan", "moco")),
+        "scan-cdc": ("SCAN-2, then CDC", _line("cdc", "scan")),
+        "scan3": ("SCAN-3", _line("scan3", "scan")),
+        "scan3-cdc": ("SCAN-3, then CDC", _line("cdc", "scan3")),
+        "secu-size": ("SeCu-Size", _line("secu", constraint="size")),
+        "secu-size-cdc": ("SeCu-Size, then CDC", _line("cdc", "secu-size")),
+        "secu": ("SeCu", _line("secu", constraint="entropy")),
+        "secu-cdc": ("SeCu, then CDC", _line("cdc", "secu")),
+        "cc": ("CC", _line("cc")),
+        "cc-cdc": ("CC, then CDC", _line("cdc", "cc")),
+    },
+    tuple(
+        order
+        for base in ("SCAN-2", "SCAN-3", "SeCu-Size", "SeCu")
+        for order in (
+            Order(f"CDC raises the accuracy of {base}", "acc", (base,), (f"{base}, then CDC",)),
+            Order(f"and lowers its ECE ({base})", "ece", (f"{base}, then CDC",), (base,)),
+        )
+    ),
+)
 PICA = _board(
     "pica",
     "PICA's Table 1",
@@ -183,4 +212,4 @@ RDC = _board(
         Order("R-DC above all", "acc", ("FINCH", "AE+K-means", "DEC", "IDEC", "VaDE", "DynAE"), ("R-DC",)),
     ),
 )
-BOARDS = {board.paper: board for board in (CDC, PICA, RDC)}
+BOARDS = {board.paper: board for board in (CDC, STAGE, PICA, RDC)}

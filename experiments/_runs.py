@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import fcntl
+import io
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -193,6 +194,13 @@ def write_records(name: str, command: str, records: list[dict[str, Any]], folder
     path = folder / f"{name}.json"
     write_atomically(path, json.dumps({"command": command, "machine": machine(), "records": records}, indent=1) + "\n")
     return path
+
+
+def saved(figure: Any) -> bytes:
+    """A figure of matplotlib as a PNG."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=90)
+    return buffer.getvalue()
 
 
 def write_study(

@@ -11,14 +11,13 @@ docs/figures/geometry_curves.png.
 
 from __future__ import annotations
 
-import io
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import FIGURES, command_for_drawn, ground, label_free, parser_for_drawn, write_study
+from _runs import FIGURES, command_for_drawn, ground, label_free, parser_for_drawn, saved, write_study
 from _tables import draw
 from torch import Tensor
 
@@ -110,9 +109,7 @@ def figure(records: list[dict[str, Any]]) -> bytes:
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("epoch (phase 1 left of the line)")
         axis.legend(fontsize=8)
-    buffer = io.BytesIO()
-    shown.savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
+    return saved(shown)
 
 
 def main(words: list[str] | None = None) -> None:

@@ -49,7 +49,6 @@ class Job:
 def claim(seeds: Sequence[int] = (0, 1, 2)) -> Iterator[Job]:
     """R-DC's claim on all of Fashion-MNIST: one phase 1 a seed, then its rows side by side."""
     rows = ["code", "text", "code, no augmentation", "code, no core items (augmentation alone)", "code, κ = 30"]
-    rows += ["code, border items aim at their image", "code, text's second filter", "code, five real neighbours"]
     base = f"rdc_claim.py fashion-mnist -k 10 {CARD} {THEIRS} --refreshes 20 --runs runs/claim"
     for seed in seeds:
         yield Job(f"claim-{seed}", f"{base} --seeds {seed} --rows --results scratch/claim-{seed}")
@@ -233,7 +232,9 @@ def end_service(environment: dict[str, str]) -> None:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument(
-        "queues", nargs="+", help="claim, grey, cdc, pica, board-cdc, board-pica, board-rdc, board-cifar, frozen"
+        "queues",
+        nargs="+",
+        help="claim, grey, cdc, pica, board-cdc, board-cdc13, board-pica, board-rdc, board-cifar, frozen",
     )
     options.add_argument("--minutes", type=float, default=9.0)
     options.add_argument("--at-once", type=int, default=os.cpu_count() or 1)
@@ -252,9 +253,10 @@ def main() -> None:
         "grey": grey([str(data / "mnist-5000.npz"), str(data / "glyphs.npz")]),
         "cdc": cdc(),
         "pica": pica(),
-        "board-cdc": board("cdc", "fashion-mnist", "0 1 2", 8, "--with-labels"),
-        "board-pica": board("pica", "fashion-mnist", "0 1 2", 6),
-        "board-rdc": board("rdc", "fashion-mnist", "0 1 2", 4),
+        "board-cdc": board("cdc", "fashion-mnist", "0 1 2", 6, "--with-labels"),
+        "board-cdc13": board("cdc13", "fashion-mnist", "0 1 2", 2),
+        "board-pica": board("pica", "fashion-mnist", "0 1 2", 3),
+        "board-rdc": board("rdc", "fashion-mnist", "0 1 2", 2),
         "board-cifar": board("cdc", str(data / "cifar10-jpeg.parquet"), "0", 4),
         "frozen": frozen(str(data / "cifar10-jpeg.parquet")),
     }

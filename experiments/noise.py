@@ -11,14 +11,13 @@ for the numbers only. Finished runs are read and not made again. Writes results/
 
 from __future__ import annotations
 
-import io
 import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import FIGURES, command_for_drawn, ground, label_free, parser_for_drawn, write_study
+from _runs import FIGURES, command_for_drawn, ground, label_free, parser_for_drawn, saved, write_study
 from _tables import draw
 
 from coterie.cli.settings import read_overrides
@@ -83,9 +82,7 @@ def figure(records: list[dict[str, Any]]) -> bytes:
     axis.set_ylabel("%")
     axis.set_ylim(bottom=0)
     axis.legend(fontsize=8)
-    buffer = io.BytesIO()
-    shown.savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
+    return saved(shown)
 
 
 def main(words: list[str] | None = None) -> None:

@@ -10,13 +10,12 @@ codes, drawn by a fixed seed, along the two first principal directions of each r
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import FIGURES, RESULTS
+from _runs import FIGURES, RESULTS, saved
 from rdc_claim import STEPS
 from rdc_geometry import titles
 
@@ -36,12 +35,6 @@ def plots(columns: int) -> tuple[Any, Any]:
 
     shown, axes = pyplot.subplots(1, columns, figsize=(4.6 * columns, 3.8), layout="constrained", squeeze=False)
     return shown, axes[0]
-
-
-def saved(shown: Any) -> bytes:
-    buffer = io.BytesIO()
-    shown.savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
 
 
 def curves(records: list[dict[str, Any]]) -> bytes:

@@ -10,12 +10,11 @@ docs/figures/reliability_<data>.png.
 from __future__ import annotations
 
 import argparse
-import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import FIGURES, RESULTS, label_free, write_study
+from _runs import FIGURES, RESULTS, label_free, saved, write_study
 from numpy.typing import NDArray
 
 from coterie.data import Labels, labels_of
@@ -70,9 +69,7 @@ def figure(heads: dict[str, dict[str, Any]]) -> bytes:
         below.set_xlabel("confidence")
     axes[0, 0].set_ylabel("accuracy")
     axes[1, 0].set_ylabel("items")
-    buffer = io.BytesIO()
-    shown.savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
+    return saved(shown)
 
 
 def main(words: list[str] | None = None) -> None:

@@ -15,14 +15,13 @@ five nearest neighbours in code space that are of the point's own arc, ACC of K-
 from __future__ import annotations
 
 import argparse
-import io
 import json
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from _runs import FIGURES, RESULTS
+from _runs import FIGURES, RESULTS, saved
 from sklearn.metrics import silhouette_score
 from torch import Tensor, nn
 
@@ -173,9 +172,7 @@ def draw(codes: dict[str, dict[str, np.ndarray]]) -> bytes:
             axis.scatter(*stages[stage][shown].T, c=truth[shown], s=3, cmap="tab10", vmax=9, rasterized=True)
             axis.set_title(f"{kind}: {title}", fontsize=9)
             axis.tick_params(labelsize=7)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=90)
-    return buffer.getvalue()
+    return saved(figure)
 
 
 def main() -> None:

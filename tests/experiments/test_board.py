@@ -26,10 +26,12 @@ def scripts() -> Any:
 
 def test_every_row_is_the_papers_and_comes_after_what_it_starts_from(scripts: Any) -> None:
     _, boards, _ = scripts
-    own = {"ACAI + K-means (phase 1)"}
+    own = {"ACAI + K-means (phase 1)", "CC, then CDC"}
     for board in boards.BOARDS.values():
         printed, titles = board.published(), [shown.title for shown in board.shown]
-        assert set(printed) - {"PICA (best)"} == {*titles, *board.quoted} - own
+        # CDC's Table 13 prints what CDC changes, and no number of what it begins with.
+        begun = {title for title in titles if board.paper == "cdc13" and "CDC" not in title}
+        assert set(printed) - {"PICA (best)"} == {*titles, *board.quoted} - own - begun
         order = list(board.lines)
         assert all(
             line.start is None or order.index(line.start) < order.index(row) for row, line in board.lines.items()
