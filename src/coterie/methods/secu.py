@@ -264,7 +264,8 @@ def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: few epochs, more of them for fewer items, at a lower rate, and embeddings kept apart.
 
     In few steps prices must follow faster and the net more slowly, or sizes swing and groups merge. Of fifteen tries on
-    digits these rates and this constraint kept all groups in use and of even size (no labels).
+    digits these rates and this constraint kept all groups in use and of even size (no labels). No blur up to 64 pixels,
+    as in all practical views.
     """
     size = epochs_for(facts)
     return {
@@ -276,4 +277,5 @@ def practical(facts: Facts) -> dict[str, Any]:
         "learning_rate": 0.01,
         "least_size": 0.8,
         "dual_rate": 0.3,
+        **({"blur": (0.0, 0.0)} if 0 < facts.side <= 64 else {}),
     }
