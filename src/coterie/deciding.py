@@ -15,11 +15,13 @@ from typing import Any
 
 import torch
 
+from coterie import finetuning
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.encoders.loading import Wanted
 from coterie.encoders.opening import Encode, check_name
+from coterie.finetuning import check_finetune
 from coterie.methods.spectral import COMPONENTS, Spectral
-from coterie.training.plan import RunSettings
+from coterie.training.plan import RunSettings, method_name
 from coterie.types import InputError, Source
 
 METHOD = "cdc"  # what `auto` groups with, where it is not
@@ -33,6 +35,15 @@ def resolve(settings: RunSettings) -> RunSettings:
     encoder = settings.encoder
     if encoder is not None:
         check_name(encoder)
+    if settings.finetune:
+        check_finetune(settings)
+        if method_name(settings.method) not in (AUTO, finetuning.METHOD):
+            raise InputError(
+                f"--finetune is done by {finetuning.METHOD}, not by {method_name(settings.method)}: leave --method out "
+                '(in Python: method="auto").'
+            )
+        named = finetuning.METHOD if settings.method == AUTO else settings.method
+        return replace(settings, method=named, encoder=NONE)
     trains = _trains_a_net(settings)
     if encoder not in (None, AUTO, NONE) and (settings.init is not None or settings.pretrained):
         other = "--init" if settings.init is not None else "--pretrained"

@@ -33,6 +33,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
     random_state: an int makes runs repeatable (None: `record_["seed"]` says which was drawn). epochs: of the method's
     own stage; None takes the preset's. preset: "practical" or "paper". settings: single settings over the preset, such
     as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose backbone is the start.
+    finetune: with the method "auto", train the encoder of `init`, a run on its embeddings, lightly (docs/encoders.md).
     pretrain: the method that trains the backbone first ("moco"), or "none"; "auto": as the method's paper. calibrate:
     train a calibration head on the finished run, which then gives the confidences, not the labels; "auto": after every
     method that is not calibrated by itself (cdc is). output: a run folder to write (None: keep everything in memory).
@@ -63,6 +64,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         preset: str = "practical",
         settings: Mapping[str, Any] | None = None,
         init: str | os.PathLike[str] | None = None,
+        finetune: bool = False,
         pretrain: str = "auto",
         calibrate: bool | Literal["auto"] = "auto",
         output: str | os.PathLike[str] | None = None,
@@ -84,6 +86,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.preset = preset
         self.settings = settings
         self.init = init
+        self.finetune = finetune
         self.pretrain = pretrain
         self.calibrate = calibrate
         self.output = output
@@ -222,6 +225,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
             "epochs",
             "preset",
             "init",
+            "finetune",
             "pretrain",
             "backbone",
             "pretrained",

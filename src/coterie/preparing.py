@@ -31,8 +31,10 @@ from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
 from coterie.data.outliers import mark_outliers, without
 from coterie.data.spaces import Spaces
-from coterie.deciding import by_items, check_used, resolve, with_encoder
+from coterie.deciding import by_items, check_used, place_of, resolve, with_encoder
 from coterie.encoders import open_items
+from coterie.encoders.store import lend
+from coterie.finetuning import Teacher, encoding_to_train, finetuned, lighter, teacher_of
 from coterie.judgements import Judgements, read_judgements
 from coterie.networks.backbones import BackboneChoice, Start
 from coterie.networks.net import Net
@@ -97,6 +99,7 @@ class Prepared:
     warnings: list[str] = field(default_factory=list)
     path: str | None = None  # where the source lies, absolute
     chosen_k: dict[str, Any] | None = None  # of -k auto: how the number of groups came about
+    teacher: Teacher | None = None  # of --finetune: what a run on embeddings says, and its encoder
     judged: Judgements | None = None  # what only the calibration head is given
 
     @property
@@ -193,17 +196,24 @@ def _prepare(
     settings = calibrated_where_judged(settings)
     card = check_beginning(settings)
     init = load_model(Path(settings.init)) if settings.init is not None else None
-    settings, opened, notes = _opened(source, settings, cache, place, init, watch)
+    taught_by = None
+    if settings.finetune:
+        assert init is not None
+        taught_by, init = init, None
+    settings, opened, notes = _opened(source, settings, cache, place, init, watch, taught_by)
     settings, said = by_items(settings, opened)
     if said:
         card = check_beginning(settings)
-    chosen_k = None
+    chosen_k, teacher = None, None
+    if taught_by is not None:
+        settings = lighter(settings, taught_by, len(opened.items))
+        teacher = _teacher(source, settings, opened, taught_by, cache if place.is_main_process else None, place, watch)
     check_spaces(opened.items.spec, card, settings)
     if settings.n_clusters == "auto" and not card.without_k:
         k, chosen_k = settle(opened, settings.seed, watch.say)
         settings = replace(settings, n_clusters=k)
     facts, spec = _facts_of(opened, settings, place), opened.items.spec
-    backbone = backbone_of(settings, card, init, spec, facts.device)
+    backbone = backbone_of(settings, card, init, spec, facts.device) if teacher is None else teacher.start.choice
     plan = make_plan(settings, facts, opened.name)
     plan.notes.extend([*notes, *said])
     if term := balance_term(plan.method):
@@ -211,6 +221,8 @@ def _prepare(
     plan.notes.extend(advice_for(plan, opened.family, init))
     plan = with_beginning(plan, settings, backbone, spec, init)
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
+    if teacher is not None:
+        plan.notes.append(finetuned(teacher))
     history, before, warned = _earlier(folder, place, resume=resume)
     judged = None
     if settings.judged is not None:
@@ -230,7 +242,8 @@ def _prepare(
         rank=place.process_index,
         processes=place.num_processes,
         init=init,
-        start=start,
+        start=start if teacher is None else teacher.start,
+        teacher=teacher,
         seconds_before=before,
         warnings=[*opened.warnings, *(text for text in warned if text not in opened.warnings)],
         path=absolute_path(source),
@@ -242,7 +255,13 @@ def _prepare(
 
 
 def _opened(
-    source: Any, settings: RunSettings, cache: Path | None, place: Place, init: Model | None, watch: Watch
+    source: Any,
+    settings: RunSettings,
+    cache: Path | None,
+    place: Place,
+    init: Model | None,
+    watch: Watch,
+    taught_by: Model | None,
 ) -> tuple[RunSettings, Source, list[str]]:
     """The source, put through an encoder where there is one, and what is said of that."""
     kept = cache if place.is_main_process else None  # each process embeds for itself, and one writes
@@ -258,6 +277,7 @@ def _opened(
         progress=watch.reading,
         family=settings.family,
         columns=settings.columns,
+        shown=None if taught_by is None else encoding_to_train(taught_by, settings),
     )
     check_used(encode, opened)
     _refuse_copies(opened)
@@ -265,10 +285,31 @@ def _opened(
     return settings, opened, [encode.said] if encode is not None and encode.said else []
 
 
+def _teacher(
+    source: Any, settings: RunSettings, opened: Source, init: Model, cache: Path | None, place: Place, watch: Watch
+) -> Teacher:
+    """What the run to fine-tune says of the pictures, by their embeddings, which are kept in the cache."""
+    assert settings.init is not None
+    if cache is not None:
+        lend(Path(settings.init), cache.parent)
+    options = {"max_skipped": settings.max_skipped, "progress": watch.reading, "family": settings.family}
+    return teacher_of(
+        source,
+        opened,
+        init,
+        device=str(place.device),
+        folder=None if cache is None else cache / "features",
+        path=place_of(source),
+        options=options,
+        dry=watch.dry,
+        say=watch.say,
+    )
+
+
 def _facts_of(opened: Source, settings: RunSettings, place: Place) -> Facts:
     """What presets may depend on."""
     spec, n = opened.items.spec, len(opened.items) - len(opened.outliers)
-    given = settings.pretrained or settings.weights is not None
+    given = settings.pretrained or settings.weights is not None or settings.finetune
     side = max(spec.height, spec.width)
     return Facts(n, settings.k, spec.kind, str(place.device), side, spec.dim, loaded=given)
 

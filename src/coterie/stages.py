@@ -43,6 +43,10 @@ def train(prepared: Prepared, watch: Watch) -> Net:
         name = name_of(method)
         done = prepared.folder.file("checkpoints", f"{name}.done.safetensors")
         net = build_net(prepared, method, before)
+        kept = prepared.folder.file("checkpoints", f"{name}.safetensors")
+        begun = any(file is not None and file.exists() for file in (done, kept))
+        if prepared.teacher is not None and before is None and not begun:
+            prepared.teacher.teach(net.cluster)
         if done is not None and done.exists():
             watch.say(f"stage {name} is done already")
             with fitting(done):
@@ -114,6 +118,8 @@ def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
         trunk.load_state_dict(prepared.start.state)
     if prepared.init is not None:
         mean, std, limit = prepared.init.net.mean, prepared.init.net.std, prepared.init.net.limit
+    elif spec.encoding is not None and spec.kind == "images":
+        mean, std, limit = torch.tensor(spec.encoding.mean), torch.tensor(spec.encoding.std), None
     else:
         # One scale for all stages: that of the first, for the others go on with its weights.
         scale = unit_range if prepared.plan.stages[0].card.scaling == "unit" else normalisation

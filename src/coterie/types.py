@@ -69,7 +69,8 @@ class ItemSpec:
     `offset`: what is subtracted from every feature before it becomes a float32, empty where nothing is; and, of a
     table, `columns`: the name of every feature or of the one list column, `chosen` by the user or not: if so, a table
     may hold others. Of embeddings that coterie made of pictures, `encoding` says how, and `low` and `high` are those of
-    the pictures. Of several spaces of features, one after the other, `spaces` holds the form of each, with its `name`.
+    the pictures; of images, `encoding` is of the encoder that the run trained on, which sees them so.
+    Of several spaces of features, one after the other, `spaces` holds the form of each, with its `name`.
     """
 
     kind: Kind

@@ -147,6 +147,17 @@ def test_undistorted_items_feed_the_running_statistics_if_they_are_to(clean_trai
     assert net.cluster.training
 
 
+@pytest.mark.parametrize("clean_trains", [True, False])
+def test_statistics_that_are_to_be_kept_are(clean_trains: bool) -> None:
+    method = SCAN3(threshold=0.0, clean_trains=clean_trains, keep_statistics=True)
+    net = net_of(method)
+    before = {name: value.clone() for name, value in net.backbone.state_dict().items() if "running" in name}
+    for losses in method.step(net, batch_of()):
+        losses["self_label"].backward()
+    assert before
+    assert all(torch.equal(net.backbone.state_dict()[name], value) for name, value in before.items())
+
+
 # Whole runs
 
 

@@ -95,6 +95,10 @@ def fit(
         typer.Option(help="practical, paper or paper:DATASET; others: coterie methods NAME.  [default: practical]"),
     ] = None,
     init: Annotated[str | None, typer.Option(help="Start from this run's backbone.")] = None,
+    finetune: Annotated[
+        bool | None,
+        typer.Option("--finetune", help="Train the encoder of --init, a run on its embeddings, lightly."),
+    ] = None,
     pretrain: Annotated[
         str | None,
         typer.Option(help="The method that trains the backbone first, or none.  [default: as the method's paper]"),
@@ -157,6 +161,7 @@ def fit(
             "epochs": epochs,
             "preset": preset,
             "init": init,
+            "finetune": finetune,
             "judged": judged,
             "pretrain": pretrain,
             "calibrate": calibrate,

@@ -64,7 +64,9 @@ def fit_source(request: FitRequest) -> None:
     """Run a request and print its summary. Raises InputError and RunFailed."""
     settings = resolve(coerce(RunSettings, {"method": "auto", **request.settings}, "run"))
     card = check_beginning(settings)
-    if "n_clusters" not in request.settings:
+    if "n_clusters" not in request.settings and settings.finetune:
+        settings = replace(settings, n_clusters="auto")  # that of the run to go on from
+    elif "n_clusters" not in request.settings:
         if request.named not in GROUPS:
             finds = f"{card.title} can find it" if card.without_k else "coterie choose-k says which stand out"
             raise InputError(f"How many groups? Give their number with -k, for example -k 10, or -k auto: {finds}.")

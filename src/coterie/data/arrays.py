@@ -126,14 +126,14 @@ def _image_items(
 ) -> ArrayImages:
     """Choose between the array as it is, a converted copy in memory, and conversion of what is taken."""
     form = (spec.channels, spec.height, spec.width)
-    first = array[:, None] if axis is None else array
-    if axis != 3 and array.dtype == np.uint8 and rule.range == (0, 0) and first.shape[1:] == form:
+    first, whole = array[:, None] if axis is None else array, spec.encoding is None or spec.encoding.crop == 1
+    if whole and axis != 3 and array.dtype == np.uint8 and rule.range == (0, 0) and first.shape[1:] == form:
         return ArrayImages(first, spec)
 
     def convert(rows: NDArray[Any]) -> NDArray[np.uint8]:
         pixels = rule(rows)
         pixels = pixels[..., None] if axis is None else np.moveaxis(pixels, axis, -1)
-        if pixels.shape[1:] == (spec.height, spec.width, spec.channels):
+        if whole and pixels.shape[1:] == (spec.height, spec.width, spec.channels):
             return pixels.transpose(0, 3, 1, 2)
         return _fit_each(pixels, spec)
 

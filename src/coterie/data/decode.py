@@ -40,6 +40,13 @@ class Framing:
 
 
 WHOLE = Framing()
+RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
+
+
+def framing_of(spec: ItemSpec) -> Framing:
+    """How pictures are brought to this form: as the encoder sees them, where there is one."""
+    said = spec.encoding
+    return WHOLE if said is None else Framing(said.crop, said.squash, RESAMPLING[said.interpolation])
 
 
 class _Quiet:
@@ -79,12 +86,12 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def decode(
-    load: Callable[[int], Image.Image], row: int, spec: ItemSpec, rule: ValueRule = BYTES, framing: Framing = WHOLE
+    load: Callable[[int], Image.Image], row: int, spec: ItemSpec, rule: ValueRule = BYTES
 ) -> NDArray[np.uint8] | str:
     """Return picture `row` as uint8 (c, h, w), or in a few words why it cannot be read."""
     try:
         with load(row) as image:
-            return fit(image, spec, rule, framing)
+            return fit(image, spec, rule)
     # Broken files make Pillow raise almost anything: OSError, SyntaxError, struct.error, ValueError, ...
     except Exception as error:
         return reason(error)
@@ -106,11 +113,12 @@ def reason(error: Exception) -> str:
     return f"cannot be decoded: {text or type(error).__name__}"[:120]
 
 
-def fit(image: Image.Image, spec: ItemSpec, rule: ValueRule = BYTES, framing: Framing = WHOLE) -> NDArray[np.uint8]:
+def fit(image: Image.Image, spec: ItemSpec, rule: ValueRule = BYTES) -> NDArray[np.uint8]:
     """Return the picture upright, on white, scaled to cover the form and centre-cropped: uint8 (c, h, w).
 
     `rule` maps the values of pictures of more than 8 bits. Raises whatever Pillow does, and Unreadable.
     """
+    framing = framing_of(spec)
     orientation, mode = orientation_of(image), "L" if spec.channels == 1 else "RGB"
     asked = (spec.width, spec.height) if orientation < 5 else (spec.height, spec.width)
     # JPEG decodes at 1/2, 1/4 or 1/8 of its size at a fraction of the cost; twice the target keeps it sharp.

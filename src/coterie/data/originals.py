@@ -125,7 +125,9 @@ def place_of(source: Mapping[str, Any], origin: str, given: str | None) -> Path:
 def _spec(source: Mapping[str, Any]) -> ItemSpec:
     known = {field.name for field in fields(ItemSpec)} - {"encoding", "spaces"}
     stated: dict[str, Any] = source.get("spec") or {}
-    if stated.get("encoding"):  # the run grouped embeddings that coterie made of pictures
+    if (
+        stated.get("encoding") and stated.get("kind") == "embeddings"
+    ):  # the run grouped embeddings that coterie made of pictures
         return ItemSpec("images", channels=3, height=EMBEDDED_SIDE, width=EMBEDDED_SIDE)
     entries: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in stated.items() if name in known

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.types import InputError, ItemSpec, Source
+from coterie.types import Encoding, InputError, ItemSpec, Source
 
 if TYPE_CHECKING:
     from coterie.data.pictures import Pictures
@@ -37,6 +37,7 @@ class Options:
     progress: Progress = lambda doing, done, total: None
     columns: str | tuple[str, ...] | None = None
     encode: Encode | None = None
+    shown: Encoding | None = None  # pictures are to be decoded as this encoder sees them
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 4:
@@ -60,6 +61,12 @@ class Options:
         return 2 if self.like is None else 1
 
 
+def shown_to(encoding: Encoding, values: tuple[float, float] = (0.0, 0.0)) -> ItemSpec:
+    """The form of pictures as an encoder sees them; `values` are its `low` and `high`."""
+    side, (low, high) = encoding.size, values
+    return ItemSpec("images", channels=3, height=side, width=side, low=low, high=high, encoding=encoding)
+
+
 def check_kind(options: Options, kind: str, name: str) -> None:
     """Raise InputError if a fitted model asks for the other kind of data."""
     if options.like is not None and options.like.kind != kind:
@@ -79,6 +86,8 @@ def choose_form(
     seen = f"images of {first}" if len(sizes) == 1 else f"images of {len(sizes)} different sizes"
     if options.like is not None:
         spec = options.like
+    elif options.shown is not None:
+        spec = shown_to(options.shown, values)
     else:
         channels = options.channels or (1 if all_grey else 3)
         if options.image_size is not None:
@@ -89,7 +98,9 @@ def choose_form(
             width = height = 64 if np.median(np.minimum(widths, heights)) < 128 else 128
         spec = ItemSpec("images", channels=channels, height=height, width=width, low=values[0], high=values[1])
     notes = []
-    if len(sizes) > 1 or tuple(sizes[0]) != (spec.width, spec.height):
+    if spec.encoding is not None:
+        notes.append(f"The {seen} are shown as {spec.encoding.encoder} sees them, at {spec.width}x{spec.height}.")
+    elif len(sizes) > 1 or tuple(sizes[0]) != (spec.width, spec.height):
         notes.append(f"The {seen} were scaled and centre-cropped to {spec.width}x{spec.height}.")
     if spec.channels == 1 and not all_grey:
         notes.append("Colour images were turned to grey.")

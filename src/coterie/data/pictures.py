@@ -57,7 +57,8 @@ def open_pictures(pictures: Pictures, options: Options, survey: Survey | None = 
         if (encoded := options.encode(pictures, survey, options)) is not None:
             return encoded
     check_kind(options, "images", pictures.where)
-    wanted = (pictures.stamp, options.like, options.image_size, options.channels, store.FORMAT)
+    wanted: tuple[object, ...] = (pictures.stamp, options.like, options.image_size, options.channels, store.FORMAT)
+    wanted = wanted if options.shown is None else (*wanted, options.shown)
     key = hashlib.sha256(repr(wanted).encode()).hexdigest()[:20]
     found = store.find(options.cache, key) if options.cache is not None else None
     if options.cache is not None and found is not None:

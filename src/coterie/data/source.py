@@ -29,7 +29,7 @@ from coterie.data.vectors import open_vectors
 from coterie.isolation import isolated
 from coterie.outputs import printable
 from coterie.records.features import holds_features
-from coterie.types import InputError, ItemSpec, Source
+from coterie.types import Encoding, InputError, ItemSpec, Source
 
 # Tables, and what of pandas reads them.
 TABLES = {".csv": "read_csv", ".tsv": "read_table", ".txt": "read_table", ".xlsx": "read_excel", ".ods": "read_excel"}
@@ -51,6 +51,7 @@ def open_source(
     family: Literal["auto", "photo", "glyph"] | None = None,
     columns: str | Sequence[str] | None = None,
     encode: Encode | None = None,
+    shown: Encoding | None = None,
 ) -> Source:
     """Open a folder of images, a .npy, .npz or .parquet file, a named set, an array, a tensor, a DataFrame, a list of
     pictures or of their paths, or a torch Dataset (`given.py` says what else is understood).
@@ -66,7 +67,8 @@ def open_source(
     animation. Values of more than 8 bits (integers, floats, 16- and 32-bit files) are brought to 0 to 255 by one scale
     for the whole source, which a note names: see `data.pixel_values`. `progress` hears how far the reading of pictures
     is. `family`: which distortions keep a picture's meaning in training; "auto" guesses it for small grey ones, as None
-    does without `like`. `encode` makes embeddings of pictures, see `coterie.encoders`.
+    does without `like`. `encode` makes embeddings of pictures, see `coterie.encoders`; `shown` decodes
+    them as an encoder sees them.
 
     Room: images that take more than `memory_limit` bytes decoded lie in a memory map below `cache`, or, without a
     cache or the disk space, are decoded by `workers` threads whenever they are used. A second run with the same files
@@ -77,7 +79,7 @@ def open_source(
     """
     asked = columns if columns is None or isinstance(columns, str) else tuple(columns)
     options = Options(
-        like, image_size, channels, cache, memory_limit, max_skipped, workers, columns=asked, encode=encode
+        like, image_size, channels, cache, memory_limit, max_skipped, workers, columns=asked, encode=encode, shown=shown
     )
     if progress is not None:
         options = replace(options, progress=progress)

@@ -18,7 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.types import InputError, ItemSpec
+from coterie.types import Encoding, InputError, ItemSpec
 
 FORMAT = 2  # of the JSON file; another number is not read
 RESERVE = 0.1  # share of the free disk that stays free
@@ -85,10 +85,10 @@ def find(cache: Path, key: str) -> Stored | None:
         if facts.pop("format") != FORMAT:
             return None
         failures = {int(row): why for row, why in facts.pop("failures").items()}
-        stored = Stored(
-            **facts
-            | {"spec": ItemSpec(**facts["spec"] | {"offset": (), "columns": (), "spaces": ()}), "failures": failures}
-        )
+        spec = facts["spec"] | {"offset": (), "columns": (), "spaces": ()}
+        if (said := spec.get("encoding")) is not None:
+            spec["encoding"] = Encoding(**said | {"mean": tuple(said["mean"]), "std": tuple(said["std"])})
+        stored = Stored(**facts | {"spec": ItemSpec(**spec), "failures": failures})
         size = _pixels(cache, key).stat().st_size
     except (OSError, ValueError, KeyError, TypeError):
         return None

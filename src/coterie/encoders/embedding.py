@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from coterie._version import __version__
-from coterie.data.decode import Framing, decode, quiet_pillow
+from coterie.data.decode import decode, quiet_pillow
 from coterie.data.feature_folders import SHOWN, check_encoding, open_features, with_encoding
 from coterie.data.fingerprint import list_fingerprint
 from coterie.data.items import DecodedImages, Embeddings
-from coterie.data.picture_form import Options
+from coterie.data.picture_form import Options, shown_to
 from coterie.data.pictures import Pictures, check_share, readable_pictures
 from coterie.data.pixel_values import ValueRule
 from coterie.data.survey import Survey
@@ -30,7 +29,6 @@ from coterie.encoders.store import CHUNK, NO_DIGEST, Chunk, Job, Store
 from coterie.records.features import FORMAT
 from coterie.types import InputError, Items, ItemSpec, Skipped, Source
 
-RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 # The digest of a picture, and its embedding (in between its pixels), or why it has none.
 Seen = tuple[bytes, NDArray[Any] | str]
 LARGEST = float(np.finfo(np.float16).max)
@@ -124,8 +122,7 @@ def _chunks(
 ) -> Iterator[tuple[int, Chunk]]:
     """Yield the chunks that the store does not have."""
     encoding, count, known = encoder.encoding, len(pictures.ids), store.known()
-    spec = ItemSpec("images", channels=3, height=encoding.size, width=encoding.size)
-    framing = Framing(encoding.crop, encoding.squash, RESAMPLING[encoding.interpolation])
+    spec = shown_to(encoding)
     numbers = [number for number in range(-(-count // CHUNK)) if not store.has(number)]
     size = BATCH if encoder.device.type == "cpu" else BATCH_ON_CARD
 
@@ -139,7 +136,7 @@ def _chunks(
         if digest in known:
             array, place = known[digest]
             return digest, array[place]
-        pixels = decode(pictures.load, row, spec, rule, framing)
+        pixels = decode(pictures.load, row, spec, rule)
         return digest, pixels
 
     def batch(rows: range) -> list[Seen]:

@@ -77,8 +77,8 @@ class Encoder:
         return first if pooling == "cls" else torch.cat([F.normalize(first, dim=1), F.normalize(mean, dim=1)], 1)
 
 
-def load_encoder(wanted: Wanted) -> Encoder:
-    """Build the encoder and fill it. Raises InputError where its weights are not to be had or are not its own."""
+def whole_net(wanted: Wanted) -> tuple[nn.Module, Encoding]:
+    """Build the encoder's net and fill it. Raises InputError where its weights are not to be had or are not its own."""
     entry, found, config = _resolve(wanted)
     net = _build(entry, wanted, config)
     given = read_weights(found.path)
@@ -89,7 +89,12 @@ def load_encoder(wanted: Wanted) -> Encoder:
         found.path,
         entry.name,
     )
-    encoding = _encoding(entry, net, wanted, found, digest)
+    return net, _encoding(entry, net, wanted, found, digest)
+
+
+def load_encoder(wanted: Wanted) -> Encoder:
+    """The encoder, ready to be shown pictures. Raises InputError as `whole_net`, and for tokens that it has not."""
+    net, encoding = whole_net(wanted)
     net = net.to(wanted.device).eval()
     if wanted.pooling == "own":
         probe = torch.linspace(-1, 1, 3 * encoding.size**2, device=wanted.device)

@@ -84,7 +84,7 @@ def open_items(
 
     Raises InputError where that encoder is not to be had, or has other weights by now.
     """
-    if like is not None and like.encoding is not None and encode is None:
+    if like is not None and like.kind == "embeddings" and like.encoding is not None and encode is None:
         encode = Encode(wanted_by(like.encoding, device))
     return open_source(source, like=like, encode=encode, **options)
 

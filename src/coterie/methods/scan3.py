@@ -21,7 +21,7 @@ from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Share, Width
 from coterie.contract import Card, Facts, View, iterations_for
 from coterie.contract.logged import CONFIDENCE, SELECTED
 from coterie.networks.heads import SteadyLinear, mlp_head
-from coterie.networks.net import Net, trainable
+from coterie.networks.net import Net, hold_statistics, trainable
 from coterie.objectives.pseudo_labels import class_weights
 from coterie.types import Batch, Losses
 
@@ -74,6 +74,8 @@ class SCAN3:
     at_least: Share = 0.0  # share of a batch, the surest, that teaches whatever the threshold
     balance: bool = True  # groups weigh equally, however many of their items teach
     clean_trains: bool = True  # the undistorted images feed the running statistics, too
+    # batch normalisation stays as it came: distorted pictures would carry a pretrained net's statistics away (--finetune)
+    keep_statistics: bool = False
     head: Literal["linear", "mlp"] = "linear"  # as in scan
     hidden: Width = 512  # as in scan
     solver: Literal["adam", "sgd"] = "adam"  # sgd: with momentum 0.9
@@ -113,12 +115,16 @@ class SCAN3:
     def said(self, net: Net, view: Tensor) -> Float[Tensor, "b k"]:
         """Probabilities on the undistorted items, in training mode as in the authors' code, or in evaluation mode."""
         parts = (net.backbone, net.cluster)
-        for part in parts:
-            part.train(self.clean_trains)
+        self._set(parts, training=self.clean_trains)
         p = net.cluster(net.backbone(view)).softmax(1)
-        for part in parts:
-            part.train()
+        self._set(parts, training=True)
         return p
+
+    def _set(self, parts: tuple[nn.Module, ...], *, training: bool) -> None:
+        for part in parts:
+            part.train(training)
+            if self.keep_statistics:
+                hold_statistics(part)
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"softmax": net.cluster(features)}

@@ -90,6 +90,13 @@ class Net(nn.Module):
         return super().__getattr__(name)
 
 
+def hold_statistics(part: nn.Module) -> None:
+    """Let batch normalisation use the statistics that it has, and leave them as they are, also while training."""
+    for module in part.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+
+
 def trainable(*parts: nn.Module) -> list[nn.Parameter]:
     """The parameters of these parts that gradients may move, in order; teachers and other fixed ones are left out."""
     return [p for part in parts for p in part.parameters() if p.requires_grad]

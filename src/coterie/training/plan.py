@@ -48,6 +48,7 @@ class RunSettings:
     # text: the paper's words, where its authors' code, which is `paper`, does otherwise
     preset: str = "practical"
     init: str | None = None  # a run folder whose backbone is the start; its stages are not trained again
+    finetune: bool = False  # train the encoder of `init`, a run on an encoder's embeddings, by self-labelling
     encoder: str | None = None  # of pictures, before all stages: a name, auto, none; None: auto with method auto
     pretrain: str = "auto"  # the method that trains the backbone before; auto: the one of the method's card; none
     backbone: str = "auto"
