@@ -28,13 +28,8 @@ from coterie.types import Encoding, InputError, Source
 METHOD = "scan3"
 # Of the self-labelling, where the user sets nothing: few steps, small ones, by the surer half of each batch; labels by
 # the net in evaluation mode, in which the encoder made its embeddings, with the statistics that it came with.
-LIGHT: dict[str, Any] = {
-    "epochs": 3,
-    "learning_rate": 1e-4,
-    "at_least": 0.5,
-    "clean_trains": False,
-    "keep_statistics": True,
-}
+LIGHT: dict[str, Any] = {"epochs": 3, "learning_rate": 1e-4, "at_least": 0.5}
+LIGHT |= {"clean_trains": False, "keep_statistics": True}
 BATCH = 64
 ITEMS = 20_000  # that the head is taught on, at most
 STEPS = 100  # of L-BFGS
@@ -76,8 +71,8 @@ def check_finetune(settings: RunSettings) -> None:
         )
     if settings.judged is not None:
         raise InputError("--judged is for a calibration head on the run's own features: leave --finetune out.")
-    for name, given in (("encoder", settings.encoder), ("image_size", settings.image_size)):
-        if given not in (None, "none"):
+    for name in ("encoder", "image_size", "backbone"):
+        if getattr(settings, name) not in (None, "none", "auto"):
             raise InputError(
                 f"--finetune trains the encoder of {settings.init}, as it sees the pictures: leave "
                 f"--{name.replace('_', '-')} out."

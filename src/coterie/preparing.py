@@ -33,7 +33,7 @@ from coterie.data.outliers import mark_outliers, without
 from coterie.data.spaces import Spaces
 from coterie.deciding import by_items, check_used, place_of, resolve, with_encoder
 from coterie.encoders import open_items
-from coterie.encoders.store import lend
+from coterie.encoders.store import lend_to
 from coterie.finetuning import Teacher, encoding_to_train, finetuned, lighter, teacher_of
 from coterie.judgements import Judgements, read_judgements
 from coterie.networks.backbones import BackboneChoice, Start
@@ -291,7 +291,7 @@ def _teacher(
     """What the run to fine-tune says of the pictures, by their embeddings, which are kept in the cache."""
     assert settings.init is not None
     if cache is not None:
-        lend(Path(settings.init), cache.parent)
+        lend_to(Path(settings.init), cache / "features")
     options = {"max_skipped": settings.max_skipped, "progress": watch.reading, "family": settings.family}
     return teacher_of(
         source,

@@ -188,7 +188,12 @@ class Store:
 
 def lend(run: Path, other: Path) -> None:
     """Let a run that has not begun find the embeddings of another over the same source, where that has some."""
-    source, target = run / CACHE, other / CACHE
+    lend_to(run, other / CACHE)
+
+
+def lend_to(run: Path, target: Path) -> None:
+    """The same, into a folder of embeddings."""
+    source = run / CACHE
     if not holds_features(source) or target.exists():
         return
     target.mkdir(parents=True)

@@ -74,8 +74,7 @@ class SCAN3:
     at_least: Share = 0.0  # share of a batch, the surest, that teaches whatever the threshold
     balance: bool = True  # groups weigh equally, however many of their items teach
     clean_trains: bool = True  # the undistorted images feed the running statistics, too
-    # batch normalisation stays as it came: distorted pictures would carry a pretrained net's statistics away (--finetune)
-    keep_statistics: bool = False
+    keep_statistics: bool = False  # batch normalisation stays as it came: for a pretrained net (--finetune)
     head: Literal["linear", "mlp"] = "linear"  # as in scan
     hidden: Width = 512  # as in scan
     solver: Literal["adam", "sgd"] = "adam"  # sgd: with momentum 0.9
