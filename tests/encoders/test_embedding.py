@@ -17,14 +17,15 @@ from PIL import Image
 
 from coterie import embed
 from coterie.data import open_source
-from coterie.data.decode import Framing, decode
+from coterie.data.decode import decode
 from coterie.data.extensions import open_image
+from coterie.data.picture_form import shown_to
 from coterie.embedder import embedded
 from coterie.encoders import embedding, open_items, store
 from coterie.encoders.catalogue import WHEEL
 from coterie.encoders.loading import Encoder, Wanted, load_encoder
 from coterie.encoders.opening import Encode
-from coterie.types import InputError, ItemSpec
+from coterie.types import Encoding, InputError, ItemSpec
 
 SMALL = "test_vit"
 CHUNK = 16  # pictures of a part: fewer than by default, to be quick
@@ -287,9 +288,8 @@ def test_large_jpegs_are_decoded_small(tmp_path):
         image.load = noted
         return image
 
-    spec = ItemSpec("images", channels=3, height=224, width=224)
-    framing = Framing(0.875, False, Image.Resampling.BICUBIC)
-    small = decode(load, 0, spec, framing=framing).astype(float)
+    spec = shown_to(Encoding("any", "any", "", "", "", 224, crop=0.875))
+    small = decode(load, 0, spec).astype(float)
     assert sizes[0][0] <= 1000
     cut = 3000 * 0.875
     box = ((4000 - cut) / 2, (3000 - cut) / 2, (4000 + cut) / 2, (3000 + cut) / 2)

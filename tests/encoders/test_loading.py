@@ -13,20 +13,20 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
 from timm.data import create_transform, resolve_model_data_config
 
-from coterie.data.decode import Framing, fit
+from coterie.data.decode import fit
+from coterie.data.picture_form import shown_to
 from coterie.encoders.catalogue import BY_NAME, ENTRIES, WHEEL
 from coterie.encoders.loading import Wanted, fill, load_encoder
 from coterie.encoders.weights import at_hand
-from coterie.types import InputError, ItemSpec
+from coterie.types import Encoding, InputError
 
 SMALL = "test_vit"
 FLOWER, DAISY = "flower.jpg", 985  # scikit-learn's photograph, and ImageNet's class of it
 
 
 def seen(name: str, size: int = 224, crop: float = 0.875, squash: bool = False) -> torch.Tensor:
-    framing = Framing(crop, squash, Image.Resampling.BICUBIC)
-    spec = ItemSpec("images", channels=3, height=size, width=size)
-    return torch.from_numpy(fit(Image.fromarray(load_sample_image(name)), spec, framing=framing).copy())
+    spec = shown_to(Encoding("any", "any", "", "", "", size, crop, squash))
+    return torch.from_numpy(fit(Image.fromarray(load_sample_image(name)), spec).copy())
 
 
 def test_the_embedded_encoder_knows_a_photograph():
