@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-avx2 test-threads check format bench clean
+.PHONY: demo test test-avx2 test-threads check format bench dist clean
 
 demo: .venv/installed
 	$(BIN)/coterie demo
@@ -36,6 +36,10 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/metrics.py
+
+# The wheel and the sdist, in dist/.
+dist: .venv/installed
+	$(BIN)/python -m hatchling build
 
 clean:
 	rm -rf .venv runs dist

@@ -18,6 +18,7 @@ from pathlib import Path
 import _docs_boards
 import _docs_cdc
 import _docs_frozen
+import _docs_install
 import _docs_methods
 import _docs_others
 import _docs_rdc
@@ -38,6 +39,7 @@ PAGES = (
     _docs_trust,
     _docs_methods,
     _docs_readme,
+    _docs_install,
     _docs_review,
 )
 BLOCKS: dict[str, Block] = {name: block for page in PAGES for name, block in page.BLOCKS.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -150,6 +151,32 @@ def test_methods_are_listed_with_their_settings(coterie):
     assert by_name["cdc"]["settings"]["cells"] == 500
     assert [entry["name"] for entry in json.loads(coterie("methods", "cdc", "--json").out)] == ["cdc"]
     assert "entropy_weight" in coterie("methods", "cdc").out
+
+
+def test_the_list_of_methods_is_a_table_whose_titles_stand_under_each_other(coterie):
+    names = [entry["name"] for entry in json.loads(coterie("methods", "--json").out)]
+    lines = coterie("methods").out.splitlines()
+    assert [line.split()[0] for line in lines] == names
+    begin = max(map(len, names)) + 2
+    assert all(
+        line[:begin] == f"{name:<{begin}}" and line[begin] != " " for name, line in zip(names, lines, strict=True)
+    )
+
+
+def completed(words):
+    """What bash would offer for the last of these words, by the function that `--show-completion bash` prints."""
+    asked = {"_COTERIE_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    done = subprocess.run(COMMAND, env=os.environ | asked, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.split()
+
+
+def test_shells_complete_commands_options_methods_and_encoders():
+    assert completed("coterie rec") == ["recalibrate"]
+    assert completed("coterie fit photos --pretr") == ["--pretrain", "--pretrained"]
+    assert completed("coterie fit photos --method agg") == ["agglomerative"]
+    assert completed("coterie embed photos --encoder dinov2-s") == ["dinov2-small"]
+    assert completed("coterie methods kme") == ["kmeans"]
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(coterie, images, quick, tmp_path, monkeypatch):

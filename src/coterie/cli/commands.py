@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from coterie._version import __version__
+from coterie.cli.completing import encoder_names, method_files
 from coterie.cli.failing import failures
 
 app = typer.Typer(
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     help="Sort unlabelled images or embeddings into groups, and say how far each assignment can be believed.",
@@ -79,11 +79,18 @@ def fit(
         str | None, typer.Option("-k", "--n-clusters", help="Number of groups, or auto: see choose-k.")
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="Method; `coterie methods` lists them; auto: by the source.  [default: auto]")
+        str | None,
+        typer.Option(
+            help="Method; `coterie methods` lists them; auto: by the source.  [default: auto]",
+            autocompletion=method_files,
+        ),
     ] = None,
     encoder: Annotated[
         str | None,
-        typer.Option(help="Embed pictures first: a name of `coterie encoders`, auto or none.  [default: by --method]"),
+        typer.Option(
+            help="Embed pictures first: a name of `coterie encoders`, auto or none.  [default: by --method]",
+            autocompletion=encoder_names,
+        ),
     ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="Run folder to write.  [default: runs/...]")
@@ -198,7 +205,10 @@ def embed(
     out: Annotated[
         Path, typer.Option("-o", "--output", help="Folder to write; one that is there is brought up to date.")
     ],
-    encoder: Annotated[str, typer.Option(help="A name of `coterie encoders` or of timm, a folder, or auto.")] = "auto",
+    encoder: Annotated[
+        str,
+        typer.Option(help="A name of `coterie encoders` or of timm, a folder, or auto.", autocompletion=encoder_names),
+    ] = "auto",
     weights: Annotated[str | None, typer.Option(help="A local file of the encoder's weights.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side in pixels, where it is not to be the encoder's.")] = None,
     pooling: Annotated[str, typer.Option(help="own, or of a vision transformer cls, mean or cls+mean.")] = "own",
@@ -457,7 +467,9 @@ def export(
 
 @app.command()
 def methods(
-    name: Annotated[str | None, typer.Argument(help="Show one method with all its settings.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Show one method with all its settings.", autocompletion=method_files)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """List the methods, or one with its settings."""

@@ -37,14 +37,16 @@ def show_methods(name: str | None, *, as_json: bool) -> None:
     if as_json:
         print_object(entries)
     elif name is None:
+        width = max(len(item["name"]) for item in entries)
         for item in entries:
             stages = " -> ".join(item["stages"])
-            print(f"{item['name']:<10} {item['title']} ({item['year']}), {item['family']}; stages {stages}")
+            print(f"{item['name']:<{width}}  {item['title']} ({item['year']}), {item['family']}; stages {stages}")
     else:
         (item,) = entries
         print(
             f"{item['title']} ({item['year']}). {item['paper']}. {item['url']}\nstages: {' -> '.join(item['stages'])}"
         )
         print(f"presets: {', '.join(item['presets'])}\nsettings (the paper's values; --set {name}.NAME=VALUE):")
+        width = max(len(setting) for setting in item["settings"])
         for setting, default in item["settings"].items():
-            print(f"  {setting:<20} {default}")
+            print(f"  {setting:<{width}}  {default}")

@@ -1,0 +1,33 @@
+"""The table of extras, from benchmarks/results/install_size.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+RESULT = Path(__file__).parents[1] / "benchmarks" / "results" / "install_size.json"
+FOR = {
+    "": "everything but the lines below",
+    "docs": "building this documentation",
+    "encoder": "a pretrained encoder with its weights, for photos ([encoders](encoders.md))",
+    "heif": "HEIC pictures, as telephones write them",
+    "medmnist": "the MedMNIST data sets",
+    "neighbours": "approximate nearest neighbours of very many points",
+    "review": "the review app in the browser ([review](review.md))",
+}
+
+
+def sizes() -> str:
+    """One row for each extra: what it is for, and what it adds."""
+    found = json.loads(RESULT.read_text(encoding="utf-8"))
+    rows = ["| extra | what it is for | adds, MB | largest |", "|---|---|---|---|"]
+    for extra, size in found["extras"].items():
+        name = f"`coterie[{extra}]`" if extra else "none"
+        largest = ", ".join(f"{part} {of:.0f}" for part, of in list(size["largest"].items())[:3] if of >= 0.5)
+        rows.append(f"| {name} | {FOR[extra]} | {size['megabytes']:.0f} | {largest} |")
+    cuda = found["torch"]["cuda"]
+    build = f"torch {found['torch']['version']}, " + (f"built for CUDA {cuda}" if cuda else "built without CUDA")
+    return "\n".join(rows) + f"\n\nOn Linux with {build}: `{found['command']}`\n"
+
+
+BLOCKS = {"install_sizes": sizes}
