@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-avx2 test-threads check format bench dist clean
+.PHONY: demo test test-avx2 test-threads check format bench dist docs clean
 
 demo: .venv/installed
 	$(BIN)/coterie demo
@@ -37,15 +37,24 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/metrics.py
 
+# The site, in site/: warnings are errors, and nothing is asked of the network once the extra is installed.
+docs: .venv/docs-installed
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs site
+	$(BIN)/python docs/_site/check_links.py site
+
 # The wheel and the sdist, in dist/.
 dist: .venv/installed
 	$(BIN)/python -m hatchling build
 
 clean:
-	rm -rf .venv runs dist
+	rm -rf .venv runs dist site
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+.venv/docs-installed: .venv/installed
+	$(BIN)/pip install --quiet --editable '.[docs]'
 	touch $@

@@ -70,13 +70,6 @@ def nearest(
     return (squared / 2 if metric == "cosine" else squared.sqrt()), index
 
 
-def neighbour_lists(features: Float[Tensor, "n d"], count: int) -> Int[Tensor, "n m"]:
-    """Each item's own row and after it those of its `count` neighbours, the one of largest cosine first."""
-    _, near = nearest(features, count, metric="cosine")
-    itself = torch.arange(len(features), device=near.device)[:, None]
-    return torch.cat([itself, near], dim=1)
-
-
 def comparable(points: Tensor, metric: Metric, *, zeros: bool = False) -> Tensor:
     """The points in float32; for cosine as unit rows, of which half the squared distance is 1 - cosine.
 
@@ -124,7 +117,7 @@ def _by_products(rows: Tensor, asked: Tensor, k: int, *, alone: bool) -> tuple[T
     norms = shrink * torch.linalg.vector_norm(centred, dim=1).square_()
     take = min(k + SPARE, n)
     step = max(1, BLOCK // min(n, COLUMNS))
-    # Made once: answers kept one by one between freed blocks would hole the heap, gigabytes of it, and a block that is
+    # Made once: answers kept one by one between freed blocks would fragment the heap by gigabytes, and a block that is
     # freed goes back to the system, whose pages cost more than the products.
     room = torch.empty(step * min(n, COLUMNS), device=rows.device)
     nearest_squared = torch.empty(len(asked), k, device=rows.device)

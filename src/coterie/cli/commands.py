@@ -24,14 +24,14 @@ GivenSource = Annotated[
 ]
 Features = Annotated[
     list[str] | None,
-    typer.Option("--features", help="In place of SOURCE, once for each space: embeddings of the same items."),
+    typer.Option("--features", help="In place of SOURCE: embeddings of the items; repeat it for each feature space."),
 ]
 Run = Annotated[Path, typer.Argument(help="A run folder, as `coterie fit -o` wrote it.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress on standard error.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 LabelColumn = Annotated[
-    str | None, typer.Option(help="Column that holds the labels, where several may: of --labels, or of the source.")
+    str | None, typer.Option(help="Column with the labels, of --labels or of the source, where several could be meant.")
 ]
 OodScore = Annotated[
     str | None,
@@ -63,7 +63,10 @@ def demo(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Group the 1,797 handwritten digits that come with scikit-learn, start to report, in about a minute."""
+    """Group 1,797 handwritten digits, to try coterie.
+
+    The digits come with scikit-learn. From start to report it takes about a minute.
+    """
     with failures():
         from coterie.cli.fit import FitRequest, fit_source
 
@@ -108,7 +111,7 @@ def fit(
     ] = None,
     pretrain: Annotated[
         str | None,
-        typer.Option(help="The method that trains the backbone first, or none.  [default: as the method's paper]"),
+        typer.Option(help="The method that trains the backbone first, or none.  [default: as in the method's paper]"),
     ] = None,
     judged: Annotated[
         str | None, typer.Option(help="With --init: judged items of that run, for the calibration head alone.")
@@ -117,22 +120,22 @@ def fit(
         bool | None,
         typer.Option(
             "--calibrate/--no-calibrate",
-            help="Calibrate the confidences afterwards, without labels.  [default: where the method does not itself]",
+            help="Calibrate the confidences, without labels.  [default: unless the method calibrates itself]",
         ),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="auto, small-16, small-32, mlp or a timm name.")] = None,
     pretrained: Annotated[
-        bool | None, typer.Option("--pretrained", help="Begin with timm's weights of --backbone, fetched.")
+        bool | None, typer.Option("--pretrained", help="Start from timm's weights for --backbone (downloads them).")
     ] = None,
     weights: Annotated[
-        str | None, typer.Option(help="Begin with a local file of --backbone's, or --encoder's, weights.")
+        str | None, typer.Option(help="Start from a local file of weights for --backbone or --encoder.")
     ] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side in pixels to which images are brought.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Resize images to this side, in pixels.")] = None,
     family: Annotated[
         str | None, typer.Option(help="photo, glyph (letters: never mirrored) or auto, a guess.  [default: auto]")
     ] = None,
     columns: Annotated[
-        str | None, typer.Option(help="Features of a table: names, first..last or 'f*', parted by commas.")
+        str | None, typer.Option(help="Features of a table: names, first..last or 'f*', separated by commas.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, bf16 or fp32.")] = None,
@@ -142,14 +145,17 @@ def fit(
     ] = None,
     labels: Annotated[str | None, typer.Option(help="True labels for evaluation: a file, or 'folders'.")] = None,
     label_column: LabelColumn = None,
-    runs: Annotated[int, typer.Option(help="Fit with so many seeds, and say which run to trust.")] = 1,
+    runs: Annotated[int, typer.Option(help="Number of seeds; with several, also says which run to trust.")] = 1,
     features: Features = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in -o stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in -o where it stopped.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check and show the plan; train nothing.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Sort SOURCE into groups; write the run folder with its result table, model and report."""
+    """Sort SOURCE into groups.
+
+    Writes a run folder with the result table, the model and the report.
+    """
     with failures():
         from coterie.encoders.weights import check_at_hand
 
@@ -210,16 +216,21 @@ def embed(
         typer.Option(help="A name of `coterie encoders` or of timm, a folder, or auto.", autocompletion=encoder_names),
     ] = "auto",
     weights: Annotated[str | None, typer.Option(help="A local file of the encoder's weights.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side in pixels, where it is not to be the encoder's.")] = None,
-    pooling: Annotated[str, typer.Option(help="own, or of a vision transformer cls, mean or cls+mean.")] = "own",
-    squash: Annotated[bool, typer.Option("--squash", help="Show whole pictures, pressed into a square.")] = False,
+    image_size: Annotated[int | None, typer.Option(help="Picture size in pixels.  [default: the encoder's]")] = None,
+    pooling: Annotated[str, typer.Option(help="own; for a vision transformer also cls, mean or cls+mean.")] = "own",
+    squash: Annotated[
+        bool, typer.Option("--squash", help="Squeeze whole pictures into a square; do not crop.")
+    ] = False,
     device: Device = "auto",
     precision: Annotated[str, typer.Option(help="auto, bf16 or fp32.")] = "auto",
-    max_skipped: Annotated[float, typer.Option(help="Share of the pictures that may be unreadable.")] = 0.2,
+    max_skipped: Annotated[float, typer.Option(help="Largest share of unreadable pictures.")] = 0.2,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Turn the pictures of SOURCE into embeddings by a pretrained encoder; a stopped or changed one is gone on with."""
+    """Turn pictures into embeddings by a pretrained encoder.
+
+    Run it again to continue after an interruption, or to embed only pictures that are new.
+    """
     with failures():
         from coterie.encoders.weights import check_at_hand
 
@@ -232,7 +243,10 @@ def embed(
 
 @app.command()
 def encoders(as_json: Json = False) -> None:
-    """List the encoders, their licences, and which are on this computer."""
+    """List the encoders with their licences.
+
+    Says which of them are on this computer.
+    """
     with failures():
         from coterie.cli.embed import show_encoders
 
@@ -247,15 +261,18 @@ def predict(
     out: Annotated[Path, typer.Option("-o", "--output", help="Result table to write (.parquet).")],
     features: Features = None,
     device: Device = "auto",
-    embedding: Annotated[bool, typer.Option("--embedding", help="Store the embedding, too.")] = False,
+    embedding: Annotated[bool, typer.Option("--embedding", help="Store the embedding as well.")] = False,
     ood_score: OodScore = None,
     recalibrated: Annotated[
-        bool, typer.Option("--recalibrated", help="Confidences by the map that `recalibrate` made.")
+        bool, typer.Option("--recalibrated", help="Correct the confidences as `recalibrate` did.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Assign new items to the groups of a finished run; ood_score: larger means more like the run's own items."""
+    """Assign new items to the groups of a run.
+
+    The larger the column ood_score, the more an item is like the run's own items.
+    """
     with failures():
         from coterie.cli.predict import predict_source
         from coterie.data.spaces import source_given
@@ -281,12 +298,15 @@ def evaluate(
     ] = None,
     label_column: LabelColumn = None,
     ood: Annotated[str | None, typer.Option(help="A second source, of items that belong to no group.")] = None,
-    ood_score: Annotated[str | None, typer.Option(help="Of --ood: one score.  [default: every one]")] = None,
+    ood_score: Annotated[str | None, typer.Option(help="Score to use with --ood.  [default: all]")] = None,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compare a finished run with true labels (accuracy, calibration), or its scores with those of foreign items."""
+    """Compare a run with true labels.
+
+    Prints accuracy and calibration. With --ood: how well the scores separate foreign items from the run's own.
+    """
     with failures():
         from coterie.cli.evaluate import evaluate_finished
 
@@ -297,23 +317,28 @@ def evaluate(
 def supervised(
     source: Source,
     labels: Annotated[
-        str | None, typer.Option(help="What the net learns from: a file, 'folders', or 'source' for the source's own.")
+        str | None, typer.Option(help="Labels to train with: a file, 'folders', or 'source' for the source's own.")
     ] = None,
     label_column: LabelColumn = None,
-    test: Annotated[str | None, typer.Option(help="A second source, with labels of its own, that is scored.")] = None,
+    test: Annotated[
+        str | None, typer.Option(help="A second source, with labels of its own, to score the net on.")
+    ] = None,
     test_labels: Annotated[
         str | None, typer.Option(help="Labels of --test: a file, or 'folders'.  [default: its own]")
     ] = None,
-    held_out: Annotated[float, typer.Option(help="Without --test: the share that is not taught, and scored.")] = 0.2,
+    held_out: Annotated[float, typer.Option(help="Without --test: share of the items that is kept for scoring.")] = 0.2,
     init: Annotated[Path | None, typer.Option(help="Start from this run's backbone.")] = None,
     backbone: Annotated[str, typer.Option(help="As for fit.")] = "auto",
-    epochs: Annotated[int | None, typer.Option(help="Of training.  [default: by the number of items]")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Epochs of training.  [default: by the number of items]")] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     device: Device = "auto",
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """A yardstick: what the same net reaches when it is taught the labels. Groups nothing, writes nothing."""
+    """Train the same net with labels, for comparison.
+
+    It shows what the net can reach when the labels are known. It makes no groups and writes nothing.
+    """
     with failures():
         from coterie.cli.supervised import YardstickRequest, teach
 
@@ -323,7 +348,10 @@ def supervised(
 
 @app.command()
 def report(run: Run, as_json: Json = False) -> None:
-    """Write the report of a run folder again: one self-contained HTML file."""
+    """Write the report of a run again.
+
+    The report is one self-contained HTML file.
+    """
     with failures():
         from coterie.cli.evaluate import renew_report
 
@@ -335,16 +363,19 @@ def accept(
     run: Run,
     max_error: Annotated[float, typer.Option(help="Share of the accepted items that may be wrong.")] = 0.05,
     judged: Annotated[Path | None, typer.Option(help="Judged items: columns id and right or label.")] = None,
-    confidence_level: Annotated[float, typer.Option(help="Of the bound that --judged gives.")] = 0.95,
+    confidence_level: Annotated[float, typer.Option(help="Confidence level of the bound from --judged.")] = 0.95,
     out: Annotated[Path | None, typer.Option("-o", "--output", help="Table to write (.csv or .parquet).")] = None,
-    draw: Annotated[int | None, typer.Option(help="Draw so many items at random, to be judged, into -o.")] = None,
+    draw: Annotated[int | None, typer.Option(help="Write this many random items, to be judged, to -o.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of --draw.")] = 0,
     recalibrated: Annotated[
-        bool, typer.Option("--recalibrated", help="By the confidences that `recalibrate` set right.")
+        bool, typer.Option("--recalibrated", help="Use the confidences that `recalibrate` corrected.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Find the largest set of sure items of which at most --max-error is wrong."""
+    """Choose the items to take as they are.
+
+    Finds the largest set of sure items of which at most --max-error is wrong.
+    """
     with failures():
         from coterie.cli.accept import AcceptRequest, accept_items
 
@@ -364,7 +395,10 @@ def recalibrate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Set the confidences right by a judged sample, in a table of its own; what used labels says so."""
+    """Correct the confidences with a judged sample.
+
+    Writes a table of its own, which says that labels were used.
+    """
     with failures():
         from coterie.cli.recalibrate import recalibrate_run
 
@@ -374,12 +408,17 @@ def recalibrate(
 @app.command()
 def review(
     run: Run,
-    port: Annotated[int, typer.Option(help="Of the address on this machine; 0 takes a free one.")] = 8765,
+    port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.")] = 8765,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
-    source: Annotated[str | None, typer.Option(help="Where the pictures are now, if not where they were.")] = None,
-    name: Annotated[str | None, typer.Option(help="Who decides, for the log.  [default: the user's name]")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the pictures are now, if they were moved.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the reviewer, for the log.  [default: the user's name]")
+    ] = None,
 ) -> None:
-    """Look at the groups of a finished run in the browser: name, merge, split, correct, audit; Ctrl-C ends it."""
+    """Review the groups of a run in the browser.
+
+    Name, merge, split, correct and audit groups. Ctrl-C ends it.
+    """
     with failures():
         from coterie.cli.review import review_run
 
@@ -392,7 +431,10 @@ def compare(
     out: Annotated[Path | None, typer.Option("-o", "--output", help="Page to write (.html).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Set finished runs side by side: their numbers, means over seeds, and how far any two agree."""
+    """Compare finished runs.
+
+    Shows their numbers, means over seeds, how far any two agree, and which run to trust.
+    """
     with failures():
         from coterie.cli.compare import compare_runs
 
@@ -405,7 +447,10 @@ def duplicates(
     out: Annotated[Path | None, typer.Option("-o", "--output", help="Table to write (.csv or .parquet).")] = None,
     as_json: Json = False,
 ) -> None:
-    """List sets of near-duplicates, by content and by features; of a run also which its groups tear apart."""
+    """List near-duplicates.
+
+    Compares content and features. For a run, also says which of them are in different groups.
+    """
     with failures():
         from coterie.cli.duplicates import list_duplicates
 
@@ -417,14 +462,17 @@ def choose_k(
     source: Annotated[str, typer.Argument(metavar="SOURCE|RUN", help="As for fit, or a finished run's folder.")],
     least: Annotated[int, typer.Option(help="Fewest groups to look at.")] = 2,
     most: Annotated[
-        int | None, typer.Option(help="Most.  [default: the square root of the items, at most 200]")
+        int | None, typer.Option(help="Most groups to look at.  [default: the square root of the items, at most 200]")
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of all random numbers.")] = 0,
     columns: Annotated[str | None, typer.Option(help="Features of a table, as for fit.")] = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Say how many groups there are: a curve, a recommendation with its plateau, or that no number stands out."""
+    """Estimate the number of groups.
+
+    Prints a curve and a recommendation, or says that no number stands out.
+    """
     with failures():
         from coterie.cli.choose_k import choose_groups
 
@@ -435,27 +483,34 @@ def choose_k(
 def export(
     run: Run,
     to: Annotated[
-        str | None, typer.Option("--to", help="Formats, parted by commas: csv, imagefolder, ... (docs/export.md).")
+        str | None, typer.Option("--to", help="Formats, separated by commas: csv, imagefolder, ... (docs/export.md).")
     ] = None,
     out: Annotated[Path | None, typer.Option("-o", "--output", help="File or folder to write.")] = None,
     back: Annotated[
-        Path | None, typer.Option("--from", help="Labels that come back: Label Studio, FiftyOne, COCO or CSV.")
+        Path | None, typer.Option("--from", help="Read labels back: a file of Label Studio, FiftyOne, COCO or CSV.")
     ] = None,
     only: Annotated[str | None, typer.Option(help="all, decided, accepted or undecided.")] = None,
     link: Annotated[str, typer.Option(help="How pictures get into folders: copy, symlink or hard.")] = "copy",
-    original: Annotated[bool, typer.Option("--original", help="The run's own result, without its review.")] = False,
-    include_rejected: Annotated[
-        bool, typer.Option("--include-rejected", help="Pictures of no group, too, in _unlabeled.")
+    original: Annotated[
+        bool, typer.Option("--original", help="Export the run's own result, without its review.")
     ] = False,
-    limit: Annotated[int | None, typer.Option(help="At most so many items.")] = None,
-    source: Annotated[str | None, typer.Option(help="Where the pictures lie now, if they moved.")] = None,
-    document_root: Annotated[str | None, typer.Option(help="Of Label Studio's server.")] = None,
+    include_rejected: Annotated[
+        bool, typer.Option("--include-rejected", help="Also write pictures of no group, to _unlabeled.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(help="Write at most this many items.")] = None,
+    source: Annotated[str | None, typer.Option(help="Where the pictures are now, if they were moved.")] = None,
+    document_root: Annotated[str | None, typer.Option(help="Document root of Label Studio's server.")] = None,
     thumbs: Annotated[bool, typer.Option("--thumbs", help="Small pictures in the table of embedding-atlas.")] = False,
-    prefix_names: Annotated[bool, typer.Option("--prefix-names", help="GROUP_image.jpg, as CVAT reads it.")] = False,
+    prefix_names: Annotated[
+        bool, typer.Option("--prefix-names", help="Name files GROUP_image.jpg, as CVAT reads them.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what an export wrote there.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write groups and names as other programs read them; with --from read back what was judged there."""
+    """Write groups and names for other programs.
+
+    With --from it reads back labels that were set there.
+    """
     with failures():
         from coterie.cli.export import ExportRequest, export_finished
 
@@ -472,7 +527,7 @@ def methods(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the methods, or one with its settings."""
+    """List the methods, or the settings of one."""
     with failures():
         from coterie.cli.methods import show_methods
 

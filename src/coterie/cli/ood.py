@@ -42,8 +42,8 @@ def measure_ood(
     """How well each score tells the fitted items from those of `source`; kept in `ood.json` by source.
 
     The inside are the items that the model keeps, at most 10,000 drawn with the run's seed; none of them is its own
-    nearest neighbour. `watch` is told how many items there are, and gives what watches them go by. Raises InputError
-    for a source or a score that cannot be used.
+    nearest neighbour. `watch` takes the number of items and returns a function that is called with each number of
+    items done. Raises InputError for a source or a score that cannot be used.
     """
     path = run / "ood.json"
     before = read_foreign(path)

@@ -98,13 +98,13 @@ class StageBar:
             self.console.print(f"{record.stage} epoch {number}/{total}: {losses}", highlight=False, soft_wrap=True)  # type: ignore[attr-defined]
 
     def predicted(self, count: int) -> None:
-        """So many items more have got their group."""
+        """`count` more items were assigned to their groups."""
         if self.prediction is None:
             self.prediction = self.bars.add_task("predict", total=self.items, losses="")
         self.bars.advance(self.prediction, count)
 
     def reading(self, doing: str, done: int, total: int) -> None:
-        """So many pictures of a source are read; a bar shows it once that takes more than a moment."""
+        """`done` of `total` pictures of a source are read; a bar appears when that takes more than a moment."""
         task, begun = self.looking.setdefault(doing, (None, time.monotonic()))
         if task is None and done < total and time.monotonic() - begun > PATIENCE:
             task = self.bars.add_task(doing, total=total, losses="")

@@ -69,7 +69,7 @@ class ADC:
     walk_weight: Weight = 1.0  # from centres to images and back
     visit_weight: Weight = 0.5  # all images are visited alike from the centres
     copy_walk_weight: Weight = 1.0  # from distorted copies to images and back
-    copy_visit_weight: Weight = 1.0
+    copy_visit_weight: Weight = 1.0  # of walks from copies
     logit_weight: Weight = 0.5  # of the layer that answers, on the centres
     sparsity_weight: Weight = 2e-4  # of the sum of absolute values, for 100 images
     length_weight: Weight = 2e-4  # of the sum of (length - 1)², for 100 images

@@ -36,7 +36,7 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class Agglomerative:
-    linkage: Literal["mutual", "ward"] = "mutual"
+    linkage: Literal["mutual", "ward"] = "mutual"  # ward: the practical preset takes it
     width: Count = 10  # neighbours among which two items look for each other
     landmarks: Memory = 10_000  # items that are united; the others join them
 

@@ -88,10 +88,10 @@ class CDC:
     hidden: Width = 512  # H, width of both heads
     entropy_weight: Weight = 1.0  # w_en, keeps the calibration head from answering with a single group
     backbone_rate: Rate = 5e-5  # Adam
-    head_rate: Rate = 1e-4
+    head_rate: Rate = 1e-4  # of both heads
     restarts: Restarts = 1  # of the K-means in every batch; the authors take 10
     cell_norm: Literal["l1", "l2", "none"] = "l1"  # of the features that mini-clusters are formed on
-    init: Literal["prototypes", "kmeans", "random"] = "prototypes"
+    init: Literal["prototypes", "kmeans", "random"] = "prototypes"  # how the heads begin; prototypes: Eq. 6
     layout: Literal["dual", "single", "single-both"] = (
         "dual"  # single: no calibration head; -both: it trains by Eq. 3 too
     )

@@ -92,7 +92,7 @@ class DAC:
     upper: tuple[Share, Share] = (0.99, 0.75)  # cosine above which a pair is of one group, first and last
     lower: tuple[Share, Share] = (0.99, 0.75)  # and below which it is not; pairs in between are left out
     targets: Literal["batch", "own"] = "batch"  # of the plain images before all steps; or of the step's own cosines
-    pair_loss: Literal["entropy", "square"] = "entropy"
+    pair_loss: Literal["entropy", "square"] = "entropy"  # square: (cosine - target)^2, as for MNIST
     consistency: Weight = 10.0  # of the answer on the distorted image being that on the plain one
     learning_rate: PositiveRate = 1e-3  # RMSprop, smoothing 0.9, constant
 

@@ -42,6 +42,7 @@ class DAE:
     epochs: Epochs = 476  # as ae
     batch_size: BatchSize = 256
     learning_rate: PositiveRate = 1e-4  # Adam
+    # masking: values become the lowest; gaussian: noise is added; salt-and-pepper: the lowest or the highest
     damage: Literal["masking", "gaussian", "salt-and-pepper"] = "masking"
     level: Strength = 0.25  # the chance that a value is damaged; with gaussian the deviation, on the scale of 0 to 1
     emphasis: Weight = 1.0  # α: how much a damaged value counts in the loss, where an intact one counts 1

@@ -75,8 +75,8 @@ class DCCM:
     repeats: Copies = 20  # steps on each image of a batch; the authors' 10 passes take each step twice
     linked_above: Share = 0.95  # cosine of two answers from which their images are of one group
     sure_above: Share = 0.9  # probability from which a label is taught
-    label_weight: Weight = 5.0
-    map_weight: Weight = 0.05
+    label_weight: Weight = 5.0  # of the labels' loss; the graph's is 1
+    map_weight: Weight = 0.05  # of the maps' loss
     hidden: Width = 64  # of the head
     judge: Width = 512  # of the net that tells an image's map from others'
     learning_rate: PositiveRate = 1e-4  # RMSprop, smoothing 0.9, constant

@@ -81,7 +81,7 @@ class IIC:
     over_clustering: bool = True
     over_passes: Copies = 1  # of a round, for the over-clustering head
     primary_passes: Copies = 2  # and for the primary head
-    over_first: bool = True
+    over_first: bool = True  # the over-clustering head comes first in a round
     sub_heads: Copies = 5  # linear layers of each head, trained side by side; the one of lowest loss answers
     entropy_weight: Weight = 1.0  # lambda, of the groups' entropies; above 1 it asks more for equal sizes
     learning_rate: PositiveRate = 1e-4  # Adam, constant

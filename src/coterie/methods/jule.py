@@ -84,7 +84,7 @@ class JULE:
     margin: Weight = 0.2  # m
     embedding: Width = 160
     learning_rate: PositiveRate = 0.01  # SGD, falls with the number of steps t as (1 + decay t)^-0.75
-    decay: Weight = 1e-4
+    decay: Weight = 1e-4  # after t steps the rate is multiplied by (1 + decay t)^-0.75
     momentum: Share = 0.9
     weight_decay: Weight = 5e-5
 

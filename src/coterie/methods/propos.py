@@ -61,7 +61,7 @@ class ProPos:
     predictor_rate: PositiveRate = 10.0  # times the learning rate, for the predictor
     weight_decay: Rate = 5e-4  # on all parameters, biases and norms included
     warm_up: BelowOne = 0.05  # share of the epochs with a rising rate, without scattering and noise: 50 of 1000
-    scatter_weight: Weight = 0.1
+    scatter_weight: Weight = 0.1  # of the scattering's loss
     temperature: Positive = 0.5  # of the scattering
     noise: Rate = 0.001  # deviation of what is added to a projection in front of the predictor
     momentum: Share = 0.996  # of the teacher at the start

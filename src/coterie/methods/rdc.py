@@ -109,8 +109,8 @@ class RDC:
     neighbours: Count = 5  # M
     core_ratio: Weight | None = None  # β1; None: the one that makes `core_share` of the items core at the start
     gap: Positive | None = None  # β2; None: the one that accepts `accepted` of the core items' neighbours at the start
-    core_share: PartShare = 0.5
-    accepted: PartShare = 0.65
+    core_share: PartShare = 0.5  # of the items at the start, where core_ratio is None
+    accepted: PartShare = 0.65  # of the core items' neighbours at the start, where gap is None
     gap_scale: GapScale = "absolute"  # absolute: the paper's letter; median: in median nearest-neighbour distances
     gap_from: GapFrom = (
         "own"  # what a neighbour's distance is compared with; running: the authors' code, in effect a ball
@@ -128,9 +128,10 @@ class RDC:
     refresh: Literal["bank", "epoch"] = "epoch"  # neighbours once an epoch; bank: those of a batch anew each time
     epoch_steps: Count | None = None  # iterations that make an epoch; None: a pass through all items
     order: Literal["shuffled", "source"] = "shuffled"  # source: batches are slices of the items as they come
+    # stable: ρ within 0.005 over five refreshes; no_increase: no rise for five
     stop: Literal["stable", "no_increase", "never"] = "stable"
     widest: Positive | None = 10.0  # a code this many times as wide as at the start ends the run; None: it may
-    solver: Literal["adam", "sgd"] = "adam"
+    solver: Literal["adam", "sgd"] = "adam"  # sgd takes the momentum
     learning_rate: Rate = 1e-4
     momentum: BelowOne = 0.9  # of sgd
     restarts: Restarts = 20  # of the final K-means

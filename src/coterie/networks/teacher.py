@@ -30,15 +30,7 @@ class Teacher(nn.Module):
             torch._foreach_lerp_(list(own), [p.detach() for p in others], 1 - keep)
 
     @torch.no_grad()
-    def take_over(self, net: nn.Module, *, statistics: bool = True) -> None:
-        """The net's parts become what their copies here are: the teacher answers.
-
-        Without `statistics` those of the net's own norms stay, as where an average is kept of parameters alone.
-        """
+    def take_over(self, net: nn.Module) -> None:
+        """The net's parts become what their copies here are, statistics of norms included: the teacher answers."""
         for name in self.names:
-            part, copied = net.get_submodule(name), self.get_submodule(name)
-            if statistics:
-                part.load_state_dict(copied.state_dict())
-            else:
-                for own, average in zip(part.parameters(), copied.parameters(), strict=True):
-                    own.copy_(average)
+            net.get_submodule(name).load_state_dict(self.get_submodule(name).state_dict())

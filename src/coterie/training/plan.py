@@ -42,7 +42,7 @@ class RunSettings:
     n_clusters: Groups | Literal["auto"] = 8  # auto: the method is to find it
     method: Any = "cdc"  # a method's name, or its settings object
     by_items: bool = False  # of method auto: once the items are known it may become another
-    seed: Seed = 0
+    seed: Seed = 0  # of all random numbers
     epochs: Epochs | None = None  # of the last stage; None: the preset's
     # practical | paper (the published row of a named data set, else the paper's defaults), both also as paper:DATASET;
     # text: the paper's words, where its authors' code, which is `paper`, does otherwise
@@ -51,12 +51,12 @@ class RunSettings:
     finetune: bool = False  # train the encoder of `init`, a run on an encoder's embeddings, by self-labelling
     encoder: str | None = None  # of pictures, before all stages: a name, auto, none; None: auto with method auto
     pretrain: str = "auto"  # the method that trains the backbone before; auto: the one of the method's card; none
-    backbone: str = "auto"
-    pretrained: bool = False
+    backbone: str = "auto"  # auto: by the data; small-16, small-32, mlp, or a name of timm
+    pretrained: bool = False  # timm's weights for the backbone, downloaded
     weights: str | None = None  # a local file of backbone weights
-    device: str = "auto"
-    precision: Precision = "auto"
-    image_size: Side | None = None
+    device: str = "auto"  # auto: a GPU where there is one; cpu, cuda, cuda:1, mps
+    precision: Precision = "auto"  # bf16 or fp32; auto: by the device and the data
+    image_size: Side | None = None  # side in pixels to which images are resized; None: by the data
     family: Literal["auto", "photo", "glyph"] = "auto"  # photo | glyph: which distortions keep an image's meaning
     columns: str | tuple[str, ...] | None = None  # the features of a table: names, "f0..f63", "f*"; None: where plain
     overrides: Mapping[str, Any] = field(default_factory=dict)  # "method.cells": 40, "moco.epochs": 5, "views.flip": 0
@@ -65,7 +65,7 @@ class RunSettings:
     calibrate: bool | Literal["auto"] = "auto"
     judged: str | None = None  # a file of judgements about the run `init`; only the calibration head sees them
     store_embedding: bool = False  # also in result.parquet
-    checkpoint_seconds: Seconds = 60.0
+    checkpoint_seconds: Seconds = 60.0  # between two checkpoints
 
     @property
     def k(self) -> int:

@@ -39,7 +39,7 @@ class ViewSettings:
         0.4,
         0.1,
     )  # brightness, contrast, saturation, hue
-    jitter_chance: Share = 0.8
+    jitter_chance: Share = 0.8  # of the jitter
     greyscale: Share = 0.2  # chance
     blur: Share = 0.5  # chance; the paper goes without for CIFAR, its code does not
     blur_sigma: Annotated[tuple[Sigma, Sigma], RISING] = (0.1, 2.0)  # pixels; the kernel reaches three of the largest
@@ -49,6 +49,7 @@ class ViewSettings:
     # photographs: PICA's pair; the perturbed view has the flip and the greyscale of the others, and always a jitter
     enlarge: Enlarging = 1.25  # the original view is cut from the image made so many times larger: 32 pixels from 40
     perturbed_crop: Annotated[tuple[AboveZero, AboveZero], RISING] = (0.2, 1.0)  # share of the image's area
+    # brightness, contrast, saturation, hue
     perturbed_jitter: tuple[Strength, Strength, Strength, HueShift] = (0.4, 0.4, 0.4, 0.4)
     # the strong view
     strong_ops: Times = 4  # operations per image, drawn with replacement
@@ -59,17 +60,17 @@ class ViewSettings:
     glyph_shift: Share = 0.1  # either way, share of the side
     glyph_rotate: Degrees = 15.0  # either way, degrees
     glyph_shear: Slant = 10.0  # either way, degrees
-    glyph_scale: Annotated[tuple[Ratio, Ratio], RISING] = (0.85, 1.15)
+    glyph_scale: Annotated[tuple[Ratio, Ratio], RISING] = (0.85, 1.15)  # size, as a factor
     glyph_weak: Share = 0.5  # the weak view's shift, rotation and scale as a share of those above; it has no shear
     glyph_jitter: tuple[Strength, Strength] = (0.4, 0.4)  # brightness, contrast; with jitter_chance, contrastive view
     glyph_blur: Share = 0.2  # chance, contrastive view
-    glyph_blur_sigma: Annotated[tuple[Sigma, Sigma], RISING] = (0.1, 1.0)
+    glyph_blur_sigma: Annotated[tuple[Sigma, Sigma], RISING] = (0.1, 1.0)  # pixels
     # embeddings: amounts of the weak view, and by how much the other views multiply them
     vector_dropout: Share = 0.1  # chance of each feature to be dropped
     vector_noise: Strength = 0.1  # standard deviation, where the data's is 1
     vector_mix: Share = 0.1  # largest share of another item
-    vector_contrastive: Strength = 2.0
-    vector_strong: Strength = 3.0
+    vector_contrastive: Strength = 2.0  # factor of the contrastive view
+    vector_strong: Strength = 3.0  # factor of the strong view
 
 
 def practical_views(side: int, dim: int = 0) -> dict[str, Any]:

@@ -1,0 +1,102 @@
+"""What the site generates from the code: nothing is left out, and nothing is without a word of help."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import typer.main
+
+import coterie
+from coterie.calibration import Calibration
+from coterie.catalogue import method_class, own_names
+from coterie.cli.commands import app
+from coterie.training.plan import RunSettings
+from coterie.views.settings import ViewSettings
+
+ROOT = Path(__file__).parents[1]
+GROUP: Any = typer.main.get_command(app)
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_site"))
+    import _made
+
+    return _made
+
+
+def test_every_command_and_option_has_help() -> None:
+    for name, command in GROUP.commands.items():
+        assert command.help, name
+        silent = [p.name for p in command.params if not getattr(p, "help", None)]
+        assert silent == [], name
+
+
+def test_every_command_says_in_one_whole_sentence_what_it_is_for(coterie_help: str) -> None:
+    listed = [line for line in coterie_help.split("Commands:")[1].splitlines() if line.strip()]
+    assert len(listed) == len(GROUP.commands)
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
+@pytest.fixture
+def coterie_help() -> str:
+    return str(GROUP.get_help(GROUP.context_class(GROUP, info_name="coterie", terminal_width=80)))
+
+
+def test_the_page_of_commands_has_every_command_and_option(made: ModuleType) -> None:
+    page = made.commands()
+    for name, command in GROUP.commands.items():
+        assert f"## coterie {name}\n" in page
+        part = page.split(f"## coterie {name}\n")[1].split("\n## ")[0]
+        assert all(f"`{option}`" in part for p in command.params if p.param_type_name == "option" for option in p.opts)
+
+
+@pytest.mark.parametrize("kind", [RunSettings, ViewSettings, Calibration], ids=lambda kind: kind.__name__)
+def test_every_setting_of_a_run_has_a_meaning(kind: type[Any], made: ModuleType) -> None:
+    said = made.meanings(kind)
+    assert [one.name for one in fields(kind) if not said.get(one.name)] == []
+
+
+def test_every_setting_of_every_method_has_a_meaning(made: ModuleType) -> None:
+    """The comment beside it, or a word of `_made.COMMON`."""
+    silent = []
+    for name in own_names():
+        said = made.meanings(method_class(name))
+        silent += [f"{name}.{one.name}" for one in fields(method_class(name)) if not said.get(one.name)]  # type: ignore[arg-type]
+    assert silent == []
+
+
+def test_meanings_are_the_comments_beside_and_above(made: ModuleType) -> None:
+    said = made.meanings(ViewSettings)
+    assert said["flip"] == "chance of a left-right mirror image"
+    assert said["cutout"].startswith("longest side of the hole")
+    assert said["row_norm"].startswith("all views, `clean` too")
+
+
+def test_every_public_name_has_a_docstring_and_its_place(made: ModuleType) -> None:
+    page = made.public_names()
+    for name in coterie.__all__:
+        if not name.startswith("_"):
+            assert inspect.getdoc(getattr(coterie, name)), name
+            assert f"coterie.{name}\n" in page
+
+
+def test_every_page_stands_in_the_table_of_contents() -> None:
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8").split("\n")
+    pages = {page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in (ROOT / "docs").rglob("*.md")}
+    found = {name for name in pages if name.startswith(("methods/", "decisions/"))} | {"index"}
+    assert pages == found | {line for line in text if line in pages}
+
+
+def test_a_link_that_leads_nowhere_is_found(made: ModuleType, tmp_path: Path) -> None:
+    import check_links
+
+    (tmp_path / "a.html").write_text('<p id="here"><a href="b.html#there">b</a><a href="#here">a</a></p>')
+    (tmp_path / "b.html").write_text('<p id="there"><a href="a.html#gone">a</a><img src="c.png"></p>')
+    assert check_links.broken(tmp_path) == ["b.html: a.html#gone", "b.html: c.png"]
