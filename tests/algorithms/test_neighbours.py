@@ -12,7 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from coterie.algorithms import neighbours
-from coterie.algorithms.neighbours import Metric, nearest
+from coterie.algorithms.neighbours import Metric, nearest, neighbour_lists
 from coterie.types import InputError
 
 
@@ -167,3 +167,19 @@ def test_what_cannot_be_searched_is_refused() -> None:
         nearest(1e30 * points, 1)
     with pytest.raises(InputError, match="4 features"):
         nearest(points, 1, gaussian(5, 4))
+
+
+def test_every_list_begins_with_the_item_itself_and_goes_on_by_similarity() -> None:
+    rows = torch.randn(30, 4, generator=torch.Generator().manual_seed(0))
+    lists = neighbour_lists(rows, 5)
+    unit = torch.nn.functional.normalize(rows).double()
+    for item, own in enumerate(lists.tolist()):
+        slow = sorted((j for j in range(30) if j != item), key=lambda j: -float(unit[item] @ unit[j]))
+        assert own == [item, *slow[:5]]
+
+
+def test_an_item_with_copies_still_comes_first_in_its_own_list() -> None:
+    lists = neighbour_lists(torch.randn(3, 70, generator=torch.Generator().manual_seed(0)).repeat(4, 1), 3)
+    assert lists[:, 0].tolist() == list(range(12))
+    for item, own in enumerate(lists.tolist()):
+        assert sorted(own) == [j for j in range(12) if j % 3 == item % 3]

@@ -18,13 +18,15 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(1)
 
 
+@pytest.mark.parametrize("standardise", [True, False])
 @pytest.mark.parametrize(("n", "f"), [(200, 30), (50, 120)])
-def test_components_are_those_of_the_exact_decomposition(n: int, f: int) -> None:
+def test_components_are_those_of_the_exact_decomposition(n: int, f: int, standardise: bool) -> None:
     rows = rows_of(n, f)
-    standardised = ((rows - rows.mean(0)) / rows.std(0, correction=0)).double()
+    scale = rows.std(0, correction=0) if standardise else 1.0
+    standardised = ((rows - rows.mean(0)) / scale).double()
     left, singular, _ = torch.linalg.svd(standardised, full_matrices=False)
     exact = (left * singular)[:, :4]
-    centre, directions = principal_directions(rows.clone(), 4, generator())
+    centre, directions = principal_directions(rows.clone(), 4, generator(), standardise=standardise)
     found = ((rows - centre) @ directions.T).double()
     torch.testing.assert_close(found.var(0), exact.var(0), rtol=0.01, atol=0)
     assert float(torch.nn.functional.cosine_similarity(found[:, 0], exact[:, 0], dim=0).abs()) > 0.999

@@ -174,6 +174,11 @@ def test_a_space_is_the_same_whatever_its_scale_and_dead_channels_count_for_noth
     assert bool(torch.isfinite(maps.grad).all())
 
 
+def test_numbers_that_are_not_finite_stay_so_and_raise_nothing() -> None:
+    maps = torch.full((2, 2, 3, 3), torch.nan)
+    assert not bool(torch.isfinite(projection_distances(maps)).any())
+
+
 def test_both_ways_to_compare_bases_are_one() -> None:
     for n, m, e in ((4, 3, 5), (4, 2, 9)):  # by projectors, by bases
         basis = basis_of(torch.randn(n, m, e, generator=torch.Generator().manual_seed(m)))

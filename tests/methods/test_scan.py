@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from coterie.algorithms.neighbours import neighbour_lists
 from coterie.contract import Facts, passes_of, predict, start, views_of
-from coterie.methods.scan import SCAN, choice_loss, disagreement, heads_of, neighbour_lists
+from coterie.methods.scan import SCAN, choice_loss, disagreement, heads_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy
@@ -62,22 +63,6 @@ def one_hot(labels: Any, k: int, sure: float = 60.0) -> Tensor:
 
 
 # Neighbours
-
-
-def test_every_list_begins_with_the_item_itself_and_goes_on_by_similarity() -> None:
-    rows = DATA[:, :4]
-    lists = neighbour_lists(rows, 5)
-    unit = nn.functional.normalize(rows).double()
-    for item, own in enumerate(lists.tolist()):
-        slow = sorted((j for j in range(N) if j != item), key=lambda j: -float(unit[item] @ unit[j]))
-        assert own == [item, *slow[:5]]
-
-
-def test_an_item_with_copies_still_comes_first_in_its_own_list() -> None:
-    lists = neighbour_lists(DATA[:3].repeat(4, 1), 3)
-    assert lists[:, 0].tolist() == list(range(12))
-    for item, own in enumerate(lists.tolist()):
-        assert sorted(own) == [j for j in range(12) if j % 3 == item % 3]
 
 
 def test_neighbours_are_those_of_the_features_at_the_start_and_are_brought_as_partners() -> None:

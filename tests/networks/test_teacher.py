@@ -76,3 +76,18 @@ def test_a_teacher_that_takes_over_answers_for_the_net() -> None:
     with torch.no_grad():
         net.backbone[0].weight.fill_(0.0)
     assert bool(teacher.backbone[0].weight.abs().sum() > 0)  # a copy, not the same weights
+
+
+def test_without_statistics_the_nets_own_norms_keep_theirs() -> None:
+    torch.manual_seed(0)
+    net = nn.Module()
+    net.backbone = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    teacher = Teacher(backbone=net.backbone)
+    with torch.no_grad():
+        net.backbone[0].weight.add_(1.0)
+    net.backbone(torch.randn(9, 3))
+    mean = net.backbone[1].running_mean.clone()
+    teacher.take_over(net, statistics=False)
+    assert torch.equal(net.backbone[0].weight, teacher.backbone[0].weight)
+    assert torch.equal(net.backbone[1].running_mean, mean)
+    assert not torch.equal(teacher.backbone[1].running_mean, mean)

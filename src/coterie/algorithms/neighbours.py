@@ -70,6 +70,13 @@ def nearest(
     return (squared / 2 if metric == "cosine" else squared.sqrt()), index
 
 
+def neighbour_lists(features: Float[Tensor, "n d"], count: int) -> Int[Tensor, "n m"]:
+    """Each item's own row and after it those of its `count` neighbours, the one of largest cosine first."""
+    _, near = nearest(features, count, metric="cosine")
+    itself = torch.arange(len(features), device=near.device)[:, None]
+    return torch.cat([itself, near], dim=1)
+
+
 def comparable(points: Tensor, metric: Metric, *, zeros: bool = False) -> Tensor:
     """The points in float32; for cosine as unit rows, of which half the squared distance is 1 - cosine.
 

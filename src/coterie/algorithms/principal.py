@@ -10,11 +10,12 @@ LEAST_SCALE = 1e-4  # of the mean deviation: what varies less is rounding, which
 
 
 def principal_directions(
-    rows: Float[Tensor, "n f"], count: int, generator: torch.Generator
+    rows: Float[Tensor, "n f"], count: int, generator: torch.Generator, *, standardise: bool = True
 ) -> tuple[Float[Tensor, " f"], Float[Tensor, "m f"]]:
     """Centre and directions: (x - centre) · directionsᵀ are the principal components of the standardised features.
 
-    m is `count`, or as many as n rows of f features have; rows all alike have a direction of zeros. `rows` is spoilt,
+    Without `standardise` they are of the features as they are, so that those that hardly vary stay small. m is `count`,
+    or as many as n rows of f features have; rows all alike have a direction of zeros. `rows` is spoilt,
     to hold them in memory only once.
     """
     from sklearn.decomposition import PCA
@@ -24,7 +25,7 @@ def principal_directions(
     least = LEAST_SCALE * scale.square().mean().sqrt()
     if not bool(least > 0):
         return centre, rows.new_zeros(1, rows.shape[1])
-    scale = scale.clamp(min=float(least))
+    scale = scale.clamp(min=float(least)) if standardise else torch.ones_like(scale)
     standardised = rows.sub_(centre).div_(scale).cpu().numpy()
     seed = int(torch.randint(2**31, (), generator=generator))
     found = PCA(min(count, *rows.shape), svd_solver="randomized", copy=False, random_state=seed).fit(standardised)

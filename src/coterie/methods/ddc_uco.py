@@ -197,7 +197,9 @@ def basis_of(rows: Float[Tensor, "n m e"]) -> Float[Tensor, "n m e"]:
     """
     exact = rows.double()
     gram = exact @ exact.mT + RIDGE * torch.eye(rows.shape[1], dtype=exact.dtype, device=rows.device)
-    return torch.linalg.solve_triangular(torch.linalg.cholesky(gram), exact, upper=False).to(rows)
+    # Unchecked: of numbers that are not finite it makes others, and the loss says so in a sentence.
+    factor = torch.linalg.cholesky_ex(gram).L
+    return torch.linalg.solve_triangular(factor, exact, upper=False).to(rows)
 
 
 def shared(basis: Float[Tensor, "n m e"]) -> Float[Tensor, "n n"]:

@@ -94,9 +94,13 @@ class DeCNN:
         return {f"{name}_error": error.mean(), f"{name}_size": size.mean()}
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Principal components take the place of the random projection; K-means groups them."""
+        """Principal components take the place of the random projection; K-means groups them.
+
+        Not of standardised features: most of them are 0 nearly always, and would count as much as the others.
+        """
         trunk: Any = net.backbone.trunk
-        trunk.place(*principal_directions(features(by=coder_of(net), most=SAMPLE), PROJECTED, generator))
+        pooled = features(by=coder_of(net), most=SAMPLE)
+        trunk.place(*principal_directions(pooled, PROJECTED, generator, standardise=False))
         place_groups(net.groups, features(), generator, self.restarts)
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:

@@ -64,7 +64,7 @@ class PSSC:
     neighbour_weight: Weight = 1.0  # of the reconstruction of an item's relatives
     expression_weight: Weight = 1.0  # w₁
     label_weight: Weight = 1.0  # w₂
-    graph_weight: Weight = 1.0  # w₃
+    graph_weight: Weight = 0.01  # w₃, of the pseudo-graph and the balance, whose sum grows with n²
     sure_above: Share = 0.8  # probability from which a pseudo-label is taught
     learning_rate: Rate = 1e-4  # Adam
     kept: PartShare = 0.12  # share of a column's absolute sum that its largest coefficients keep

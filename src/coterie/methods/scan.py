@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from coterie.algorithms.neighbours import nearest
+from coterie.algorithms.neighbours import neighbour_lists
 from coterie.bounds import BatchSize, Copies, Epochs, PositiveRate, Rate, Weight, Width
 from coterie.contract import Card, Facts, Pass, View, iterations_for
 from coterie.contract.logged import CONFIDENCE
@@ -177,13 +177,6 @@ def practical(facts: Facts) -> dict[str, Any]:
         "distortion": "none" if facts.kind == "embeddings" else "strong",
         "learning_rate": 1e-3,
     }
-
-
-def neighbour_lists(features: Float[Tensor, "n d"], count: int) -> Int[Tensor, "n m"]:
-    """Each item's own row and after it those of its `count` neighbours, the one of largest cosine first."""
-    _, near = nearest(features, count, metric="cosine")
-    itself = torch.arange(len(features), device=near.device)[:, None]
-    return torch.cat([itself, near], dim=1)
 
 
 def disagreement(own: Float[Tensor, "n k"], others: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:

@@ -171,7 +171,7 @@ class SPICE:
 
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: at least thirty rounds or ten epochs, narrower heads; embeddings are not distorted."""
-    size = min(5000, facts.n)
+    size = min(facts.n, max(5000, facts.k))
     return {
         "epochs": min(30, max(10, -(-30 // (facts.n // size)))),
         "batch_size": size,

@@ -30,7 +30,15 @@ class Teacher(nn.Module):
             torch._foreach_lerp_(list(own), [p.detach() for p in others], 1 - keep)
 
     @torch.no_grad()
-    def take_over(self, net: nn.Module) -> None:
-        """The net's parts become what their copies here are, statistics of norms included: the teacher answers."""
+    def take_over(self, net: nn.Module, *, statistics: bool = True) -> None:
+        """The net's parts become what their copies here are: the teacher answers.
+
+        Without `statistics` those of the net's own norms stay, as where an average is kept of parameters alone.
+        """
         for name in self.names:
-            net.get_submodule(name).load_state_dict(self.get_submodule(name).state_dict())
+            part, copied = net.get_submodule(name), self.get_submodule(name)
+            if statistics:
+                part.load_state_dict(copied.state_dict())
+            else:
+                for own, average in zip(part.parameters(), copied.parameters(), strict=True):
+                    own.copy_(average)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -58,9 +59,15 @@ def coerce(kind: type[Settings], values: Mapping[str, Any], where: str) -> Setti
             hint = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}."
             raise InputError(f"Unknown setting {prefix}{shown(name, quotes=False)}; {hint}")
     try:
-        return TypeAdapter(kind).validate_python(dict(values))
+        found: Settings = _adapter(cast(Any, kind)).validate_python(dict(values))
     except ValidationError as error:
         raise InputError(sentence(error.errors(include_url=False), where)) from error
+    return found
+
+
+@functools.cache
+def _adapter(kind: Any) -> Any:
+    return TypeAdapter(kind)  # to build one takes some milliseconds, and a plan asks for each kind several times
 
 
 def settings_of(
