@@ -93,9 +93,24 @@ def photos() -> str:
     return f"{table(head, rows, found['command'])}\n{said}"
 
 
+def heads() -> str:
+    """Seconds and memory of each head on many made embeddings."""
+    found = records("heads", BENCHMARKS)
+    rows = []
+    for name, one in found["heads"].items():
+        if one["status"] != "done":
+            rows.append([name, one["status"], "", "", ""])
+            continue
+        right = f"ARI {one['ari']:.2f}" if "ari" in one else f"recommends {one['k']}"
+        rows.append([name, f"{one['cpu_seconds']:.0f}", f"{one['seconds']:.0f}", f"{one['peak_gb']:.1f}", right])
+    head = [f"{found['n']:,} × {found['dim']}, {found['groups']} groups", "seconds of processor", "seconds", "peak GB"]
+    return table([*head, "found"], rows, found["command"])
+
+
 BLOCKS: dict[str, Block] = {
     "embedding": embedding,
     "frozen-heads": frozen_heads,
     "graph-choice": graph_choice,
+    "heads": heads,
     "photos": photos,
 }
