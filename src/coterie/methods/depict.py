@@ -57,7 +57,7 @@ class DEPICT:
     labelling: BelowOne = 0.05  # and in which K-means' labels are learned then
     noise: BelowOne = 0.1  # share of input and of the first map that is dropped
     layer_weight: Weight = 0.1  # of both maps' reconstructions; the input's is 1
-    cluster_weight: Weight = 1.0
+    cluster_weight: Weight = 1.0  # of the clustering loss
     target: Literal["balanced", "squared"] = "balanced"  # squared: the authors' code, DEC's target
     tolerance: Rate = 1e-7  # stop when the targets' mean square change is smaller
     learning_rate: PositiveRate = 1e-4  # Adam

@@ -72,7 +72,7 @@ class SPICE3:
     confidence: Share = 0.99  # which a reliable item is above, too
     at_least: Share = 0.0  # of each group, the most consistent items, that are reliable in any case
     threshold: Share = 0.95  # confidence from which the weak view of an item teaches its strong one
-    unlabelled_weight: Weight = 1.0
+    unlabelled_weight: Weight = 1.0  # of the loss on unlabelled items
     begins: Literal["scratch", "inherited"] = "scratch"  # the backbone: drawn anew, or as it is in spice
     hidden: Width = 512  # as in spice
     average: BelowOne = 0.999  # of the weights that answer; the running statistics are averages alike
