@@ -290,7 +290,7 @@ def test_a_round_smaller_than_the_number_of_groups_is_refused_or_brought_within(
         make_plan(RunSettings(n_clusters=20, method="spice", overrides={"spice.batch_size": 10}), facts, "data")
 
 
-def blobs(n: int = 120) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def blobs(n: int = 90) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     rng = np.random.default_rng(0)
     truth = np.arange(n) % K
     return (rng.normal(size=(K, 70))[truth] + 0.5 * rng.normal(size=(n, 70))).astype(np.float32), truth
@@ -298,7 +298,9 @@ def blobs(n: int = 120) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 
 def test_groups_that_lie_apart_are_found() -> None:
     x, truth = blobs()
-    wanted = RunSettings(K, "spice", overrides={"spice.epochs": 12, "spice.tries": 3}, device="cpu", calibrate=False)
+    wanted = RunSettings(
+        K, "spice", overrides={"spice.epochs": 6, "spice.tries": 2, "spice.repeats": 4}, device="cpu", calibrate=False
+    )
     found = run(x, wanted).assignments.probabilities.argmax(1).numpy()
     assert len({(a, b) for a, b in zip(found, truth, strict=True)}) == K
 
@@ -320,7 +322,7 @@ def watching(stop_after: int) -> Any:
 
 def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_one(tmp_path: Any) -> None:
     x, _ = blobs(60)
-    more = {"spice.epochs": 4, "spice.tries": 2, "spice.batch_size": 30}
+    more = {"spice.epochs": 4, "spice.tries": 2, "spice.batch_size": 30, "spice.repeats": 2}
     wanted = RunSettings(K, "spice", overrides=more, device="cpu", calibrate=False, checkpoint_seconds=0.0)
     whole = run(x, wanted, tmp_path / "whole")
     with pytest.raises(Interrupted):

@@ -281,7 +281,7 @@ def blobs(n: int = 90) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
 @pytest.mark.parametrize("begins", ["scratch", "inherited"])
 def test_groups_that_lie_apart_are_found_and_kept(begins: str) -> None:
     x, truth = blobs()
-    more = {"spice.epochs": 8, "spice.tries": 2, "spice3.epochs": 12, "spice3.begins": begins}
+    more = {"spice.epochs": 6, "spice.tries": 1, "spice.repeats": 4, "spice3.epochs": 10, "spice3.begins": begins}
     found = run(x, RunSettings(K, "spice3", overrides=more, device="cpu", calibrate=False))
     labels = found.assignments.probabilities.argmax(1).numpy()
     assert len({(a, b) for a, b in zip(labels, truth, strict=True)}) == K

@@ -28,6 +28,8 @@ from coterie.types import Batch, Features, InputError, Losses
 from coterie.views import fixmatch
 
 CHUNK = 65_536  # items that a head looks at together when one is chosen
+PIECE = 512  # items of a round that the backbone looks at together
+NUMBERS = 2**26  # in a view of a round, by the practical preset: 256 MB
 LARGE = {"epochs": 100, "views.cutout": 32, "image_size": 224}
 
 CARD = Card(
@@ -110,9 +112,9 @@ class SPICE:
         device = net.mean.device
         net.backbone.eval()
         with torch.no_grad():
-            weak = batch.gather(net.backbone.as_trained(batch.weak))
+            weak = batch.gather(seen(net, batch.weak))
             # Every process takes all of the batch, and so the same steps.
-            strong = batch.gather(batch.strong if self.drift else net.backbone.as_trained(batch.strong))
+            strong = batch.gather(batch.strong if self.drift else seen(net, batch.strong))
             places = F.normalize(net.features.of(batch.gather(batch.index.to(device))))
             said = [head(weak) for head in net.tried]
             chosen = torch.stack([prototype_labels(logits, places, self.share) for logits in said])
@@ -170,8 +172,11 @@ class SPICE:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: at least thirty rounds or ten epochs, narrower heads; embeddings are not distorted."""
-    size = min(facts.n, max(5000, facts.k))
+    """For a CPU or small data: at least thirty rounds or ten epochs, narrower heads; embeddings are not distorted.
+
+    Rounds of pictures beyond 64 pixels are smaller, so that they fit into memory.
+    """
+    size = min(facts.n, max(20 * facts.k, min(5000, NUMBERS // (3 * max(1, facts.side) ** 2))))
     return {
         "epochs": min(30, max(10, -(-30 // (facts.n // size)))),
         "batch_size": size,
@@ -179,6 +184,11 @@ def practical(facts: Facts) -> dict[str, Any]:
         "hidden": 128,
         "distorted": facts.kind == "images",
     }
+
+
+def seen(net: Net, view: Tensor) -> Float[Tensor, "b d"]:
+    """Features in the precision of training, which are of the same use to heads; in pieces, for a round is large."""
+    return torch.cat([net.backbone.as_trained(part) for part in view.split(PIECE)])
 
 
 class Lowest(nn.Module):
