@@ -50,7 +50,7 @@ def photos(tmp_path_factory) -> Path:
 def frozen(photos, weights, tmp_path_factory) -> Path:
     """A run on the embeddings."""
     run = tmp_path_factory.mktemp("runs") / "frozen"
-    given = {"encoder": SMALL, "weights": weights, "image_size": 64, "random_state": 0, "calibrate": False}
+    given = {"encoder": SMALL, "weights": weights, "image_size": 32, "random_state": 0, "calibrate": False}
     Clusterer(3, "kmeans", output=run, **given).fit(photos)
     return run
 
@@ -118,7 +118,7 @@ def test_pictures_are_shown_as_the_encoder_sees_them(photos, frozen):
     wanted = np.load(frozen / "cache" / "features" / "features.npy").astype(np.float32)
     np.testing.assert_allclose(found, wanted, atol=2e-3 * np.abs(wanted).max())
     # Arrays of the very size are cut as files are.
-    square = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    square = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), np.uint8)
     listed = open_source([Image.fromarray(one) for one in square], shown=said)
     rows = torch.arange(3)
     assert (open_source(square, shown=said).items.take(rows) == listed.items.take(rows)).all()
@@ -151,7 +151,7 @@ def test_the_same_seed_gives_the_same_model(photos, frozen, tuned):
         ({"method": "cdc"}, "done by scan3"),
         ({"n_clusters": 4}, "give -k 3"),
         ({"encoder": SMALL}, "leave --encoder out"),
-        ({"image_size": 32}, "leave --image-size out"),
+        ({"image_size": 48}, "leave --image-size out"),
         ({"backbone": "resnet18"}, "leave --backbone"),
         ({"pretrain": "moco"}, "both train the backbone"),
     ],
@@ -179,7 +179,7 @@ def test_weights_that_have_changed_since_are_refused(photos, weights, tmp_path):
     own = tmp_path / "own.safetensors"
     own.write_bytes(weights.read_bytes())
     run = tmp_path / "run"
-    given = {"encoder": SMALL, "weights": own, "image_size": 64, "random_state": 0, "calibrate": False}
+    given = {"encoder": SMALL, "weights": own, "image_size": 32, "random_state": 0, "calibrate": False}
     Clusterer(3, "kmeans", output=run, **given).fit(photos)
     torch.manual_seed(1)
     save_file(timm.create_model(SMALL, pretrained=False, num_classes=0).state_dict(), own)

@@ -22,7 +22,7 @@ def test_a_run_is_fine_tuned_resumed_and_predicts(coterie, tmp_path):
         Image.fromarray(pixels.astype(np.uint8)).save(photos / f"{row:02d}.png")
     torch.manual_seed(0)
     save_file(timm.create_model(SMALL, pretrained=False, num_classes=0).state_dict(), tmp_path / "w.safetensors")
-    by = ("--encoder", SMALL, "--weights", tmp_path / "w.safetensors", "--image-size", 64, "--method", "kmeans")
+    by = ("--encoder", SMALL, "--weights", tmp_path / "w.safetensors", "--image-size", 32, "--method", "kmeans")
     frozen, tuned = tmp_path / "frozen", tmp_path / "tuned"
     assert coterie("fit", photos, "-k", 3, *by, "-o", frozen, "--no-calibrate", "-q").code == 0
     ask = ("fit", photos, "--init", frozen, "--finetune", "--epochs", 1, "--no-calibrate")
