@@ -9,7 +9,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE.parent / "src"), str(HERE.parent / "experiments"), str(HERE / "_site")]
 
-from _made import PAGES  # noqa: E402
+from _made import PAGES, listed  # noqa: E402
 
 from coterie._version import __version__  # noqa: E402
 
@@ -46,5 +46,11 @@ def fill(app, name, source) -> None:  # type: ignore[no-untyped-def]
             source[0] = source[0].replace(asked, make())
 
 
+def tidy(app, what, name, obj, options, lines) -> None:  # type: ignore[no-untyped-def]
+    """Show the parameters of a docstring as a list."""
+    lines[:] = listed(lines, obj)
+
+
 def setup(app) -> None:  # type: ignore[no-untyped-def]
     app.connect("source-read", fill)
+    app.connect("autodoc-process-docstring", tidy)

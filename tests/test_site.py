@@ -100,3 +100,14 @@ def test_a_link_that_leads_nowhere_is_found(made: ModuleType, tmp_path: Path) ->
     (tmp_path / "a.html").write_text('<p id="here"><a href="b.html#there">b</a><a href="#here">a</a></p>')
     (tmp_path / "b.html").write_text('<p id="there"><a href="a.html#gone">a</a><img src="c.png"></p>')
     assert check_links.broken(tmp_path) == ["b.html: a.html#gone", "b.html: c.png"]
+
+
+def test_parameters_that_a_docstring_explains_in_a_row_become_a_list(made: ModuleType) -> None:
+    names = {"a", "b", "c"}
+    assert made.as_list("a: this, as {x: 1}. b, c: that.", names) == "- **a**: this, as {x: 1}.\n- **b, c**: that."
+    assert made.as_list("First. a: this. b: that.", names) == "First. \n\n- **a**: this.\n- **b**: that."
+    assert made.as_list("Raises: nothing. d: that.", names) == "Raises: nothing. d: that."
+    found = "\n".join(made.listed((inspect.getdoc(coterie.Clusterer) or "").split("\n"), coterie.Clusterer))
+    missing = [name for name in inspect.signature(coterie.Clusterer).parameters if f"{name}" not in found]
+    assert missing == []
+    assert "\n- **method**: " in found

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import inspect
 import io
+import re
 import textwrap
 import tokenize
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -160,6 +161,28 @@ def public_names() -> str:
         members = "\n   :members:" if kind == "class" else ""
         parts.append(f"## {name}\n\n```{{eval-rst}}\n.. auto{kind}:: coterie.{name}{members}\n```\n")
     return "\n".join(parts)
+
+
+def as_list(text: str, names: Collection[str]) -> str:
+    """A paragraph that explains parameters in a row, "a: this. b, c: that.", as a list of them; others as they are."""
+    begin = re.compile(r"(?:^|(?<=[.;)] ))((?:\w+, )*\w+): ")
+    found = [match for match in begin.finditer(text) if set(match[1].split(", ")) <= set(names)]
+    if len(found) < 2:
+        return text
+    ends = [match.start() for match in found[1:]] + [len(text)]
+    items = [f"- **{match[1]}**: {text[match.end() : end].strip()}" for match, end in zip(found, ends, strict=True)]
+    return "\n".join([*([text[: found[0].start()], ""] if found[0].start() else []), *items])
+
+
+def listed(lines: list[str], of: Any) -> list[str]:
+    """A docstring's lines, with its parameters as a list."""
+    try:
+        names = set(inspect.signature(of).parameters)
+    except (TypeError, ValueError):
+        return lines
+    paragraphs = "\n".join(lines).split("\n\n")
+    plain = [part if part.startswith((" ", ">>>", "-", "..")) else " ".join(part.split("\n")) for part in paragraphs]
+    return "\n\n".join(as_list(part, names) for part in plain).split("\n")
 
 
 def methods() -> str:
