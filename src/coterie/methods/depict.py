@@ -153,5 +153,8 @@ class DEPICT:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: fewer iterations at ten times the rate."""
-    return {**iterations_for(facts, 2_000, 8_000), "learning_rate": 1e-3}
+    """For a CPU or small data: fewer iterations at ten times the rate, and the target of the authors' code.
+
+    With the paper's the predictions become less sure the longer it trains.
+    """
+    return {**iterations_for(facts, 2_000, 8_000), "learning_rate": 1e-3, "target": "squared"}
