@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from coterie.algorithms.neighbours import neighbour_lists
 from coterie.contract import Facts, passes_of, predict, start
-from coterie.methods.spice3 import NONE, SPICE3, Mixture, balanced, consistency_loss, reliable
+from coterie.methods.spice3 import NONE, SPICE3, Mixture, balanced
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
+from coterie.objectives.pseudo_labels import consistency_loss, reliable
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, chain_of, make_plan
 from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess, RunFailed

@@ -27,6 +27,7 @@ from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
 from coterie.networks.redraw import redraw
 from coterie.networks.teacher import Teacher
+from coterie.objectives.pseudo_labels import consistency_loss, reliable
 from coterie.types import Batch, Features, InputError, Losses, RunFailed
 from coterie.views import fixmatch
 
@@ -214,29 +215,6 @@ class Mixture(nn.Module):
         return torch.where(torch.arange(count) % self.size < self.labelled, some, any_item)
 
 
-def reliable(
-    p: Float[Tensor, "n k"],
-    lists: Int[Tensor, "n m"],
-    consistency: float,
-    confidence: float,
-    at_least: float = 0.0,
-) -> Bool[Tensor, " n"]:
-    """Which items are surer than `confidence` and have so large a share of their lists (themselves included) in their
-    group; and of each group the share `at_least` that is most consistent, the surest first, or one item.
-    """
-    sure, label = p.max(1)
-    same = (label[lists] == label[:, None]).sum(1)
-    keep = (same >= consistency * lists.shape[1] - 1e-6) & (sure > confidence)
-    if at_least == 0:
-        return keep
-    order = sure.argsort(descending=True, stable=True)
-    order = order[same[order].argsort(descending=True, stable=True)]
-    for group in label.unique():
-        members = order[label[order] == group]
-        keep[members[: max(1, int(at_least * len(members)))]] = True
-    return keep
-
-
 def balanced(
     label: Int[Tensor, " n"], keep: Bool[Tensor, " n"], k: int, generator: torch.Generator, *, whole: bool
 ) -> Int[Tensor, " n"]:
@@ -258,14 +236,3 @@ def balanced(
     for group, own in enumerate(rows):
         given[own[torch.randperm(len(own), generator=generator)[:smallest]]] = group
     return given
-
-
-def consistency_loss(
-    weak: Float[Tensor, "b k"], strong: Float[Tensor, "b k"], threshold: float
-) -> tuple[Float[Tensor, ""], Bool[Tensor, " b"]]:
-    """FixMatch's: the mean over all items of the strong views' cross-entropy with the weak views' groups, 0 for those
-    whose weak view is less sure than the threshold; and which were sure enough. Nothing is learned through weak views.
-    """
-    confidence, group = weak.detach().softmax(1).max(1)
-    taught = confidence >= threshold
-    return (F.cross_entropy(strong, group, reduction="none") * taught).mean(), taught
