@@ -83,7 +83,7 @@ def test_steps_lower_the_cost() -> None:
     """Of the first layer, whose images stay the same; with so small steps the cost cannot but fall."""
     net, batch, costs = net_of(), batch_of(), []
     optimiser = METHOD.optimiser(net)
-    for _ in range(20):
+    for _ in range(12):
         for losses in METHOD.step(net, batch):
             costs.append(float((losses["first_error"] + losses["first_size"]).detach()))
             optimiser.zero_grad()

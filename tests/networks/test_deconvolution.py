@@ -60,7 +60,7 @@ def test_a_map_touches_no_channel_that_it_does_not_reach() -> None:
 @pytest.mark.parametrize("fidelity", [0.5, 2.0])
 def test_the_maps_are_those_of_least_cost_by_another_solver(fidelity: float) -> None:
     layer, given = layer_of(), given_of(2, 2, 5, 4)
-    codes = layer.codes(given, fidelity, 2000).detach()
+    codes = layer.codes(given, fidelity, 500).detach()
     basis = matrix_of(layer, 5, 4)
     for one, found in zip(given, codes, strict=True):
         # scikit-learn divides the squared error by twice the number of values
