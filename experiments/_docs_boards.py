@@ -36,11 +36,16 @@ def board(stem: str) -> str:
     about = (
         f"{first['data']}: {first['n']:,} images, {first['k']} groups; backbone of the first row that trains: "
         f"`{next((one['backbone'] for one in done if one['backbone'] != 'identity'), first['backbone'])}`; "
-        f"{in_words(found['machine'])}. Percent, mean ± standard deviation over seeds; last epoch. Seconds are without "
+        f"{_machines(done)}. Percent, mean ± standard deviation over seeds; last epoch. Seconds are without "
         "those of the run that a row starts from, and with those of the calibration head. `ECE of Cal` is that of the "
         "head that is calibrated afterwards, where a method is not calibrated by itself."
     )
     return f"{table(head, lines, found['command'])}\n{about}\n\n{_orders(here, runs)}\n"
+
+
+def _machines(done: list[dict[str, Any]]) -> str:
+    """Where the rows ran; a row without a machine of its own is one of an older record."""
+    return "; ".join(dict.fromkeys(in_words(one["machine"]) for one in done if "machine" in one)) or "machine not told"
 
 
 def _line(here: Board, shown: Shown, runs: list[dict[str, Any]], printed: dict[str, dict[str, float]]) -> list[str]:

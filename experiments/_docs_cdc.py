@@ -6,7 +6,8 @@ import functools
 import statistics
 from typing import Any
 
-from _docs import SCORES, Block, mean_percent, percent, records, score_cells, table
+import cdc_grey
+from _docs import RESULTS, SCORES, Block, mean_percent, percent, records, score_cells, table, table_of
 from _pages import mean_and_deviation
 
 ROWS = (
@@ -36,6 +37,14 @@ def mini_clusters(data: str) -> str:
         cells = [score_cells([one["heads"][head] for one in mine], [key])[0] for head, key in COLUMNS]
         rows.append([str(each), str(mine[0]["cells"]), *cells])
     return table(["images each", "K", "ACC, Cal", "ECE, Cal", "ECE, Clu"], rows, found["command"])
+
+
+def grey() -> str:
+    """The search for a recipe on grey pictures."""
+    if not (RESULTS / "cdc_grey.json").exists():
+        return "Not run.\n"
+    found = records("cdc_grey")
+    return table_of(cdc_grey.page(found["records"], ""), found["command"])
 
 
 COLUMNS = (("cal", "acc"), ("cal", "ece"), ("clu", "ece"))
@@ -234,6 +243,7 @@ BLOCKS: dict[str, Block] = {
     **{f"cdc-{data}": functools.partial(reference, data) for data in ("digits", "fashion-mnist", "cifar10-jpeg")},
     **{f"mini-clusters-{data}": functools.partial(mini_clusters, data) for data in ("digits", "fashion-mnist")},
     "cdc-one-head": one_head,
+    "cdc-grey": grey,
     "cdc-claims": claims,
     "cdc-selected": selected,
     "cdc-costs": costs,

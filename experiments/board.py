@@ -90,7 +90,7 @@ def usual_backbone(method: str, settings: RunSettings, spec: ItemSpec, device: s
 
 def _asked(settings: RunSettings) -> dict[str, Any]:
     """What a row was asked for, as JSON gives it back."""
-    asked = {name: getattr(settings, name) for name in ("preset", "epochs", "backbone", "device")}
+    asked = {name: getattr(settings, name) for name in ("preset", "epochs", "backbone")}
     found: dict[str, Any] = json.loads(json.dumps({**asked, "set": dict(settings.overrides)}))
     return found
 
@@ -185,6 +185,7 @@ def main() -> None:
         records = records_of(rows, names, given.seeds, until, done=given.done)
         command = command_for_drawn("board", given, "papers") + (f" --epochs {given.epochs}" if given.epochs else "")
         command += f" --nets-on {given.nets_on}" if given.nets_on else ""
+        command += " --with-labels" if given.with_labels else ""
         write_records(f"board_{paper}_{name}", command, records, given.results)
 
 

@@ -31,7 +31,6 @@ from coterie.data import open_source
 from coterie.evaluation import nmi
 from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
-from coterie.training.device import machine
 from coterie.training.plan import RunSettings
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -80,6 +79,7 @@ class Study:
             "seconds": found["seconds"],
             "changed": RECIPES[title],
             "settings": {stage["name"]: stage["settings"] for stage in found["stages"]},
+            "machine": found["record"]["machine"],
             "metrics": found["heads"]["cal"] | {"agreement": neighbour_agreement(pixels, labels, "euclidean")},
             "labels": labels.tolist(),
         }
@@ -107,7 +107,9 @@ def page(records: list[dict[str, Any]], command: str) -> str:
             values = [[record["metrics"][key] for record in mine] for key in COLUMNS]
             cells = [mean_and_deviation([value for value in column if value is not None]) for column in values]
             rows.append([title, data, *cells, ", ".join(str(record["seed"]) for record in mine)])
-    about = f"Practical preset for photographs but for the change; {in_words(machine())}. Percent, last epoch."
+    about = (
+        f"Practical preset for photographs but for the change; {in_words(records[0]['machine'])}. Percent, last epoch."
+    )
     body = markdown(["recipe", "data", *COLUMNS.values(), "seeds"], rows)
     return f"# CDC on grey pictures\n\n{about}\n\n{body}\n\n`{command}`\n"
 

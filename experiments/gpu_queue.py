@@ -73,7 +73,8 @@ def grey(sources: Sequence[str], seeds: Sequence[int] = (0, 1)) -> Iterator[Job]
 
 def cdc(seeds: Sequence[int] = (0, 1, 2)) -> Iterator[Job]:
     """CDC on all of Fashion-MNIST with the crops that the search on other grey sets gave, and 40 images each beside."""
-    own = f"-k 10 {CARD} --backbone small-16 --set views.crop_scale=0.6,1.0 --name fashion-mnist-crops --runs runs/cdc"
+    crops = "--set 'views.crop_scale=[0.6,1.0]' --name fashion-mnist-crops"
+    own = f"-k 10 {CARD} --backbone small-16 {crops} --runs runs/cdc"
     for seed in seeds:
         yield Job(f"cdc-{seed}", f"cdc_reference.py fashion-mnist {own} --seeds {seed} --results scratch/cdc-{seed}")
     for seed in seeds:

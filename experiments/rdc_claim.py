@@ -40,7 +40,6 @@ from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.preparing import Watch
 from coterie.training.checkpoints import write_atomically
-from coterie.training.device import machine
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 
@@ -204,7 +203,7 @@ def main(words: list[str] | None = None) -> None:
                 "done": record["status"] == "done",
                 "seconds": record.get("seconds"),
                 "settings": record["stages"][-1]["settings"],
-                "machine": machine(),
+                "machine": record["machine"],
                 "readings": readings(lines),
                 "lines": lines,
             }
