@@ -176,6 +176,7 @@ def study(data: str, given: argparse.Namespace) -> None:
             content = {
                 "command": f"python experiments/frozen_heads.py {Path(data).name}"
                 + (f" --items {items}" if items else "")
+                + ("" if given.methods == list(METHODS) else f" --methods {' '.join(given.methods)}")
                 + f" --seeds {' '.join(map(str, given.seeds))}"
                 + (f" --device {given.device}" if given.device != "cpu" else ""),
                 "machine": machine(),

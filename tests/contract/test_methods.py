@@ -148,7 +148,7 @@ def test_the_learning_rate_factor_lies_between_zero_and_one(name: str) -> None:
 
 def test_an_unknown_method_is_answered_with_the_nearest_known(name: str) -> None:
     with pytest.raises(InputError, match=f"did you mean '{name}'"):
-        method_class(name + name[-1])
+        method_class(f"{name}_")
 
 
 def test_a_batch_has_no_labels() -> None:
