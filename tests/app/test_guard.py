@@ -30,7 +30,7 @@ def raw(app: Running, request: str) -> int:
 
 @pytest.mark.parametrize("path", ["", "t/", "t/wrong/", "t//", "static/app.css", "items", "t/wrong/items", "docs"])
 def test_no_token_no_answer(app: Running, path: str) -> None:
-    answer = httpx2.get(f"{app.origin}/{path}")
+    answer = httpx2.get(f"{app.origin}/{path}", timeout=60)
     assert answer.status_code == 404
     assert app.review.base.ids[0] not in answer.text
     assert answer.headers["content-security-policy"] == POLICY
@@ -102,7 +102,7 @@ def test_a_large_body_is_refused_with_and_without_its_length(app: Running) -> No
         "Content-Type": "application/json",
     }
     chunks = (b" " * 65536 for _ in range(40))
-    assert httpx2.post(app.address + "events", content=chunks, headers=headers).status_code == 413
+    assert httpx2.post(app.address + "events", content=chunks, headers=headers, timeout=60).status_code == 413
     assert app.review.last == 0
 
 

@@ -43,10 +43,10 @@ class Running:
     def post(self, path: str, body: Any, **headers: str) -> httpx2.Response:
         """As the app's own pages do."""
         given = {"X-Coterie": "1", "Origin": self.origin, "Sec-Fetch-Site": "same-origin"} | headers
-        return httpx2.post(self.address + path, json=body, headers={k: v for k, v in given.items() if v})
+        return httpx2.post(self.address + path, json=body, headers={k: v for k, v in given.items() if v}, timeout=60)
 
     def get(self, path: str, **headers: str) -> httpx2.Response:
-        return httpx2.get(self.address + path, headers=headers)
+        return httpx2.get(self.address + path, headers=headers, timeout=60)
 
 
 @dataclass
