@@ -59,6 +59,7 @@ def ensemble(data: str) -> str:
 BLOCKS: dict[str, Block] = {
     "choosing-k": choosing,
     "ensemble-digits": functools.partial(ensemble, "digits"),
+    "ensemble-fashion-mnist-pica": functools.partial(ensemble, "fashion-mnist-pica"),
     "recalibration-cifar10": functools.partial(recalibration, "cifar10-jpeg-20000"),
     "recalibration-digits": functools.partial(recalibration, "digits"),
 }
