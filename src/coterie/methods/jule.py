@@ -102,6 +102,7 @@ class JULE:
         return (Pass(sample=None if self.together == 1 else "assigned"),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        """The embedding (d -> embedding), the nearest means that answer, every item's group, the count of steps."""
         embed = SteadyLinear(net.width, self.embedding)
         nn.init.normal_(embed.weight, std=0.01)
         nn.init.zeros_(embed.bias)

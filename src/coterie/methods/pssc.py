@@ -94,6 +94,7 @@ class PSSC:
         return (Pass(sample="chosen", steps=1),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        """The decoder, the classifier (d -> k), the matrix of coefficients, its items, the means that answer."""
         classify = SteadyLinear(net.width, k)
         nn.init.normal_(classify.weight)
         nn.init.zeros_(classify.bias)

@@ -91,6 +91,7 @@ class SeCu:
         return (Pass(keep_last=True),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        """The projector (d -> projector_out), and the centres with all that their constraint remembers."""
         project = mlp_head(net.width, self.hidden, self.projector_out)
         if self.output_norm:
             project.append(nn.BatchNorm1d(self.projector_out).requires_grad_(False))

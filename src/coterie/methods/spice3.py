@@ -128,6 +128,7 @@ class SPICE3:
         net.teacher.follow(net, 0.0)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
+        """SGD with Nesterov's momentum; biases and batch normalisation do not decay."""
         backbone = trainable(net.backbone)
         groups: list[dict[str, Any]] = [
             {"params": [p for p in backbone if p.ndim > 1] + trainable(net.classify)},
@@ -161,6 +162,7 @@ class SPICE3:
         strong: Float[Tensor, "b k"],
         taught: Bool[Tensor, " b"],
     ) -> None:
+        """Log how many items teach, how many groups they have, and how sure the others are."""
         known = net.mixture.labels.rows[:, 0]
         groups = known[known != NONE].unique()
         confidence, group = weak.softmax(1).max(1)
