@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import timm
-import torch
-from safetensors.torch import save_file
 from sklearn.base import clone
 from sklearn.exceptions import SkipTestWarning
 from sklearn.pipeline import Pipeline
@@ -13,16 +10,14 @@ from sklearn.utils import estimator_checks
 from coterie import Clusterer, Embed, embed, load
 from coterie.encoders.loading import Encoder
 from coterie.types import InputError
+from helpers.encoder_weights import random_weights
 
 SMALL = "test_vit"
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(timm.create_model(SMALL, pretrained=False, num_classes=0).state_dict(), path)
-    return path
+    return random_weights(tmp_path_factory.mktemp("weights"), SMALL)
 
 
 @pytest.fixture(scope="module")

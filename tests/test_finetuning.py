@@ -20,6 +20,7 @@ from coterie.encoders.trunk import start_of_encoder
 from coterie.finetuning import Teacher
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone
 from coterie.types import InputError
+from helpers.encoder_weights import random_weights
 
 SMALL = "test_resnet"  # timm's own for tests
 LIGHTLY = {"finetune": True, "epochs": 1, "random_state": 0, "calibrate": False}
@@ -28,10 +29,7 @@ LIGHTLY |= {"settings": {"scan3.learning_rate": 1e-5}}  # of random weights a st
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(timm.create_model(SMALL, pretrained=False, num_classes=0).state_dict(), path)
-    return path
+    return random_weights(tmp_path_factory.mktemp("weights"), SMALL)
 
 
 @pytest.fixture(scope="module")

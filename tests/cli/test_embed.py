@@ -19,6 +19,7 @@ from coterie.encoders import weights as weights_of
 from coterie.encoders.catalogue import ENTRIES, WHEEL
 from coterie.encoders.loading import Encoder
 from coterie.encoders.store import lend
+from helpers.encoder_weights import random_weights
 
 SMALL = "test_vit"
 ENCODER = ("--encoder", SMALL, "--weights")
@@ -26,10 +27,7 @@ ENCODER = ("--encoder", SMALL, "--weights")
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(timm.create_model(SMALL, pretrained=False, num_classes=0).state_dict(), path)
-    return path
+    return random_weights(tmp_path_factory.mktemp("weights"), SMALL)
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm
-import torch
 from PIL import Image
-from safetensors.torch import save_file
+
+from helpers.encoder_weights import random_weights
 
 SMALL = "test_vit"  # timm's own for tests: 0.4 million parameters, 160 px
 
@@ -17,10 +16,7 @@ SMALL = "test_vit"  # timm's own for tests: 0.4 million parameters, 160 px
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole file of SMALL's weights."""
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_file(timm.create_model(SMALL, pretrained=False, num_classes=0).state_dict(), path)
-    return path
+    return random_weights(tmp_path_factory.mktemp("weights"), SMALL)
 
 
 def picture(seed: int, width: int = 48, height: int = 40) -> Image.Image:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from coterie.objectives.information import negative_mean_entropy
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess
+from helpers.stopping import Interrupted, watching
 
 SPEC, K, N = ItemSpec("embeddings", dim=70), 3, 30
 DATA = torch.randn(N, 70, generator=torch.Generator().manual_seed(0))
@@ -255,21 +255,6 @@ def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_one(tmp_path: An
         run(x, wanted, tmp_path / "cut", watch=watching(stop_after=2))
     again = run(x, wanted, tmp_path / "cut", resume=True)
     assert torch.equal(again.assignments.probabilities, whole.assignments.probabilities)
-
-
-class Interrupted(Exception):
-    """What stops a run in its middle."""
-
-
-def watching(stop_after: int) -> Any:
-    from coterie.preparing import Watch
-
-    def look(record: Any, net: Net) -> None:
-        if record.epoch == stop_after:
-            raise Interrupted
-
-    looks: list[Callable[..., None]] = [look]
-    return Watch(after_epoch=looks)
 
 
 def test_it_predicts_by_the_softmax_of_the_chosen_head() -> None:

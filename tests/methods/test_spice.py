@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +27,7 @@ from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess
+from helpers.stopping import Interrupted, watching
 
 SPEC, K, N = ItemSpec("embeddings", dim=70), 3, 30
 DATA = torch.randn(N, 70, generator=torch.Generator().manual_seed(0))
@@ -303,21 +303,6 @@ def test_groups_that_lie_apart_are_found() -> None:
     )
     found = run(x, wanted).assignments.probabilities.argmax(1).numpy()
     assert len({(a, b) for a, b in zip(found, truth, strict=True)}) == K
-
-
-class Interrupted(Exception):
-    """What stops a run in its middle."""
-
-
-def watching(stop_after: int) -> Any:
-    from coterie.preparing import Watch
-
-    def look(record: Any, net: Net) -> None:
-        if record.epoch == stop_after:
-            raise Interrupted
-
-    looks: list[Callable[..., None]] = [look]
-    return Watch(after_epoch=looks)
 
 
 def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_one(tmp_path: Any) -> None:
