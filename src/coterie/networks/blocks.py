@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from coterie.networks.early import early_part
 from coterie.networks.net import Net
 from coterie.networks.sobel import WithSobel
-from coterie.networks.trunks import trunk
+from coterie.networks.trunks import check_side, trunk
 from coterie.types import InputError, ItemSpec
 
 NAME = "ddc-uco"
@@ -56,12 +56,7 @@ def _last_side(side: int, valid: bool) -> int:
 @trunk(NAME)
 def build_two_blocks(name: str, spec: ItemSpec) -> TwoBlocks:
     """Raises InputError for images of fewer than 4 pixels a side."""
-    side = min(spec.height, spec.width)
-    if side < LEAST:
-        raise InputError(
-            f"Backbone {name!r} needs images of at least {LEAST} pixels a side, and these have {side}: give a larger "
-            "--image-size."
-        )
+    check_side(name, spec, LEAST)
     return TwoBlocks(spec.channels, spec.height, spec.width)
 
 

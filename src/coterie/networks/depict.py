@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net
-from coterie.networks.trunks import trunk
+from coterie.networks.trunks import check_side, trunk
 from coterie.types import InputError, ItemSpec
 
 NAME, CODE, MAPS = "depict", 10, 50
@@ -36,11 +36,7 @@ def build_encoder(name: str, spec: ItemSpec) -> Encoder:
         )
     if spec.kind != "images":
         raise InputError(f"Backbone {name!r} reads images, but the source holds embeddings: use another one.")
-    if min(spec.height, spec.width) < KERNELS[0]:
-        raise InputError(
-            f"Backbone {name!r} needs images of at least {KERNELS[0]} pixels a side, and these have "
-            f"{min(spec.height, spec.width)}: take a larger --image-size."
-        )
+    check_side(name, spec, KERNELS[0])
     return Encoder(spec, int(width))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.networks.trunks import trunk
-from coterie.types import InputError, ItemSpec
+from coterie.networks.trunks import check_side, trunk
+from coterie.types import ItemSpec
 
 NAME = "jule"
 CHANNELS, KERNEL = 50, 5
@@ -44,10 +44,5 @@ def _after(side: int) -> int:
 @trunk(NAME)
 def build_jule(name: str, spec: ItemSpec) -> JuleNet:
     """Raises InputError for images of fewer than 5 pixels a side."""
-    side = min(spec.height, spec.width)
-    if side < KERNEL:
-        raise InputError(
-            f"Backbone {name!r} needs images of at least {KERNEL} pixels a side, and these have {side}: give a larger "
-            "--image-size."
-        )
+    check_side(name, spec, KERNEL)
     return JuleNet(spec.channels, spec.height, spec.width)

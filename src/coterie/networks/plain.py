@@ -5,8 +5,8 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.networks.trunks import trunk
-from coterie.types import InputError, ItemSpec
+from coterie.networks.trunks import check_side, trunk
+from coterie.types import ItemSpec
 
 POOL = 0  # a 2×2 max-pool in place of a width
 PLANS = {
@@ -57,11 +57,6 @@ def _last_side(side: int, plan: tuple[int, ...]) -> int:
 @trunk(*PLANS)
 def build_plain(name: str, spec: ItemSpec) -> PlainNet:
     """Raises InputError for images that such convolutions would leave nothing of."""
-    side, plan = min(spec.height, spec.width), PLANS[name]
-    if _last_side(side, plan) < 1:
-        least = next(size for size in range(side, 1000) if _last_side(size, plan) >= 1)
-        raise InputError(
-            f"Backbone {name!r} needs images of at least {least} pixels a side, and these have {side}: "
-            "take --backbone small-16, or a larger --image-size."
-        )
+    plan = PLANS[name]
+    check_side(name, spec, next(side for side in range(1, 1000) if _last_side(side, plan) >= 1))
     return PlainNet(spec.channels, plan)

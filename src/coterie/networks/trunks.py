@@ -14,10 +14,20 @@ from importlib import import_module
 
 from torch import nn
 
-from coterie.types import ItemSpec
+from coterie.types import InputError, ItemSpec
 
 Builder = Callable[[str, ItemSpec], nn.Module]
 _builders: dict[str, Builder] = {}
+
+
+def check_side(name: str, spec: ItemSpec, least: int) -> None:
+    """Raise InputError for images with a side of fewer than `least` pixels, of which the layers leave nothing."""
+    side = min(spec.height, spec.width)
+    if side < least:
+        raise InputError(
+            f"Backbone {name!r} needs images of at least {least} pixels a side, and these have {side}: take a larger "
+            "--image-size, or another --backbone."
+        )
 
 
 def trunk(*names: str) -> Callable[[Builder], Builder]:
