@@ -61,6 +61,7 @@ def slow_losses(method: DAC, p: Any, said: Any, upper: float, lower: float) -> t
         return sum(x * y for x, y in zip(a, b, strict=True)) / math.hypot(*a) / math.hypot(*b)
 
     def entropy(q: float, target: float) -> float:
+        q = min(max(q, 1e-7), 1 - 1e-7)  # Keras' epsilon, which is a part of the definition
         return -target * math.log(q) - (1 - target) * math.log(1 - q)
 
     pairs, known = [], p if method.targets == "own" else said
