@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-avx2 test-threads check format bench dist docs clean
+.PHONY: demo test test-avx2 test-threads hunt check format bench dist docs clean
 
 demo: .venv/installed
 	$(BIN)/coterie demo
@@ -20,6 +20,10 @@ test-avx2: .venv/installed
 # The promises that every method keeps, with two threads.
 test-threads: .venv/installed
 	OMP_NUM_THREADS=2 $(BIN)/pytest tests/contract tests/training
+
+# The tests with other random draws than `make test` has, which draws the same each time.
+hunt: .venv/installed
+	COTERIE_DRAWS=hunt $(TESTS)
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

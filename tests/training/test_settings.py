@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coterie.calibration import Calibration
@@ -52,6 +52,8 @@ def plan_with(method: str, overrides: dict[str, Any]) -> Plan:
 @pytest.mark.parametrize(("stage", "setting"), ALL)
 @settings(max_examples=25, deadline=None)
 @given(value=VALUES)
+@example(value=1)
+@example(value=2)
 def test_any_value_of_a_setting_makes_a_plan_or_is_named(stage: str, setting: str, value: object) -> None:
     method = "cdc" if stage in ("views", "calibrate") else stage
     text = refused(lambda: plan_with(method, {f"{stage}.{setting}": value}))

@@ -85,7 +85,8 @@ class CoNR:
         for name in ("neighbours", "lists"):
             if getattr(self, name) > batch:
                 raise InputError(
-                    f"conr.{name} is {getattr(self, name)}: neighbours are looked for in a batch, of {batch} items."
+                    f"conr.{name} is {getattr(self, name)}: neighbours are looked for in a batch, of {batch} items "
+                    f"(conr.batch_size is {self.batch_size})."
                 )
         if self.passed_on > self.lists:
             raise InputError(

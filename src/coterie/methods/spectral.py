@@ -67,16 +67,16 @@ class Spectral:
     def check(self, facts: Facts) -> None:
         """Raise InputError for settings that cannot work on such data."""
         items, neighbours = min(facts.n, self.landmarks), self.neighbours
+        if facts.k >= facts.n:
+            raise InputError(f"Spectral clustering needs more items than groups; the source has {facts.n}.")
+        if facts.k >= items:
+            raise InputError(f"spectral.landmarks is {self.landmarks}: it must be more than the {facts.k} groups.")
         if neighbours >= items:
             raise InputError(f"spectral.neighbours is {neighbours}, but of {items} items each has {items - 1} others.")
         if self.scale > neighbours:
             raise InputError(
                 f"spectral.scale is {self.scale}: it must be one of the {neighbours} neighbours of spectral.neighbours."
             )
-        if facts.k >= facts.n:
-            raise InputError(f"Spectral clustering needs more items than groups; the source has {facts.n}.")
-        if facts.k >= items:
-            raise InputError(f"spectral.landmarks is {self.landmarks}: it must be more than the {facts.k} groups.")
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         """The landmarks with their coordinates, and K-means on those."""
