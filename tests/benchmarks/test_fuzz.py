@@ -71,12 +71,12 @@ def test_broken_promises_are_noticed(fuzz: ModuleType, tmp_path: Path, monkeypat
 
 
 def test_the_place_of_a_traceback_is_the_innermost_line_of_coterie(fuzz: ModuleType) -> None:
-    from coterie.cli.accept import percent
+    from coterie.cli.output import percent
 
     with pytest.raises(ValueError) as caught:
         percent("many")  # type: ignore[arg-type]
     place, kind = fuzz.place_of(caught.value).split()
-    assert place.startswith("cli/accept.py:")
+    assert place.startswith("cli/output.py:")
     assert kind == "ValueError"
 
 

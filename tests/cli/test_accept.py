@@ -74,11 +74,12 @@ def test_without_labels_the_confidences_decide(coterie, run):
 
 
 def test_a_person_reads_sentences(coterie, run):
-    said = coterie("accept", run, "--max-error", 0.1).out
+    answer = coterie("accept", run, "--max-error", 0.1)
+    said = answer.out
     accepted = coterie("accept", run, "--max-error", 0.1, "--json").object["accepted"]
     assert said.startswith(f"{accepted} of 400 accepted; ")
     assert " % of them are expected to be wrong" in said
-    assert "coterie accept run --draw" in said
+    assert "coterie accept run --draw 300 -o to-judge.csv" in answer.err
     only = coterie("accept", run, "--max-error", 1e-6, "-o", "accepted.parquet")
     assert only.code == 0
     assert "1 of 400 accepted" in only.out  # the one with a confidence of 1

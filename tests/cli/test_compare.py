@@ -41,14 +41,15 @@ def test_runs_stand_side_by_side(coterie, seeds, finished, tmp_path):
 
 
 def test_a_person_reads_tables(coterie, seeds, finished):
-    said = coterie("compare", *seeds, finished).out
+    answer = coterie("compare", *seeds, finished)
+    said = answer.out
     lines = said.splitlines()
     assert lines[0].split()[:4] == ["run", "data", "method", "n"]
     assert lines[1].startswith("seed-0  vectors")
     assert lines[3].split()[-3:-1] != ["-", "-"]
     assert "Over seeds, mean ± standard deviation" in said
     assert "Agreement of any two runs" in said
-    assert "-o compare.html" in said
+    assert "-o compare.html" in answer.err
     assert coterie("compare", seeds[0]).code == 0
 
 

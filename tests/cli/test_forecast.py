@@ -91,6 +91,12 @@ def test_every_method_is_timed_and_the_random_state_stays(method, kind, digits):
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.parametrize(("steps", "short"), [(10, True), (5000, False)])
+def test_an_epoch_of_a_set_number_of_steps_is_as_long_as_these(steps, short):
+    settings = RunSettings(n_clusters=3, method="turtle", overrides={"turtle.steps": steps, "turtle.epochs": 1})
+    assert forecast.is_short(prepare(VECTORS, settings, None, resume=False, watch=Watch())) == short
+
+
 @pytest.mark.parametrize("method", ["cdc", "idec"])
 def test_results_are_the_same_bit_for_bit(coterie, vectors, images, tmp_path, always, method):
     fit = ("fit", images if method == "idec" else vectors, "-k", 3, "--method", method, "--epochs", 2, "--json")

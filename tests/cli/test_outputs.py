@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from coterie import Clusterer
-from coterie.cli.fit import new_folder
+from coterie.cli.folders import new_folder
 from coterie.training.runfolder import RunFolder
 from coterie.types import InputError
 

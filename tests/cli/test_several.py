@@ -49,7 +49,8 @@ def test_what_cannot_be(coterie, vectors, tmp_path):
 
 def test_the_same_as_on_the_command_line(coterie, vectors, tmp_path):
     asked = ("-k", 3, "--seed", 1, "--runs", 2, *QUICK)
-    assert coterie("fit", vectors, "-o", tmp_path / "cli", *asked).code == 0
+    answer = coterie("fit", vectors, "-o", tmp_path / "cli", "--json", *asked)
+    assert answer.object["runs"] == ["seed-1", "seed-2"]  # one object for all, and nothing beside it
     same = {"method": "ae", "epochs": 1, "calibrate": False}
     model = Clusterer(3, random_state=1, runs=2, output=tmp_path / "python", **same).fit(vectors)
     said, own = (json.loads((tmp_path / name / "ensemble.json").read_text()) for name in ("cli", "python"))

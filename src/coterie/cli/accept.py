@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.cli.accept_answer import AcceptRequest, describe, describe_audit, print_found, sentence, suggest
 from coterie.cli.output import print_object
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
-from coterie.records.recalibration import read_recalibration
 from coterie.report.read import Result, RunFolder, read_finished, read_recalibrated
 from coterie.types import InputError
-
-
-@dataclass(frozen=True)
-class AcceptRequest:
-    """What the user asked `accept` for."""
-
-    run: Path
-    max_error: float = 0.05
-    level: float = 0.95
-    judged: Path | None = None
-    out: Path | None = None
-    draw: int | None = None
-    seed: int = 0
-    recalibrated: bool = False  # by the confidences that a judged sample set right
-    as_json: bool = False
 
 
 def accept_items(request: AcceptRequest) -> None:
@@ -76,6 +59,7 @@ def accept_items(request: AcceptRequest) -> None:
         print_object(found)
     else:
         print_found(found, request)
+        suggest(found, request)
 
 
 def check_table(request: AcceptRequest, result: Result) -> Path:
@@ -113,11 +97,13 @@ def draw_items(request: AcceptRequest, folder: RunFolder, result: Result, out: P
         print_object({"run": str(request.run), **total, "table": str(request.out)})
         return
     print(f"{size:,} of {len(result.labels):,} {folder.kind} drawn at random: {request.out}")
-    print("Write true or false into the column right: is the item where it belongs? False where nobody can tell. Then:")
+    print("Write true or false into the column right: is the item where it belongs? False where nobody can tell.")
+    judged: Any = request.out
     if before:
         print(f"Put the rows of {request.judged} and of {request.out} into one file and give that to --judged.")
-    else:
-        print(f"coterie accept {request.run} --max-error {request.max_error:g} --judged {request.out}")
+        judged = "ALL.csv"
+    again = ("accept", request.run, "--max-error", f"{request.max_error:g}", "--judged", judged)
+    request.speech.suggest((again, "the largest set with so few wrong, by what was judged"))
 
 
 def read_judgements(path: Path, folder: RunFolder, result: Result) -> Judged:
@@ -141,117 +127,3 @@ def columns_of(result: Result, rows: NDArray[np.integer], *, to_judge: bool = Fa
     if to_judge:
         columns["right"] = [""] * len(rows)
     return columns
-
-
-def describe(
-    request: AcceptRequest, folder: RunFolder, result: Result, threshold: float | None, accepted: NDArray[np.bool_]
-) -> dict[str, Any]:
-    """The object of --json, but for the audit and the sentence."""
-    run, count = folder.run, int(accepted.sum())
-    return {
-        "run": str(request.run),
-        "data": (run.get("source") or {}).get("name"),
-        "method": (run.get("stages") or [{}])[-1].get("name"),
-        "n": len(accepted),
-        "k": folder.n_clusters,
-        "seed": run.get("seed"),
-        "max_error": request.max_error,
-        "threshold": threshold,
-        "accepted": count,
-        "share": count / len(accepted),
-        "expected_error": float(1 - result.confidence[accepted].mean()) if count else None,
-        "per_cluster": accept.by_cluster(result.labels, result.confidence, accepted, folder.n_clusters),
-        "audit": None,
-        "calibrated": folder.calibrated,
-        "labels_used": (read_recalibration(folder.path) or {}).get("labels_used") if request.recalibrated else None,
-        "warnings": [str(text) for text in run.get("warnings") or []],
-        "table": str(request.out) if request.out is not None else None,
-    }
-
-
-def describe_audit(audit: accept.Audit, judged: int, n: int, request: AcceptRequest) -> dict[str, Any]:
-    """What the claim stands on; where no threshold passed, how many more judgements would do if all were right.
-
-    `needed` is the number of judged items that the accept set must hold if none is wrong. `more_there` would be needed
-    beyond those judged in the set of the first threshold, and `more` so many of all items, drawn as before.
-    """
-    last = audit.chosen or audit.steps[0]
-    found = {
-        "judged": judged,
-        "confidence_level": request.level,
-        "passed": audit.chosen is not None,
-        "judged_accepted": last.judged,
-        "wrong": last.wrong,
-        "bound": last.bound,
-        "needed": accept.judged_needed(request.max_error, request.level),
-        "tried": [asdict(step) for step in audit.steps],
-    }
-    if audit.chosen is None:
-        there = accept.judged_needed(request.max_error, request.level, last.wrong) - last.judged
-        found |= {"more_there": there, "more": math.ceil(there * n / last.accepted)}
-    return found
-
-
-def sentence(found: dict[str, Any]) -> str:
-    """The whole answer in one plain sentence."""
-    audit, most = found["audit"], percent(found["max_error"])
-    accepted = f"{found['accepted']:,} of {found['n']:,} accepted"
-    if audit is not None and audit["passed"]:
-        return f"{accepted}; at most {most} of them wrong, with {percent(audit['confidence_level'])} confidence."
-    if audit is not None:
-        return f"Nothing accepted: at no threshold tried do the judged items show that at most {most} are wrong."
-    if found["accepted"]:
-        return f"{accepted}; {percent(found['expected_error'])} of them are expected to be wrong, by their confidences."
-    return f"Nothing accepted: by their confidences, more than {most} even of the surest items are wrong."
-
-
-def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
-    """The sentence, what it stands on, and a line per group."""
-    print(found["sentence"])
-    if found["threshold"] is not None:
-        print(f"Accepted is every item with a confidence of at least {found['threshold']:.4f}.")
-    if found["audit"] is not None:
-        print_audit(found["audit"])
-    elif found["labels_used"]:
-        print(f"Labels were used: the confidences are by the map of {found['labels_used']['judged']} judged items.")
-    else:
-        print(
-            "Nobody has checked this: it is as good as the calibration. "
-            f"To be sure, judge a sample: coterie accept {request.run} --draw 300 -o to-judge.csv"
-        )
-    for text in found["warnings"]:
-        print(f"Note: {text}")
-    if found["accepted"]:
-        print(f"{'group':>6}{'size':>10}{'accepted':>10}{'share':>9}{'expected error':>16}")
-        for row in found["per_cluster"]:
-            share = percent(row["accepted"] / row["size"]) if row["size"] else "-"
-            error = percent(row["expected_error"]) if row["accepted"] else "-"
-            print(f"{row['cluster']:>6}{row['size']:>10,}{row['accepted']:>10,}{share:>9}{error:>16}")
-    for note in found["notes"]:
-        print(f"Note: {note}")
-    if found["table"] is not None:
-        print(f"Table: {found['table']}")
-
-
-def print_audit(audit: dict[str, Any]) -> None:
-    """What was judged, and what would be needed where that was not enough."""
-    seen = f"{audit['judged_accepted']} judged items, {audit['wrong']} of them wrong"
-    if audit["passed"]:
-        print(
-            f"This stands on {seen}, in the accept set ({audit['judged']} were judged in all): its error is at most "
-            f"{percent(audit['bound'])}. It holds if the judged items were drawn at random from all items, as --draw "
-            "does."
-        )
-        return
-    first = audit["tried"][0]
-    print(
-        f"The strictest set tried, {first['accepted']:,} items with a confidence of at least {first['threshold']:.4f}, "
-        f"holds {seen}: its error may be up to {percent(audit['bound'])}. With none wrong {audit['needed']} judged "
-        f"items would do; with those it takes {audit['more_there']} more in that set, all of them right, which are "
-        f"about {audit['more']:,} drawn from all items."
-    )
-
-
-def percent(share: float) -> str:
-    """0.05 -> "5 %", 0.04873 -> "4.87 %"."""
-    return f"{100 * share:.3g} %"

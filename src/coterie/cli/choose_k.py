@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from pathlib import Path
 
 from coterie.choosing import choose_k
 from coterie.cli.compare import print_table
 from coterie.cli.output import print_object
+from coterie.cli.speech import Speech
 from coterie.evaluation.number_of_groups import Choice
 from coterie.outputs import write_atomically
 from coterie.records.run import CHOICE
@@ -30,15 +30,11 @@ COLUMNS = {
 
 
 def choose_groups(
-    source: str, least: int, most: int | None, seed: int, columns: str | None, *, as_json: bool, quiet: bool
+    source: str, least: int, most: int | None, seed: int, columns: str | None, speech: Speech, *, as_json: bool
 ) -> None:
     """Print the choice; of a run also into its folder and its report. Raises InputError."""
-
-    def progress(text: str) -> None:
-        if not quiet:
-            print(f"looked at {text}", file=sys.stderr)
-
-    found = choose_k(source, least=least, most=most, random_state=seed, columns=columns, progress=progress)
+    with speech.bar() as bar:
+        found = choose_k(source, least=least, most=most, random_state=seed, columns=columns, progress=bar.looked)
     answer = {"source": source, **found.as_json()}
     run = Path(source)
     if os.path.lexists(run / "run.yaml"):
@@ -46,10 +42,14 @@ def choose_groups(
         answer["report"] = str(write_report(run))
     if as_json:
         print_object(answer)
+        return
+    print_choice(found)
+    if "report" in answer:
+        print(f"Report: {answer['report']}")
+    elif found.clear:
+        speech.suggest((("fit", source, "-k", found.k), f"sort the items into {found.k} groups"))
     else:
-        print_choice(found)
-        if "report" in answer:
-            print(f"Report: {answer['report']}")
+        speech.suggest((("fit", source, "-k", "K"), "sort the items into K groups, a number of your choice"))
 
 
 def print_choice(found: Choice) -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from coterie.cli.output import print_object
+from coterie.cli.speech import Speech
 from coterie.evaluation.trust import Trust
 from coterie.outputs import check_output
 from coterie.report.compare import METRICS, Comparison, Row, Summary, compare, render_comparison
@@ -19,7 +20,7 @@ HEAD = ("run", "data", "method", "n", "k", "seed", "epochs", "seconds", *(name.u
 LEFT = ("run", "data", "method", "runs")  # columns of words
 
 
-def compare_runs(runs: Sequence[Path], out: Path | None, *, as_json: bool) -> None:
+def compare_runs(runs: Sequence[Path], out: Path | None, speech: Speech, *, as_json: bool) -> None:
     """Print the comparison, and write its page if asked to. Raises InputError."""
     page = check_page(out) if out is not None else None
     comparison = compare(runs)
@@ -35,7 +36,10 @@ def compare_runs(runs: Sequence[Path], out: Path | None, *, as_json: bool) -> No
         print_object({**comparison.as_json(), "page": str(out) if out is not None else None})
         return
     print_comparison(comparison)
-    print(f"\nPage: {out}" if out is not None else "\nThe same as a page: -o compare.html")
+    if out is not None:
+        print(f"\nPage: {out}")
+    else:
+        speech.suggest((("compare", *runs, "-o", "compare.html"), "the same as a page"))
 
 
 def check_page(out: Path) -> Path:

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
-from coterie.cli.output import print_object
-from coterie.cli.progress import StageBar
+from coterie.cli.output import print_object, print_skipped, skipped_items
+from coterie.cli.speech import Speech
 from coterie.embedder import embedded
 from coterie.encoders.catalogue import ENTRIES
 from coterie.encoders.weights import at_hand
@@ -18,8 +16,6 @@ from coterie.isolation import isolated
 from coterie.outputs import check_folder
 from coterie.records.features import FEATURES, ITEMS, MANIFEST, PARTS
 from coterie.training.interrupt import Stopped
-
-LISTED = 10  # pictures left out that are named on the screen
 
 
 @dataclass
@@ -37,7 +33,7 @@ class EmbedRequest:
     precision: str = "auto"
     max_skipped: float = 0.2
     as_json: bool = False
-    quiet: bool = False
+    speech: Speech = field(default_factory=Speech)
 
 
 @isolated
@@ -48,7 +44,7 @@ def embed_source(request: EmbedRequest) -> None:
     begun = time.monotonic()
     how = (request.encoder, request.weights, request.image_size, request.pooling, request.squash)
     try:
-        with StageBar(Console(stderr=True, quiet=request.quiet), quiet=request.quiet) as bar:
+        with request.speech.bar() as bar:
             source = embedded(
                 *(request.source, *how, request.device, request.precision, out),
                 max_skipped=request.max_skipped,
@@ -74,21 +70,20 @@ def embed_source(request: EmbedRequest) -> None:
                 "size": said.size,
                 "seconds": seconds,
                 "skipped": len(source.skipped),
-                "skipped_items": [{"id": item.id, "reason": item.reason} for item in source.skipped],
+                "skipped_items": skipped_items(source.skipped),
             }
         )
         return
     print(f"{len(source.items):,} pictures -> {out / FEATURES}, {spec.dim} numbers each, {seconds:.0f} s.")
     for text in source.notes:
         print(f"Note: {text}")
-    if source.skipped:
-        print(f"{len(source.skipped)} pictures could not be read; {out / MANIFEST} lists them all:")
-        for item in source.skipped[:LISTED]:
-            print(f"  {item.id}: {item.reason}")
-    print(f"Next:  coterie fit {out} -k 10")
+    print_skipped(f"pictures could not be read; {out / MANIFEST} lists them all", skipped_items(source.skipped))
+    request.speech.suggest(
+        (("choose-k", out), "estimate the number of groups"), (("fit", out, "-k", 10), "sort them into 10 groups")
+    )
 
 
-def show_encoders(*, as_json: bool) -> None:
+def show_encoders(speech: Speech, *, as_json: bool) -> None:
     """Print all encoders that have a short name."""
     rows = []
     for entry in ENTRIES:
@@ -114,3 +109,6 @@ def show_encoders(*, as_json: bool) -> None:
         print(f"{row['name']:<18} {row['dim']:>5} numbers, {row['size']} px; taught by {row['taught']}; {where}")
         print(f"{'':<18} {row['licence']}; timm's {row['model']}")
     print("Any other name is timm's (resnet50.a1_in1k), hf-hub:OWNER/NAME, or a folder with config.json and weights.")
+    speech.suggest(
+        (("embed", "FOLDER", "--encoder", "NAME", "-o", "features"), "turn a folder of pictures into embeddings")
+    )

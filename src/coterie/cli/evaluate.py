@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from coterie.cli.fit import METRICS, find_labels
+from coterie.cli.labels import find_labels
 from coterie.cli.ood import measure_ood, print_ood
 from coterie.cli.output import print_object, run_summary
 from coterie.cli.predict import check_finished
-from coterie.cli.progress import StageBar
+from coterie.cli.speech import Speech
+from coterie.cli.summary import METRICS
 from coterie.outputs import check_folder
 from coterie.pipeline import evaluate_run
 from coterie.prediction.results import read_result
@@ -28,9 +27,9 @@ def evaluate_finished(
     ood: str | None,
     ood_score: str | None,
     device: str,
+    speech: Speech,
     *,
     as_json: bool,
-    quiet: bool,
 ) -> None:
     """Measure a run against true labels, against the items of a second source, or both."""
     if ood is None and ood_score is not None:
@@ -43,7 +42,7 @@ def evaluate_finished(
     metrics = evaluate_labels(run, record, labels, label_column) if asked else None
     foreign = None
     if ood is not None:
-        with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
+        with speech.bar() as bar:
 
             def watch(items: int) -> Callable[[int], None]:
                 bar.items = items
@@ -68,6 +67,7 @@ def evaluate_finished(
         print(f"All numbers: {run / 'metrics.json'}")
     if foreign is not None:
         print_ood(foreign, run / "ood.json")
+    speech.suggest((("compare", run, "OTHER-RUN"), "these numbers beside those of other runs"))
 
 
 def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, column: str | None = None) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, colum
     return metrics
 
 
-def renew_report(run: Path, *, as_json: bool) -> None:
+def renew_report(run: Path, speech: Speech, *, as_json: bool) -> None:
     """Write `report.html` again."""
     read_record(run)
     page = write_report(run)
@@ -93,3 +93,4 @@ def renew_report(run: Path, *, as_json: bool) -> None:
         print_object(answer)
     else:
         print(page)
+        speech.suggest((("review", run), "look through the groups, name and correct them"))

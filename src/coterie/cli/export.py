@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli.output import print_object
+from coterie.cli.speech import Speech
 from coterie.data.judged import table_content
 from coterie.export import Options, export
 from coterie.export.back import judged_columns, read_back
@@ -29,6 +30,7 @@ class ExportRequest:
     back: Path | None = None
     given: Mapping[str, Any] = field(default_factory=dict)
     as_json: bool = False
+    speech: Speech = field(default_factory=Speech)
 
 
 def export_finished(request: ExportRequest) -> None:
@@ -82,3 +84,7 @@ def read_judgements(request: ExportRequest, back: Path, out: Path) -> None:
     print(f"{len(found.rows):,} judgements ({found.kind}), {other:,} of them other than the model's group: {out}")
     for note in found.notes:
         print(f"Note: {note}")
+    request.speech.suggest(
+        (("recalibrate", request.run, "--judged", out), "correct the confidences, if the items were drawn at random"),
+        (("accept", request.run, "--judged", out), "which items may be taken as they are, likewise"),
+    )

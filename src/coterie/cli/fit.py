@@ -7,21 +7,19 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-from rich.console import Console
-
 from coterie.beginning import check_beginning
-from coterie.cli.output import print_object, run_summary
-from coterie.cli.progress import StageBar
-from coterie.data import GROUPS, Labels, labels_from_folders, labels_of, read_label_file
+from coterie.cli.folders import run_folder
+from coterie.cli.labels import find_labels
+from coterie.cli.output import print_object
+from coterie.cli.speech import Speech
+from coterie.cli.summary import print_summary, show_plan, summarise
+from coterie.data import GROUPS, Labels
 from coterie.data.spaces import Spaces
 from coterie.deciding import resolve
-from coterie.forecast import forecast
 from coterie.isolation import isolated
 from coterie.outputs import check_folder, printable
 from coterie.pipeline import RunResult, evaluate_run, run
@@ -32,10 +30,7 @@ from coterie.report.read import read_run
 from coterie.shortage import shortage
 from coterie.training.interrupt import Stopped
 from coterie.training.plan import RunSettings, coerce
-from coterie.types import CoterieError, InputError, RunFailed, Skipped, Source
-
-METRICS = ("acc", "nmi", "ari", "ece", "confidence")
-LISTED = 10  # images left out that are named on the screen
+from coterie.types import CoterieError, InputError, RunFailed, Source
 
 
 @dataclass
@@ -51,7 +46,7 @@ class FitRequest:
     labels: str | None = None
     config: Path | None = None
     label_column: str | None = None
-    quiet: bool = False
+    speech: Speech = field(default_factory=Speech)
 
     @property
     def named(self) -> str:
@@ -59,9 +54,50 @@ class FitRequest:
         return self.source if isinstance(self.source, str) else (self.source.paths or [str(self.source)])[0]
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A run with its folder, its report, its metrics where labels are known, and the seconds that all of it took."""
+
+    done: RunResult
+    out: Path
+    page: Path
+    metrics: dict[str, Any] | None
+    seconds: float
+
+
 @isolated
 def fit_source(request: FitRequest) -> None:
-    """Run a request and print its summary. Raises InputError and RunFailed."""
+    """Run a request, or show its plan, and say what came of it. Raises InputError and RunFailed."""
+    if request.dry_run:
+        show_plan(check(request), as_json=request.as_json)
+        return
+    finished = fit_run(request)
+    if finished is None:
+        return
+    tell(request, finished)
+    if not request.as_json:
+        suggest(request, finished)
+
+
+@isolated
+def fit_run(request: FitRequest) -> Finished | None:
+    """Run a request; None in all processes but the first of several. Raises InputError and RunFailed."""
+    settings = settled(request)
+    if request.out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("Several processes need one run folder: give it with -o.")
+    check_folder(request.out, [request.labels if request.labels != "folders" else None, request.config])
+    begun = time.monotonic()
+    method = "auto" if settings.by_items else settings.method
+    with run_folder(request.out, f"{Path(request.named).resolve().stem}-{method}") as out:
+        done = train(request, settings, out)
+    if not first_process():
+        return None
+    metrics, page = describe(request, done, out)
+    return Finished(done, out, page, metrics, time.monotonic() - begun)
+
+
+def settled(request: FitRequest) -> RunSettings:
+    """The settings of a request, with the number of groups that its source is known for. Raises InputError."""
     settings = resolve(coerce(RunSettings, {"method": "auto", **request.settings}, "run"))
     card = check_beginning(settings)
     if "n_clusters" not in request.settings and settings.finetune:
@@ -73,33 +109,28 @@ def fit_source(request: FitRequest) -> None:
         settings = replace(settings, n_clusters=GROUPS[request.named])
     if request.resume and request.out is None:
         raise InputError("--resume needs the run folder to go on with: give it with -o.")
-    if request.dry_run:
-        show_plan(check(request, settings), as_json=request.as_json)
-        return
-    if request.out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("Several processes need one run folder: give it with -o.")
-    check_folder(request.out, [request.labels if request.labels != "folders" else None, request.config])
-    begun = time.monotonic()
-    first = request.out or Path("runs")
-    made = [folder for folder in (first, *first.parents) if not os.path.lexists(folder)]
-    out = request.out or new_folder(
-        Path("runs"), f"{Path(request.named).resolve().stem}-{'auto' if settings.by_items else settings.method}"
-    )
-    try:
-        done = train(request, settings, out)
-    finally:
-        for folder in made if request.out is not None else (out, *made):
-            if not folder.is_dir() or any(folder.iterdir()):
-                break
-            folder.rmdir()  # the run was refused before anything was written
-    if not first_process():
-        return
-    metrics, page = describe(request, done, out)
-    summary = summarise(out, done, metrics)
+    return settings
+
+
+def tell(request: FitRequest, finished: Finished) -> None:
+    """Print the summary, or the object of --json."""
+    summary = summarise(finished.out, finished.done, finished.metrics)
     if request.as_json:
         print_object(summary)
     else:
-        print_summary(summary, done, page, time.monotonic() - begun)
+        print_summary(summary, finished.done, finished.page, finished.seconds)
+
+
+def suggest(request: FitRequest, finished: Finished) -> None:
+    """What may be done with a finished run."""
+    out = finished.out
+    spaces = len(request.source.paths) if isinstance(request.source, Spaces) else 0
+    new = ("--features", "NEW.npy") * spaces if spaces else ("NEW",)
+    request.speech.suggest(
+        (("review", out), "look through the groups, name and correct them"),
+        (("accept", out), "which items may be taken as they are"),
+        (("predict", out, *new, "-o", "new.parquet"), "assign new items to the groups"),
+    )
 
 
 def describe(request: FitRequest, done: RunResult, out: Path) -> tuple[dict[str, Any] | None, Path]:
@@ -126,10 +157,10 @@ def first_process() -> bool:
 
 def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
     """The run itself, watched. A run that fails leaves a report that says why."""
-    quiet = request.quiet or not first_process()
+    speech = request.speech if first_process() else Speech(quiet=True)
     command = printable(shlex.join(["coterie", *sys.argv[1:]]))
     try:
-        with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
+        with speech.bar() as bar:
 
             def ready(source: Source) -> None:
                 bar.items = len(source.items)
@@ -147,7 +178,7 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
                 say=bar.say,
                 predicted=bar.predicted,
                 reading=bar.reading,
-                timed=not quiet,
+                timed=not speech.quiet,
             )
             return run(request.source, settings, out, resume=request.resume, command=command, watch=watch)
     except RunFailed:
@@ -155,14 +186,8 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
             write_report(out)
         raise
     except KeyboardInterrupt as stopped:
-        if not (out / "run.yaml").exists():
-            if not (out / "cache" / "features").is_dir():
-                raise
-            text = f"Stopped. The pictures that were embedded are kept: the same fit command with -o {out} goes on."
-            raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
-        text = f"Stopped before anything was learned: the same fit command with -o {out} --resume begins anew."
-        if kept(out):
-            text = f"Stopped. What was done is kept in {out}: the same fit command with -o {out} --resume goes on."
+        if (text := after_stop(out)) is None:
+            raise
         raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
     except Exception as error:
         if (few := shortage(error)) is None:
@@ -171,15 +196,26 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
         raise RunFailed(few, goes_on) from error
 
 
+def after_stop(out: Path) -> str | None:
+    """What is said when a run is stopped, by what its folder holds; None where it holds nothing yet."""
+    if not (out / "run.yaml").exists():
+        if not (out / "cache" / "features").is_dir():
+            return None
+        return f"Stopped. The pictures that were embedded are kept: the same fit command with -o {out} goes on."
+    if kept(out):
+        return f"Stopped. What was done is kept in {out}: the same fit command with -o {out} --resume goes on."
+    return f"Stopped before anything was learned: the same fit command with -o {out} --resume begins anew."
+
+
 def kept(out: Path) -> bool:
     """Whether a run folder holds anything to go on from."""
     return any((out / "checkpoints").glob("*.safetensors"))
 
 
-def check(request: FitRequest, settings: RunSettings) -> Prepared:
+def check(request: FitRequest) -> Prepared:
     """All that a run checks before it trains. Makes no folder."""
     out = request.out if request.out is not None and request.out.exists() else None
-    prepared = prepare(request.source, settings, out, resume=request.resume, watch=Watch(dry=True))
+    prepared = prepare(request.source, settled(request), out, resume=request.resume, watch=Watch(dry=True))
     prepared.folder.release()
     check_labels(request, prepared.source)
     return prepared
@@ -202,104 +238,3 @@ def usable_labels(request: FitRequest, done: RunResult) -> Labels | None:
             raise
         done.source.notes.append(f"Not measured against the labels of {request.source}: {error}")
         return None
-
-
-def find_labels(
-    source: str, wanted: str | None, column: str | None, ids: Sequence[str], skipped: Sequence[Skipped]
-) -> Labels | None:
-    """True labels: of a file, of the folders' names, or those that come with the source; `column` of a table."""
-    if wanted == "folders":
-        if column is not None:
-            raise InputError("--label-column names a column of a file, but --labels folders reads none: leave one out.")
-        return labels_from_folders(ids)
-    if wanted is not None:
-        return read_label_file(Path(wanted), ids, [item.id for item in skipped], column)
-    return labels_of(source, ids, column)
-
-
-def summarise(out: Path, done: RunResult, metrics: dict[str, Any] | None) -> dict[str, Any]:
-    """The object of --json."""
-    record = done.record
-    summary = {
-        **run_summary(out, record),
-        "calibrated": record["calibrated"],
-        "skipped_items": record["source"]["skipped"],
-    }
-    if metrics is not None:
-        summary["metrics"] = {name: metrics[name] for name in METRICS}
-        summary["labels"] = metrics.get("labels", "")
-        summary["heads"] = {name: {key: head[key] for key in METRICS} for name, head in metrics["heads"].items()}
-    summary["sizes"] = done.assignments.probabilities.argmax(1).bincount(minlength=record["n_clusters"]).tolist()
-    summary["warnings"] = record["warnings"]
-    return summary
-
-
-def print_summary(summary: dict[str, Any], done: RunResult, page: Path, seconds: float) -> None:
-    """A few lines for a person."""
-    confidence = done.assignments.probabilities.max(1).values
-    print(
-        f"{summary['n']:,} items in {summary['k']} groups, {seconds:.0f} s. Mean confidence {confidence.mean():.2f}"
-        f"{'' if summary['calibrated'] else ' (not calibrated)'}; ",
-        end="",
-    )
-    print(f"{(confidence > 0.9).float().mean():.0%} of the items above 0.9.")
-    for name, head in summary.get("heads", {}).items():
-        print(f"  {name:<8}" + "  ".join(f"{key.upper()} {head[key]:.3f}" for key in METRICS))
-    if summary.get("labels"):
-        print(f"Labels: {summary['labels']}.")
-    if summary["skipped"]:
-        print(f"{summary['skipped']} unreadable images were left out; {summary['run']}/run.yaml lists them all:")
-        for item in summary["skipped_items"][:LISTED]:
-            print(f"  {item['id']}: {item['reason']}")
-    for text in (*done.source.notes, *summary["warnings"]):
-        print(f"Note: {text}")
-    print(f"Report: {page}\nTable:  {Path(summary['run']) / 'result.parquet'}")
-
-
-def show_plan(prepared: Prepared, *, as_json: bool) -> None:
-    """What a run would do, and first how long it would take."""
-    plan, expected = prepared.record(""), forecast(prepared)
-    if as_json:
-        for stage, timed in zip(plan["stages"], expected.stages if expected else (), strict=False):
-            stage["estimate_seconds"] = round(timed.seconds, 1)
-        first = {"estimate_seconds": None if expected is None else round(expected.seconds, 1)}
-        first |= {"data": plan["source"]["name"], "n": plan["source"]["n"], "k": plan["n_clusters"]}
-        print_object({**first, **plan})
-        return
-    plan["views"] = views_that_matter(plan["views"], plan["source"]["family"])
-    kept = ["source", "n_clusters", "seed", "stages", "calibration", "views", "backbone", "device", "precision"]
-    kept = [name for name in kept if plan[name] is not None]
-    if expected is not None:
-        plan, kept = {"estimate": str(expected), **plan}, ["estimate", *kept]
-    print(
-        yaml.safe_dump({name: plan[name] for name in [*kept, "notes", "warnings"]}, sort_keys=False, width=120), end=""
-    )
-
-
-def views_that_matter(views: dict[str, Any], family: str) -> dict[str, Any]:
-    """The settings of views without those of other kinds of data, which no run on these reads."""
-    others = {"photo": ("vector_", "glyph_"), "glyph": ("vector_", "crop_", "flip", "enlarge", "perturbed_")}
-    if family == "vector":
-        return {name: value for name, value in views.items() if name.startswith(("vector_", "row_norm"))}
-    return {name: value for name, value in views.items() if not name.startswith(others[family])}
-
-
-def new_folder(parent: Path, name: str) -> Path:
-    """Make `parent/name`, or the first of name-2, name-3, ... that is not there: no two processes get the same one."""
-    name = printable(name)
-    try:
-        os.fsencode(name)
-    except UnicodeEncodeError:  # a system whose file names are ASCII
-        name = name.encode("ascii", "backslashreplace").decode()
-    name = name if len(name.encode()) < 200 else name[-60:]
-    folder, number = parent / name, 2
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            try:
-                folder.mkdir()
-                return folder
-            except FileExistsError:
-                folder, number = parent / f"{name}-{number}", number + 1
-    except OSError as error:
-        raise InputError(f"The run folder {folder} cannot be made ({error.strerror}): choose one with -o.") from error

@@ -7,6 +7,7 @@ from typing import Any
 
 from coterie.catalogue import method_class, method_names
 from coterie.cli.output import print_object
+from coterie.cli.speech import Speech
 from coterie.training.plan import preset_names
 
 
@@ -31,7 +32,7 @@ def entry(name: str) -> dict[str, Any]:
     }
 
 
-def show_methods(name: str | None, *, as_json: bool) -> None:
+def show_methods(name: str | None, speech: Speech, *, as_json: bool) -> None:
     """Print one method or all. Raises InputError for an unknown name."""
     entries = [entry(n) for n in ([name] if name is not None else method_names())]
     if as_json:
@@ -41,6 +42,7 @@ def show_methods(name: str | None, *, as_json: bool) -> None:
         for item in entries:
             stages = " -> ".join(item["stages"])
             print(f"{item['name']:<{width}}  {item['title']} ({item['year']}), {item['family']}; stages {stages}")
+        speech.suggest((("methods", "NAME"), "the settings of one"))
     else:
         (item,) = entries
         print(
@@ -50,3 +52,4 @@ def show_methods(name: str | None, *, as_json: bool) -> None:
         width = max(len(setting) for setting in item["settings"])
         for setting, default in item["settings"].items():
             print(f"  {setting:<{width}}  {default}")
+        speech.suggest((("fit", "SOURCE", "-k", "K", "--method", name), "sort items into K groups by this method"))

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from coterie.types import Skipped
+
+LISTED = 10  # items left out that are named on the screen
 
 
 def print_object(value: dict[str, Any] | list[dict[str, Any]]) -> None:
@@ -26,3 +30,22 @@ def run_summary(run: Path, record: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": record.get("seconds"),
         "skipped": len(source.get("skipped") or []),
     }
+
+
+def skipped_items(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
+    """The items that were left out, for the object of a command."""
+    return [{"id": item.id, "reason": item.reason} for item in skipped]
+
+
+def print_skipped(sentence: str, items: Sequence[Mapping[str, str]]) -> None:
+    """How many items were left out, and the first of them; nothing where there are none."""
+    if not items:
+        return
+    print(f"{len(items)} {sentence}:")
+    for item in items[:LISTED]:
+        print(f"  {item['id']}: {item['reason']}")
+
+
+def percent(share: float) -> str:
+    """0.05 -> "5 %", 0.04873 -> "4.87 %"."""
+    return f"{100 * share:.3g} %"

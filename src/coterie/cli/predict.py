@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from rich.console import Console
-
-from coterie.cli.fit import LISTED
 from coterie.cli.ood import compare_with_fitted, wanted_scores
-from coterie.cli.output import print_object
-from coterie.cli.progress import StageBar
+from coterie.cli.output import print_object, print_skipped, skipped_items
 from coterie.cli.recalibrate import remap_by
+from coterie.cli.speech import Speech
 from coterie.data.spaces import Spaces
 from coterie.encoders import open_items
 from coterie.outputs import check_output, remove_parts
@@ -23,73 +23,79 @@ from coterie.training.device import accelerator_for
 from coterie.types import InputError
 
 
-def predict_source(
-    run: Path,
-    source: str | Spaces,
-    out: Path,
-    device: str,
-    *,
-    embedding: bool,
-    ood_score: str | None,
-    recalibrated: bool = False,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    """Write the result table of new items."""
-    table = check_table(out, run, source)
+@dataclass(frozen=True)
+class PredictRequest:
+    """What the user asked `predict` for."""
+
+    run: Path
+    source: str | Spaces
+    out: Path
+    device: str = "auto"
+    embedding: bool = False
+    ood_score: str | None = None
+    recalibrated: bool = False
+    as_json: bool = False
+    speech: Speech = field(default_factory=Speech)
+
+
+def predict_source(request: PredictRequest) -> None:
+    """Write the result table of new items, and say what it holds. Raises InputError."""
+    run, begun = request.run, time.monotonic()
+    table = check_table(request.out, run, request.source)
     check_finished(run)
     remove_parts(table.parent, table.name)
-    begun = time.monotonic()
-    model = load_model(run, accelerator_for(device).device)
-    with StageBar(Console(stderr=True, quiet=quiet), quiet=quiet) as bar:
-        opened = open_items(source, like=model.spec, device=device, progress=bar.reading)
+    model = load_model(run, accelerator_for(request.device).device)
+    with request.speech.bar() as bar:
+        opened = open_items(request.source, like=model.spec, device=request.device, progress=bar.reading)
         bar.items = len(opened.items)
-        scores = wanted_scores(model, ood_score)
-        assignments = model.predict(opened, embedding=embedding, ood_scores=scores, progress=bar.predicted)
+        scores = wanted_scores(model, request.ood_score)
+        assignments = model.predict(opened, embedding=request.embedding, ood_scores=scores, progress=bar.predicted)
     labels_used = 0
-    if recalibrated:
+    if request.recalibrated:
         assignments, labels_used = remap_by(run, assignments)
     write_result(table, assignments, labels_used=labels_used)
-    foreign = compare_with_fitted(model, assignments)
-    seconds = round(time.monotonic() - begun, 1)
-    if as_json:
-        skipped = [{"id": item.id, "reason": item.reason} for item in opened.skipped]
-        print_object(
-            {
-                "run": str(run),
-                "data": opened.name,
-                "n": len(opened.items),
-                "k": model.k,
-                "seconds": seconds,
-                "calibrated": model.calibrated,
-                "labels_used": labels_used,
-                "skipped": len(skipped),
-                "skipped_items": skipped,
-                "table": str(out),
-                "ood_score": foreign,
-            }
-        )
-        return
-    confidence = assignments.probabilities.max(1).values
+    skipped = skipped_items(opened.skipped)
+    answer = {
+        "run": str(run),
+        "data": opened.name,
+        "n": len(opened.items),
+        "k": model.k,
+        "seconds": round(time.monotonic() - begun, 1),
+        "calibrated": model.calibrated,
+        "labels_used": labels_used,
+        "skipped": len(skipped),
+        "skipped_items": skipped,
+        "table": str(request.out),
+        "ood_score": compare_with_fitted(model, assignments),
+    }
+    if request.as_json:
+        print_object(answer)
+    else:
+        print_answer(answer, request, float(assignments.probabilities.max(1).values.mean()), opened.notes)
+
+
+def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: float, notes: Sequence[str]) -> None:
+    """The same for a person."""
+    foreign = answer["ood_score"]
     print(
-        f"{len(opened.items):,} items assigned in {seconds} s, mean confidence "
-        f"{confidence.mean():.2f}{'' if model.calibrated or recalibrated else ' (not calibrated)'}. Table: {out}"
+        f"{answer['n']:,} items assigned in {answer['seconds']} s, mean confidence {confidence:.2f}"
+        f"{'' if answer['calibrated'] or request.recalibrated else ' (not calibrated)'}. Table: {request.out}"
     )
-    if recalibrated:
-        print(f"Labels were used: the confidences are by the map of {labels_used} judged items.")
+    if request.recalibrated:
+        print(f"Labels were used: the confidences are by the map of {answer['labels_used']} judged items.")
     if foreign is not None:
         print(
             f"{foreign['below']:,} of them have an ood_score ({foreign['score']}) below {foreign['threshold']:.3f}, "
             "where only 5 % of the run's own items lie: look at those before you believe their group."
         )
-    elif ood_score is None:
+    elif request.ood_score is None:
         print("Note: the run keeps no sample of its items, so there is no ood_score: fit it again to have one.")
-    if opened.skipped:
-        print(f"{len(opened.skipped)} unreadable images were left out:")
-    for item in opened.skipped[:LISTED]:
-        print(f"  {item.id}: {item.reason}")
-    for note in opened.notes:
+    print_skipped("unreadable images were left out", answer["skipped_items"])
+    for note in notes:
         print(f"Note: {note}")
+    if foreign is not None and foreign["below"] > 0.1 * answer["n"] and isinstance(request.source, str):
+        purpose = "how well each score tells these items from the run's own"
+        request.speech.suggest((("evaluate", request.run, "--ood", request.source), purpose))
 
 
 def check_table(out: Path, run: Path, source: str | Spaces) -> Path:

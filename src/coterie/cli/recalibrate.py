@@ -10,8 +10,9 @@ from typing import Any, get_args
 
 import torch
 
-from coterie.cli.accept import percent, read_judgements
-from coterie.cli.output import print_object
+from coterie.cli.accept import read_judgements
+from coterie.cli.output import percent, print_object
+from coterie.cli.speech import Speech
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
 from coterie.outputs import check_output, write_atomically
 from coterie.prediction.results import is_ours, read_result, write_result
@@ -22,7 +23,7 @@ from coterie.report.read import read_finished
 from coterie.types import Assignments, InputError
 
 
-def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, *, as_json: bool) -> None:
+def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech: Speech, *, as_json: bool) -> None:
     """Fit the map, say whether it helps, and if so write table, record and report. Raises InputError."""
     if kind not in get_args(Kind):
         raise InputError(f"--map is {kind!r}: it takes {', '.join(get_args(Kind))}.")
@@ -48,6 +49,8 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, *, as_
         print_object(answer)
     else:
         print_recalibration(found, answer)
+        how = ("--recalibrated",) if found.helps else ("--judged", judged)
+        speech.suggest((("accept", run, *how), "which items may be taken as they are"))
 
 
 def remapped(said: Assignments, chosen: Map) -> Assignments:

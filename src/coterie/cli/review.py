@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 from pathlib import Path
 
+from coterie.cli.speech import Speech
 from coterie.types import InputError
 
 NEEDED = ("fastapi", "uvicorn")
 
 
-def review_run(run: Path, port: int, *, browser: bool, source: str | None, name: str | None) -> None:
+def review_run(run: Path, port: int, speech: Speech, *, browser: bool, source: str | None, name: str | None) -> None:
     """Serve until Ctrl-C and say what was decided. Raises InputError, also where the extra is missing."""
     if any(importlib.util.find_spec(package) is None for package in NEEDED):
         raise InputError("review needs its extra: pip install 'coterie[review]'.")
@@ -22,3 +23,5 @@ def review_run(run: Path, port: int, *, browser: bool, source: str | None, name:
     print(
         f"{taken:,} decisions were taken. Table: {run / 'result.reviewed.parquet'}" if taken else "Nothing was decided."
     )
+    if taken:
+        speech.suggest((("export", run, "--to", "csv", "-o", "groups.csv"), "write groups and names as a table"))

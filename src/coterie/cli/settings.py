@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from coterie.training.plan import RunSettings
 from coterie.types import InputError
 
 LARGEST = 1 << 20  # bytes of a configuration
@@ -47,6 +49,19 @@ def plain_yaml(text: str) -> Any:
         raise ValueError("it is nested too deeply") from error
     except (LookupError, AttributeError, TypeError, OverflowError) as error:  # of a value that a tag says it is
         raise ValueError("it holds a value that is not of the type it names") from error
+
+
+def settings_given(options: Mapping[str, Any], config: Path | None, assignments: list[str]) -> dict[str, Any]:
+    """Settings of RunSettings by name: of a file, over them the options of the same names, and those of --set.
+
+    An option that is None was not given. Raises InputError.
+    """
+    settings: dict[str, Any] = read_config(config) if config is not None else {}
+    names = {field.name for field in fields(RunSettings)}
+    settings |= {name: value for name, value in options.items() if name in names and value is not None}
+    overrides = {**settings.get("overrides", {}), **read_overrides(assignments)}
+    settings |= {name: overrides.pop(name) for name in OF_THE_RUN if name in overrides}
+    return {**settings, "overrides": overrides}
 
 
 def read_overrides(assignments: list[str]) -> dict[str, Any]:

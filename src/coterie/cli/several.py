@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli.compare import compare_runs
-from coterie.cli.fit import FitRequest, find_labels, fit_source
+from coterie.cli.fit import FitRequest, fit_run, tell
+from coterie.cli.labels import find_labels
 from coterie.cli.output import print_object
+from coterie.cli.speech import Speech
+from coterie.cli.summary import METRICS
 from coterie.evaluation import evaluate
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
@@ -37,7 +40,10 @@ def fit_several(request: FitRequest, count: int) -> None:
         if not begun or read_record(folder).get("status") != "done":
             asked = {} if n_clusters is None else {"n_clusters": n_clusters}
             settings = {**request.settings, "seed": seed, **asked}
-            fit_source(replace(request, settings=settings, out=folder, resume=begun, as_json=False))
+            one = replace(request, settings=settings, out=folder, resume=begun)
+            finished = fit_run(one)
+            if finished is not None and not request.as_json:  # of several runs the object is one for all
+                tell(one, finished)
         return groups_of(read_record(folder)) or 0
 
     fit_each(seeds, request.settings.get("n_clusters"), fit, out)
@@ -55,13 +61,14 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:
         heads = {
             n: evaluate(labels.codes, p.numpy(), class_names=labels.names) for n, p in found.ensemble.heads.items()
         }
-        wanted = ("acc", "nmi", "ari", "ece", "confidence")
-        metrics["metrics"] = {name: {key: head[key] for key in wanted} for name, head in heads.items()}
+        metrics["metrics"] = {name: {key: head[key] for key in METRICS} for name, head in heads.items()}
     answer = found.write(out, **metrics)
     if request.as_json:
         print_object({"run": str(out), **answer})
         return
     page = out / PAGE
-    compare_runs(runs, page if not page.exists() or is_page(page) else None, as_json=False)
+    page_or_none = page if not page.exists() or is_page(page) else None
+    compare_runs(runs, page_or_none, Speech(quiet=True), as_json=False)
     print(f"\nThe answer: {out / answer['medoid']}, the medoid; {out / TABLE} has its groups, each with the mean")
     print("probability that all runs give it (ensemble), and the mean of all probabilities (mean).")
+    request.speech.suggest((("review", out / answer["medoid"]), "look through its groups, name and correct them"))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
-from coterie.cli.fit import METRICS, find_labels
+from coterie.cli.labels import find_labels
 from coterie.cli.output import print_object
-from coterie.cli.progress import StageBar
+from coterie.cli.speech import Speech
+from coterie.cli.summary import METRICS
 from coterie.data import Labels, open_source
 from coterie.types import InputError
 from coterie.yardstick import supervised
@@ -33,7 +32,7 @@ class YardstickRequest:
     seed: int
     device: str
     as_json: bool = False
-    quiet: bool = False
+    speech: Speech = field(default_factory=Speech)
 
 
 def teach(asked: YardstickRequest) -> None:
@@ -49,7 +48,7 @@ def teach(asked: YardstickRequest) -> None:
     test_labels = None
     if asked.test is not None:
         test_labels = _labels(asked.test, asked.test_labels, asked.label_column, "--test-labels")
-    with StageBar(Console(stderr=True, quiet=asked.quiet), quiet=asked.quiet) as bar:
+    with asked.speech.bar() as bar:
         found = supervised(
             asked.source,
             labels,
@@ -85,6 +84,7 @@ def teach(asked: YardstickRequest) -> None:
     print("  ".join(f"{metrics[name]:>10.3f}" for name in names))
     apart = "items that were not taught" if found.held_out else "the taught items themselves"
     print(f"Taught {found.labels_used:,} labels, scored on {len(found.labels):,} {apart}: no result of clustering.")
+    asked.speech.suggest((("fit", asked.source, "-k", len(found.classes)), "what the same net finds without labels"))
 
 
 def _labels(source: str, wanted: str | None, column: str | None, option: str) -> Labels:
