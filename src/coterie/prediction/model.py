@@ -7,10 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from torch import Tensor, nn
 
 from coterie.calibration import Calibration, calibration_head, keep_groups
@@ -21,87 +19,15 @@ from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
 from coterie.outputs import write_atomically
 from coterie.prediction.bank import Bank, load_bank, save_bank
+from coterie.prediction.manifest import FORMAT, Manifest, read_manifest
 from coterie.prediction.merging import merge_columns
 from coterie.prediction.ood import Scorer, available, scorer
-from coterie.records.files import check_regular, read_json, utf8_path, validated
-from coterie.records.run import MOST_GROUPS, Entries, Name, Spec
+from coterie.records.files import check_regular, utf8_path
 from coterie.training.coerce import settings_of
 from coterie.training.plan import resolved
 from coterie.types import Assignments, InputError, ItemSpec, Source
-from coterie.views.normalise import RowNorm
 
-FORMAT = 1
 BANK = "ood.safetensors"
-MANIFEST_BYTES = 4 << 20
-PICKLES = {".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt", ".joblib"}
-
-
-@dataclass(frozen=True)
-class Manifest:
-    """What stands beside the weights: all that is needed to build the net again."""
-
-    format: int
-    method: str
-    settings: dict[str, Any]
-    n_clusters: int
-    backbone: str
-    spec: ItemSpec
-    family: str
-    calibration: Calibration | None = None  # of the head `post_hoc`, where the model has one
-    row_norm: RowNorm = "none"
-    limit: float | None = None  # of embeddings, in deviations; see `views.normalise`
-    names: dict[int, str] = field(default_factory=dict)  # of groups, those that were given
-    merges: list[tuple[int, int]] = field(default_factory=list)  # a group and the one it was merged into, in order
-    enlarge: float = 1.0  # of images in evaluation; see `networks.net.Net`
-
-
-class ManifestSpec(Spec):
-    """The form of an item that a net is built for, so it has a size."""
-
-    kind: Literal["images", "embeddings"]
-
-    @model_validator(mode="after")
-    def _has_a_size(self) -> ManifestSpec:
-        names = ("channels", "height", "width") if self.kind == "images" else ("dim",)
-        for name in names:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
-        if len(self.offset) not in (0, self.dim):
-            raise ValueError("offset must have one number per feature")
-        if len(self.columns) not in (0, 1, self.dim) or len(set(self.columns)) < len(self.columns):
-            raise ValueError(f"columns has {len(self.columns)} names for {self.dim} features, or a name twice")
-        if self.spaces and sum(space.dim for space in self.spaces) != self.dim:
-            raise ValueError(f"spaces do not add up to {self.dim} features")
-        return self
-
-
-Group = Annotated[int, Field(ge=0, lt=MOST_GROUPS)]
-
-
-class ManifestEntries(Entries):
-    """What `manifest.json` must say, before a net is built from it."""
-
-    format: int
-    method: Name
-    settings: dict[str, Any]
-    n_clusters: Annotated[int, Field(ge=2, le=MOST_GROUPS)]
-    backbone: Name
-    spec: ManifestSpec
-    family: Literal["photo", "glyph", "vector"]
-    calibration: dict[str, Any] | None = None
-    row_norm: Name = "none"
-    limit: Annotated[float, Field(gt=0)] | None = None
-    enlarge: Annotated[float, Field(ge=1, le=8)] = 1.0
-    names: dict[str, Name] = Field(default_factory=dict)
-    merges: list[Annotated[list[Group], Field(min_length=2, max_length=2)]] = Field(default_factory=list)
-
-    @model_validator(mode="after")
-    def _has_the_groups(self) -> ManifestEntries:
-        named = [int(group) if group.isdecimal() else -1 for group in self.names]
-        merged = [group for pair in self.merges for group in pair]
-        if any(not 0 <= group < self.n_clusters for group in (*named, *merged)):
-            raise ValueError(f"names and merges must be of groups 0 to {self.n_clusters - 1}")
-        return self
 
 
 @dataclass
@@ -276,7 +202,7 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
 
     if (folder / "model").is_dir():
         folder = folder / "model"
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     method = settings_of(method_class(manifest.method), manifest.settings, manifest.method)
     weights = folder / "weights.safetensors"
     # First without memory: the sizes that a manifest asks for must be those of the weights before a net is made.
@@ -346,37 +272,3 @@ def _check_weights(path: Path, net: Net) -> None:
         raise InputError(
             f"The weights in {path.parent} do not fit their manifest ({reason}): fit the model again."
         ) from error
-
-
-def _read_manifest(folder: Path) -> Manifest:
-    if not folder.is_dir():
-        raise InputError(f"There is no model at {folder}: give a run folder or a folder that Clusterer.save wrote.")
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
-    if pickles:
-        raise InputError(
-            f"{folder} holds {pickles[0]}, a pickle, which could run code: coterie does not load such folders."
-        )
-    path = folder / "manifest.json"
-    if not os.path.lexists(path):
-        raise InputError(f"There is no model in {folder}: its manifest.json is missing.")
-    try:
-        content = read_json(path, MANIFEST_BYTES)
-        stated = content.get("format") if isinstance(content, dict) else None
-        if isinstance(stated, int) and stated != FORMAT:
-            raise _OtherFormat(
-                f"The model in {folder} has format {stated}, this version of coterie reads {FORMAT}: fit it again."
-            )
-        validated(ManifestEntries, content, str(path))
-        return TypeAdapter(Manifest).validate_python(content)
-    except _OtherFormat:
-        raise
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        reason = f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-    except InputError as error:
-        reason = str(error).removeprefix(f"{path} is damaged: ").rstrip(".")
-    raise InputError(f"There is no model in {folder}: its manifest.json is damaged ({reason}).")
-
-
-class _OtherFormat(InputError):
-    """The manifest is of another version, and says so."""
