@@ -10,29 +10,27 @@ from typing import Any, Literal, cast
 from coterie.bounds import Epochs, Groups, Seconds, Seed, Share, Side
 from coterie.calibration import Calibration, practical_calibration
 from coterie.calibration.post_hoc import CARD as calibration_card
-from coterie.catalogue import method_class, method_names, practical_settings, register
+from coterie.catalogue import method_class, method_names, register
 from coterie.contract import (
-    Card,
     Facts,
     Method,
-    Reading,
     calibrated,
     check,
     finds_groups,
-    is_trained,
-    limits_of,
     name_of,
-    setting_names,
 )
+from coterie.training.chain import chain_of as chain_of
 from coterie.training.coerce import coerce as coerce
 from coterie.training.coerce import settings_of
 from coterie.training.device import Precision
+from coterie.training.fitting import fit_to_data
+from coterie.training.presets import IMAGE_SIZE, preset_of, published_row
+from coterie.training.presets import preset_names as preset_names
 from coterie.types import InputError
 from coterie.views.settings import ViewSettings, practical_views
 
 # Of a group of 1 % that stands apart, ae, dec and vade find what cdc shares out (docs/methods/cdc.md).
 UNEQUAL_ADVICE = "for very unequal groups take ae, dec or vade, which have no such term"
-IMAGE_SIZE = "image_size"  # in a published row: of the source, not of the method
 
 
 @dataclass(frozen=True)
@@ -108,58 +106,6 @@ class Plan:
         return self.calibration if self.facts.k else calibration_for(replace(self.facts, k=k), self.calibration_given)
 
 
-def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False, pretrain: str = "auto") -> list[str]:
-    """Names of the stages that lead to a method. Raises InputError for a `pretrain` that cannot come before it.
-
-    A run to start from (`init`) is what the stages before would give. So are backbone `weights` that were loaded whole,
-    but for methods that inherit heads as well, which such weights lack. Most methods need no pre-training for
-    embeddings.
-    """
-    card = method_class(name).card
-    if pretrain != "auto" and init is not None:
-        raise InputError(f"--pretrain {pretrain} and --init both train the backbone: leave one of them out.")
-    if pretrain != "auto":
-        _, *rest = ["", name] if len(usual := chain_of(name, kind, None)) == 1 else usual
-        following = method_class(rest[0]).card
-        if pretrain != "none":
-            check_pretrains(pretrain, rest[0])
-            return [pretrain, *rest]
-        if following.inherits:
-            raise InputError(
-                f"{following.title} goes on from the {' and '.join(following.inherits)} of {following.starts_from}: "
-                "leave out --pretrain none."
-            )
-        return rest
-    if card.starts_from is None or kind not in card.starts_on or init is not None or (weights and not card.inherits):
-        return [name]
-    return [*chain_of(card.starts_from, kind, init, weights=weights), name]
-
-
-def check_pretrains(first: str, name: str) -> None:
-    """Raise InputError unless a run of `first` leaves what `name` goes on from."""
-    wanted = method_class(name).card.inherits
-    try:
-        card = method_class(first).card
-    except InputError as error:
-        raise InputError(f"--pretrain is {first[:60]!r}. {error}") from error
-    able = [
-        other
-        for other in method_names()
-        if other != name
-        and is_trained(method_class(other))
-        and method_class(other).card.trains_backbone
-        and method_class(other).card.starts_from is None
-        and set(wanted) <= set(method_class(other).card.gives)
-    ]
-    if first not in able:
-        lacks = (
-            f"has no {' and '.join(wanted)} to go on from"
-            if set(wanted) - set(card.gives)
-            else "trains no backbone first"
-        )
-        raise InputError(f"--pretrain is {first}, which {lacks}: {name} can start from {', '.join(able)}.")
-
-
 def method_name(given: Any) -> str:
     """The name of a method that is given as its name or as its settings object, which is then known by it.
 
@@ -197,15 +143,15 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
             method = settings_of(type(given), {**_asdict(given), **values}, stage, notes)
         else:
             values = {**_finding(stage, settings, last=last), **values}
-            preset = _preset(stage, settings.preset, facts, source_name, last=last)
+            preset = preset_of(stage, settings.preset, facts, source_name, last=last)
             method = settings_of(method_class(stage), {**preset, **values}, stage, notes)
-        stages.append(_fit_to_data(method, stage, values, facts, notes))
+        stages.append(fit_to_data(method, stage, values, facts, notes))
     for method in stages:
         check(method, facts)
     if settings.preset == "practical":
         views = practical_views(facts.side, facts.dim)
     else:
-        row = _published_row(name, settings.preset, source_name, last=True)
+        row = published_row(name, settings.preset, source_name, last=True)
         views = {key.removeprefix("views."): value for key, value in row.items() if key.startswith("views.")}
     calibration = _calibration(overrides["calibrate"], facts, settings.calibrate, stages[-1])
     view_settings = coerce(ViewSettings, {**views, **overrides["views"]}, "views")
@@ -241,74 +187,13 @@ def calibration_for(facts: Facts, given: Mapping[str, Any]) -> Calibration:
     return settings
 
 
-def _preset(stage: str, preset: str, facts: Facts, source_name: str, *, last: bool) -> dict[str, Any]:
-    """The stage's own settings of a preset, without those of its views."""
-    if preset == "practical":
-        return practical_settings(stage, facts)
-    row = _published_row(stage, preset, source_name, last=last)
-    return {key: value for key, value in row.items() if not key.startswith("views.") and key != IMAGE_SIZE}
-
-
 def image_size_of(settings: RunSettings, source_name: str) -> int | None:
     """The side in pixels to which images are brought: the user's, else that of the preset's published row, if any."""
     if settings.image_size is not None or settings.preset == "practical":
         return settings.image_size
     name = method_name(settings.method)
-    found: int | None = _published_row(name, settings.preset, source_name, last=True).get(IMAGE_SIZE)
+    found: int | None = published_row(name, settings.preset, source_name, last=True).get(IMAGE_SIZE)
     return found
-
-
-def _published_row(stage: str, preset: str, source_name: str, *, last: bool) -> Mapping[str, Any]:
-    card = method_class(stage).card
-    reading, _, row = preset.partition(":")
-    known = {"paper": Reading(card.code, card.presets), "text": card.text if last else card.text or Reading()}
-    found, named = known.get(reading), ":" in preset
-    if found is not None and (not named or row in found.rows or not last):  # the stages before have one row for all
-        return {**found.settings, **found.rows.get(row if named else source_name, {})}
-    *names, final = ["practical", *preset_names(card)]
-    raise InputError(f"Unknown preset {preset!r}: use {', '.join(names)} or {final}.")
-
-
-def preset_names(card: Card) -> list[str]:
-    """The presets of a method beside the practical one."""
-    texts = [] if card.text is None else ["text", *(f"text:{name}" for name in card.text.rows)]
-    return ["paper", *(f"paper:{name}" for name in card.presets), *texts]
-
-
-def _fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
-    """What a preset says, brought to what these data allow, with a note; what the user set is never changed.
-
-    Raises InputError for a batch that the user set larger than the data.
-    """
-    if not is_trained(method):
-        return _within_limits(method, stage, given, facts, notes)
-    if method.batch_size > facts.n and "batch_size" in given:
-        raise InputError(
-            f"Setting {stage}.batch_size is {method.batch_size}, but the source has only {facts.n} items: "
-            f"use at most {facts.n}."
-        )
-    before = method.batch_size
-    if "batch_size" in setting_names(type(method)) and "batch_size" not in given and before > facts.n:
-        method = replace(method, batch_size=facts.n)  # type: ignore[type-var]
-    fitted = _within_limits(method, stage, given, facts, notes if method.batch_size == before else [])
-    if (size := cast(Any, fitted).batch_size) != before:
-        notes.append(f"{stage}: batch_size {before} -> {size}, the number of items.")
-    return fitted
-
-
-def _within_limits(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
-    """The method with those of its settings that must fit the data brought to the nearest that does."""
-    changed = {}
-    for name, (least, most) in limits_of(method, facts).items():
-        value = getattr(method, name)
-        fitted = max(least, value if most is None else min(value, most))
-        if name not in given and fitted != value:
-            changed[name] = fitted
-    if others := [
-        f"{name} {getattr(method, name)} -> {value}" for name, value in changed.items() if name != "batch_size"
-    ]:
-        notes.append(f"{stage}: {', '.join(others)}, to suit the other settings and {facts.n} items.")
-    return replace(method, **changed) if changed else method  # type: ignore[type-var]
 
 
 def check_clusters(k: int, n: int) -> None:

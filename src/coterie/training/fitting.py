@@ -1,0 +1,46 @@
+"""A preset's settings brought to what the data allow: batches no larger than the items, and the method's own limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, cast
+
+from coterie.contract import Facts, Method, is_trained, limits_of, setting_names
+from coterie.types import InputError
+
+
+def fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
+    """What a preset says, brought to what these data allow, with a note; what the user set is never changed.
+
+    Raises InputError for a batch that the user set larger than the data.
+    """
+    if not is_trained(method):
+        return _within_limits(method, stage, given, facts, notes)
+    if method.batch_size > facts.n and "batch_size" in given:
+        raise InputError(
+            f"Setting {stage}.batch_size is {method.batch_size}, but the source has only {facts.n} items: "
+            f"use at most {facts.n}."
+        )
+    before = method.batch_size
+    if "batch_size" in setting_names(type(method)) and "batch_size" not in given and before > facts.n:
+        method = replace(method, batch_size=facts.n)  # type: ignore[type-var]
+    fitted = _within_limits(method, stage, given, facts, notes if method.batch_size == before else [])
+    if (size := cast(Any, fitted).batch_size) != before:
+        notes.append(f"{stage}: batch_size {before} -> {size}, the number of items.")
+    return fitted
+
+
+def _within_limits(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
+    """The method with those of its settings that must fit the data brought to the nearest that does."""
+    changed = {}
+    for name, (least, most) in limits_of(method, facts).items():
+        value = getattr(method, name)
+        fitted = max(least, value if most is None else min(value, most))
+        if name not in given and fitted != value:
+            changed[name] = fitted
+    if others := [
+        f"{name} {getattr(method, name)} -> {value}" for name, value in changed.items() if name != "batch_size"
+    ]:
+        notes.append(f"{stage}: {', '.join(others)}, to suit the other settings and {facts.n} items.")
+    return replace(method, **changed) if changed else method  # type: ignore[type-var]
