@@ -21,6 +21,7 @@ from coterie.preparing import Prepared
 from coterie.report.wording import duration
 from coterie.stages import build_net
 from coterie.training.batches import batches_at_once
+from coterie.training.passes import plan_passes, steps_of
 from coterie.training.seeds import generator_of
 from coterie.training.timing import TIMED, Timing
 from coterie.types import Items
@@ -90,9 +91,14 @@ def is_short(prepared: Prepared) -> bool:
     """Whether so few steps, of so few numbers, are no long wait anywhere."""
     spec, items = prepared.source.items.spec, prepared.taught
     numbers = spec.dim if spec.kind == "embeddings" else spec.channels * spec.height * spec.width
-    steps = [m.epochs * max(1, len(items) // m.batch_size) for m in prepared.plan.stages if is_trained(m)]
-    seen = sum(epochs_of(m) * len(items) * numbers for m in prepared.plan.stages)
-    return sum(steps) < SHORT_STEPS and seen < SHORT_NUMBERS[spec.kind]
+    trained = [method for method in prepared.plan.stages if is_trained(method)]
+    sizes = [min(method.batch_size, len(items)) for method in trained]
+    steps = [
+        method.epochs * steps_of(plan_passes(method, items, None, size, 1))
+        for method, size in zip(trained, sizes, strict=True)
+    ]
+    seen = sum(count * size for count, size in zip(steps, sizes, strict=True))
+    return sum(steps) < SHORT_STEPS and seen * numbers < SHORT_NUMBERS[spec.kind]
 
 
 def _forecast(prepared: Prepared) -> Forecast | None:

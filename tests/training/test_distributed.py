@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import os
 import socket
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from timm.layers import BatchNormAct2d
@@ -108,6 +110,27 @@ def test_in_evaluation_mode_a_shared_normalisation_is_the_one_it_replaces_bit_fo
     shared, x = SharedBatchNorm(norm.eval()).eval(), torch.randn(2, 4, 5, 5)
     assert torch.equal(shared(x), norm(x))
     assert shared.state_dict().keys() == norm.state_dict().keys()
+
+
+@pytest.mark.parametrize(
+    "how",
+    [{}, {"affine": False}, {"momentum": None}, {"track_running_stats": False}],
+    ids=["plain", "not affine", "mean over all batches", "no running statistics"],
+)
+def test_in_training_a_shared_normalisation_of_one_process_is_the_one_it_replaces(
+    how: dict[str, Any], tmp_path: Path
+) -> None:
+    norm = nn.BatchNorm2d(4, **how)
+    shared = SharedBatchNorm(copy.deepcopy(norm))
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        for step in range(3):
+            x = step + torch.randn(9, 4, 5, 5)
+            torch.testing.assert_close(shared(x), norm(x))
+        torch.testing.assert_close(shared.state_dict(), norm.state_dict())
+        torch.testing.assert_close(shared.eval()(x), norm.eval()(x))
+    finally:
+        dist.destroy_process_group()
 
 
 def test_the_processes_found_each_other(steps: list[dict[str, Any]]) -> None:

@@ -136,22 +136,27 @@ class _SumOverProcesses(torch.autograd.Function):
 
 
 class SharedBatchNorm(nn.Module):
-    """Batch normalisation over all processes' rows, on any device, with the parameters of the one it replaces."""
+    """Batch normalisation over all processes' rows, on any device, with the parameters of the one it replaces.
 
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
+    As with torch's own, weight and bias are None without `affine`, the running statistics without
+    `track_running_stats`; with momentum None they are means over all batches.
+    """
+
+    running_mean: Tensor | None
+    running_var: Tensor | None
+    num_batches_tracked: Tensor | None
 
     def __init__(self, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> None:
         super().__init__()
-        self.weight, self.bias, self.eps, self.momentum = norm.weight, norm.bias, norm.eps, norm.momentum or 0.0
-        for name, buffer in norm.named_buffers(recurse=False):
-            self.register_buffer(name, buffer)
+        self.weight, self.bias, self.eps, self.momentum = norm.weight, norm.bias, norm.eps, norm.momentum
+        for name in ("running_mean", "running_var", "num_batches_tracked"):
+            self.register_buffer(name, getattr(norm, name))
         # Some of timm's normalisations carry the activation that follows.
         self.after = nn.Sequential(*(getattr(norm, part) for part in ("drop", "act") if hasattr(norm, part)))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.after(self._over_all(x) if self.training else self._as_alone(x))
+        alone = not self.training and self.running_mean is not None
+        return self.after(self._as_alone(x) if alone else self._over_all(x))
 
     def _as_alone(self, x: Tensor) -> Tensor:
         # The same call as nn.BatchNorm's, so that a model which is loaded later predicts bit for bit the same.
@@ -164,9 +169,17 @@ class SharedBatchNorm(nn.Module):
         count = values.numel() / values.shape[1] * dist.get_world_size()
         mean = _SumOverProcesses.apply(values.sum(axes)) / count
         variance = _SumOverProcesses.apply((values - mean.view(shape)).square().sum(axes)) / count
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-            self.num_batches_tracked += 1
-        scale = self.weight / (variance + self.eps).sqrt()
-        return (values * scale.view(shape) + (self.bias - mean * scale).view(shape)).to(x.dtype)
+        if self.training:
+            self._follow(mean.detach(), variance.detach() * count / (count - 1))
+        scale = (variance + self.eps).rsqrt() if self.weight is None else self.weight / (variance + self.eps).sqrt()
+        shift = -mean * scale if self.bias is None else self.bias - mean * scale
+        return (values * scale.view(shape) + shift.view(shape)).to(x.dtype)
+
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics towards those of this batch."""
+        if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
+            return
+        self.num_batches_tracked += 1
+        share = 1 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance, share)
