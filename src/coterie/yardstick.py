@@ -35,14 +35,14 @@ from coterie.networks.backbones import build_backbone, choose_backbone
 from coterie.networks.features import extract_features, stream
 from coterie.networks.heads import mlp_head
 from coterie.networks.net import Net, trainable
-from coterie.prediction.model import load_model
+from coterie.prediction.model import Model, load_model
 from coterie.training.coerce import coerce
-from coterie.training.device import accelerator_for, choose_precision
+from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import share_batch_norm
 from coterie.training.engine import Progress, Stage, train_stage
 from coterie.training.history import History
 from coterie.training.seeds import seed_of
-from coterie.types import Batch, InputError, Items, ItemSpec, Losses, Source
+from coterie.types import Batch, Family, InputError, Items, ItemSpec, Losses, Source
 from coterie.views.normalise import normalisation
 from coterie.views.settings import ViewSettings, practical_views
 
@@ -162,31 +162,62 @@ def supervised(
         raise InputError(f"{init} was trained on {start.spec}, but {opened.name} holds {opened.items.spec}.")
     if not 0 <= held_out < 1:
         raise InputError(f"held_out is {held_out}: it is a share of the items, from 0 to below 1.")
-    seed = seed_from(random_state)
-    rows = np.flatnonzero(known.codes >= 0)
-    taught, scored = _split(rows, 0.0 if test is not None else held_out, seed)
+    seed, place, spec = seed_from(random_state), accelerator_for(device), opened.items.spec
+    taught, scored = _split(np.flatnonzero(known.codes >= 0), 0.0 if test is not None else held_out, seed)
     if len(np.unique(known.codes[taught])) < 2:
         raise InputError(f"The labels of {opened.name} have fewer than two classes: there is nothing to learn.")
-    place, spec, k = accelerator_for(device), opened.items.spec, len(known.names)
-    side = max(spec.height, spec.width)
-    facts = Facts(len(taught), k, spec.kind, str(place.device), side, spec.dim, loaded=start is not None)
-    practical = {**epochs_for(facts), **({} if start is None else {"learning_rate": 1e-4})}
-    chosen = coerce(Settings, {**practical, **(settings or {})}, NAME)
-    items = ChosenItems(opened.items, taught)
+    k = len(known.names)
+    chosen = _settings(settings or {}, len(taught), k, spec, str(place.device), start)
     method = Supervised(chosen, torch.from_numpy(known.codes[taught]))
     name = choose_backbone(backbone, spec, str(place.device)).name if start is None else start.backbone
     shown, truth, which = opened.items, known.codes, scored
     if test is not None:
         shown, truth, which = _test(test, test_labels, spec, known.names)
-    net = _net(method, name, items, None if start is None else start.net, k, seed, place.device)
     began = time.monotonic()
+    net = _trained(method, ChosenItems(opened.items, taught), opened.family, k, name, start, seed, place, progress)
+    p = stream(net, shown, lambda view: net.cluster(net.backbone(view)).softmax(1), rows=torch.from_numpy(which))
+    return Yardstick(
+        known.names,
+        which,
+        truth[which],
+        torch.cat(list(p)).numpy(),
+        labels_used=len(taught),
+        held_out=test is not None or held_out > 0,
+        seconds=time.monotonic() - began,
+        settings=chosen,
+        backbone=name,
+    )
+
+
+def _settings(given: dict[str, Any], n: int, k: int, spec: ItemSpec, device: str, start: Model | None) -> Settings:
+    """The given settings over practical ones for `n` taught items of `k` classes. Raises InputError."""
+    side = max(spec.height, spec.width)
+    facts = Facts(n, k, spec.kind, device, side, spec.dim, loaded=start is not None)
+    practical: dict[str, Any] = {**epochs_for(facts), **({} if start is None else {"learning_rate": 1e-4})}
+    return coerce(Settings, {**practical, **given}, NAME)
+
+
+def _trained(
+    method: Supervised,
+    items: Items,
+    family: Family,
+    k: int,
+    backbone: str,
+    start: Model | None,
+    seed: int,
+    place: Place,
+    progress: Progress | None,
+) -> Net:
+    """A net of that backbone, or of the model to start from, taught by the engine that trains every stage."""
+    spec = items.spec
+    net = _net(method, backbone, items, None if start is None else start.net, k, seed, place.device)
     stage = Stage(
         method,
         items,
-        opened.family,
+        family,
         k,
         seed,
-        coerce(ViewSettings, practical_views(side, spec.dim), "views"),
+        coerce(ViewSettings, practical_views(max(spec.height, spec.width), spec.dim), "views"),
         partial(extract_features, net, items),
         History(None),
         progress=progress,
@@ -194,18 +225,7 @@ def supervised(
         processes=place.num_processes,
     )
     train_stage(net, stage)
-    p = stream(net, shown, lambda view: net.cluster(net.backbone(view)).softmax(1), rows=torch.from_numpy(which))
-    return Yardstick(
-        known.names,
-        which,
-        truth[which],
-        torch.cat(list(p)).numpy(),
-        len(taught),
-        test is not None or held_out > 0,
-        time.monotonic() - began,
-        chosen,
-        name,
-    )
+    return net
 
 
 def _net(
