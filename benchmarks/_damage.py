@@ -1,4 +1,4 @@
-"""How the tries of `_attacks.py` damage files, trees and texts; all is drawn from one `random.Random`."""
+"""How the tries of `_attack_*.py` damage files, trees and texts; all is drawn from one `random.Random`."""
 
 from __future__ import annotations
 

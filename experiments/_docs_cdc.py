@@ -100,51 +100,72 @@ class Told:
         return f" ({gone} of {len(all_of)} runs failed and does not count)" if gone else ""
 
 
+Claim = list[str]  # the paper's, what the tables say, whether it holds
+CAL = "CDC-Cal"
+
+
 def claims() -> str:
     """The paper's claims beside what the tables on 10,000 images say."""
-    two, five, six = Told("table2"), Told("table5"), Told("table6")
-    eight, nine, losses = Told("table8"), Told("table9"), Told("figure3")
-    cal, fixed = "CDC-Cal", "II: fixed threshold 0."
-    smoothing = [title for title in losses.rows if title.startswith("label smoothing")]
-    rejects = {name: f"{losses.of('auroc', name)}, {losses.of('aurc', name)}" for name in losses.rows}
-    joined = max(one["health"]["joined"] for title in ("CDC + GSF", "CDC + PPF") for one in eight.done(title))
-    gains = max(
-        abs(float(eight.of("acc", title)) - float(eight.of("acc", "CDC"))) for title in ("CDC + GSF", "CDC + PPF")
-    )
+    two, five = Told("table2"), Told("table5")
+    rows = [*on_heads(two), on_rejection(), *on_selection(), *on_settings(five)]
+    text = table(["the paper's claim", "here (ACC / ECE of the answer, %)", "holds"], rows, two.command)
+    return text + f"\n`{five.command}`\n"
+
+
+def on_heads(two: Told) -> list[Claim]:
+    """Of Table 2: the start, the selection, the two heads."""
+    fixed = "II: fixed threshold 0."
     without = not two.done(f"{fixed}95") and not two.done(f"{fixed}99")
-    rows = [
+    return [
         [
             "prototypes are a far better start than random heads",
             f"before training {two.of('acc', 'I: prototypes, before training')} against "
-            f"{two.of('acc', 'I: random heads, before training')}; after it {two.of('acc', cal)} against "
+            f"{two.of('acc', 'I: random heads, before training')}; after it {two.of('acc', CAL)} against "
             f"{two.of('acc', 'I: trained from random heads')}",
             "yes",
         ],
         [
             "the adaptive selection beats every fixed threshold",
-            f"{two.of('acc', cal)}; threshold 0.8: {two.of('acc', fixed + '80')}, 0.9: {two.of('acc', fixed + '90')}"
+            f"{two.of('acc', CAL)}; threshold 0.8: {two.of('acc', fixed + '80')}, 0.9: {two.of('acc', fixed + '90')}"
             + (", 0.95 and 0.99: end with nothing selected" if without else ""),
             "yes",
         ],
         [
             "two heads beat one",
-            f"CDC {two.pair(cal)}; one head with Eq. 5 {two.pair('III: one head, Eq. 5')}, with Eq. 5 and 3 "
+            f"CDC {two.pair(CAL)}; one head with Eq. 5 {two.pair('III: one head, Eq. 5')}, with Eq. 5 and 3 "
             f"{two.pair('IV: one head, Eq. 5 and 3')}",
             "**no**",
         ],
         [
             "the stop-gradient matters",
-            f"{two.pair(cal)} with it, {two.pair('V: without stop-gradient')} without",
+            f"{two.pair(CAL)} with it, {two.pair('V: without stop-gradient')} without",
             "a little",
         ],
-        ["Cal's ECE is far below Clu's", f"{two.of('ece', cal)} against {two.of('ece', 'CDC-Clu')}", "yes"],
-        [
-            "Cal rejects failures better than other losses do (AUROC, AURC)",
-            f"Cal {rejects[cal]}; label smoothing {losses.span('auroc', smoothing)}, {losses.span('aurc', smoothing)}; "
-            f"L1 {rejects['L1 norm of the logits, 0.01']}; focal {rejects['focal loss, exponent 2']}; not calibrated "
-            f"{rejects['one head, not calibrated']}",
-            "against smoothing and L1; **not** against focal or none",
-        ],
+        ["Cal's ECE is far below Clu's", f"{two.of('ece', CAL)} against {two.of('ece', 'CDC-Clu')}", "yes"],
+    ]
+
+
+def on_rejection() -> Claim:
+    """Of Figure 3: CDC beside other losses."""
+    losses = Told("figure3")
+    smoothing = [title for title in losses.rows if title.startswith("label smoothing")]
+    rejects = {name: f"{losses.of('auroc', name)}, {losses.of('aurc', name)}" for name in losses.rows}
+    return [
+        "Cal rejects failures better than other losses do (AUROC, AURC)",
+        f"Cal {rejects[CAL]}; label smoothing {losses.span('auroc', smoothing)}, {losses.span('aurc', smoothing)}; "
+        f"L1 {rejects['L1 norm of the logits, 0.01']}; focal {rejects['focal loss, exponent 2']}; not calibrated "
+        f"{rejects['one head, not calibrated']}",
+        "against smoothing and L1; **not** against focal or none",
+    ]
+
+
+def on_selection() -> list[Claim]:
+    """Of Tables 8 and 9: other ways to choose what teaches."""
+    eight, nine = Told("table8"), Told("table9")
+    added = ("CDC + GSF", "CDC + PPF")
+    joined = max(one["health"]["joined"] for title in added for one in eight.done(title))
+    gains = max(abs(float(eight.of("acc", title)) - float(eight.of("acc", "CDC"))) for title in added)
+    return [
         [
             "GSF and PPF add little",
             f"at most {percent(joined)} % of the images, ACC within {gains:.1f}",
@@ -153,10 +174,17 @@ def claims() -> str:
         [
             "FlexMatch and FreeMatch fit CDC worse than its own selection",
             f"ACC {nine.of('acc', 'CDC + FlexMatch')} and {nine.of('acc', 'CDC + FreeMatch')} against "
-            f"{nine.of('acc', cal)}; alone {nine.of('acc', 'FlexMatch, one head')}"
+            f"{nine.of('acc', CAL)}; alone {nine.of('acc', 'FlexMatch, one head')}"
             f"{nine.failed('FlexMatch, one head')} and {nine.of('acc', 'FreeMatch, one head')}",
             "yes",
         ],
+    ]
+
+
+def on_settings(five: Told) -> list[Claim]:
+    """Of Tables 5 and 6: what changes little."""
+    six = Told("table6")
+    return [
         [
             "B, K and H change little",
             f"ACC {five.span('acc', list(five.rows))} over B and K, "
@@ -169,8 +197,6 @@ def claims() -> str:
             "not below 0.5",
         ],
     ]
-    text = table(["the paper's claim", "here (ACC / ECE of the answer, %)", "holds"], rows, two.command)
-    return text + f"\n`{five.command}`\n"
 
 
 def selected() -> str:
