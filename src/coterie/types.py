@@ -234,6 +234,17 @@ class Batch:
         bins = (confidence.float() * CONFIDENCE_BINS).long().clamp(0, CONFIDENCE_BINS - 1)
         self.histogram = bins.bincount(minlength=CONFIDENCE_BINS)
 
+    def record_answers(self, p: Tensor) -> Tensor:
+        """Record the probabilities (b, k) of the method's answer: log `confidence`, count groups and confidences.
+
+        Returns the labels (b,), the likeliest group of each item.
+        """
+        confidence, label = p.detach().max(1)
+        self.log(confidence=confidence.mean())
+        self.count(label, p.shape[1])
+        self.count_confidences(confidence)
+        return label
+
     def all_features(self, *, half: bool = False) -> Tensor:
         """(n, d), evaluation mode, clean views; one pass over the source. `half` as for `Features`."""
         assert self._features is not None, "this batch comes from no training loop"

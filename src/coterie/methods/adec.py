@@ -23,7 +23,7 @@ from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.assignment import divergence, reassign, soft_assign_t, target_of
 from coterie.types import Batch, Features, Losses
 
 CARD = Card(
@@ -87,7 +87,7 @@ class ADEC:
         real, number = flat(batch.clean), batch.number - first
         if number >= 0:
             if number % self.refresh_every == 0:
-                self.renew(net, batch)
+                reassign(net, batch, self.tolerance)
             if number % self.encode_every == 0:
                 yield Step(self.encoder_losses(net, batch), trains=("encoder",))
             with torch.no_grad():
@@ -110,14 +110,6 @@ class ADEC:
             "divergence": batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean(),
             "adversarial": self.adversarial_weight * batch.gather(opinion).mean(),
         }
-
-    def renew(self, net: Net, batch: Batch) -> None:
-        """Assign all items anew (clean views), on which the target stands; few changes end the stage.
-
-        Codes are in the precision of training, as those that q is of.
-        """
-        q = soft_assign_all(batch.all_features(half=True), net.clusters.centres)
-        batch.end_below(self.tolerance, changed=renew(net.assigned, q))
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"soft": soft_assign_t(features, net.clusters.centres)}

@@ -101,10 +101,8 @@ class CC:
             p, q = (batch.gather(net.cluster(own).softmax(1)) for own in features)
             losses["group"] = column_contrast(p, q, self.group_temperature)
             losses["balance"] = self.balance_weight * (imbalance(p) + imbalance(q))
-            confidence, label = p.detach().max(1)
-            batch.log(confidence=confidence.mean(), agreement=(label == q.argmax(1)).float().mean())
-            batch.count(label, p.shape[1])
-            batch.count_confidences(confidence)
+            label = batch.record_answers(p)
+            batch.log(agreement=(label == q.argmax(1)).float().mean())
         yield losses
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:

@@ -172,16 +172,13 @@ class DAC:
 
     def _record(self, batch: Batch, said: Float[Tensor, "n k"], upper: float, lower: float) -> None:
         everyone = batch.gather(said)
-        confidence, label = everyone.max(1)
         linked, chosen = relation(cosines(everyone), upper, lower)
         n = len(everyone)
         batch.log(
             linked=(linked & chosen).sum() / (n * (n - 1)),
             selected=chosen.sum() / (n * (n - 1)),
-            confidence=confidence.mean(),
         )
-        batch.count(label, everyone.shape[1])
-        batch.count_confidences(confidence)
+        batch.record_answers(everyone)
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"cluster": net.cluster(features)}

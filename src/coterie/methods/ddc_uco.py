@@ -106,10 +106,7 @@ class DDCUCO:
             for i, (one, weight) in enumerate(zip(shown, self.weights(len(shown)), strict=True)):
                 apart = projection_distances(one) if one.ndim > 2 else squared_distances(one)
                 losses[f"companion{i + 1}"] = weight * cauchy_schwarz(p, kernel(apart, self.bandwidth))
-        confidence, label = p.detach().max(1)
-        batch.log(confidence=confidence.mean())
-        batch.count(label, p.shape[1])
-        batch.count_confidences(confidence)
+        batch.record_answers(p)
         yield losses
 
     def weights(self, count: int) -> list[float]:

@@ -21,7 +21,7 @@ from coterie.contract import Card, Facts, iterations_for, logged
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.assignment import divergence, reassign, soft_assign_t, target_of
 from coterie.types import Batch, Features, Losses
 
 CARD = Card(
@@ -71,18 +71,10 @@ class DEC:
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """KL(P | Q), the mean over the batch (Eq. 2)."""
         if batch.number % self.refresh_every == 0:
-            self.renew(net, batch)
+            reassign(net, batch, self.tolerance, self.degrees_of_freedom)
         q = soft_assign_t(net.backbone(batch.shifted), net.clusters.centres, self.degrees_of_freedom)
         batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
         yield {"divergence": batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean()}
-
-    def renew(self, net: Net, batch: Batch) -> None:
-        """Assign all items anew (clean views), on which the target stands; few changes end the stage.
-
-        Codes are in the precision of training, as those that q is of.
-        """
-        q = soft_assign_all(batch.all_features(half=True), net.clusters.centres, self.degrees_of_freedom)
-        batch.end_below(self.tolerance, changed=renew(net.assigned, q))
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"soft": soft_assign_t(features, net.clusters.centres, self.degrees_of_freedom)}

@@ -136,10 +136,7 @@ class DEPICT:
             wanted = net.targets.of(batch.index)
             crossed = -(wanted * net.groups(noisy).log_softmax(1)).sum(1)
             losses["clusters"] = self.cluster_weight * batch.gather(crossed).mean()
-            confidence, label = batch.gather(net.groups(code.detach()).detach().softmax(1)).max(1)
-            batch.log(confidence=confidence.mean())
-            batch.count(label, wanted.shape[1])
-            batch.count_confidences(confidence)
+            batch.record_answers(batch.gather(net.groups(code.detach()).detach().softmax(1)))
         yield losses
 
     def dropped(self, x: Tensor, batch: Batch) -> Tensor:

@@ -140,10 +140,8 @@ class DivClust:
         """Groups and confidences of the clustering whose loss is lowest so far in this epoch."""
         net.diversity.losses += losses
         best = net.diversity.losses.argmin()
-        confidence, label = p[best].max(1)
-        batch.log(confidence=confidence.mean(), agreement=(label == q[best].argmax(1)).float().mean())
-        batch.count(label, p.shape[2])
-        batch.count_confidences(confidence)
+        label = batch.record_answers(p[best])
+        batch.log(agreement=(label == q[best].argmax(1)).float().mean())
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Match the groups of all clusterings by their vote, in the names of the one of lowest loss."""

@@ -22,7 +22,7 @@ from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
-from coterie.objectives.assignment import divergence, renew, soft_assign_all, soft_assign_t, target_of
+from coterie.objectives.assignment import divergence, reassign, soft_assign_t, target_of
 from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
@@ -85,7 +85,7 @@ class IDEC:
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """L = L_r + γ KL(P | Q), means over the batch and over an item's values (Eq. 7)."""
         if batch.number % self.refresh_every == 0:
-            self.renew(net, batch)
+            reassign(net, batch, self.tolerance)
         z = net.backbone(batch.shifted)
         q = soft_assign_t(z, net.clusters.centres)
         batch.count(batch.gather(q.detach()).argmax(1), q.shape[1])
@@ -94,14 +94,6 @@ class IDEC:
             "reconstruction": self.reconstruction_weight * batch.gather(error).mean(),
             "divergence": self.gamma * batch.gather(divergence(target_of(net.assigned, batch.index), q)).mean(),
         }
-
-    def renew(self, net: Net, batch: Batch) -> None:
-        """Assign all items anew (clean views), on which the target stands; few changes end the stage.
-
-        Codes are in the precision of training, as those that q is of.
-        """
-        q = soft_assign_all(batch.all_features(half=True), net.clusters.centres)
-        batch.end_below(self.tolerance, changed=renew(net.assigned, q))
 
     def predict(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"soft": soft_assign_t(features, net.clusters.centres)}

@@ -154,10 +154,8 @@ class SCAN:
         """Groups and confidences of the head that is best in this batch."""
         best = losses.argmin()
         own, others = (torch.stack(logits)[best].detach() for logits in zip(*pairs, strict=True))
-        confidence, label = own.softmax(1).max(1)
-        batch.log(confidence=confidence.mean(), agreement=(label == others.argmax(1)).float().mean())
-        batch.count(label, own.shape[1])
-        batch.count_confidences(confidence)
+        label = batch.record_answers(own.softmax(1))
+        batch.log(agreement=(label == others.argmax(1)).float().mean())
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"softmax": net.cluster(features)}

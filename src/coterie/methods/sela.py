@@ -119,10 +119,7 @@ class SeLa:
         labels = batch.gather(net.labels.of(batch.index).long())
         logits = [batch.gather(head(features)) for head in heads_of(net)]
         losses = torch.stack([F.cross_entropy(z, labels[:, i]) for i, z in enumerate(logits)])
-        confidence, label = logits[0].detach().softmax(1).max(1)
-        batch.log(confidence=confidence.mean())
-        batch.count(label, logits[0].shape[1])
-        batch.count_confidences(confidence)
+        batch.record_answers(logits[0].detach().softmax(1))
         yield {"labels": losses.mean()}
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:

@@ -145,10 +145,8 @@ class SPICE:
         """Groups and confidences of the head that is best in this batch, and the share of items that it labels."""
         losses = [choice_loss(logits, rows) for logits, rows in zip(said, chosen, strict=True)]
         best = int(torch.stack(losses).argmin())
-        confidence, label = said[best].softmax(1).max(1)
-        batch.log(confidence=confidence.mean(), labelled=torch.tensor(len(chosen[best].unique()) / len(label)))
-        batch.count(label, said[best].shape[1])
-        batch.count_confidences(confidence)
+        label = batch.record_answers(said[best].softmax(1))
+        batch.log(labelled=torch.tensor(len(chosen[best].unique()) / len(label)))
 
     @torch.no_grad()
     def choose(self, net: Net, batch: Batch) -> None:

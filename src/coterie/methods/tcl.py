@@ -166,10 +166,8 @@ class TCL:
         return p
 
     def record(self, batch: Batch, p: Float[Tensor, "b k"], strong: Float[Tensor, "b k"]) -> None:
-        confidence, label = p.max(1)
-        batch.log(confidence=confidence.mean(), agreement=(label == strong.argmax(1)).float().mean())
-        batch.count(label, p.shape[1])
-        batch.count_confidences(confidence)
+        label = batch.record_answers(p)
+        batch.log(agreement=(label == strong.argmax(1)).float().mean())
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"softmax": net.cluster(net.shared(features))}

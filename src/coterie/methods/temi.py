@@ -140,11 +140,9 @@ class TEMI:
     def record(self, net: Net, batch: Batch, own: Float[Tensor, "b h k"], other: Float[Tensor, "b h k"]) -> None:
         """Groups and confidences of the teacher that is the best of this epoch so far."""
         best = net.balance.best()
-        confidence, label = own[:, best].exp().max(1)
+        label = batch.record_answers(own[:, best].exp())
         agreement = (label == other[:, best].argmax(1)).float().mean()
-        batch.log(confidence=confidence.mean(), agreement=agreement, head_spread=net.balance.spread())
-        batch.count(label, own.shape[2])
-        batch.count_confidences(confidence)
+        batch.log(agreement=agreement, head_spread=net.balance.spread())
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """The teacher whose student had the lowest mean loss in the last epoch answers."""

@@ -101,10 +101,8 @@ class TURTLE:
 
     def record(self, batch: Batch, proposed: Float[Tensor, "b k"], said: Float[Tensor, "b k"]) -> None:
         """Groups and confidences of the proposal, and how much of it was learned."""
-        confidence, label = proposed.max(1)
-        batch.log(confidence=confidence.mean(), learned=(said.argmax(1) == label).float().mean())
-        batch.count(label, proposed.shape[1])
-        batch.count_confidences(confidence)
+        label = batch.record_answers(proposed)
+        batch.log(learned=(said.argmax(1) == label).float().mean())
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"softmax": net.task(features)}

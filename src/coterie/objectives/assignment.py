@@ -10,6 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coterie.networks.memory import ItemTable
+from coterie.networks.net import Net
+from coterie.types import Batch
 
 CHUNK = 4096  # rows whose differences to all centres are held at once
 
@@ -47,6 +49,16 @@ def target_distribution(q: Float[Tensor, "b k"], frequency: Float[Tensor, " k"] 
 def divergence(p: Float[Tensor, "b k"], q: Float[Tensor, "b k"]) -> Float[Tensor, " b"]:
     """KL(p_i | q_i) of each row, in nats, with 0 log 0 = 0 (Eq. 2 is its sum; its mean is what Keras minimises)."""
     return (torch.special.xlogy(p, p) - p * q.clamp(min=torch.finfo(q.dtype).tiny).log()).sum(1)
+
+
+def reassign(net: Net, batch: Batch, tolerance: float, degrees_of_freedom: float = 1.0) -> None:
+    """Assign all items anew (clean views) to `net.clusters`, on which the target of `net.assigned` stands.
+
+    Fewer changed labels than the share `tolerance` end the stage. Codes are in the precision of training, as those that
+    q is of.
+    """
+    q = soft_assign_all(batch.all_features(half=True), net.clusters.centres, degrees_of_freedom)
+    batch.end_below(tolerance, changed=renew(net.assigned, q))
 
 
 def renew(assigned: ItemTable, q: Float[Tensor, "n k"]) -> float | None:

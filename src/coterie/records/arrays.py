@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.records.files import open_regular
+from coterie.records.files import is_there, open_regular
 from coterie.types import InputError
 
 DENSEST = 1100  # bytes that one byte of a deflated file can stand for, and some
@@ -25,7 +25,7 @@ def read_arrays(path: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str, 
     None where there is no file. Raises InputError; nothing is unpickled, and no array is made before its size has been
     held against that of the file.
     """
-    if not path.exists() and not path.is_symlink():
+    if not is_there(path):
         return None
     try:
         with open(open_regular(path), "rb") as file, zipfile.ZipFile(file) as stored:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from coterie.records.files import read_json, validated
+from coterie.records.files import read_entries
 from coterie.records.run import Count, Entries, Record
 
 FILE = "duplicates.json"
@@ -31,9 +31,5 @@ class DuplicatesEntry(Entries):
 
 def read_duplicates(run: Path) -> Record | None:
     """What the file of a run folder says; None without one. Raises InputError."""
-    path = run / FILE
-    if not path.exists() and not path.is_symlink():
-        return None
-    content: Record = read_json(path, LARGEST)
-    validated(DuplicatesEntry, content, str(path))
-    return content
+    found: Record | None = read_entries(DuplicatesEntry, run / FILE, LARGEST)
+    return found

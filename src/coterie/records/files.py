@@ -167,6 +167,20 @@ def read_json(path: Path, most: int) -> Any:
     return content
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is anything by that name, a link that leads nowhere included. Raises OSError without rights."""
+    return path.exists() or path.is_symlink()
+
+
+def read_entries(kind: type[BaseModel], path: Path, most: int) -> Any:
+    """The content of a JSON file of at most so many bytes, as it is written; None without a file. Raises InputError."""
+    if not is_there(path):
+        return None
+    content = read_json(path, most)
+    validated(kind, content, str(path))
+    return content
+
+
 def check_plain(content: Any, where: str) -> None:
     """Raise InputError unless mappings have texts as names and nothing but plain values, at most so deep.
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from coterie.records.files import check_plain, read_text, validated
+from coterie.records.files import check_plain, is_there, read_text, validated
 from coterie.records.run import Count, Entries, Name, Record, Seconds
 from coterie.types import InputError
 
@@ -36,7 +36,7 @@ def read_lines(path: Path) -> list[Record]:
 
     Raises InputError for any other line that cannot be read, by its number.
     """
-    if not path.exists() and not path.is_symlink():
+    if not is_there(path):
         return []
     lines = read_text(path, LARGEST).split("\n")
     found: list[Record] = []

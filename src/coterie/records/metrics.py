@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from coterie.records.files import read_json, validated
+from coterie.records.files import is_there, read_entries, read_json
 from coterie.records.run import Count, Entries, Record
 from coterie.types import InputError
 
@@ -114,16 +114,13 @@ def _is_number(value: object) -> bool:
 
 def read_metrics(path: Path) -> Record | None:
     """What `metrics.json` says, None where there is none. Raises InputError."""
-    if not path.exists() and not path.is_symlink():
-        return None
-    content: Record = read_json(path, LARGEST)
-    validated(Metrics, content, str(path))
-    return content
+    found: Record | None = read_entries(Metrics, path, LARGEST)
+    return found
 
 
 def read_foreign(path: Path) -> Record:
     """What `ood.json` says, by source; empty where there is none. Raises InputError."""
-    if not path.exists() and not path.is_symlink():
+    if not is_there(path):
         return {}
     content: Record = read_json(path, LARGEST)
     if not isinstance(content, dict):

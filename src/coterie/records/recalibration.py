@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from coterie.records.files import read_json, validated
+from coterie.records.files import read_entries
 from coterie.records.run import Count, Entries, Record
 
 FILE, TABLE = "recalibration.json", "result.recalibrated.parquet"
@@ -50,9 +50,5 @@ class RecalibrationEntry(Entries):
 
 def read_recalibration(run: Path) -> Record | None:
     """What the file of a run folder says; None without one. Raises InputError."""
-    path = run / FILE
-    if not path.exists() and not path.is_symlink():
-        return None
-    content: Record = read_json(path, LARGEST)
-    validated(RecalibrationEntry, content, str(path))
-    return content
+    found: Record | None = read_entries(RecalibrationEntry, run / FILE, LARGEST)
+    return found

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from coterie.records.files import validated
+from coterie.records.files import is_there, validated
 from coterie.records.run import Count, Entries, Name
 from coterie.records.table import open_table
 from coterie.types import InputError
@@ -75,7 +75,7 @@ class ReviewEntry(Entries):
 def read_review(run: Path) -> ReviewEntry | None:
     """What the reviewed table says; None without one. Raises InputError for a table that is damaged."""
     path = run / REVIEWED
-    if not path.exists() and not path.is_symlink():
+    if not is_there(path):
         return None
     with open_table(path, "id", "label") as file:
         text = (file.schema_arrow.metadata or {}).get(KEY)

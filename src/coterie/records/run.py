@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from coterie.records.files import check_plain, read_json, read_yaml, validated
+from coterie.records.files import check_plain, read_entries, read_yaml, validated
 from coterie.types import InputError
 
 Record = dict[str, Any]
@@ -179,13 +179,8 @@ def read_record(folder: Path) -> Record:
 
 def read_choice(folder: Path, record: Record) -> Record | None:
     """How many groups there are: what `choose-k` said of this run's features, else what `-k auto` found, or None."""
-    path = folder / CHOICE
-    if not path.exists() and not path.is_symlink():
-        found: Record | None = record.get("chosen_k")
-        return found
-    content: Record = read_json(path, LARGEST)
-    validated(ChosenK, content, str(path))
-    return content
+    found: Record | None = read_entries(ChosenK, folder / CHOICE, LARGEST)
+    return record.get("chosen_k") if found is None else found
 
 
 def groups_of(record: Record) -> int | None:

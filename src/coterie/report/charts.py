@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -32,6 +32,20 @@ def _rect(x: float, y: float, width: float, height: float, kind: str, title: str
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
+
+
+def _cells(
+    levels: NDArray[np.number], most: int, corner: Callable[[int, int], tuple[float, float]], wide: float, tall: float
+) -> list[str]:
+    """A path for each shade from 1 to `most`, of the cells at that level; `corner` is the upper left one of a cell."""
+    paths = []
+    for shade in range(1, most + 1):
+        places = np.argwhere(levels == shade)
+        if len(places):
+            corners = [corner(first, second) for first, second in places]
+            path = "".join(f"M{x:.1f} {y:.1f}h{wide:.2f}v{tall:.2f}h-{wide:.2f}z" for x, y in corners)
+            paths.append(f'<path d="{path}" class="cell" fill-opacity="{shade / most:g}"/>')
+    return paths
 
 
 def histogram(confidence: NDArray[np.floating], items: str, bins: int = 40) -> Markup:
@@ -115,14 +129,7 @@ def shades(epochs: Sequence[int], histograms: Sequence[Sequence[int]]) -> Markup
     level = np.ceil(10 * np.sqrt(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)))
     wide, tall = (width - left - right) / level.shape[0], (height - top - bottom) / level.shape[1]
     body = [_line(left, height - bottom, width - right, height - bottom, "axis")]
-    for shade in range(1, 11):
-        places = np.argwhere(level == shade)
-        if len(places):
-            path = "".join(
-                f"M{left + e * wide:.1f} {height - bottom - (b + 1) * tall:.1f}h{wide:.2f}v{tall:.2f}h-{wide:.2f}z"
-                for e, b in places
-            )
-            body.append(f'<path d="{path}" class="cell" fill-opacity="{shade / 10:g}"/>')
+    body += _cells(level, 10, lambda e, b: (left + e * wide, height - bottom - (b + 1) * tall), wide, tall)
     body += [_text(left - 6, top + 8, "1", "tick", "end"), _text(left - 6, height - bottom, "0", "tick", "end")]
     body.append(_text(left, height - 4, f"{epochs[0]}", "tick"))
     if len(epochs) > 1:
@@ -179,14 +186,7 @@ def confusion_matrix(counts: NDArray[np.int64], classes: Sequence[str], clusters
     inset = 0.5 if cell > 6 else 0
     side = cell - 2 * inset
     body = [f'<rect x="{left:g}" y="{top:g}" width="{columns * cell:.1f}" height="{rows * cell:.1f}" class="field"/>']
-    for level in range(1, 21):
-        places = np.argwhere(levels == level)
-        if len(places):
-            path = "".join(
-                f"M{left + c * cell + inset:.1f} {top + r * cell + inset:.1f}h{side:.2f}v{side:.2f}h-{side:.2f}z"
-                for r, c in places
-            )
-            body.append(f'<path d="{path}" class="cell" fill-opacity="{level / 20:g}"/>')
+    body += _cells(levels, 20, lambda r, c: (left + c * cell + inset, top + r * cell + inset), side, side)
     size = min(12.0, cell * 0.72)
     if named:
         for r, name in enumerate(classes):

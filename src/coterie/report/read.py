@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from coterie.records import Record, groups_of, read_record
 from coterie.records.arrays import read_arrays
+from coterie.records.files import is_there
 from coterie.records.history import read_lines
 from coterie.records.metrics import read_metrics
 from coterie.records.recalibration import TABLE
@@ -160,7 +161,7 @@ def read_recalibrated(folder: RunFolder) -> Result:
 
 
 def _result(path: Path, n: int | None, k: int | None) -> Result | None:
-    if not path.exists() and not path.is_symlink():
+    if not is_there(path):
         return None
     with open_table(path, "id", "label", "confidence") as file:
         check_ids(path, file.read(columns=["id"])["id"])

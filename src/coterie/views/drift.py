@@ -10,7 +10,7 @@ from torch import Tensor
 
 from coterie.views.draw import Draw
 from coterie.views.settings import ViewSettings
-from coterie.views.warps import affine, horizontal_flip
+from coterie.views.warps import horizontal_flip, turn_and_shift
 
 
 @dataclass(frozen=True)
@@ -29,17 +29,7 @@ class Drift:
     def __call__(
         self, images: Float[Tensor, "b c h w"], draw: Draw, settings: ViewSettings
     ) -> Float[Tensor, "b c h w"]:
-        (h, w), still = images.shape[2:], torch.zeros(len(images), device=images.device)
-        moved = affine(
-            images,
-            angle=draw.uniform(-settings.turn, settings.turn),
-            translate_x=draw.uniform(-settings.shift * w, settings.shift * w),
-            translate_y=draw.uniform(-settings.shift * h, settings.shift * h),
-            shear_x=still,
-            shear_y=still,
-            scale=draw.uniform(1 - self.zoom, 1 + self.zoom),
-            outside="border",
-        )
+        moved = turn_and_shift(images, draw, settings, self.zoom)
         lowest, highest = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
         moved = moved + draw.uniform(-self.level, self.level)[:, None, None, None]
         moved = torch.minimum(torch.maximum(moved, lowest), highest)

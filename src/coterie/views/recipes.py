@@ -32,6 +32,7 @@ from coterie.views.warps import (
     crop_resize,
     enlarge_and_crop,
     random_resized_crop_boxes,
+    turn_and_shift,
 )
 
 __all__ = ["RECIPES", "Family", "Recipe", "View", "ViewSettings", "make_views"]
@@ -177,17 +178,7 @@ def _shifted(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
     """Shift and turn a little, with the border's pixels repeated: the augmentation of the auto-encoder papers."""
     if settings.shift == settings.turn == 0:
         return images
-    (h, w), still = images.shape[2:], torch.zeros(len(images), device=images.device)
-    return affine(
-        images,
-        angle=draw.uniform(-settings.turn, settings.turn),
-        translate_x=draw.uniform(-settings.shift * w, settings.shift * w),
-        translate_y=draw.uniform(-settings.shift * h, settings.shift * h),
-        shear_x=still,
-        shear_y=still,
-        scale=still + 1,
-        outside="border",
-    )
+    return turn_and_shift(images, draw, settings)
 
 
 def _glyph_weak(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from coterie.views.draw import Draw
+from coterie.views.settings import ViewSettings
 
 Interpolation = Literal["bilinear", "bicubic"]
 TRIES = 10  # rejected crop boxes before the centre crop is taken, as in torchvision
@@ -166,6 +167,23 @@ def horizontal_flip(images: Float[Tensor, "b c h w"], chosen: Bool[Tensor, " b"]
     out = images.clone()
     rows = chosen.nonzero().squeeze(1)
     return out.index_copy_(0, rows, images.index_select(0, rows).flip(-1))
+
+
+def turn_and_shift(
+    images: Float[Tensor, "b c h w"], draw: Draw, settings: ViewSettings, zoom: float = 0.0
+) -> Float[Tensor, "b c h w"]:
+    """Turn and shift by the settings' `turn` and `shift`, and zoom by up to this share, with the border repeated."""
+    (h, w), still = images.shape[2:], torch.zeros(len(images), device=images.device)
+    return affine(
+        images,
+        angle=draw.uniform(-settings.turn, settings.turn),
+        translate_x=draw.uniform(-settings.shift * w, settings.shift * w),
+        translate_y=draw.uniform(-settings.shift * h, settings.shift * h),
+        shear_x=still,
+        shear_y=still,
+        scale=draw.uniform(1 - zoom, 1 + zoom) if zoom else still + 1,
+        outside="border",
+    )
 
 
 def affine(
