@@ -64,3 +64,16 @@ class Fixed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.rows.pop(0)
+
+
+def slow_distances(net: Net) -> float:
+    """Of predictions and the teacher's projections of the other view, an item at a time: the squared distance of unit
+    vectors, both directions summed, the mean over the items."""
+    batch, total = batch_at(), 0.0
+    with torch.no_grad():
+        said = [net.predict(net.project(net.backbone(view))) for view in (batch.one, batch.two)]
+        targets = [net.teacher.project(net.teacher.backbone(view)) for view in (batch.one, batch.two)]
+    for own, other in ((0, 1), (1, 0)):
+        for p, z in zip(said[own], targets[other], strict=True):
+            total += float((p / p.norm() - z / z.norm()).square().sum()) / SIZE
+    return total

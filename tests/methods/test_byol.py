@@ -13,11 +13,10 @@ from torch import Tensor, nn
 from coterie.catalogue import practical_settings
 from coterie.contract import Facts, predict, views_of
 from coterie.methods.byol import BYOL
-from coterie.networks.net import Net
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Family
 from coterie.views import Draw, ViewSettings, make_views
-from helpers.two_views import SIZE, Fixed, batch_at, blobs, net_of, touched, waves
+from helpers.two_views import SIZE, Fixed, batch_at, blobs, net_of, slow_distances, touched, waves
 
 METHOD = BYOL(batch_size=SIZE, projector_hidden=7, projector_out=5, predictor_hidden=6)
 
@@ -25,20 +24,8 @@ METHOD = BYOL(batch_size=SIZE, projector_hidden=7, projector_out=5, predictor_hi
 # The loss
 
 
-def slow_loss(net: Net) -> float:
-    """Both directions summed, an item at a time: the squared distance of unit vectors."""
-    batch, total = batch_at(), 0.0
-    with torch.no_grad():
-        said = [net.predict(net.project(net.backbone(view))) for view in (batch.one, batch.two)]
-        targets = [net.teacher.project(net.teacher.backbone(view)) for view in (batch.one, batch.two)]
-    for own, other in ((0, 1), (1, 0)):
-        for p, z in zip(said[own], targets[other], strict=True):
-            total += float((p / p.norm() - z / z.norm()).square().sum()) / SIZE
-    return total
-
-
 def test_the_loss_is_the_sum_of_both_directions() -> None:
-    expected = slow_loss(net_of(METHOD))
+    expected = slow_distances(net_of(METHOD))
     steps = METHOD.step(net_of(METHOD), batch_at())
     assert next(steps)["prediction"].item() == pytest.approx(expected, rel=1e-4)
     assert next(steps, None) is None

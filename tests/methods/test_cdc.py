@@ -33,30 +33,13 @@ from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 from coterie.training.seeds import generator_of
 from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source
+from helpers.mixtures import agreement, mixture, seeded
 
 seeds = st.integers(0, 10_000)
 
 
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
 def probabilities(n: int, k: int, seed: int = 0, sharpness: float = 2.0) -> Tensor:
     return (sharpness * torch.randn(n, k, generator=seeded(seed))).softmax(1)
-
-
-def mixture(n: int = 240, d: int = 32, k: int = 4, noise: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Non-negative features around k centres, as a ResNet's, and the true groups."""
-    generator = seeded(5)
-    centres = 2 * torch.randn(k, d, generator=generator)
-    labels = torch.arange(n) % k
-    return (centres[labels] + noise * torch.randn(n, d, generator=generator)).relu(), labels
-
-
-def agreement(found: Tensor, labels: Tensor) -> float:
-    from coterie.evaluation import accuracy
-
-    return accuracy(labels.numpy(), found.numpy())
 
 
 # Losses, Eq. 1 and 2

@@ -18,6 +18,7 @@ from coterie.training.plan import RunSettings
 from coterie.types import Batch, InputError, OneProcess, Source
 from helpers import phases
 from helpers.phases import DATA, K, features_of
+from helpers.stopping import StopAfter
 
 
 def net_of(method: Method) -> Net:
@@ -98,23 +99,6 @@ SETTINGS = RunSettings(
 SOON = replace(SETTINGS, overrides={**SETTINGS.overrides, "dec.refresh_every": 2, "dec.epochs": 2})
 
 
-class Stop:
-    """Presses Ctrl-C when the given number of batches is done."""
-
-    def __init__(self, after: int) -> None:
-        self.left, self.begun = after, list[tuple[str, int]]()
-
-    def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
-        self.begun.append((stage, done))
-
-    def step(self, losses: dict[str, float] | None) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-    def epoch(self, record: object) -> None: ...
-
-
 def test_a_stage_that_ends_early_is_a_finished_run(digits: Source, tmp_path: Path) -> None:
     whole = run(digits.items.array, SETTINGS, tmp_path / "run")  # type: ignore[attr-defined]
     assert [(r.stage, r.epoch) for r in whole.history.records] == [("ae", 1), ("dec", 1)]
@@ -137,7 +121,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_where_the_other_did(
 ) -> None:
     data = digits.items.array  # type: ignore[attr-defined]
     with pytest.raises(KeyboardInterrupt):
-        run(data, SOON, tmp_path / "run", watch=Watch(progress=Stop(after)))
+        run(data, SOON, tmp_path / "run", watch=Watch(progress=StopAfter(after)))
     resumed = run(data, SOON, tmp_path / "run", resume=True)
     assert torch.equal(ended.assignments.probabilities, resumed.assignments.probabilities)
     history = read_history(tmp_path / "run" / "history.jsonl")

@@ -15,7 +15,7 @@ from coterie.methods.propos import ProPos, prototypes, scattering
 from coterie.networks.net import Net
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, EpochStart, OneProcess
-from helpers.two_views import DIM, SIZE, batch_at, net_of, touched, waves
+from helpers.two_views import DIM, SIZE, batch_at, net_of, slow_distances, touched, waves
 
 K = 3
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])
@@ -105,21 +105,9 @@ def test_prototypes_have_length_one_and_labels_are_names_only(seed: int, k: int)
 # The step
 
 
-def slow_alignment(net: Net) -> float:
-    """Both directions' mean, an item at a time: the squared distance of unit vectors."""
-    batch, total = batch_at(), 0.0
-    with torch.no_grad():
-        said = [net.predict(net.project(net.backbone(view))) for view in (batch.one, batch.two)]
-        targets = [net.teacher.project(net.teacher.backbone(view)) for view in (batch.one, batch.two)]
-    for own, other in ((0, 1), (1, 0)):
-        for p, z in zip(said[own], targets[other], strict=True):
-            total += float((p / p.norm() - z / z.norm()).square().sum()) / (2 * SIZE)
-    return total
-
-
 def test_without_noise_the_alignment_is_that_of_byol_halved() -> None:
     assert losses_of(METHOD, grouped(METHOD))["alignment"].item() == pytest.approx(
-        slow_alignment(grouped(METHOD)), rel=1e-4
+        0.5 * slow_distances(grouped(METHOD)), rel=1e-4
     )
 
 
@@ -137,7 +125,7 @@ def test_the_warm_up_has_no_scattering_and_no_noise() -> None:
     method = ProPos(epochs=4, warm_up=0.5, noise=10.0, **SMALL)
     net = grouped(method)
     assert losses_of(method, net).keys() == {"alignment"}
-    assert losses_of(method, grouped(method))["alignment"].item() == pytest.approx(slow_alignment(net), rel=1e-3)
+    assert losses_of(method, grouped(method))["alignment"].item() == pytest.approx(0.5 * slow_distances(net), rel=1e-3)
     assert [method.warms_up(epoch) for epoch in range(4)] == [True, True, False, False]
     assert [ProPos().warms_up(epoch) for epoch in (49, 50)] == [True, False]
 

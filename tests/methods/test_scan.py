@@ -20,6 +20,7 @@ from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess
 from helpers.stopping import Interrupted, watching
+from helpers.waves import wave
 
 SPEC, K, N = ItemSpec("embeddings", dim=70), 3, 30
 DATA = torch.randn(N, 70, generator=torch.Generator().manual_seed(0))
@@ -50,11 +51,6 @@ def batch_of(net: Net, *, number: int = 0, per_epoch: int = 1) -> Batch:
         per_epoch=per_epoch,
         features=features_of(net),
     )
-
-
-def wave(n: int, k: int, step: float, shift: float, scale: float) -> Tensor:
-    """Fixed numbers that any machine makes alike."""
-    return scale * torch.sin(step * torch.arange(n * k, dtype=torch.float32) + shift).view(n, k)
 
 
 def one_hot(labels: Any, k: int, sure: float = 60.0) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from coterie.contract import predict
 from coterie.methods.scan3 import SCAN3, class_weights, sure
@@ -17,6 +17,7 @@ from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, chain_of
 from coterie.types import Batch, InputError, ItemSpec, OneProcess, RunFailed
+from helpers.waves import wave
 
 SPEC, K = ItemSpec("embeddings", dim=70), 3
 DATA = torch.randn(40, 70, generator=torch.Generator().manual_seed(0))
@@ -38,11 +39,6 @@ def batch_of(rows: int = 40) -> Batch:
     views = {"clean": DATA[:rows], "strong": strong}
     random = torch.Generator().manual_seed(2)
     return Batch(torch.arange(rows), views, part_size=rows, progress=0.0, generator=random, share=OneProcess())
-
-
-def wave(n: int, k: int, step: float, shift: float, scale: float) -> Tensor:
-    """Fixed numbers that any machine makes alike."""
-    return scale * torch.sin(step * torch.arange(n * k, dtype=torch.float32) + shift).view(n, k)
 
 
 # Which items teach

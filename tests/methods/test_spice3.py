@@ -21,6 +21,7 @@ from coterie.objectives.pseudo_labels import consistency_loss, reliable
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, chain_of, make_plan
 from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess, RunFailed
+from helpers.waves import wave
 
 SPEC, K, N = ItemSpec("embeddings", dim=70), 3, 30
 DATA = torch.eye(3).repeat(10, 1) @ torch.randn(3, 70, generator=torch.Generator().manual_seed(0))
@@ -52,11 +53,6 @@ def batch_of(net: Net, number: int = 0) -> Batch:
     random = torch.Generator().manual_seed(2)
     share = OneProcess()
     return Batch(rows, views, part_size=12, progress=0.0, generator=random, share=share, number=number, per_epoch=3)
-
-
-def wave(n: int, k: int, step: float, shift: float, scale: float) -> Tensor:
-    """Fixed numbers that any machine makes alike."""
-    return scale * torch.sin(step * torch.arange(n * k, dtype=torch.float32) + shift).view(n, k)
 
 
 # Reliable items

@@ -8,25 +8,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coterie.algorithms.kmeans import assign, kmeans
-from coterie.evaluation import accuracy
 from coterie.networks.heads import mlp_head, standardise_rows
 from coterie.objectives.prototypes import decorrelate, hidden_activations, prototype_weights, write_prototypes
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def mixture(n: int = 240, d: int = 32, k: int = 4, noise: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Non-negative features around k centres, as a ResNet's, and the true groups."""
-    generator = seeded(5)
-    centres = 2 * torch.randn(k, d, generator=generator)
-    labels = torch.arange(n) % k
-    return (centres[labels] + noise * torch.randn(n, d, generator=generator)).relu(), labels
-
-
-def agreement(found: Tensor, labels: Tensor) -> float:
-    return accuracy(labels.numpy(), found.numpy())
+from helpers.mixtures import agreement, mixture, seeded
 
 
 def test_the_first_layers_prototypes_see_past_each_images_scale_and_offset() -> None:

@@ -21,6 +21,7 @@ from coterie.records import read_record
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, RunFailed, Source
+from helpers.stopping import StopAfter
 
 SETTINGS = RunSettings(
     n_clusters=4,
@@ -40,23 +41,6 @@ SETTINGS = RunSettings(
     checkpoint_seconds=0.0,
 )
 STEPS = 2 * 4 + 2 * 2  # batches of both stages
-
-
-class Stop:
-    """Presses Ctrl-C when the given number of batches is done."""
-
-    def __init__(self, after: int) -> None:
-        self.left, self.begun = after, list[tuple[str, int]]()
-
-    def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
-        self.begun.append((stage, done))
-
-    def step(self, losses: dict[str, float] | None) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-    def epoch(self, record: object) -> None: ...
 
 
 def state(result: RunResult) -> dict[str, torch.Tensor]:
@@ -100,9 +84,9 @@ def test_a_run_that_was_stopped_anywhere_and_resumed_is_the_run_that_was_not(
 ) -> None:
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        run(digits.items.array, SETTINGS, out, watch=Watch(progress=Stop(after)))
+        run(digits.items.array, SETTINGS, out, watch=Watch(progress=StopAfter(after)))
     assert read_record(out)["status"] == "stopped"
-    second = Stop(0)
+    second = StopAfter(0)
     resumed = run(digits.items.array, SETTINGS, out, resume=True, watch=Watch(progress=second))
     assert second.begun[0] == resumes_at  # it did not begin again
     same_result(whole, resumed)
@@ -116,7 +100,7 @@ def test_a_run_that_was_stopped_anywhere_and_resumed_is_the_run_that_was_not(
 
 def test_a_finished_run_can_be_resumed_without_training(digits: Source, whole: RunResult, tmp_path: Path) -> None:
     run(digits.items.array, SETTINGS, tmp_path / "run")
-    watch = Stop(0)
+    watch = StopAfter(0)
     again = run(digits.items.array, SETTINGS, tmp_path / "run", resume=True, watch=Watch(progress=watch))
     assert watch.begun == []
     same_result(whole, again)
@@ -125,7 +109,7 @@ def test_a_finished_run_can_be_resumed_without_training(digits: Source, whole: R
 def test_a_resumed_run_must_be_the_same_run(digits: Source, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        run(digits.items.array, SETTINGS, out, watch=Watch(progress=Stop(2)))
+        run(digits.items.array, SETTINGS, out, watch=Watch(progress=StopAfter(2)))
     with pytest.raises(InputError, match="data have changed"):
         run(digits.items.array[::-1].copy(), SETTINGS, out, resume=True)
     with pytest.raises(InputError, match="seed = 0, not 1"):
