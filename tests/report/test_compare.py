@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from coterie.report.compare import METRICS, compare, recipe, render_comparison
+from coterie.report.compare import METRICS, compare, recipe
+from coterie.report.compare_page import render_comparison
 from coterie.types import InputError
 
 MakeRun = Callable[..., Path]

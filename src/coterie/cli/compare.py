@@ -11,7 +11,8 @@ from coterie.cli.output import print_object
 from coterie.cli.speech import Speech
 from coterie.evaluation.trust import Trust
 from coterie.outputs import check_output
-from coterie.report.compare import METRICS, Comparison, Row, Summary, compare, render_comparison
+from coterie.report.compare import METRICS, Comparison, Row, Summary, compare
+from coterie.report.compare_page import render_comparison
 from coterie.report.page import is_page, write_page
 from coterie.trusting import trust_runs
 from coterie.types import InputError
