@@ -30,7 +30,7 @@ from coterie.deciding import by_items, check_used, place_of, resolve, with_encod
 from coterie.encoders import open_items
 from coterie.encoders.store import lend_to
 from coterie.finetuning import Teacher, encoding_to_train, finetuned, lighter, teacher_of
-from coterie.judgements import read_judgements
+from coterie.judgements import Judgements, read_judgements
 from coterie.outputs import check_folder
 from coterie.prediction.model import Model, load_model
 from coterie.prepared import Prepared as Prepared
@@ -94,11 +94,7 @@ def _prepare(
 ) -> Prepared:
     settings = calibrated_where_judged(settings)
     card = check_beginning(settings)
-    init = load_model(Path(settings.init)) if settings.init is not None else None
-    taught_by = None
-    if settings.finetune:
-        assert init is not None
-        taught_by, init = init, None
+    init, taught_by = _models(settings)
     settings, opened, notes = _opened(source, settings, cache, place, init, watch, taught_by)
     settings, said = by_items(settings, opened)
     if said:
@@ -123,11 +119,8 @@ def _prepare(
     if teacher is not None:
         plan.notes.append(finetuned(teacher))
     history, before, warned = _earlier(folder, place, resume=resume)
-    judged = None
-    if settings.judged is not None:
-        assert settings.init is not None
-        judged = read_judgements(settings.init, settings.judged, opened)
-        plan.notes.extend(judged.notes)
+    judged = _judgements(settings, opened)
+    plan.notes.extend([] if judged is None else judged.notes)
     prepared = Prepared(
         source=opened,
         settings=settings,
@@ -151,6 +144,23 @@ def _prepare(
     )
     folder.check_same(prepared.record(""))
     return prepared
+
+
+def _models(settings: RunSettings) -> tuple[Model | None, Model | None]:
+    """The run to start from, or instead the run by whose groups an encoder is to be fine-tuned."""
+    if settings.init is None:
+        assert not settings.finetune
+        return None, None
+    model = load_model(Path(settings.init))
+    return (None, model) if settings.finetune else (model, None)
+
+
+def _judgements(settings: RunSettings, opened: Source) -> Judgements | None:
+    """What people judged of the run to start from, where that is given."""
+    if settings.judged is None:
+        return None
+    assert settings.init is not None
+    return read_judgements(settings.init, settings.judged, opened)
 
 
 def _opened(

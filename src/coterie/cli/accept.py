@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.cli.accept_answer import AcceptRequest, describe, describe_audit, print_found, sentence, suggest
-from coterie.cli.output import print_object
+from coterie.cli.output import check_ending, print_object
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
@@ -66,8 +66,7 @@ def check_table(request: AcceptRequest, result: Result) -> Path:
     """Where the table goes. Raises InputError where something would be lost by writing it."""
     out = request.out
     assert out is not None
-    if out.suffix not in (".csv", ".parquet"):
-        raise InputError(f"-o {out} must end in .csv or .parquet.")
+    check_ending(out, ".csv", ".parquet")
     if request.draw is not None and os.path.lexists(out):
         raise InputError(f"{out} is there already and may hold judgements: give another name with -o.")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from coterie.cli.output import print_object
+from coterie.cli.output import check_ending, print_object
 from coterie.cli.speech import Speech
 from coterie.evaluation.trust import Trust
 from coterie.outputs import check_output
@@ -45,8 +45,7 @@ def compare_runs(runs: Sequence[Path], out: Path | None, speech: Speech, *, as_j
 
 def check_page(out: Path) -> Path:
     """Where the page goes. Raises InputError for one that could not or may not be written."""
-    if out.suffix != ".html":
-        raise InputError(f"-o {out} must end in .html.")
+    check_ending(out, ".html")
     page = check_output(out, ours=is_page)
     if not page.parent.is_dir():
         raise InputError(f"-o {out} cannot be written: give the name of a file in a folder that is there.")

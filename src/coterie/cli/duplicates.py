@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.cli.output import print_object
+from coterie.cli.output import check_ending, print_object
 from coterie.cli.speech import Speech
 from coterie.data import open_source
 from coterie.data.judged import table_content
@@ -46,8 +46,7 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
     """Print the sets; write their table where asked; of a run also into its folder and report. Raises InputError."""
     table = None
     if out is not None:
-        if out.suffix not in (".csv", ".parquet"):
-            raise InputError(f"-o {out} must end in .csv or .parquet.")
+        check_ending(out, ".csv", ".parquet")
         table = check_output(out, [source], ours=lambda path: False)
     run = Path(source)
     of_run = os.path.lexists(run / "run.yaml")

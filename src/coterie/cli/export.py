@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coterie.cli.output import print_object
+from coterie.cli.output import check_ending, print_object
 from coterie.cli.speech import Speech
 from coterie.data.judged import table_content
 from coterie.export import Options, export
@@ -67,8 +67,7 @@ def export_finished(request: ExportRequest) -> None:
 
 def read_judgements(request: ExportRequest, back: Path, out: Path) -> None:
     """Write the judgements of a file that came back as a table for --judged."""
-    if out.suffix not in (".csv", ".parquet"):
-        raise InputError(f"-o {out} must end in .csv or .parquet.")
+    check_ending(out, ".csv", ".parquet")
     overwrite = bool(request.given.get("overwrite"))
     place = check_place(out, [back, request.run], folder=False, overwrite=overwrite)
     items = items_of_run(request.run, original=bool(request.given.get("original")))

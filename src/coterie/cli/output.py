@@ -1,4 +1,4 @@
-"""What a command prints for machines."""
+"""What several commands print, for machines and for people, and what they ask of -o."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from coterie.types import Skipped
+from coterie.types import InputError, Skipped
 
 LISTED = 10  # items left out that are named on the screen
 
@@ -49,3 +49,9 @@ def print_skipped(sentence: str, items: Sequence[Mapping[str, str]]) -> None:
 def percent(share: float) -> str:
     """0.05 -> "5 %", 0.04873 -> "4.87 %"."""
     return f"{100 * share:.3g} %"
+
+
+def check_ending(out: Path, *endings: str) -> None:
+    """Raise InputError for a file of -o with another ending."""
+    if out.suffix not in endings:
+        raise InputError(f"-o {out} must end in {' or '.join(endings)}.")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli.ood import compare_with_fitted, wanted_scores
-from coterie.cli.output import print_object, print_skipped, skipped_items
+from coterie.cli.output import check_ending, print_object, print_skipped, skipped_items
 from coterie.cli.recalibrate import remap_by
 from coterie.cli.speech import Speech
 from coterie.data.spaces import Spaces
@@ -100,8 +100,7 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
 
 def check_table(out: Path, run: Path, source: str | Spaces) -> Path:
     """Where the result table goes. Raises InputError for one that could not or may not be written in the end."""
-    if out.suffix != ".parquet":
-        raise InputError(f"-o {out} must end in .parquet.")
+    check_ending(out, ".parquet")
     return check_output(out, [*(source.paths if isinstance(source, Spaces) else [source]), run], ours=is_ours)
 
 

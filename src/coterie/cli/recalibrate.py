@@ -11,7 +11,7 @@ from typing import Any, get_args
 import torch
 
 from coterie.cli.accept import read_judgements
-from coterie.cli.output import percent, print_object
+from coterie.cli.output import check_ending, percent, print_object
 from coterie.cli.speech import Speech
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
 from coterie.outputs import check_output, write_atomically
@@ -29,8 +29,7 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
         raise InputError(f"--map is {kind!r}: it takes {', '.join(get_args(Kind))}.")
     folder, result = read_finished(run)
     table = check_output(out or run / TABLE, [judged, *([run] if out is not None else [])], ours=is_ours)
-    if table.suffix != ".parquet":
-        raise InputError(f"-o {table} must end in .parquet.")
+    check_ending(table, ".parquet")
     read = read_judgements(judged, folder, result)
     found = recalibrate(result.confidence[read.rows], read.right, kind)  # type: ignore[arg-type]
     digest = hashlib.sha256(judged.read_bytes()).hexdigest()
