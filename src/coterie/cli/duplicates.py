@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.cli.output import check_ending, print_object
-from coterie.cli.speech import Speech
+from coterie.cli.speech import Speech, to_review
 from coterie.data import open_source
 from coterie.data.judged import table_content
 from coterie.evaluation.near_duplicates import Duplicates, together
@@ -65,7 +65,7 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
         return
     print_sets(answer, run if of_run else None)
     if split:
-        speech.suggest((("review", run), "look through the groups and correct them"))
+        speech.suggest(to_review(run))
     elif sets and out is None:
         speech.suggest((("duplicates", source, "-o", "duplicates.csv"), "all of them as a table"))
 

@@ -10,7 +10,7 @@ from coterie.cli.labels import find_labels
 from coterie.cli.ood import measure_ood, print_ood
 from coterie.cli.output import print_object, run_summary
 from coterie.cli.predict import check_finished
-from coterie.cli.speech import Speech
+from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
 from coterie.outputs import check_folder
 from coterie.pipeline import evaluate_run
@@ -93,4 +93,4 @@ def renew_report(run: Path, speech: Speech, *, as_json: bool) -> None:
         print_object(answer)
     else:
         print(page)
-        speech.suggest((("review", run), "look through the groups, name and correct them"))
+        speech.suggest(to_review(run))

@@ -15,7 +15,7 @@ from coterie.beginning import check_beginning
 from coterie.cli.folders import run_folder
 from coterie.cli.labels import find_labels
 from coterie.cli.output import print_object
-from coterie.cli.speech import Speech
+from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import print_summary, show_plan, summarise
 from coterie.data import GROUPS, Labels
 from coterie.data.spaces import Spaces
@@ -127,7 +127,7 @@ def suggest(request: FitRequest, finished: Finished) -> None:
     spaces = len(request.source.paths) if isinstance(request.source, Spaces) else 0
     new = ("--features", "NEW.npy") * spaces if spaces else ("NEW",)
     request.speech.suggest(
-        (("review", out), "look through the groups, name and correct them"),
+        to_review(out),
         (("accept", out), "which items may be taken as they are"),
         (("predict", out, *new, "-o", "new.parquet"), "assign new items to the groups"),
     )

@@ -11,7 +11,7 @@ from coterie.cli.compare import compare_runs
 from coterie.cli.fit import FitRequest, fit_run, tell
 from coterie.cli.labels import find_labels
 from coterie.cli.output import print_object
-from coterie.cli.speech import Speech
+from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
 from coterie.evaluation import evaluate
 from coterie.prediction.results import read_result
@@ -71,4 +71,4 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:
     compare_runs(runs, page_or_none, Speech(quiet=True), as_json=False)
     print(f"\nThe answer: {out / answer['medoid']}, the medoid; {out / TABLE} has its groups, each with the mean")
     print("probability that all runs give it (ensemble), and the mean of all probabilities (mean).")
-    request.speech.suggest((("review", out / answer["medoid"]), "look through its groups, name and correct them"))
+    request.speech.suggest(to_review(out / answer["medoid"]))

@@ -5,12 +5,21 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from coterie.types import InputError
 
 if TYPE_CHECKING:
     from coterie.cli.progress import StageBar
+
+
+Step = tuple[tuple[object, ...], str]  # a command's words after `coterie`, and what it is for
+
+
+def to_review(run: Path) -> Step:
+    """The step after most others: a look at the groups."""
+    return ("review", run), "look through the groups, name and correct them"
 
 
 @dataclass(frozen=True)
@@ -32,8 +41,8 @@ class Speech:
 
         return StageBar(Console(stderr=True, quiet=self.quiet), quiet=self.quiet, verbose=self.verbose)
 
-    def suggest(self, *steps: tuple[tuple[object, ...], str]) -> None:
-        """Name commands that are useful next: the words after `coterie`, and what they are for."""
+    def suggest(self, *steps: Step) -> None:
+        """Name commands that are useful next."""
         if self.quiet:
             return
         sys.stdout.flush()  # in a terminal both streams are one text
