@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import statistics
 
-from _docs import RESULTS, SCORES, Block, records, score_cells, table
-from _pages import in_words
+from _docs import RESULTS, SCORES, Block, mean_percent, records, score_cells, table
+from _pages import in_words, markdown
 
 PREFIX = "method_reference_"
 
@@ -21,7 +21,25 @@ def method(stem: str) -> str:
     return f"{table(['head', *SCORES.values()], heads, found['command'])}\n{ground} ({in_words(found['machine'])}).\n"
 
 
-BLOCKS: dict[str, Block] = {
+def on_digits() -> str:
+    """Every method's own answer on digits, the highest mean accuracy first, and the ECE of the calibration head on it."""
+    lines = []
+    for file in RESULTS.glob(f"{PREFIX}*_digits*.json"):
+        runs = records(file.stem)["records"]
+        name = runs[0]["method"]
+        variant = file.stem.removeprefix(f"{PREFIX}{name}_").removeprefix("digits").removeprefix("-")
+        label = f"[{name}](methods/{name}.md)" + (f", {variant}" if variant else "")
+        calibrated = [one["heads"]["cal"]["ece"] for one in runs if "cal" in one["heads"]]
+        seconds = f"{statistics.mean(one['seconds'] for one in runs):.0f}"
+        cells = score_cells([one["metrics"] for one in runs], ("acc", "nmi", "ari", "ece"))
+        ece = mean_percent(calibrated) if calibrated else ""
+        order = (-statistics.mean(one["metrics"]["acc"] for one in runs), file.stem)
+        lines.append((order, [label, *cells, ece, seconds, ", ".join(str(one["seed"]) for one in runs)]))
+    head = ["method", "ACC", "NMI", "ARI", "ECE", "ECE of Cal", "seconds", "seeds"]
+    return markdown(head, [cells for _, cells in sorted(lines)]) + "\n"
+
+
+BLOCKS: dict[str, Block] = {"on_digits": on_digits} | {
     file.stem.removeprefix(PREFIX): functools.partial(method, file.stem)
     for file in sorted(RESULTS.glob(f"{PREFIX}*.json"))
 }
