@@ -28,7 +28,7 @@ def board(stem: str) -> str:
     runs: list[dict[str, Any]] = found["records"]
     done = [one for one in runs if not one["failed"]]
     printed = here.published()
-    head = ["", *COLUMNS.values(), "ECE of Cal", "seconds", "MiB", "epochs", "seeds"]
+    head = ["", *COLUMNS.values(), "ECE of Cal", "seconds", "MiB", "epochs", "seeds", "on"]
     head.append(f"paper, {here.data}: {' / '.join(here.printed)}")
     lines = [_line(here, shown, runs, printed) for shown in here.shown]
     lines += [[title, f"not run: {why}", *[""] * (len(head) - 2)] for title, why in here.quoted.items()]
@@ -48,6 +48,11 @@ def _machines(done: list[dict[str, Any]]) -> str:
     return "; ".join(dict.fromkeys(in_words(one["machine"]) for one in done if "machine" in one)) or "machine not told"
 
 
+def _place(record: dict[str, Any]) -> str:
+    """A card, or the processor, whose seconds do not compare with those of a card."""
+    return "card" if record.get("machine", {}).get("gpu") else "processor"
+
+
 def _line(here: Board, shown: Shown, runs: list[dict[str, Any]], printed: dict[str, dict[str, float]]) -> list[str]:
     mine = [one for one in runs if one["row"] == shown.row]
     done = [one for one in mine if not one["failed"]]
@@ -56,7 +61,7 @@ def _line(here: Board, shown: Shown, runs: list[dict[str, Any]], printed: dict[s
     title = f"{shown.title} (reads labels)" if here.lines[shown.row].method == SUPERVISED else shown.title
     if not done:
         why = "not run" if not mine else f"failed: {mine[0]['failed']}"
-        return [title, why, *[""] * (len(COLUMNS) + 4), paper]
+        return [title, why, *[""] * (len(COLUMNS) + 5), paper]
     numbers = [mean_and_deviation([_of(one, shown)[key] for one in done]) for key in COLUMNS]
     if len(done) < len(mine):
         numbers[0] += f" ({len(mine) - len(done)} of {len(mine)} failed)"
@@ -70,6 +75,7 @@ def _line(here: Board, shown: Shown, runs: list[dict[str, Any]], printed: dict[s
         f"{max(one['peak_mib'] for one in done):,}",
         epochs,
         ", ".join(str(one["seed"]) for one in done),
+        ", ".join(dict.fromkeys(_place(one) for one in done)),
         paper,
     ]
 

@@ -169,10 +169,13 @@ class JULE:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: periods of 400 steps (1,500 on a card), of which four or five lead to k groups."""
+    """Periods of 400 steps, of which four or five lead to k groups.
+
+    Longer ones part the first chains so far that few ways lead from one to another: on 10,000 images of Fashion-MNIST,
+    with 1,500 steps, one group ended with most of the items.
+    """
     batch = min(facts.n, 100)
-    steps = 400 if facts.device.startswith("cpu") else 1_500
-    period = max(1, min(20, round(steps / (facts.n // batch))))
+    period = max(1, min(20, round(400 / (facts.n // batch))))
     return {"epochs": 10 * period, "batch_size": batch, "period": period, "neighbours": min(20, facts.n - 1)}
 
 
