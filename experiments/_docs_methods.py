@@ -22,7 +22,7 @@ def method(stem: str) -> str:
 
 
 def on_digits() -> str:
-    """Every method's own answer on digits, the highest mean accuracy first, and the ECE of the calibration head on it."""
+    """Every method's own answer on digits, the highest mean accuracy first, and the calibration head's ECE."""
     lines = []
     for file in RESULTS.glob(f"{PREFIX}*_digits*.json"):
         runs = records(file.stem)["records"]

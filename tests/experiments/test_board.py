@@ -80,7 +80,8 @@ def test_a_table_has_our_means_beside_the_papers_numbers_and_says_what_holds(scr
     lines = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
     assert lines["SCAN-2"].split(" | ")[1] == "55.0 ± 7.1"
     assert lines["SCAN-2"].split(" | ")[7:11] == ["10.0 ± 0.0", "15", "100", "3 + 2"]
-    assert lines["SCAN-2"].split(" | ")[12].startswith("84.1 / ")
+    assert lines["SCAN-2"].split(" | ")[12] == "processor"
+    assert lines["SCAN-2"].split(" | ")[13].startswith("84.1 / ")
     assert "failed: The run collapsed." in lines["CC"]
     assert "not run" in lines["SPICE-2"]
     assert "| does not hold |" in lines["SCAN-2 below SCAN-3"]  # 55.0 and 55.0
