@@ -79,11 +79,15 @@ def photos() -> str:
     """A folder of photos by the command and its defaults, beside K-means on the same embeddings."""
     found = records("photos")
     rows = []
+    tuned = {run["seed"]: run for run in found.get("finetuned", [])}
     for run, other in zip(found["coterie"], found["kmeans"], strict=True):
-        name, head = next(iter(run["heads"].items()))
-        scores = [percent(head[key]) for key in ("acc", "nmi", "ari", "ece", "confidence")]
-        times = [f"{run[key]:.0f}" for key in ("seconds", "processor_seconds")]
-        rows.append([f"`coterie fit` (head `{name}`)", str(run["seed"]), *scores, *times])
+        for called, one in (("", run), (" `--finetune`", tuned.get(run["seed"]))):
+            if one is None:
+                continue
+            name, head = next(iter(one["heads"].items()))
+            scores = [percent(head[key]) for key in ("acc", "nmi", "ari", "ece", "confidence")]
+            times = [f"{one[key]:.0f}" for key in ("seconds", "processor_seconds")]
+            rows.append([f"`coterie fit`{called} (head `{name}`)", str(run["seed"]), *scores, *times])
         for key, called in (("raw", "as they are"), ("l2", "of length 1")):
             cells = [percent(other[key][score]) for score in ("acc", "nmi", "ari")]
             rows.append([f"K-means on the embeddings, {called}", str(run["seed"]), *cells, "", "", "", ""])

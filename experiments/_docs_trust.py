@@ -15,7 +15,7 @@ def choosing() -> str:
     rows = []
     for one in records("choosing_k")["records"]:
         low, high = one["plateau"]
-        said = f"{one['k']}, plateau {low}–{high}" if one["clear"] else "none stands out"
+        said = f"{one['k']}, plateau {low}–{high}" if one["clear"] else f"none stands out; {low}–{high} about alike"
         ticks = ", ".join(f"{name} {k}" for name, k in one["ticks"].items())
         known = "none" if one["known"] is None else str(one["known"])
         rows.append([one["data"], known, said, ticks, f"{one['seconds']:.0f}", f"{one['processor_seconds']:.0f}"])
@@ -36,7 +36,10 @@ def recalibration(data: str) -> str:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    taken = [f"{percent(row[f'accepted_{e}']['mean'])} ({percent(row[f'error_{e}']['mean'])})" for e in ("0.05", "0.1")]
+    taken = []
+    for promise in ("0.05", "0.1"):
+        accepted, wrong = (percent(row[f"{key}_{promise}"]["mean"]) for key in ("accepted", "error"))
+        taken.append(f"{accepted} ({wrong}; {percent(row[f'exceeded_{promise}']['mean'], 0)})")
     kept = percent(row["helps"]["mean"], 0) if "helps" in row else ""
     return [percent(row["ece"]["mean"]), percent(row["ece"]["std"]), percent(row["gap"]["mean"]), *taken, kept]
 

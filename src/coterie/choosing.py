@@ -22,7 +22,8 @@ from torch import Tensor
 from coterie.algorithms.finch import hierarchy
 from coterie.data import open_source
 from coterie.data.outliers import mark_outliers, without
-from coterie.evaluation.number_of_groups import Choice, most_groups, number_of_groups
+from coterie.evaluation.group_rule import Choice
+from coterie.evaluation.number_of_groups import most_groups, number_of_groups
 from coterie.isolation import isolated
 from coterie.prediction.model import load_model
 from coterie.records import groups_of, read_record

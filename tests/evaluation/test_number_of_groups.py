@@ -1,9 +1,8 @@
-"""How many groups: golden cases, the rule, and that one seed gives one answer."""
+"""How many groups: golden cases, the range, and that one seed gives one answer."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -11,15 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coterie.evaluation.number_of_groups import (
-    Choice,
-    Row,
-    between,
-    grid,
-    most_groups,
-    number_of_groups,
-    recommended,
-)
+from coterie.evaluation.group_rule import Choice
+from coterie.evaluation.number_of_groups import between, grid, most_groups, number_of_groups
 from coterie.types import InputError
 
 
@@ -92,19 +84,3 @@ def test_numbers_next_to_the_best_are_looked_at():
     assert len(between([40, 75, 94], 75)) == 8
     assert most_groups(10_000) == 100
     assert most_groups(10**6) == 200
-
-
-ROW = Row(2, 1.0, 1.0, 0.5, 0.05, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
-
-
-@pytest.mark.parametrize(
-    ("rows", "best"),
-    [
-        ([replace(ROW, k=2), replace(ROW, k=3, excess=0.46)], 3),  # within an error of the best: the largest
-        ([replace(ROW, k=2), replace(ROW, k=3, excess=0.44)], 2),
-        ([replace(ROW, k=2), replace(ROW, k=9, excess=0.9, prediction_strength=0.79)], 2),  # it does not hold
-        ([replace(ROW, k=2, excess=0.09)], None),  # no stabler than a Gaussian's groups
-    ],
-)
-def test_the_rule(rows, best):
-    assert recommended(rows) == best

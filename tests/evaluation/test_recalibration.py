@@ -77,6 +77,19 @@ def test_outcomes_without_a_link_give_one_confidence():
     assert after.mean() == pytest.approx(0.6, abs=0.05)
 
 
+def test_the_default_lets_sure_items_that_are_wrong_together_level_off():
+    """A group of two classes: a third of all items, sure of it, of which 70 % are right; the others are calibrated."""
+    rng = np.random.default_rng(0)
+    sure = rng.random(4000) < 0.33
+    confidence = np.where(sure, 1 - 10 ** rng.uniform(-4, -2, 4000), rng.uniform(0.3, 0.7, 4000))
+    right = rng.random(4000) < np.where(sure, 0.7, confidence)
+    found = recalibrate(confidence, right)
+    assert found.map.kind == "beta"
+    off = np.abs(found.map(confidence[sure]) - 0.7).max()
+    assert off < 0.06
+    assert np.abs(fit("temperature", confidence, right)(confidence[sure]) - 0.7).max() > 0.1
+
+
 def test_isotonic_takes_many_and_rises():
     confidence, right = sample(600)
     found = fit("isotonic", confidence, right)

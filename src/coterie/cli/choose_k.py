@@ -10,7 +10,7 @@ from coterie.choosing import choose_k
 from coterie.cli.compare import print_table
 from coterie.cli.output import print_object
 from coterie.cli.speech import Speech
-from coterie.evaluation.number_of_groups import Choice
+from coterie.evaluation.group_rule import Choice
 from coterie.outputs import write_atomically
 from coterie.records.run import CHOICE
 from coterie.report import write_report

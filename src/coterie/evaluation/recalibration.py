@@ -3,12 +3,15 @@
 With c the confidence and q what becomes of it, logit q is linear in a few functions of c:
 
     temperature  logit q = a logit c                    Guo et al. 2017
-    platt        logit q = a logit c + b                Platt 1999; the default
-    beta         logit q = a ln c - b ln(1 - c) + c0    Kull, Silva Filho & Flach 2017
+    platt        logit q = a logit c + b                Platt 1999
+    beta         logit q = a ln c - b ln(1 - c) + c0    Kull, Silva Filho & Flach 2017; the default
 
 with slopes of at least 0, so that the order of the items stays, and a pull towards no change, |theta - identity|² on
 the scale of nats, so that few judgements change little. `isotonic` asks for some 500 judged items. The judged items
 must be a uniform random sample of all items, judged without a look at their confidences.
+
+Where a group is two classes at once its items are sure of it and wrong together. Only `beta` can level off below 1
+there (b = 0), which is why it is the default: the others call nearly right whatever is nearly sure.
 """
 
 from __future__ import annotations
@@ -177,7 +180,7 @@ class Recalibration:
         return asdict(self)
 
 
-def recalibrate(confidence: NDArray[np.floating], right: Flags, kind: Kind = "platt", seed: int = 0) -> Recalibration:
+def recalibrate(confidence: NDArray[np.floating], right: Flags, kind: Kind = "beta", seed: int = 0) -> Recalibration:
     """Fit and check a map on judged confidences (m,). Raises InputError for too few judged items."""
     if kind not in get_args(Kind):
         raise InputError(f"There is no map {kind!r}: give {', '.join(get_args(Kind))}.")

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight, Width
 from coterie.contract import Card, Facts, logged
+from coterie.networks.features import some_rows
 from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
 from coterie.networks.net import Net, trainable
 from coterie.objectives.information import negative_mean_entropy, soft_cross_entropy
@@ -37,6 +38,8 @@ from coterie.objectives.selection_strategies import (
     Seen,
 )
 from coterie.types import Batch, Features, InputError, Losses
+
+PER_PROTOTYPE = 32  # items that K-means sees for each unit of the hidden layer; all of many cost more than the training
 
 CARD = Card(
     title="CDC",
@@ -183,7 +186,8 @@ class CDC:
         heads = [net.cluster] if self.layout != "dual" else [net.cluster, net.calibrate]
         if self.init == "kmeans":
             rows = standardise_rows(z)
-            prototypes = kmeans(rows, self.hidden, generator=generator).centres
+            some = some_rows(len(rows), PER_PROTOTYPE * self.hidden)
+            prototypes = kmeans(rows if some is None else rows[some], self.hidden, generator=generator).centres
             groups = kmeans(rows, k, generator=generator, restarts=10).labels
             for head in heads:
                 begin_as_groups(head, z, prototypes, groups)

@@ -81,7 +81,7 @@ def recalibrate(
     judged: Annotated[Path, typer.Option(help="Judged items, as for accept: columns id and right or label.")],
     map_: Annotated[
         str, typer.Option("--map", help="temperature, platt, beta, or isotonic (from 500 items).")
-    ] = "platt",
+    ] = "beta",
     out: Annotated[
         Path | None, typer.Option("-o", "--output", help="Table.  [default: RUN/result.recalibrated.parquet]")
     ] = None,

@@ -1,0 +1,114 @@
+"""Which rule says how many groups there are? On made mixtures, whose number is known, and on shapes without groups.
+
+    python experiments/choosing_k_rule.py
+
+Mixtures of Gaussians: 2 to 30 groups in 2, 10 and 50 dimensions, their centres so many deviations apart in the mean
+(8: apart, 5: they touch, 3.5: they overlap), every other one with groups of unequal size. Shapes without groups: one
+Gaussian, a uniform square and cube, a segment, a ring, heavy tails, a skewed cloud, mixtures of archetypes. For each the
+curve of `choose_k` is read by three rules: `own excess`, that of before (the stablest of those that hold); `excess`
+(the stablest of all must hold); and `confirmed`, which also asks two of the four other criteria. An answer is right
+where the known number lies in its plateau, or next to it. Nothing here has a label. Writes
+experiments/results/choosing_k_rule.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+
+import numpy as np
+from _runs import RESULTS
+from numpy.typing import NDArray
+
+from coterie import choose_k
+from coterie.evaluation.group_rule import Choice, Row, candidates, recommended
+from coterie.outputs import write_atomically
+from coterie.training.device import machine
+
+Floats = NDArray[np.float32]
+
+GROUPS = {2: (2, 3, 5, 8), 10: (2, 3, 5, 8, 13, 20, 30), 50: (2, 3, 5, 8, 13, 20, 30)}
+DISTANCES = {"apart": 8.0, "touching": 5.0, "overlapping": 3.5}
+RULES = ("own excess", "excess", "confirmed")
+
+
+def mixture(dim: int, k: int, distance: float, *, unequal: bool) -> Floats:
+    """Round Gaussians of deviation 1 around normal centres, whose mean distance is `distance`."""
+    rng = np.random.default_rng([dim, k, round(10 * distance)])
+    centres = rng.normal(size=(k, dim))
+    apart = np.linalg.norm(centres[:, None] - centres, axis=2)[np.triu_indices(k, 1)].mean()
+    sizes = np.linspace(0.4, 1.6, k) if unequal else np.ones(k)
+    truth = rng.choice(k, 1500 if k < 20 else 3000, p=sizes / sizes.sum())
+    return (centres[truth] * distance / apart + rng.normal(size=(len(truth), dim))).astype(np.float32)
+
+
+def shapes() -> dict[str, Floats]:
+    """Points in which there are no groups."""
+    rng, n = np.random.default_rng(0), 1500
+    angle = rng.uniform(0, 2 * np.pi, n)
+    made = {
+        "gaussian, 2": rng.normal(size=(n, 2)),
+        "gaussian, 50": rng.normal(size=(n, 50)) * np.linspace(3, 0.3, 50),
+        "square": rng.random((n, 2)),
+        "cube, 10": rng.random((n, 10)),
+        "segment": np.c_[10 * rng.random(n), rng.normal(size=(n, 9)) * 0.3],
+        "ring": np.c_[np.cos(angle), np.sin(angle)] * 5 + 0.3 * rng.normal(size=(n, 2)),
+        "heavy tails, 10": rng.standard_t(4, size=(n, 10)),
+        "skewed, 10": rng.exponential(size=(n, 10)),
+        "archetypes, 20": rng.dirichlet(np.ones(4), n) @ rng.normal(size=(4, 20)) * 3 + 0.3 * rng.normal(size=(n, 20)),
+    }
+    return {name: points.astype(np.float32) for name, points in made.items()}
+
+
+def own_excess(curve: list[Row]) -> int | None:
+    """The rule of before: the stability is compared with that of numbers that hold, not with that of all."""
+    passing = [row for row in curve if row.passes]
+    return max(candidates(passing)) if passing else None
+
+
+def verdict(k: int | None, plateau: tuple[int, int], known: int | None) -> str:
+    if k is None:
+        return "none"
+    if known is None:
+        return "wrong"
+    return "right" if plateau[0] - 1 <= known <= plateau[1] + 1 else "wrong"
+
+
+def record(name: str, kind: str, known: int | None, points: Floats) -> dict[str, Any]:
+    found: Choice = choose_k(points)
+    said = {"own excess": own_excess(found.curve), "excess": recommended(found.curve)}
+    said["confirmed"] = found.k if found.clear else None
+    verdicts = {
+        rule: verdict(k, found.plateau if rule == "confirmed" else (k or 0, k or 0), known) for rule, k in said.items()
+    }
+    print(name, "known", known, said, found.ticks, flush=True)
+    short = {key: value for key, value in found.as_json().items() if key in ("plateau", "ticks", "sentence", "curve")}
+    return {"data": name, "kind": kind, "known": known, "said": said, "verdicts": verdicts, **short}
+
+
+def main() -> None:
+    rows = []
+    for dim, numbers in GROUPS.items():
+        for place, k in enumerate(numbers):
+            for kind, distance in DISTANCES.items():
+                points = mixture(dim, k, distance, unequal=place % 2 == 1)
+                rows.append(record(f"{k} groups, {dim} dimensions, {kind}", kind, k, points))
+    rows += [record(name, "no groups", None, points) for name, points in shapes().items()]
+    kinds = {kind: [row for row in rows if row["kind"] == kind] for kind in (*DISTANCES, "no groups")}
+    counts = {
+        rule: {kind: dict(Counter(row["verdicts"][rule] for row in some)) for kind, some in kinds.items()}
+        for rule in RULES
+    }
+    content = {
+        "command": "python experiments/choosing_k_rule.py",
+        "machine": machine(),
+        "counts": counts,
+        "records": [{key: value for key, value in row.items() if key != "curve"} for row in rows],
+    }
+    print(json.dumps(counts, indent=1))
+    write_atomically(RESULTS / "choosing_k_rule.json", json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

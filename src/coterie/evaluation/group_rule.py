@@ -1,0 +1,164 @@
+"""The rule of `number_of_groups`: from a curve over K to a recommendation, its plateau, or "no number stands out".
+
+A number is recommended where three things come together. Its groups hold on other items (prediction strength of at
+least 0.8). They are stabler than groups of a single Gaussian, as much as any number of the curve is, within a standard
+error. And two of the four criteria that take no part in this say about as many. A number that stands on its stability
+alone is none: on embeddings of photos two or five coarse groups hold up very well, and say nothing about the number
+that a person has in mind. Decided on made mixtures and shapes without groups (experiments/choosing_k_rule.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import Any
+
+from coterie.evaluation.stability import STRICT_UP_TO
+
+HOLDS = 0.8  # prediction strength of groups that hold on other items (Tibshirani & Walther: 0.8 to 0.9)
+CONFIRMED = 2  # of the four other criteria
+APART = 2.0  # between criteria that is worth a word
+
+
+@dataclass(frozen=True)
+class Row:
+    """One K of the curve. `error` is the standard error of `excess`, the stability beyond the Gaussian's."""
+
+    k: int
+    prediction_strength: float
+    stability: float
+    excess: float
+    error: float
+    ambiguous: float  # share of pairs that are neither always nor never together; low is good
+    gap: float  # mean ln W of the Gaussian less ln W, W the sum of squared distances to the centres
+    gap_error: float
+    silhouette: float
+    generalisation: float  # Cohen's kappa of a linear classifier
+    coding_rate: float  # nats an item; low is good
+
+    @property
+    def passes(self) -> bool:
+        """Whether the groups hold on other items, and do so better than chance would have it."""
+        return self.prediction_strength >= HOLDS and self.excess > 2 * self.error
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The answer: `k` and its plateau where a number stands out.
+
+    Where none does, the plateau are the numbers from the smallest to the largest that are about as stable as the
+    stablest, and `k` is what the ticks say midway, brought within it.
+    """
+
+    k: int
+    clear: bool
+    plateau: tuple[int, int]
+    curve: list[Row]
+    ticks: dict[str, int]  # what each criterion alone would say
+    levels: list[int]  # numbers of groups of FINCH's hierarchy that were among the candidates
+    n: int  # items looked at
+    sentence: str
+    notes: list[str]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values, numbers with five digits."""
+        curve = [{name: round(value, 5) for name, value in asdict(row).items()} for row in self.curve]
+        return {**asdict(self), "plateau": list(self.plateau), "curve": curve}
+
+
+def stablest(curve: Sequence[Row]) -> Row:
+    """The K whose stability is furthest beyond that of a Gaussian's groups."""
+    return max(curve, key=lambda row: row.excess)
+
+
+def candidates(curve: Sequence[Row]) -> list[int]:
+    """The K that pass, with an excess within one standard error of the largest of the whole curve."""
+    best = stablest(curve)
+    return [row.k for row in curve if row.passes and row.excess >= best.excess - best.error]
+
+
+def recommended(curve: Sequence[Row]) -> int | None:
+    """The largest candidate, before the other criteria are asked."""
+    return max(candidates(curve), default=None)
+
+
+def ticks_of(curve: Sequence[Row], eigengap: int) -> dict[str, int]:
+    """What each criterion alone would say."""
+    return {
+        "eigengap": eigengap,
+        "silhouette": max(curve, key=lambda row: row.silhouette).k,
+        "gap": _gap(curve),
+        "coding rate": min(curve, key=lambda row: row.coding_rate).k,
+        "stability": stablest(curve).k,
+    }
+
+
+def confirming(ticks: Mapping[str, int], plateau: tuple[int, int]) -> list[str]:
+    """The criteria other than stability that say a number of the plateau, or one that is a quarter off at most."""
+    low, high = plateau[0] - plateau[0] // 4, plateau[1] + plateau[1] // 4
+    return [name for name, k in ticks.items() if name != "stability" and low <= k <= high]
+
+
+def choice(curve: list[Row], ticks: dict[str, int], levels: list[int], n: int) -> Choice:
+    """The answer for a curve, with what the user should know beside it."""
+    best, notes = recommended(curve), []
+    said = sorted([*ticks.values(), *([best] if best is not None else [])])
+    if said[-1] > APART * said[0]:
+        notes.append(f"The criteria differ: {', '.join(f'{name} {k}' for name, k in ticks.items())}.")
+    if best is None:
+        if passing := [row.k for row in curve if row.passes]:
+            notes.append(f"{max(passing)} groups hold on other items, but {stablest(curve).k} are stabler, and do not.")
+        return _unclear(curve, ticks, levels, n, notes)
+    plateau = _plateau(curve, best)
+    if len(agree := confirming(ticks, plateau)) < CONFIRMED:
+        others = " and ".join(agree) or "no other criterion"
+        notes.append(f"{best} groups are the stablest and hold on other items, but {others} alone says about as many.")
+        return _unclear(curve, ticks, levels, n, notes)
+    if best > STRICT_UP_TO:
+        notes.append("Beyond 20 groups the prediction strength is a mean over groups, not that of the weakest.")
+    if best == curve[-1].k and len(curve) > 1:
+        notes.append(f"{best} is the largest number tried: there may be more.")
+    also = f" ({plateau[0]}–{plateau[1]} do equally well)" if plateau[0] < plateau[1] else " (no other does as well)"
+    return Choice(best, True, plateau, curve, ticks, levels, n, f"{best}{also}.", notes)
+
+
+def _unclear(curve: list[Row], ticks: dict[str, int], levels: list[int], n: int, notes: list[str]) -> Choice:
+    low, high = alike(curve)
+    middle = sorted(ticks.values())[len(ticks) // 2]
+    text = "No number of groups stands out; K is your choice. "
+    best = stablest(curve)
+    if best.excess <= 2 * best.error:
+        text += "None is stabler than groups of a single Gaussian: there may be none at all. "
+    elif low < high:
+        text += f"From {low} to {high} they are about equally stable. "
+    text += f"The criteria alone would say {', '.join(f'{k} ({name})' for name, k in ticks.items())}."
+    return Choice(min(max(middle, low), high), False, (low, high), curve, ticks, levels, n, text, notes)
+
+
+def alike(curve: Sequence[Row]) -> tuple[int, int]:
+    """From the smallest to the largest K whose excess cannot be told from the largest; all where that is chance."""
+    best = stablest(curve)
+    if best.excess <= 2 * best.error:
+        return curve[0].k, curve[-1].k
+    near = [row.k for row in curve if row.excess + row.error >= best.excess - best.error]
+    return min(near), max(near)
+
+
+def _plateau(curve: Sequence[Row], best: int) -> tuple[int, int]:
+    """The candidates next to the best, without a gap on the curve."""
+    tried, able = [row.k for row in curve], set(candidates(curve))
+    low = high = tried.index(best)
+    while low > 0 and tried[low - 1] in able:
+        low -= 1
+    while high + 1 < len(tried) and tried[high + 1] in able:
+        high += 1
+    return tried[low], tried[high]
+
+
+def _gap(curve: Sequence[Row]) -> int:
+    """The smallest K whose gap is at least the next one's less its error (Tibshirani, Walther & Hastie 2001)."""
+    for row, after in pairwise(curve):
+        if row.gap >= after.gap - after.gap_error:
+            return row.k
+    return curve[-1].k
