@@ -2,8 +2,8 @@
 
     python benchmarks/million.py [--methods kmeans cdc] [--items 1000000] [--limit 3600]
 
-The embeddings of `heads.py`, as float16 in a .npy file of 768 MB, in 50 groups of unequal size that overlap. Each method
-is one run of `coterie fit` with its defaults, report included. `own_gb` is the peak of the process' own memory
+The embeddings of `heads.py`, as float16 in a .npy file of 768 MB, in 50 groups of unequal size that overlap. Each
+method is one run of `coterie fit` with its defaults, report included. `own_gb` is the peak of the process' own memory
 (`RssAnon`, looked at five times a second); pages of the mapped file are the system's to take back. Writes
 benchmarks/results/million.json; numbers of an earlier call are kept.
 """
@@ -97,7 +97,9 @@ def main() -> None:
             found[method] = fit(file, method, truth, given.limit)
             print(method, found[method], flush=True)
             command = "python benchmarks/million.py" + ("" if given.items == 10**6 else f" --items {given.items}")
-            write_results("million", command, n=given.items, dim=DIM, file_gb=file.stat().st_size / 2**30, methods=found)
+            write_results(
+                "million", command, n=given.items, dim=DIM, file_gb=file.stat().st_size / 2**30, methods=found
+            )
 
 
 if __name__ == "__main__":

@@ -23,6 +23,20 @@ def choosing() -> str:
     return table(head, rows, records("choosing_k")["command"])
 
 
+def choosing_rule() -> str:
+    """How often each rule is right, wrong, or says that no number stands out."""
+    found = records("choosing_k_rule")
+    kinds = next(iter(found["counts"].values()))
+    rows = [
+        [
+            rule,
+            *(", ".join(f"{counts[kind].get(verdict, 0)}" for verdict in ("right", "wrong", "none")) for kind in kinds),
+        ]
+        for rule, counts in found["counts"].items()
+    ]
+    return table(["rule: right, wrong, none", *kinds], rows, found["command"])
+
+
 def recalibration(data: str) -> str:
     """Before and after each map, over the draws of each run."""
     found = records(f"recalibration_{data}")
@@ -39,7 +53,8 @@ def _cells(row: dict[str, Any]) -> list[str]:
     taken = []
     for promise in ("0.05", "0.1"):
         accepted, wrong = (percent(row[f"{key}_{promise}"]["mean"]) for key in ("accepted", "error"))
-        taken.append(f"{accepted} ({wrong}; {percent(row[f'exceeded_{promise}']['mean'], 0)})")
+        alone = f"; {percent(row['kept'][f'error_{promise}'])}" if "helps" in row and row["kept"] else ""
+        taken.append(f"{accepted} ({wrong}{alone})")
     kept = percent(row["helps"]["mean"], 0) if "helps" in row else ""
     return [percent(row["ece"]["mean"]), percent(row["ece"]["std"]), percent(row["gap"]["mean"]), *taken, kept]
 
@@ -61,8 +76,10 @@ def ensemble(data: str) -> str:
 
 BLOCKS: dict[str, Block] = {
     "choosing-k": choosing,
+    "choosing-k-rule": choosing_rule,
+    "ensemble-cifar10-auto": functools.partial(ensemble, "cifar10-jpeg-auto"),
     "ensemble-digits": functools.partial(ensemble, "digits"),
     "ensemble-fashion-mnist-pica": functools.partial(ensemble, "fashion-mnist-pica"),
-    "recalibration-cifar10": functools.partial(recalibration, "cifar10-jpeg-20000"),
+    "recalibration-cifar10": functools.partial(recalibration, "cifar10-jpeg"),
     "recalibration-digits": functools.partial(recalibration, "digits"),
 }

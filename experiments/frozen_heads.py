@@ -166,7 +166,9 @@ def study(data: str, given: argparse.Namespace) -> None:
 
     jobs = [(method, seed) for seed in given.seeds for method in (*given.methods, "sklearn")]
     if given.kept:
-        jobs = [(method, seed) for method, seed in jobs if (folder / "records" / f"{name}-{method}-{seed}.json").exists()]
+        jobs = [
+            (method, seed) for method, seed in jobs if (folder / "records" / f"{name}-{method}-{seed}.json").exists()
+        ]
     for wait in (False, True):
         for method, seed in (job for job in jobs if job not in found):
             path = folder / "records" / f"{name}-{method}-{seed}.json"

@@ -6,7 +6,8 @@ For each run: 50 uniform random samples of 150 items, as `coterie accept --draw`
 (right: the item's class is the one that the Hungarian matching over all items gives to its group). Each sample gives
 the maps `temperature`, `platt` and `beta` of `coterie recalibrate`; where the product would ship none (`helps`), the
 confidences stay. On the other items: ECE (15 bins) before and after, the share that may be accepted at an expected
-error of 5 and 10 %, the error that this share really has, and in how many draws that is more. Nothing is trained; labels are used, by design. Writes
+error of 5 and 10 %, the error that this share really has, and in how many draws that is more; `kept`: the means of the
+draws in which the product keeps the map. Nothing is trained; labels are used, by design. Writes
 experiments/results/recalibration_NAME.json, one record for each run.
 """
 
@@ -68,11 +69,13 @@ def run_record(source: str, run: Path) -> dict[str, Any]:
     rows = []
     for name in ("before", *MAPS):
         row: dict[str, Any] = {"confidences": name}
+        kept = [one[name] for one in draws if one[name].get("helps", True)]
+        row["kept"] = {key: float(np.mean([one[key] for one in kept])) for key in kept[0]} if kept else {}
         for key in draws[0][name]:
             values = [float(one[name][key]) for one in draws]
             row[key] = {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)), "most": max(values)}
         rows.append(row)
-        print(run.name, name, {key: round(value["mean"], 4) for key, value in row.items() if key != "confidences"})
+        print(run.name, name, {key: round(row[key]["mean"], 4) for key in draws[0][name]})
     return finished_record(
         record,
         len(codes),

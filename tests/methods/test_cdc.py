@@ -454,6 +454,13 @@ def test_cdc_goes_on_from_a_run_of_any_method(first: str, digits: Source, tmp_pa
     assert set(done.assignments.heads) == {"cal", "clu"}
 
 
+def test_of_many_items_the_hidden_layer_sees_a_part_and_the_groups_are_still_all_of_them() -> None:
+    labels = torch.arange(400) % 3
+    vectors = 8 * torch.eye(3, 70)[labels] + torch.randn(400, 70, generator=seeded(1))
+    begun = run(vectors, RunSettings(n_clusters=3, overrides={"cdc.hidden": 4, "cdc.epochs": 0})).assignments
+    assert agreement(begun.probabilities.argmax(1), labels) == 1
+
+
 def test_training_on_easy_groups_calibrates_and_does_not_spoil_the_start() -> None:
     from coterie.evaluation import evaluate
 

@@ -1,10 +1,11 @@
 """The rule of `number_of_groups`: from a curve over K to a recommendation, its plateau, or "no number stands out".
 
 A number is recommended where three things come together. Its groups hold on other items (prediction strength of at
-least 0.8). They are stabler than groups of a single Gaussian, as much as any number of the curve is, within a standard
-error. And two of the four criteria that take no part in this say about as many. A number that stands on its stability
-alone is none: on embeddings of photos two or five coarse groups hold up very well, and say nothing about the number
-that a person has in mind. Decided on made mixtures and shapes without groups (experiments/choosing_k_rule.py).
+least 0.8). They are stabler than groups of a single Gaussian, and among the numbers of which both is so as stable as
+any, within a standard error. And two of the four criteria that take no part in this say about as many. A number that
+stands on its stability alone is none: on embeddings of photos two or five coarse groups hold up very well, and say
+nothing about the number that a person has in mind. Decided on made mixtures and on shapes without groups
+(experiments/choosing_k_rule.py).
 """
 
 from __future__ import annotations
@@ -73,9 +74,16 @@ def stablest(curve: Sequence[Row]) -> Row:
 
 
 def candidates(curve: Sequence[Row]) -> list[int]:
-    """The K that pass, with an excess within one standard error of the largest of the whole curve."""
-    best = stablest(curve)
-    return [row.k for row in curve if row.passes and row.excess >= best.excess - best.error]
+    """The K that pass, with an excess within one standard error of the largest among them.
+
+    Among them, not of the whole curve: two groups are far apart along one axis, where those of the Gaussian are stable
+    as well, and their excess is small beside that of numbers that do not hold.
+    """
+    passing = [row for row in curve if row.passes]
+    if not passing:
+        return []
+    best = stablest(passing)
+    return [row.k for row in passing if row.excess >= best.excess - best.error]
 
 
 def recommended(curve: Sequence[Row]) -> int | None:
@@ -107,13 +115,11 @@ def choice(curve: list[Row], ticks: dict[str, int], levels: list[int], n: int) -
     if said[-1] > APART * said[0]:
         notes.append(f"The criteria differ: {', '.join(f'{name} {k}' for name, k in ticks.items())}.")
     if best is None:
-        if passing := [row.k for row in curve if row.passes]:
-            notes.append(f"{max(passing)} groups hold on other items, but {stablest(curve).k} are stabler, and do not.")
         return _unclear(curve, ticks, levels, n, notes)
     plateau = _plateau(curve, best)
     if len(agree := confirming(ticks, plateau)) < CONFIRMED:
-        others = " and ".join(agree) or "no other criterion"
-        notes.append(f"{best} groups are the stablest and hold on other items, but {others} alone says about as many.")
+        others = f"{agree[0]} alone" if agree else "no other criterion"
+        notes.append(f"{best} groups hold on other items, but {others} says about as many.")
         return _unclear(curve, ticks, levels, n, notes)
     if best > STRICT_UP_TO:
         notes.append("Beyond 20 groups the prediction strength is a mean over groups, not that of the weakest.")
