@@ -55,7 +55,7 @@ def record(name: str) -> dict[str, Any]:
     seconds, busy = time.monotonic() - begun, time.process_time() - worked
     megabytes = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(f"{name}: {found['sentence']} {seconds:.1f} s, {busy:.1f} s of processor, {megabytes:.0f} MB", flush=True)
-    answer = {"data": Path(name).name, "known": KNOWN.get(name), **found}
+    answer = {"data": Path(name).name, "known": KNOWN.get(Path(name).name), **found}
     return {**answer, "seconds": round(seconds, 1), "processor_seconds": round(busy, 1), "peak_mb": round(megabytes)}
 
 
