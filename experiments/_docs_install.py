@@ -13,6 +13,7 @@ FOR = {
     "heif": "HEIC pictures, as telephones write them",
     "medmnist": "the MedMNIST data sets",
     "neighbours": "approximate nearest neighbours of very many points",
+    "ray": "prediction and embedding by many processes and machines",
     "review": "the review app in the browser ([review](review.md))",
 }
 

@@ -33,18 +33,22 @@ def embed(
     precision: str = "auto",
     output: str | os.PathLike[str] | None = None,
     max_skipped: float = 0.0,
+    engine: str = "local",
+    workers: int | None = None,
 ) -> NDArray[np.float32]:
     """The embeddings (n, d) of pictures: a folder, a file, an array, a list, a torch Dataset.
 
     encoder: a name of `coterie encoders` or of timm, a folder with config.json and weights, or "auto", the best on this
     computer; weights: a local file of it. output: a folder to keep them in, where pictures that are known are not
     embedded again; `coterie fit` takes such a folder as a source. max_skipped: the share of pictures that may be
-    unreadable and then have no row. Nothing is divided or centred. Raises InputError for pictures or weights that
-    cannot be used.
+    unreadable and then have no row. engine: "ray" has so many `workers` of Ray do it, into `output`; X is then a path.
+    Nothing is divided or centred. Raises InputError for pictures or weights that cannot be used.
     """
     source = embedded(
         *(X, encoder, weights, image_size, pooling, squash, device, precision, output),
         max_skipped=max_skipped,
+        engine=engine,
+        workers=workers,
     )
     return rows_of(source)
 
@@ -62,6 +66,8 @@ def embedded(
     *,
     max_skipped: float,
     progress: Callable[[str, int, int], None] | None = None,
+    engine: str = "local",
+    workers: int | None = None,
 ) -> Source:
     """The source of embeddings. Raises InputError where it is no source of pictures."""
     from coterie.deciding import check_used, place_of
@@ -70,6 +76,7 @@ def embedded(
     from coterie.encoders.loading import Wanted
     from coterie.encoders.opening import Encode, check_name
     from coterie.encoders.weights import at_hand_or_refused
+    from coterie.scaling.embedding import spread_of
     from coterie.training.device import accelerator_for
 
     if not isinstance(encoder, str):
@@ -87,7 +94,9 @@ def embedded(
     name = at_hand_or_refused(str(place)) if encoder == AUTO else encoder
     given = None if weights is None else os.fspath(weights)
     wanted = Wanted(name, given, image_size, bool(squash), pooling, place, precision)
-    encode = Encode(wanted, None if output is None else Path(output), place_of(X))
+    spread = spread_of(X, output, engine, workers)
+    folder = None if output is None else Path(os.path.abspath(output) if spread else output)
+    encode = Encode(wanted, folder, place_of(X), spread=spread)
     source = open_items(X, encode=encode, max_skipped=max_skipped, progress=progress)
     check_used(encode, source)
     return source

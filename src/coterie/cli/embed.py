@@ -32,6 +32,8 @@ class EmbedRequest:
     device: str = "auto"
     precision: str = "auto"
     max_skipped: float = 0.2
+    engine: str = "local"
+    workers: int | None = None
     as_json: bool = False
     speech: Speech = field(default_factory=Speech)
 
@@ -49,6 +51,8 @@ def embed_source(request: EmbedRequest) -> None:
                 *(request.source, *how, request.device, request.precision, out),
                 max_skipped=request.max_skipped,
                 progress=bar.reading,
+                engine=request.engine,
+                workers=request.workers,
             )
     except KeyboardInterrupt as stopped:
         text = f"Stopped. What was embedded is kept in {out}: the same command goes on."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from coterie.encoders import open_items
 from coterie.evaluation import evaluate_separation
@@ -14,7 +14,9 @@ from coterie.prediction.model import Model, load_model
 from coterie.prediction.ood import DEFAULT, available
 from coterie.records.metrics import read_foreign
 from coterie.training.device import accelerator_for
-from coterie.types import Assignments
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 TAIL = 0.05  # share of the fitted items that lie below the threshold that `predict` names
 COLUMNS = ("auroc", "fpr95", "fpr95_out_positive", "aupr_in", "aupr_out")
@@ -27,11 +29,11 @@ def wanted_scores(model: Model, wanted: str | None) -> tuple[str, ...]:
     return () if wanted == "none" else (wanted,)
 
 
-def compare_with_fitted(model: Model, found: Assignments) -> dict[str, Any] | None:
+def compare_with_fitted(model: Model, names: Sequence[str], scores: Tensor | None) -> dict[str, Any] | None:
     """How many of the new items score below the lowest 5 % of the fitted ones; None without a score or a bank."""
-    if not found.ood_scores or model.bank is None:
+    if scores is None or model.bank is None:
         return None
-    ((name, scores),) = found.ood_scores.items()
+    (name,) = names
     threshold = model.scores_of_fitted([name])[name].quantile(TAIL)
     return {"score": name, "threshold": float(threshold), "below": int((scores < threshold).sum())}
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import signal
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,12 +17,15 @@ from coterie.cli.recalibrate import remap_by
 from coterie.cli.speech import Speech
 from coterie.data.spaces import Spaces
 from coterie.encoders import open_items
-from coterie.outputs import check_output, remove_parts
+from coterie.outputs import check_folder, check_output, remove_parts
 from coterie.prediction.model import load_model
 from coterie.prediction.results import is_ours, write_result
 from coterie.records import read_record
+from coterie.scaling.engines import Engine, absolute, engine_called, here
+from coterie.scaling.predicting import Asked, predict_parts
 from coterie.training.device import accelerator_for
-from coterie.types import InputError
+from coterie.training.interrupt import Stopped
+from coterie.types import InputError, Skipped
 
 
 @dataclass(frozen=True)
@@ -34,52 +39,119 @@ class PredictRequest:
     embedding: bool = False
     ood_score: str | None = None
     recalibrated: bool = False
+    engine: str = "local"
+    workers: int | None = None
     as_json: bool = False
     speech: Speech = field(default_factory=Speech)
 
+    @property
+    def in_parts(self) -> bool:
+        """Whether a folder of parts is wanted, and no table."""
+        return not self.out.suffix
+
+
+@dataclass
+class Predicted:
+    """What there is to say of a prediction that is written."""
+
+    data: str
+    n: int
+    k: int
+    calibrated: bool
+    confidence: float  # mean
+    labels_used: int
+    foreign: dict[str, Any] | None
+    skipped: list[Skipped]
+    notes: list[str]
+
 
 def predict_source(request: PredictRequest) -> None:
-    """Write the result table of new items, and say what it holds. Raises InputError."""
+    """Write the result table of new items, or its parts, and say what it holds. Raises InputError."""
     run, begun = request.run, time.monotonic()
-    table = check_table(request.out, run, request.source)
+    engine = engine_called(request.engine, request.workers)
+    if request.in_parts:
+        check_folder(request.out, [*paths_of(request.source), run])
+        table = Path(os.path.realpath(request.out))
+    else:
+        table = check_table(request.out, run, request.source)
     check_finished(run)
-    remove_parts(table.parent, table.name)
-    model = load_model(run, accelerator_for(request.device).device)
-    with request.speech.bar() as bar:
-        opened = open_items(request.source, like=model.spec, device=request.device, progress=bar.reading)
-        bar.items = len(opened.items)
-        scores = wanted_scores(model, request.ood_score)
-        assignments = model.predict(opened, embedding=request.embedding, ood_scores=scores, progress=bar.predicted)
-    labels_used = 0
-    if request.recalibrated:
-        assignments, labels_used = remap_by(run, assignments)
-    write_result(table, assignments, labels_used=labels_used)
-    skipped = skipped_items(opened.skipped)
+    whole = engine is here and not request.in_parts
+    done = predict_whole(request, table) if whole else predict_parted(request, table, engine)
+    skipped = skipped_items(done.skipped)
     answer = {
         "run": str(run),
-        "data": opened.name,
-        "n": len(opened.items),
-        "k": model.k,
+        "data": done.data,
+        "n": done.n,
+        "k": done.k,
         "seconds": round(time.monotonic() - begun, 1),
-        "calibrated": model.calibrated,
-        "labels_used": labels_used,
+        "calibrated": done.calibrated,
+        "labels_used": done.labels_used,
         "skipped": len(skipped),
         "skipped_items": skipped,
         "table": str(request.out),
-        "ood_score": compare_with_fitted(model, assignments),
+        "ood_score": done.foreign,
     }
     if request.as_json:
         print_object(answer)
     else:
-        print_answer(answer, request, float(assignments.probabilities.max(1).values.mean()), opened.notes)
+        print_answer(answer, request, done.confidence, done.notes)
+
+
+def predict_whole(request: PredictRequest, table: Path) -> Predicted:
+    """The table in one piece."""
+    remove_parts(table.parent, table.name)
+    model = load_model(request.run, accelerator_for(request.device).device)
+    with request.speech.bar() as bar:
+        opened = open_items(request.source, like=model.spec, device=request.device, progress=bar.reading)
+        bar.items = len(opened.items)
+        scores = wanted_scores(model, request.ood_score)
+        found = model.predict(opened, embedding=request.embedding, ood_scores=scores, progress=bar.predicted)
+    labels_used = 0
+    if request.recalibrated:
+        found, labels_used = remap_by(request.run, found)
+    write_result(table, found, labels_used=labels_used)
+    confidence = float(found.probabilities.max(1).values.mean())
+    foreign = compare_with_fitted(model, scores, next(iter(found.ood_scores.values()), None))
+    about = (model.calibrated, confidence, labels_used, foreign, opened.skipped, opened.notes)
+    return Predicted(opened.name, len(opened.items), model.k, *about)
+
+
+def predict_parted(request: PredictRequest, table: Path, engine: Engine) -> Predicted:
+    """The parts of the table, by any engine, and the table that they make unless parts are what was asked for."""
+    import torch
+
+    run = Path(os.path.abspath(request.run))
+    folder = table if request.in_parts else table.with_name(f".{table.name}.parts")
+    source = request.source if isinstance(request.source, Spaces) else absolute(request.source)
+    scores = wanted_scores(load_model(run), request.ood_score)
+    after = functools.partial(remap_by, run) if request.recalibrated else None
+    asked = Asked(run, source, request.device, request.embedding, scores, after)
+    try:
+        with request.speech.bar() as bar:
+
+            def watch(done: int, total: int) -> None:
+                bar.reading("predicting", done, total)
+
+            made = predict_parts(asked, folder, engine, own=not request.in_parts, progress=watch)
+    except KeyboardInterrupt as stopped:
+        text = f"Stopped. What was predicted is kept in {folder}: the same command goes on."
+        raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
+    confidence = float(made.parts.column("confidence").mean())
+    known = torch.from_numpy(made.parts.column("ood_score")) if scores else None
+    labels_used, foreign = made.parts.labels_used(), compare_with_fitted(made.model, scores, known)
+    if not request.in_parts:
+        made.parts.merge(table)
+    about = (made.model.calibrated, confidence, labels_used, foreign, made.skipped, made.notes)
+    return Predicted(made.name, made.rows, made.model.k, *about)
 
 
 def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: float, notes: Sequence[str]) -> None:
     """The same for a person."""
     foreign = answer["ood_score"]
+    where = f"Parts of the table: {request.out}" if request.in_parts else f"Table: {request.out}"
     print(
         f"{answer['n']:,} items assigned in {answer['seconds']} s, mean confidence {confidence:.2f}"
-        f"{'' if answer['calibrated'] or request.recalibrated else ' (not calibrated)'}. Table: {request.out}"
+        f"{'' if answer['calibrated'] or request.recalibrated else ' (not calibrated)'}. {where}"
     )
     if request.recalibrated:
         print(f"Labels were used: the confidences are by the map of {answer['labels_used']} judged items.")
@@ -101,7 +173,12 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
 def check_table(out: Path, run: Path, source: str | Spaces) -> Path:
     """Where the result table goes. Raises InputError for one that could not or may not be written in the end."""
     check_ending(out, ".parquet")
-    return check_output(out, [*(source.paths if isinstance(source, Spaces) else [source]), run], ours=is_ours)
+    return check_output(out, [*paths_of(source), run], ours=is_ours)
+
+
+def paths_of(source: str | Spaces) -> list[str]:
+    """Where the source lies."""
+    return source.paths if isinstance(source, Spaces) else [source]
 
 
 def check_finished(run: Path) -> None:

@@ -128,6 +128,11 @@ def _read(path: Path, headers: dict[str, Header], chosen: Sequence[str]) -> NDAr
         raise InputError(f"{path} cannot be read as a .npz file of numbers ({_why(error)}).") from error
 
 
+def holds_npy(path: Path) -> bool:
+    """Whether a file is a .npy array by its content. Raises InputError for one that is neither it nor a .npz file."""
+    return not _is_zip(path)
+
+
 def _is_zip(path: Path) -> bool:
     """Which of the two formats it is; InputError for an empty file and for neither."""
     if not path.is_file():

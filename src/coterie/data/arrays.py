@@ -36,7 +36,8 @@ def open_array(
     Where the shape does not say which axis holds the channels, `channels_first` does.
     """
     check_numbers(array, name)
-    _check_batch_axis(array.shape, options.like, name, channels_first=channels_first)
+    if options.first is None:
+        check_batch_axis(array.shape, options.like, name, channels_first=channels_first)
     if array.ndim <= 2:
         return open_vectors(array, options, name=name, origin=origin)
     if options.encode is None:
@@ -61,7 +62,7 @@ def open_array(
     return Source(name, origin, items, RowIds(len(array)), fingerprint, notes=notes, family=family)
 
 
-def _check_batch_axis(shape: tuple[int, ...], like: ItemSpec | None, name: str, *, channels_first: bool) -> None:
+def check_batch_axis(shape: tuple[int, ...], like: ItemSpec | None, name: str, *, channels_first: bool) -> None:
     """Raise InputError for one picture alone, whose rows would be taken for the items."""
     if like is not None and like.kind == "images" and shape == (like.height, like.width):
         raise InputError(f"{name} has the shape {shape}, one picture without a batch axis: give array[None].")

@@ -56,6 +56,34 @@ def read_batches(file: Any, names: Sequence[str], path: Path) -> Iterator[Any]:
         raise InputError(f"{path} is damaged: it says that it has {total} rows, but holds {seen}.")
 
 
+def read_rows(file: Any, names: Sequence[str], path: Path, rows: range) -> Iterator[Any]:
+    """Record batches with these columns of some rows in a row; InputError if the file is damaged or too short.
+
+    Row groups before and after them are not read.
+    """
+    groups: list[int] = []
+    before = first = 0
+    for number in range(file.metadata.num_row_groups):
+        count = file.metadata.row_group(number).num_rows
+        if before < rows.stop and before + count > rows.start:
+            first = first if groups else before
+            groups.append(number)
+        before += count
+    at, seen = first, 0
+    batches = file.iter_batches(columns=list(names), row_groups=groups)
+    while at < rows.stop:
+        with reading(f"{path} cannot be read"):
+            batch = next(batches, None)
+        if batch is None:
+            break
+        wanted = batch.slice(max(0, rows.start - at), max(0, min(len(batch), rows.stop - at) - max(0, rows.start - at)))
+        at, seen = at + len(batch), seen + len(wanted)
+        if len(wanted):
+            yield wanted
+    if seen != len(rows):
+        raise InputError(f"{path} is damaged: rows {rows.start} to {rows.stop - 1} are not all in it.")
+
+
 def pandas_index(schema: Any) -> list[str]:
     """The columns that pandas wrote as the index of its table, by the file's own words."""
     try:

@@ -38,6 +38,8 @@ class Options:
     columns: str | tuple[str, ...] | None = None
     encode: Encode | None = None
     shown: Encoding | None = None  # pictures are to be decoded as this encoder sees them
+    survey: Survey | None = None  # the first pass over pictures, where another process made it
+    first: int | None = None  # the number in its source of the first item: only a part of a source is opened
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 4:
@@ -57,7 +59,9 @@ class Options:
 
     @property
     def minimum(self) -> int:
-        """How many items are enough: two to cluster, one to be sorted into the groups of a fitted model."""
+        """How many items are enough: two to cluster, one for a fitted model, and none in a part of a source."""
+        if self.first is not None:
+            return 0
         return 2 if self.like is None else 1
 
 
@@ -82,7 +86,7 @@ def choose_form(
 ) -> tuple[ItemSpec, list[str]]:
     """Return the form that all images get, and notes on what is done to them; `values` are its `low` and `high`."""
     sizes = np.unique(np.stack([widths, heights], 1), axis=0)
-    first = f"{sizes[0][0]}x{sizes[0][1]} pixels"
+    first = f"{sizes[0][0]}x{sizes[0][1]} pixels" if len(sizes) else ""
     seen = f"images of {first}" if len(sizes) == 1 else f"images of {len(sizes)} different sizes"
     if options.like is not None:
         spec = options.like
@@ -100,7 +104,7 @@ def choose_form(
     notes = []
     if spec.encoding is not None:
         notes.append(f"The {seen} are shown as {spec.encoding.encoder} sees them, at {spec.width}x{spec.height}.")
-    elif len(sizes) > 1 or tuple(sizes[0]) != (spec.width, spec.height):
+    elif len(sizes) > 1 or any(tuple(size) != (spec.width, spec.height) for size in sizes):
         notes.append(f"The {seen} were scaled and centre-cropped to {spec.width}x{spec.height}.")
     if spec.channels == 1 and not all_grey:
         notes.append("Colour images were turned to grey.")

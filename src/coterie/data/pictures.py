@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -47,13 +47,24 @@ class Pictures:
     serial: bool = False  # `load` may not be called from several threads
     values: tuple[float, float] | None = None  # where `load` maps pixels itself: the values that become 0 and 255
 
+    def part(self, start: int, stop: int) -> Pictures:
+        """Pictures `start` to `stop` alone."""
+        return replace(
+            self,
+            ids=self.ids[start:stop],
+            load=lambda row: self.load(start + row),
+            digest=lambda row: self.digest(start + row),
+            stamp=f"{self.stamp} {start} {stop}",
+            locked=[],
+        )
+
 
 def open_pictures(pictures: Pictures, options: Options, survey: Survey | None = None) -> Source:
     """Return the source; InputError if too many pictures or all cannot be read. `survey` saves the first pass."""
     from coterie.data.decode import quiet_pillow
 
     if options.encode is not None:
-        survey = survey or look(pictures, options)
+        survey = survey or options.survey or look(pictures, options)
         if (encoded := options.encode(pictures, survey, options)) is not None:
             return encoded
     check_kind(options, "images", pictures.where)
@@ -117,6 +128,11 @@ def _scale(
             failures[row] = f"it has 8 bits, but the model was fitted on pixel values from {low:g} to {high:g}"
     if not wide.any():
         return ValueRule(), (0.0, 0.0)
+    if options.first is not None:
+        raise InputError(
+            f"{pictures.ids[int(wide.argmax())]} in {pictures.where} has more than 8 bits a pixel: how such are "
+            "read is decided by all pictures together, which a part does not see; leave out --engine and -o FOLDER."
+        )
     mixed = options.like is None and bool(narrow.any())
     rule = survey.rule(pictures.where, options.like, pictures.ids, beside_bytes=mixed)
     return rule, (0.0, 0.0) if mixed else rule.range
@@ -182,7 +198,9 @@ def _source(pictures: Pictures, items: Items, failures: dict[int, str], digest: 
 
 
 def check_share(pictures: Pictures, failures: dict[int, str], options: Options, so_far: str = "") -> None:
-    """Raise InputError if too many pictures cannot be read, or too few can."""
+    """Raise InputError if too many pictures cannot be read, or too few can, which no part of a source can say."""
+    if options.first is not None:
+        return
     total, bad = len(pictures.ids), len(failures)
     if bad and pictures.whole:
         row = min(failures)

@@ -59,6 +59,11 @@ def array_rule(array: NDArray[Any], name: str, like: ItemSpec | None) -> ValueRu
     return rule_for(array.dtype, values_of(array, name), name, like)
 
 
+def bytes_as_they_are(dtype: np.dtype[Any], like: ItemSpec) -> bool:
+    """Whether pixels are bytes for a model of bytes, so that no picture's values depend on what the others hold."""
+    return dtype == np.uint8 and _of(like) == BYTE
+
+
 def _black_and_white(array: NDArray[Any]) -> bool:
     """Whether an array has no other values than 0 and 1, and both. Of an ordinary one the first block shows it."""
     high = 0

@@ -22,7 +22,7 @@ from coterie.data.given import Numbered, Paths, understand
 from coterie.data.named import open_named
 from coterie.data.named_files import names
 from coterie.data.picture_form import Encode, Options, Progress
-from coterie.data.pictures import open_pictures
+from coterie.data.pictures import Pictures, open_pictures
 from coterie.data.spaces import Spaces, open_spaces
 from coterie.data.tables import open_table
 from coterie.data.vectors import open_vectors
@@ -31,6 +31,7 @@ from coterie.outputs import printable
 from coterie.records.features import holds_features
 from coterie.types import Encoding, InputError, ItemSpec, Source
 
+Place = Literal["named", "features", "folder", "picture", "array", "table"]
 # Tables, and what of pandas reads them.
 TABLES = {".csv": "read_csv", ".tsv": "read_table", ".txt": "read_table", ".xlsx": "read_excel", ".ods": "read_excel"}
 TABLES |= {".feather": "read_feather", ".arrow": "read_feather", ".orc": "read_orc", ".jsonl": "read_json"}
@@ -83,14 +84,17 @@ def open_source(
     )
     if progress is not None:
         options = replace(options, progress=progress)
-    opened = _open(source, options)
+    opened = open_as_asked(source, options)
     return with_family(opened, family or "auto") if family or like is None else opened
 
 
-def _open(source: Any, options: Options) -> Source:
+def open_as_asked(source: Any, options: Options) -> Source:
+    """The same, with the options in one object, and pictures of no known family taken for photographs."""
     if isinstance(source, Spaces):
         alone = replace(options, encode=None)
-        return _legible(open_spaces(source, options.like, lambda part, like: _open(part, replace(alone, like=like))))
+        return _legible(
+            open_spaces(source, options.like, lambda part, like: open_as_asked(part, replace(alone, like=like)))
+        )
     if options.like is not None and options.like.spaces:
         raise InputError(
             f"The run was fitted on {len(options.like.spaces)} spaces of features, and one was given: give as many, in "
@@ -125,6 +129,26 @@ def _legible(source: Source) -> Source:
 
 
 def _open_path(text: str, options: Options) -> Source:
+    kind, path = place_of(text, one=options.like is not None)
+    if kind == "named":
+        source = open_named(text, options)
+        if path.exists():
+            source.notes.append(f"{text} is the named data set; write ./{text} for the file or folder of that name.")
+        return source
+    if kind == "features":
+        return open_features(path, options, origin=text)
+    if kind in ("folder", "picture"):
+        return open_pictures(pictures_at(kind, path, text), options)
+    return open_table(path, options) if kind == "table" else open_array_file(path, options)
+
+
+def pictures_at(kind: Place, path: Path, text: str) -> Pictures:
+    """The pictures of a folder, or the one of a file, that the user calls `text`."""
+    return folder_pictures(path, origin=text) if kind == "folder" else file_picture(path, origin=text)
+
+
+def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
+    """What lies at a path, or that it is a named data set. `one`: a single picture is enough. Raises InputError."""
     path, shown = path_of(text), escaped(text)
     try:
         exists = path.exists()
@@ -132,14 +156,9 @@ def _open_path(text: str, options: Options) -> Source:
         why = getattr(error, "strerror", None) or str(error)[:200]
         raise InputError(f"{shown[:200]!r} cannot be looked up ({why}); check the path and its rights.") from error
     if text in names():
-        source = open_named(text, options)
-        if exists:
-            source.notes.append(f"{text} is the named data set; write ./{text} for the file or folder of that name.")
-        return source
-    if path.is_dir() and holds_features(path):
-        return open_features(path, options, origin=text)
+        return "named", path
     if path.is_dir():
-        return open_pictures(folder_pictures(path, origin=text), options)
+        return "features" if holds_features(path) else "folder", path
     if not exists:
         near = difflib.get_close_matches(text.lower(), names(), 1, 0.5)
         hint = f"; did you mean {near[0]}?" if near else ": check the path."
@@ -147,19 +166,19 @@ def _open_path(text: str, options: Options) -> Source:
     regular_file(path, "The source")
     suffix = path.suffix.lower()
     if is_picture(path.name):
-        if options.like is None:
+        if not one:
             raise InputError(f"{shown} is a single picture, which cannot be grouped: give the folder that it lies in.")
-        return open_pictures(file_picture(path, origin=text), options)
-    openers = {".npy": open_array_file, ".npz": open_array_file, ".parquet": open_table}
+        return "picture", path
+    kinds: dict[str, Place] = {".npy": "array", ".npz": "array", ".parquet": "table"}
     if suffix in TABLES:
         raise InputError(
             f"{text} is no source, for tables are read from .parquet files: make one of it, for example by "
             f"pandas.{TABLES[suffix]}({path.name!r}).to_parquet({path.with_suffix('.parquet').name!r})."
         )
-    if suffix not in openers:
+    if suffix not in kinds:
         advice = left_out(Counter([suffix])) if suffix else ""
         why = f" ({advice.removeprefix('1 ')})" if "(" in advice else ""
         raise InputError(
-            f"{shown} is no source{why}; give a folder of images or a file that ends in {', '.join(openers)}."
+            f"{shown} is no source{why}; give a folder of images or a file that ends in {', '.join(kinds)}."
         )
-    return openers[suffix](path, options)
+    return kinds[suffix], path

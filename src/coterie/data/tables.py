@@ -6,7 +6,8 @@ import hashlib
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from coterie.data.array_rows import RowIds
 from coterie.data.feature_columns import ID_COLUMNS, Features, Form, Table, check_values, choose
-from coterie.data.parquet import open_parquet, pandas_index, read_batches, read_column
+from coterie.data.parquet import open_parquet, pandas_index, read_batches, read_column, read_rows
 from coterie.data.picture_form import Options, check_kind
 from coterie.data.pictures import Pictures, open_pictures
 from coterie.data.reading import reading
@@ -31,30 +32,66 @@ _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"M
 
 def open_table(path: Path, options: Options, *, name: str | None = None, origin: str | None = None) -> Source:
     """Open a table: the column of pictures first, then a list column, then numeric columns (`feature_columns`)."""
-    name, origin = name or path.stem, origin or os.fspath(path)
+    table = look_at(path, options, name, origin)
+    if table.features.form == "picture":
+        return open_pictures(table.pictures(options), options)
+    return table.embeddings(options)
+
+
+@dataclass(frozen=True)
+class OpenTable:
+    """A table of which nothing but its ids was read."""
+
+    path: Path
+    file: Any
+    features: Features
+    ids: Sequence[str]
+    notes: list[str]
+    name: str
+    origin: str
+    judged: bool  # whether what its columns hold must be looked at, all rows of it, to believe that they are features
+
+    @property
+    def stamp(self) -> str:
+        facts = self.path.stat()
+        return f"{self.path.resolve()} {' '.join(self.features.names)} {facts.st_size} {facts.st_mtime_ns}"
+
+    def pictures(self, options: Options) -> Pictures:
+        """Its column of pictures."""
+        return _table_pictures(self, options.memory_limit)
+
+    def embeddings(self, options: Options, rows: range | None = None) -> Source:
+        """Its embeddings, all or those of `rows` in a row. Raises InputError."""
+        check_kind(options, "embeddings", self.name)
+        if rows is None:
+            batches, count = read_batches(self.file, self.features.names, self.path), self.file.metadata.num_rows
+        else:
+            batches, count = read_rows(self.file, self.features.names, self.path, rows), len(rows)
+        with reading(f"{self.path} cannot be read"):
+            read = _list_column if self.features.form == "list" else _numbers
+            values = read(batches, count, self, rows.start if rows else 0)
+        if self.judged:
+            check_values(values, self.features.names, str(self.path))
+        if values.dtype != np.float32 and not offset_of(values, options.like, self.name):
+            with np.errstate(over="ignore"):
+                values = values.astype(np.float32)
+        columns, chosen = tuple(self.features.names), self.features.chosen
+        source = open_vectors(values, options, name=self.name, origin=self.origin, columns=columns, chosen=chosen)
+        source.ids = self.ids if rows is None else self.ids[rows.start : rows.stop]
+        source.notes = [*self.notes, *source.notes]
+        return source
+
+
+def look_at(path: Path, options: Options, name: str | None = None, origin: str | None = None) -> OpenTable:
+    """Open a table and decide which of its columns are the items. Raises InputError."""
     file = open_parquet(path)
     if file.metadata.num_rows == 0:
         raise InputError(f"{path} has no rows.")
     features = choose(_describe(file, path), options.columns, options.like)
     ids, notes = row_ids(file, path)
-    notes = [*features.notes, *notes]
-    if features.form == "picture":
-        return open_pictures(_table_pictures(path, features.names[0], ids, notes, name, origin, options), options)
-    check_kind(options, "embeddings", name)
-    with reading(f"{path} cannot be read"):
-        values = (
-            _list_column(file, features.names[0], path) if features.form == "list" else _numbers(file, features, path)
-        )
-    if features.form == "numbers" and not features.chosen and not (options.like and options.like.columns):
-        check_values(values, features.names, str(path))
-    if values.dtype != np.float32 and not offset_of(values, options.like, name):
-        with np.errstate(over="ignore"):
-            values = values.astype(np.float32)
-    source = open_vectors(
-        values, options, name=name, origin=origin, columns=tuple(features.names), chosen=features.chosen
-    )
-    source.ids, source.notes = ids, [*notes, *source.notes]
-    return source
+    judged = features.form == "numbers" and not features.chosen and not (options.like and options.like.columns)
+    named = name or path.stem, origin or os.fspath(path)
+    return OpenTable(path, file, features, ids, [*features.notes, *notes], *named, judged)
 
 
 def _describe(file: Any, path: Path) -> Table:
@@ -167,11 +204,8 @@ class Cells:
             return column
 
 
-def _table_pictures(
-    path: Path, column: str, ids: Sequence[str], notes: list[str], name: str, origin: str, options: Options
-) -> Pictures:
-    cells = Cells(path, column, options.memory_limit)
-    facts = path.stat()
+def _table_pictures(table: OpenTable, limit: int) -> Pictures:
+    cells = Cells(table.path, table.features.names[0], limit)
 
     def load(row: int) -> Image:
         import io
@@ -187,8 +221,8 @@ def _table_pictures(
     def digest(row: int) -> bytes:
         return hashlib.sha256(cells(row) or b"").digest()
 
-    stamp = f"{path.resolve()} {column} {facts.st_size} {facts.st_mtime_ns}"
-    return Pictures(name, f"the table {path}", origin, ids, load, digest, stamp, notes)
+    where = f"the table {table.path}"
+    return Pictures(table.name, where, table.origin, table.ids, load, digest, table.stamp, table.notes)
 
 
 def picture_cells(path: Path, columns: str | Sequence[str] | None, limit: int) -> tuple[Sequence[str], Cells]:
@@ -200,13 +234,14 @@ def picture_cells(path: Path, columns: str | Sequence[str] | None, limit: int) -
     return row_ids(file, path)[0], Cells(path, features.names[0], limit)
 
 
-def _numbers(file: Any, features: Features, path: Path) -> NDArray[Any]:
-    """Read numeric columns batch by batch into one array."""
-    kinds = [file.schema_arrow.field(name).type for name in features.names]
-    result = np.empty((file.metadata.num_rows, len(features.names)), _dtype(kinds))
+def _numbers(batches: Iterable[Any], count: int, table: OpenTable, first: int) -> NDArray[Any]:
+    """Read numeric columns batch by batch into one array of `count` rows."""
+    names = table.features.names
+    kinds = [table.file.schema_arrow.field(name).type for name in names]
+    result = np.empty((count, len(names)), _dtype(kinds))
     start = 0
-    for batch in read_batches(file, features.names, path):
-        for place, name in enumerate(features.names):
+    for batch in batches:
+        for place, name in enumerate(names):
             # A column with empty cells comes as floats with NaN, or as objects with None.
             result[start : start + len(batch), place] = _floats(batch.column(name), result.dtype)
         start += len(batch)
@@ -225,24 +260,26 @@ def _dtype(kinds: Sequence[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32 if all(map(is_small, kinds)) else np.float64)
 
 
-def _list_column(file: Any, name: str, path: Path) -> NDArray[Any]:
+def _list_column(batches: Iterable[Any], count: int, table: OpenTable, first: int) -> NDArray[Any]:
+    """Read a list column batch by batch into one array of `count` rows, the first of which is row `first`."""
     import pyarrow.compute as pc
 
-    kind = file.schema_arrow.field(name).type
+    name = table.features.names[0]
+    kind = table.file.schema_arrow.field(name).type
     dtype = _dtype([getattr(kind, "storage_type", kind).value_type])
     result: NDArray[Any] | None = None
     start = 0
-    for batch in read_batches(file, [name], path):
+    for batch in batches:
         column = batch.column(name)
         column = getattr(column, "storage", column)  # of a tensor
         lengths = pc.list_value_length(column)
         width = int(pc.max(lengths).as_py() or 0) if result is None else result.shape[1]
         if result is None:
-            result = np.empty((file.metadata.num_rows, width), dtype)
+            result = np.empty((count, width), dtype)
         wrong = np.flatnonzero(lengths.fill_null(-1).to_numpy(zero_copy_only=False) != width)
         if len(wrong):
             raise InputError(
-                f"Row {start + wrong[0]} of {path} has no embedding of {width} numbers in column {name}, "
+                f"Row {first + start + wrong[0]} of {table.path} has no embedding of {width} numbers in column {name}, "
                 "but all rows must have the same length."
             )
         result[start : start + len(batch)] = _floats(pc.list_flatten(column), dtype).reshape(len(batch), width)

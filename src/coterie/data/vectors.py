@@ -54,7 +54,7 @@ def open_vectors(
         array = _numbers(array, name)
     _check_shape(array, options, name)
     items = Embeddings(array, offset_of(array, options.like, name), columns, chosen)
-    constant = _check_values(items, name)
+    constant = _check_values(items, name, options.first or 0)
     if constant and options.like is None:
         raise InputError(
             f"All features of {name} are constant (every row is the same), so there is nothing to cluster."
@@ -149,7 +149,7 @@ def _numbers(array: NDArray[Any], name: str) -> NDArray[np.float64]:
 def _check_shape(array: NDArray[Any], options: Options, name: str) -> None:
     n, d = array.shape
     for count, what in ((n, "sample"), (d, "feature")):
-        if count == 0:
+        if count == 0 and options.first is None:
             raise InputError(
                 f"{name} is empty: found array with 0 {what}(s) (shape={array.shape}) while a minimum of 1 is required."
             )
@@ -162,8 +162,11 @@ def _check_shape(array: NDArray[Any], options: Options, name: str) -> None:
         )
 
 
-def _check_values(items: Embeddings, name: str) -> bool:
-    """Raise InputError at the first value that is not a finite float32; return whether all rows are the same."""
+def _check_values(items: Embeddings, name: str, offset: int) -> bool:
+    """Raise InputError at the first value that is not a finite float32; return whether all rows are the same.
+
+    `offset` is added to the number of a row in messages.
+    """
     constant, first = True, items.convert(np.asarray(items.array[:1]))
     for start, rows in blocks(items.array):
         values = items.convert(rows)
@@ -174,7 +177,8 @@ def _check_values(items: Embeddings, name: str) -> bool:
                 row, column = bad[0]
                 what = "NaN" if np.isnan(values[row, column]) else "infinity or a value too large for float32"
                 raise InputError(
-                    f"Input X contains {what}: row {start + row}, column {column_name(items, int(column))} of {name}; "
+                    f"Input X contains {what}: row {offset + start + row}, column "
+                    f"{column_name(items, int(column))} of {name}; "
                     "remove or replace such values first."
                 )
         constant = constant and bool((values == first).all())

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from coterie.data.pictures import Pictures, check_share, readable_pictures
 from coterie.data.pixel_values import ValueRule
 from coterie.data.survey import Survey
 from coterie.encoders.loading import Encoder, Wanted, load_encoder
-from coterie.encoders.store import CHUNK, NO_DIGEST, Chunk, Job, Store
+from coterie.encoders.store import CHUNK, NO_DIGEST, Chunk, Job, Known, Store
 from coterie.records.features import FORMAT
 from coterie.types import InputError, Items, ItemSpec, Skipped, Source
 
@@ -36,13 +36,63 @@ BATCH, BATCH_ON_CARD = 4, 64  # pictures that the encoder sees at once: on a CPU
 REHEARSED = 64  # pictures of a dry run
 
 
+@dataclass(frozen=True)
+class Plan:
+    """How the chunks of a folder of embeddings are made, whoever makes them."""
+
+    wanted: Wanted
+    job: Job
+    failures: dict[int, str]  # pictures that the first pass could not read
+    rule: ValueRule
+    folder: Path
+
+
+Spread = Callable[[Plan, Sequence[int]], Iterator[int]]
+"""Has these chunks made by other processes, in any order, and yields how many pictures are done each time."""
+
+
+@dataclass
+class Maker:
+    """Makes chunks of a plan in a process of its own, where the encoder and what is known are kept between them."""
+
+    plan: Plan
+    pictures: Pictures
+    options: Options
+
+    def __post_init__(self) -> None:
+        if self.pictures.stamp != self.plan.job.stamp:
+            raise InputError(f"{self.pictures.name} has changed since the command began: run it again.")
+        self._encoder = load_encoder(self.plan.wanted)
+        if self._encoder.encoding != self.plan.job.encoding:
+            raise InputError(f"A worker has other weights of {self._encoder.encoding.encoder} than the command.")
+        self._store = Store(self.plan.folder)
+        self._store.begin(self.plan.job)
+        self._known = self._store.known()
+
+    def __call__(self, numbers: Sequence[int]) -> None:
+        """Write those of these chunks that are not there."""
+        made = _chunks(
+            *(self.pictures, self.plan.failures, self.plan.rule, self._encoder, self._known, self.options),
+            [number for number in numbers if not self._store.has(number)],
+        )
+        with quiet_pillow():
+            for number, chunk in made:
+                self._store.add(number, chunk)
+
+
 def embed_pictures(
-    pictures: Pictures, survey: Survey, options: Options, wanted: Wanted, folder: Path | None, path: str = ""
+    pictures: Pictures,
+    survey: Survey,
+    options: Options,
+    wanted: Wanted,
+    folder: Path | None,
+    path: str = "",
+    spread: Spread | None = None,
 ) -> Source:
     """The embeddings of all pictures that can be read, as a source whose items are the pictures.
 
     They lie in `folder` (None: in memory), where those of a run before are taken up. `path`: where the pictures lie,
-    for the report of a later run. Raises InputError.
+    for the report of a later run. `spread`: who makes them, into the folder. Raises InputError.
     """
     store = Store(folder)
     encoder = load_encoder(wanted)
@@ -50,8 +100,19 @@ def embed_pictures(
     failures, rule, values = readable_pictures(pictures, survey, options)
     job = Job(encoder.encoding, values, pictures.stamp, len(pictures.ids))
     store.begin(job)
+    numbers = _missing(store, job)
+    if spread is not None and folder is not None and numbers:
+        done = job.count - _pictures_in(numbers, job.count)
+        for count in spread(Plan(wanted, job, failures, rule, folder), numbers):
+            done += count
+            options.progress("embedding", done, job.count)
+        if numbers := _missing(store, job):
+            raise InputError(
+                f"{len(numbers)} parts were written by workers and are not to be seen in {folder}: give -o on a file "
+                "system that all machines share."
+            )
     with quiet_pillow():
-        for number, chunk in _chunks(pictures, failures, rule, encoder, store, options):
+        for number, chunk in _chunks(pictures, failures, rule, encoder, store.known(), options, numbers):
             store.add(number, chunk)
     ids, digests, failed = _gathered(pictures, store, job.count)
     check_share(pictures, failed, options)
@@ -80,7 +141,8 @@ def embed_pictures(
         }
         store.finish(encoder.width, job.count, ids, digests, manifest)
         source = open_features(folder, options, origin=pictures.origin)
-    source.pictures = _shown(pictures, survey, failed, rule, options)
+    if ids:
+        source.pictures = _shown(pictures, survey, failed, rule, options)
     return source
 
 
@@ -117,13 +179,28 @@ def note_of(encoder: Encoder) -> str:
     return f"Pictures were embedded by {said.encoder} ({said.licence}; taught by {said.taught}), {said.size} px."
 
 
+def _missing(store: Store, job: Job) -> list[int]:
+    """The chunks that the store does not have."""
+    return [number for number in range(-(-job.count // CHUNK)) if not store.has(number)]
+
+
+def _pictures_in(numbers: Sequence[int], count: int) -> int:
+    """How many of `count` pictures are in these chunks."""
+    return sum(min(CHUNK, count - number * CHUNK) for number in numbers)
+
+
 def _chunks(
-    pictures: Pictures, failures: dict[int, str], rule: ValueRule, encoder: Encoder, store: Store, options: Options
+    pictures: Pictures,
+    failures: dict[int, str],
+    rule: ValueRule,
+    encoder: Encoder,
+    known: Known,
+    options: Options,
+    numbers: Sequence[int],
 ) -> Iterator[tuple[int, Chunk]]:
-    """Yield the chunks that the store does not have."""
-    encoding, count, known = encoder.encoding, len(pictures.ids), store.known()
+    """Yield the chunks of these numbers; embeddings that are `known` are not made again."""
+    encoding, count = encoder.encoding, len(pictures.ids)
     spec = shown_to(encoding)
-    numbers = [number for number in range(-(-count // CHUNK)) if not store.has(number)]
     size = BATCH if encoder.device.type == "cpu" else BATCH_ON_CARD
 
     def one(row: int) -> Seen:

@@ -7,15 +7,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coterie.data.parted import Parted, parted
+from coterie.data.picture_form import Options
 from coterie.data.source import open_source
+from coterie.data.spaces import Spaces
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.encoders.weights import preferred
 from coterie.types import Encoding, InputError, ItemSpec, Source
 
 if TYPE_CHECKING:
-    from coterie.data.picture_form import Options
     from coterie.data.pictures import Pictures
     from coterie.data.survey import Survey
+    from coterie.encoders.embedding import Spread
     from coterie.encoders.loading import Wanted
 
 SMALL_GREY = 64  # pixels a side: grey pictures up to here may be glyphs, which no encoder of photographs was shown
@@ -35,6 +38,7 @@ class Encode:
     said: str = ""
     dry: bool = False
     used: bool = False
+    spread: Spread | None = None  # who makes the embeddings, where it is not this process
 
     def __call__(self, pictures: Pictures, survey: Survey, options: Options) -> Source | None:
         from coterie.encoders.embedding import embed_pictures, rehearse
@@ -48,7 +52,7 @@ class Encode:
         self.used = True
         if self.dry:
             return rehearse(pictures, survey, options, wanted)
-        return embed_pictures(pictures, survey, options, wanted, self.folder, self.path)
+        return embed_pictures(pictures, survey, options, wanted, self.folder, self.path, self.spread)
 
 
 def decide(pictures: Pictures, survey: Survey, device: str) -> tuple[str, str]:
@@ -84,9 +88,19 @@ def open_items(
 
     Raises InputError where that encoder is not to be had, or has other weights by now.
     """
-    if like is not None and like.kind == "embeddings" and like.encoding is not None and encode is None:
-        encode = Encode(wanted_by(like.encoding, device))
-    return open_source(source, like=like, encode=encode, **options)
+    return open_source(source, like=like, encode=encode or _encode_for(like, device), **options)
+
+
+def part_items(source: str | Spaces, like: ItemSpec, device: str = "auto", workers: int | None = None) -> Parted:
+    """The same by parts (`data.parted`), each decoded by so many threads. Raises InputError."""
+    return parted(source, Options(like, workers=workers, encode=_encode_for(like, device)))
+
+
+def _encode_for(like: ItemSpec | None, device: str) -> Encode | None:
+    """What makes embeddings of pictures as a model needs them, None for one that was fitted on anything else."""
+    if like is None or like.kind != "embeddings" or like.encoding is None:
+        return None
+    return Encode(wanted_by(like.encoding, device))
 
 
 def wanted_by(encoding: Encoding, device: str = "auto") -> Wanted:

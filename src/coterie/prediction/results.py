@@ -54,12 +54,19 @@ def write_result(path: Path, result: Assignments, *, labels_used: int = 0) -> No
     With more than 256 groups `top_labels`, `top_probabilities` and `remainder` stand in place of the probabilities.
     Raises InputError where another file is in the place.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
-    import torch
 
     if os.path.lexists(path) and not is_ours(path):
         raise InputError(f"{path} is there already and coterie did not write it: give another name, or move it away.")
+    sink = io.BytesIO()
+    pq.write_table(table_of(result, labels_used), sink, compression="zstd")
+    write_atomically(path, sink.getvalue())
+
+
+def table_of(result: Assignments, labels_used: int = 0) -> pa.Table:
+    """The table that `write_result` writes, with its metadata."""
+    import pyarrow as pa
+    import torch
 
     def rows(matrix: torch.Tensor, kind: pa.DataType) -> pa.Array:
         flat = pa.array(matrix.contiguous().numpy().reshape(-1), kind)
@@ -92,10 +99,7 @@ def write_result(path: Path, result: Assignments, *, labels_used: int = 0) -> No
         metadata["coterie.labels_used"] = str(labels_used)
     if result.ood_scores:
         metadata["coterie.ood_score"] = next(iter(result.ood_scores))
-    table = pa.table(columns).replace_schema_metadata(metadata)
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
-    write_atomically(path, sink.getvalue())
+    return pa.table(columns).replace_schema_metadata(metadata)
 
 
 def is_ours(path: Path) -> bool:

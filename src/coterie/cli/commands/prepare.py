@@ -9,6 +9,7 @@ import typer
 
 from coterie.cli.commands.options import (
     Device,
+    Engine,
     Json,
     Precision,
     Quiet,
@@ -17,6 +18,7 @@ from coterie.cli.commands.options import (
     SourceOrRun,
     Table,
     Verbose,
+    Workers,
     app,
 )
 from coterie.cli.completing import encoder_names, method_files
@@ -70,6 +72,8 @@ def embed(
     device: Device = "auto",
     precision: Precision = "auto",
     max_skipped: Annotated[float, typer.Option(help="Largest share of unreadable pictures.")] = 0.2,
+    engine: Engine = "local",
+    workers: Workers = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -84,7 +88,7 @@ def embed(
         check_at_hand(encoder, weights)
         from coterie.cli.embed import EmbedRequest, embed_source
 
-        how = (encoder, weights, image_size, pooling, squash, device, precision, max_skipped)
+        how = (encoder, weights, image_size, pooling, squash, device, precision, max_skipped, engine, workers)
         embed_source(EmbedRequest(source, out, *how, as_json=as_json, speech=Speech(quiet, verbose)))
 
 

@@ -9,6 +9,7 @@ import typer
 
 from coterie.cli.commands.options import (
     Device,
+    Engine,
     Features,
     GivenSource,
     Json,
@@ -17,6 +18,7 @@ from coterie.cli.commands.options import (
     Quiet,
     Run,
     Verbose,
+    Workers,
     app,
 )
 from coterie.cli.failing import failures
@@ -28,9 +30,13 @@ def predict(
     run: Run,
     source: GivenSource = None,
     *,
-    out: Annotated[Path, typer.Option("-o", "--output", help="Result table to write (.parquet).")],
+    out: Annotated[
+        Path, typer.Option("-o", "--output", help="Result table to write (.parquet), or a folder for its parts.")
+    ],
     features: Features = None,
     device: Device = "auto",
+    engine: Engine = "local",
+    workers: Workers = None,
     embedding: Annotated[bool, typer.Option("--embedding", help="Store the embedding as well.")] = False,
     ood_score: OodScore = None,
     recalibrated: Annotated[
@@ -42,13 +48,14 @@ def predict(
 ) -> None:
     """Assign new items to the groups of a run.
 
-    The larger the column ood_score, the more an item is like the run's own items.
+    The larger the column ood_score, the more an item is like the run's own items. Into a folder, or with --engine ray,
+    it goes part by part, and the same command goes on with those that are there.
     """
     with failures():
         from coterie.cli.predict import PredictRequest, predict_source
         from coterie.data.spaces import source_given
 
-        how = (device, embedding, ood_score, recalibrated, as_json, Speech(quiet, verbose))
+        how = (device, embedding, ood_score, recalibrated, engine, workers, as_json, Speech(quiet, verbose))
         predict_source(PredictRequest(run, source_given(source, features or []), out, *how))
 
 
