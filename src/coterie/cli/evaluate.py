@@ -55,19 +55,22 @@ def evaluate_finished(
         print_object(answer | ({"ood": foreign} if foreign is not None else {}))
         return
     if metrics is not None:
-        print("          " + "  ".join(f"{name:>10}" for name in METRICS))
-        for name, head in metrics["heads"].items():
-            print(f"{name:<10}" + "  ".join(f"{head[key]:>10.3f}" for key in METRICS))
-        if metrics.get("labels"):
-            print(f"Labels: {metrics['labels']}.")
-        if metrics.get("labels_used"):
-            print(
-                f"{metrics['labels_used']:,} items whose judgement took part are left out, {metrics['n']:,} measured."
-            )
-        print(f"All numbers: {run / 'metrics.json'}")
+        print_metrics(metrics, run / "metrics.json")
     if foreign is not None:
         print_ood(foreign, run / "ood.json")
     speech.suggest((("compare", run, "OTHER-RUN"), "these numbers beside those of other runs"))
+
+
+def print_metrics(metrics: dict[str, Any], path: Path) -> None:
+    """A table for a person: a line for each head."""
+    print("          " + "  ".join(f"{name:>10}" for name in METRICS))
+    for name, head in metrics["heads"].items():
+        print(f"{name:<10}" + "  ".join(f"{head[key]:>10.3f}" for key in METRICS))
+    if metrics.get("labels"):
+        print(f"Labels: {metrics['labels']}.")
+    if metrics.get("labels_used"):
+        print(f"{metrics['labels_used']:,} items whose judgement took part are left out, {metrics['n']:,} measured.")
+    print(f"All numbers: {path}")
 
 
 def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, column: str | None = None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from coterie.cli.labels import find_labels
 from coterie.cli.output import print_object
@@ -11,7 +12,7 @@ from coterie.cli.speech import Speech
 from coterie.cli.summary import METRICS
 from coterie.data import Labels, open_source
 from coterie.types import InputError
-from coterie.yardstick import supervised
+from coterie.yardstick import Yardstick, supervised
 
 OWN = "source"  # the labels that come with the source
 
@@ -62,29 +63,32 @@ def teach(asked: YardstickRequest) -> None:
             device=asked.device,
             progress=bar,
         )
-    metrics = found.metrics()
-    names = ("accuracy", *METRICS)
+    answer = describe(asked, found)
     if asked.as_json:
-        print_object(
-            {
-                "source": asked.source,
-                "test": asked.test,
-                "labels_used": found.labels_used,
-                "scored": len(found.labels),
-                "held_out": found.held_out,
-                "init": None if asked.init is None else str(asked.init),
-                "backbone": found.backbone,
-                "epochs": found.settings.epochs,
-                "seconds": found.seconds,
-                "metrics": {name: metrics[name] for name in names},
-            }
-        )
+        print_object(answer)
         return
-    print("  ".join(f"{name:>10}" for name in names))
-    print("  ".join(f"{metrics[name]:>10.3f}" for name in names))
+    print("  ".join(f"{name:>10}" for name in answer["metrics"]))
+    print("  ".join(f"{value:>10.3f}" for value in answer["metrics"].values()))
     apart = "items that were not taught" if found.held_out else "the taught items themselves"
     print(f"Taught {found.labels_used:,} labels, scored on {len(found.labels):,} {apart}: no result of clustering.")
     asked.speech.suggest((("fit", asked.source, "-k", len(found.classes)), "what the same net finds without labels"))
+
+
+def describe(asked: YardstickRequest, found: Yardstick) -> dict[str, Any]:
+    """The object of --json."""
+    metrics = found.metrics()
+    return {
+        "source": asked.source,
+        "test": asked.test,
+        "labels_used": found.labels_used,
+        "scored": len(found.labels),
+        "held_out": found.held_out,
+        "init": None if asked.init is None else str(asked.init),
+        "backbone": found.backbone,
+        "epochs": found.settings.epochs,
+        "seconds": found.seconds,
+        "metrics": {name: metrics[name] for name in ("accuracy", *METRICS)},
+    }
 
 
 def _labels(source: str, wanted: str | None, column: str | None, option: str) -> Labels:
