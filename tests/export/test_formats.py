@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from coterie.data import open_source
-from coterie.export import format_names
+from coterie.export import Options, export, format_names
 from coterie.export.items import items_of_run
 from helpers.exports import NAMES, write_run
 
@@ -339,3 +339,10 @@ def test_several_formats_at_once(coterie, reviewed, tmp_path):
     assert content(tmp_path / "all" / "imagefolder") == content(tmp_path / "one")
     exported(coterie, reviewed, "csv,imagefolder,coco", tmp_path / "all", "--overwrite")
     assert content(tmp_path / "all") == whole
+
+
+def test_who_watches_hears_of_every_picture_of_every_format(run, tmp_path):
+    heard: list[tuple[str, int, int]] = []
+    items = items_of_run(run)
+    export(items, ["imagefolder", "csv", "hf"], tmp_path / "out", Options(), progress=lambda *said: heard.append(said))
+    assert heard == [(name, done + 1, len(items)) for name in ("imagefolder", "hf") for done in range(len(items))]

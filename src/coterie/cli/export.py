@@ -46,7 +46,8 @@ def export_finished(request: ExportRequest) -> None:
     options = Options(**request.given)
     formats = [name.strip() for name in request.to.split(",") if name.strip()]
     items = items_of_run(request.run, original=options.original)
-    done = export(items, formats, request.out, options, [request.run])
+    with request.speech.bar() as bar:
+        done = export(items, formats, request.out, options, [request.run], progress=bar.reading)
     found = {
         "run": str(request.run),
         "reviewed": items.reviewed,

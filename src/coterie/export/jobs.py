@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,8 @@ from coterie.outputs import Given
 from coterie.types import InputError
 
 LINKS = ("copy", "symlink", "hard")
+
+Progress = Callable[[str, int, int], None]  # the format, how many pictures are written, of how many items
 
 
 @dataclass(frozen=True)
@@ -138,7 +141,12 @@ def export_run(run: Path, formats: Sequence[str], out: Path, options: Options) -
 
 
 def export(
-    items: Items, formats: Sequence[str], out: Path, options: Options, reads: Sequence[Given] = ()
+    items: Items,
+    formats: Sequence[str],
+    out: Path,
+    options: Options,
+    reads: Sequence[Given] = (),
+    progress: Progress | None = None,
 ) -> list[Exported]:
     """Write the items in these formats; of several each gets its own place inside of `out`. Raises InputError.
 
@@ -162,7 +170,7 @@ def export(
             with new_file(path) as place:
                 first.write(place, job)
         else:
-            with new_tree(path, _head(job, name)) as tree:
+            with new_tree(path, _head(job, name), _watch(progress, name, job)) as tree:
                 first.write(tree, job)
         return [_exported(name, job, out)]
     done = []
@@ -173,7 +181,8 @@ def export(
                 form.write(place, jobs[name])
                 done.append(_exported(name, jobs[name], out / place.name))
                 continue
-            part = Tree(whole.root / name, _head(jobs[name], name))
+            watch = _watch(progress, name, jobs[name])
+            part = Tree(whole.root / name, _head(jobs[name], name), watch=watch)
             part.root.mkdir()
             form.write(part, jobs[name])
             part.finish()
@@ -198,6 +207,17 @@ def _jobs(items: Items, found: dict[str, Format], options: Options) -> dict[str,
         if form.pictures:
             originals = jobs[name].originals
     return jobs
+
+
+def _watch(progress: Progress | None, name: str, job: Job) -> Callable[[], None]:
+    """Counts the pictures of a job."""
+    numbers = itertools.count(1)
+
+    def one_more() -> None:
+        if progress is not None:
+            progress(name, next(numbers), len(job.items))
+
+    return one_more
 
 
 def most_doubtful_first(items: Items) -> Items:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,10 +28,13 @@ class Tree:
     head: dict[str, Any]  # the first line of `coterie.jsonl`
     lines: list[dict[str, Any]] = field(default_factory=list)
     folders: set[Path] = field(default_factory=set)
+    watch: Callable[[], None] = lambda: None  # called for every picture
 
     def place(self, name: str, item: str | None = None) -> Path:
         """Where the file `name` ("train/a.png") goes; `item` is the id that it is the picture of."""
         self.lines.append({"file": name} if item is None else {"file": name, "id": item})
+        if item is not None:
+            self.watch()
         path = self.root / name
         if path.parent not in self.folders:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,7 +97,7 @@ def head_of(**entries: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def new_tree(path: Path, head: dict[str, Any]) -> Iterator[Tree]:
+def new_tree(path: Path, head: dict[str, Any], watch: Callable[[], None] = lambda: None) -> Iterator[Tree]:
     """A tree whose folder takes the place `path` when the block ends, whole or not at all.
 
     Raises InputError where another export is being written there.
@@ -103,7 +106,7 @@ def new_tree(path: Path, head: dict[str, Any]) -> Iterator[Tree]:
     path.parent.mkdir(parents=True, exist_ok=True)
     held = _begin(part)
     try:
-        tree = Tree(part, head)
+        tree = Tree(part, head, watch=watch)
         (part / MAP).write_bytes((as_json(tree.head) + "\n").encode())
         yield tree
         tree.finish()
