@@ -19,7 +19,7 @@ PUBLISHED = Path(__file__).parent / "published"
 
 
 @dataclass(frozen=True)
-class Shown:
+class TableLine:
     """A line of the table: the paper's name for it, the row that it is read from, and the head (None: the answer)."""
 
     title: str
@@ -44,7 +44,7 @@ class Board:
     data: str  # the paper's data set whose numbers stand beside ours
     printed: tuple[str, ...]  # its metrics
     lines: Mapping[str, Line]
-    shown: tuple[Shown, ...]
+    shown: tuple[TableLine, ...]
     orders: tuple[Order, ...]
     quoted: Mapping[str, str] = field(default_factory=dict)
 
@@ -66,10 +66,10 @@ def _board(
     rows: Mapping[str, tuple[str, Line]],
     orders: tuple[Order, ...],
     quoted: Mapping[str, str] | None = None,
-    heads: Mapping[str, Shown] | None = None,
+    heads: Mapping[str, TableLine] | None = None,
 ) -> Board:
     """A board whose table has its rows in this order under the paper's names; `heads` are further lines of a row."""
-    shown = [Shown(name, row) for row, (name, _) in rows.items()] + list((heads or {}).values())
+    shown = [TableLine(name, row) for row, (name, _) in rows.items()] + list((heads or {}).values())
     return Board(
         paper, title, data, printed, {row: line for row, (_, line) in rows.items()}, tuple(shown), orders, quoted or {}
     )
@@ -122,7 +122,7 @@ CDC = _board(
         Order("CDC above SCAN-3 and SPICE-3", "acc", ("SCAN-3", "SPICE-3"), ("CDC-Cal",)),
         Order("With labels above CDC", "acc", ("CDC-Cal",), ("Supervised+MoCo-v2",)),
     ),
-    heads={"cdc": Shown("CDC-Clu", "cdc", "clu")},
+    heads={"cdc": TableLine("CDC-Clu", "cdc", "clu")},
 )
 STAGE = _board(
     "cdc13",

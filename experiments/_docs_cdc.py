@@ -67,7 +67,7 @@ def scored(row: dict[str, Any], record: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-class Told:
+class TableRows:
     """The rows of one of the tables on 10,000 images, for sentences: "{t.acc('CDC-Cal')}"."""
 
     def __init__(self, name: str) -> None:
@@ -106,13 +106,13 @@ CAL = "CDC-Cal"
 
 def claims() -> str:
     """The paper's claims beside what the tables on 10,000 images say."""
-    two, five = Told("table2"), Told("table5")
+    two, five = TableRows("table2"), TableRows("table5")
     rows = [*on_heads(two), on_rejection(), *on_selection(), *on_settings(five)]
     text = table(["the paper's claim", "here (ACC / ECE of the answer, %)", "holds"], rows, two.command)
     return text + f"\n`{five.command}`\n"
 
 
-def on_heads(two: Told) -> list[Claim]:
+def on_heads(two: TableRows) -> list[Claim]:
     """Of Table 2: the start, the selection, the two heads."""
     fixed = "II: fixed threshold 0."
     without = not two.done(f"{fixed}95") and not two.done(f"{fixed}99")
@@ -147,7 +147,7 @@ def on_heads(two: Told) -> list[Claim]:
 
 def on_rejection() -> Claim:
     """Of Figure 3: CDC beside other losses."""
-    losses = Told("figure3")
+    losses = TableRows("figure3")
     smoothing = [title for title in losses.rows if title.startswith("label smoothing")]
     rejects = {name: f"{losses.of('auroc', name)}, {losses.of('aurc', name)}" for name in losses.rows}
     return [
@@ -161,7 +161,7 @@ def on_rejection() -> Claim:
 
 def on_selection() -> list[Claim]:
     """Of Tables 8 and 9: other ways to choose what teaches."""
-    eight, nine = Told("table8"), Told("table9")
+    eight, nine = TableRows("table8"), TableRows("table9")
     added = ("CDC + GSF", "CDC + PPF")
     joined = max(one["health"]["joined"] for title in added for one in eight.done(title))
     gains = max(abs(float(eight.of("acc", title)) - float(eight.of("acc", "CDC"))) for title in added)
@@ -181,9 +181,9 @@ def on_selection() -> list[Claim]:
     ]
 
 
-def on_settings(five: Told) -> list[Claim]:
+def on_settings(five: TableRows) -> list[Claim]:
     """Of Tables 5 and 6: what changes little."""
-    six = Told("table6")
+    six = TableRows("table6")
     return [
         [
             "B, K and H change little",
@@ -201,7 +201,7 @@ def on_settings(five: Told) -> list[Claim]:
 
 def selected() -> str:
     """Which share of the images teaches, in the rows that the page argues from."""
-    two = Told("table2")
+    two = TableRows("table2")
     return (
         f"The share of the images that teach: {two.selected('III: one head, Eq. 5')} % with one head and Eq. 5 (III), "
         f"{two.selected('IV: one head, Eq. 5 and 3')} % with Eq. 5 and 3 (IV), {two.selected('CDC-Cal')} % in CDC.\n"

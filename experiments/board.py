@@ -44,7 +44,7 @@ METRICS = ("acc", "balanced_accuracy", "f1", "nmi", "ari", "ece", "ece_debiased"
 
 
 @dataclass(frozen=True)
-class Apart(Rows):
+class RowsInOwnProcess(Rows):
     """Rows that are made in a process of their own, with the most memory that it had."""
 
     epochs: int | None = None  # of every row's own stage; None: the preset's
@@ -95,7 +95,7 @@ def _asked(settings: RunSettings) -> dict[str, Any]:
     return found
 
 
-def _made(rows: Apart, name: str, settings: RunSettings, out: Path) -> tuple[dict[str, Any], int]:
+def _made(rows: RowsInOwnProcess, name: str, settings: RunSettings, out: Path) -> tuple[dict[str, Any], int]:
     try:
         made = (
             with_labels(rows, name, settings) if settings.method == SUPERVISED else Rows.made(rows, name, settings, out)
@@ -107,7 +107,7 @@ def _made(rows: Apart, name: str, settings: RunSettings, out: Path) -> tuple[dic
     return record, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def with_labels(rows: Apart, name: str, settings: RunSettings) -> dict[str, Any]:
+def with_labels(rows: RowsInOwnProcess, name: str, settings: RunSettings) -> dict[str, Any]:
     """The record of a yardstick: the same items, a fifth of which is not taught and is scored."""
     own = {} if rows.epochs is None else {"epochs": rows.epochs}
     options: dict[str, Any] = {"init": settings.init, "backbone": settings.backbone, "device": settings.device}
@@ -140,7 +140,9 @@ def rows_here(board: Board, names: list[str] | None) -> list[str]:
     return [name for name in able if names is None or name in names]
 
 
-def records_of(rows: Apart, names: list[str], seeds: list[int], until: float, *, done: bool) -> list[dict[str, Any]]:
+def records_of(
+    rows: RowsInOwnProcess, names: list[str], seeds: list[int], until: float, *, done: bool
+) -> list[dict[str, Any]]:
     """The records of these rows, seed by seed; none is begun after `until`, nor where nothing may be trained."""
     found: dict[tuple[str, int], dict[str, Any]] = {}
     jobs = [(name, seed) for seed in seeds for name in with_starts(rows.lines, names)]
@@ -174,7 +176,7 @@ def main() -> None:
     base = replace(ground(given), family=family, calibrate="auto")
     for paper in given.papers:
         board = BOARDS[paper]
-        rows = Apart(
+        rows = RowsInOwnProcess(
             name, str(file), base, given.runs, read_overrides(given.set), board.lines, METRICS, labels, given.epochs
         )
         if given.nets_on:

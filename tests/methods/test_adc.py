@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from coterie.contract import Facts, optimisers_of
-from coterie.methods.adc import ADC, Spread, Walk, off_sphere
+from coterie.methods.adc import ADC, SpreadCentres, Walk, off_sphere
 from coterie.networks.net import Net
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, OneProcess
@@ -132,7 +132,7 @@ def test_dropout_is_drawn_anew_for_each_view_and_keeps_the_mean() -> None:
 
 def test_centres_of_a_group_begin_close_together() -> None:
     torch.manual_seed(0)
-    spread = Spread(10, 4, 128)
+    spread = SpreadCentres(10, 4, 128)
     rows = spread.rows.detach().view(10, 4, 128)
     assert (rows - rows.mean(1, keepdim=True)).abs().max() <= 0.02
     assert float(rows.mean(1).std()) == pytest.approx(0.3, rel=0.1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from coterie.contract import begin_epoch, passes_of, predict, rates_of, views_of
-from coterie.methods.secu import NONE, SeCu, Sets, centre_loss, late_cosine, move_costs, view_loss
+from coterie.methods.secu import NONE, CentreSets, SeCu, centre_loss, late_cosine, move_costs, view_loss
 from coterie.networks.net import Net
 from coterie.types import Batch, EpochStart, OneProcess
 from coterie.views import ViewSettings
@@ -118,7 +118,7 @@ def test_two_epochs_are_those_of_the_authors(constraint: Any) -> None:
 @settings(deadline=None, max_examples=20)
 def test_prices_follow_the_sizes_of_a_batch(seed: int, k: int, least: float, rate: float) -> None:
     generator = torch.Generator().manual_seed(seed)
-    distance, sets = torch.randn(9, k, generator=generator), Sets(2, k, 1)
+    distance, sets = torch.randn(9, k, generator=generator), CentreSets(2, k, 1)
     sets.prices.copy_(torch.rand(k, generator=generator))
     before = sets.prices.tolist()
     method = replace(METHOD, least_size=least, dual_rate=rate)
@@ -130,7 +130,7 @@ def test_prices_follow_the_sizes_of_a_batch(seed: int, k: int, least: float, rat
 
 
 def test_the_size_constraint_fills_all_groups_even_where_all_items_are_alike() -> None:
-    sets, method = Sets(2, 4, 1), METHOD
+    sets, method = CentreSets(2, 4, 1), METHOD
     sizes = torch.zeros(4)
     for _ in range(400):
         label = method.assign(sets, 0, torch.tensor([[0.0, 0.1, 0.2, 0.3]]).expand(8, 4), torch.full((8,), NONE), 100)
@@ -142,7 +142,7 @@ def test_the_size_constraint_fills_all_groups_even_where_all_items_are_alike() -
     "method", [replace(METHOD, least_size=0.0), replace(METHOD, constraint="entropy", evenness=0.0)]
 )
 def test_without_a_constraint_an_item_gets_its_nearest_centre(method: SeCu) -> None:
-    sets, distance = Sets(2, 4, 1), torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+    sets, distance = CentreSets(2, 4, 1), torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
     for _ in range(3):
         label = method.assign(sets, 0, distance, torch.full((20,), NONE), 60)
         assert torch.equal(label, distance.argmin(1))

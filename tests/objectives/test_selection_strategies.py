@@ -24,7 +24,7 @@ from coterie.objectives.selection_strategies import (
     GradientFilter,
     ProximityFilter,
     Quota,
-    Seen,
+    WeakAnswers,
 )
 
 N, K, WIDTH, HIDDEN, ITEMS = 24, 3, 6, 5, 100
@@ -34,12 +34,12 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def seen(seed: int = 0, *, sharpness: float = 3.0, epoch: int = 0, p: Tensor | None = None) -> Seen:
+def seen(seed: int = 0, *, sharpness: float = 3.0, epoch: int = 0, p: Tensor | None = None) -> WeakAnswers:
     generator = seeded(seed)
     p = (sharpness * torch.randn(N, K, generator=generator)).softmax(1) if p is None else p
     index = torch.randperm(ITEMS, generator=generator)[: len(p)]
     features = torch.randn(len(p), WIDTH, generator=generator).abs()
-    return Seen(p, index, features, torch.randn(K, HIDDEN, generator=seeded(99)), epoch)
+    return WeakAnswers(p, index, features, torch.randn(K, HIDDEN, generator=seeded(99)), epoch)
 
 
 def strategies() -> dict[str, nn.Module]:
@@ -125,7 +125,7 @@ def test_freematch_passes_nearly_everything_in_its_first_batch() -> None:
     assert found.keep[batch.p.amax(1) > 1 / K + 0.01].all()
 
 
-def gsf_twin(batches: list[Seen], lowest: float) -> tuple[list[list[bool]], list[Tensor | None]]:
+def gsf_twin(batches: list[WeakAnswers], lowest: float) -> tuple[list[list[bool]], list[Tensor | None]]:
     """Item by item, with a direction for each group that an epoch's confident items gave one."""
     directions: list[Tensor | None] = [None] * K
     kept, epoch = [], 0
@@ -163,7 +163,7 @@ def test_gsf_is_its_slow_twin_and_forgets_when_an_epoch_ends() -> None:
         torch.testing.assert_close(row, direction)
 
 
-def ppf_twin(batches: list[Seen], lowest: float) -> tuple[list[list[bool]], float]:
+def ppf_twin(batches: list[WeakAnswers], lowest: float) -> tuple[list[list[bool]], float]:
     prototypes: list[Tensor | None] = [None] * K
     kept, least = [], None
     for batch in batches:

@@ -9,7 +9,7 @@ import torch
 
 from coterie.calibration.post_hoc import CARD
 from coterie.catalogue import method_class, method_names
-from coterie.objectives.selection_strategies import FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Seen
+from coterie.objectives.selection_strategies import FlexMatch, FreeMatch, GradientFilter, ProximityFilter, WeakAnswers
 from coterie.report.training import HEALTH, build_stages
 from coterie.yardstick import CARD as YARDSTICK
 
@@ -42,7 +42,7 @@ def test_numbers_that_methods_log_are_explained() -> None:
 def test_numbers_of_selections_are_explained() -> None:
     generator = torch.Generator().manual_seed(0)
     weak = torch.randn(40, 3, generator=generator).softmax(1)
-    seen = Seen(weak, torch.arange(40), torch.randn(40, 8, generator=generator), torch.randn(3, 6), 0)
+    seen = WeakAnswers(weak, torch.arange(40), torch.randn(40, 8, generator=generator), torch.randn(3, 6), 0)
     flexible = FlexMatch(3, 0.6)
     flexible.begin(40)
     names = set()

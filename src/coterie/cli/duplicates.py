@@ -30,7 +30,7 @@ LISTED = 20
 
 
 @dataclass(frozen=True)
-class Looked:
+class Search:
     """The sets of a source or of a finished run's source; of a run also the groups of the items.
 
     labels: (n,) groups. together: for each set the one group that its items would share.
@@ -70,13 +70,13 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
         speech.suggest((("duplicates", source, "-o", "duplicates.csv"), "all of them as a table"))
 
 
-def look_at_source(source: str) -> Looked:
+def look_at_source(source: str) -> Search:
     """By the content and the values of the items. Raises InputError."""
     opened = open_source(source)
-    return Looked(opened, duplicates_of(opened))
+    return Search(opened, duplicates_of(opened))
 
 
-def look_at_run(run: Path) -> Looked:
+def look_at_run(run: Path) -> Search:
     """By the features of a run, whose source is opened again. Raises InputError where that is another one now."""
     record, model = read_record(run), load_model(run)
     entry = record.get("source") or {}
@@ -85,10 +85,10 @@ def look_at_run(run: Path) -> Looked:
     if list(result.ids) != list(opened.ids):
         raise InputError(f"{entry.get('origin')} has other items than {run}: fit it again.")
     found = duplicates_of(opened, model)
-    return Looked(opened, found, result.labels, together(next(iter(result.heads.values())), found.sets))
+    return Search(opened, found, result.labels, together(next(iter(result.heads.values())), found.sets))
 
 
-def described(looked: Looked) -> list[dict[str, Any]]:
+def described(looked: Search) -> list[dict[str, Any]]:
     """Each set, for the object of --json."""
     sets = []
     for number, rows in enumerate(looked.found.sets):
@@ -114,7 +114,7 @@ def print_sets(answer: dict[str, Any], run: Path | None) -> None:
     print(f"{said}; the groups of {run} tear {answer['split']:,} of them apart." if run is not None else f"{said}.")
 
 
-def columns_of(looked: Looked) -> dict[str, Any]:
+def columns_of(looked: Search) -> dict[str, Any]:
     """A row for each item of a set; of a run its group, and the one group that the set would share."""
     sets = looked.found.sets
     rows = np.concatenate([np.empty(0, np.int64), *sets]).astype(np.int64)

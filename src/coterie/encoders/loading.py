@@ -19,7 +19,7 @@ from coterie.encoders.catalogue import Entry, is_timms
 from coterie.encoders.folding import folded
 from coterie.encoders.resolving import Wanted as Wanted
 from coterie.encoders.resolving import resolve
-from coterie.encoders.weights import Found
+from coterie.encoders.weights import WeightFile
 from coterie.networks.weights import of_trunk, read_weights
 from coterie.types import Encoding, InputError
 
@@ -173,7 +173,7 @@ def _in_order(net: nn.Module, given: Mapping[str, Tensor], digest: str, entry: E
     return dict(zip(names, values, strict=False))  # the file's last are the classifier's, which the net has not
 
 
-def _encoding(entry: Entry, net: nn.Module, wanted: Wanted, found: Found, digest: str) -> Encoding:
+def _encoding(entry: Entry, net: nn.Module, wanted: Wanted, found: WeightFile, digest: str) -> Encoding:
     """What the encoder is shown of a picture, by the model's own configuration. Raises InputError for an odd one."""
     own: Any = net.pretrained_cfg
     channels, height, width = own["input_size"]

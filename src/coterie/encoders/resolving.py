@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 
 from coterie.encoders.catalogue import BY_MODEL, BY_NAME, IMAGENET, Entry, is_timms
-from coterie.encoders.weights import FILES, Found, fetched, find, local_file
+from coterie.encoders.weights import FILES, WeightFile, fetched, find, local_file
 from coterie.training.device import Precision
 from coterie.types import InputError
 
@@ -35,7 +35,7 @@ class Wanted:
     precision: Precision = "auto"  # auto: fp32, for embeddings should not depend on the machine
 
 
-def resolve(wanted: Wanted) -> tuple[Entry, Found, dict[str, Any]]:
+def resolve(wanted: Wanted) -> tuple[Entry, WeightFile, dict[str, Any]]:
     """What is known of the encoder, its file, and the configuration that lies beside the file of a folder."""
     name = wanted.name
     entry = BY_NAME.get(name) or BY_MODEL.get(name)
@@ -81,7 +81,7 @@ def _of_timm(name: str) -> Entry:
     return Entry(name, name, licence, taught, 0, 0, repository, head=head)
 
 
-def _of_folder(name: str, wanted: Wanted) -> tuple[Entry, Found, dict[str, Any]]:
+def _of_folder(name: str, wanted: Wanted) -> tuple[Entry, WeightFile, dict[str, Any]]:
     """A folder with config.json and the weights, as Hugging Face keeps timm's models, or `hf-hub:OWNER/NAME`."""
     if wanted.weights is not None:
         raise InputError(f"--weights are for an encoder by name, and {name} has its own: leave one of them out.")
@@ -97,7 +97,7 @@ def _of_folder(name: str, wanted: Wanted) -> tuple[Entry, Found, dict[str, Any]]
         path = next((folder / file for file in FILES if (folder / file).is_file()), None)
         if path is None or not (folder / CONFIG).is_file():
             raise InputError(f"The folder {folder} holds no encoder: it needs {CONFIG} and {' or '.join(FILES[:2])}.")
-        found = Found(path, str(folder))
+        found = WeightFile(path, str(folder))
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         config = {**config, **config.pop("pretrained_cfg", {})} if "pretrained_cfg" in config else dict(config)

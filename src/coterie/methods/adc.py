@@ -96,7 +96,7 @@ class ADC:
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {
             "embed": SteadyLinear(net.width, self.embedding),
-            "centres": Spread(k, self.centres, self.embedding),
+            "centres": SpreadCentres(k, self.centres, self.embedding),
             "groups": SteadyLinear(self.embedding, k),
         }
 
@@ -195,7 +195,7 @@ class Walk:
         return (self.back_again * self.same).sum(1).mean()
 
 
-class Spread(nn.Module):
+class SpreadCentres(nn.Module):
     """Several centres for each group: N(0, 0.3²) for the group and U(-0.01, 0.01) for each of its centres."""
 
     groups: Tensor

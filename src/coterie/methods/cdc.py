@@ -35,7 +35,7 @@ from coterie.objectives.selection_strategies import (
     GradientFilter,
     ProximityFilter,
     Quota,
-    Seen,
+    WeakAnswers,
 )
 from coterie.types import Batch, Features, InputError, Losses
 
@@ -218,7 +218,7 @@ class CDC:
             label = weak.argmax(1)
             index, last_layer = batch.gather(batch.index.to(weak.device)), judge[-1].weight.detach()
             epoch = int(batch.progress * self.epochs + 1e-6)
-            keep, numbers = net.selection(Seen(weak, index, batch.gather(weak_z), last_layer, epoch))
+            keep, numbers = net.selection(WeakAnswers(weak, index, batch.gather(weak_z), last_layer, epoch))
             taught = (label[keep].bincount(minlength=weak.shape[1]) > 0).sum().float()
             batch.log(selected=keep.float().mean(), groups_taught=taught, **numbers)
             batch.log(weak_confidence=weak.amax(1).mean())

@@ -104,7 +104,7 @@ class DivClust:
             "project": projector(net.width, self.hidden, self.projector_out),
             "clusterings": nn.ModuleList(heads),
             "diversity": Diversity(self.clusterings, k, self.bank),
-            "matched": Matched(self.clusterings, k),
+            "matched": MatchedGroups(self.clusterings, k),
         }
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
@@ -195,7 +195,7 @@ def likeness_above(p: Float[Tensor, "q n k"], bound: Float[Tensor, ""]) -> Float
     return torch.where(bound < 1, above, 0.0)
 
 
-class Matched(nn.Module):
+class MatchedGroups(nn.Module):
     """Which group of each of q clusterings stands for each of the answer's, and which clustering is best."""
 
     orders: Tensor

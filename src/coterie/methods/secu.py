@@ -97,7 +97,7 @@ class SeCu:
             project.append(nn.BatchNorm1d(self.projector_out).requires_grad_(False))
         return {
             "project": project,
-            "sets": Sets(self.projector_out, k, self.sets),
+            "sets": CentreSets(self.projector_out, k, self.sets),
             "labels": ItemTable(self.sets, torch.int32),
         }
 
@@ -144,7 +144,7 @@ class SeCu:
 
     @torch.no_grad()
     def assign(
-        self, sets: Sets, number: int, distance: Float[Tensor, "b c"], old: Int[Tensor, " b"], n: int
+        self, sets: CentreSets, number: int, distance: Float[Tensor, "b c"], old: Int[Tensor, " b"], n: int
     ) -> Int[Tensor, " b"]:
         """The batch's labels in one set of centres, under the constraint, whose memory follows them."""
         here = sets.places[number]
@@ -189,7 +189,7 @@ class SeCu:
         return {"softmax": steady_product(F.normalize(net.project(features)), directions) / self.temperature}
 
 
-class Sets(nn.Module):
+class CentreSets(nn.Module):
     """Sets of k, 2k, 3k and so on centres, one below the other, and what the constraint remembers of each.
 
     Prices are what the size constraint takes off the distance of a group; counts are the items that groups have under

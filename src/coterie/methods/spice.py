@@ -96,7 +96,7 @@ class SPICE:
         return {
             "cluster": heads[0],
             "tried": nn.ModuleList(heads[1:]),
-            "lowest": Lowest(),
+            "lowest": LowestLoss(),
             "features": ItemTable(net.width),
         }
 
@@ -189,7 +189,7 @@ def seen(net: Net, view: Tensor) -> Float[Tensor, "b d"]:
     return torch.cat([net.backbone.as_trained(part) for part in view.split(PIECE)])
 
 
-class Lowest(nn.Module):
+class LowestLoss(nn.Module):
     """The lowest loss so far, which a checkpoint must hold."""
 
     loss: Tensor

@@ -30,7 +30,7 @@ LEAST_AGREEMENT = 0.95  # GSF
 
 
 @dataclass(frozen=True)
-class Seen:
+class WeakAnswers:
     """A batch's weak views as the judging head answers them: what a strategy may look at."""
 
     p: Float[Tensor, "n k"]
@@ -54,7 +54,7 @@ class Quota(nn.Module):
         super().__init__()
         self.match_label = match_label
 
-    def forward(self, seen: Seen) -> Chosen:
+    def forward(self, seen: WeakAnswers) -> Chosen:
         return Chosen(confident_images(seen.p, match_label=self.match_label), {})
 
 
@@ -65,7 +65,7 @@ class Fixed(nn.Module):
         super().__init__()
         self.threshold = threshold
 
-    def forward(self, seen: Seen) -> Chosen:
+    def forward(self, seen: WeakAnswers) -> Chosen:
         return Chosen(seen.p.amax(1) > self.threshold, {})
 
 
@@ -83,7 +83,7 @@ class FlexMatch(nn.Module):
         """Make room for the n items of the source; none has been sure so far."""
         self.remembered = torch.full((n,), -1, dtype=torch.int32, device=self.remembered.device)
 
-    def forward(self, seen: Seen) -> Chosen:
+    def forward(self, seen: WeakAnswers) -> Chosen:
         thresholds = flexmatch_thresholds(self.remembered, self.k, self.threshold)
         keep = above(seen.p, thresholds)
         confidence, label = seen.p.max(1)  # remembered after the selection, as in the authors' code
@@ -110,7 +110,7 @@ class FreeMatch(nn.Module):
         self.register_buffer("confidence", torch.tensor(1 / k))
         self.register_buffer("share", torch.full((k,), 1 / k))
 
-    def forward(self, seen: Seen) -> Chosen:
+    def forward(self, seen: WeakAnswers) -> Chosen:
         self.confidence.lerp_(seen.p.amax(1).mean(), 1 - self.decay)
         self.share.lerp_(seen.p.mean(0), 1 - self.decay)
         thresholds = freematch_thresholds(self.confidence, self.share)
@@ -154,7 +154,7 @@ class GradientFilter(nn.Module):
         self.directions = GroupMemory(k, hidden)
         self.register_buffer("epoch", torch.tensor(0))
 
-    def forward(self, seen: Seen) -> Chosen:
+    def forward(self, seen: WeakAnswers) -> Chosen:
         if int(self.epoch) != seen.epoch:
             self.directions.forget()
             self.epoch.fill_(seen.epoch)
@@ -181,7 +181,7 @@ class ProximityFilter(nn.Module):
         self.prototypes = GroupMemory(k, width)
         self.register_buffer("least", torch.tensor(1.0))
 
-    def forward(self, seen: Seen) -> Chosen:
+    def forward(self, seen: WeakAnswers) -> Chosen:
         confident = confident_images(seen.p, match_label=self.match_label)
         label, begun = seen.p.argmax(1), self.prototypes.known.any()
         sums, counts = sums_by_group(seen.features, label, confident, self.k)

@@ -26,7 +26,7 @@ class Calibrated:
 
 
 @dataclass(frozen=True)
-class Said:
+class Clustering:
     """A clustering as probabilities (m, k) of the m items `rows` that it puts into a group."""
 
     probabilities: NDArray[np.float32]
@@ -34,7 +34,7 @@ class Said:
     rows: NDArray[np.int64]
 
 
-def read_clustering(given: Any, n: int) -> Said:
+def read_clustering(given: Any, n: int) -> Clustering:
     """Probabilities (n, k) or labels (n,) of n items; labels become one-hot rows, and items labelled -1 are left out.
 
     Raises InputError in one sentence for anything that is neither.
@@ -72,7 +72,7 @@ def _as_array(given: Any) -> NDArray[Any]:
     return array
 
 
-def _of_probabilities(array: NDArray[Any]) -> Said:
+def _of_probabilities(array: NDArray[Any]) -> Clustering:
     if array.shape[1] == 1:
         raise InputError(f"The clustering has the shape {array.shape}: give labels with one axis, (n,).")
     if array.dtype.kind == "O":
@@ -88,7 +88,7 @@ def _of_probabilities(array: NDArray[Any]) -> Said:
     _refuse(np.abs(p.sum(1) - 1) > SLACK, "does not sum to 1: divide each row by its sum.")
     _check_groups(p.argmax(1))
     p /= p.sum(1, keepdims=True)
-    return Said(p.astype(np.float32), np.arange(p.shape[1]), np.arange(len(p)))
+    return Clustering(p.astype(np.float32), np.arange(p.shape[1]), np.arange(len(p)))
 
 
 def _refuse(wrong: Any, why: str) -> None:
@@ -96,7 +96,7 @@ def _refuse(wrong: Any, why: str) -> None:
         raise InputError(f"Row {int(wrong.argmax())} of the probabilities {why}")
 
 
-def _of_labels(array: NDArray[Any]) -> Said:
+def _of_labels(array: NDArray[Any]) -> Clustering:
     if array.dtype.kind == "f":
         odd = (array != np.floor(array)) | ~(np.abs(array) < LARGEST)  # NaN and infinity are odd, too
         if odd.any():
@@ -124,7 +124,7 @@ def _of_labels(array: NDArray[Any]) -> Said:
     except TypeError as error:
         raise InputError(f"The labels are of several kinds ({error}): give whole numbers or names.") from error
     _check_groups(place)
-    return Said(np.eye(len(groups), dtype=np.float32)[place], groups, rows)
+    return Clustering(np.eye(len(groups), dtype=np.float32)[place], groups, rows)
 
 
 def _check_groups(labels: NDArray[Any]) -> None:

@@ -26,7 +26,7 @@ class MapEntry(Entries):
     corners: list[Pair] = []
 
 
-class Off(Entries):
+class Miscalibration(Entries):
     """How far judged confidences were off."""
 
     confidence: Share
@@ -42,8 +42,8 @@ class RecalibrationEntry(Entries):
     """All of it. `labels_used`: how many items a person judged, by file."""
 
     map: MapEntry
-    before: Off
-    after: Off
+    before: Miscalibration
+    after: Miscalibration
     labels_used: dict[str, Any] = {}
     judged: Count = 0
 
