@@ -6,7 +6,7 @@ import functools
 import statistics
 from typing import Any
 
-from _boards import BOARDS, SUPERVISED, Board, Order, Shown
+from _boards import BOARDS, SUPERVISED, Board, Order, TableLine
 from _docs import RESULTS, Block, records, table
 from _pages import in_words, markdown, mean_and_deviation
 
@@ -53,7 +53,7 @@ def _place(record: dict[str, Any]) -> str:
     return "card" if record.get("machine", {}).get("gpu") else "processor"
 
 
-def _line(here: Board, shown: Shown, runs: list[dict[str, Any]], printed: dict[str, dict[str, float]]) -> list[str]:
+def _line(here: Board, shown: TableLine, runs: list[dict[str, Any]], printed: dict[str, dict[str, float]]) -> list[str]:
     mine = [one for one in runs if one["row"] == shown.row]
     done = [one for one in mine if not one["failed"]]
     theirs = printed.get(shown.title, {})
@@ -80,7 +80,7 @@ def _line(here: Board, shown: Shown, runs: list[dict[str, Any]], printed: dict[s
     ]
 
 
-def _of(record: dict[str, Any], shown: Shown) -> dict[str, float]:
+def _of(record: dict[str, Any], shown: TableLine) -> dict[str, float]:
     found: dict[str, float] = record["metrics"] if shown.head is None else record["heads"][shown.head]
     return found
 
