@@ -20,6 +20,7 @@ import torch
 from _pages import in_words, markdown, over_seeds
 from _rows import Rows
 from _runs import command_line, ground, kept_once, parser, write_records
+from autoencoders import LINES, METRICS
 
 from coterie.algorithms.nearest_mean import neighbour_agreement
 from coterie.cli.settings import read_overrides

@@ -33,11 +33,11 @@ class HalfPrecision(nn.Module):
         super().__init__()
         self.trunk, self.enabled = trunk, enabled
 
-    def forward(self, views: Tensor) -> Float[Tensor, "b *d"]:  # noqa: UP037
+    def forward(self, views: Tensor) -> Float[Tensor, "b *d"]:  # noqa: F821, UP037
         # Evaluation is float32 always: what a model predicts must not depend on where it was trained.
         return run_in(self.trunk, views, half=self.enabled and self.training)
 
-    def as_trained(self, views: Tensor) -> Float[Tensor, "b *d"]:  # noqa: UP037
+    def as_trained(self, views: Tensor) -> Float[Tensor, "b *d"]:  # noqa: F821, UP037
         """The same in the precision of training, whatever the mode: for what only steers a training."""
         return run_in(self.trunk, views, half=self.enabled)
 

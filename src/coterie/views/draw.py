@@ -46,7 +46,7 @@ class Draw:
         """Integers in [low, high), as `torch.randint`."""
         return self._on_device(lambda generator, n: torch.randint(low, high, (n,), generator=generator))
 
-    def normal(self, *shape: int) -> Float[Tensor, "b *shape"]:  # noqa: UP037
+    def normal(self, *shape: int) -> Float[Tensor, "b *shape"]:  # noqa: F821, UP037
         return self._on_device(lambda generator, n: torch.randn(n, *shape, generator=generator))
 
     def permutation(self, k: int) -> Int[Tensor, "b k"]:
