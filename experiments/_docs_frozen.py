@@ -111,10 +111,24 @@ def heads() -> str:
     return table([*head, "found"], rows, found["command"])
 
 
+def million() -> str:
+    """Seconds and memory of whole runs on a million embeddings of a mapped file."""
+    found = records("million", BENCHMARKS)
+    rows = []
+    for name, one in found["methods"].items():
+        cells = [one["status"], "", ""]
+        if one["status"] == "done":
+            cells = [f"{one['cpu_seconds']:.0f}", f"{one['seconds']:.0f}", f"ARI {one['ari']:.2f}"]
+        rows.append([name, cells[0], cells[1], f"{one['own_gb']:.1f}", cells[2]])
+    head = [f"{found['n']:,} × {found['dim']}", "seconds of processor", "seconds", "peak GB beyond the file", "found"]
+    return table(head, rows, found["command"])
+
+
 BLOCKS: dict[str, Block] = {
     "embedding": embedding,
     "frozen-heads": frozen_heads,
     "graph-choice": graph_choice,
     "heads": heads,
+    "million": million,
     "photos": photos,
 }
