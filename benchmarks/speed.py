@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -138,7 +139,7 @@ def engine_step(prepared: Prepared, epochs: int) -> float:
         10,
         0,
         prepared.plan.views,
-        lambda: extract_features(net, prepared.source.items),
+        partial(extract_features, net, prepared.source.items),
         History(None),
         progress=clock,
     )

@@ -13,15 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.column_names import is_index, is_label, like_label, listed, names_items
+from coterie.data.column_words import (
+    FAMILY,
+    NUMBERS,
+    Form,
+    family_of,
+    held_apart,
+    in_words,
+    left_out,
+    not_plain,
+    span,
+    taken,
+)
 from coterie.types import InputError, ItemSpec
 
-Form = Literal["float", "integer", "boolean", "list", "picture", "other"]
-
 ID_COLUMNS = ("id", "path")
-NUMBERS: tuple[Form, ...] = ("float", "integer", "boolean")
 SEEN = 4096  # rows that show most columns to be no whole numbers
 CLASSES = 200  # as many as codes of classes go up to
-FAMILY = 3  # columns that differ by a number only, so many of which are one thing: f0, f1, f2
 
 
 @dataclass
@@ -104,26 +112,26 @@ def _asked(table: Table, asked: str | Sequence[str]) -> Features:
     wrong = [name for name in names if table.forms[name] not in NUMBERS]
     if wrong:
         raise InputError(
-            f"Column {wrong[0]} of {table.where} is {_a(table.forms[wrong[0]])}, so it is no feature beside others: "
-            "choose columns of numbers, or one list column."
+            f"Column {wrong[0]} of {table.where} is {in_words(table.forms[wrong[0]])}, so it is no feature beside "
+            "others: choose columns of numbers, or one list column."
         )
-    return Features(names, "numbers", [_taken(names)], chosen=True)
+    return Features(names, "numbers", [taken(names)], chosen=True)
 
 
 def _plain(table: Table, kind: str | None) -> Features:
     pictures, lists = table.of("picture"), [name for name in table.of("list") if not is_label(name)]
     if pictures and kind != "embeddings":
         if len(pictures) > 1 and "image" not in pictures:
-            raise _not_plain(table, pictures)
+            raise not_plain(table, pictures)
         name = "image" if "image" in pictures else pictures[0]
         others = [other for other in (*pictures, *lists) if other != name]
         notes = [f"Pictures: column {name}."] if name != "image" or others else []
-        return Features([name], "picture", notes + _left_out(others))
+        return Features([name], "picture", notes + left_out(others))
     if len(lists) > 1:
-        raise _not_plain(table, lists)
+        raise not_plain(table, lists)
     if lists:
         others = [name for name in table.of(*NUMBERS) if name not in (*table.labels, *table.ids)]
-        return Features(lists, "list", [f"Features: column {lists[0]}.", *_apart(table), *_left_out(others)])
+        return Features(lists, "list", [f"Features: column {lists[0]}.", *held_apart(table), *left_out(others)])
     names = table.numbers
     if not names:
         raise InputError(
@@ -131,9 +139,9 @@ def _plain(table: Table, kind: str | None) -> Features:
             f"columns that are features; it has {listed(table.forms)}."
         )
     if not _alike(table, names):
-        raise _not_plain(table, names)
+        raise not_plain(table, names)
     others = [name for name in table.forms if name not in (*names, *table.labels, *table.ids, *table.index)]
-    notes = [_taken(names), *_apart(table)]
+    notes = [taken(names), *held_apart(table)]
     if others:
         notes.append(f"Columns that are not numbers were left out: {listed(others)}.")
     return Features(names, "numbers", notes)
@@ -151,7 +159,7 @@ def _as_fitted(table: Table, like: ItemSpec) -> Features:
     missing = [name for name in wanted if name not in table.forms]
     if len(missing) == len(wanted) and len(table.of("list")) == 1:
         found = _plain(table, like.kind)
-        found.notes.append(f"The model was fitted on {_span(wanted)}; a list column has no names to compare with them.")
+        found.notes.append(f"The model was fitted on {span(wanted)}; a list column has no names to compare with them.")
         return found
     if missing:
         raise InputError(
@@ -161,27 +169,27 @@ def _as_fitted(table: Table, like: ItemSpec) -> Features:
     wrong = [name for name in wanted if table.forms[name] not in NUMBERS]
     if wrong:
         raise InputError(
-            f"Column {wrong[0]} of {table.where} is {_a(table.forms[wrong[0]])}, but the model takes numbers."
+            f"Column {wrong[0]} of {table.where} is {in_words(table.forms[wrong[0]])}, but the model takes numbers."
         )
     extra = [name for name in table.numbers if name not in wanted]
     if extra and not like.chosen:
         raise InputError(
             f"{table.where} has columns that the model was not fitted on ({listed(extra, 5)}): leave them out of the "
-            f"table; the model takes {_span(wanted)}."
+            f"table; the model takes {span(wanted)}."
         )
-    notes = [_taken(wanted)]
+    notes = [taken(wanted)]
     if [name for name in table.forms if name in wanted] != wanted:
         notes.append("The columns stand in another order than at fit and were matched by name.")
-    return Features(wanted, "numbers", notes + _left_out(extra), like.chosen)
+    return Features(wanted, "numbers", notes + left_out(extra), like.chosen)
 
 
 def _alike(table: Table, names: Sequence[str]) -> bool:
     """Whether numeric columns are plainly of one kind: all float, or numbered (f0, f1 ...)."""
     if any(like_label(name) or is_index(name) or names_items(name) for name in names):
         return False
-    families = Counter(map(_family, names))
+    families = Counter(map(family_of, names))
     numbered = {family for family, count in families.items() if "#" in family and count >= FAMILY}
-    strays = [name for name in names if _family(name) not in numbered]
+    strays = [name for name in names if family_of(name) not in numbered]
     if not strays or (len(families) == 1 and "#" in next(iter(families))):
         return True
     # 64 numbered columns and a "quality" are not of one kind, four measured lengths are.
@@ -195,7 +203,7 @@ def check_values(values: NDArray[Any], names: Sequence[str], where: str) -> None
     """
     maybe = np.flatnonzero((values[:SEEN] == np.rint(values[:SEEN])).all(0)).tolist()
     whole = [place for place in maybe if (values[:, place] == np.rint(values[:, place])).all()]
-    numbered = len({*map(_family, names)}) == 1
+    numbered = len({*map(family_of, names)}) == 1
     if len(whole) != 1 or len(names) < FAMILY or (numbered and whole[0] not in (0, len(names) - 1)):
         return
     codes = np.unique(values[:, whole[0]])
@@ -214,64 +222,3 @@ def check_values(values: NDArray[Any], names: Sequence[str], where: str) -> None
         f"to {high}, as {what} have, and the others have not. Choose them by --columns '{example}' (names, first..last "
         "or patterns such as 'f*'; in Python columns=[...])."
     )
-
-
-def _family(name: str) -> str:
-    return re.sub(r"\d+", "#", name)
-
-
-def _not_plain(table: Table, found: Sequence[str]) -> InputError:
-    said = []
-    for form in ("picture", "list", *NUMBERS):
-        names = [name for name in found if table.forms[name] == form]
-        if names:
-            said.append(f"{form} {'columns' if len(names) > 1 else 'column'} {_runs(names)}")
-    families = Counter(_family(name) for name in found)
-    best = next(iter(families.most_common(1)))[0]
-    names = [name for name in found if _family(name) == best]
-    if table.forms[names[0]] in NUMBERS and len(names) < FAMILY:
-        names = [name for name in found if table.forms[name] in NUMBERS][:FAMILY]
-        example = ",".join(names)
-    else:
-        example = f"{names[0]}..{names[-1]}" if len(names) > 1 else names[0]
-    return InputError(
-        f"It is not plain which columns of {table.where} are the features: it has {', '.join(said)}. Choose them by "
-        f"--columns '{example}' (names, first..last or patterns such as 'f*'; in Python columns=[...])."
-    )
-
-
-def _runs(names: Sequence[str]) -> str:
-    """Names with each family of three or more as its first and last: "f0 to f63 (64), width", or "f0 to f63"."""
-    families: dict[str, list[str]] = {}
-    for name in names:
-        families.setdefault(_family(name), []).append(name)
-    parts = []
-    for its in families.values():
-        count = f" ({len(its)})" if len(families) > 1 else ""
-        parts += [f"{its[0]} to {its[-1]}{count}"] if len(its) >= FAMILY else its
-    return listed(parts)
-
-
-def _span(names: Sequence[str]) -> str:
-    return f"the {len(names)} columns {_runs(names)}" if len(names) > 1 else f"the column {names[0]}"
-
-
-def _taken(names: Sequence[str]) -> str:
-    return f"Features: {len(names)} columns, {_runs(names)}." if len(names) > 1 else f"Features: column {names[0]}."
-
-
-def _apart(table: Table) -> list[str]:
-    notes = []
-    if table.labels:
-        notes.append(f"Held apart as labels, for evaluation only: {listed(table.labels)}.")
-    if table.index:
-        notes.append(f"The index of pandas' table is no feature: {listed(table.index)}.")
-    return notes
-
-
-def _left_out(names: Sequence[str]) -> list[str]:
-    return [f"Other columns were left out: {listed(names)}."] if names else []
-
-
-def _a(form: Form) -> str:
-    return {"list": "a list column", "picture": "a column of pictures"}.get(form, "not numeric")

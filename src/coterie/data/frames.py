@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from coterie.data.column_names import is_index, like_label, listed, names_items_only, twice
-from coterie.data.feature_columns import NUMBERS, Features, Form, Table, choose
+from coterie.data.column_words import NUMBERS, Form
+from coterie.data.feature_columns import Features, Table, choose
 from coterie.data.picture_form import Options
 from coterie.types import InputError
 

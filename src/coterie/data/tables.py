@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.array_rows import RowIds
-from coterie.data.feature_columns import ID_COLUMNS, Features, Form, Table, check_values, choose
+from coterie.data.column_words import Form
+from coterie.data.feature_columns import ID_COLUMNS, Features, Table, check_values, choose
 from coterie.data.parquet import open_parquet, pandas_index, read_batches, read_column, read_rows
 from coterie.data.picture_form import Options, check_kind
 from coterie.data.pictures import Pictures, open_pictures

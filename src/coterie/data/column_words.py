@@ -1,0 +1,79 @@
+"""Sentences about the columns of a table: which are features, which were held apart, and why none could be chosen."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
+
+from coterie.data.column_names import listed
+from coterie.types import InputError
+
+if TYPE_CHECKING:
+    from coterie.data.feature_columns import Table
+
+Form = Literal["float", "integer", "boolean", "list", "picture", "other"]
+NUMBERS: tuple[Form, ...] = ("float", "integer", "boolean")
+FAMILY = 3  # columns that differ by a number only, so many of which are one thing: f0, f1, f2
+
+
+def family_of(name: str) -> str:
+    return re.sub(r"\d+", "#", name)
+
+
+def not_plain(table: Table, found: Sequence[str]) -> InputError:
+    said = []
+    for form in ("picture", "list", *NUMBERS):
+        names = [name for name in found if table.forms[name] == form]
+        if names:
+            said.append(f"{form} {'columns' if len(names) > 1 else 'column'} {in_runs(names)}")
+    families = Counter(family_of(name) for name in found)
+    best = next(iter(families.most_common(1)))[0]
+    names = [name for name in found if family_of(name) == best]
+    if table.forms[names[0]] in NUMBERS and len(names) < FAMILY:
+        names = [name for name in found if table.forms[name] in NUMBERS][:FAMILY]
+        example = ",".join(names)
+    else:
+        example = f"{names[0]}..{names[-1]}" if len(names) > 1 else names[0]
+    return InputError(
+        f"It is not plain which columns of {table.where} are the features: it has {', '.join(said)}. Choose them by "
+        f"--columns '{example}' (names, first..last or patterns such as 'f*'; in Python columns=[...])."
+    )
+
+
+def in_runs(names: Sequence[str]) -> str:
+    """Names with each family of three or more as its first and last: "f0 to f63 (64), width", or "f0 to f63"."""
+    families: dict[str, list[str]] = {}
+    for name in names:
+        families.setdefault(family_of(name), []).append(name)
+    parts = []
+    for its in families.values():
+        count = f" ({len(its)})" if len(families) > 1 else ""
+        parts += [f"{its[0]} to {its[-1]}{count}"] if len(its) >= FAMILY else its
+    return listed(parts)
+
+
+def span(names: Sequence[str]) -> str:
+    return f"the {len(names)} columns {in_runs(names)}" if len(names) > 1 else f"the column {names[0]}"
+
+
+def taken(names: Sequence[str]) -> str:
+    return f"Features: {len(names)} columns, {in_runs(names)}." if len(names) > 1 else f"Features: column {names[0]}."
+
+
+def held_apart(table: Table) -> list[str]:
+    notes = []
+    if table.labels:
+        notes.append(f"Held apart as labels, for evaluation only: {listed(table.labels)}.")
+    if table.index:
+        notes.append(f"The index of pandas' table is no feature: {listed(table.index)}.")
+    return notes
+
+
+def left_out(names: Sequence[str]) -> list[str]:
+    return [f"Other columns were left out: {listed(names)}."] if names else []
+
+
+def in_words(form: Form) -> str:
+    return {"list": "a list column", "picture": "a column of pictures"}.get(form, "not numeric")
