@@ -199,7 +199,7 @@ def replayed(run: Path, n: int) -> Callable[[], Any]:
     """The fold of 10,000 events, as at a start or an undo."""
     from coterie.review.base import read_base
     from coterie.review.events import Event, content_of, plain
-    from coterie.review.state import replay
+    from coterie.review.fold import replay
 
     base, rng, events = read_base(run), np.random.default_rng(0), []
     opened = {"format": 1, "sha256": "0" * 64, "fingerprint": None, "n": n, "k": base.k}

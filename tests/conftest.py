@@ -53,6 +53,14 @@ def digits() -> Source:
     return replace(open_source(images[:, None]), family="glyph")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def quick_maps() -> Iterator[None]:
+    """Maps of more than 50 items by principal components; t-SNE, which takes longest of a small run, has `test_map`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coterie.report.map.MAP_POINTS", 50)
+        yield
+
+
 @pytest.fixture
 def unchecked_types() -> Iterator[None]:
     """scikit-learn's checks hand over what our annotations rule out."""

@@ -7,6 +7,7 @@ the entry points `coterie.methods`. Nothing is ever imported because a model fol
 from __future__ import annotations
 
 import difflib
+import functools
 import pkgutil
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -23,9 +24,14 @@ _registered: dict[str, type[Method]] = {}
 
 def own_names() -> list[str]:
     """The methods of the package: each has the name of its file."""
+    return list(_own_names())
+
+
+@functools.cache
+def _own_names() -> tuple[str, ...]:
     import coterie.methods as package
 
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(package.__path__)))
 
 
 def method_names() -> list[str]:
@@ -43,7 +49,7 @@ def register(kind: type[Any]) -> type[Any]:
     if kind.__module__.startswith(PACKAGE):
         return kind
     name = kind.__name__.lower()
-    if name in own_names():
+    if name in _own_names():
         raise InputError(f"A method of coterie is called {name!r}: give the class {kind.__name__} another name.")
     _registered[name] = cast(type[Method], kind)
     return kind
@@ -53,12 +59,8 @@ def method_class(name: str) -> type[Method]:
     """The settings class of a method. Raises InputError with the nearest known name."""
     if name in _registered:
         return _registered[name]
-    if name in own_names():
-        module = import_module(f"{PACKAGE}{name}")
-        found = [v for v in vars(module).values() if isinstance(v, type) and vars(v).get("card") is module.CARD]
-        if len(found) != 1:
-            raise TypeError(f"{module.__name__} must define exactly one class whose `card` is its CARD")
-        return cast(type[Method], found[0])
+    if name in _own_names():
+        return _own_class(name)
     for point in entry_points(group=ENTRY_POINTS):
         if point.name == name:
             kind = register(point.load())
@@ -72,6 +74,15 @@ def method_class(name: str) -> type[Method]:
         else "`coterie methods` lists them; one of your own is made known by coterie.register first."
     )
     raise InputError(f"Unknown method {name!r}; {hint}")
+
+
+@functools.cache
+def _own_class(name: str) -> type[Method]:
+    module = import_module(f"{PACKAGE}{name}")
+    found = [v for v in vars(module).values() if isinstance(v, type) and vars(v).get("card") is module.CARD]
+    if len(found) != 1:
+        raise TypeError(f"{module.__name__} must define exactly one class whose `card` is its CARD")
+    return cast(type[Method], found[0])
 
 
 def practical_settings(name: str, facts: Facts) -> dict[str, Any]:

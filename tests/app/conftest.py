@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,9 @@ from helpers.app_runs import CHROMIUM, FLAGS, Running, watch
 from helpers.review_runs import small_run
 
 
-@pytest.fixture
-def serve() -> Iterator[Any]:
-    """Start a server for a run folder."""
+@contextmanager
+def serving() -> Iterator[Any]:
+    """What starts a server for a run folder."""
     with ExitStack() as stack:
 
         def start(run: Path, port: int = 0) -> Running:
@@ -29,6 +29,19 @@ def serve() -> Iterator[Any]:
             return Running(server, address, inner.close)
 
         yield start
+
+
+@pytest.fixture
+def serve() -> Iterator[Any]:
+    with serving() as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A server that is only asked: no test may decide anything there."""
+    with serving() as start:
+        yield start(small_run(tmp_path_factory.mktemp("asked")))
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import stat
-from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -29,10 +27,10 @@ def raw(app: Running, request: str) -> int:
 
 
 @pytest.mark.parametrize("path", ["", "t/", "t/wrong/", "t//", "static/app.css", "items", "t/wrong/items", "docs"])
-def test_no_token_no_answer(app: Running, path: str) -> None:
-    answer = httpx2.get(f"{app.origin}/{path}", timeout=60)
+def test_no_token_no_answer(asked: Running, path: str) -> None:
+    answer = httpx2.get(f"{asked.origin}/{path}", timeout=60)
     assert answer.status_code == 404
-    assert app.review.base.ids[0] not in answer.text
+    assert asked.review.base.ids[0] not in answer.text
     assert answer.headers["content-security-policy"] == POLICY
 
 
@@ -52,17 +50,19 @@ def test_no_token_no_answer(app: Running, path: str) -> None:
         ("", 400),
     ],
 )
-def test_hosts(app: Running, host: str, status: int) -> None:
-    path = "/" + app.address.split("/", 3)[3]
-    assert raw(app, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n") == status
+def test_hosts(asked: Running, host: str, status: int) -> None:
+    path = "/" + asked.address.split("/", 3)[3]
+    assert raw(asked, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n") == status
 
 
-def test_no_host_two_hosts_and_forwarded_ones(app: Running) -> None:
-    path = "/" + app.address.split("/", 3)[3]
-    assert raw(app, f"GET {path} HTTP/1.0\r\n\r\n") == 400
-    assert raw(app, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n") == 400
+def test_no_host_two_hosts_and_forwarded_ones(asked: Running) -> None:
+    path = "/" + asked.address.split("/", 3)[3]
+    assert raw(asked, f"GET {path} HTTP/1.0\r\n\r\n") == 400
+    assert (
+        raw(asked, f"GET {path} HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\nConnection: close\r\n\r\n") == 400
+    )
     forwarded = "X-Forwarded-Host: localhost\r\nX-Forwarded-For: 127.0.0.1\r\nForwarded: host=localhost\r\n"
-    assert raw(app, f"GET {path} HTTP/1.1\r\nHost: evil.example\r\n{forwarded}Connection: close\r\n\r\n") == 400
+    assert raw(asked, f"GET {path} HTTP/1.1\r\nHost: evil.example\r\n{forwarded}Connection: close\r\n\r\n") == 400
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_a_decision_comes_from_the_apps_own_page(app: Running, headers: dict[str
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"])
-def test_other_methods_are_refused(app: Running, method: str) -> None:
-    answer = httpx2.request(method, app.address)
+def test_other_methods_are_refused(asked: Running, method: str) -> None:
+    answer = httpx2.request(method, asked.address)
     assert answer.status_code == 405
     assert not any(name.lower().startswith("access-control") for name in answer.headers)
 
@@ -107,8 +107,8 @@ def test_a_large_body_is_refused_with_and_without_its_length(app: Running) -> No
 
 
 @pytest.mark.parametrize("path", ["", "queue", "items", "thumb/0", "static/app.css", "nothing", "thumb/99999"])
-def test_every_answer_has_its_headers(app: Running, path: str) -> None:
-    headers = app.get(path).headers
+def test_every_answer_has_its_headers(asked: Running, path: str) -> None:
+    headers = asked.get(path).headers
     assert headers["content-security-policy"] == POLICY
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
@@ -134,17 +134,17 @@ def test_every_answer_has_its_headers(app: Running, path: str) -> None:
         "static/page.js.j2",
     ],
 )
-def test_no_path_leads_out(app: Running, path: str) -> None:
-    base = "/" + app.address.split("/", 3)[3]
+def test_no_path_leads_out(asked: Running, path: str) -> None:
+    base = "/" + asked.address.split("/", 3)[3]
     request = f"GET {base}{path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    assert raw(app, request) in (404, 422)
+    assert raw(asked, request) in (404, 422)
 
 
-def test_it_listens_on_this_machine_alone(app: Running) -> None:
+def test_it_listens_on_this_machine_alone(asked: Running) -> None:
     with bind(0) as listening:
         assert listening.getsockname()[0] == "127.0.0.1"
     with pytest.raises(InputError, match=r"Port \d+ is taken"):
-        bind(port_of(app))
+        bind(port_of(asked))
 
 
 def test_the_token_is_kept_for_its_owner_and_some_hours(app: Running) -> None:
@@ -161,15 +161,15 @@ def test_the_token_is_kept_for_its_owner_and_some_hours(app: Running) -> None:
     assert token_of(app.review.path) != kept["token"]
 
 
-def test_no_item_and_no_place_of_the_users_stands_in_what_is_public(app: Running, tmp_path: Path) -> None:
+def test_no_item_and_no_place_of_the_users_stands_in_what_is_public(asked: Running) -> None:
     for path in ("static/common.js", "static/app.css"):
-        assert str(tmp_path) not in app.get(path).text
+        assert str(asked.review.path.parent) not in asked.get(path).text
 
 
-def test_pictures_are_encoded_anew(app: Running, run: Path, serve: Any) -> None:
-    original = (run.parent / "photos" / app.review.base.ids[0]).read_bytes()
+def test_pictures_are_encoded_anew(asked: Running) -> None:
+    original = (asked.review.path.parent / "photos" / asked.review.base.ids[0]).read_bytes()
     for path in ("thumb/0", "image/0"):
-        answer = app.get(path)
+        answer = asked.get(path)
         assert answer.headers["content-type"] == "image/webp"
         assert answer.content[:4] == b"RIFF"
         assert answer.content != original

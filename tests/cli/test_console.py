@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -10,13 +11,17 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 
-COTERIE = [sys.executable, "-m", "coterie"]
+from helpers import forked
+from helpers.forked import CLOSED, COTERIE
+
+FULL = "/dev/full"  # a disk that is
 ASCII = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
 # Every command of the command line in one process: words up to each semicolon.
 ALL = """
@@ -36,14 +41,11 @@ CONSOLES = {
 }
 
 
-def call(*arguments: object, env: dict[str, str] | None = None, shell: str = "") -> subprocess.CompletedProcess[bytes]:
-    """The command in a process of its own; `shell` is what follows it on a command line."""
-    words = [*COTERIE, *map(str, arguments)]
-    environment = {**os.environ, **(env or {})}
-    if shell:
-        line = ["sh", "-c", f'exec "$@" {shell}', "sh", *words]
-        return subprocess.run(line, capture_output=True, env=environment, check=False)
-    return subprocess.run(words, capture_output=True, env=environment, check=False)
+def call(*arguments: object, env: dict[str, str] | None = None, **streams: Any) -> subprocess.CompletedProcess[bytes]:
+    """The command in a process of its own; `streams` are files, or CLOSED."""
+    with contextlib.ExitStack() as stack:
+        given = {n: stack.enter_context(open(FULL, "wb")) if to == FULL else to for n, to in streams.items()}
+        return forked.run(COTERIE, *arguments, env={**os.environ, **(env or {})}, **given)
 
 
 @pytest.fixture(scope="module")
@@ -90,46 +92,47 @@ def test_every_command_speaks_to_every_console(odd: Path, console: str, tmp_path
         ("methods",): 0,
     }
     words = [str(word) for command in commands for word in (*command, ";")]
-    answer = subprocess.run(
-        [sys.executable, "-c", ALL, *words], capture_output=True, env={**os.environ, **CONSOLES[console]}, check=False
-    )
+    env = {**os.environ, **CONSOLES[console]}
+    if console == "C locale":  # which an interpreter asks for before anything else
+        answer = subprocess.run([sys.executable, "-c", ALL, *words], capture_output=True, env=env, check=False)
+    else:
+        answer = forked.run(ALL, *words, env=env)
     assert (answer.returncode, b"Traceback" in answer.stderr) == (0, False), answer.stderr
     codes = [int(line.removeprefix(b"code ")) for line in answer.stdout.splitlines() if line.startswith(b"code ")]
     assert codes == list(commands.values()), answer.stderr
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
-def test_closed_full_and_broken_streams(arguments: tuple[str, ...]) -> None:
-    closed = call(*arguments, shell=">&-")
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+def test_closed_full_and_broken_streams(argument: str) -> None:
+    def said(streams: str) -> subprocess.CompletedProcess[bytes]:
+        line = f"{sys.executable} -m coterie {argument} {streams}"
+        return subprocess.run(["bash", "-c", line], capture_output=True, check=False)
+
+    closed = said(">&-")
     assert (closed.returncode, closed.stderr) == (0, b"")
-    both = call(*arguments, shell=">&- 2>&- <&-")
+    both = said(">&- 2>&- <&-")
     assert both.returncode == 0
-    full = call(*arguments, shell=">/dev/full")
+    full = said(">/dev/full")
     assert full.returncode == 1
     assert full.stderr == b"coterie: Standard output cannot be written: [Errno 28] No space left on device.\n"
-    silent = call(*arguments, shell=">/dev/full 2>/dev/full")
+    silent = said(">/dev/full 2>/dev/full")
     assert silent.returncode == 1
-    gone = subprocess.run(
-        ["bash", "-c", '"$@" | true; echo ${PIPESTATUS[0]}', "bash", *COTERIE, *arguments],
-        capture_output=True,
-        check=False,
-    )
-    assert gone.stderr == b""
+    assert said("| true; echo ${PIPESTATUS[0]}").stderr == b""
 
 
 def test_results_of_a_command_that_cannot_be_printed() -> None:
-    assert call("methods", shell=">&-").returncode == 0
-    full = call("methods", "cdc", "--json", shell=">/dev/full")
+    assert call("methods", stdout=CLOSED).returncode == 0
+    full = call("methods", "cdc", "--json", stdout=FULL)
     assert (full.returncode, full.stderr.count(b"\n")) == (1, 1)
 
 
 def test_remarks_never_go_to_the_results_nor_end_a_run(vectors: Path, tmp_path: Path) -> None:
-    wrong = call("fit", "nowhere", "-k", 3, shell="2>&-")
+    wrong = call("fit", "nowhere", "-k", 3, stderr=CLOSED)
     assert (wrong.returncode, wrong.stdout) == (2, b"")
-    deaf = call("fit", vectors, "-k", 3, "--epochs", 1, "-o", tmp_path / "a", "--json", shell="2>/dev/full")
+    deaf = call("fit", vectors, "-k", 3, "--epochs", 1, "-o", tmp_path / "a", "--json", stderr=FULL)
     assert deaf.returncode == 0
     assert json.loads(deaf.stdout)["n"] == 60
-    mute = call("fit", vectors, "-k", 3, "--epochs", 1, "-o", tmp_path / "b", shell=">/dev/full")
+    mute = call("fit", vectors, "-k", 3, "--epochs", 1, "-o", tmp_path / "b", stdout=FULL)
     assert mute.returncode == 1
     assert (tmp_path / "b" / "report.html").exists()
     assert yaml.safe_load((tmp_path / "b" / "run.yaml").read_text(encoding="utf-8"))["status"] == "done"
@@ -152,19 +155,14 @@ def test_a_report_that_fails_loses_nothing(coterie, vectors: Path, tmp_path: Pat
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_keeps_what_was_done(number: signal.Signals, vectors: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    arguments = ["fit", str(vectors), "-k", "3", "--epochs", "20000", "-o", str(run)]
-
-    def heed() -> None:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(each, signal.SIG_DFL)
-
-    with subprocess.Popen([*COTERIE, *arguments], stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
-        history = run / "history.jsonl"
-        while not history.exists() or not history.read_text():
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(number)
-        err = process.communicate()[1]
+    process = forked.start(COTERIE, "fit", vectors, "-k", 3, "--epochs", 20000, "-o", run)
+    history = run / "history.jsonl"
+    while not history.exists() or not history.read_text():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(number)
+    process.wait()
+    err = process.output(2).decode()
     assert process.returncode == 128 + number
     assert "What was done is kept" in err.splitlines()[-1]
     assert yaml.safe_load((run / "run.yaml").read_text())["status"] == "stopped"
@@ -174,25 +172,22 @@ def test_a_signal_keeps_what_was_done(number: signal.Signals, vectors: Path, tmp
 def test_what_nobody_foresaw_is_one_sentence(vectors: Path, tmp_path: Path) -> None:
     script = "import sys, coterie.pipeline as p; from coterie.cli import main\n"
     script += "def fail(*a, **k): raise KeyError('surprise')\np.make_bank = fail; sys.exit(main())"
-    words = [sys.executable, "-c", script, "fit", str(vectors), "-k", "3", "--epochs", "1", "-o", str(tmp_path / "run")]
-    answer = subprocess.run(
-        words, capture_output=True, text=True, env={**os.environ, "COTERIE_DEBUG": "0"}, check=False
-    )
+    words = ["fit", vectors, "-k", 3, "--epochs", 1, "-o"]
+    answer = forked.run(script, *words, tmp_path / "run", env=os.environ | {"COTERIE_DEBUG": "0"})
     assert answer.returncode == 1
-    assert "Traceback" not in answer.stderr
-    assert "KeyError: 'surprise'" in answer.stderr.splitlines()[-1]
+    assert b"Traceback" not in answer.stderr
+    assert b"KeyError: 'surprise'" in answer.stderr.splitlines()[-1]
     assert "surprise" in (tmp_path / "run" / "traceback.txt").read_text()
-    loud = subprocess.run([*words[:-1], str(tmp_path / "b")], capture_output=True, text=True, check=False)
-    assert "Traceback" in loud.stderr
+    loud = forked.run(script, *words, tmp_path / "b")
+    assert b"Traceback" in loud.stderr
 
 
 def test_too_little_memory_is_one_sentence(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.zeros((200, 8), np.float32) + np.arange(200)[:, None])
     script = "import sys, coterie.pipeline as p; from coterie.cli import main\n"
     script += "def fail(*a, **k): import numpy; numpy.ones(2**50)\np.make_bank = fail; sys.exit(main())"
-    words = [sys.executable, "-c", script, "fit", str(tmp_path / "x.npy"), "-k", "3", "--epochs", "1"]
-    answer = subprocess.run([*words, "-o", str(tmp_path / "run")], capture_output=True, text=True, check=False)
+    answer = forked.run(script, "fit", tmp_path / "x.npy", "-k", 3, "--epochs", 1, "-o", tmp_path / "run")
     assert answer.returncode == 1
-    last = answer.stderr.splitlines()[-1]
+    last = answer.stderr.decode().splitlines()[-1]
     assert last.startswith("coterie: There is not enough memory")
     assert "--resume" in last

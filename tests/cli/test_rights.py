@@ -6,8 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import coterie
+from helpers import forked
 
 OPEN = ("fine", "warm")
 CLOSED = [
@@ -82,13 +81,7 @@ def test_what_may_not_be_read_is_said_and_nothing_is_lost(grouped: Path, vectors
     for name, closed in names.items():
         if closed not in OPEN:
             os.chmod(place / name / closed, 0)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps([name for name in names if name not in OPEN])],
-        cwd=place,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked.run(SCRIPT, json.dumps([name for name in names if name not in OPEN]), cwd=place)
     assert done.returncode == 0, done.stderr
     needed = {
         "predict": ("run.yaml", "model", "model/manifest.json", "model/weights.safetensors", "model/ood.safetensors"),

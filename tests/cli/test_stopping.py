@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import yaml
 
-COMMAND = [sys.executable, "-c", "import sys; from coterie.cli import main; sys.exit(main())"]
+from helpers import forked
+from helpers.forked import COTERIE
 
 
 def read(run: Path) -> dict:
@@ -60,22 +58,16 @@ def test_ctrl_c_stops_cleanly_and_the_run_goes_on_later(coterie, images, quick, 
     epochs = 30
     longer = [word.replace("moco.epochs=1", f"moco.epochs={epochs}") for word in quick]
     arguments = ["fit", str(images), "-k", "10", "-o", str(run), *longer]
-    with subprocess.Popen(
-        [*COMMAND, *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        # A suite that runs in the background has SIGINT ignored, and its children would inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
-        history = run / "history.jsonl"
-        while not history.exists() or not history.read_text():
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGINT)
-        out, err = process.communicate()
+    process = forked.start(COTERIE, *arguments)
+    history = run / "history.jsonl"
+    while not history.exists() or not history.read_text():
+        assert process.poll() is None, process.output(2)
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    out, err = process.output(1), process.output(2).decode()
     assert process.returncode == 130
-    assert out == ""
+    assert out == b""
     last = err.splitlines()[-1]
     assert last.startswith("coterie: Stopped.")
     assert f"-o {run} --resume" in last

@@ -154,7 +154,9 @@ def test_a_number_of_groups_that_the_method_found_is_calibrated_too() -> None:
     plan = make_plan(RunSettings("auto", "rdc"), Facts(300, 0, "embeddings", "cpu", dim=8), "data")
     assert plan.calibration is not None
     assert plan.calibration_of(5).cells >= 20
-    model = Clusterer("auto", "rdc", random_state=0, settings={"acai.epochs": 12, "calibrate.epochs": 2}).fit(x)
+    model = Clusterer(
+        "auto", "rdc", random_state=0, settings={"acai.epochs": 12, "rdc.epochs": 2, "calibrate.epochs": 2}
+    ).fit(x)
     assert next(iter(model.result_.heads)) == "cal"
     assert model.result_.heads["cal"].shape[1] == model.record_["n_clusters"]
     assert model.record_["calibration"]["epochs"] == 2

@@ -4,9 +4,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +23,8 @@ from coterie.encoders.catalogue import WHEEL
 from coterie.encoders.loading import Encoder, Wanted, load_encoder
 from coterie.encoders.opening import Encode
 from coterie.types import Encoding, InputError, ItemSpec
+from helpers import forked
+from helpers.forked import SELF_KILLER
 
 SMALL = "test_vit"
 CHUNK = 16  # pictures of a part: fewer than by default, to be quick
@@ -127,15 +126,18 @@ def test_a_damaged_part_is_made_again(many, weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_and_gone_on_with_is_the_same_file(photos, weights, tmp_path):
+def test_killed_and_gone_on_with_is_the_same_file(photos, weights, tmp_path, monkeypatch):
+    for module in (store, embedding):
+        monkeypatch.setattr(module, "CHUNK", CHUNK)
     embed(photos, SMALL, weights=weights, output=tmp_path / "whole")
-    command = [sys.executable, "-m", "coterie", "embed", str(photos), "--encoder", SMALL, "--weights", str(weights)]
-    for wait in (1.5, 4.0):
-        process = subprocess.Popen([*command, "-o", str(tmp_path / "cut"), "-q"], stdout=subprocess.DEVNULL)
-        time.sleep(wait)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert subprocess.run([*command, "-o", str(tmp_path / "cut"), "-q"], stdout=subprocess.DEVNULL).returncode == 0
+    killer = (
+        "from coterie.encoders import embedding, store; store.CHUNK = embedding.CHUNK = " + str(CHUNK) + SELF_KILLER
+    )
+    command = ["embed", photos, "--encoder", SMALL, "--weights", weights, "-o", tmp_path / "cut", "-q"]
+    for parts in (1, 2):
+        assert forked.run(killer, 2, *command).returncode == -signal.SIGKILL
+        assert len(list((tmp_path / "cut" / "parts").glob("*.npz"))) == parts
+    assert forked.run(killer, 0, *command).returncode == 0
     whole, cut = (files_of(tmp_path / name)["features.npy"] for name in ("whole", "cut"))
     assert whole == cut
 

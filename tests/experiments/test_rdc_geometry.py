@@ -75,11 +75,12 @@ def test_without_core_items_there_are_no_shares() -> None:
     assert set(found.values()) == {None}
 
 
-def test_the_runs_of_the_claim_are_measured(tmp_path: Path) -> None:
+def test_the_runs_of_the_claim_are_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import rdc_claim
     import rdc_figures
     import rdc_geometry
 
+    monkeypatch.setitem(rdc_claim.ROWS, "code", {**rdc_claim.CODE, "rdc.epoch_steps": 5})
     words = ["digits", "-k", "10", "--seeds", "0", "--set=acai.epochs=2", "--refreshes", "1", "--rows", "code"]
     rdc_claim.main([*words, "--runs", str(tmp_path / "runs"), "--results", str(tmp_path / "results")])
     rdc_geometry.main(

@@ -6,6 +6,12 @@ from sklearn.neighbors import KNeighborsClassifier
 from coterie.report import map_rows, project
 
 
+@pytest.fixture(autouse=True)
+def whole_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As outside of the tests."""
+    monkeypatch.setattr("coterie.report.map.MAP_POINTS", 2000)
+
+
 def test_rows_are_a_fixed_sorted_sample() -> None:
     assert map_rows(5).tolist() == [0, 1, 2, 3, 4]
     rows = map_rows(100_000, 50)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from coterie.review import rows as row_texts
 from coterie.review.checks import check
 from coterie.review.events import Event, content_of, plain
-from coterie.review.state import State, replay
+from coterie.review.fold import replay
+from coterie.review.state import State
 from coterie.types import InputError
 
 N, K = 12, 4

@@ -1,6 +1,7 @@
 """A process of several: takes its share of some methods' steps, then of whole runs. `test_distributed.py` starts it.
 
-Called with the folder for its results; `RANK`, `WORLD_SIZE` and so on are set as `accelerate launch` sets them.
+Called with the folder for its results, and a seed and methods if it is to look at these alone; `RANK`, `WORLD_SIZE`
+and so on are set as `accelerate launch` sets them.
 """
 
 from __future__ import annotations
@@ -148,18 +149,17 @@ def shares(rank: int, processes: int) -> dict[str, Tensor]:
     }
 
 
-def main(out: Path) -> None:
+def main(out: Path, seed: int, names: list[str]) -> None:
     accelerator = accelerator_for("cpu")
     rank, processes = accelerator.process_index, accelerator.num_processes
-    found: dict[str, Any] = {}
-    for name, method in settings_of_all().items():
-        found[name] = one_batch(method, rank, processes)
-        found[f"{name} again"] = one_batch(method, rank, processes, seed=1)
+    methods = settings_of_all()
+    found = {name: one_batch(methods[name], rank, processes, seed) for name in names or methods}
     save_tree(out / f"steps-{rank}", {**found, "shares": shares(rank, processes), "processes": processes})
-    run(images(), RUN, out / "run")
-    run(images(), PICA_RUN, out / "pica")
+    if not names:
+        run(images(), RUN, out / "run")
+        run(images(), PICA_RUN, out / "pica")
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]) if sys.argv[2:] else 0, sys.argv[3:])

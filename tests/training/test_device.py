@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 
 import pytest
 import torch
 
 from coterie.training.device import accelerator_for, choose_precision, cpu_has_bf16, machine
 from coterie.types import InputError, ItemSpec
+from helpers import forked
 
 IMAGES, VECTORS = ItemSpec("images", 3, 32, 32), ItemSpec("embeddings", dim=9)
 
@@ -83,8 +82,9 @@ print(faults(), keep_freed_memory(), faults())
 def page_faults(**environment: str) -> tuple[int, str, int]:
     """Before, what `keep_freed_memory` said, and after it."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")} | environment
-    found = subprocess.run([sys.executable, "-c", FAULTS], env=clean, capture_output=True, text=True, check=True)
-    before, told, after = found.stdout.split()
+    found = forked.run(FAULTS, env=clean)
+    assert found.returncode == 0, found.stderr
+    before, told, after = found.stdout.decode().split()
     return int(before), told, int(after)
 
 

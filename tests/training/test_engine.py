@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,7 @@ from coterie.records import read_record
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, RunFailed, Source
+from helpers import forked
 from helpers.stopping import StopAfter
 
 SETTINGS = RunSettings(
@@ -163,32 +162,13 @@ def test_experiments_may_look_at_every_epoch(digits: Source, whole: RunResult) -
 
 # kill -9
 
-# The command line; with a number in front it kills itself at that flush of a file, before the file is in its place.
-SELF_KILLER = """
-import os, signal, sys
-from coterie.cli import main
-left, flush = int(sys.argv.pop(1)), os.fsync
-def fsync(file):
-    global left
-    left -= 1
-    if left == 0: os.kill(os.getpid(), signal.SIGKILL)
-    flush(file)
-os.fsync = fsync
-sys.exit(main())
-"""
 
-
-def fit(source: Path, out: Path, *more: str, killed_at: int = 0) -> subprocess.CompletedProcess[str]:
+def fit(source: Path, out: Path, *more: str, killed_at: int = 0) -> subprocess.CompletedProcess[bytes]:
     pairs = [f"--set={name}={value}" for name, value in SETTINGS.overrides.items()]
     command = ["fit", str(source), "-k", "4", "-o", str(out), "--backbone", "small-4", "--device", "cpu", "--json"]
     config = source.with_suffix(".yaml")
     config.write_text(yaml.safe_dump({"checkpoint_seconds": 0.0}))
-    return subprocess.run(
-        [sys.executable, "-c", SELF_KILLER, str(killed_at), *command, *pairs, "--config", str(config), *more],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
-    )
+    return forked.run(forked.SELF_KILLER, killed_at, *command, *pairs, "--config", config, *more)
 
 
 @pytest.mark.slow

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from coterie.prediction.results import read_result
 from coterie.preparing import Watch
 from coterie.training.interrupt import Stopped, between_steps, heed_signals
 from coterie.training.plan import RunSettings
+from helpers import forked
 
 X = np.random.default_rng(3).normal(size=(60, 6)).astype(np.float32) + np.repeat(np.eye(6)[:3], 20, 0) * 6
 PIXELS = np.random.default_rng(4).integers(0, 256, (32, 8, 8), dtype=np.uint8)
@@ -156,11 +155,12 @@ Clusterer(3, epochs=100_000, random_state=0, output=sys.argv[1]).fit(np.load(sys
 def test_sigterm_ends_a_python_process_as_it_would_but_after_a_checkpoint(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", X)
     history = tmp_path / "run" / "history.jsonl"
-    with subprocess.Popen([sys.executable, "-c", SCRIPT, tmp_path / "run", tmp_path / "x.npy"]) as process:
-        while not history.exists() or not history.stat().st_size:
-            assert process.poll() is None
-            time.sleep(0.02)
-        process.send_signal(signal.SIGTERM)
+    process = forked.start(SCRIPT, tmp_path / "run", tmp_path / "x.npy")
+    while not history.exists() or not history.stat().st_size:
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.wait()
     assert process.returncode == -signal.SIGTERM
     assert (tmp_path / "run" / "checkpoints" / "cdc.safetensors").exists()
     assert yaml.safe_load((tmp_path / "run" / "run.yaml").read_text())["status"] == "stopped"

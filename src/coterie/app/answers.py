@@ -187,6 +187,14 @@ def audit_next(request: Request) -> dict[str, Any]:
     return answer
 
 
+@router.get("/export/size")
+def export_size(request: Request, to: str, only: str = "") -> dict[str, int | None]:
+    """How many items an export would take, and about how many bytes."""
+    from coterie.app.exporting import size
+
+    return size(site_of(request), to, only)
+
+
 @router.get("/jobs")
 def jobs(request: Request) -> dict[str, Any]:
     """What is being computed, and how far it is."""

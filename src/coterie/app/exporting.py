@@ -7,14 +7,20 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from coterie.export import Options, export, format_names
 from coterie.export.items import items_of_run
 from coterie.export.registry import format_of
+from coterie.review.table import accepted_rows, standing
 from coterie.types import InputError
 
 if TYPE_CHECKING:
     from coterie.app.jobs import Report
     from coterie.app.site import Site
+
+HOLDING = ("hf", "hf-parquet", "imagefolder")  # formats with the pictures themselves
+SAMPLED = 200  # pictures whose sizes stand for all
 
 
 def formats() -> dict[str, str]:
@@ -25,6 +31,27 @@ def formats() -> dict[str, str]:
 def space_left(path: Path) -> int:
     """Bytes that are free where exports go, if nobody says another place."""
     return shutil.disk_usage(path).free
+
+
+def size(site: Site, name: str, only: str) -> dict[str, int | None]:
+    """How many items an export would take and, where it holds their pictures, about how many bytes these are.
+
+    Raises InputError for a format that is not there.
+    """
+    state = site.review.state
+    rows = state.label >= 0
+    only = only or format_of(name).only
+    if only == "accepted":
+        claim = standing(site.review.claims())
+        found = None if claim is None else accepted_rows(site.review.base, state, claim, site.review.features)
+        rows = np.zeros_like(rows) if found is None else found
+    elif only in ("decided", "undecided"):
+        rows &= state.decided if only == "decided" else ~state.decided
+    chosen = np.flatnonzero(rows)
+    some = chosen[:: max(1, len(chosen) // SAMPLED)]
+    each = [site.pictures.size(row) for row in some.tolist()] if name in HOLDING and site.pictures.there else []
+    known = [one for one in each if one is not None]
+    return {"items": len(chosen), "bytes": round(len(chosen) * sum(known) / len(known)) if known else None}
 
 
 def exporting(site: Site, settings: dict[str, Any]) -> Any:

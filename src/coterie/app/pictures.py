@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from coterie.data.decode import TURNS, orientation_of, quiet_pillow, reason
@@ -19,13 +20,17 @@ if TYPE_CHECKING:
 THUMB, LARGE = 160, 2048  # pixels of the longer side
 
 Opener = Callable[[int], "Image"]
+Sizes = Callable[[int], "int | None"]
 
 
 class Pictures:
-    """Opens the picture of a row, or says in a few words why it cannot be. `broken` counts those that could not."""
+    """Opens the picture of a row, or says in a few words why it cannot be. `broken` counts those that could not.
 
-    def __init__(self, open_row: Opener | None, why: str = "") -> None:
-        self._open, self.why = open_row, why
+    `size`: the bytes of a row's file, None where that is not known.
+    """
+
+    def __init__(self, open_row: Opener | None, why: str = "", size: Sizes = lambda row: None) -> None:
+        self._open, self.why, self.size = open_row, why, size
         self.broken: dict[int, str] = {}
 
     @property
@@ -91,4 +96,11 @@ def open_pictures(base: Base, source: str | None) -> Pictures:
     if base.folder.kind != "images":
         return Pictures(None, "the items are no pictures")
     originals = originals_of(base.folder.run, base.ids, source)
-    return Pictures(lambda row: originals.open(base.ids[row]))
+
+    def size(row: int) -> int | None:
+        """Bytes of a picture's file; None where it is in none, or gone."""
+        with suppress(OSError):
+            return originals.path(base.ids[row]).stat().st_size if originals.path is not None else None
+        return None
+
+    return Pictures(lambda row: originals.open(base.ids[row]), size=size)

@@ -13,9 +13,9 @@ from coterie.app.answers import site_of, told
 from coterie.app.jobs import Report
 from coterie.app.site import Site
 from coterie.review.events import AUDITS
+from coterie.review.fold import dependents
 from coterie.review.refitting import propose_refit
 from coterie.review.sentences import sentence
-from coterie.review.state import dependents
 from coterie.types import InputError
 
 router = APIRouter()

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coterie.objectives.mini_clusters import cell_means
+from coterie.objectives.mini_clusters import cell_means, means_by_cell
 
 FIXED, NOT, PAIR = 1.0, 0.5, 0.5  # weights of the three kinds of judgement in the loss
 COUNTS = 10.0  # a fixed item in the target of its mini-cluster, against 1 of any other
@@ -105,9 +105,22 @@ def judged_targets(
     restarts: int = 1,
 ) -> Float[Tensor, "n k"]:
     """The mean of each mini-cluster, Σ v s / Σ v: v is 10 and s certain where `fixed` is a group (else it is -1)."""
+    means = cell_means(features, _weighted(said, fixed), cells, generator, norm, restarts)
+    return means[:, :-1] / means[:, -1:]
+
+
+def judged_means(
+    said: Float[Tensor, "n k"], fixed: Int[Tensor, " n"], cell: Int[Tensor, " n"], cells: int
+) -> Float[Tensor, "n k"]:
+    """The targets of `judged_targets` for mini-clusters that are known."""
+    means = means_by_cell(_weighted(said, fixed), cell, cells)
+    return means[:, :-1] / means[:, -1:]
+
+
+def _weighted(said: Float[Tensor, "n k"], fixed: Int[Tensor, " n"]) -> Float[Tensor, "n k+1"]:
+    """v s of each item, and v."""
     known = fixed >= 0
     sure = F.one_hot(fixed.clamp(min=0), said.shape[1]).to(said.dtype)
     s = torch.where(known[:, None], sure, said)
     v = torch.where(known, COUNTS, 1.0).to(said.dtype)[:, None]
-    means = cell_means(features, torch.cat([v * s, v], dim=1), cells, generator, norm, restarts)
-    return means[:, :-1] / means[:, -1:]
+    return torch.cat([v * s, v], dim=1)

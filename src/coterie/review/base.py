@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from coterie.records.table import numbers, open_table
 from coterie.report.read import RunFolder, read_finished
 from coterie.types import InputError
 
+Ids = Sequence[str] | Sequence[int] | NDArray[Any]
 BLOCK = 8192  # rows whose probabilities are worked on at a time
 DENSE_UP_TO = 1 << 25  # probabilities kept in memory, 128 MB; larger tables are read again
 
@@ -52,12 +54,18 @@ class Base:
         """Rows by id."""
         return {name: row for row, name in enumerate(self.ids)}
 
-    def rows(self, ids: list[str]) -> NDArray[np.int64]:
-        """The rows of these ids. Raises InputError for one that is not there."""
-        missing = [name for name in ids if name not in self.row_of]
+    def rows(self, ids: Ids) -> NDArray[np.int64]:
+        """The rows of these ids; numbers are rows already. Raises InputError for one that is not there."""
+        given = list(ids)
+        if all(isinstance(item, int | np.integer) for item in given):
+            if given and not 0 <= min(given) <= max(given) < self.n:
+                raise InputError(f"Rows go from 0 to {self.n - 1}.")
+            return np.array(given, np.int64)
+        names = [str(item) for item in given]
+        missing = [name for name in names if name not in self.row_of]
         if missing:
             raise InputError(f"{len(missing)} ids are not in the run, the first is {missing[0]!r}.")
-        return np.array([self.row_of[name] for name in ids], np.int64)
+        return np.array([self.row_of[name] for name in names], np.int64)
 
     def probabilities(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
         """(m, k) of some rows."""

@@ -143,6 +143,11 @@ class Log:
         self.events.append((event, content))
         self._ops[event.op] = event
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no more events."""
+        return self._file < 0
+
     def close(self) -> None:
         if self._file >= 0:
             os.close(self._file)

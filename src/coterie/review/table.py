@@ -18,8 +18,9 @@ from coterie.review.audits import Claim, claim_of
 from coterie.review.base import Base, read_base
 from coterie.review.columns import Columns, columns_of
 from coterie.review.events import NOWHERE
+from coterie.review.fold import replay
 from coterie.review.log import FOLDER, LOG, read_log
-from coterie.review.state import SOURCES, State, replay
+from coterie.review.state import SOURCES, State
 from coterie.types import InputError
 
 if TYPE_CHECKING:

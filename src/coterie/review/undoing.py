@@ -9,7 +9,8 @@ import numpy as np
 from coterie.review.base import Base
 from coterie.review.checks import reach
 from coterie.review.events import AUDITS, Event, Undo
-from coterie.review.state import Logged, State, Touched, dependents, replay, undone_events
+from coterie.review.fold import dependents, replay, undone_events
+from coterie.review.state import Logged, State, Touched
 from coterie.types import InputError
 
 

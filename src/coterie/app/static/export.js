@@ -1,5 +1,5 @@
 // The export page: the same as a command.
-import { $, onChange, post, say } from "./common.js";
+import { $, ask, count, onChange, post, say } from "./common.js";
 import { follow } from "./features.js";
 
 const form = $("export");
@@ -14,8 +14,14 @@ function rename() {
   const ending = form.querySelector('[name="to"]:checked').dataset.ending, was = out.dataset.proposed ?? out.defaultValue;
   if (out.value === was) out.value = out.dataset.proposed = out.dataset.stem + ending;
 }
+// How many items, and how large they are where the pictures go along.
+let asked = 0;
+async function size() {
+  const { to, only } = chosen(), turn = ++asked, found = await ask(`/export/size?to=${to}&only=${only}`).catch(() => null);
+  if (turn === asked && found) $("size").textContent = `${count(found.items)} items${found.bytes === null ? "" : `, about ${(found.bytes / 1e9).toFixed(found.bytes < 1e8 ? 3 : 1)} GB`}. `;
+}
 if (form) {
-  form.oninput = (event) => { if (event.target.name === "to") rename(); command(); };
+  form.oninput = (event) => { if (event.target.name === "to") rename(); command(); if (event.target !== out) size(); };
   form.onsubmit = async (event) => {
     event.preventDefault();
     $("go").disabled = true;
@@ -29,5 +35,6 @@ if (form) {
     $("go").disabled = false;
   };
   command();
+  size();
 }
-onChange(() => {});
+onChange(() => { if (form) size(); });
