@@ -13,16 +13,17 @@ from __future__ import annotations
 
 import argparse
 import http.client
+import io
 import json
+import multiprocessing
 import random
-import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 import urllib.error
 import urllib.request
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -95,16 +96,18 @@ def main() -> None:
     begun, moment, client = time.monotonic(), random.Random(asked.seed), Client(asked.seed)
     with tempfile.TemporaryDirectory() as temporary:
         run = make_run(Path(temporary) / "run")
-        code = "import sys; from pathlib import Path; from coterie.app.server import serve\n"
-        code += "serve(Path(sys.argv[1]), 0, browser=False, source=None, name='kill')"
-        command = [sys.executable, "-c", code, str(run)]
+        # A process with the libraries in it is kept, and each server is forked from it: their import takes seconds.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["coterie.app.server", "coterie.review", "pyarrow.parquet"])
         for kill in range(asked.kills):
-            process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-            assert process.stdout is not None
-            address = process.stdout.readline().strip()
-            timer = threading.Timer(moment.uniform(0.01, 0.4), process.send_signal, [signal.SIGKILL])
+            address_here, address_there = context.Pipe(duplex=False)
+            process = context.Process(target=server, args=(run, address_there))
+            process.start()
+            address_there.close()
+            address = address_here.recv()
+            timer = threading.Timer(moment.uniform(0.01, 0.4), process.kill)
             timer.start()
-            while process.poll() is None:
+            while process.is_alive():
                 try:
                     client.step(address)
                 except (
@@ -113,8 +116,9 @@ def main() -> None:
                     http.client.HTTPException,
                 ):  # the process has gone, perhaps in the middle of its answer
                     break
-            process.wait()
-            process.stdout.close()
+            process.join()
+            timer.join()
+            address_here.close()
             if (kill + 1) % 20 == 0:
                 print(f"{kill + 1} kills, {len(client.answered):,} decisions answered", file=sys.stderr)
         events = check(run, client)
@@ -123,6 +127,20 @@ def main() -> None:
         found = {"kills": asked.kills, "answered": len(client.answered), "events": events, "lost": 0, "twice": 0}
         print(json.dumps(found))
         write_results("review_kills", command, **found, seconds=took)
+
+
+def server(run: Path, address: Connection) -> None:
+    """Serve until killed; what it prints, its address, goes through the pipe."""
+    from coterie.app.server import serve
+
+    class Told(io.StringIO):
+        def write(self, text: str) -> int:
+            if text.strip():
+                address.send(text.strip())
+            return len(text)
+
+    sys.stdout, sys.stderr = Told(), io.StringIO()
+    serve(run, 0, browser=False, source=None, name="kill")
 
 
 def check(run: Path, client: Client) -> int:

@@ -53,7 +53,8 @@ class Process:
         self, program: str, words: tuple[str, ...], given: list[Any], env: Mapping[str, str], cwd: str
     ) -> None:
         files = [tempfile.TemporaryFile() if one is subprocess.PIPE else one for one in given]  # noqa: SIM115
-        self._said = {n: file for n, file in enumerate(files) if given[n] is subprocess.PIPE}
+        self._own = {n: file for n, file in enumerate(files) if given[n] is subprocess.PIPE}
+        self._said: dict[int, bytes] = {}
         numbers = [file.fileno() for file in files if file is not CLOSED]
         request = {
             "program": program,
@@ -82,14 +83,19 @@ class Process:
         if self.returncode is None:
             self.returncode = int(self._connection.recv(20))
             self._connection.close()
+            self._said = {number: self.output(number) for number in self._own}
+            for file in self._own.values():
+                file.close()
         return self.returncode
 
     def send_signal(self, number: int) -> None:
         os.kill(self.pid, number)
 
     def output(self, number: int) -> bytes:
-        """What it wrote so far to its standard output (1) or error (2); nothing where that went elsewhere."""
-        return os.pread(self._said[number].fileno(), 1 << 30, 0) if number in self._said else b""
+        """What it wrote so far to its standard output (1) or error (2), if that is a PIPE."""
+        if self.returncode is not None and self._said:
+            return self._said[number]
+        return os.pread(self._own[number].fileno(), 1 << 30, 0)
 
 
 def start(
@@ -110,7 +116,7 @@ def run(program: str, *words: object, **more: Any) -> subprocess.CompletedProces
     """Run a program to its end."""
     process = start(program, *words, **more)
     code = process.wait()
-    return subprocess.CompletedProcess(list(words), code, process.output(1), process.output(2))
+    return subprocess.CompletedProcess(list(words), code, *(process._said.get(number, b"") for number in (1, 2)))
 
 
 @functools.cache
