@@ -7,9 +7,8 @@ The run is made by hand: random probabilities, an embedding of 64 numbers, and s
 the address answers), and the median of 5 of the overview, 60 rows, the queue's next task, a decision and an undo; 60
 cold and warm thumbnails, six at a time as a browser asks; in Chromium the first page with its pictures, a group, the
 map, and the nodes of a grid that was scrolled to its middle; the peak of resident memory; the fold of 10,000 events; a
-split of 20,000 items into two, and the head trained again on 512 features. `seconds` are those of the clock,
-`processor` those that the server (or, of the last three, this process) worked: where a machine does other things, only
-they mean much.
+split of 20,000 items into two. `seconds` are those of the clock, `processor` those that the server (or, of the last
+two, this process) worked: where a machine does other things, only they mean much. `review_refit.py` has the head.
 Writes benchmarks/results/review_times.json.
 """
 
@@ -169,21 +168,12 @@ def browse(server: Watched) -> int | None:
 
 def computed(run: Path, n: int) -> list[dict[str, Any]]:
     """What is computed rather than answered, in this process."""
-    import torch
-
-    from coterie.calibration.constraints import Constraints
     from coterie.prediction.parts import propose_parts
-    from coterie.training.refit import refit
 
-    rng = np.random.default_rng(0)
-    z = rng.standard_normal((n, 512), dtype=np.float32)
-    said = rng.dirichlet(np.full(20, 0.3), n).astype(np.float32)
-    fixed = rng.choice(n, 200, replace=False)
-    given = Constraints(torch.from_numpy(fixed), torch.from_numpy(said[fixed].argmax(1)))
+    z = np.random.default_rng(0).standard_normal((min(n, 20_000), 64), dtype=np.float32)
     works: dict[str, Callable[[], Any]] = {
         "fold of 10,000 events": replayed(run, n),
-        f"split of {min(n, 20_000):,} x 64": lambda: propose_parts(z[: min(n, 20_000), :64], 2, 0),
-        f"head again on {n:,} x 512": lambda: refit(z, said, given),
+        f"split of {len(z):,} x 64": lambda: propose_parts(z, 2, 0),
     }
     found = []
     for name, work in works.items():

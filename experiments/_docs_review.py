@@ -79,6 +79,15 @@ def times() -> str:
     return table(["", *(f"{size['rows']:,} rows" for size in found["results"])], rows, found["command"])
 
 
+def refits() -> str:
+    """Training the head again: seconds of the processor and of the clock by the number of rows."""
+    found = records("review_refit", BENCHMARKS)
+    rows = [
+        [f"{one['rows']:,} x {found['width']}", str(one["processor"]), str(one["seconds"])] for one in found["results"]
+    ]
+    return table(["items x features", "seconds of the processor", "of the clock"], rows, found["command"])
+
+
 def kills() -> str:
     """What was answered, lost and there twice."""
     one = records("review_kills", BENCHMARKS)
@@ -100,6 +109,7 @@ BLOCKS: dict[str, Block] = {
     "review-simulation": simulation,
     "review-weights": weights,
     "review-times": times,
+    "review-refit": refits,
     "review-kills": kills,
     "export-times": exports,
 }
