@@ -34,7 +34,7 @@ nitpicky = False
 
 
 # Tables that experiments wrote lie outside of the site: their links become the path in the repository.
-OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(experiments|src|tests|benchmarks)/([^)]*)\)")
+OUTSIDE = re.compile(r"\[([^\]]*)\]\((?:\.\./)+(experiments|src|tests|benchmarks|examples)/([^)]*)\)")
 
 
 def fill(app, name, source) -> None:  # type: ignore[no-untyped-def]

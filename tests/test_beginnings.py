@@ -143,7 +143,7 @@ def test_weights_are_not_drawn_anew_over_what_was_loaded(setting: dict[str, Any]
 
 @pytest.mark.parametrize("backbone", ["small-8", TINY, "ae"])
 def test_what_trains_nothing_takes_no_random_backbone(backbone: str) -> None:
-    with pytest.raises(InputError, match=r"stay as it was drawn at random.*--weights FILE or --init RUN"):
+    with pytest.raises(InputError, match=r"keep its random weights.*--weights FILE or --init RUN"):
         begin(IMAGES, method="finch", backbone=backbone)
 
 

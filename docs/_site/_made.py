@@ -10,9 +10,11 @@ import textwrap
 import tokenize
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, fields
+from functools import partial
 from typing import Any
 
 import _docs_readme
+import _notebooks
 import typer.main
 
 import coterie
@@ -197,4 +199,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "method settings": method_settings,
     "public names": public_names,
     "methods": methods,
+    **{f"notebook {path.stem}": partial(_notebooks.page, path.stem) for path in _notebooks.EXAMPLES.glob("*.ipynb")},
 }

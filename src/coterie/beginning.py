@@ -178,10 +178,10 @@ def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> Non
         return
     if not is_trained(first):
         raise InputError(
-            f"{first.card.title} trains nothing, and backbone {backbone.name!r} would stay as it was drawn at random: "
-            "give it weights with --pretrained, --weights FILE or --init RUN."
+            f"{first.card.title} trains nothing, and backbone {backbone.name!r} would keep its random weights: "
+            "give it others with --pretrained, --weights FILE or --init RUN."
         )
-    plan.notes.append(f"{name_of(first)} has 0 epochs: backbone {backbone.name!r} begins at random weights.")
+    plan.notes.append(f"{name_of(first)} has 0 epochs: backbone {backbone.name!r} keeps its random weights.")
 
 
 def _learns_from_too_few(plan: Plan, facts: Facts) -> bool:

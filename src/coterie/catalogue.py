@@ -71,7 +71,7 @@ def method_class(name: str) -> type[Method]:
     hint = (
         f"did you mean {near[0]!r}?"
         if near
-        else "`coterie methods` lists them; one of your own is made known by coterie.register first."
+        else "`coterie methods` lists them; a method of your own has to be registered with coterie.register first."
     )
     raise InputError(f"Unknown method {name!r}; {hint}")
 

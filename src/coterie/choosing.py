@@ -34,8 +34,8 @@ SAMPLE = 10_000  # items
 COMPONENTS = 50
 SIDE = 32  # pixels to which larger pictures are shrunk
 PIXELS = (
-    "The number of groups was looked for on pixels, which tell colours and shapes apart, not things: embeddings of an "
-    "encoder say more."
+    "The number of groups was estimated from pixels, which show colours and shapes rather than objects: embeddings of "
+    "an encoder are better for this."
 )
 
 Say = Callable[[str], None]
@@ -143,7 +143,7 @@ def settle(source: Source, seed: int, say: Say) -> tuple[int, dict[str, Any]]:
     found = choose(features_of_source(source, seed), seed=seed)
     if not found.clear:
         source.warnings.append(
-            f"No number of groups stands out. {found.k} is what the criteria say midway, not a finding: "
+            f"No number of groups stands out. {found.k} is the median of the criteria, not a finding: "
             f"{', '.join(f'{name} {k}' for name, k in found.ticks.items())}. Give the number that you want with -k."
         )
     source.notes.extend([f"Number of groups: {found.sentence}", *found.notes] if found.clear else found.notes)

@@ -47,7 +47,7 @@ def resolve(settings: RunSettings) -> RunSettings:
     trains = _trains_a_net(settings)
     if encoder not in (None, AUTO, NONE) and (settings.init is not None or settings.pretrained):
         other = "--init" if settings.init is not None else "--pretrained"
-        raise InputError(f"--encoder {encoder} and {other} each say what sees the pictures: leave one of them out.")
+        raise InputError(f"--encoder {encoder} and {other} each choose a network for the pictures: leave one out.")
     if encoder is None:
         encoder = AUTO if settings.method == AUTO and not trains else NONE
     if settings.method != AUTO:
@@ -65,10 +65,11 @@ def by_items(settings: RunSettings, opened: Source) -> tuple[RunSettings, list[s
     count = len(opened.items) - len(opened.outliers)
     if spec.kind != "embeddings" or spec.dim <= COMPONENTS or count < LEAST:
         return settings, []
-    drawn = (
-        f" of {Spectral.landmarks:,} drawn items, whose groups place the others" if count > Spectral.landmarks else ""
+    drawn = f" of {Spectral.landmarks:,} random items, which the others join" if count > Spectral.landmarks else ""
+    said = (
+        f"Embeddings of {spec.dim:,} numbers: grouped by spectral clustering of a neighbour graph{drawn} (--method cdc "
+        "trains a head instead)."
     )
-    said = f"Long embeddings: several partitions of a neighbour graph{drawn} vote (--method cdc trains a head instead)."
     return replace(settings, method=GRAPH), [said]
 
 

@@ -29,8 +29,8 @@ def merge_groups(fitted: Clusterer, lists: Sequence[Sequence[int]]) -> None:
         return
     if model.k > ALL_UP_TO and hasattr(fitted, "result_") and not hasattr(fitted, "embedding_"):
         raise InputError(
-            f"A result table of {model.k:,} groups keeps the likeliest alone, so sums of them are not exact: merge "
-            "before the model is saved."
+            f"A result table of {model.k:,} groups stores only the most likely ones, so merged probabilities would not "
+            "be exact: merge before the model is saved."
         )
     if hasattr(fitted, "result_"):
         result, moved = merged_result(fitted.result_, merges)
@@ -38,7 +38,7 @@ def merge_groups(fitted: Clusterer, lists: Sequence[Sequence[int]]) -> None:
         if moved:
             warnings.warn(
                 f"merge_groups moved {moved:,} of {len(result.labels):,} items that were in none of the merged groups, "
-                "for the merged one is likelier now.",
+                "because the merged group is now more likely for them.",
                 stacklevel=3,
             )
     model.merges = [*model.merges, *merges]

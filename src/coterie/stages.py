@@ -181,8 +181,8 @@ def disagreement(head: nn.Module, said: Assignments) -> str | None:
     if moved < 0.01 * n:
         return None
     return (
-        f"The neighbours of {moved:,} of {n:,} items ({moved / n:.0%}) speak for another group: the items stay where "
-        "the method put them, with a confidence of at most about a half."
+        f"{moved:,} of {n:,} items ({moved / n:.0%}) have neighbours in another group: they keep the method's group, "
+        "with a confidence of at most about a half."
     )
 
 

@@ -194,5 +194,5 @@ def test_what_cannot_be_grouped_is_refused() -> None:
     for k in (0, 7):
         with pytest.raises(InputError, match=f"{k} groups of 6"):
             exactly(points, [], k)
-    with pytest.raises(InputError, match="hang together"):
+    with pytest.raises(InputError, match="are connected"):
         closest_level(hierarchy(points[:3]), 2)

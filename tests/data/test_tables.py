@@ -175,7 +175,7 @@ def test_numbered_floats_beside_labels_and_ids_are_plain(tmp_path, others):
 )
 def test_columns_that_may_be_no_features_are_refused_with_what_was_found(tmp_path, others, found):
     path = tmp_path / "x.parquet"
-    with pytest.raises(InputError, match="not plain which columns") as refused:
+    with pytest.raises(InputError, match="unclear which columns") as refused:
         opened(path, {**others, **FLOATS})
     for said in found:
         assert said in str(refused.value)
@@ -196,7 +196,7 @@ def test_columns_that_may_be_no_features_are_refused_with_what_was_found(tmp_pat
     ],
 )
 def test_two_that_may_be_it_are_refused(tmp_path, table):
-    with pytest.raises(InputError, match=r"not plain which columns .* --columns"):
+    with pytest.raises(InputError, match=r"unclear which columns .* --columns"):
         opened(tmp_path / "x.parquet", table)
     first = next(iter(table))
     assert opened(tmp_path / "x.parquet", table, columns=first).items.spec.columns in ((first,), ())
@@ -359,11 +359,11 @@ def test_other_tables_are_refused_with_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ({**FLOATS, "grade": CODES.astype(float)}, "grade has but the whole numbers 0 to 3, as labels"),
-        ({**FLOATS, "f6": CODES}, "f6 has but the whole numbers 0 to 3"),
+        ({**FLOATS, "grade": CODES.astype(float)}, "grade has only the whole numbers 0 to 3, as labels"),
+        ({**FLOATS, "f6": CODES}, "f6 has only the whole numbers 0 to 3"),
         (
             {str(place): column for place, column in enumerate([CODES + 1.0, *FLOATS.values()])},
-            "0 has but the .* 1 to 4",
+            "0 has only the .* 1 to 4",
         ),
         ({"length": FLOATS["f0"], "weight": FLOATS["f1"], "order": np.arange(20.0)}, "0 to 19, as numbers of the rows"),
     ],
@@ -374,7 +374,7 @@ def test_codes_in_the_type_of_the_features_are_refused(tmp_path, table, said):
         table = {
             f"{'abcdefgh'[place]}_mm" if name != "grade" else name: table[name] for place, name in enumerate(table)
         }
-    with pytest.raises(InputError, match=f"It is not plain .*{said}.*--columns"):
+    with pytest.raises(InputError, match=f"It is unclear .*{said}.*--columns"):
         opened(tmp_path / "t.parquet", table)
 
 

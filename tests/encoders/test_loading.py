@@ -78,7 +78,7 @@ def test_a_file_that_lacks_one_tensor_is_refused_also_where_it_begins_as_ones(we
     assert entry in state
     del state[entry]
     save_file(state, tmp_path / "cut.safetensors")
-    with pytest.raises(InputError, match=rf"{entry}\): not its weights"):
+    with pytest.raises(InputError, match=rf"{entry}\): these are not"):
         load_encoder(Wanted(SMALL, str(tmp_path / "cut.safetensors")))
 
 

@@ -179,7 +179,7 @@ def test_a_level_of_the_hierarchy_is_taken_where_groups_lie_apart(k: int, tmp_pa
 
 
 def test_items_that_hang_together_have_no_level_and_say_so() -> None:
-    with pytest.raises(RunFailed, match=r"hang together by first neighbours.*-k"):
+    with pytest.raises(RunFailed, match=r"are connected by first neighbours.*-k"):
         Clusterer("auto", "finch", random_state=0).fit(np.array([[0.0], [1.0], [1.9]], np.float32))
 
 

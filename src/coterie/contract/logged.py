@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-EXPLAINED = ("explained variance", "share that the reconstruction holds; 0 at first, then it should rise")
+EXPLAINED = ("explained variance", "share that the reconstruction explains; 0 at first, then it should rise")
 LATENT_STD = ("spread of the code", "near 0 is a collapse")
 EMBEDDING_STD = ("spread of the embedding", "near 0 is a collapse")
 CHANGED = ("changed labels", "share since the last look; few end the stage")

@@ -118,7 +118,7 @@ def _read(path: Path, headers: dict[str, Header], chosen: Sequence[str]) -> NDAr
     try:
         size = sum(math.prod(headers[key][0]) * headers[key][1].itemsize for key in chosen)
         if size > _memory():
-            raise InputError(f"unpacked it takes {size / 1e9:,.0f} GB, more than there is memory; save it as .npy")
+            raise InputError(f"unpacked it takes {size / 1e9:,.0f} GB, more than the memory; save it as .npy")
         with np.load(path, allow_pickle=False) as file:
             if any(headers[key][1].hasobject for key in chosen):
                 raise InputError(OBJECTS)

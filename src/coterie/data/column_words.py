@@ -37,7 +37,7 @@ def not_plain(table: Table, found: Sequence[str]) -> InputError:
     else:
         example = f"{names[0]}..{names[-1]}" if len(names) > 1 else names[0]
     return InputError(
-        f"It is not plain which columns of {table.where} are the features: it has {', '.join(said)}. Choose them by "
+        f"It is unclear which columns of {table.where} are the features: it has {', '.join(said)}. Choose them by "
         f"--columns '{example}' (names, first..last or patterns such as 'f*'; in Python columns=[...])."
     )
 

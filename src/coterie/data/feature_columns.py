@@ -218,7 +218,7 @@ def check_values(values: NDArray[Any], names: Sequence[str], where: str) -> None
     example = f"{others[0]}..{others[-1]}" if whole[0] in (0, len(names) - 1) else ",".join(others)
     what = "numbers of the rows" if len(codes) == n else "labels"
     raise InputError(
-        f"It is not plain which columns of {where} are the features: {names[whole[0]]} has but the whole numbers {low} "
-        f"to {high}, as {what} have, and the others have not. Choose them by --columns '{example}' (names, first..last "
+        f"It is unclear which columns of {where} are the features: {names[whole[0]]} has only the whole numbers {low} "
+        f"to {high}, as {what} have, and the others do not. Choose them by --columns '{example}' (names, first..last "
         "or patterns such as 'f*'; in Python columns=[...])."
     )

@@ -86,7 +86,7 @@ def find_outliers(items: Embeddings, name: str) -> Outliers:
     said = "; ".join(places[:NAMED]) + (f"; and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
     what = f"{len(rows)} rows of {name} lie" if len(rows) > 1 else f"1 row of {name} lies"
     if len(rows) > MOST * n:
-        text = f"{what} far outside the others ({said}): repair or remove them, for they set the scale of all."
+        text = f"{what} far outside the others ({said}): repair or remove them, for they determine the scale of all."
         return Outliers(none, text)
     rest = "them out, and their groups and confidences" if len(rows) > 1 else "it out, and its group and confidence"
     text = f"{what} far outside the others ({said}): training leaves {rest} mean little; repair or remove such rows."

@@ -200,8 +200,8 @@ def _losses(values: PixelValues, rule: ValueRule, ids: Sequence[str]) -> list[st
     flat = values.flat(rule.low, rule.high, FEW)
     if flat > 0.02 * total:
         notes.append(
-            f"{flat} of {total} pictures get fewer than {FEW} of the 256 greys, for their values differ by too little "
-            f"against the range from {_span(rule)}: are all of them in one unit?"
+            f"{flat} of {total} pictures get fewer than {FEW} of the 256 greys, because their values vary too little "
+            f"compared with the range from {_span(rule)}: are all of them in one unit?"
         )
     return notes
 

@@ -141,19 +141,19 @@ def fill(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str) -> 
         try:
             given = convert(dict(given), net)
         except Exception as error:  # a file of another net
-            raise InputError(f"{path} does not fit {name}: not its weights. Give the file that is of it.") from error
+            raise InputError(f"{path} does not fit {name}: these are not its weights. Give its own file.") from error
     wanted = {entry: value for entry, value in net.state_dict().items() if not entry.endswith("num_batches_tracked")}
     fitting = {entry: given[entry] for entry in wanted if entry in given and given[entry].shape == wanted[entry].shape}
     if len(fitting) < len(wanted):
         missing = next(entry for entry in wanted if entry not in fitting)
         raise InputError(
-            f"{path} fits only {len(fitting)} of {len(wanted)} tensors of {name} (first that it lacks: {missing}): not "
-            "its weights. Give the file that is of it, or name the encoder that the file is of."
+            f"{path} fits only {len(fitting)} of {len(wanted)} tensors of {name} (the first missing one is "
+            f"{missing}): these are not its weights. Give its own file, or name the encoder that the file belongs to."
         )
     if more := [entry for entry in given if entry not in wanted and of_trunk(entry, wanted)]:
         raise InputError(
             f"{path} is of a larger net than {name}, which has no {more[0]!r} ({len(more)} such entries): name the "
-            "encoder that the file is of."
+            "encoder that the file belongs to."
         )
     if bad := next((entry for entry, value in fitting.items() if not bool(torch.isfinite(value).all())), None):
         raise InputError(f"{path} holds values that are not finite, first in {bad!r}: fetch it again.")

@@ -67,8 +67,8 @@ def decide(pictures: Pictures, survey: Survey, device: str) -> tuple[str, str]:
     name = preferred(device, int(readable.sum()))
     if name == NONE:
         return NONE, (
-            "No encoder is on this computer, so a net is trained from scratch, which finds colour and texture more "
-            "than things: pip install 'coterie[encoder]' gives one."
+            "No encoder is on this computer, so a net is trained from scratch, which groups by colour and texture "
+            "rather than by objects: pip install 'coterie[encoder]' gives one."
         )
     return (
         name,

@@ -84,10 +84,10 @@ def trust(names: Sequence[str], partitions: Sequence[Ints], k: int, spaces: Sequ
     for i, name in enumerate(names):
         interval, own = (float(low[i]), float(high[i])), values[i].tolist()
         runs.append(Trusted(name, float(means[i]), interval, own[0], own[1], own[2], aris[i], flags(partitions[i], k)))
-    sentences = [f"These runs cannot be more than {100 * bound:.0f} % correct on average, for they do not agree more."]
+    sentences = [f"These runs cannot be more than {100 * bound:.0f} % correct on average: they disagree on the rest."]
     if apart:
         sentences.append(
-            f"{names[best]} ranks first by every score in the features of the others: its groups follow them best."
+            f"{names[best]} ranks first by every score in the features of the other runs: its groups fit them best."
         )
     else:
         sentences.append(

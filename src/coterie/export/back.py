@@ -40,7 +40,7 @@ def read_back(path: Path, items: Items) -> ReadLabels:
     if isinstance(content, dict) and "labels" in content:
         return of_fiftyone(content, known)
     raise InputError(
-        f"{path} is none of what comes back: Label Studio's JSON, FiftyOne's labels.json, COCO with images, "
+        f"{path} cannot be read back: give Label Studio's JSON, FiftyOne's labels.json, COCO with images, "
         "annotations and categories, or CSV."
     )
 
@@ -74,7 +74,7 @@ def _of_table(table: Columns, known: RunIndex) -> ReadLabels:
         changed = {group for group in said.values() if group != before}
         if len(changed) > 1 or (not ours and len(set(said.values())) > 1):
             raise InputError(
-                f"{known.where} says two things of {known.items.ids[at]}: label and name are of different groups."
+                f"{known.where} says two things of {known.items.ids[at]}: label and name belong to different groups."
             )
         if ours and not changed and str(decided[row]).strip().lower() != "true":
             same += 1

@@ -72,8 +72,8 @@ def once(found: dict[int, int], at: int, group: int, known: RunIndex) -> None:
 
 def untouched(count: int) -> str:
     return (
-        f"{count:,} items came back as they went out, which says nothing. So what came back are corrections, no random "
-        "sample: for fit --judged, not for the bound of accept --judged."
+        f"{count:,} items came back unchanged, which does not confirm them. The others are corrections and no random "
+        "sample: use them for fit --judged, not for the bound of accept --judged."
     )
 
 

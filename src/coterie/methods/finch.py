@@ -70,7 +70,7 @@ class FINCH:
     def found(self, net: Net) -> tuple[int, str]:
         """The number of groups of the level that was taken, and what other levels there are."""
         if not len(net.levels.rows):
-            return 0, "FINCH found no partition: all items hang together by first neighbours."
+            return 0, "FINCH found no partition: all items are connected by first neighbours."
         counts, apart = net.levels.rows.T.tolist()
         k = net.groups.k
         listed = ", ".join(f"{count:.0f} ({s:.2f})" for count, s in zip(counts, apart, strict=True))

@@ -290,7 +290,7 @@ class RDC:
         )
         if largest > ONE_LUMP:
             said += (
-                " Density sees no gaps between groups here, so do not believe the confidences: give a number with -k."
+                " DBSCAN found no gaps between groups, so the confidences are not reliable: give a number with -k."
             )
         return k, said
 

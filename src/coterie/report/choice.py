@@ -15,7 +15,7 @@ SHOWN = {
     "silhouette": ("silhouette", "how far groups are apart"),
     "gap": ("gap", "tighter than a Gaussian, in nats"),
     "generalisation": ("linear kappa", "how well a classifier predicts the group"),
-    "coding_rate": ("coding rate", "nats an item; low is good"),
+    "coding_rate": ("coding rate", "nats per item; low is good"),
 }
 
 

@@ -14,8 +14,8 @@ SURE, DOUBTFUL = 0.9, 0.5
 CALIBRATED = {True: "top-1 probability", False: "top-1 probability, not calibrated"}
 
 EXPLAINED = {
-    "running": ("This run is not finished", "What follows is how far it has come."),
-    "stopped": ("This run was stopped", "What follows is how far it had come; it can be resumed."),
+    "running": ("This run is not finished", "The numbers below show how far it is."),
+    "stopped": ("This run was stopped", "The numbers below show how far it came; it can be resumed."),
 }
 
 
@@ -77,7 +77,7 @@ def lede(folder: RunFolder) -> list[str]:
     )
     sentences = []
     if result is None:
-        return ["No group has been given out."]
+        return ["No item has a group yet."]
     if how:
         sentences.append(f"{how} in {duration(run['seconds'])}." if run.get("seconds") is not None else f"{how}.")
     mean = float(result.confidence.mean())

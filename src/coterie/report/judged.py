@@ -22,9 +22,9 @@ def build_judged(found: Record | None) -> JudgedSection | None:
         return None
     rows = [(name, _cells(found[key])) for key, name in (("before", "before"), ("after", "after, cross-fitted"))]
     sentence = (
-        f"Labels were used here, and only here: {count(int(found['judged']))} judged items gave the map "
-        f"{found['map']['kind']}. Its confidences stand in result.recalibrated.parquet; everything else on this page "
-        "is without them."
+        f"Labels were used here, and only here: {count(int(found['judged']))} judged items were used to "
+        f"fit the map {found['map']['kind']}. Its confidences are in result.recalibrated.parquet; everything else on "
+        "this page is without labels."
     )
     return JudgedSection(sentence, rows)
 

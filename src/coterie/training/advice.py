@@ -30,7 +30,7 @@ class Advice:
         if self.half:
             tries.append("--precision fp32")
         return (
-            f"Try {_joined(tries)}." if tries else "Check that the values of the items lie close to each other in size."
+            f"Try {_joined(tries)}." if tries else "Check that all items have values of similar size."
         )
 
     def collapsed(self) -> str:
