@@ -15,12 +15,15 @@ HERE = Path(__file__).parent
 
 
 def renew(path: Path) -> None:
-    """Run one notebook in a fresh kernel; what differs from run to run (times) is not kept."""
+    """Run one notebook in a fresh kernel. Times and warnings of libraries (standard error) are not kept."""
     import nbformat
     from nbclient import NotebookClient
 
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False).execute()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
     nbformat.write(notebook, path)
     print(path.name)
 

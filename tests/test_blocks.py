@@ -7,6 +7,7 @@ A page is read from top to bottom in one folder, as a reader does. What cannot r
 from __future__ import annotations
 
 import csv
+import glob
 import json
 import shlex
 import shutil
@@ -14,7 +15,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer.main
 from PIL import Image
@@ -37,6 +41,7 @@ ELSEWHERE = {
     "torchrun": "starts processes of its own: tests/training runs it",
     "coterie review": "waits for Ctrl-C: tests/app runs it",
     "coterie --install-completion": "changes the shell's start file",
+    "coterie --show-completion": "ends the process",
 }
 GROUP: Any = typer.main.get_command(app)
 
@@ -81,8 +86,10 @@ def table(path: Path, head: list[str], rows: list[list[Any]]) -> None:
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What runs commands; the same `fit` of the same data is done once and then copied."""
+    jaxtyping.config.update("jaxtyping_disable", True)  # annotations are checked by all other tests; here they cost most
     with pytest.MonkeyPatch.context() as patch:
         yield Runner(tmp_path_factory, patch)
+    jaxtyping.config.update("jaxtyping_disable", False)
 
 
 class Runner:
@@ -100,7 +107,7 @@ class Runner:
         self.make()
 
     def make(self) -> None:
-        photos(self.world / "photos", 320)
+        photos(self.world / "photos", 312)
         photos(self.world / "new", 6, first=1000)
         photos(self.world / "new-photos", 4, first=2000)
         photos(self.world / "other", 12, first=3000)
@@ -112,6 +119,7 @@ class Runner:
         result = read_result(Path("runs/photos/result.parquet"))
         said = dict(zip(result.ids, result.labels.tolist(), strict=True))
         Path("project.json").write_text(json.dumps([task(item, group) for item, group in said.items()][:120]))
+        write_features(Path("table.parquet"))
         table(Path("judged.csv"), ["id", "label"], [[item, group] for item, group in said.items()][:200])
 
     def enter(self, folder: Path) -> None:
@@ -124,23 +132,29 @@ class Runner:
 
     def run(self, command: str) -> None:
         """Run a command as the shell would."""
-        words = shlex.split(command, comments=True)
+        words = [found for word in shlex.split(command, comments=True) for found in expanded(word)]
         assert words[0] == "coterie", command
         out = Path(words[words.index("-o") + 1]) if "-o" in words else None
         cached = words[1] == "fit" and out is not None and "--resume" not in words
-        if cached and command in self.kept:
+        key = " ".join(words)
+        if cached and key in self.kept:
             shutil.rmtree(out, ignore_errors=True)
-            shutil.copytree(self.kept[command], out)
+            shutil.copytree(self.kept[key], out)
             return
         if cached and out.exists():
             shutil.rmtree(out)  # of another command of the page
         code = main(words[1:])
         assert code == 0, f"{command} ended with {code}"
         if cached:
-            self.kept[command] = self.store / str(len(self.kept))
-            shutil.copytree(out, self.kept[command])
+            self.kept[key] = self.store / str(len(self.kept))
+            shutil.copytree(out, self.kept[key])
         if "--draw" in words:
             judge(out)
+
+
+def expanded(word: str) -> list[str]:
+    """What the shell makes of a word with a star."""
+    return sorted(glob.glob(word)) or [word]
 
 
 def judge(path: Path) -> None:
@@ -149,6 +163,14 @@ def judge(path: Path) -> None:
         rows = list(csv.DictReader(file))
     said = [{**row, "right": "false" if number % 12 == 5 else "true"} for number, row in enumerate(rows)]
     table(path, list(rows[0]), [list(row.values()) for row in said])
+
+
+def write_features(path: Path) -> None:
+    """A table with numbered columns, two more and a list column."""
+    values = vectors(60, 64)
+    columns: dict[str, Any] = {f"f{number}": values[:, number] for number in range(64)}
+    columns |= {"PC1": values[:, 0], "PC2": values[:, 1], "embedding": list(values)}
+    pq.write_table(pa.table(columns), path)
 
 
 def task(item: str, group: int) -> dict[str, Any]:
@@ -178,6 +200,7 @@ def variables() -> dict[str, Any]:
 # ---- the pages
 
 
+@pytest.mark.filterwarnings("ignore:merge_groups moved")  # which items move depends on the pictures
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
 def test_the_blocks_of_a_page_run_as_they_are_printed(page: Path, runner: Runner, tmp_path: Path) -> None:
     runner.page(tmp_path)
@@ -188,7 +211,7 @@ def test_the_blocks_of_a_page_run_as_they_are_printed(page: Path, runner: Runner
         try:
             if block.language == "python":
                 exec(compile(block.text, f"{block.page}:{block.line}", "exec"), names)
-            for command in block.commands:
+                    for command in block.commands:
                 if not skipped(command):
                     runner.run(command)
         except BaseException as error:

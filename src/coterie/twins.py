@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coterie.algorithms.neighbours import nearest
 from coterie.data import open_source
+from coterie.encoders import open_items
 from coterie.evaluation.near_duplicates import Duplicates, near_duplicates
 from coterie.isolation import isolated
 from coterie.networks.features import extract_features
@@ -58,7 +59,7 @@ def _small(images: Tensor) -> Tensor:
 
 def source_of(origin: str, model: Model, fingerprint: str | None, run: Path) -> Source:
     """The source of a run, opened again. Raises InputError where it is another one now."""
-    opened = open_source(origin, like=model.spec)
+    opened = open_items(origin, like=model.spec)
     if fingerprint is not None and opened.fingerprint != fingerprint:
         raise InputError(f"{origin} has changed since {run} was fitted: fit it again, or give the source itself.")
     return opened

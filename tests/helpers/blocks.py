@@ -42,7 +42,7 @@ def blocks(path: Path) -> list[Block]:
         elif token.type in ("fence", "code_block"):
             line = (token.map or [0])[0] + 1
             name = path.relative_to(ROOT).as_posix()
-            found.append(Block(name, line, token.info.strip(), token.content, reason))
+            found.append(Block(name, line, token.info.split(" ")[0].strip(), token.content, reason))
             reason = ""
         elif token.type == "inline" and token.content:
             reason = ""
