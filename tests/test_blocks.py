@@ -27,7 +27,7 @@ from coterie.catalogue import method_class, own_names
 from coterie.cli import main
 from coterie.cli.commands import app
 from coterie.prediction.results import read_result
-from helpers.blocks import ROOT, Block, blocks
+from helpers.blocks import ROOT, blocks
 
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*GUIDES, *sorted((ROOT / "docs" / "methods").glob("*.md"))]
@@ -86,7 +86,9 @@ def table(path: Path, head: list[str], rows: list[list[Any]]) -> None:
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What runs commands; the same `fit` of the same data is done once and then copied."""
-    jaxtyping.config.update("jaxtyping_disable", True)  # annotations are checked by all other tests; here they cost most
+    jaxtyping.config.update(
+        "jaxtyping_disable", True
+    )  # annotations are checked by all other tests; here they cost most
     with pytest.MonkeyPatch.context() as patch:
         yield Runner(tmp_path_factory, patch)
     jaxtyping.config.update("jaxtyping_disable", False)
@@ -211,7 +213,7 @@ def test_the_blocks_of_a_page_run_as_they_are_printed(page: Path, runner: Runner
         try:
             if block.language == "python":
                 exec(compile(block.text, f"{block.page}:{block.line}", "exec"), names)
-                    for command in block.commands:
+            for command in block.commands:
                 if not skipped(command):
                     runner.run(command)
         except BaseException as error:

@@ -289,9 +289,7 @@ class RDC:
             f"{noise:.1%} were noise and went to the nearest group."
         )
         if largest > ONE_LUMP:
-            said += (
-                " DBSCAN found no gaps between groups, so the confidences are not reliable: give a number with -k."
-            )
+            said += " DBSCAN found no gaps between groups, so the confidences are not reliable: give a number with -k."
         return k, said
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:

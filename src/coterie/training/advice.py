@@ -29,9 +29,7 @@ class Advice:
         tries = [f"a lower learning rate ({', '.join(rates)})"] if rates else []
         if self.half:
             tries.append("--precision fp32")
-        return (
-            f"Try {_joined(tries)}." if tries else "Check that all items have values of similar size."
-        )
+        return f"Try {_joined(tries)}." if tries else "Check that all items have values of similar size."
 
     def collapsed(self) -> str:
         """After everything went into one group."""
