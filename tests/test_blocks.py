@@ -64,9 +64,9 @@ def picture(group: int, seed: int) -> Image.Image:
     return Image.fromarray(rough.astype(np.uint8)).resize((40, 32), Image.Resampling.BICUBIC)
 
 
-def photos(folder: Path, count: int, first: int = 0) -> None:
+def photos(folder: Path, count: int, first: int = 1) -> None:
     for seed in range(first, first + count):
-        path = folder / "abc"[seed % 3] / f"IMG_{seed:04d}.jpg"
+        path = folder / "abc"[(seed - 1) % 3] / f"IMG_{seed}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
         picture(seed % 3, seed).save(path)
 
@@ -145,6 +145,8 @@ class Runner:
             return
         if cached and out.exists():
             shutil.rmtree(out)  # of another command of the page
+        if "--from" in words:
+            out.unlink()  # the judgements that stand for those which come back
         code = main(words[1:])
         assert code == 0, f"{command} ended with {code}"
         if cached:
