@@ -2,8 +2,8 @@
 
     python experiments/report_figure.py [RUN]
 
-Draws docs/figures/report.jpg from the report of RUN. Without RUN it runs `coterie demo` first, which takes about a minute.
-Needs playwright, and Chromium as `chromium` on the path.
+Draws docs/figures/report.jpg from the report of RUN. Without RUN it runs `coterie demo` first (about a minute). Needs
+playwright, and Chromium as `chromium` on the path.
 """
 
 from __future__ import annotations
