@@ -1,6 +1,6 @@
 """Run the notebooks of this folder and keep their output in them.
 
-    pip install '.[examples]'
+    pip install nbclient ipykernel
     python examples/run.py               # all of them, or those that are named: python examples/run.py photos
 
 The site shows them as they are kept here (`make docs`); `tests/test_examples.py` runs their code.
