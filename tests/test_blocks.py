@@ -179,7 +179,7 @@ def write_features(path: Path) -> None:
 
 def task(item: str, group: int) -> dict[str, Any]:
     """An annotated task as Label Studio exports it."""
-    choice = {"type": "choices", "from_name": "group", "value": {"choices": [str(group)]}}
+    choice = {"type": "choices", "from_name": "group", "value": {"choices": [f"group {group}"]}}
     said = {"updated_at": "2026-01-01T00:00:00Z", "result": [choice]}
     return {"data": {"coterie_id": item}, "annotations": [said]}
 
