@@ -143,8 +143,8 @@ def settle(source: Source, seed: int, say: Say) -> tuple[int, dict[str, Any]]:
     found = choose(features_of_source(source, seed), seed=seed)
     if not found.clear:
         source.warnings.append(
-            f"No number of groups stands out. {found.k} is the median of the criteria, not a finding: "
-            f"{', '.join(f'{name} {k}' for name, k in found.ticks.items())}. Give the number that you want with -k."
+            f"{found.sentence} Taken is {found.k}, the median of the criteria brought within that range, not a finding: "
+            "give the number that you want with -k."
         )
     source.notes.extend([f"Number of groups: {found.sentence}", *found.notes] if found.clear else found.notes)
     return found.k, found.as_json()
