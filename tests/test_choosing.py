@@ -39,7 +39,9 @@ def test_where_no_number_stands_out_a_warning_says_so():
     points = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
     model = Clusterer("auto", method="ae", epochs=0, random_state=0, calibrate=False).fit(points)
     assert not model.record_["chosen_k"]["clear"]
-    assert any(text.startswith("No number of groups stands out;") and "Taken is" in text for text in model.record_["warnings"])
+    assert any(
+        text.startswith("No number of groups stands out;") and "Taken is" in text for text in model.record_["warnings"]
+    )
 
 
 def test_a_method_that_finds_the_number_itself_still_does():

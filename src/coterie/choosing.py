@@ -137,14 +137,14 @@ def features_of_run(folder: Path, seed: int) -> Looked:
 def settle(source: Source, seed: int, say: Say) -> tuple[int, dict[str, Any]]:
     """The number of groups for `-k auto`, and the entry of the record that says how it came about.
 
-    Where no number stands out a warning of the source says so: the run goes on with what the criteria say midway.
+    Where no number stands out a warning of the source says so: the run goes on with the median of the criteria.
     """
     say("looking for the number of groups")
     found = choose(features_of_source(source, seed), seed=seed)
     if not found.clear:
         source.warnings.append(
-            f"{found.sentence} Taken is {found.k}, the median of the criteria brought within that range, not a finding: "
-            "give the number that you want with -k."
+            f"{found.sentence} Taken is {found.k}, their median brought within that range, not a finding: give the "
+            "number that you want with -k."
         )
     source.notes.extend([f"Number of groups: {found.sentence}", *found.notes] if found.clear else found.notes)
     return found.k, found.as_json()

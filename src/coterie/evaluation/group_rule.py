@@ -49,7 +49,7 @@ class Choice:
     """The answer: `k` and its plateau where a number stands out.
 
     Where none does, the plateau are the numbers from the smallest to the largest that are about as stable as the
-    stablest, and `k` is what the ticks say midway, brought within it.
+    stablest, and `k` is the median of the ticks, brought within it.
     """
 
     k: int
