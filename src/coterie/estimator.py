@@ -28,17 +28,17 @@ if TYPE_CHECKING:
 class Clusterer(ClusterMixin, BaseEstimator):
     """Sort images or embeddings into groups, with calibrated confidences.
 
-    n_clusters: the number of groups, at least 2, or "auto" where the method finds it (finch, rdc). method: a method's
-    name (`coterie methods` lists them) or its settings object, such as `CDC(cells=40)`, which is then taken as it is.
+    n_clusters: the number of groups, at least 2, or "auto" (docs/choosing_k.md). method: a method's name (`coterie
+    methods` lists them), "auto" (by the source), or a settings object such as `CDC(cells=40)`, used as it is.
     random_state: an int makes runs repeatable (None: `record_["seed"]` says which was drawn). epochs: of the method's
     own stage; None takes the preset's. preset: "practical" or "paper". settings: single settings over the preset, such
     as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose backbone is the start.
-    finetune: with the method "auto", train the encoder of `init`, a run on its embeddings, lightly (docs/encoders.md).
+    finetune: with the method "auto", fine-tune the encoder of the run `init` (docs/encoders.md).
     pretrain: the method that trains the backbone first ("moco"), or "none"; "auto": as the method's paper. calibrate:
     train a calibration head on the finished run, which then gives the confidences, not the labels; "auto": after every
     method that is not calibrated by itself (cdc is). output: a run folder to write (None: keep everything in memory).
-    encoder: a pretrained one that pictures come through first: a name of `coterie encoders` or of timm, a folder,
-    "none", or "auto", the best on this computer; None: "auto" with the method "auto", which groups what it sees.
+    encoder: a pretrained encoder that embeds pictures first: a name of `coterie encoders` or of timm, a folder,
+    "none", or "auto", the best on this computer; None: "auto" with the method "auto", else "none".
     backbone, device, precision, image_size: as on the command line. pretrained: begin with timm's weights of that
     backbone; weights: with those of a local file. family: "photo", "glyph" (letters and signs, never mirrored)
     or "auto", a guess by their looks. columns: the features of a table (.parquet or a DataFrame), as names, patterns

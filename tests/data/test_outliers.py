@@ -218,7 +218,7 @@ def test_more_rows_than_may_be_left_out_are_named_and_stay() -> None:
     source = to_fit(x)
     assert len(source.outliers) == 0
     assert "50 rows of array lie far outside" in source.warnings[0]
-    assert "they set the scale of all" in source.warnings[0]
+    assert "they determine the scale of all" in source.warnings[0]
 
 
 def test_of_thousands_some_are_looked_at() -> None:
