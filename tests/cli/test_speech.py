@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,6 +115,7 @@ def suggested(err: str) -> list[list[str]]:
         (("report", "RUN"), ["review"]),
         (("accept", "RUN"), ["accept"]),
         (("accept", "RUN", "--draw", 9, "-o", "sample.csv"), ["accept"]),
+        (("recalibrate", "RUN", "--judged", "judged.csv"), ["accept"]),
         (("compare", "RUN"), ["compare"]),
         (("evaluate", "RUN", "--labels", "labels.csv"), ["compare"]),
         (("choose-k", "DATA", "--most", 4), ["fit"]),
@@ -130,8 +132,8 @@ def test_the_next_command_is_named_and_could_be_typed(
     coterie, grouped, vectors, tmp_path, monkeypatch, words, following
 ):
     monkeypatch.chdir(tmp_path)
-    with open("labels.csv", "w") as file:
-        file.write("id,label\n" + "".join(f"{row},{row % 3}\n" for row in range(60)))
+    Path("labels.csv").write_text("id,label\n" + "".join(f"{row},{row % 3}\n" for row in range(60)))
+    Path("judged.csv").write_text("id,right\n" + "".join(f"{row},{row % 3 > 0}\n" for row in range(60)))
     if "RUN" in words:
         shutil.copytree(grouped, "RUN")
     answer = coterie(*(vectors if word == "DATA" else word for word in words))
