@@ -98,7 +98,8 @@ def fit_run(request: FitRequest) -> Finished | None:
 
 def settled(request: FitRequest) -> RunSettings:
     """The settings of a request, with the number of groups that its source is known for. Raises InputError."""
-    settings = resolve(coerce(RunSettings, {"method": "auto", **request.settings}, "run"))
+    method = "turtle" if isinstance(request.source, Spaces) else "auto"
+    settings = resolve(coerce(RunSettings, {"method": method, **request.settings}, "run"))
     card = check_beginning(settings)
     if "n_clusters" not in request.settings and settings.finetune:
         settings = replace(settings, n_clusters="auto")  # that of the run to go on from

@@ -148,12 +148,10 @@ def fit(
         check_at_hand(encoder, weights)  # what is missing is said before anything heavy is imported
         from coterie.cli.fit import FitRequest, fit_source
         from coterie.cli.settings import settings_given
-        from coterie.data.spaces import Spaces, source_given
+        from coterie.data.spaces import source_given
 
         given_source = source_given(source, features or [])
         settings = settings_given(context.params, config, set_ or [])
-        if isinstance(given_source, Spaces):
-            settings.setdefault("method", "turtle")
         speech = Speech(quiet, verbose)
         how: dict[str, Any] = {"labels": labels, "label_column": label_column, "config": config, "speech": speech}
         request = FitRequest(given_source, settings, out, resume, dry_run, as_json, **how)
