@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from coterie.types import InputError, RunFailed
 ADDRESS = "RAY_ADDRESS"  # of a cluster, as Ray itself reads it; without it Ray is started on this machine
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}  # else Ray reports its use over the network
 STORE = 128 << 20  # bytes of Ray's own store here, through which go numbers of parts alone
+PATIENCE = 20.0  # seconds for a cluster to answer
 AHEAD = 2  # parts that a worker has been given, so that it never waits
 
 
@@ -124,11 +126,20 @@ def _start(ray: Any, address: str | None) -> None:
     if not address:
         how |= {"num_cpus": processors(), "object_store_memory": STORE, "include_dashboard": False}
     try:
+        if address:
+            _knock(address)
         ray.init(address=address or "local", **how)
     except (OSError, RuntimeError, ValueError, TimeoutError) as error:
         where = f"at {address} ({ADDRESS})" if address else "on this machine"
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise InputError(f"There is no Ray {where}: {reason.rstrip('.')}; or leave --engine ray out.") from error
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT: Ray itself would try for many minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdecimal() and "/" not in host:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
 
 def processors() -> int:

@@ -48,6 +48,7 @@ def accelerator_for(device: str) -> Place:
         raise InputError(f"Device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices.")
     if kind == "mps" and not torch.backends.mps.is_available():
         raise InputError("Device 'mps' was asked for, but torch sees none: use --device cpu or auto.")
+    _check_launched()
     place = (
         _one_of_several(kind) if _several_processes() else Place(torch.device(_best() if kind == "auto" else device))
     )
@@ -66,6 +67,18 @@ def _several_processes() -> bool:
         return torch.distributed.get_world_size() > 1
     sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
     return any(os.environ.get(name, "1") not in ("", "0", "1") for name in sizes)
+
+
+def _check_launched() -> None:
+    """Raise InputError where `accelerate launch` started one process and was told of several, as it does without cards.
+
+    Its launcher of one process says whether it is for a CPU, and where several, if they are several, would meet.
+    """
+    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and not _several_processes():
+        raise InputError(
+            "accelerate launch was told of several processes and started one: without cards it needs --multi_gpu "
+            "(coterie then --device cpu), or take torchrun; unset MASTER_ADDR if one process is what you want."
+        )
 
 
 def _one_of_several(kind: str) -> Place:

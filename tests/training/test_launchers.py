@@ -1,0 +1,41 @@
+"""The launchers of several processes: what they start, and what they only say that they start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from coterie.pipeline import run
+from coterie.prediction.results import read_result
+from coterie.training.device import accelerator_for
+from coterie.training.plan import RunSettings
+from coterie.types import InputError
+
+
+def test_one_process_in_place_of_several_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `accelerate launch --cpu --num_processes 2` starts it."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
+    assert accelerator_for("cpu").num_processes == 1
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    with pytest.raises(InputError, match="started one: without cards it needs --multi_gpu"):
+        accelerator_for("cpu")
+
+
+def test_two_processes_of_accelerate_launch_share_a_run(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows = (3 * rng.normal(size=(3, 8))[np.arange(60) % 3] + rng.normal(size=(60, 8))).astype(np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", 0)
+    fit = ("fit", tmp_path / "rows.npy", "-k", 3, "--epochs", 1, "--device", "cpu", "-q", "-o", tmp_path / "two")
+    command = [sys.executable, "-m", *launcher, "--num_machines", 1, "-m", "coterie", *fit]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert yaml.safe_load((tmp_path / "two" / "run.yaml").read_text())["processes"] == 2
+    one = run(str(tmp_path / "rows.npy"), RunSettings(n_clusters=3, epochs=1, device="cpu"), tmp_path / "one")
+    two = read_result(tmp_path / "two" / "result.parquet")
+    assert np.array_equal(two.labels, one.assignments.probabilities.argmax(1).numpy())
