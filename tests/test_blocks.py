@@ -38,6 +38,7 @@ ELSEWHERE = {
     "pip": "installs from the network",
     "python": "an experiment of this repository, with records of its own",
     "make": "runs the tests, or makes an environment",
+    "accelerate": "starts processes of its own, on several machines",
     "torchrun": "starts processes of its own: tests/training runs it",
     "coterie review": "waits for Ctrl-C: tests/app runs it",
     "coterie --install-completion": "changes the shell's start file",

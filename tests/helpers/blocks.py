@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[2]
 NOT_RUN = re.compile(r"<!-- not run: (.+?) -->", re.DOTALL)
 SHELL = ("", "bash", "console")  # a block without a language shows commands where its first line is one
-PROGRAMS = ("coterie", "pip", "make", "python", "torchrun", "export")
+PROGRAMS = ("coterie", "pip", "make", "python", "torchrun", "accelerate", "export")
 
 
 @dataclass(frozen=True)
