@@ -24,6 +24,7 @@ import _docs_others
 import _docs_rdc
 import _docs_readme
 import _docs_review
+import _docs_scaling
 import _docs_trust
 from _docs import Block
 
@@ -41,6 +42,7 @@ PAGES = (
     _docs_readme,
     _docs_install,
     _docs_review,
+    _docs_scaling,
 )
 BLOCKS: dict[str, Block] = {name: block for page in PAGES for name, block in page.BLOCKS.items()}
 MARKED = re.compile(r"<!-- generated (\S+) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
