@@ -28,7 +28,7 @@ def board(stem: str) -> str:
     runs: list[dict[str, Any]] = found["records"]
     done = [one for one in runs if not one["failed"]]
     printed = here.published()
-    head = ["", *COLUMNS.values(), "ECE of Cal", "seconds", "MiB", "epochs", "seeds", "on"]
+    head = ["", *_columns(here).values(), "ECE of Cal", "seconds", "MiB", "epochs", "seeds", "on"]
     head.append(f"paper, {here.data}: {' / '.join(here.printed)}")
     lines = [_line(here, shown, runs, printed) for shown in here.shown]
     lines += [[title, f"not run: {why}", *[""] * (len(head) - 2)] for title, why in here.quoted.items()]
@@ -41,6 +41,11 @@ def board(stem: str) -> str:
         "head that is calibrated afterwards, where a method is not calibrated by itself."
     )
     return f"{table(head, lines, found['command'])}\n{about}\n\n{_orders(here, runs)}\n"
+
+
+def _columns(here: Board) -> dict[str, str]:
+    """The numbers that every board has, and macro F1 where the paper prints it."""
+    return {"f1": "F1", **COLUMNS} if "F1_macro" in here.printed else COLUMNS
 
 
 def _machines(done: list[dict[str, Any]]) -> str:
@@ -61,8 +66,8 @@ def _line(here: Board, shown: TableLine, runs: list[dict[str, Any]], printed: di
     title = f"{shown.title} (reads labels)" if here.lines[shown.row].method == SUPERVISED else shown.title
     if not done:
         why = "not run" if not mine else f"failed: {mine[0]['failed']}"
-        return [title, why, *[""] * (len(COLUMNS) + 5), paper]
-    numbers = [mean_and_deviation([_of(one, shown)[key] for one in done]) for key in COLUMNS]
+        return [title, why, *[""] * (len(_columns(here)) + 5), paper]
+    numbers = [mean_and_deviation([_of(one, shown)[key] for one in done]) for key in _columns(here)]
     if len(done) < len(mine):
         numbers[0] += f" ({len(mine) - len(done)} of {len(mine)} failed)"
     after = [one["heads"]["cal"]["ece"] for one in done if one["calibrated_after"]]
