@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from coterie.cli.accept_answer import sample_size
 from coterie.data.judged import read_judged, table_content
 from coterie.evaluation import accept
 from coterie.types import InputError
@@ -84,6 +85,10 @@ def test_a_person_reads_sentences(coterie, run):
     assert only.code == 0
     assert "1 of 400 accepted" in only.out  # the one with a confidence of 1
     assert pq.read_table("accepted.parquet")["id"].to_pylist() == ["a/000.png"]
+
+
+def test_no_larger_sample_is_proposed_than_there_are_items():
+    assert [sample_size(n) for n in (1, 120, 300, 50_000)] == [1, 120, 300, 300]
 
 
 def test_a_sample_is_drawn_judged_and_audited(coterie, run):
@@ -204,7 +209,7 @@ def test_when_nothing_passes_it_says_what_it_would_take(coterie, run):
     said = coterie("accept", run, "--judged", file).out
     assert said.startswith("Nothing accepted:")
     assert f"it takes {audit['more_there']} more" in said
-    assert "59 judged items would do" in said
+    assert "59 judged items would be enough" in said
 
 
 def test_more_may_be_drawn_beside_those_judged(coterie, run):

@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.cli.accept_answer import AcceptRequest, describe, describe_audit, print_found, sentence, suggest
+from coterie.cli.accept_answer import (
+    AcceptRequest,
+    describe,
+    describe_audit,
+    print_found,
+    sample_size,
+    sentence,
+    suggest,
+)
 from coterie.cli.output import check_ending, print_object
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
@@ -34,9 +42,9 @@ def accept_items(request: AcceptRequest) -> None:
         return
     if request.judged is None and not folder.calibrated and not request.recalibrated:
         raise InputError(
-            f"The confidences of {request.run} are not calibrated, so they promise nothing: calibrate them by the same "
-            f"fit command with --resume --calibrate, or judge a sample (coterie accept {request.run} --draw 300 "
-            "-o to-judge.csv)."
+            f"The confidences of {request.run} are not calibrated, so the share of wrong items is unknown: calibrate "
+            f"them by the same fit command with --resume --calibrate, or judge a sample (coterie accept {request.run} "
+            f"--draw {sample_size(len(result.labels))} -o to-judge.csv)."
         )
     audit, notes = None, []
     if request.judged is not None:

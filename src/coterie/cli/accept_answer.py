@@ -16,6 +16,8 @@ from coterie.evaluation import accept
 from coterie.records.recalibration import read_recalibration
 from coterie.report.read import Result, RunFolder
 
+SAMPLE = 300  # items that are proposed to be judged
+
 
 @dataclass(frozen=True)
 class AcceptRequest:
@@ -31,6 +33,11 @@ class AcceptRequest:
     recalibrated: bool = False  # by the confidences that a judged sample set right
     as_json: bool = False
     speech: Speech = field(default_factory=Speech)
+
+
+def sample_size(n: int) -> int:
+    """How many of n items to propose for a judged sample."""
+    return min(SAMPLE, n)
 
 
 def describe(
@@ -96,7 +103,7 @@ def sentence(found: dict[str, Any]) -> str:
 
 
 def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
-    """The sentence, what it stands on, and a line per group."""
+    """The sentence, what it rests on, and a line per group."""
     print(found["sentence"])
     if found["threshold"] is not None:
         print(f"Accepted is every item with a confidence of at least {found['threshold']:.4f}.")
@@ -125,7 +132,7 @@ def print_audit(audit: dict[str, Any]) -> None:
     seen = f"{audit['judged_accepted']} judged items, {audit['wrong']} of them wrong"
     if audit["passed"]:
         print(
-            f"This stands on {seen}, in the accept set ({audit['judged']} were judged in all): its error is at most "
+            f"Evidence: {seen}, in the accept set ({audit['judged']} were judged in all): its error is at most "
             f"{percent(audit['bound'])}. It holds if the judged items were drawn at random from all items, as --draw "
             "does."
         )
@@ -133,9 +140,9 @@ def print_audit(audit: dict[str, Any]) -> None:
     first = audit["tried"][0]
     print(
         f"The strictest set tried, {first['accepted']:,} items with a confidence of at least {first['threshold']:.4f}, "
-        f"holds {seen}: its error may be up to {percent(audit['bound'])}. With none wrong {audit['needed']} judged "
-        f"items would do; with those it takes {audit['more_there']} more in that set, all of them right, which are "
-        f"about {audit['more']:,} drawn from all items."
+        f"holds {seen}: its error may be up to {percent(audit['bound'])}. If none were wrong, {audit['needed']} judged "
+        f"items would be enough. After those that were wrong it takes {audit['more_there']} more in that set, all of "
+        f"them right: about {audit['more']:,} drawn from all items."
     )
 
 
@@ -144,7 +151,8 @@ def suggest(found: dict[str, Any], request: AcceptRequest) -> None:
     again = ("accept", request.run, "--max-error", f"{request.max_error:g}")
     if found["audit"] is None and not found["labels_used"]:
         purpose = "a sample to judge, which shows how many are wrong"
-        request.speech.suggest((("accept", request.run, "--draw", 300, "-o", "to-judge.csv"), purpose))
+        size = sample_size(found["n"])
+        request.speech.suggest((("accept", request.run, "--draw", size, "-o", "to-judge.csv"), purpose))
     elif found["accepted"] and found["table"] is None:
         how = ("--judged", request.judged) if request.judged is not None else ("--recalibrated",)
         request.speech.suggest(((*again, *how, "-o", "accepted.csv"), "write the accepted items as a table"))

@@ -110,8 +110,10 @@ def print_sets(answer: dict[str, Any], run: Path | None) -> None:
         print(f"{'same' if one['exact'] else 'near'}  {'  '.join(one['items'])}{torn}")
     if len(sets) > LISTED:
         print(f"and {len(sets) - LISTED:,} more: --json lists all, -o writes a table.")
-    said = f"{answer['items']:,} of {answer['n']:,} items are in {len(sets):,} sets of near-duplicates"
-    print(f"{said}; the groups of {run} tear {answer['split']:,} of them apart." if run is not None else f"{said}.")
+    count = "1 set" if len(sets) == 1 else f"{len(sets):,} sets"
+    said = f"{answer['items']:,} of {answer['n']:,} items are in {count} of near-duplicates"
+    parted = f"; in {run}, {answer['split']:,} of these sets lie in more than one group" if run is not None else ""
+    print(f"{said}{parted}.")
 
 
 def columns_of(looked: Search) -> dict[str, Any]:

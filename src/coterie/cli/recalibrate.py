@@ -84,7 +84,8 @@ def print_recalibration(found: Recalibration, answer: dict[str, Any]) -> None:
         )
     if found.helps:
         print(
-            f"Map: {found.map.kind}, fitted on all judged items; what stands under After is by maps that lacked each."
+            f"Map: {found.map.kind}, fitted on all judged items. The numbers under After come from maps that were "
+            "fitted without the items that they are measured on."
         )
         print(f"Labels were used. Table: {answer['table']}\nReport: {answer['report']}")
     else:

@@ -43,9 +43,7 @@ Preset = Annotated[
     typer.Option(help="practical, paper or paper:DATASET; others: coterie methods NAME.  [default: practical]"),
 ]
 Init = Annotated[str | None, typer.Option(help="Start from this run's backbone.")]
-Finetune = Annotated[
-    bool | None, typer.Option("--finetune", help="Train the encoder of --init, a run on its embeddings, lightly.")
-]
+Finetune = Annotated[bool | None, typer.Option("--finetune", help="Fine-tune the encoder of the run given by --init.")]
 Pretrain = Annotated[
     str | None,
     typer.Option(help="The method that trains the backbone first, or none.  [default: as in the method's paper]"),
