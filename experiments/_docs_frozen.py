@@ -129,6 +129,7 @@ BLOCKS: dict[str, Block] = {
     "frozen-heads": frozen_heads,
     "graph-choice": graph_choice,
     "heads": heads,
-    "million": million,
     "photos": photos,
 }
+if (BENCHMARKS / "million.json").exists():  # hours of two cores, which nobody has spent yet
+    BLOCKS["million"] = million

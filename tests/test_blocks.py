@@ -11,8 +11,10 @@ import glob
 import json
 import shlex
 import shutil
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jaxtyping
@@ -28,6 +30,7 @@ from coterie.cli import main
 from coterie.cli.commands import app
 from coterie.prediction.results import read_result
 from helpers.blocks import ROOT, blocks
+from helpers.own_methods import forgotten
 
 GUIDES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 PAGES = [*GUIDES, *sorted((ROOT / "docs" / "methods").glob("*.md"))]
@@ -207,9 +210,18 @@ def variables() -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore:merge_groups moved")  # which items move depends on the pictures
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
-def test_the_blocks_of_a_page_run_as_they_are_printed(page: Path, runner: Runner, tmp_path: Path) -> None:
+def test_the_blocks_of_a_page_run_as_they_are_printed(
+    page: Path, runner: Runner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     runner.page(tmp_path)
-    names = variables()
+    module = ModuleType("reader")  # in which a class can be looked up, as in a notebook
+    module.__dict__.update(variables())
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    with forgotten():
+        run_blocks(page, runner, module.__dict__)
+
+
+def run_blocks(page: Path, runner: Runner, names: dict[str, Any]) -> None:
     for block in blocks(page):
         if block.not_run:
             continue

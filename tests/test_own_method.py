@@ -17,6 +17,7 @@ import coterie
 from coterie import catalogue
 from coterie.contract import Card
 from coterie.types import InputError, Source
+from helpers.own_methods import forgotten
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_method.md"
 
@@ -24,15 +25,13 @@ PAGE = Path(__file__).parents[1] / "docs" / "own_method.md"
 @pytest.fixture
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The class of the page's first block, in a file of the user's."""
-    before = dict(catalogue._registered)
     code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 46
     (tmp_path / "somewhere_else.py").write_text(code, encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
-    yield importlib.import_module("somewhere_else").SmallAutoEncoder
+    with forgotten():
+        yield importlib.import_module("somewhere_else").SmallAutoEncoder
     del sys.modules["somewhere_else"]
-    catalogue._registered.clear()
-    catalogue._registered.update(before)
 
 
 def test_it_is_fitted_saved_and_loaded_like_any_other(shown: Any, digits: Source, tmp_path: Path) -> None:
@@ -71,6 +70,22 @@ def test_a_name_of_coteries_own_is_refused() -> None:
         coterie.register(CDC)
     with pytest.raises(InputError, match="no method"):
         coterie.register(dict)
+
+
+MINE = Card("Mine", "nobody", 2026, "none", "https://example.org")
+
+
+@dataclass(frozen=True)
+class Mistaken:
+    card: Card = MINE
+
+    def heads(self, net: Any, k: int) -> dict[str, torch.nn.Module]:
+        return {}
+
+
+def test_a_card_that_would_be_a_setting_is_refused() -> None:
+    with pytest.raises(InputError, match=r"`card` of Mistaken counts as a setting: annotate it as ClassVar"):
+        coterie.register(Mistaken)
 
 
 def test_methods_of_the_package_keep_their_names() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import pkgutil
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
@@ -46,6 +46,8 @@ def register(kind: type[Any]) -> type[Any]:
     """
     if not isinstance(kind, type) or not is_dataclass(kind) or not hasattr(kind, "card") or not hasattr(kind, "heads"):
         raise InputError(f"{kind!r:.80} is no method: it takes a frozen dataclass with `card` and `heads`.")
+    if any(setting.name == "card" for setting in fields(kind)):
+        raise InputError(f"`card` of {kind.__name__} counts as a setting: annotate it as ClassVar[Card].")
     if kind.__module__.startswith(PACKAGE):
         return kind
     name = kind.__name__.lower()

@@ -235,8 +235,8 @@ def test_the_cache_of_hugging_face_is_found_without_its_library(tmp_path, monkey
     [
         (("--encoder", "resnet5000"), "did you mean"),
         (("--encoder", WHEEL, "--weights", "nowhere.pth"), "nowhere.pth does not exist"),
-        (("--encoder", WHEEL, "--init", "run"), "leave one of them out"),
-        (("--encoder", WHEEL, "--pretrained"), "leave one of them out"),
+        (("--encoder", WHEEL, "--init", "run"), "leave one out"),
+        (("--encoder", WHEEL, "--pretrained"), "leave one out"),
     ],
 )
 def test_what_cannot_be_is_refused(coterie, colours, tmp_path, options, words):

@@ -151,7 +151,7 @@ def test_archives_that_are_cut_off_or_changed_are_named(tmp_path: Path) -> None:
 def test_an_archive_larger_than_memory_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("coterie.data.array_files._memory", lambda: 10_000)
     np.savez_compressed(tmp_path / "x.npz", x=np.zeros((9, 10_000)))
-    with pytest.raises(InputError, match=r"more than there is memory; save it as \.npy"):
+    with pytest.raises(InputError, match=r"more than the memory; save it as \.npy"):
         open_source(tmp_path / "x.npz")
 
 
