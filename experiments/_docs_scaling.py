@@ -1,6 +1,8 @@
-"""The table of docs/several_machines.md, from benchmarks/results/."""
+"""The tables of docs/several_machines.md, from benchmarks/results/."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from _docs import BENCHMARKS, Block, records, table
 
@@ -21,8 +23,33 @@ def two_hosts() -> str:
             ]
         )
     head = ["", "seconds", "labels as of one process", "largest difference of a probability", "MB sent, each host"]
-    said = f"{found['machine']['processor']}, {found['machine']['cores']} cores"
-    return table(head, rows, found["command"]).rstrip("\n") + f" ({said})\n"
+    return table(head, rows, found["command"]).rstrip("\n") + f" ({_machine(found)})\n"
 
 
-BLOCKS: dict[str, Block] = {"two-hosts": two_hosts}
+def engines() -> str:
+    """The local engine, two workers of Ray, and two workers of which some are killed, on the same items."""
+    found = records("ray_engine", BENCHMARKS)
+    rows = []
+    for kind in ("embeddings", "pictures"):
+        one = found[kind]
+        for name, seconds in one["seconds"].items():
+            killed = name.endswith("kills")
+            same = {"local": ""}.get(name, "equal" if one["equal_after_kills" if killed else "equal"] else "not equal")
+            rows.append(
+                [
+                    f"{one['n']:,} {kind}",
+                    f"ray, {len(one['killed_after_seconds'])} workers killed" if killed else name,
+                    f"{seconds:.0f}",
+                    f"{one['peak_megabytes'][name]:,}" if name in one["peak_megabytes"] else "",
+                    same,
+                ]
+            )
+    head = ["items", "engine", "seconds", "peak MB of all processes", "table, beside the local one"]
+    return table(head, rows, found["command"]).rstrip("\n") + f" ({_machine(found)}, Ray {found['ray']})\n"
+
+
+def _machine(found: dict[str, Any]) -> str:
+    return f"{found['machine']['processor']}, {found['machine']['cores']} cores"
+
+
+BLOCKS: dict[str, Block] = {"engines": engines, "two-hosts": two_hosts}
