@@ -19,10 +19,12 @@ FAMILY = 3  # columns that differ by a number only, so many of which are one thi
 
 
 def family_of(name: str) -> str:
+    """What names that differ by numbers only have in common: "f#" for f0 and f63."""
     return re.sub(r"\d+", "#", name)
 
 
 def not_plain(table: Table, found: Sequence[str]) -> InputError:
+    """The refusal of a table in which several kinds of columns could be the features, with an example of a choice."""
     said = []
     for form in ("picture", "list", *NUMBERS):
         names = [name for name in found if table.forms[name] == form]
@@ -55,14 +57,17 @@ def in_runs(names: Sequence[str]) -> str:
 
 
 def span(names: Sequence[str]) -> str:
+    """Columns as the subject of a sentence."""
     return f"the {len(names)} columns {in_runs(names)}" if len(names) > 1 else f"the column {names[0]}"
 
 
 def taken(names: Sequence[str]) -> str:
+    """Which columns are the features."""
     return f"Features: {len(names)} columns, {in_runs(names)}." if len(names) > 1 else f"Features: column {names[0]}."
 
 
 def held_apart(table: Table) -> list[str]:
+    """Which columns are no features because they are labels or pandas' index."""
     notes = []
     if table.labels:
         notes.append(f"Held apart as labels, for evaluation only: {listed(table.labels)}.")
@@ -72,8 +77,10 @@ def held_apart(table: Table) -> list[str]:
 
 
 def left_out(names: Sequence[str]) -> list[str]:
+    """Which other columns are no features."""
     return [f"Other columns were left out: {listed(names)}."] if names else []
 
 
 def in_words(form: Form) -> str:
+    """What a column is that holds no plain numbers."""
     return {"list": "a list column", "picture": "a column of pictures"}.get(form, "not numeric")

@@ -172,6 +172,7 @@ class RDC:
         return Rules(self.gap_from, self.when_none, self.core_sense, self.copies)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        """The decoder, what is known of every item, the two filters, when to stop, and the groups that answer."""
         return {
             "decoder": decoder_for(net),
             "bank": ItemTable(net.width),

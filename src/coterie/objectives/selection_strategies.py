@@ -155,6 +155,7 @@ class GradientFilter(nn.Module):
         self.register_buffer("epoch", torch.tensor(0))
 
     def forward(self, seen: WeakAnswers) -> Chosen:
+        """The confident images, and those whose gradient goes the way of their group's; groups learn from the first."""
         if int(self.epoch) != seen.epoch:
             self.directions.forget()
             self.epoch.fill_(seen.epoch)
@@ -182,6 +183,7 @@ class ProximityFilter(nn.Module):
         self.register_buffer("least", torch.tensor(1.0))
 
     def forward(self, seen: WeakAnswers) -> Chosen:
+        """The confident images, and those near enough to their group's prototype, which follows the first."""
         confident = confident_images(seen.p, match_label=self.match_label)
         label, begun = seen.p.argmax(1), self.prototypes.known.any()
         sums, counts = sums_by_group(seen.features, label, confident, self.k)

@@ -21,6 +21,10 @@ def preset_of(stage: str, preset: str, facts: Facts, source_name: str, *, last: 
 
 
 def published_row(stage: str, preset: str, source_name: str, *, last: bool) -> Mapping[str, Any]:
+    """The settings of a preset but `practical`, views and image size among them. Raises InputError for no such one.
+
+    `last`: the stage is the method itself; a stage before it has one row for all.
+    """
     card = method_class(stage).card
     reading, _, row = preset.partition(":")
     known = {"paper": Reading(card.code, card.presets), "text": card.text if last else card.text or Reading()}
