@@ -197,6 +197,14 @@ def _source(pictures: Pictures, items: Items, failures: dict[int, str], digest: 
     )
 
 
+def too_many(bad: str, total: int, where: str, first: str, share: float) -> str:
+    """That more images cannot be read than may be skipped, without the full stop; `first` names one of them."""
+    return (
+        f"{bad} of the {total} images in {where} cannot be read{first}, more than the {share:.0%} that may be skipped; "
+        "repair or remove them"
+    )
+
+
 def check_share(pictures: Pictures, failures: dict[int, str], options: Options, so_far: str = "") -> None:
     """Raise InputError if too many pictures cannot be read, or too few can, which no part of a source can say."""
     if options.first is not None:
@@ -211,10 +219,8 @@ def check_share(pictures: Pictures, failures: dict[int, str], options: Options, 
         raise InputError(f"The picture {pictures.ids[0]} cannot be read ({failures[0]}); repair it or give another.")
     first = f" (the first is {pictures.ids[min(failures)]}: {failures[min(failures)]})" if bad else ""
     if bad > options.max_skipped * total:
-        raise InputError(
-            f"{so_far}{bad} of the {total} images in {pictures.where} cannot be read{first}, more than the "
-            f"{options.max_skipped:.0%} that may be skipped; repair or remove them, or raise max_skipped."
-        )
+        found = too_many(f"{so_far}{bad}", total, pictures.where, first, options.max_skipped)
+        raise InputError(f"{found}, or raise max_skipped.")
     if total - bad < options.minimum:
         raise InputError(
             f"Only n_samples={total - bad} of the {total} images in {pictures.where} can be read{first}, "

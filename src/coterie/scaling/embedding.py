@@ -17,7 +17,7 @@ from coterie.data.source import open_as_asked
 from coterie.data.survey import Survey
 from coterie.encoders.embedding import Maker, Plan
 from coterie.encoders.store import CHUNK
-from coterie.scaling.engines import Engine, absolute, engine_called, here
+from coterie.scaling.engines import Engine, absolute, check_version, engine_called, here
 from coterie.types import InputError, Source
 
 RUN = 4  # chunks that a worker is given at once
@@ -40,8 +40,7 @@ class EmbedTask:
 
     def __call__(self, number: int) -> str:
         """Make them, and say of how many pictures they are. Raises InputError."""
-        if self.version != __version__:
-            raise InputError(f"A worker has coterie {__version__}, the command {self.version}: install one version.")
+        check_version(self.version)
         self._maker = self._maker or self._made()
         numbers = [at for at in range(number * RUN, (number + 1) * RUN) if at in self.missing]
         self._maker(numbers)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
+from coterie._version import __version__
 from coterie.data.files import path_of
 from coterie.data.named_files import names
 from coterie.types import InputError
@@ -36,6 +37,12 @@ Engine = Callable[[Task, Sequence[int]], Iterator[str]]
 def here(task: Task, numbers: Sequence[int]) -> Iterator[str]:
     """The engine of this process: one number after the other."""
     yield from map(task, numbers)
+
+
+def check_version(of_command: str) -> None:
+    """Raise InputError in a worker that has another coterie than the command that it works for."""
+    if of_command != __version__:
+        raise InputError(f"A worker has coterie {__version__}, the command {of_command}: install one version.")
 
 
 def absolute(text: str) -> str:

@@ -12,17 +12,19 @@ import torch
 from coterie._version import __version__
 from coterie.data.fingerprint import file_digest
 from coterie.data.parted import Parted
+from coterie.data.picture_form import Options
+from coterie.data.pictures import too_many
 from coterie.data.spaces import Spaces
 from coterie.encoders.opening import part_items
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.results import table_of
 from coterie.records.recalibration import FILE
-from coterie.scaling.engines import Engine, here
+from coterie.scaling.engines import Engine, check_version, here
 from coterie.scaling.partitions import Part, Parts, cut, notes_of
 from coterie.training.device import accelerator_for
 from coterie.types import Assignments, InputError, Skipped
 
-MAX_SKIPPED = 0.2  # share of unreadable pictures, as for a source that is read in one piece
+MAX_SKIPPED = Options.max_skipped  # as for a source that is read in one piece
 After = Callable[[Assignments], tuple[Assignments, int]]
 """What is done with the probabilities of a part, and how many judged labels stand behind it; `pickle` must know it."""
 
@@ -88,10 +90,7 @@ class Worker:
     def _open(self) -> tuple[Model, Parted]:
         if self._opened is None:
             asked = self.job.asked
-            if self.job.version != __version__:
-                raise InputError(
-                    f"A worker has coterie {__version__}, the command {self.job.version}: install one version."
-                )
+            check_version(self.job.version)
             model = load_model(asked.run, accelerator_for(asked.device).device)
             source = part_items(asked.source, model.spec, asked.device, self.job.threads)
             if source.stamp != self.job.stamp:
@@ -160,10 +159,8 @@ def predict_parts(
 
 def _check_skipped(failed: list[Skipped], total: int, name: str) -> None:
     if len(failed) > MAX_SKIPPED * total:
-        raise InputError(
-            f"At least {len(failed)} of the {total} images in {name} cannot be read (the first is {failed[0].id}: "
-            f"{failed[0].reason}), more than the {MAX_SKIPPED:.0%} that may be skipped; repair or remove them."
-        )
+        first = f" (the first is {failed[0].id}: {failed[0].reason})"
+        raise InputError(f"{too_many(f'At least {len(failed)}', total, name, first, MAX_SKIPPED)}.")
 
 
 def _key(asked: Asked, source: Parted) -> str:
