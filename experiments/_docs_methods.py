@@ -8,6 +8,8 @@ import statistics
 from _docs import RESULTS, SCORES, Block, mean_percent, records, score_cells, table
 from _pages import in_words, markdown
 
+from coterie.catalogue import own_names
+
 PREFIX = "method_reference_"
 
 
@@ -23,10 +25,11 @@ def method(stem: str) -> str:
 
 def on_digits() -> str:
     """Every method's own answer on digits, the highest mean accuracy first, and the calibration head's ECE."""
-    lines = []
+    lines, seen = [], set()
     for file in RESULTS.glob(f"{PREFIX}*_digits*.json"):
         runs = records(file.stem)["records"]
         name = runs[0]["method"]
+        seen.add(name)
         variant = file.stem.removeprefix(f"{PREFIX}{name}_").removeprefix("digits").removeprefix("-")
         label = f"[{name}](methods/{name}.md)" + (f", {variant}" if variant else "")
         calibrated = [one["heads"]["cal"]["ece"] for one in runs if "cal" in one["heads"]]
@@ -36,7 +39,8 @@ def on_digits() -> str:
         order = (-statistics.mean(one["metrics"]["acc"] for one in runs), file.stem)
         lines.append((order, [label, *cells, ece, seconds, ", ".join(str(one["seed"]) for one in runs)]))
     head = ["method", "ACC", "NMI", "ARI", "ECE", "ECE of Cal", "seconds", "seeds"]
-    return markdown(head, [cells for _, cells in sorted(lines)]) + "\n"
+    missing = ", ".join(f"[{name}](methods/{name}.md)" for name in own_names() if name not in seen)
+    return markdown(head, [cells for _, cells in sorted(lines)]) + f"\n\nNot run by this command: {missing}.\n"
 
 
 BLOCKS: dict[str, Block] = {"on_digits": on_digits} | {
