@@ -11,16 +11,20 @@ import tokenize
 from collections.abc import Callable, Collection
 from dataclasses import MISSING, fields
 from functools import partial
+from types import ModuleType
 from typing import Any
 
 import _docs_readme
 import _notebooks
 import typer.main
 
-import coterie
+import coterie.evaluation
+import coterie.review
+from coterie.algorithms import geometry
 from coterie.calibration import Calibration
 from coterie.catalogue import method_class, own_names
 from coterie.cli.commands import app
+from coterie.evaluation import accept
 from coterie.training.plan import RunSettings
 from coterie.views.settings import ViewSettings
 
@@ -153,16 +157,35 @@ def method_settings() -> str:
     return "\n".join(parts)
 
 
-def public_names() -> str:
-    """Every name of `coterie.__all__`, with its docstring."""
+def defined_in(module: ModuleType) -> list[str]:
+    """The functions and classes that a module defines for others, in its order."""
+    found = [name for name, of in vars(module).items() if getattr(of, "__module__", "") == module.__name__]
+    return [name for name in found if not name.startswith("_") and inspect.getdoc(getattr(module, name))]
+
+
+# Module -> the names of it that users may rely on.
+PUBLIC: dict[ModuleType, list[str]] = {
+    coterie: [name for name in coterie.__all__ if not name.startswith("_")],
+    coterie.evaluation: coterie.evaluation.__all__,
+    accept: [name for name in defined_in(accept) if inspect.isfunction(getattr(accept, name))],
+    geometry: defined_in(geometry),
+    coterie.review: ["Review"],
+}
+
+
+def public(module: ModuleType) -> str:
+    """Every public name of a module, with its docstring."""
     parts = []
-    for name in coterie.__all__:
-        if name.startswith("_"):
-            continue
-        kind = "class" if inspect.isclass(getattr(coterie, name)) else "function"
+    for name in PUBLIC[module]:
+        kind = "class" if inspect.isclass(getattr(module, name)) else "function"
         members = "\n   :members:" if kind == "class" else ""
-        parts.append(f"## {name}\n\n```{{eval-rst}}\n.. auto{kind}:: coterie.{name}{members}\n```\n")
+        parts.append(f"### {name}\n\n```{{eval-rst}}\n.. auto{kind}:: {module.__name__}.{name}{members}\n```\n")
     return "\n".join(parts)
+
+
+def public_names() -> str:
+    """The public names of every module."""
+    return "\n".join(f"## {module.__name__}\n\n{public(module)}" for module in PUBLIC)
 
 
 def as_list(text: str, names: Collection[str]) -> str:

@@ -43,6 +43,26 @@ def register(kind: type[Any]) -> type[Any]:
     """Make a method that is defined outside the package known, under its class' name in lower case; a decorator, too.
 
     Raises InputError for what is no method, and for a name that is taken.
+
+    >>> from dataclasses import dataclass
+    >>> from typing import ClassVar
+    >>> import numpy as np
+    >>> import torch
+    >>> from coterie import Clusterer, register
+    >>> from coterie.contract import Card
+    >>> @register
+    ... @dataclass(frozen=True)
+    ... class RandomPlanes:  # nothing is trained: an untrained linear layer says the groups
+    ...     card: ClassVar[Card] = Card("Random planes", "nobody", 2026, "none", "https://example.org")
+    ...
+    ...     def heads(self, net, k):
+    ...         return {"planes": torch.nn.Linear(net.width, k)}
+    ...
+    ...     def logits(self, net, features):
+    ...         return {"softmax": net.planes(features)}
+    >>> points = np.random.default_rng(0).normal(size=(60, 4))
+    >>> Clusterer(3, method="randomplanes", calibrate=False, random_state=0).fit(points).labels_.shape
+    (60,)
     """
     if not isinstance(kind, type) or not is_dataclass(kind) or not hasattr(kind, "card") or not hasattr(kind, "heads"):
         raise InputError(f"{kind!r:.80} is no method: it takes a frozen dataclass with `card` and `heads`.")

@@ -67,6 +67,14 @@ def choose_k(
     the range, by default 2 to the square root of the number of items, at most 200. print(choice.sentence) says it.
 
     Raises InputError (a ValueError) for input that cannot work.
+
+    >>> import numpy as np
+    >>> from coterie import choose_k
+    >>> group = np.arange(60) % 3
+    >>> points = 9 * np.eye(3)[group] + np.random.default_rng(0).normal(size=(60, 3))
+    >>> choice = choose_k(points, most=4)
+    >>> choice.k, choice.clear, choice.plateau
+    (3, True, (3, 3))
     """
     if not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**63:
         raise InputError(f"random_state is {repr(random_state)[:80]}: it takes a whole number from 0.")

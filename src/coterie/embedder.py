@@ -43,6 +43,12 @@ def embed(
     embedded again; `coterie fit` takes such a folder as a source. max_skipped: the share of pictures that may be
     unreadable and then have no row. engine: "ray" has so many `workers` of Ray do it, into `output`; X is then a path.
     Nothing is divided or centred. Raises InputError for pictures or weights that cannot be used.
+
+    >>> import numpy as np
+    >>> from coterie import embed
+    >>> pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    >>> embed(pictures, "efficientnet-lite0", image_size=32).shape  # the encoder of `coterie[encoder]`
+    (3, 1280)
     """
     source = embedded(
         *(X, encoder, weights, image_size, pooling, squash, device, precision, output),
@@ -115,6 +121,13 @@ class Embed(TransformerMixin, BaseEstimator):
 
     There is nothing to learn: `fit` finds the encoder and says in `encoding_` what it is. Every picture has a row, so
     one that cannot be read is an InputError.
+
+    >>> import numpy as np
+    >>> from coterie import Embed
+    >>> pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    >>> step = Embed("efficientnet-lite0", image_size=32).fit(pictures)
+    >>> step.transform(pictures).shape, step.n_outputs_, step.encoding_.taught
+    ((3, 1280), 1280, "ImageNet's labels")
     """
 
     def __init__(

@@ -52,6 +52,15 @@ class Clusterer(ClusterMixin, BaseEstimator):
     them.
 
     Raises InputError (a ValueError) for input that cannot work, before training; RunFailed for a run that went wrong.
+
+    >>> import numpy as np
+    >>> from coterie import Clusterer
+    >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0]])  # or "photos/", or an array of images
+    >>> model = Clusterer(n_clusters=2, method="kmeans", calibrate=False, random_state=0).fit(points)
+    >>> model.labels_.shape, model.confidence_.shape, model.embedding_.shape
+    ((4,), (4,), (4, 2))
+    >>> bool(model.labels_[0] == model.labels_[1] != model.labels_[2])
+    True
     """
 
     def __init__(
@@ -106,6 +115,13 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """Group the items of X: a folder, a file, a named set, an array of images or embeddings, a torch Dataset.
 
         y is ignored: no label reaches training.
+
+        >>> import numpy as np
+        >>> from coterie import Clusterer
+        >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0]])
+        >>> model = Clusterer(2, method="kmeans", calibrate=False, random_state=0).fit(points)
+        >>> model.record_["seed"], len(model.result_.ids)
+        (0, 4)
         """
         from coterie.pipeline import run
         from coterie.several import MOST, fit_runs, table_of
@@ -130,12 +146,31 @@ class Clusterer(ClusterMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
-        """The group of every item of X, 0 to n_clusters - 1; on the training data exactly `labels_`."""
+        """The group of every item of X, 0 to n_clusters - 1; on the training data exactly `labels_`.
+
+        >>> import numpy as np
+        >>> from coterie import Clusterer
+        >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0]])
+        >>> model = Clusterer(2, method="kmeans", calibrate=False, random_state=0).fit(points)
+        >>> bool((model.predict(points) == model.labels_).all())
+        True
+        >>> bool(model.predict(np.array([[0.1, 0.1]]))[0] == model.labels_[0])
+        True
+        """
         return self.predict_proba(X).argmax(axis=1)
 
     @isolated
     def predict_proba(self, X: Any) -> NDArray[np.float32]:
-        """The probability of every group for every item of X, (n, n_clusters); rows sum to 1."""
+        """The probability of every group for every item of X, (n, n_clusters); rows sum to 1.
+
+        >>> import numpy as np
+        >>> from coterie import Clusterer
+        >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0]])
+        >>> model = Clusterer(2, method="kmeans", calibrate=False, random_state=0).fit(points)
+        >>> p = model.predict_proba(points)
+        >>> p.shape, p.sum(axis=1).round(3).tolist()
+        ((4, 2), [1.0, 1.0, 1.0, 1.0])
+        """
         return self._assign(X).probabilities.numpy()
 
     @isolated
@@ -144,6 +179,14 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         score: "knn" (nearest neighbours among the fitted items), "mahalanobis", "msp", "entropy", or, for methods with
         logits, "max-logit" or "energy". Raises InputError for one that this model cannot give.
+
+        >>> import numpy as np
+        >>> from coterie import Clusterer
+        >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0]])
+        >>> model = Clusterer(2, method="kmeans", calibrate=False, random_state=0).fit(points)
+        >>> near, far = model.ood_score(np.array([[0.1, 0.1], [90.0, -90.0]]))
+        >>> bool(near > far)
+        True
         """
         from coterie.encoders import open_items
 
@@ -157,6 +200,17 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         `load` reads it back, and so do `coterie predict`, `evaluate` and `report`. Only `embedding_` is not kept.
         Raises InputError for a folder that holds anything but this very model, saved before.
+
+        >>> import numpy as np
+        >>> from coterie import Clusterer
+        >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0]])
+        >>> model = Clusterer(2, method="kmeans", calibrate=False, random_state=0).fit(points)
+        >>> import tempfile
+        >>> from coterie import load
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     loaded = load(model.save(folder))
+        >>> bool((loaded.predict_proba(points) == model.predict_proba(points)).all())
+        True
         """
         import torch
 
@@ -184,6 +238,13 @@ class Clusterer(ClusterMixin, BaseEstimator):
         The merged groups' probabilities are added, and every label is the likeliest group's again, so that
         `labels_ == predict(X)` stays true. Numbers stay, too: nobody is in group 7 any more. A sum can be likelier than
         another group that an item was in before; a warning says how many such items moved. Raises InputError.
+
+        >>> import numpy as np
+        >>> from coterie import Clusterer
+        >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0], [0.0, 9.0], [0.1, 9.2]])
+        >>> model = Clusterer(3, method="kmeans", calibrate=False, random_state=0).fit(points)
+        >>> sorted(set(model.merge_groups([[0, 2]]).labels_.tolist()))
+        [0, 1]
         """
         from coterie import regroup
 
@@ -195,6 +256,13 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """Name groups, as {3: "tabby cat"}; "" takes a name away. `save` keeps names. Returns self.
 
         Raises InputError.
+
+        >>> import numpy as np
+        >>> from coterie import Clusterer
+        >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0]])
+        >>> model = Clusterer(2, method="kmeans", calibrate=False, random_state=0).fit(points)
+        >>> model.rename({0: "tabby cat"}).model_.names
+        {0: 'tabby cat'}
         """
         from coterie import regroup
 
@@ -208,6 +276,17 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         options: only, link, include_rejected, limit, source, document_root, thumbs, prefix_names, overwrite, as on the
         command line. Raises InputError.
+
+        >>> import numpy as np
+        >>> from coterie import Clusterer
+        >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0]])
+        >>> model = Clusterer(2, method="kmeans", calibrate=False, random_state=0).fit(points)
+        >>> import os, tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> _ = model.export("csv", os.path.join(folder.name, "groups.csv"))
+        >>> os.listdir(folder.name)
+        ['groups.csv']
+        >>> folder.cleanup()
         """
         from coterie import regroup
 
@@ -307,6 +386,16 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
 
     It predicts bit for bit what the saved one does. Raises InputError when there is no model, when it is of another
     version, or when the folder holds a pickle.
+
+    >>> import numpy as np
+    >>> from coterie import Clusterer, load
+    >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0]])
+    >>> model = Clusterer(2, method="kmeans", calibrate=False, random_state=0).fit(points)
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     loaded = load(model.save(folder))
+    >>> bool((loaded.labels_ == model.labels_).all())
+    True
     """
     from coterie.prediction.model import load_model
     from coterie.prediction.results import read_result

@@ -50,6 +50,14 @@ def calibrate(
     comparison. settings: of `coterie.calibration.Calibration`, such as {"cells": 40}.
 
     Raises InputError (a ValueError) for input that cannot work, before training.
+
+    >>> import numpy as np
+    >>> from coterie import calibrate
+    >>> labels = np.arange(60) % 3
+    >>> embeddings = 9 * np.eye(3)[labels] + np.random.default_rng(0).normal(size=(60, 3))
+    >>> found = calibrate(embeddings, labels, settings={"epochs": 2})  # 2: an example is quick; leave it out
+    >>> found.probabilities.shape, found.confidence.shape, found.groups
+    ((60, 3), (60,), array([0, 1, 2]))
     """
     if settings is not None and not isinstance(settings, Mapping):
         raise InputError(f"settings is {shown(settings)}: it takes a mapping.")

@@ -154,6 +154,14 @@ def supervised(
     images, though never their labels. settings: of `coterie.yardstick.Settings`, over a practical number of epochs.
 
     Raises InputError for input that cannot work, before training.
+
+    >>> import numpy as np
+    >>> from coterie import supervised
+    >>> labels = np.arange(60) % 3
+    >>> points = 9 * np.eye(3)[labels] + np.random.default_rng(0).normal(size=(60, 3))
+    >>> found = supervised(points, labels, held_out=0.2, settings={"epochs": 1})
+    >>> found.probabilities.shape, found.labels_used, found.held_out
+    ((12, 3), 48, True)
     """
     opened = open_source(source)
     known = _labels(labels, source, opened)

@@ -25,7 +25,12 @@ Points = Float[Tensor, "n d"] | NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Geometry:
-    """Dimensions of a point cloud, or their means over its groups."""
+    """Dimensions of a point cloud, or their means over its groups.
+
+    >>> from coterie.algorithms.geometry import Geometry
+    >>> Geometry(intrinsic=1.0, linear=2.0, groups=1).curvature
+    1.0
+    """
 
     intrinsic: float  # ID
     linear: float  # LID
@@ -46,6 +51,13 @@ def intrinsic_dimension(points: Points, discard: float = 0.1) -> float:
     2017. High dimensions come out too low, for want of points: 8.5 to 8.9 for 5,000 points of 10 dimensions.
 
     Raises InputError for fewer than 3 usable points and for `discard` outside [0, 1).
+
+    >>> import numpy as np
+    >>> from coterie.algorithms.geometry import intrinsic_dimension
+    >>> angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 500)
+    >>> circle = np.c_[np.cos(angle), np.sin(angle)]
+    >>> 0.8 < intrinsic_dimension(circle) < 1.2
+    True
     """
     cloud = _tensor(points)
     if not 0 <= discard < 1:
@@ -67,7 +79,15 @@ def intrinsic_dimension(points: Points, discard: float = 0.1) -> float:
 def intrinsic_dimension_spread(
     points: Points, *, generator: torch.Generator, repeats: int = 20, share: float = 0.9
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the intrinsic dimension over random subsets of the points."""
+    """Mean and standard deviation of the intrinsic dimension over random subsets of the points.
+
+    >>> import torch
+    >>> from coterie.algorithms.geometry import intrinsic_dimension_spread
+    >>> points = torch.rand(500, 2, generator=torch.Generator().manual_seed(0))
+    >>> mean, spread = intrinsic_dimension_spread(points, generator=torch.Generator().manual_seed(0), repeats=3)
+    >>> 1.5 < mean < 2.5, 0 < spread < 0.5
+    (True, True)
+    """
     cloud = _tensor(points)
     size = round(share * len(cloud))
     draws = [torch.randperm(len(cloud), generator=generator)[:size].to(cloud.device) for _ in range(repeats)]
@@ -81,6 +101,13 @@ def linear_dimension(points: Points, share: float = 0.9, *, legacy_zero_based: b
     Not the *local* intrinsic dimension, in spite of the usual letters. Constant features count for nothing, and a cloud
     of one place has dimension 0. `legacy_zero_based` gives one less, as the code of FT-VGAE does, whose published
     curves show the index of the component and not the number.
+
+    >>> import numpy as np
+    >>> from coterie.algorithms.geometry import linear_dimension
+    >>> angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 500)
+    >>> circle = np.c_[np.cos(angle), np.sin(angle)]
+    >>> linear_dimension(circle), linear_dimension(circle[:, [0, 0]])
+    (2, 1)
     """
     if not 0 < share < 1:
         raise InputError(f"share is {share}: it must lie between 0 and 1.")
@@ -104,6 +131,13 @@ def geometry_of(
     """ID and LID of the whole cloud, or, with `groups` (a number for each point), their means over the groups.
 
     Groups of fewer than `smallest` points are passed over. Raises InputError when none is left.
+
+    >>> import numpy as np
+    >>> from coterie.algorithms.geometry import geometry_of
+    >>> angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 500)
+    >>> circle = np.c_[np.cos(angle), np.sin(angle)]
+    >>> geometry_of(circle, groups=np.arange(500) // 250).groups
+    2
     """
     cloud = _tensor(points)
     if groups is None:
@@ -118,7 +152,15 @@ def geometry_of(
 
 
 def curvature(points: Points, groups: Int[Tensor, " n"] | NDArray[np.integer] | None = None) -> float:
-    """Mean LID - mean ID, see `geometry_of`."""
+    """Mean LID - mean ID, see `geometry_of`.
+
+    >>> import numpy as np
+    >>> from coterie.algorithms.geometry import curvature
+    >>> angle = np.random.default_rng(0).uniform(0, 2 * np.pi, 500)
+    >>> circle = np.c_[np.cos(angle), np.sin(angle)]
+    >>> round(curvature(circle))
+    1
+    """
     return geometry_of(points, groups).curvature
 
 
@@ -126,6 +168,11 @@ def singular_values(points: Points) -> Float[Tensor, " r"]:
     """Of the centred points, largest first, divided by √n: standard deviations along the principal directions.
 
     A small last one beside a large first says that directions have collapsed, which the z-scores of LID hide.
+
+    >>> import numpy as np
+    >>> from coterie.algorithms.geometry import singular_values
+    >>> singular_values(np.array([[0.0, 0], [4, 0], [2, 0]]))[1].item()
+    0.0
     """
     cloud = _tensor(points).double()
     values = torch.linalg.svdvals(cloud - cloud.mean(dim=0)) / len(cloud) ** 0.5

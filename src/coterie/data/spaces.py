@@ -25,6 +25,12 @@ class Spaces:
 
     Whatever `fit` takes for embeddings may be one: a folder of `coterie embed`, a file, an array, a DataFrame. New
     items come in the same spaces: by the same names, or, of a list, in the same order.
+
+    >>> import numpy as np
+    >>> from coterie import Spaces
+    >>> spaces = Spaces({"colour": np.zeros((60, 3)), "shape": np.zeros((60, 8))})
+    >>> spaces.names
+    ['colour', 'shape']
     """
 
     def __init__(self, sources: Mapping[str, Any] | Iterable[Any]) -> None:

@@ -66,6 +66,11 @@ def expected_threshold(confidence: NDArray[np.floating], max_error: float) -> fl
     """The threshold of the largest accept set whose mean of 1 - confidence is at most `max_error`; None without one.
 
     Items of equal confidence are accepted together or not at all.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation.accept import expected_threshold
+    >>> expected_threshold(np.array([0.99, 0.95, 0.9, 0.5]), max_error=0.06)
+    0.9
     """
     _check_error(max_error)
     values = np.sort(_values(confidence))[::-1]
@@ -76,7 +81,13 @@ def expected_threshold(confidence: NDArray[np.floating], max_error: float) -> fl
 
 
 def accepted_items(confidence: NDArray[np.floating], threshold: float | None) -> NDArray[np.bool_]:
-    """Mark the items of at least this confidence; None accepts nothing."""
+    """Mark the items of at least this confidence; None accepts nothing.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation.accept import accepted_items
+    >>> accepted_items(np.array([0.99, 0.95, 0.9, 0.5]), 0.9)
+    array([ True,  True,  True, False])
+    """
     values = _values(confidence)
     return np.zeros(len(values), dtype=bool) if threshold is None else values >= threshold
 
@@ -84,7 +95,14 @@ def accepted_items(confidence: NDArray[np.floating], threshold: float | None) ->
 def by_cluster(
     labels: NDArray[np.integer], confidence: NDArray[np.floating], accepted: NDArray[np.bool_], n_clusters: int
 ) -> list[ClusterShare]:
-    """A row for each cluster, used or not."""
+    """A row for each cluster, used or not.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation.accept import by_cluster
+    >>> confidence = np.array([1.0, 0.5, 0.75])
+    >>> by_cluster(np.array([0, 0, 1]), confidence, confidence >= 0.75, n_clusters=2)[1]
+    {'cluster': 1, 'size': 1, 'accepted': 1, 'expected_error': 0.25}
+    """
     sizes = np.bincount(labels, minlength=n_clusters)
     counts = np.bincount(labels[accepted], minlength=n_clusters)
     errors = np.bincount(labels[accepted], weights=1 - _values(confidence)[accepted], minlength=n_clusters)
@@ -104,6 +122,10 @@ def error_bound(wrong: int, judged: int, level: float = 0.95) -> float:
 
     Clopper & Pearson 1934: the rate u with P(Binomial(judged, u) <= wrong) = 1 - level, which is the quantile `level`
     of Beta(wrong + 1, judged - wrong). 0 of 59 at 95 % gives 0.0495.
+
+    >>> from coterie.evaluation.accept import error_bound
+    >>> round(error_bound(0, 59), 4)
+    0.0495
     """
     return 1.0 if wrong >= judged else float(betaincinv(wrong + 1, judged - wrong, level))
 
@@ -112,6 +134,10 @@ def judged_needed(max_error: float, level: float = 0.95, wrong: int = 0) -> int:
     """How many judged items of an accept set it takes to pass, if `wrong` of them are wrong.
 
     For none it is ln(1 - level) / ln(1 - max_error), rounded up: 59 for 5 % at 95 %.
+
+    >>> from coterie.evaluation.accept import judged_needed
+    >>> judged_needed(0.05), judged_needed(0.05, wrong=1)
+    (59, 93)
     """
     _check_error(max_error)
     _check_level(level)
@@ -127,6 +153,12 @@ def threshold_grid(confidence: NDArray[np.floating], judged: int, max_error: flo
     Left out are those so strict that too few judged items are to be expected there: fewer than twice what zero errors
     need (or, of a small sample, fewer than half-way between that and all). They would fail by chance and end the
     sequence. The grid depends on how many items were judged, but not on which or how: otherwise no level would hold.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation.accept import threshold_grid
+    >>> grid = threshold_grid(np.linspace(0.5, 1, 400), judged=300, max_error=0.05)
+    >>> len(grid), round(grid[0], 2)
+    (13, 0.8)
     """
     values = np.sort(_values(confidence))[::-1]
     needed, n = judged_needed(max_error, level), len(values)
@@ -150,6 +182,14 @@ def audit(
     confidence (n,): of all items. judged (m,): the rows of a uniform random sample of them, right (m,): whether each
     one's assignment is right. thresholds: to be chosen without a look at the judgements; None takes `threshold_grid`.
     Raises InputError for rows that are not there or come twice, and for fewer judged items than could ever pass.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation.accept import audit, draw_sample
+    >>> confidence = np.linspace(0.5, 1, 1000)
+    >>> rows = draw_sample(1000, 300, seed=0)
+    >>> found = audit(confidence, rows, confidence[rows] > 0.6, max_error=0.05)
+    >>> 0.55 < found.chosen.threshold < 0.65
+    True
     """
     values, needed = _values(confidence), judged_needed(max_error, level)
     if judged.shape != right.shape or judged.ndim != 1:
@@ -181,6 +221,11 @@ def draw_sample(n: int, size: int, seed: int, judged: Sequence[int] = ()) -> NDA
     """Draw `size` of the rows 0 to n - 1 that are not `judged` yet, uniformly and in random order.
 
     Together with the judged ones, if those were drawn so, too, they are a uniform random sample again.
+
+    >>> from coterie.evaluation.accept import draw_sample
+    >>> rows = draw_sample(1000, 300, seed=0)
+    >>> rows.shape, len(set(rows.tolist()))
+    ((300,), 300)
     """
     left = np.setdiff1d(np.arange(n), np.asarray(judged, dtype=np.int64))
     if not 1 <= size <= len(left):

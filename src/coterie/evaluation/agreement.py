@@ -21,6 +21,10 @@ def purity(labels_true: Given, labels_pred: Given) -> float:
     """Share of items in the largest class of their cluster: sum_j max_c counts[j, c] / n (Manning et al. 2008, 16.3).
 
     Several clusters may share a class, so it is never below the accuracy and reaches 1 with one item per cluster.
+
+    >>> from coterie.evaluation import purity
+    >>> purity([0, 0, 1, 1], [0, 0, 0, 1])
+    0.75
     """
     return float(purity_of(contingency(labels_true, labels_pred)))
 
@@ -29,12 +33,21 @@ def nmi(labels_true: Given, labels_pred: Given, average: Average = "arithmetic")
     """Mutual information over a mean of both entropies: I(T;P) / ((H(T) + H(P)) / 2), or / sqrt(H(T) H(P)).
 
     Papers before scikit-learn 0.22 mostly took the geometric mean, which is never smaller than the arithmetic value.
+
+    >>> from coterie.evaluation import nmi
+    >>> round(nmi([0, 0, 1, 1], [1, 1, 0, 0]), 4), nmi([0, 0, 1, 1], [0, 0, 0, 0])
+    (1.0, 0.0)
     """
     return float(nmi_of(contingency(labels_true, labels_pred), average))
 
 
 def ari(labels_true: Given, labels_pred: Given) -> float:
-    """Rand index corrected for chance: 0 for random labels, 1 for the same partition (Hubert & Arabie 1985)."""
+    """Rand index corrected for chance: 0 for random labels, 1 for the same partition (Hubert & Arabie 1985).
+
+    >>> from coterie.evaluation import ari
+    >>> ari([0, 0, 1, 1], [1, 1, 0, 0]), round(ari([0, 0, 1, 1], [0, 1, 0, 1]), 4)
+    (1.0, -0.5)
+    """
     return float(ari_of(contingency(labels_true, labels_pred)))
 
 

@@ -38,6 +38,14 @@ def calibration_error(
     Bins of equal width, (lo, hi], with 0 in the first: confidences 1.0 (wrong) and 0.98 (right) share the last bin
     and give |0.5 - 0.99| = 0.49. `closed="left"` takes [lo, hi) and a bin of its own for 1.0 as torchmetrics does,
     which gives 0.51: heads that saturate at 1 are affected.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import calibration_error
+    >>> confidence, correct = np.array([1.0, 0.98, 0.75, 0.25]), np.array([False, True, True, False])
+    >>> round(calibration_error(confidence, correct), 4)
+    0.37
+    >>> round(calibration_error(confidence, correct, closed="left"), 4)
+    0.38
     """
     return float(calibration_error_of(by_confidence(confidence, correct), bins, closed=closed))
 
@@ -45,7 +53,14 @@ def calibration_error(
 def root_mean_squared_calibration_error(
     confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15, *, closed: Closed = "right"
 ) -> float:
-    """sqrt(sum_b n_b/n (acc_b - conf_b)^2) over the bins of `calibration_error`, "RMSCE": between ECE and MCE."""
+    """sqrt(sum_b n_b/n (acc_b - conf_b)^2) over the bins of `calibration_error`, "RMSCE": between ECE and MCE.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import root_mean_squared_calibration_error
+    >>> confidence, correct = np.array([1.0, 0.98, 0.75, 0.25]), np.array([False, True, True, False])
+    >>> round(root_mean_squared_calibration_error(confidence, correct), 3)
+    0.389
+    """
     ranking = by_confidence(confidence, correct)
     return float(calibration_error_of(ranking, bins, closed=closed, norm="root mean square"))
 
@@ -53,7 +68,14 @@ def root_mean_squared_calibration_error(
 def maximum_calibration_error(
     confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15, *, closed: Closed = "right"
 ) -> float:
-    """Largest |acc_b - conf_b| of the bins of `calibration_error`, "MCE"; one item alone in its bin can decide it."""
+    """Largest |acc_b - conf_b| of the bins of `calibration_error`, "MCE"; one item alone in its bin can decide it.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import maximum_calibration_error
+    >>> confidence, correct = np.array([1.0, 0.98, 0.75, 0.25]), np.array([False, True, True, False])
+    >>> round(maximum_calibration_error(confidence, correct), 4)
+    0.49
+    """
     return float(calibration_error_of(by_confidence(confidence, correct), bins, closed=closed, norm="maximum"))
 
 
@@ -72,6 +94,12 @@ def adaptive_calibration_error(confidence: NDArray[np.floating], correct: NDArra
 
     Nguyen & O'Connor 2015; Nixon et al. 2019. Less blind than ECE where most confidences pile up near 1.
     Equal confidences share their mean correctness, so that the order of the items does not matter.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import adaptive_calibration_error
+    >>> confidence, correct = np.array([1.0, 0.98, 0.75, 0.25]), np.array([False, True, True, False])
+    >>> round(adaptive_calibration_error(confidence, correct, bins=2), 4)
+    0.245
     """
     return float(adaptive_calibration_error_of(by_confidence(confidence, correct), bins))
 
@@ -91,6 +119,12 @@ def debiased_calibration_error(confidence: NDArray[np.floating], correct: NDArra
     E|g + s Z| = s sqrt(2/pi) exp(-g^2 / 2 s^2) + g erf(g / (s sqrt 2)).
     Where the true error is 0 it takes 41 % of the bias away (2 - sqrt 2 of it stays); where the error is far above
     the noise there is no bias to take. May be slightly negative: average over seeds first, clip afterwards.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import debiased_calibration_error
+    >>> confidence, correct = np.array([1.0, 0.98, 0.75, 0.25]), np.array([False, True, True, False])
+    >>> round(debiased_calibration_error(confidence, correct, bins=2), 3)
+    0.091
     """
     return float(debiased_calibration_error_of(by_confidence(confidence, correct), bins))
 
@@ -113,6 +147,12 @@ def squared_calibration_error(
     The second term is an unbiased estimate of the sampling noise in the first, so that calibrated confidences give 0
     on average and single results may be negative: sqrt(max(0, .)) is the error in units of confidence. Bins of a
     single item are left out. `debiased=False` leaves the second term, and no bin, out.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import squared_calibration_error
+    >>> confidence, correct = np.array([1.0, 0.98, 0.75, 0.25]), np.array([False, True, True, False])
+    >>> round(squared_calibration_error(confidence, correct, bins=2, debiased=False), 3)
+    0.12
     """
     return float(squared_calibration_error_of(by_confidence(confidence, correct), bins, debiased=debiased))
 
@@ -127,7 +167,14 @@ def squared_calibration_error_of(ranking: Ranking, bins: int = 15, *, debiased: 
 
 
 def overconfidence(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
-    """Mean confidence less accuracy: above 0 the confidences promise too much. Never larger than ECE in size."""
+    """Mean confidence less accuracy: above 0 the confidences promise too much. Never larger than ECE in size.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import overconfidence
+    >>> confidence, correct = np.array([1.0, 0.98, 0.75, 0.25]), np.array([False, True, True, False])
+    >>> round(overconfidence(confidence, correct), 4)
+    0.245
+    """
     return float(overconfidence_of(by_confidence(confidence, correct)))
 
 
@@ -138,7 +185,14 @@ def overconfidence_of(ranking: Ranking) -> Floats:
 
 
 def reliability(confidence: NDArray[np.floating], correct: NDArray[np.bool_], bins: int = 15) -> list[Bin]:
-    """The table behind the reliability diagram (DeGroot & Fienberg 1983), with the bins of `calibration_error`."""
+    """The table behind the reliability diagram (DeGroot & Fienberg 1983), with the bins of `calibration_error`.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import reliability
+    >>> confidence, correct = np.array([1.0, 0.98, 0.75, 0.25]), np.array([False, True, True, False])
+    >>> [(bar["lower"], bar["count"], bar["accuracy"]) for bar in reliability(confidence, correct, bins=2)]
+    [(0.0, 1, 0.0), (0.5, 3, 0.6666666666666666)]
+    """
     return reliability_of(by_confidence(confidence, correct), bins)
 
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from coterie.types import InputError
 
 Ints = NDArray[np.int64]
-Given = NDArray[Any]  # a user's labels: integers, or `_number` says what they are
+Given = ArrayLike  # a user's labels: integers, or `_number` says what they are
 
 
 def contingency(
@@ -25,6 +25,11 @@ def contingency(
     """Count the items of each cluster (row) and class (column).
 
     Raises InputError for labels of different lengths, no labels at all, or labels out of range.
+
+    >>> from coterie.evaluation import contingency
+    >>> contingency([0, 0, 1, 1], [0, 0, 0, 1])
+    array([[2, 1],
+           [0, 1]])
     """
     true, pred = np.asarray(labels_true), np.asarray(labels_pred)
     if true.ndim != 1 or true.shape != pred.shape:
@@ -37,7 +42,7 @@ def contingency(
     return np.bincount(pred.astype(np.int64) * c + true.astype(np.int64), minlength=k * c).reshape(k, c)
 
 
-def _number(labels: Given, stated: int | None, which: str) -> int:
+def _number(labels: NDArray[Any], stated: int | None, which: str) -> int:
     if labels.dtype.kind not in "iu":
         raise InputError(f"The {which} labels are of type {labels.dtype}: give integers from 0.")
     low, high = int(labels.min()), int(labels.max())

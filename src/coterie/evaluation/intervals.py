@@ -37,6 +37,13 @@ def bootstrap(
     """Interval of `metric(*arrays)` over rows drawn with replacement, the same rows of every array.
 
     (NaN, NaN) where no resample has the number. Raises InputError for arrays of different lengths or bad settings.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import bootstrap
+    >>> correct = np.arange(200) % 4 > 0
+    >>> low, high = bootstrap(np.mean, correct)
+    >>> 0.6 < low < 0.75 < high < 0.9
+    True
     """
     n = len(arrays[0]) if arrays else 0
     if n == 0 or any(len(array) != n for array in arrays):
@@ -59,6 +66,13 @@ def bootstrap_counts(
 
     A metric gets many resampled tables at once, (r, *counts.shape), and returns a number for each, (r,). Drawing n
     items with replacement makes the cells multinomial, so this is `bootstrap` of the items, only faster.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import bootstrap_counts
+    >>> from coterie.evaluation.agreement import purity_of
+    >>> low, high = bootstrap_counts({"purity": purity_of}, np.array([[75, 25], [25, 75]]))["purity"]
+    >>> 0.6 < low < 0.75 < high < 0.9
+    True
     """
     _check(resamples, level)
     generator, cells = np.random.default_rng(seed), counts.ravel()
@@ -86,6 +100,14 @@ def bootstrap_ranking(
 
     More than 2,048 distinct confidences are first cut into as many groups of equal size, each at its mean: that moves
     the numbers themselves by far less than a resample does.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import bootstrap_ranking
+    >>> from coterie.evaluation.calibration_errors import by_confidence, overconfidence_of
+    >>> ranking = by_confidence(np.full(200, 0.75), np.arange(200) % 4 > 0)
+    >>> low, high = bootstrap_ranking({"overconfidence": overconfidence_of}, ranking)["overconfidence"]
+    >>> low < 0 < high
+    True
     """
     coarse = grouped(ranking)
 

@@ -7,6 +7,7 @@ is then judged by, which flatters small sets a little: `held_out_accuracy` says 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +19,20 @@ from coterie.evaluation.ranking import Floats, ratio
 
 @dataclass(frozen=True)
 class Matching:
-    """One class at most for each cluster, and the contingency table from which that was decided."""
+    """One class at most for each cluster, and the contingency table from which that was decided.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import match
+    >>> classes, clusters = np.array([0, 0, 1, 1]), np.array([1, 1, 0, 2])
+    >>> found = match(classes, clusters)
+    >>> found.class_of, found.correct(classes, clusters), found.accuracy
+    (array([ 1,  0, -1]), array([ True,  True,  True, False]), 0.75)
+    """
 
     class_of: Ints  # (k,) the class of each cluster, -1 where it has none
     counts: Ints  # (k, c)
 
-    def correct(self, labels_true: Given, labels_pred: Given) -> NDArray[np.bool_]:
+    def correct(self, labels_true: NDArray[Any], labels_pred: NDArray[Any]) -> NDArray[np.bool_]:
         """Tell for each item whether its cluster's class is its own; items of an unmatched cluster are wrong."""
         return self.class_of[labels_pred] == labels_true
 
@@ -104,6 +113,10 @@ def match(
 
     The table has a row for each of the `n_clusters` outputs, used or not, so that a missing cluster shifts nothing.
     With more clusters than classes the rest stay unmatched; so does a cluster whose class it would share no item with.
+
+    >>> from coterie.evaluation import match
+    >>> match([0, 0, 1, 1], [1, 1, 0, 0]).class_of
+    array([1, 0])
     """
     return match_of(contingency(labels_true, labels_pred, n_clusters, n_classes))
 
@@ -118,22 +131,42 @@ def match_of(counts: Ints) -> Matching:
 
 
 def accuracy(labels_true: Given, labels_pred: Given, n_clusters: int | None = None) -> float:
-    """Clustering accuracy, "ACC": the best mean of 1[m(cluster) = class] over one-to-one maps m (Yang et al. 2010)."""
+    """Clustering accuracy, "ACC": the best mean of 1[m(cluster) = class] over one-to-one maps m (Yang et al. 2010).
+
+    >>> from coterie.evaluation import accuracy
+    >>> accuracy([0, 0, 1, 1], [1, 1, 0, 1])
+    0.75
+    """
     return match(labels_true, labels_pred, n_clusters).accuracy
 
 
 def f1_macro(labels_true: Given, labels_pred: Given, n_clusters: int | None = None) -> float:
-    """Macro-averaged F1 over the classes that occur, after matching; see `Matching.f1_macro`."""
+    """Macro-averaged F1 over the classes that occur, after matching; see `Matching.f1_macro`.
+
+    >>> from coterie.evaluation import f1_macro
+    >>> round(f1_macro([0, 0, 1, 1], [1, 1, 0, 1]), 4)
+    0.7333
+    """
     return match(labels_true, labels_pred, n_clusters).f1_macro
 
 
 def f1_micro(labels_true: Given, labels_pred: Given, n_clusters: int | None = None) -> float:
-    """Micro-averaged F1 after matching; see `Matching.f1_micro`."""
+    """Micro-averaged F1 after matching; see `Matching.f1_micro`.
+
+    >>> from coterie.evaluation import f1_micro
+    >>> f1_micro([0, 0, 1, 1], [1, 1, 0, 1])
+    0.75
+    """
     return match(labels_true, labels_pred, n_clusters).f1_micro
 
 
 def balanced_accuracy(labels_true: Given, labels_pred: Given, n_clusters: int | None = None) -> float:
-    """Recall averaged over the classes that occur, after matching; see `Matching.balanced_accuracy`."""
+    """Recall averaged over the classes that occur, after matching; see `Matching.balanced_accuracy`.
+
+    >>> from coterie.evaluation import balanced_accuracy
+    >>> balanced_accuracy([0, 0, 0, 1], [1, 1, 1, 1])
+    0.5
+    """
     return match(labels_true, labels_pred, n_clusters).balanced_accuracy
 
 
@@ -141,6 +174,10 @@ def held_out_accuracy(labels_true: Given, labels_pred: Given, seed: int = 0) -> 
     """ACC where one random half of the items makes the map and the other half is scored, both ways round.
 
     NaN for a single item. Far below `accuracy` only where there are few items for each cell of the table.
+
+    >>> from coterie.evaluation import held_out_accuracy
+    >>> held_out_accuracy([0, 1] * 20, [1, 0] * 20)
+    1.0
     """
     true, pred = np.asarray(labels_true), np.asarray(labels_pred)
     k, c = contingency(true, pred).shape

@@ -35,6 +35,13 @@ def evaluate(
     classes. `one_cluster` is what putting everything in one group would score; `conventions` are the same numbers as
     other code computes them; `intervals` are 95 % bootstrap intervals with the matching held fixed, None at
     `resamples=0`. Raises InputError for labels that do not fit the probabilities or the names.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import evaluate
+    >>> p = np.array([[0.1, 0.9], [0.2, 0.8], [0.6, 0.4], [0.7, 0.3]])
+    >>> found = evaluate(np.array([0, 0, 1, 0]), p, class_names=["cat", "dog"], resamples=0)
+    >>> found["acc"], found["confidence"], found["one_cluster"]["acc"]
+    (0.75, 0.75, 0.75)
     """
     labels_true, p = np.asarray(labels_true), np.asarray(probabilities)
     if p.ndim != 2 or len(p) != len(labels_true):

@@ -23,14 +23,28 @@ Rows = NDArray[np.floating]
 
 
 def brier(probabilities: Rows, column: NDArray[np.integer]) -> float:
-    """Mean of |p_i - e_(y_i)|^2 over items, not halved: 0 (sure and right) to 2 (sure and wrong) (Brier 1950)."""
+    """Mean of |p_i - e_(y_i)|^2 over items, not halved: 0 (sure and right) to 2 (sure and wrong) (Brier 1950).
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import brier
+    >>> p, column = np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([0, 1])
+    >>> brier(p, column)
+    0.3125
+    """
     chosen = _of_class(probabilities, column)
     squares = np.einsum("ij,ij->", probabilities, probabilities, dtype=np.float64)
     return float(squares / len(chosen) - 2 * chosen.mean() + 1)
 
 
 def nll(probabilities: Rows, column: NDArray[np.integer], floor: float = NLL_FLOOR) -> float:
-    """Mean of -ln max(p_i(y_i), floor), in nats. Heads that saturate make it depend on the floor: state it."""
+    """Mean of -ln max(p_i(y_i), floor), in nats. Heads that saturate make it depend on the floor: state it.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import nll
+    >>> p, column = np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([0, 1])
+    >>> round(nll(p, column), 4)
+    0.4904
+    """
     return float(-np.log(np.maximum(_of_class(probabilities, column), floor)).mean())
 
 
@@ -42,6 +56,12 @@ def classwise_calibration_error(
     1/c sum_c sum_b n_bc/n |freq_bc - mean p_bc|, in the bins of `calibration_error`. With many classes nearly all
     probabilities are near 0 and so is the result. A `threshold` above 0 keeps the probabilities above it alone, each
     class weighted by its own number of them (n_c in place of n); a class without any takes no part, NaN if none does.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import classwise_calibration_error
+    >>> p, column = np.array([[0.75, 0.25], [0.5, 0.5]]), np.array([0, 1])
+    >>> classwise_calibration_error(p, column)
+    0.375
     """
     _of_class(probabilities, column)
     errors = []

@@ -42,6 +42,12 @@ def auroc(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float
     """Probability that a random correct item is surer than a random wrong one, ties counting half.
 
     Higher is better, 0.5 is chance; NaN if all or none are correct.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import auroc
+    >>> confidence, correct = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, True])
+    >>> round(auroc(confidence, correct), 4)
+    0.6667
     """
     return float(area_under_roc(by_confidence(confidence, correct)))
 
@@ -51,6 +57,12 @@ def aurc(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
 
     Lower is better; random confidences give the error rate. A fraction of 1, where papers print it times 100 or 1000.
     Depends on the error rate as well: compare it at similar accuracies only.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import aurc
+    >>> confidence, correct = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, True])
+    >>> round(aurc(confidence, correct), 4)
+    0.1458
     """
     return float(aurc_of(by_confidence(confidence, correct)))
 
@@ -73,6 +85,12 @@ def e_aurc(confidence: NDArray[np.floating], correct: NDArray[np.bool_], *, clos
 
     The best order's AURC is computed for these very n items; `closed_form` takes its limit for many items instead,
     e + (1 - e) ln(1 - e) at error rate e, as FMFP does.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import e_aurc
+    >>> confidence, correct = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, True])
+    >>> round(e_aurc(confidence, correct), 4)
+    0.0833
     """
     return float(e_aurc_of(by_confidence(confidence, correct), closed_form=closed_form))
 
@@ -92,6 +110,12 @@ def augrc(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float
 
     Divides by n and not by j, so that the few surest items weigh no more than others. Lower is better; random
     confidences give about half the error rate.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import augrc
+    >>> confidence, correct = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, True])
+    >>> round(augrc(confidence, correct), 4)
+    0.125
     """
     return float(augrc_of(by_confidence(confidence, correct)))
 
@@ -106,22 +130,50 @@ def fpr95(confidence: NDArray[np.floating], correct: NDArray[np.bool_], *, neare
     """Share of wrong items still accepted at the largest threshold that accepts at least 95 % of the correct ones.
 
     Lower is better. NaN if all or none are correct. `nearest`: FMFP's convention, see `ranking.false_positive_rate`.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import fpr95
+    >>> confidence, correct = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, True])
+    >>> fpr95(confidence, correct)
+    1.0
     """
     return float(false_positive_rate(by_confidence(confidence, correct), nearest=nearest))
 
 
 def aupr_success(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
-    """Average precision of finding correct items by high confidence; chance is the accuracy."""
+    """Average precision of finding correct items by high confidence; chance is the accuracy.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import aupr_success
+    >>> confidence, correct = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, True])
+    >>> round(aupr_success(confidence, correct), 4)
+    0.9167
+    """
     return float(average_precision(by_confidence(confidence, correct)))
 
 
 def aupr_error(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
-    """Average precision of finding wrong items by low confidence; chance is the error rate."""
+    """Average precision of finding wrong items by low confidence; chance is the error rate.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import aupr_error
+    >>> confidence, correct = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, True])
+    >>> aupr_error(confidence, correct)
+    0.5
+    """
     return float(average_precision(by_confidence(confidence, correct).reversed()))
 
 
 def risk_coverage(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> tuple[Floats, Floats, Floats]:
-    """The curve: for each distinct confidence, falling, (threshold, share accepted, error among the accepted)."""
+    """The curve: for each distinct confidence, falling, (threshold, share accepted, error among the accepted).
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import risk_coverage
+    >>> confidence, correct = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, True])
+    >>> threshold, coverage, risk = risk_coverage(confidence, correct)
+    >>> coverage.tolist(), risk.round(2).tolist()
+    ([0.25, 0.5, 0.75, 1.0], [0.0, 0.0, 0.33, 0.25])
+    """
     return risk_coverage_of(by_confidence(confidence, correct))
 
 
@@ -139,6 +191,13 @@ def acceptance(
     """For each threshold: how many items reach it, the error they promise (1 - mean confidence), and the one found.
 
     `error` is None without `correct`; both are None where nothing reaches the threshold.
+
+    >>> import numpy as np
+    >>> from coterie.evaluation import acceptance
+    >>> confidence, correct = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, True, False, True])
+    >>> (row,) = acceptance(confidence, correct, thresholds=(0.75,))
+    >>> row["count"], row["share"], round(row["expected_error"], 4), row["error"]
+    (2, 0.5, 0.15, 0.0)
     """
     values, right = checked(confidence, np.ones(len(confidence), dtype=bool) if correct is None else correct)
     table = []

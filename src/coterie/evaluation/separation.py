@@ -17,7 +17,12 @@ from coterie.types import InputError
 
 
 def separation_auroc(inside: ArrayLike, outside: ArrayLike) -> float:
-    """Probability that a random inside item scores above a random foreign one, ties counting half."""
+    """Probability that a random inside item scores above a random foreign one, ties counting half.
+
+    >>> from coterie.evaluation import separation_auroc
+    >>> round(separation_auroc([0.9, 0.7, 0.6], [0.65, 0.2]), 4)
+    0.8333
+    """
     return float(ranking.area_under_roc(_rank(inside, outside)))
 
 
@@ -26,23 +31,42 @@ def separation_fpr95(inside: ArrayLike, outside: ArrayLike, positive: Literal["i
 
     "in": share of the foreign items accepted where 95 % of the inside ones are kept (Liang et al. 2018; the default).
     "out": share of the inside items rejected where 95 % of the foreign ones are caught (pytorch-ood's `FPR95TPR`).
+
+    >>> from coterie.evaluation import separation_fpr95
+    >>> separation_fpr95([0.9, 0.7, 0.6], [0.65, 0.2])
+    0.5
     """
     order = _rank(inside, outside)
     return float(ranking.false_positive_rate(order if positive == "in" else order.reversed()))
 
 
 def separation_aupr_in(inside: ArrayLike, outside: ArrayLike) -> float:
-    """Average precision of finding inside items by high scores; chance is n / (n + m)."""
+    """Average precision of finding inside items by high scores; chance is n / (n + m).
+
+    >>> from coterie.evaluation import separation_aupr_in
+    >>> round(separation_aupr_in([0.9, 0.7, 0.6], [0.65, 0.2]), 4)
+    0.9167
+    """
     return float(ranking.average_precision(_rank(inside, outside)))
 
 
 def separation_aupr_out(inside: ArrayLike, outside: ArrayLike) -> float:
-    """Average precision of finding foreign items by low scores; chance is m / (n + m)."""
+    """Average precision of finding foreign items by low scores; chance is m / (n + m).
+
+    >>> from coterie.evaluation import separation_aupr_out
+    >>> round(separation_aupr_out([0.9, 0.7, 0.6], [0.65, 0.2]), 4)
+    0.8333
+    """
     return float(ranking.average_precision(_rank(inside, outside).reversed()))
 
 
 def evaluate_separation(inside: ArrayLike, outside: ArrayLike) -> dict[str, float]:
-    """All of them by name: `auroc`, `fpr95`, `fpr95_out_positive`, `aupr_in`, `aupr_out`."""
+    """All of them by name: `auroc`, `fpr95`, `fpr95_out_positive`, `aupr_in`, `aupr_out`.
+
+    >>> from coterie.evaluation import evaluate_separation
+    >>> sorted(evaluate_separation([0.9, 0.7, 0.6], [0.65, 0.2]))
+    ['aupr_in', 'aupr_out', 'auroc', 'fpr95', 'fpr95_out_positive']
+    """
     order = _rank(inside, outside)
     return {
         "auroc": float(ranking.area_under_roc(order)),

@@ -33,6 +33,19 @@ class Review:
     Takes the same lock as `coterie review`: BeingReviewed is raised where that runs. Every change is on the disk when
     its method returns. Use it in `with`, or call `close`, which writes `result.reviewed.parquet`. `source`: where the
     pictures are now, if not where they were. Ids are those of `result.parquet`; row numbers are taken, too.
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from coterie import Clusterer
+    >>> from coterie.review import Review
+    >>> points = np.array([[0.0, 0.1], [0.2, 0.0], [9.0, 9.1], [9.2, 9.0]])
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> run = Clusterer(2, method="kmeans", calibrate=False, random_state=0).fit(points).save(folder.name)
+    >>> with Review(run, name="me") as review:
+    ...     _ = review.rename(0, "near").move(["3"], to=0)
+    ...     review.undo()
+    '1 item moved to near (0).'
+    >>> folder.cleanup()
     """
 
     def __init__(self, run: str | os.PathLike[str], *, source: str | None = None, name: str | None = None) -> None:
