@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from coterie import finetuning
+from coterie.data.addresses import local
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.encoders.loading import Wanted
 from coterie.encoders.opening import Encode, check_name
@@ -118,6 +119,6 @@ def place_of(source: Any) -> str:
     """Where a folder of pictures lies, "" for any other source."""
     if isinstance(source, str | os.PathLike):
         with contextlib.suppress(OSError, RuntimeError, ValueError):  # what is no path is refused where it is opened
-            path = Path(os.fsdecode(source)).expanduser()
+            path = Path(local(os.fsdecode(source))).expanduser()
             return str(path.resolve()) if path.is_dir() else ""
     return ""

@@ -84,10 +84,19 @@ def as_picture_table(path: Path) -> None:
     pq.write_table(pa.table({"image": cells}), path.with_suffix(".parquet"), row_group_size=10)
 
 
+def as_several_tables(path: Path) -> None:
+    as_columns(path)
+    whole = pq.read_table(path.with_suffix(".parquet"))
+    path.with_suffix("").mkdir()
+    for number, (start, stop) in enumerate([(0, 5), (5, 50), (50, 70)]):
+        pq.write_table(whole.slice(start, stop - start), path.with_suffix("") / f"{number}.parquet", row_group_size=9)
+
+
 FORMS: dict[str, tuple[str, Callable[[Path], None], str]] = {
     ".npy of embeddings": ("of_rows", as_rows, ".npy"),
     "a list column": ("of_rows", as_list_column, ".parquet"),
     "columns of numbers": ("of_rows", as_columns, ".parquet"),
+    "several tables": ("of_rows", as_several_tables, ""),
     ".npz": ("of_rows", as_npz, ".npz"),
     ".npy of bytes": ("of_pictures", as_pixels, ".npy"),
     ".npy of floats": ("of_pictures", as_floats, ".npy"),

@@ -16,6 +16,7 @@ from coterie.cli.output import check_ending, print_object
 from coterie.cli.speech import Speech, to_review
 from coterie.data import open_source
 from coterie.data.judged import table_content
+from coterie.data.originals import lies_at
 from coterie.evaluation.near_duplicates import Duplicates, together
 from coterie.outputs import check_output, write_atomically
 from coterie.prediction.model import load_model
@@ -80,7 +81,7 @@ def look_at_run(run: Path) -> Search:
     """By the features of a run, whose source is opened again. Raises InputError where that is another one now."""
     record, model = read_record(run), load_model(run)
     entry = record.get("source") or {}
-    opened = source_of(entry.get("origin", ""), model, entry.get("fingerprint"), run)
+    opened = source_of(lies_at(entry), model, entry.get("fingerprint"), run)
     result = read_result(run / "result.parquet", entry.get("n"), groups_of(record))
     if list(result.ids) != list(opened.ids):
         raise InputError(f"{entry.get('origin')} has other items than {run}: fit it again.")

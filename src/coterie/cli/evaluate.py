@@ -12,6 +12,7 @@ from coterie.cli.output import print_object, run_summary
 from coterie.cli.predict import check_finished
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
+from coterie.data.originals import lies_at
 from coterie.outputs import check_folder
 from coterie.pipeline import evaluate_run
 from coterie.prediction.results import read_result
@@ -76,7 +77,7 @@ def print_metrics(metrics: dict[str, Any], path: Path) -> None:
 def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, column: str | None = None) -> dict[str, Any]:
     """Measure a run against true labels, keep the numbers, renew the report."""
     source = record.get("source", {})
-    origin, skipped = source.get("origin", ""), source.get("skipped", [])
+    origin, skipped = lies_at(source), source.get("skipped", [])
     ids = read_result(run / "result.parquet", source.get("n"), groups_of(record)).ids
     left_out = [Skipped(item["id"], item["reason"]) for item in skipped]
     labels = find_labels(origin, wanted, column, ids, left_out) if origin or wanted is not None else None

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from coterie.data.array_rows import RowIds
 from coterie.data.extensions import JUNK, JUNK_FOLDERS, extensions, left_out, open_image
 from coterie.data.files import escaped, kind_of, path_of, system_folders
+from coterie.data.parquet_folder import tables_in
 from coterie.data.pictures import Pictures
+from coterie.records.features import holds_features
 from coterie.types import InputError, Skipped
 
 if TYPE_CHECKING:
@@ -47,6 +49,20 @@ def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: S
         notes.append(f"{listing.others.total()} files were left out: {left_out(listing.others)}.")
     name = name or escaped(root.resolve().name) or "images"
     return _pictures_of(listing, root, name=name, where=f"the folder {root}", origin=origin, notes=notes)
+
+
+def is_table_folder(path: Path) -> bool:
+    """Whether a folder is a table in several files: Parquet files lie in it, and below it no picture.
+
+    What coterie itself wrote, embeddings of pictures or a run, is none.
+    """
+    try:
+        path = path.expanduser()
+        if not path.is_dir() or not tables_in(path) or holds_features(path) or (path / "run.yaml").exists():
+            return False
+        return not list_images(path).files
+    except (OSError, ValueError, RuntimeError):  # what cannot be looked up is refused where it is opened
+        return False
 
 
 def file_picture(path: Path, *, origin: str) -> Pictures:

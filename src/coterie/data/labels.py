@@ -17,9 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.addresses import local
 from coterie.data.array_rows import RowIds
 from coterie.data.column_names import is_label, like_label, listed, words
 from coterie.data.encoding import LIKE_UNKNOWN, Labels, encode, is_unknown
+from coterie.data.folders import is_table_folder
 from coterie.data.label_columns import chosen, find_header, find_key, find_label, measured, same_classes
 from coterie.data.label_tables import Columns, flat_arrays, read_columns
 from coterie.data.matching import key_text
@@ -44,8 +46,8 @@ def labels_of(source: Any, ids: Sequence[str], column: str | None = None) -> Lab
     text = os.fspath(source)
     if text in names():
         return _of_named(text, ids, column)
-    path = Path(os.path.expanduser(text))
-    if path.suffix.lower() == ".parquet" and path.is_file():
+    path = Path(os.path.expanduser(local(text)))
+    if (path.suffix.lower() == ".parquet" and path.is_file()) or is_table_folder(path):
         return _of_table(path, ids, column)
     if path.suffix.lower() == ".npz" and path.is_file():
         return _of_npz(path, ids, column)

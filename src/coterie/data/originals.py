@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote_to_bytes
 
+from coterie.data.addresses import is_address, local
 from coterie.data.files import path_of
-from coterie.data.folders import ids_of, list_images
+from coterie.data.folders import ids_of, is_table_folder, list_images
 from coterie.data.named_files import names
 from coterie.records.files import check_regular, open_regular
 from coterie.types import InputError, ItemSpec
@@ -58,7 +59,7 @@ def absolute_path(source: Any) -> str | None:
         text = os.fspath(source)
         if not isinstance(text, str) or text in names():
             return None
-        path = Path(os.path.abspath(os.path.expanduser(text)))
+        path = Path(os.path.abspath(os.path.expanduser(local(text))))
     elif isinstance(source, Sequence) and source and all(isinstance(item, str | os.PathLike) for item in source):
         path = Path.cwd()
     else:
@@ -69,6 +70,16 @@ def absolute_path(source: Any) -> str | None:
     except UnicodeEncodeError:
         return path.as_uri()
     return text if text.isprintable() else path.as_uri()
+
+
+def lies_at(entry: Mapping[str, Any]) -> str:
+    """Where the data of a run are, by the entry `source` of its record: what was typed, or the copy of an address.
+
+    Addresses in records are never asked for: a run folder may come from someone else.
+    """
+    origin = str(entry.get("origin") or "")
+    stored = str(entry.get("path") or "")
+    return origin if not is_address(origin) else "no path" if is_address(stored) or not stored else stored
 
 
 def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | None = None) -> Originals:
@@ -86,14 +97,14 @@ def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | Non
     path = place_of(source, origin, given)
     if re.fullmatch(r"list of \d+ paths", origin):
         return _files(path, {item: item for item in ids})
+    if (path.suffix.lower() == ".parquet" and path.is_file()) or is_table_folder(path):
+        return _cells(path, (record.get("settings") or {}).get("columns"))
     if path.is_dir():
         paths = [name for name, _, _ in list_images(path).files]
         found = dict(zip(ids_of(paths), paths, strict=True))
         if ids and not any(item in found for item in ids):
             raise InputError(f"None of the run's pictures is in {path} ({ids[0]} is not): say where with --source.")
         return _files(path, found)
-    if path.suffix.lower() == ".parquet":
-        return _cells(path, (record.get("settings") or {}).get("columns"))
     return _pixels(str(path), spec)
 
 
@@ -106,7 +117,7 @@ def place_of(source: Mapping[str, Any], origin: str, given: str | None) -> Path:
     """Where a run's data lie, by the entry `source` of its record or as `given`. Raises InputError if not there."""
     stored = source.get("path")
     if given is not None:
-        path = path_of(given, "--source")
+        path = path_of(local(given), "--source")
     elif stored is not None:
         text = str(stored)
         path = Path(os.fsdecode(unquote_to_bytes(text[7:]))) if text.startswith("file://") else Path(text)

@@ -14,10 +14,17 @@ from coterie.types import InputError
 
 
 def open_parquet(path: Path) -> Any:
-    """Return pyarrow's ParquetFile; InputError if it is none, and for two columns of one name."""
+    """Return pyarrow's ParquetFile, or what stands for all files of a folder (`parquet_folder.Joined`).
+
+    Raises InputError if it is none, and for two columns of one name.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    if path.is_dir():
+        from coterie.data.parquet_folder import Joined
+
+        return Joined(path)
     if not path.is_file():
         raise InputError(f"{path} is no regular file.")
     with reading(f"{path} cannot be read as a parquet file"):
@@ -39,10 +46,13 @@ def read_column(file: Any, name: str, path: Path) -> Any:
         return column
 
 
-def read_batches(file: Any, names: Sequence[str], path: Path) -> Iterator[Any]:
-    """Record batches with these columns; InputError if the file is damaged, or shorter or longer than it says."""
+def read_batches(file: Any, names: Sequence[str] | None, path: Path, size: int = 65_536) -> Iterator[Any]:
+    """Record batches of up to `size` rows with these columns, None: all.
+
+    Raises InputError if the file is damaged, or shorter or longer than it says.
+    """
     seen, total = 0, file.metadata.num_rows
-    batches = file.iter_batches(columns=list(names))
+    batches = file.iter_batches(size, columns=None if names is None else list(names))
     while True:
         with reading(f"{path} cannot be read"):
             batch = next(batches, None)

@@ -6,6 +6,7 @@ here once. Where a part alone would be read otherwise than in the whole, the who
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.addresses import copied, is_address
 from coterie.data.array_files import holds_npy, read_npy
 from coterie.data.array_rows import RowIds
 from coterie.data.arrays import check_batch_axis, open_array
@@ -41,6 +43,9 @@ class Parted:
 def parted(source: str | Spaces, options: Options) -> Parted:
     """Look at a source without reading its items; `options.like` is what the model asks for. Raises InputError."""
     assert options.like is not None
+    if isinstance(source, str) and is_address(source):
+        copy = copied(source)
+        return _with_note(parted(os.fspath(copy.path), options), copy.said)
     if isinstance(source, Spaces) or options.like.spaces:
         return _of_whole(source, options)
     kind, path = place_of(source, one=True)
@@ -53,6 +58,16 @@ def parted(source: str | Spaces, options: Options) -> Parted:
         if array.ndim == 2 or (bytes_as_they_are(array.dtype, options.like) and options.encode is None):
             return _of_array(array, path, options, options.like)
     return _of_whole(source, options)
+
+
+def _with_note(source: Parted, note: str) -> Parted:
+    """The same, whose first part says this."""
+
+    def opened(start: int, stop: int) -> Source:
+        part = source.open(start, stop)
+        return part if start else replace(part, notes=[note, *part.notes])
+
+    return replace(source, open=opened)
 
 
 def _of_pictures(pictures: Pictures, options: Options) -> Parted:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+from coterie.data.addresses import copied, is_address
 from coterie.data.array_files import open_array_file
 from coterie.data.arrays import open_array
 from coterie.data.datasets import open_dataset
@@ -16,7 +18,7 @@ from coterie.data.extensions import is_picture, left_out
 from coterie.data.family import with_family
 from coterie.data.feature_folders import open_features
 from coterie.data.files import escaped, path_of, regular_file
-from coterie.data.folders import file_picture, folder_pictures, listed_pictures
+from coterie.data.folders import file_picture, folder_pictures, is_table_folder, listed_pictures
 from coterie.data.frames import is_frame, take_features
 from coterie.data.given import Numbered, Paths, understand
 from coterie.data.named import open_named
@@ -54,8 +56,8 @@ def open_source(
     encode: Encode | None = None,
     shown: Encoding | None = None,
 ) -> Source:
-    """Open a folder of images, a .npy, .npz or .parquet file, a named set, an array, a tensor, a DataFrame, a list of
-    pictures or of their paths, or a torch Dataset (`given.py` says what else is understood).
+    """Open a folder of images, a .npy, .npz or .parquet file, a folder of .parquet files, a named set, an array, a
+    tensor, a DataFrame, a list of pictures or of their paths, or a torch Dataset (`given.py` says what else).
 
     A table (.parquet, or a DataFrame of pandas or polars): see `feature_columns`; `columns` chooses its features.
     Two-dimensional arrays are embeddings; images are (n, h, w), (n, h, w, c) or (n, c, h, w) with 1, 3 or 4 channels.
@@ -90,6 +92,12 @@ def open_source(
 
 def open_as_asked(source: Any, options: Options) -> Source:
     """The same, with the options in one object, and pictures of no known family taken for photographs."""
+    if is_address(source):
+        copy = copied(source, options.progress)
+        opened = open_as_asked(os.fspath(copy.path), options)
+        opened.origin = printable(source.partition("?")[0])
+        opened.notes.insert(0, copy.said)
+        return opened
     if isinstance(source, Spaces):
         alone = replace(options, encode=None)
         return _legible(
@@ -104,7 +112,7 @@ def open_as_asked(source: Any, options: Options) -> Source:
     if is_frame(source):
         source, features = take_features(source, options)
     given = understand(source)
-    table = isinstance(given, str) and Path(given).suffix.lower() == ".parquet"
+    table = isinstance(given, str) and (Path(given).suffix.lower() == ".parquet" or is_table_folder(Path(given)))
     if options.columns is not None and features is None and not table:
         raise InputError("columns choose the features of a table (.parquet or a DataFrame), and this source is none.")
     if isinstance(given, str):
@@ -158,7 +166,9 @@ def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
     if text in names():
         return "named", path
     if path.is_dir():
-        return "features" if holds_features(path) else "folder", path
+        if holds_features(path):
+            return "features", path
+        return "table" if is_table_folder(path) else "folder", path
     if not exists:
         near = difflib.get_close_matches(text.lower(), names(), 1, 0.5)
         hint = f"; did you mean {near[0]}?" if near else ": check the path."

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol, runtime_checkable
 
 from coterie._version import __version__
+from coterie.data.addresses import is_address
 from coterie.data.files import path_of
 from coterie.data.named_files import names
 from coterie.types import InputError
@@ -46,8 +47,11 @@ def check_version(of_command: str) -> None:
 
 
 def absolute(text: str) -> str:
-    """The path of a source as every process finds it; the name of a data set as it is. Raises InputError."""
-    return text if text in names() else os.path.abspath(path_of(text))
+    """The path of a source as every process finds it; the name of a data set, and an address, as it is.
+
+    Raises InputError.
+    """
+    return text if text in names() or is_address(text) else os.path.abspath(path_of(text))
 
 
 def engine_called(name: str, workers: int | None = None) -> Engine:

@@ -15,7 +15,7 @@ app = typer.Typer(
     help="Sort unlabelled images or embeddings into groups, and say how far each assignment can be believed.",
 )
 
-SOURCE_HELP = "Folder of images, .npy, .npz, .parquet, or the name of a data set."
+SOURCE_HELP = "Folder of images or of .parquet files, .npy, .npz, .parquet, s3://..., or the name of a data set."
 Source = Annotated[str, typer.Argument(help=SOURCE_HELP)]
 GivenSource = Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
 SourceOrRun = Annotated[str, typer.Argument(metavar="SOURCE|RUN", help="As for fit, or a finished run's folder.")]
