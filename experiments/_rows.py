@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from _runs import kept_once, row
+from _runs import kept_once, of_stage, row
 
 from coterie.data import Labels
 from coterie.training.plan import RunSettings
@@ -57,8 +57,8 @@ class Rows:
     def settings(self, name: str, seed: int) -> RunSettings:
         line = self.lines[name]
         start = None if line.start is None else str(self.out(line.start, seed))
-        mine = {key: value for key, value in self.overrides.items() if key.startswith((f"{line.method}.", "views."))}
-        return replace(self.base, method=line.method, seed=seed, init=start, overrides={**mine, **line.settings})
+        mine = of_stage(self.overrides, line.method) | dict(line.settings)
+        return replace(self.base, method=line.method, seed=seed, init=start, overrides=mine)
 
     def record(self, name: str, seed: int, *, wait: bool) -> dict[str, Any] | None:
         """The record of a row and seed, trained where there is none; None while another process is at it."""

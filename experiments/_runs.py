@@ -6,7 +6,7 @@ import argparse
 import fcntl
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -123,6 +123,11 @@ def reference(
         command = command_line(script, given, given.seeds[: at + 1], asked)
         title = f"{script}_{method}_{name}" if asked else f"{script}_{name}"
         write_records(title, command, records, given.results)
+
+
+def of_stage(overrides: Mapping[str, Any], stage: str) -> dict[str, Any]:
+    """What --set gave for one method, and for its views: where stages are runs of their own, each takes its part."""
+    return {key: value for key, value in overrides.items() if key.startswith((f"{stage}.", "views."))}
 
 
 def command_line(script: str, given: argparse.Namespace, seeds: list[int], asked: str = "") -> str:

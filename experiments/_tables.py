@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _runs import kept_once, label_free
+from _runs import kept_once, label_free, of_stage
 
 from coterie.data import Labels, labels_of, open_source
 from coterie.evaluation import evaluate
@@ -73,9 +73,6 @@ class Study:
     overrides: Mapping[str, Any]
     start: str | None = "moco"  # one run of this method, seed 0, gives all rows their backbone; None: from scratch
 
-    def of_stage(self, stage: str) -> dict[str, Any]:
-        return {key: value for key, value in self.overrides.items() if key.startswith((f"{stage}.", "views."))}
-
 
 def draw(source: str, items: int, folder: Path, seed: int = 0) -> tuple[str, Path, Labels, str]:
     """Name, file, labels and family of `items` images of a named set, drawn by the seed alone; 0 draws all of them."""
@@ -101,7 +98,7 @@ def first_stage(study: Study) -> dict[str, Any] | None:
     """The record of the one run that every row and every seed starts from, where there is such a run."""
     if study.start is None:
         return None
-    mine = study.of_stage(study.start)
+    mine = of_stage(study.overrides, study.start)
     settings = replace(study.ground, method=study.start, seed=0, family=study.family, overrides=mine)
     record = _recorded(study, study.start, settings, wait=True)
     assert record is not None
@@ -113,7 +110,7 @@ def first_stage(study: Study) -> dict[str, Any] | None:
 def row_record(study: Study, row: Row, seed: int, *, wait: bool) -> dict[str, Any] | None:
     """The record of a row and seed; None while another process makes it."""
     changed = {f"{row.method}.{name}": value for name, value in row.settings.items()}
-    overrides = study.of_stage(row.method) | changed
+    overrides = of_stage(study.overrides, row.method) | changed
     start = None if study.start is None else str(study.runs / study.start)
     mine = {"seed": seed, "family": study.family, "init": start, "overrides": overrides}
     settings = replace(study.ground, method=row.method, **mine)

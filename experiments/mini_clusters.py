@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _runs import command_line, ground, label_free, parser, row, write_records
+from _runs import command_line, ground, label_free, of_stage, parser, row, write_records
 
 from coterie.cli.settings import read_overrides
 
@@ -28,12 +28,12 @@ def main() -> None:
     records: list[dict[str, Any]] = []
     for seed in given.seeds:
         moco = given.runs / f"{name}-moco-{seed}"
-        row(given.source, replace(ground(given), method="moco", seed=seed), moco)
+        row(given.source, replace(ground(given), method="moco", seed=seed, overrides=of_stage(overrides, "moco")), moco)
         reference = given.runs / f"{name}-cdc-{seed}"
         batch, by_rule = read_preset(reference, overrides)
         for each in given.each:
             wanted = max(given.k, round(batch / each))
-            changed = overrides | {"cdc.cells": wanted}
+            changed = of_stage(overrides, "cdc") | {"cdc.cells": wanted}
             settings = replace(ground(given), method="cdc", seed=seed, init=str(moco), overrides=changed)
             # The run with as many as the rule gives is there already.
             out = reference if wanted == by_rule else given.runs / f"{name}-cells-{each}-{seed}"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import FIGURES, command_for_drawn, ground, label_free, parser_for_drawn, saved, write_study
+from _runs import FIGURES, command_for_drawn, ground, label_free, of_stage, parser_for_drawn, saved, write_study
 from _tables import draw
 
 from coterie.cli.settings import read_overrides
@@ -53,7 +53,7 @@ def record_of(
     heads, start, seconds = {}, None, 0.0
     for method in ("acai", "rdc"):
         out = runs / f"{method}-{sigma}-{seed}"
-        mine = {key: value for key, value in given.items() if key.startswith((f"{method}.", "views."))}
+        mine = of_stage(given, method)
         if not ((out / "run.yaml").exists() and label_free(out)["status"] == "done"):
             settings = replace(base, method=method, seed=seed, init=start, overrides=mine)
             run(noisy(images, sigma, seed), settings, out, resume=(out / "run.yaml").exists())

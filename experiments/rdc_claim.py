@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import torch
 from _pages import in_words, markdown, mean_and_deviation
-from _runs import command_line, ground, label_free, parser, write_records
+from _runs import command_line, ground, label_free, of_stage, parser, write_records
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -216,10 +216,9 @@ def main(words: list[str] | None = None) -> None:
     given.runs.mkdir(parents=True, exist_ok=True)
     for seed in given.seeds:
         start = given.runs / f"{data}-acai-{seed}"
-        keep("phase 1", replace(base, method="acai", seed=seed), start)
+        keep("phase 1", replace(base, method="acai", seed=seed, overrides=of_stage(base.overrides, "acai")), start)
         for title in given.rows:
-            own = {**base.overrides, **ROWS[title], "rdc.epochs": given.refreshes}
-            mine = {key: value for key, value in own.items() if not key.startswith("acai.")}
+            mine = of_stage(base.overrides, "rdc") | ROWS[title] | {"rdc.epochs": given.refreshes}
             settings = replace(base, method="rdc", seed=seed, init=str(start), overrides=mine)
             keep(title, settings, given.runs / f"{data}-rdc-{list(ROWS).index(title)}-{seed}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from safetensors.torch import save_file
 from coterie import Clusterer, load
 from coterie.beginning import epochs_of
 from coterie.catalogue import method_class, method_names
+from coterie.contract import name_of
 from coterie.pipeline import run
 from coterie.preparing import Prepared, Watch, prepare
+from coterie.training.passes import plan_passes
 from coterie.training.plan import RunSettings
 from coterie.types import InputError
 
@@ -273,3 +276,34 @@ def test_a_run_of_dae_gives_its_decoder_to_others(tmp_path: Path) -> None:
     assert "decoder" in load(tmp_path / "run").model_.net.head_names
     again = RunSettings(3, "idec", init=str(tmp_path / "run"), device="cpu")
     assert prepare(images, again, None, resume=False, watch=Watch()).plan.method.card.title == "IDEC"
+
+
+# STL-10's unlabelled images
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize("method", ["cdc", "moco"])
+def test_moco_learns_from_the_unlabelled_images_of_stl10_and_says_so(
+    method: str, there: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COTERIE_DATA", str(tmp_path))
+    folder = tmp_path / "stl10_binary"
+    folder.mkdir()
+    for part, count in (("train", 8), ("test", 8), *([("unlabeled", 12)] if there else [])):
+        RANDOM.integers(0, 256, (count, 3, 96, 96), dtype=np.uint8).tofile(folder / f"{part}_X.bin")
+    settings = RunSettings(3, method=method, device="cpu", backbone="small-4")
+    prepared = prepare("stl10", settings, None, resume=False, watch=Watch(dry=True))
+    seen = {
+        name_of(stage): [
+            len(one.items) for one in plan_passes(stage, prepared.source.items, prepared.source.extra, 4, 1)
+        ]
+        for stage in prepared.plan.stages
+    }
+    assert seen == {"moco": [28 if there else 16]} | ({"cdc": [16]} if method == "cdc" else {})
+    (note,) = (note for note in prepared.plan.notes if "unlabeled_X.bin" in note)
+    assert note.startswith("moco: learns from the")
+    assert ("alone" in note) == (not there)
+    quiet = prepare(
+        "stl10", replace(settings, method="cdc", pretrain="none"), None, resume=False, watch=Watch(dry=True)
+    )
+    assert not any("unlabeled_X.bin" in note for note in quiet.plan.notes)

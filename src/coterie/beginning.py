@@ -12,14 +12,14 @@ from typing import Any, cast
 import torch
 
 from coterie.catalogue import method_class, method_names
-from coterie.contract import Card, Facts, Method, is_trained, name_of, setting_names
+from coterie.contract import Card, Facts, Method, is_trained, name_of, passes_of, setting_names
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
 from coterie.prediction.model import Model
 from coterie.records.run import read_record
 from coterie.training.plan import Plan, RunSettings, method_name
 from coterie.training.runfolder import RunFolder
-from coterie.types import Family, InputError, ItemSpec
+from coterie.types import Family, InputError, ItemSpec, Source
 
 FEW_PHOTOS = 5000  # below: 3,000 photos of CIFAR-10 end where K-means on their pixels does
 TOO_FEW = (
@@ -160,6 +160,20 @@ def advice_for(plan: Plan, family: Family, init: Model | None) -> list[str]:
     assert facts is not None
     few = facts.kind == "images" and family == "photo" and init is None and _learns_from_too_few(plan, facts)
     return [TOO_FEW.format(facts.n)] if few else []
+
+
+def extra_items(plan: Plan, source: Source) -> list[str]:
+    """What to tell of items that a stage learns from and that are not grouped: STL-10's unlabelled images."""
+    trained = [method for method in plan.stages if epochs_of(method)]
+    names = " and ".join(name_of(method) for method in trained if any(one.extra for one in passes_of(method)))
+    if not (names and source.extra_file):
+        return []
+    if source.extra is not None:
+        return [f"{names}: learns from the unlabelled images of {source.name} ({source.extra_file}), too."]
+    return [
+        f"{names}: learns from the {len(source.items):,} images of {source.name} alone, as {source.extra_file} does "
+        "not lie beside its other files; the papers' training takes those images, too."
+    ]
 
 
 def begun_with(folder: RunFolder, plan: Plan) -> str | None:

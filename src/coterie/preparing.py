@@ -17,6 +17,7 @@ from coterie.beginning import (
     backbone_of,
     check_beginning,
     check_spaces,
+    extra_items,
     first_weights,
     with_beginning,
 )
@@ -113,7 +114,7 @@ def _prepare(
     plan.notes.extend([*notes, *said])
     if term := balance_term(plan.method):
         plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}.")
-    plan.notes.extend(advice_for(plan, opened.family, init))
+    plan.notes.extend([*advice_for(plan, opened.family, init), *extra_items(plan, opened)])
     plan = with_beginning(plan, settings, backbone, spec, init)
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     if teacher is not None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from coterie.training.plan import RunSettings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -55,3 +59,32 @@ def test_any_method_is_scored_before_and_after_its_calibration(
     text = _docs_methods.method("method_reference_finch_digits")
     assert "| finch |" in text
     assert content["command"] in text
+
+
+@pytest.mark.parametrize("script", ["cdc_reference", "mini_clusters"])
+def test_each_stage_is_run_with_its_part_of_what_was_set(
+    script: str, monkeypatch: pytest.MonkeyPatch, results: Path, tmp_path: Path
+) -> None:
+    module = importlib.import_module(script)
+    asked: list[RunSettings] = []
+
+    class Enough(Exception):
+        pass
+
+    def row(source: str, settings: RunSettings, out: Path) -> dict[str, Any]:
+        """Notes what a run is asked for, instead of training it."""
+        asked.append(settings)
+        if settings.method == "cdc":
+            raise Enough
+        return {"seconds": 0.0}
+
+    monkeypatch.setattr(module, "row", row)
+    monkeypatch.setattr(module, "read_preset", lambda reference, overrides: (450, 40), raising=False)
+    words = "digits -k 10 --set views.crop_scale=[0.6,1.0] --set moco.epochs=3 --set cdc.epochs=2"
+    monkeypatch.setattr(sys, "argv", [f"{script}.py", *words.split(), "--runs", str(tmp_path)])
+    with pytest.raises(Enough):
+        module.main()
+    views = {"views.crop_scale": [0.6, 1.0]}
+    assert asked[0].overrides == views | {"moco.epochs": 3}
+    assert {key: asked[1].overrides[key] for key in (*views, "cdc.epochs")} == views | {"cdc.epochs": 2}
+    assert not any(key.startswith("moco.") for key in asked[1].overrides)

@@ -61,9 +61,11 @@ def _open_named(name: str, options: Options, split: Split, download: bool | None
     family: Literal["photo", "glyph"] = "glyph" if name in GLYPHS else "photo"
     # CIFAR and STL-10 say (n, 3, h, w), the others have the channels last or none.
     source = open_array(pixels, options, name=name, origin=name, channels_first=True, family=family)
-    if name == "stl10" and split == "labelled" and (place / "unlabeled_X.bin").is_file():
-        # Opened when a method wants it: a run without it should not wait for 2.8 GB.
-        source.extra = lambda: open_named(name, options, split="unlabeled").items
+    if name == "stl10" and split == "labelled":
+        source.extra_file = "unlabeled_X.bin"
+        if (place / source.extra_file).is_file():
+            # Opened when a method wants it: a run without it should not wait for 2.8 GB.
+            source.extra = lambda: open_named(name, options, split="unlabeled").items
     return source
 
 
