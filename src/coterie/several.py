@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,15 +20,17 @@ from coterie.encoders.store import lend
 from coterie.evaluation.ensemble import combine
 from coterie.evaluation.recalibration import with_confidence
 from coterie.evaluation.trust import Trust
-from coterie.outputs import write_atomically
+from coterie.outputs import PART, write_atomically
 from coterie.pipeline import RunResult, run
 from coterie.prediction.results import ResultTable, write_result
 from coterie.training.plan import RunSettings
+from coterie.training.runfolder import Held
 from coterie.trusting import trust_models
 from coterie.types import Assignments, InputError
 
 TABLE, RECORD, PAGE = "ensemble.parquet", "ensemble.json", "compare.html"
 MOST = 100
+PATIENCE = 2.0  # seconds until a run that another process has is looked at again
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ def check_folder_of_runs(out: Path, names: Sequence[str], *, resume: bool = Fals
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give another folder with -o.")
     there = [entry.name for entry in out.iterdir()] if out.is_dir() else []
-    strange = set(there) - {*names, TABLE, RECORD, PAGE}
+    strange = {name for name in there if not PART.fullmatch(name)} - {*names, TABLE, RECORD, PAGE}
     if strange:
         raise InputError(f"{out} holds other files ({min(strange)}): give a new folder with -o.")
     if there and not resume:
@@ -90,17 +93,36 @@ def fit_each(
     n_clusters: Any,
     fit: Callable[[int, Any, Path | None], int],
     out: Path | None = None,
+    waiting: Callable[[list[str]], None] = lambda names: None,
 ) -> None:
     """Call `fit(seed, n_clusters, folder)`, which returns the number of groups, for each seed.
 
-    One number of groups for all: -k auto looks once. Embeddings of pictures that the first run made in its folder are
-    lent to the others.
+    One number of groups for all: -k auto looks once, in the first run. Embeddings of pictures that the first run made
+    in its folder are lent to the others.
+
+    Several processes may do the same in one folder: a run that another one holds (`fit` raises Held) is passed over,
+    and asked for again when there is nothing else to do, until all are done. `waiting` then hears once which they are.
     """
-    folders = [None if out is None else out / name for name in names_of(seeds)]
-    for seed, folder in zip(seeds, folders, strict=True):
-        if folder is not None and folders[0] is not None:
-            lend(folders[0], folder)
-        n_clusters = fit(seed, n_clusters, folder) or n_clusters
+    left = list(zip(seeds, [None if out is None else out / name for name in names_of(seeds)], strict=True))
+    first, told = left[0][1], False
+    while left:
+        held = []
+        for place, (seed, folder) in enumerate(left):
+            if folder is not None and first is not None:
+                lend(first, folder)
+            try:
+                n_clusters = fit(seed, n_clusters, folder) or n_clusters
+            except Held:
+                held.append((seed, folder))
+                if n_clusters == "auto":  # which the first of them is to find
+                    held += left[place + 1 :]
+                    break
+        if len(held) == len(left):
+            if not told:
+                waiting(names_of([seed for seed, _ in held]))
+            told = True
+            time.sleep(PATIENCE)
+        left = held
 
 
 def gather(names: Sequence[str], tables: Sequence[ResultTable], trust: Trust | None) -> Several:

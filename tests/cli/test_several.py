@@ -9,8 +9,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from coterie import Clusterer, load
+from coterie.cli.folders import run_folder
 from coterie.prediction.results import read_result
+from coterie.several import fit_each
+from coterie.training.runfolder import Held
 from coterie.types import InputError
+from helpers import forked
 
 QUICK = ("--method", "ae", "--epochs", 1, "--no-calibrate", "-q")
 
@@ -36,6 +40,54 @@ def test_several_seeds_are_matched(coterie, vectors, tmp_path):
     assert "already holds runs" in again.err
     resumed = coterie("fit", vectors, "-k", 3, "--runs", 3, "-o", out, "--resume", "--json", *QUICK)
     assert resumed.object["medoid"] == found["medoid"]
+
+
+def test_two_processes_share_the_seeds_and_none_is_fitted_twice(coterie, vectors, tmp_path):
+    words = ("fit", vectors, "-k", 3, "--runs", 2, *QUICK, "--device", "cpu", "--resume")
+    both = [forked.start(forked.COTERIE, *words, "-o", tmp_path / "both") for _ in range(2)]
+    assert [process.wait() for process in both] == [0, 0], [process.output(2) for process in both]
+    assert coterie(*words, "-o", tmp_path / "one").code == 0
+    for seed in range(2):
+        one, other = (tmp_path / name / f"seed-{seed}" for name in ("one", "both"))
+        assert (one / "result.parquet").read_bytes() == (other / "result.parquet").read_bytes()
+        # A stage that was trained again would have told its epoch again.
+        assert len((one / "history.jsonl").read_text().splitlines()) == len(
+            (other / "history.jsonl").read_text().splitlines()
+        )
+    assert (tmp_path / "one" / "ensemble.parquet").read_bytes() == (tmp_path / "both" / "ensemble.parquet").read_bytes()
+    changed = coterie(*words[:-1], "--set", "ae.batch_size=64", "--resume", "-o", tmp_path / "both")
+    assert changed.code == 2
+    assert "was begun with overrides" in changed.err
+
+
+def test_a_run_that_another_process_has_is_asked_for_last(tmp_path, monkeypatch):
+    monkeypatch.setattr("coterie.several.PATIENCE", 0.0)
+    busy, asked, waited = {0: 2, 1: 1}, [], []
+
+    def fit(seed, n_clusters, folder):
+        asked.append((seed, n_clusters))
+        if busy.get(seed, 0) > 0:
+            busy[seed] -= 1
+            raise Held("another has it")
+        return 4
+
+    fit_each(range(3), 4, fit, tmp_path, waited.append)
+    assert [seed for seed, _ in asked] == [0, 1, 2, 0, 1, 0]
+    assert waited == []
+    busy, asked = {0: 2}, []
+    fit_each(range(2), "auto", fit, tmp_path, waited.append)  # nobody but the first run looks for their number
+    assert asked == [(0, "auto"), (0, "auto"), (0, "auto"), (1, 4)]
+    assert waited == [["seed-0", "seed-1"]]
+
+
+def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path):
+    for refusal, stays in ((Held("another has it"), True), (InputError("no such method"), False)):
+        with pytest.raises(InputError), run_folder(tmp_path / "run", "x") as folder:
+            folder.mkdir()
+            raise refusal
+        assert folder.is_dir() is stays
+        if stays:
+            folder.rmdir()
 
 
 def test_what_cannot_be(coterie, vectors, tmp_path):

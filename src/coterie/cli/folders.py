@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from coterie.outputs import printable
+from coterie.training.runfolder import Held
 from coterie.types import InputError
 
 
@@ -22,6 +23,9 @@ def run_folder(given: Path | None, name: str) -> Iterator[Path]:
     out = given or new_folder(place, name)
     try:
         yield out
+    except Held:  # by a process that made the folder meanwhile, and has written nothing to it yet
+        new = []
+        raise
     finally:
         for folder in new if given is not None else (out, *new):
             if not folder.is_dir() or any(folder.iterdir()):

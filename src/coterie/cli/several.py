@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from coterie.cli.compare import compare_runs
-from coterie.cli.fit import FitRequest, fit_run, tell
+from coterie.cli.fit import FitRequest, fit_run, settled, tell
 from coterie.cli.labels import find_labels
 from coterie.cli.output import print_object
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
 from coterie.evaluation import evaluate
 from coterie.prediction.results import read_result
+from coterie.prepared import plain_settings
 from coterie.records import groups_of, read_record
 from coterie.report.page import is_page
 from coterie.several import PAGE, TABLE, check_folder_of_runs, fit_each, gather, names_of, seeds_from
@@ -22,9 +24,15 @@ from coterie.training.plan import RunSettings, coerce
 from coterie.trusting import trust_runs
 from coterie.types import InputError, Skipped
 
+# Settings that make other runs, among those that are not decided by what the items are.
+COMPARED = ("preset", "epochs", "backbone", "pretrain", "columns", "overrides")
+
 
 def fit_several(request: FitRequest, count: int) -> None:
-    """Fit with `count` seeds from the one given, into folders seed-0, seed-1, ... of -o. Raises InputError."""
+    """Fit with `count` seeds from the one given, into folders seed-0, seed-1, ... of -o. Raises InputError.
+
+    With --resume the same command may be given several times at once: each process takes runs that no other has.
+    """
     out = request.out
     first = coerce(RunSettings, {"seed": request.settings.get("seed", 0)}, "run").seed
     seeds = seeds_from(first, count)
@@ -33,21 +41,40 @@ def fit_several(request: FitRequest, count: int) -> None:
     if request.dry_run:
         raise InputError("--runs goes with no --dry-run: leave one out; every run has the same plan.")
     check_folder_of_runs(out, names_of(seeds), resume=request.resume)
+    settings = settled(request)
+    for name in names_of(seeds):
+        check_alike(out / name, settings)
 
     def fit(seed: int, n_clusters: Any, folder: Path | None) -> int:
         assert folder is not None
         begun = (folder / "run.yaml").exists()
         if not begun or read_record(folder).get("status") != "done":
-            asked = {} if n_clusters is None else {"n_clusters": n_clusters}
-            settings = {**request.settings, "seed": seed, **asked}
-            one = replace(request, settings=settings, out=folder, resume=begun)
+            own = {**request.settings, "seed": seed, "n_clusters": n_clusters}
+            one = replace(request, settings=own, out=folder, resume=begun)
             finished = fit_run(one)
             if finished is not None and not request.as_json:  # of several runs the object is one for all
                 tell(one, finished)
         return groups_of(read_record(folder)) or 0
 
-    fit_each(seeds, request.settings.get("n_clusters"), fit, out)
+    def waiting(names: list[str]) -> None:
+        if not request.speech.quiet:
+            print(f"Another process fits {', '.join(names)}: waiting for it.", file=sys.stderr)
+
+    fit_each(seeds, settings.n_clusters, fit, out, waiting)
     finish(request, out, [out / name for name in names_of(seeds)])
+
+
+def check_alike(run: Path, settings: RunSettings) -> None:
+    """Raise InputError for a run that is done, and was fitted with other settings than those of this command."""
+    if not (run / "run.yaml").exists():
+        return
+    before, asked = read_record(run).get("settings") or {}, plain_settings(settings)
+    for name in COMPARED if settings.by_items else ("method", *COMPARED):
+        if name in before and before[name] != asked[name]:
+            raise InputError(
+                f"{run} was begun with {name} = {before[name]}, not {asked[name]}: give the same settings, or another "
+                "folder with -o."
+            )
 
 
 def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:

@@ -16,6 +16,10 @@ from coterie.training.sameness import difference
 from coterie.types import InputError
 
 
+class Held(InputError):
+    """Another process is writing to the run folder."""
+
+
 @dataclass
 class RunFolder:
     """`path` None keeps a run in memory: the estimator's default. Of several processes only one writes."""
@@ -56,7 +60,7 @@ class RunFolder:
             fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             self.release()
-            raise InputError(
+            raise Held(
                 f"Another run is being written to {self.path}: wait for its end, or choose another folder with -o."
             ) from error
         except OSError:  # a file system without locks, or a folder that may not be read
