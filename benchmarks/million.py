@@ -8,7 +8,7 @@ The embeddings of `heads.py`, as float16 in a .npy file (768 MB of a million), i
 overlap; pictures of 32×32×3 as PNG in a folder of Parquet files. Each part is one command, or one call in a process
 of its own, with its defaults; a part that needs another one's run makes it first. `own_gb` is the peak of the
 process' own memory (`RssAnon`, looked at five times a second); pages of mapped files are the system's to take back.
-`cpu_seconds` are those of the processor. `embed-slice` embeds 2,000 pictures, and `extrapolated_seconds` says what
+`cpu_seconds` are those of the processor. `embed-slice` embeds 1,000 pictures, and `extrapolated_seconds` says what
 all would take at that rate. `open` is Chromium's time until the report of the kmeans run is loaded. A part that was
 not reached is not in the file. Writes benchmarks/results/million.json after each part.
 """
@@ -34,7 +34,7 @@ from _measure import RESULTS, write_results
 from heads import DIM, GROUPS
 
 PART, PER_FILE = 10_000, 100_000  # rows written at once; pictures in a file
-SIDE, SLICE, KINDS, DRAWN = 32, 2000, 10, 1000  # pixels; pictures that are embedded; kinds of pictures; of each, drawn
+SIDE, SLICE, KINDS, DRAWN = 32, 1000, 10, 1000  # pixels; pictures that are embedded; kinds of pictures; of each, drawn
 OTHERS = 5  # neighbours
 
 
@@ -69,7 +69,7 @@ def write_pictures(folder: Path, n: int) -> None:
     for number, start in enumerate(range(0, n, PER_FILE)):
         rows = rng.integers(0, len(drawn), min(PER_FILE, n - start)).tolist()
         table = pa.table({"image": [drawn[row] for row in rows]})
-        pq.write_table(table, folder / f"{number:04d}.parquet", row_group_size=1000)
+        pq.write_table(table, folder / f"{number:04d}.parquet", row_group_size=SLICE)
 
 
 def own_memory(process: int) -> float:
@@ -146,7 +146,7 @@ def call_slice(pictures: str) -> None:
         import pyarrow.parquet as pq
 
         table = file.read_row_group(0, columns=["image"])
-        pq.write_table(table.slice(0, SLICE), Path(folder) / "slice.parquet")
+        pq.write_table(table, Path(folder) / "slice.parquet")
         begun = time.process_time()
         rows = library.embed(f"{folder}/slice.parquet", device="cpu")
         rate = (time.process_time() - begun) / len(rows)
@@ -223,14 +223,14 @@ class Place:
 
     @property
     def picture_run(self) -> Path:
-        """A net of 8 channels, trained for one epoch on 2,000 of the pictures."""
+        """A net of 8 channels, trained for one epoch on 1,000 of the pictures."""
         import pyarrow.parquet as pq
 
         from coterie.data.parquet_folder import Joined
 
         run, some = self.folder / "of-pictures", self.folder / "some.parquet"
         if not (run / "model").is_dir():
-            pq.write_table(Joined(self.pictures).read_row_group(0, columns=["image"]).slice(0, 2000), some)
+            pq.write_table(Joined(self.pictures).read_row_group(0, columns=["image"]), some)
             how = ("--backbone", "small-8", "--epochs", 1, "--device", "cpu", "--encoder", "none")
             command = coterie("fit", some, "-k", KINDS, "--method", "pica", *how, "-o", run)
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

@@ -80,14 +80,16 @@ def test_a_run_that_another_process_has_is_asked_for_last(tmp_path, monkeypatch)
     assert waited == [["seed-0", "seed-1"]]
 
 
-def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path):
-    for refusal, stays in ((Held("another has it"), True), (InputError("no such method"), False)):
-        with pytest.raises(InputError), run_folder(tmp_path / "run", "x") as folder:
+@pytest.mark.parametrize(("refusal", "stays"), [(Held, True), (InputError, False)])
+def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path, refusal, stays):
+    def begin():
+        with run_folder(tmp_path / "run", "x") as folder:
             folder.mkdir()
-            raise refusal
-        assert folder.is_dir() is stays
-        if stays:
-            folder.rmdir()
+            raise refusal("no")
+
+    with pytest.raises(refusal):
+        begin()
+    assert (tmp_path / "run").is_dir() is stays
 
 
 def test_what_cannot_be(coterie, vectors, tmp_path):
