@@ -112,16 +112,22 @@ def heads() -> str:
 
 
 def million() -> str:
-    """Seconds and memory of whole runs on a million embeddings of a mapped file."""
+    """Seconds and memory of every part at each size that was measured, from the largest down."""
     found = records("million", BENCHMARKS)
     rows = []
-    for name, one in found["methods"].items():
-        cells = [one["status"], "", ""]
-        if one["status"] == "done":
-            cells = [f"{one['cpu_seconds']:.0f}", f"{one['seconds']:.0f}", f"ARI {one['ari']:.2f}"]
-        rows.append([name, cells[0], cells[1], f"{one['own_gb']:.1f}", cells[2]])
-    head = [f"{found['n']:,} × {found['dim']}", "seconds of processor", "seconds", "peak GB beyond the file", "found"]
-    return table(head, rows, found["command"])
+    for part in dict.fromkeys(part for parts in found["sizes"].values() for part in parts):
+        for n in sorted(map(int, found["sizes"]), reverse=True):
+            one = found["sizes"][str(n)].get(part, {"status": "not run"})
+            seconds = [f"{one[name]:,.0f}" if name in one else "" for name in ("cpu_seconds", "seconds")]
+            memory = f"{one['own_gb']:.1f}" if "own_gb" in one else ""
+            said = [f"ARI {one['ari']:.2f}"] if "ari" in one else []
+            said += [f"page of {one['page_mb']} MB loaded in {one['loaded_seconds']} s"] if "page_mb" in one else []
+            whole = f"{one.get('extrapolated_seconds', 0):,} s for all {n:,}"
+            said += [f"{one['pictures']:,} pictures; {whole}"] if "pictures" in one else []
+            said += [] if one["status"] == "done" else [one["status"]]
+            rows.append([part, f"{n:,}", *seconds, memory, "; ".join(said)])
+    head = ["part", "items", "seconds of processor", "seconds", "GB beyond the file", ""]
+    return table(head, rows, f"{found['command']} --items N")
 
 
 BLOCKS: dict[str, Block] = {
@@ -129,7 +135,6 @@ BLOCKS: dict[str, Block] = {
     "frozen-heads": frozen_heads,
     "graph-choice": graph_choice,
     "heads": heads,
+    "million": million,
     "photos": photos,
 }
-if (BENCHMARKS / "million.json").exists():  # hours of two cores, which nobody has spent yet
-    BLOCKS["million"] = million
