@@ -150,6 +150,18 @@ def test_a_mapped_array_is_not_loaded(tmp_path):
         assert process.memory_info().rss - before < 80e6
 
 
+def test_a_large_map_of_embeddings_is_converted_when_rows_are_taken(tmp_path, monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float16)
+    np.save(tmp_path / "x.npy", rows)
+    index, found = torch.randperm(50), []
+    for most in (1 << 20, 0):
+        monkeypatch.setattr("coterie.data.vectors.MAPPED", most)
+        source = open_source(tmp_path / "x.npy")
+        assert isinstance(source.items.array, np.memmap) is (most == 0)
+        found.append((source.fingerprint, source.items.spec, source.items.take(index).tolist()))
+    assert found[0] == found[1]
+
+
 @pytest.mark.parametrize("mode", ["r", "r+", "c"])
 @pytest.mark.parametrize("cut", [slice(None), slice(3, 9), slice(None, None, 2), slice(None, None, -1)])
 def test_maps_of_any_kind_are_read_as_they_stand(tmp_path, mode, cut):

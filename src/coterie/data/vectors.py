@@ -17,6 +17,7 @@ from coterie.data.picture_form import Options, check_kind
 from coterie.types import InputError, ItemSpec, Source
 
 STEPS = 1024  # of float32 between the smallest and the largest value of a feature: with fewer, its form is lost
+MAPPED = 256 << 20  # bytes of float32 from which on the rows of a mapped file are converted when they are taken
 NOISE = 1e-13  # of a float's size: differences below may come from rounding alone
 
 
@@ -69,7 +70,8 @@ def open_vectors(
             f"Columns of {name} with small differences between large numbers had an offset subtracted: "
             f"{', '.join(moved[:5])}{more}."
         )
-    if not offset and array.dtype != np.float32 and array.size * 4 <= options.memory_limit:
+    room = min(options.memory_limit, MAPPED) if isinstance(array, np.memmap) else options.memory_limit
+    if not offset and array.dtype != np.float32 and array.size * 4 <= room:
         source.items = Embeddings(items.convert(array), (), columns, chosen)
     return source
 
