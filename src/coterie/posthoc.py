@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.outliers import mark_outliers, without
 from coterie.estimator import seed_from
 from coterie.isolation import isolated
-from coterie.networks.features import extract_features, stream
+from coterie.networks.features import extract_features, some_rows, stream
 from coterie.prediction.clusterings import Calibrated, read_clustering
 from coterie.training.coerce import shown
 from coterie.training.device import accelerator_for
@@ -84,6 +83,10 @@ def calibrate(
     taught = source.items
     if len(said.rows) < len(source.items):
         taught = Embeddings(source.items.take(torch.from_numpy(said.rows)).numpy())
+
+    def features(*, half: bool = False, by: torch.nn.Module | None = None, most: int | None = None) -> torch.Tensor:
+        return extract_features(net, taught, some_rows(len(taught), most), half=half, by=by)
+
     stage = Stage(
         method,
         taught,
@@ -91,7 +94,7 @@ def calibrate(
         k,
         seed,
         ViewSettings(),
-        partial(extract_features, net, taught),
+        features,
         History(None),
         rank=accelerator.process_index,
         processes=accelerator.num_processes,

@@ -35,6 +35,7 @@ from coterie.objectives.regularisers import (
 )
 from coterie.types import Batch, Features, ItemSpec, Losses
 
+MEASURED = 100_000  # items whose features say where the head begins
 CARD = Card(
     title="Post-hoc calibration",
     paper="Jia, Cheng, Liu, Hou: Towards Calibrated Deep Clustering Network",
@@ -83,7 +84,7 @@ class PostHoc:
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """A random head learns fixed targets as well as a prepared one, once it knows where the features lie."""
         standardise, first, norm, *_ = net.post_hoc
-        z = features()
+        z = features(most=MEASURED)  # its hidden layer for a million items would take gigabytes
         standardise.place(z)
         with torch.no_grad():
             hidden = first(standardise(z))
