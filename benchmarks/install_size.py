@@ -3,7 +3,7 @@
     python benchmarks/install_size.py
 
 Of coterie's own requirements, and of each extra what it adds to them, every distribution is counted with all that it
-requires. Whether torch came with CUDA's libraries decides most of it, so the record says which build is installed.
+requires. Whether torch came with CUDA's libraries decides most of it: each build has a record of its own.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def main() -> None:
         results[extra] = {"megabytes": round(sum(taken.values()), 1), "distributions": len(taken), "largest": largest}
         print(f"{extra or 'coterie itself':<15} {results[extra]}")
     build = {"version": str(torch.__version__), "cuda": torch.version.cuda}
-    print(write_results("install_size", "python benchmarks/install_size.py", torch=build, extras=results))
+    name = "install_size" if torch.version.cuda else "install_size_cpu"
+    print(write_results(name, "python benchmarks/install_size.py", torch=build, extras=results))
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""The table of extras, from benchmarks/results/install_size.json."""
+"""The table of extras, from benchmarks/results/install_size.json; install_size_cpu.json is of torch without CUDA."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-RESULT = Path(__file__).parents[1] / "benchmarks" / "results" / "install_size.json"
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 FOR = {
     "": "everything but the lines below",
     "docs": "building this documentation",
@@ -20,7 +20,7 @@ FOR = {
 
 def sizes() -> str:
     """One row for each extra: what it is for, and what it adds."""
-    found = json.loads(RESULT.read_text(encoding="utf-8"))
+    found = json.loads((RESULTS / "install_size.json").read_text(encoding="utf-8"))
     rows = ["| extra | what it is for | adds, MB | largest |", "|---|---|---|---|"]
     for extra, size in found["extras"].items():
         name = f"`coterie[{extra}]`" if extra else "none"
@@ -31,4 +31,14 @@ def sizes() -> str:
     return "\n".join(rows) + f"\n\nOn Linux with {build}: `{found['command']}`\n"
 
 
-BLOCKS = {"install_sizes": sizes}
+def size_without_cuda() -> str:
+    """What coterie itself takes with torch's build for processors."""
+    found = json.loads((RESULTS / "install_size_cpu.json").read_text(encoding="utf-8"))
+    base = found["extras"][""]
+    return (
+        f"coterie itself then takes {base['megabytes']:,.0f} MB, of which torch {base['largest']['torch']:.0f}; what the "
+        f"extras add is the same (Linux, torch {found['torch']['version']}: `{found['command']}`).\n"
+    )
+
+
+BLOCKS = {"install_sizes": sizes, "install_size_cpu": size_without_cuda}
