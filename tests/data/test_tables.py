@@ -263,7 +263,7 @@ def test_pictures_are_found_under_any_name(tmp_path):
     "column",
     [
         pa.FixedShapeTensorArray.from_numpy_ndarray(VECTORS),
-        pa.array(VECTORS.astype(np.float16).tolist(), pa.list_(pa.float16())),
+        pa.array(list(VECTORS.astype(np.float16)), pa.list_(pa.float16())),
         pa.array((VECTORS * 8).astype(int).tolist(), pa.list_(pa.int8(), 6)),
     ],
 )
