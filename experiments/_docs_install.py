@@ -36,8 +36,8 @@ def size_without_cuda() -> str:
     found = json.loads((RESULTS / "install_size_cpu.json").read_text(encoding="utf-8"))
     base = found["extras"][""]
     return (
-        f"coterie itself then takes {base['megabytes']:,.0f} MB, of which torch {base['largest']['torch']:.0f}; what the "
-        f"extras add is the same (Linux, torch {found['torch']['version']}: `{found['command']}`).\n"
+        f"coterie itself then takes {base['megabytes']:,.0f} MB, of which torch {base['largest']['torch']:.0f}; what "
+        f"the extras add is the same (Linux, torch {found['torch']['version']}: `{found['command']}`).\n"
     )
 
 
