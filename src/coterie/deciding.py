@@ -17,6 +17,7 @@ import torch
 
 from coterie import finetuning
 from coterie.data.addresses import local
+from coterie.data.folders import is_table_folder
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.encoders.loading import Wanted
 from coterie.encoders.opening import Encode, check_name
@@ -120,5 +121,5 @@ def place_of(source: Any) -> str:
     if isinstance(source, str | os.PathLike):
         with contextlib.suppress(OSError, RuntimeError, ValueError):  # what is no path is refused where it is opened
             path = Path(local(os.fsdecode(source))).expanduser()
-            return str(path.resolve()) if path.is_dir() else ""
+            return str(path.resolve()) if path.is_dir() and not is_table_folder(path) else ""
     return ""

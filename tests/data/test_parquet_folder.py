@@ -18,6 +18,7 @@ from coterie.data import labels_of, open_source
 from coterie.data.originals import originals_of
 from coterie.data.parquet import read_rows
 from coterie.data.parquet_folder import Joined
+from coterie.deciding import place_of
 from coterie.types import InputError
 
 RNG = np.random.default_rng(0)
@@ -90,6 +91,14 @@ def test_the_pictures_of_a_run_are_found_in_it(tmp_path):
     found = originals_of(record, [str(row) for row in range(30)])
     assert found.kind == "cells"
     assert found.read("22") == table["image"][22]["bytes"].as_py()
+
+
+def test_it_may_have_the_name_of_a_file_and_is_no_folder_of_pictures(tmp_path):
+    part(pictures(), tmp_path / "x.parquet", [7])
+    source = open_source(f"{tmp_path}/x.parquet/")
+    assert source.name == "x"
+    assert place_of(tmp_path / "x.parquet") == ""  # where embeddings would look for the files of their pictures
+    assert place_of(tmp_path) == str(tmp_path.resolve())
 
 
 def test_a_file_that_comes_or_changes_shows(tmp_path):

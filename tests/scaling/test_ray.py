@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -84,7 +86,10 @@ ray.shutdown()
 def test_workers_write_what_one_process_writes_and_lose_nothing_when_killed(of_rows: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(2000, 8)).astype(np.float32)
-    np.save(tmp_path / "rows.npy", rows)
+    (tmp_path / "rows").mkdir()
+    for number in range(2):
+        table = pa.table({"features": list(rows[1000 * number :][:1000])})
+        pq.write_table(table, tmp_path / "rows" / f"{number}.parquet", row_group_size=300)
     rows[1500, 2] = np.inf
     np.save(tmp_path / "bad.npy", rows)
     (tmp_path / "photos").mkdir()
@@ -93,7 +98,7 @@ def test_workers_write_what_one_process_writes_and_lose_nothing_when_killed(of_r
         Image.fromarray(pixels).resize((40, 36)).save(tmp_path / "photos" / f"{row:03d}.png")
     (tmp_path / "photos" / "017.png").write_bytes(b"no picture")
     weights = random_weights(tmp_path, "test_vit")
-    arguments = [of_rows, tmp_path / "rows.npy", tmp_path / "bad.npy", tmp_path / "photos", weights, tmp_path]
+    arguments = [of_rows, tmp_path / "rows", tmp_path / "bad.npy", tmp_path / "photos", weights, tmp_path]
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, *map(str, arguments)], capture_output=True, text=True, check=False
     )

@@ -99,7 +99,7 @@ def look_at(path: Path, options: Options, name: str | None = None, origin: str |
 
 
 def _name(path: Path) -> str:
-    return escaped(path.resolve().name) or "tables" if path.is_dir() else path.stem
+    return escaped(path.resolve().name.removesuffix(".parquet")) or "tables" if path.is_dir() else path.stem
 
 
 def _changes(path: Path) -> str:
