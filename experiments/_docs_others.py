@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import statistics
 
-from _docs import BENCHMARKS, RESULTS, Block, records, score_cells, table
+from _docs import BENCHMARKS, RESULTS, Block, mean_percent, records, score_cells, table
 from _docs_cdc import scored
 from _pages import mean_and_deviation
 
@@ -158,6 +158,26 @@ def beside_clustpy() -> str:
     return table(head, rows, found["command"])
 
 
+def time_to_quality() -> str:
+    """Each contender's ACC, and the seconds until the stated one and to the end; means over the seeds."""
+    found = records("time_to_quality", BENCHMARKS)
+    rows = []
+    for data, of_data in found["data"].items():
+        for name, seeds in of_data["contenders"].items():
+            done = [one for one in seeds.values() if one["status"] == "done"]
+            if not done:
+                rows.append([data, name, next(iter(seeds.values()))["status"], "", "", ""])
+                continue
+            mean = {key: sum(one[key] for one in done) / len(done) for key in ("seconds", "cpu_seconds_with_looking")}
+            reached = [one["to_target"] for one in done]
+            target = "never" if None in reached else f"{sum(reached) / len(reached):.0f}"
+            numbers = [f"{mean['seconds']:.0f}", f"{mean['cpu_seconds_with_looking']:.0f}"]
+            acc = mean_percent([one["acc"] for one in done])
+            rows.append([f"{data}, {of_data['target']:.0%}", name, acc, target, *numbers])
+    head = ["data, target", "", "ACC", "seconds to the target", "seconds to the end", "seconds of the processor"]
+    return table(head, rows, f"{found['command']} --data {' '.join(found['data'])}")
+
+
 BLOCKS: dict[str, Block] = {
     **{f"pica-{data}": functools.partial(pica, data) for data in ("fashion-mnist", "digits")},
     "pica-ablations": pica_ablations,
@@ -170,4 +190,5 @@ BLOCKS: dict[str, Block] = {
     "geometry-curves": curves,
     "neighbours": neighbours,
     "beside-clustpy": beside_clustpy,
+    "time-to-quality": time_to_quality,
 }
