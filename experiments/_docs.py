@@ -36,6 +36,11 @@ def _label_free(name: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def not_run(name: str, command: str) -> str | None:
+    """What stands for a part without records, with the command that makes them; None where they are there."""
+    return None if (RESULTS / f"{name}.json").exists() else f"Not run: `{command}`.\n"
+
+
 def table(head: list[str], rows: list[list[str]], command: str) -> str:
     return f"{markdown(head, rows)}\n\n`{command}`\n"
 

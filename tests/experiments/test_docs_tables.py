@@ -69,6 +69,20 @@ def test_no_measured_table_stands_outside_a_generated_part() -> None:
             assert not names & MEASURES, f"{page.name}, {section}: {line}"
 
 
+def has_options(script: Path, command: str) -> bool:
+    told = script.read_text(encoding="utf-8") + (EXPERIMENTS / "_runs.py").read_text(encoding="utf-8")
+    return all(f'"{name}"' in told or f'"{name[2:]}"' in told for name in re.findall(r" (--[\w-]+)", command))
+
+
+def test_every_command_of_a_page_is_there_with_its_options() -> None:
+    import docs_tables
+
+    commands = re.compile(r"`(?:\w+=\S+ )*python ((?:experiments|benchmarks)/\w+\.py)([^`]*)`")
+    found = [(page.name, *match) for page in docs_tables.pages() for match in commands.findall(page.read_text("utf-8"))]
+    assert len(found) > 100
+    assert [one for one in found if not (ROOT / one[1]).is_file() or not has_options(ROOT / one[1], one[2])] == []
+
+
 @pytest.mark.parametrize("file", RECORDS, ids=lambda file: file.stem)
 def test_every_record_names_a_command_that_there_is(file: Path) -> None:
     content = json.loads(file.read_text(encoding="utf-8"))
@@ -76,7 +90,4 @@ def test_every_record_names_a_command_that_there_is(file: Path) -> None:
     for command in [content["command"]] if "command" in content else [one["command"] for one in content["records"]]:
         script = ROOT / re.fullmatch(r"(?:\w+=\S+ )*python (\S+\.py).*", command)[1]  # type: ignore[index]
         assert script.parent.name == file.parents[1].name
-        told = script.read_text(encoding="utf-8") + (EXPERIMENTS / "_runs.py").read_text(encoding="utf-8")
-        for option in re.findall(r" (--[\w-]+)", command):
-            name = option.removeprefix("--")
-            assert f'"{option}"' in told or f'"{name}"' in told, f"{file.name}: {script.name} has no {option}"
+        assert has_options(script, command), f"{file.name}: {script.name} has not all options of {command}"
