@@ -142,6 +142,7 @@ def test_the_input_is_not_changed() -> None:
         (np.zeros((6, 2)), [0, 1] * 3, "constant"),
         (np.eye(6), [0, 1] * 2, "4 labels for 6 embeddings"),
         (np.eye(6), [1] * 6, "at least 2 groups"),
+        (np.random.default_rng(0).normal(size=(12, 3)), np.arange(12) * 7, "12 items has a label of its own, as ids"),
         (np.eye(6), np.full((6, 2), 0.4), "does not sum to 1"),
         (np.zeros((6, 8, 8), np.uint8), [0, 1] * 3, "not images"),
     ],

@@ -98,6 +98,7 @@ def test_other_float_ranges_are_stretched_over_the_whole_array():
     expected = np.rint((array + 2) / 8 * 255).astype(np.uint8)
     assert np.array_equal(source.items.take(torch.arange(2))[:, 0].numpy(), expected)
     assert any("from -2 to 6 were stretched" in note for note in source.notes)
+    assert any("was taken as 2 grey pictures; embeddings are (n, d)" in note for note in source.notes)
 
 
 def test_wide_integers_within_a_byte_stay_and_uint16_is_noted():

@@ -352,8 +352,23 @@ def test_damaged_tables_get_one_sentence(tmp_path, kind):
 def test_other_tables_are_refused_with_what_to_do(tmp_path):
     for ending, reader in ((".csv", "read_csv"), (".tsv", "read_table"), (".xlsx", "read_excel")):
         (tmp_path / f"x{ending}").write_text("a,b\n1,2\n")
-        with pytest.raises(InputError, match=rf"pandas\.{reader}\('x{ending}'\)\.to_parquet\('x\.parquet'\)"):
+        with pytest.raises(InputError, match=rf"pandas\.{reader}\('x{ending}'\)\.to_parquet\('x\.parquet'\)") as caught:
             open_source(tmp_path / f"x{ending}")
+        assert ("numpy.loadtxt('x.csv', delimiter=',')" in str(caught.value)) == (ending == ".csv")
+
+
+def test_a_first_row_that_was_taken_for_names_is_found(tmp_path) -> None:
+    """What pandas.read_csv makes of numbers without a line of names: an item less, and no word."""
+    rows = np.random.default_rng(0).normal(size=(61, 4))
+    np.savetxt(tmp_path / "x.csv", rows, delimiter=",")
+    frame = pd.read_csv(tmp_path / "x.csv")
+    frame.to_parquet(tmp_path / "x.parquet")
+    for source in (frame, tmp_path / "x.parquet"):
+        with pytest.raises(InputError, match="first row of a file without column names"):
+            open_source(source)
+    wavelengths = [f"{400 + step / 4:g}" for step in range(4)]
+    for ordered in (wavelengths, wavelengths[::-1], ["0.5", "0.1"], ["3", "1", "2"]):
+        assert len(open_source(pd.DataFrame(rows[:, : len(ordered)], columns=ordered)).items) == 61
 
 
 @pytest.mark.parametrize(

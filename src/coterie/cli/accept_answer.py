@@ -141,8 +141,8 @@ def print_audit(audit: dict[str, Any]) -> None:
     print(
         f"The strictest set tried, {first['accepted']:,} items with a confidence of at least {first['threshold']:.4f}, "
         f"holds {seen}: its error may be up to {percent(audit['bound'])}. If none were wrong, {audit['needed']} judged "
-        f"items would be enough. After those that were wrong it takes {audit['more_there']} more in that set, all of "
-        f"them right: about {audit['more']:,} drawn from all items."
+        f"items would be enough. With those that were wrong it takes {audit['more_there']} more judged items in that "
+        f"set, all of them right; for that, draw about {audit['more']:,} more from all items."
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -48,6 +49,9 @@ def open_array(
     if len(array) < options.minimum or 0 in array.shape:
         raise InputError(f"{name} has shape {array.shape} (n_samples={len(array)}), too few images to work with.")
     rule = array_rule(array, name, options.like)
+    if array.ndim == 3 and array.dtype.kind == "f" and any("stretched" in note for note in rule.notes):
+        taken = f"{name} of shape {array.shape} was taken as {len(array):,} grey pictures; embeddings are (n, d)."
+        rule = replace(rule, notes=(taken, *rule.notes))
     if options.encode is not None:
         pictures = array_pictures(array, axis, rule, name=name, origin=origin, family=family)
         if (encoded := options.encode(*pictures, options)) is not None:

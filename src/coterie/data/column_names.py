@@ -4,8 +4,11 @@ dashes and quotes make no difference, so "Image ID", "image_id" and "imageId" ar
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+
+from coterie.types import InputError
 
 # Written without "_", as `_joined` gives them.
 _FILES = ("filename", "file", "filepath", "filenames", "fname", "path", "paths", "imagepath", "imgpath", "imagefile")
@@ -23,6 +26,8 @@ _LABEL_WORDS |= frozenset(("groundtruth", "gt", "species", "ytrue"))
 # "label_source" is about a label, and "predicted_label" is not a true one.
 _ABOUT = frozenset(("source", "confidence", "score", "prob", "probability", "count", "date", "time", "by", "weight"))
 _ABOUT |= frozenset(("pred", "predicted", "prediction", "proposed", "suggested", "file", "path"))
+
+LEAST_VALUES = 3  # columns: two numbers may well be names
 
 
 def words(name: str) -> list[str]:
@@ -62,6 +67,33 @@ def listed(names: Iterable[str], most: int = 12) -> str:
     quoted = [f"{name!r}" if not name or name != name.strip() or "," in name else name for name in names]
     rest = len(quoted) - most
     return ", ".join(quoted[:most]) + (f" and {rest} more" if rest > 0 else "") or "none"
+
+
+def are_values(names: Sequence[str]) -> bool:
+    """Whether names are numbers such as 2.75 and -0.3 in no order: the first row of a file without a line of names.
+
+    Wavelengths (400.5, 401, ...) are in order, and so are positions.
+    """
+    numbers = [number for number in map(_number, names) if number is not None]
+    broken = sum(number != round(number) for number in numbers if math.isfinite(number))
+    if len(names) < LEAST_VALUES or 2 * broken < len(names):
+        return False
+    return numbers not in (sorted(numbers), sorted(numbers, reverse=True))
+
+
+def no_names(where: str, names: Sequence[str]) -> InputError:
+    """The refusal of a table whose first row was taken for its column names."""
+    return InputError(
+        f"The columns of {where} are called {listed(names, 3)}: the first row of a file without column names was "
+        "probably taken for them; write the table again with names, or pass the numbers as an array (.npy)."
+    )
+
+
+def _number(name: str) -> float | None:
+    try:
+        return float(name)
+    except ValueError:
+        return None
 
 
 def twice(names: Iterable[str]) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.column_names import is_index, is_label, like_label, listed, names_items
+from coterie.data.column_names import are_values, is_index, is_label, like_label, listed, names_items, no_names
 from coterie.data.column_words import (
     FAMILY,
     NUMBERS,
@@ -138,6 +138,8 @@ def _plain(table: Table, kind: str | None) -> Features:
             f"{table.where} has neither a column of images (image) nor of embeddings (a list column), nor numeric "
             f"columns that are features; it has {listed(table.forms)}."
         )
+    if are_values(names):
+        raise no_names(table.where, names)
     if not _alike(table, names):
         raise not_plain(table, names)
     others = [name for name in table.forms if name not in (*names, *table.labels, *table.ids, *table.index)]

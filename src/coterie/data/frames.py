@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from coterie.data.column_names import is_index, like_label, listed, names_items_only, twice
+from coterie.data.column_names import are_values, is_index, like_label, listed, names_items_only, no_names, twice
 from coterie.data.column_words import NUMBERS, Form
 from coterie.data.feature_columns import Features, Table, choose
 from coterie.data.picture_form import Options
@@ -48,6 +48,8 @@ def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
             f"The {type(frame).__name__} has columns that are called as labels, ids or row numbers are "
             f"({listed(wrong)}), among its {len(names)}: drop them, or name the features with columns=[...]."
         )
+    if are_values(names):
+        raise no_names(f"the {type(frame).__name__}", names)
     return frame, Features(names, "numbers")
 
 

@@ -90,9 +90,8 @@ def read_label_file(
         key, rows = find_key(table, ids, list(skipped), where, column)
         name = find_label(table, key, column, where)
         values = _place(table, name, rows, len(ids), where, key)
-    return _checked(
-        values, f"column {name} of {Path(path).name}, matched by {key or 'its unnamed column'}", table.notes, where
-    )
+    by = f"column {key}" if key.isdigit() else key or "its unnamed column"
+    return _checked(values, f"column {name} of {Path(path).name}, matched by {by}", table.notes, where)
 
 
 def _by_position(table: Columns, count: int, where: str, path: Path) -> Labels:

@@ -90,7 +90,7 @@ def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | Non
     source: Mapping[str, Any] = record.get("source") or {}
     spec = _spec(source)
     if spec.kind != "images":
-        raise InputError("The run is over embeddings, which have no pictures.")
+        raise InputError("The run is over embeddings, which have no pictures: only a run over pictures can show them.")
     origin = str(source.get("origin") or "")
     if given is None and origin in names():
         return _pixels(origin, spec)

@@ -181,9 +181,12 @@ def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
         return "picture", path
     kinds: dict[str, Place] = {".npy": "array", ".npz": "array", ".parquet": "table"}
     if suffix in TABLES:
+        bare = f"; of numbers without a line of column names: numpy.save({path.with_suffix('.npy').name!r}, "
+        bare += f"numpy.loadtxt({path.name!r}, delimiter=','))"
         raise InputError(
             f"{text} is no source, for tables are read from .parquet files: make one of it, for example by "
-            f"pandas.{TABLES[suffix]}({path.name!r}).to_parquet({path.with_suffix('.parquet').name!r})."
+            f"pandas.{TABLES[suffix]}({path.name!r}).to_parquet({path.with_suffix('.parquet').name!r})"
+            f"{bare if suffix == '.csv' else ''}."
         )
     if suffix not in kinds:
         advice = left_out(Counter([suffix])) if suffix else ""

@@ -12,6 +12,7 @@ from coterie.types import InputError
 
 NO_GROUP = (-1, "-1", b"-1")  # the label that DBSCAN and others give to what belongs nowhere
 LARGEST = 2.0**53  # from here on a float does not hold every whole number
+MANY = 10  # items; so few may well be in groups of one
 SLACK = 1e-3  # by which a row of probabilities may miss a sum of 1
 
 
@@ -124,6 +125,10 @@ def _of_labels(array: NDArray[Any]) -> Clustering:
     except TypeError as error:
         raise InputError(f"The labels are of several kinds ({error}): give whole numbers or names.") from error
     _check_groups(place)
+    if len(groups) == len(rows) > MANY:
+        raise InputError(
+            f"Each of the {len(rows):,} items has a label of its own, as ids have: give the group of each item."
+        )
     return Clustering(np.eye(len(groups), dtype=np.float32)[place], groups, rows)
 
 
