@@ -6,7 +6,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, make_dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +16,7 @@ import torch
 import coterie
 from coterie import catalogue
 from coterie.contract import Card
+from coterie.contract.members import check_members
 from coterie.types import InputError, Source
 from helpers.own_methods import forgotten
 
@@ -64,6 +65,9 @@ class CDC:
     def heads(self, net: Any, k: int) -> dict[str, torch.nn.Module]:
         return {}
 
+    def logits(self, net: Any, features: Any) -> dict[str, Any]:
+        return {}
+
 
 def test_a_name_of_coteries_own_is_refused() -> None:
     with pytest.raises(InputError, match="another name"):
@@ -86,6 +90,53 @@ class Mistaken:
 def test_a_card_that_would_be_a_setting_is_refused() -> None:
     with pytest.raises(InputError, match=r"`card` of Mistaken counts as a setting: annotate it as ClassVar"):
         coterie.register(Mistaken)
+
+
+@dataclass(frozen=True)
+class Untrained:
+    """A method without any training, whose members the next test replaces."""
+
+    card: ClassVar[Card] = MINE
+
+    def heads(self, net: Any, k: int) -> dict[str, torch.nn.Module]:
+        return {"groups": torch.nn.Linear(net.width, k)}
+
+    def logits(self, net: Any, features: Any) -> dict[str, Any]:
+        return {"softmax": net.groups(features)}
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"logits": None, "logit": Untrained.logits}, "`logit` of Wrong is called by nothing; did you mean `logits`"),
+        ({"optimizer": lambda self, net: None}, "did you mean `optimiser`"),
+        ({"finish": lambda self, net, features: None}, r"`finish` of Wrong .* finish\(net, features, k, generator\)"),
+        ({"logits": None}, "Wrong has neither `logits` nor `predict`"),
+        ({"step": lambda self, net, batch: iter(())}, "no epochs and no batch_size and no optimiser"),
+        ({"optimiser": lambda self, net: None}, "`optimiser` but no `step`"),
+        ({"card": "mine"}, "`card` of Wrong is a str"),
+    ],
+)
+def test_a_misspelt_or_missing_member_is_said_at_once(members: dict[str, Any], said: str) -> None:
+    """The engine looks members up by name, and would train without a word what lacks one."""
+    own = {**{name: vars(Untrained)[name] for name in ("card", "heads", "logits")}, **members}
+    kind = type("Wrong", (), {name: of for name, of in own.items() if of is not None})
+    with pytest.raises(InputError, match=said), forgotten():
+        coterie.register(dataclass(frozen=True)(kind))
+
+
+def test_a_setting_without_a_default_is_refused_and_a_helper_is_not() -> None:
+    with forgotten():
+        with pytest.raises(InputError, match="setting `size` of Sized has no default"):
+            coterie.register(make_dataclass("Sized", [("size", int)], bases=(Untrained,), frozen=True))
+        assert coterie.register(Untrained) is Untrained
+        helper = {"card": MINE, "heads": Untrained.heads, "logits": Untrained.logits, "logit": lambda self: 0}
+        coterie.register(dataclass(frozen=True)(type("Helped", (), helper)))
+
+
+def test_methods_of_the_package_have_the_members_that_are_asked_of_others() -> None:
+    for name in catalogue.own_names():
+        check_members(catalogue.method_class(name))
 
 
 def test_methods_of_the_package_keep_their_names() -> None:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import difflib
 import functools
 import pkgutil
-from dataclasses import fields, is_dataclass
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
 
 from coterie.contract import Facts, Method
+from coterie.contract.members import check_members
 from coterie.contract.method import PACKAGE
 from coterie.types import InputError
 
@@ -42,7 +42,8 @@ def method_names() -> list[str]:
 def register(kind: type[Any]) -> type[Any]:
     """Make a method that is defined outside the package known, under its class' name in lower case; a decorator, too.
 
-    Raises InputError for what is no method, and for a name that is taken.
+    Raises InputError for what is no method, for a member that is misspelt or takes other arguments than the engine
+    gives, and for a name that is taken.
 
     >>> from dataclasses import dataclass
     >>> from typing import ClassVar
@@ -64,10 +65,7 @@ def register(kind: type[Any]) -> type[Any]:
     >>> Clusterer(3, method="randomplanes", calibrate=False, random_state=0).fit(points).labels_.shape
     (60,)
     """
-    if not isinstance(kind, type) or not is_dataclass(kind) or not hasattr(kind, "card") or not hasattr(kind, "heads"):
-        raise InputError(f"{kind!r:.80} is no method: it takes a frozen dataclass with `card` and `heads`.")
-    if any(setting.name == "card" for setting in fields(kind)):
-        raise InputError(f"`card` of {kind.__name__} counts as a setting: annotate it as ClassVar[Card].")
+    check_members(kind)
     if kind.__module__.startswith(PACKAGE):
         return kind
     name = kind.__name__.lower()

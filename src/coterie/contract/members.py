@@ -1,0 +1,83 @@
+"""Whether a class has the members of a method, by their names and arguments: what `coterie.register` asks of it.
+
+The engine looks members up by name, so it would pass over a misspelt one without a word.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any
+
+from coterie.contract.card import Card
+from coterie.types import InputError
+
+# Member -> the arguments that it is called with, after self. `options` says what each is for.
+HOOKS: dict[str, tuple[str, ...]] = {
+    "heads": ("net", "k"),
+    "optimiser": ("net",),
+    "step": ("net", "batch"),
+    "logits": ("net", "features"),
+    "predict": ("net", "features"),
+    "check": ("facts",),
+    "limits": ("facts",),
+    "start": ("net", "features", "k", "generator"),
+    "begin_epoch": ("net", "epoch"),
+    "rate": ("progress",),
+    "views": (),
+    "passes": (),
+    "finish": ("net", "features", "k", "generator"),
+    "calibrated": (),
+    "found": ("net",),
+}
+WITH_STEP = ("epochs", "batch_size", "optimiser")
+NAMES = (*HOOKS, "card", "epochs", "batch_size", "part_size", "practical")
+NEAR = 0.8  # likeness of two names, 0 to 1, from which one is a misspelling of the other
+
+
+def check_members(kind: type[Any]) -> None:
+    """Raise InputError for a class that is no method, or that would not work as one."""
+    if not isinstance(kind, type) or not is_dataclass(kind) or not hasattr(kind, "card") or not hasattr(kind, "heads"):
+        raise InputError(f"{kind!r:.80} is no method: it takes a frozen dataclass with `card` and `heads`.")
+    name = kind.__name__
+    if any(setting.name == "card" for setting in fields(kind)):
+        raise InputError(f"`card` of {name} counts as a setting: annotate it as ClassVar[Card].")
+    if not isinstance(kind.card, Card):
+        raise InputError(f"`card` of {name} is a {type(kind.card).__name__}: it takes a coterie.contract.Card.")
+    for setting in fields(kind):
+        if setting.default is MISSING and setting.default_factory is MISSING:
+            raise InputError(f"The setting `{setting.name}` of {name} has no default: give it one.")
+    _check_names(kind)
+    if not (hasattr(kind, "logits") or hasattr(kind, "predict")):
+        raise InputError(f"{name} has neither `logits` nor `predict`: one of them must say the groups.")
+    missing = [member for member in WITH_STEP if not hasattr(kind, member)]
+    if hasattr(kind, "step") and missing:
+        raise InputError(f"{name} has `step`, so it is trained, but it has no {' and no '.join(missing)}.")
+    if not hasattr(kind, "step") and hasattr(kind, "optimiser"):
+        raise InputError(f"{name} has `optimiser` but no `step`, so nothing would be trained: give it `step`.")
+
+
+def _check_names(kind: type[Any]) -> None:
+    """Misspelt members, and those that cannot be called as the engine calls them."""
+    for member, of in vars(kind).items():
+        if not inspect.isfunction(of) or member.startswith("_"):
+            continue
+        near = difflib.get_close_matches(member, NAMES, 1, NEAR)
+        if member in HOOKS:
+            _check_arguments(kind, member, of)
+        elif near and member not in NAMES and not hasattr(kind, near[0]):
+            raise InputError(
+                f"`{member}` of {kind.__name__} is called by nothing; did you mean `{near[0]}`? If it is a helper, put "
+                "an underscore before its name."
+            )
+
+
+def _check_arguments(kind: type[Any], member: str, function: Any) -> None:
+    try:
+        inspect.signature(function).bind("self", *HOOKS[member])
+    except TypeError as error:
+        called = f"{member}({', '.join(HOOKS[member])})"
+        raise InputError(
+            f"`{member}` of {kind.__name__} does not take what it is called with, {called} ({error})."
+        ) from error
