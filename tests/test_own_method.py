@@ -15,6 +15,7 @@ import torch
 
 import coterie
 from coterie import catalogue
+from coterie.cli.failing import unforeseen
 from coterie.contract import Card
 from coterie.contract.members import check_members
 from coterie.types import InputError, Source
@@ -132,6 +133,27 @@ def test_a_setting_without_a_default_is_refused_and_a_helper_is_not() -> None:
         assert coterie.register(Untrained) is Untrained
         helper = {"card": MINE, "heads": Untrained.heads, "logits": Untrained.logits, "logit": lambda self: 0}
         coterie.register(dataclass(frozen=True)(type("Helped", (), helper)))
+
+
+@pytest.mark.parametrize(
+    ("member", "gives", "said"),
+    [
+        ("heads", [torch.nn.Linear(2, 2)], r"`heads` of Gives gave a list: .* \{name: module\}"),
+        ("logits", None, r"`logits` of Gives gave nothing: .* row of k numbers"),
+    ],
+)
+def test_what_is_no_mapping_is_said(member: str, gives: Any, said: str) -> None:
+    own = {"card": MINE, "heads": Untrained.heads, "logits": Untrained.logits, member: lambda *given: gives}
+    with forgotten(), pytest.raises(InputError, match=said):
+        coterie.Clusterer(2, method=dataclass(frozen=True)(type("Gives", (), own))()).fit([[0.0], [0.1], [8.0], [9.0]])
+
+
+def test_an_error_in_a_users_file_is_not_called_one_of_coterie(shown: Any) -> None:
+    with pytest.raises(AttributeError) as caught:
+        shown().optimiser(None)
+    assert "somewhere_else.py:" in unforeseen(caught.value)
+    assert "error of coterie itself" not in unforeseen(caught.value)
+    assert "error of coterie itself" in unforeseen(ValueError("x"))
 
 
 def test_methods_of_the_package_have_the_members_that_are_asked_of_others() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import pkgutil
+import sys
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, cast
@@ -73,6 +74,12 @@ def register(kind: type[Any]) -> type[Any]:
         raise InputError(f"A method of coterie is called {name!r}: give the class {kind.__name__} another name.")
     _registered[name] = cast(type[Method], kind)
     return kind
+
+
+def outside_files() -> set[str]:
+    """The files of the methods that are registered from outside."""
+    modules = [sys.modules.get(kind.__module__) for kind in _registered.values()]
+    return {str(module.__file__) for module in modules if getattr(module, "__file__", None)}  # type: ignore[union-attr]
 
 
 def method_class(name: str) -> type[Method]:

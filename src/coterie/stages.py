@@ -14,6 +14,7 @@ from torch import nn
 from coterie.algorithms.kmeans import NotFinite
 from coterie.calibration import PostHoc, calibration_net
 from coterie.contract import Method, finish, found, name_of
+from coterie.contract.members import by_name
 from coterie.data.array_rows import RowIds
 from coterie.data.items import Embeddings
 from coterie.data.outliers import without
@@ -129,7 +130,7 @@ def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
     net = Net(trunk, spec, mean, std, half=prepared.precision.name == "bf16", row_norm=row_norm, limit=limit)
     if method.card.looks_at == "centre" and prepared.family == "photo":
         net.enlarge = prepared.plan.views.enlarge
-    net.add(method.heads(net, settings.k))
+    net.add(by_name(method, "heads", method.heads(net, settings.k), "{name: module}"))
     if before is not None:
         for name in method.card.inherits:
             net.get_submodule(name).load_state_dict(before.get_submodule(name).state_dict())

@@ -43,7 +43,7 @@ def static(request: Request, name: str) -> Response:
 def items(
     request: Request, group: str = "all", order: str = "surest", offset: int = 0, limit: int = 60, undecided: int = 0
 ) -> dict[str, Any]:
-    """Rows of a group in an order."""
+    """A page of the rows of a group, in the order asked for."""
     site = site_of(request)
     if not 0 <= limit <= MOST or offset < 0:
         raise InputError(f"An answer has at most {MOST} rows.")
@@ -75,7 +75,7 @@ def some(request: Request, rows: str) -> dict[str, Any]:
 
 @router.get("/queue/next")
 def queue_next(request: Request, count: int = 3, skip: str = "") -> dict[str, Any]:
-    """The next items to decide, with their likeliest groups' surest members and what is like them."""
+    """The next items to decide, with the surest members of their likeliest groups and with similar items."""
     site = site_of(request)
     review = site.review
     skipped = row_texts.read(skip, review.base.n).tolist()
@@ -165,7 +165,7 @@ def accept_at(request: Request, threshold: float) -> dict[str, Any]:
 
 @router.get("/audit/next")
 def audit_next(request: Request) -> dict[str, Any]:
-    """The next item of the open audit. Where it stands and nothing of how it goes."""
+    """The next item of the open audit and its place in the sample; nothing of the result so far."""
     site = site_of(request)
     audit = site.review.open_audit()
     if audit is None:
@@ -197,7 +197,7 @@ def export_size(request: Request, to: str, only: str = "") -> dict[str, int | No
 
 @router.get("/jobs")
 def jobs(request: Request) -> dict[str, Any]:
-    """What is being computed, and how far it is."""
+    """The running and the last jobs, with their progress."""
     return {"jobs": [job.shown() for job in site_of(request).jobs.last.values()]}
 
 

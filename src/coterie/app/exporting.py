@@ -29,7 +29,7 @@ def formats() -> dict[str, str]:
 
 
 def space_left(path: Path) -> int:
-    """Bytes that are free where exports go, if nobody says another place."""
+    """Free bytes on the disk of the default export folder."""
     return shutil.disk_usage(path).free
 
 

@@ -14,7 +14,7 @@ Report = Callable[[int, int], None]  # done, of how many
 
 @dataclass
 class Job:
-    """What a page shows of it. `state`: running, done or failed."""
+    """A job as pages show it. `state`: running, done or failed."""
 
     name: str
     state: str = "running"
@@ -24,7 +24,7 @@ class Job:
     result: Any = None
 
     def shown(self) -> dict[str, Any]:
-        """The job as the page is told of it."""
+        """The job as JSON."""
         return {
             "name": self.name,
             "state": self.state,

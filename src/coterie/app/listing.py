@@ -1,4 +1,4 @@
-"""Lists of items in the orders in which a person wants to see them."""
+"""Lists of items, sorted for a person to look through."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Listing:
         return rows[np.argsort(-_distances(self.review, rows), kind="stable")]
 
     def items(self, rows: NDArray[np.integer]) -> list[dict[str, Any]]:
-        """What a tile needs of each of some rows."""
+        """What a tile shows of each of these rows."""
         review, state = self.review, self.review.state
         confidence, likeliest = review.confidence, self.likeliest(rows)
         return [

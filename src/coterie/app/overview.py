@@ -27,7 +27,7 @@ SORTS = {
 
 @dataclass(frozen=True)
 class Card:
-    """What is shown of a group."""
+    """A group as the overview shows it."""
 
     number: int
     name: str
@@ -152,7 +152,7 @@ class Overview:
         return self._mass[1]
 
     def totals(self) -> dict[str, Any]:
-        """What the header says of the whole review."""
+        """The numbers of the whole review in the header."""
         state = self.review.state
         return {
             "n": self.review.base.n,

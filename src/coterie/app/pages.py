@@ -1,4 +1,4 @@
-"""The screens, as HTML that says its content without scripts."""
+"""The screens, as HTML that can be read without scripts."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def export(request: Request) -> str:
 
 
 def as_json(value: Any) -> Markup:
-    """For a script to read from an element; no sign of it can end the element."""
+    """JSON inside an HTML element, for a script; no character in it can end the element."""
     text = json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
     return Markup(text)
 

@@ -24,7 +24,7 @@ Sizes = Callable[[int], "int | None"]
 
 
 class Pictures:
-    """Opens the picture of a row, or says in a few words why it cannot be. `broken` counts those that could not.
+    """Opens the picture of a row, or says in a few words why it cannot. `broken` counts those that could not.
 
     `size`: the bytes of a row's file, None where that is not known.
     """

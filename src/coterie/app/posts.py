@@ -45,7 +45,7 @@ class Back(BaseModel):
 
 
 class Taken(BaseModel):
-    """That what a job proposed is taken."""
+    """The request to take what a job proposed."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,7 +54,7 @@ class Taken(BaseModel):
 
 
 class Preview(BaseModel):
-    """The parts that are asked for."""
+    """The request for a preview of parts of a group."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -63,7 +63,7 @@ class Preview(BaseModel):
 
 
 class Work(BaseModel):
-    """What a job is asked to do."""
+    """The request to start a job."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -82,7 +82,7 @@ def events(request: Request, sent: Sent) -> dict[str, Any]:
 
 @router.post("/undo")
 def undo(request: Request, sent: Back) -> dict[str, Any]:
-    """Undo or redo; what stands on the undone is named first, and undone with it if that is wanted."""
+    """Undo or redo. Decisions that depend on the undone one are listed first, and undone with it if that is wanted."""
     site, review = site_of(request), site_of(request).review
     known = next((e for e, _ in review.events if e.op == sent.op), None)
     if known is not None:
@@ -194,7 +194,7 @@ def _export(site: Site, settings: dict[str, Any]) -> Any:
 
 
 def _tab(op: str) -> str:
-    """What the operations of one tab begin with."""
+    """The prefix of the operation ids of one browser tab."""
     return op.rpartition("-")[0] + "-" if "-" in op else op
 
 
@@ -207,5 +207,5 @@ def _done(site: Site, seq: int) -> dict[str, Any]:
 
 
 def default_out(run: Path, name: str) -> Path:
-    """Where an export goes, if nobody says it: beside the run."""
+    """The default place of an export: beside the run."""
     return run.parent / f"{run.name}-{name}"

@@ -70,7 +70,7 @@ def application(site: Site) -> FastAPI:
 
 
 class Server(uvicorn.Server):
-    """Ends the questions that wait for changes when it is told to end itself."""
+    """A server that answers waiting requests when it is stopped."""
 
     site: Site
 

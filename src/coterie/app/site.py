@@ -1,4 +1,4 @@
-"""What the routes share: the review, its pictures, and what pages are made of."""
+"""What the routes share: the review, its pictures, and the templates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small pictures, made when they are first asked for and kept in `review/thumbs.sqlite`, a cache."""
+"""Thumbnails, made on the first request and kept in the cache `review/thumbs.sqlite`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Busy(Exception):
 
 
 class Store:
-    """WebP files by row, the oldest out when there are too many. What cannot be written is made again."""
+    """WebP files by row; the oldest are removed when there are too many. One that cannot be stored is made again."""
 
     def __init__(self, path: Path, key: str, limit: int = LARGEST) -> None:
         self.path, self.limit, self._guard = path, limit, threading.Lock()

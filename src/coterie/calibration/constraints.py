@@ -45,7 +45,7 @@ class Constraints:
     apart: Int[Tensor, "c 2"] = field(default_factory=_no_pairs)
 
     def some(self, most: int, generator: torch.Generator) -> Constraints:
-        """At most so many rows, drawn at random: as many of each kind as its share of all."""
+        """At most `most` rows, drawn at random, with each kind in proportion."""
         kinds = [len(self.rows), len(self.not_rows), 2 * len(self.together), 2 * len(self.apart)]
         share = min(1.0, most / max(1, sum(kinds)))
 
@@ -65,12 +65,12 @@ class Constraints:
         )
 
     def to(self, device: torch.device) -> Constraints:
-        """The same on a device."""
+        """These constraints on a device."""
         names = ("rows", "groups", "not_rows", "not_groups", "together", "apart")
         return Constraints(**{name: getattr(self, name).to(device) for name in names})
 
     def all_rows(self) -> Int[Tensor, " a"]:
-        """Every row that is named, as often as it is; `losses` takes the logits of these, in this order."""
+        """Every row that is named, once for each time; `constraint_loss` takes their logits in this order."""
         return torch.cat([self.rows, self.not_rows, self.together.reshape(-1), self.apart.reshape(-1)])
 
 

@@ -26,7 +26,7 @@ class Standardise(nn.Module):
 
     @torch.no_grad()
     def place(self, features: Float[Tensor, "n d"]) -> None:
-        """Take the moments of these features; one that all but stands still is not blown up."""
+        """Take mean and deviation of these features; a feature that is almost constant is not scaled up."""
         std = features.std(0)
         self.mean.copy_(features.mean(0))
         self.std.copy_(std.clamp(min=max(1e-3 * float(std.square().mean().sqrt()), 1e-12)))
@@ -36,7 +36,7 @@ class Standardise(nn.Module):
 
 
 def calibration_head(width: int, hidden: int, k: int) -> nn.Sequential:
-    """CDC's head behind a standardisation: CDC's own learns with its backbone, this one takes what it gets."""
+    """CDC's head behind a standardisation. CDC's own head learns with its backbone; here the features are fixed."""
     return nn.Sequential(Standardise(width), *mlp_head(width, hidden, k))
 
 
@@ -59,7 +59,7 @@ def keep_groups(logits: Float[Tensor, "n k"], label: Int[Tensor, " n"]) -> Float
 
 
 def levelled(logits: Float[Tensor, "n k"], own: Int[Tensor, "n 1"]) -> Float[Tensor, "n k"]:
-    """The fewest of the largest groups brought to one level with `own`, so that no other one lies above; sums stay."""
+    """Give `own` and as few of the largest groups as possible one mean probability, so that no other lies above it."""
     others = logits.scatter(1, own, -torch.inf).sort(1, descending=True).values[:, :-1]
     together = torch.cat([logits.gather(1, own), others], 1).logcumsumexp(1)[:, 1:]
     members = torch.arange(2, logits.shape[1] + 1, device=logits.device)

@@ -82,7 +82,7 @@ class PostHoc:
         return {"post_hoc": calibration_head(net.width, self.settings.hidden, k)}
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """A random head learns fixed targets as well as a prepared one, once it knows where the features lie."""
+        """Standardise the features. The head stays random: on fixed targets that does as well as CDC's prototypes."""
         standardise, first, norm, *_ = net.post_hoc
         z = features(most=MEASURED)  # its hidden layer for a million items would take gigabytes
         standardise.place(z)
@@ -127,7 +127,7 @@ class PostHoc:
     def region_targets(
         self, batch: Batch, features: Float[Tensor, "n d"], said: Float[Tensor, "n k"]
     ) -> Float[Tensor, "n k"]:
-        """Those of Eq. 1; with judgements a fixed item counts more, and for certain."""
+        """The targets of Eq. 1; with judgements, a fixed item has more weight, and its group as the target."""
         settings, how = self.settings, (batch.generator, self.settings.cell_norm, self.settings.restarts)
         if self.given is None:
             return cell_means(features, said, settings.cells, *how)
@@ -148,7 +148,7 @@ class PostHoc:
         return logits[: len(x)], constraint_loss(logits[len(x) :], some.to(x.device))
 
     def hard_loss(self, logits: Float[Tensor, "b k"], label: Int[Tensor, " b"], progress: float) -> Float[Tensor, ""]:
-        """The comparisons that take an item's group for its label."""
+        """The losses for comparison, which take an item's group for its label."""
         if self.settings.loss == "smoothing":
             return smoothed_cross_entropy(logits, label)
         if self.settings.loss == "l1":
@@ -160,7 +160,7 @@ class PostHoc:
 
 
 class GivenFeatures(nn.Identity):
-    """The backbone of a net whose items are features already."""
+    """The backbone of a net whose items are features already: the identity."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _ended(text: str) -> str:
-    """Click ends some sentences with "?", and others with nothing."""
+    """Click's message with a full stop: some of its sentences end without one."""
     return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
 
 

@@ -71,7 +71,7 @@ def accept_items(request: AcceptRequest) -> None:
 
 
 def check_table(request: AcceptRequest, result: Result) -> Path:
-    """Where the table goes. Raises InputError where something would be lost by writing it."""
+    """The path of the table. Raises InputError where writing it would destroy something."""
     out = request.out
     assert out is not None
     check_ending(out, ".csv", ".parquet")

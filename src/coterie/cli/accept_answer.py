@@ -43,7 +43,7 @@ def sample_size(n: int) -> int:
 def describe(
     request: AcceptRequest, folder: RunFolder, result: Result, threshold: float | None, accepted: NDArray[np.bool_]
 ) -> dict[str, Any]:
-    """The object of --json, but for the audit and the sentence."""
+    """The object of --json, without the audit and the sentence."""
     run, count = folder.run, int(accepted.sum())
     return {
         "run": str(request.run),
@@ -147,7 +147,7 @@ def print_audit(audit: dict[str, Any]) -> None:
 
 
 def suggest(found: dict[str, Any], request: AcceptRequest) -> None:
-    """A check by a judged sample where there was none, the table where none was written."""
+    """Suggest a judged sample where none was used, and writing the table where none was written."""
     again = ("accept", request.run, "--max-error", f"{request.max_error:g}")
     if found["audit"] is None and not found["labels_used"]:
         purpose = "a sample to judge, which shows how many are wrong"

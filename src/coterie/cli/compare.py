@@ -44,7 +44,7 @@ def compare_runs(runs: Sequence[Path], out: Path | None, speech: Speech, *, as_j
 
 
 def check_page(out: Path) -> Path:
-    """Where the page goes. Raises InputError for one that could not or may not be written."""
+    """The path of the page. Raises InputError where it could not or may not be written."""
     check_ending(out, ".html")
     page = check_output(out, ours=is_page)
     if not page.parent.is_dir():

@@ -1,4 +1,4 @@
-"""Standard output and standard error as they may be: in any encoding, closed, full, or with nobody who reads them."""
+"""Makes standard output and standard error safe: in any encoding, closed, full, or without a reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coterie.outputs import printable
 
 
 class OutputLost(Exception):
-    """Standard output takes no more; the cause is the error of the system."""
+    """Standard output cannot be written any more; the cause is the system's error."""
 
 
 class Stream:
@@ -40,7 +40,7 @@ class Stream:
 
 
 class Results(Stream):
-    """Standard output: what cannot be written is lost, and that ends the command."""
+    """Standard output: a text that cannot be written ends the command."""
 
     # click would otherwise write around this class to a stream that is ASCII.
     encoding = "utf-8"
@@ -62,7 +62,7 @@ class Results(Stream):
 
 
 class Remarks(Stream):
-    """Standard error: no command ends because nobody can hear its remarks."""
+    """Standard error: a text that cannot be written is dropped, and the command goes on."""
 
     def write(self, text: str) -> int:
         with contextlib.suppress(OSError):
@@ -97,6 +97,6 @@ def consoles() -> Iterator[Results]:
 
 
 def forget(stream: Any) -> None:
-    """Drop what a stream could not write; Python would complain once more at exit."""
+    """Drop what a stream could not write; Python would report it again at exit."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -72,13 +72,13 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
 
 
 def look_at_source(source: str) -> Search:
-    """By the content and the values of the items. Raises InputError."""
+    """Find the duplicates of a source by the content and the values of its items. Raises InputError."""
     opened = open_source(source)
     return Search(opened, duplicates_of(opened))
 
 
 def look_at_run(run: Path) -> Search:
-    """By the features of a run, whose source is opened again. Raises InputError where that is another one now."""
+    """Find the duplicates of a run by its features. Its source is opened again; InputError where it has changed."""
     record, model = read_record(run), load_model(run)
     entry = record.get("source") or {}
     opened = source_of(lies_at(entry), model, entry.get("fingerprint"), run)

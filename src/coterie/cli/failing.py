@@ -1,9 +1,10 @@
-"""What a command says when it ends early: one sentence on standard error, and an exit code."""
+"""What a command prints when it ends early: one sentence on standard error, and an exit code."""
 
 from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NoReturn
@@ -29,7 +30,7 @@ def failures() -> Iterator[None]:
 
 
 def sentence(error: BaseException) -> tuple[str, int] | None:
-    """What to say of an error and the exit code; None for one that should not happen."""
+    """The sentence for an error and the exit code; None for an error that nobody foresaw."""
     if isinstance(error, CoterieError):
         return str(error), 2 if isinstance(error, InputError) else 1
     if isinstance(error, KeyboardInterrupt):
@@ -43,11 +44,22 @@ def sentence(error: BaseException) -> tuple[str, int] | None:
 
 
 def unforeseen(error: Exception) -> str:
-    """What to say of an error that is coterie's own."""
+    """The message for an error that is coterie's own fault."""
     where = " ".join(getattr(error, "__notes__", ()))
     again = f"with {DEBUG}=1 in the environment the same command shows where"
     text = " ".join(str(error).split())[:300]
+    if (place := in_own_method(error)) is not None:
+        return f"{type(error).__name__} in a method that is not coterie's, {place}: {text} ({where or again})."
     return f"This is an error of coterie itself, please report it: {type(error).__name__}: {text} ({where or again})."
+
+
+def in_own_method(error: Exception) -> str | None:
+    """FILE:LINE of the last step of an error that lies in the file of a method from outside the package."""
+    from coterie.catalogue import outside_files
+
+    files = outside_files()
+    steps = [step for step in traceback.extract_tb(error.__traceback__) if step.filename in files]
+    return f"{steps[-1].filename}:{steps[-1].lineno}" if steps else None
 
 
 def debugging() -> bool:

@@ -67,7 +67,7 @@ class Finished:
 
 @isolated
 def fit_source(request: FitRequest) -> None:
-    """Run a request, or show its plan, and say what came of it. Raises InputError and RunFailed."""
+    """Run a request, or show its plan, and print the result. Raises InputError and RunFailed."""
     if request.dry_run:
         show_plan(check(request), as_json=request.as_json)
         return
@@ -198,7 +198,7 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
 
 
 def after_stop(out: Path) -> str | None:
-    """What is said when a run is stopped, by what its folder holds; None where it holds nothing yet."""
+    """The message when a run is stopped, by what its folder holds; None where it holds nothing yet."""
     if not (out / "run.yaml").exists():
         if not (out / "cache" / "features").is_dir():
             return None

@@ -1,4 +1,4 @@
-"""What several commands print, for machines and for people, and what they ask of -o."""
+"""Output that several commands share, for machines and for people, and the check of -o."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ class PredictRequest:
 
 @dataclass
 class Predicted:
-    """What there is to say of a prediction that is written."""
+    """The numbers of a written prediction, for the answer."""
 
     data: str
     n: int
@@ -146,7 +146,7 @@ def predict_parted(request: PredictRequest, table: Path, engine: Engine) -> Pred
 
 
 def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: float, notes: Sequence[str]) -> None:
-    """The same for a person."""
+    """Print the answer for a person."""
     foreign = answer["ood_score"]
     where = f"Parts of the table: {request.out}" if request.in_parts else f"Table: {request.out}"
     print(
@@ -171,13 +171,13 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
 
 
 def check_table(out: Path, run: Path, source: str | Spaces) -> Path:
-    """Where the result table goes. Raises InputError for one that could not or may not be written in the end."""
+    """The path of the result table. Raises InputError, before any work, where it could not or may not be written."""
     check_ending(out, ".parquet")
     return check_output(out, [*paths_of(source), run], ours=is_ours)
 
 
 def paths_of(source: str | Spaces) -> list[str]:
-    """Where the source lies."""
+    """The paths of the source."""
     return source.paths if isinstance(source, Spaces) else [source]
 
 

@@ -1,4 +1,4 @@
-"""What a command says on standard error beside errors: its progress, and the commands that are useful next."""
+"""What a command prints on standard error beside errors: its progress, and which commands are useful next."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def to_review(run: Path) -> Step:
 
 @dataclass(frozen=True)
 class Speech:
-    """How much is said: nothing (-q), the usual, or more (-v). Raises InputError for both at once."""
+    """How much is printed: nothing (-q), the usual, or more (-v). Raises InputError for both at once."""
 
     quiet: bool = False
     verbose: bool = False

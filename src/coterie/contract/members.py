@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from typing import Any
 
@@ -56,6 +57,14 @@ def check_members(kind: type[Any]) -> None:
         raise InputError(f"{name} has `step`, so it is trained, but it has no {' and no '.join(missing)}.")
     if not hasattr(kind, "step") and hasattr(kind, "optimiser"):
         raise InputError(f"{name} has `optimiser` but no `step`, so nothing would be trained: give it `step`.")
+
+
+def by_name(method: object, member: str, given: Any, of: str) -> Any:
+    """What a member gave, which must be a mapping. Raises InputError, with `of` for what the mapping is to hold."""
+    if isinstance(given, Mapping):
+        return given
+    what = "nothing" if given is None else f"a {type(given).__name__}"
+    raise InputError(f"`{member}` of {type(method).__name__} gave {what}: it must give a mapping, {of}.")
 
 
 def _check_names(kind: type[Any]) -> None:

@@ -25,10 +25,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from coterie.contract.card import Facts, Pass, View
+from coterie.contract.members import by_name
 from coterie.contract.method import Method, Trained
 from coterie.networks.net import Net
 from coterie.types import EpochStart, Features
 
+ROWS = "{head: a row of k numbers for each item}"
 ALL = "all"  # the name of a single optimiser
 
 
@@ -115,14 +117,14 @@ def gives_logits(method: Method) -> bool:
 def logits_of(method: Method, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
     """Logits by head, in the order of `predict`; empty for a method without."""
     own = _option(method, "logits")
-    return {} if own is None else cast(dict[str, Tensor], own(net, features))
+    return {} if own is None else cast(dict[str, Tensor], by_name(method, "logits", own(net, features), ROWS))
 
 
 def predict(method: Method, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
     """Probabilities by head; the first is the answer, the others are reported beside it."""
     own = _option(method, "predict")
     if own is not None:
-        return cast(dict[str, Tensor], own(net, features))
+        return cast(dict[str, Tensor], by_name(method, "predict", own(net, features), ROWS))
     return {name: z.softmax(1) for name, z in logits_of(method, net, features).items()}
 
 

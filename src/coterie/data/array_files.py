@@ -24,7 +24,7 @@ Header = tuple[tuple[int, ...], "np.dtype[Any]"]
 
 
 def open_array_file(path: Path, options: Options) -> Source:
-    """Open a .npy file as a read-only memory map, or a .npz file; what it is, its first bytes say."""
+    """Open a .npy file as a read-only memory map, or a .npz file; the first bytes of the file say which it is."""
     zipped = _is_zip(path)
     notes: list[str] = []
     if zipped:
@@ -129,12 +129,12 @@ def _read(path: Path, headers: dict[str, Header], chosen: Sequence[str]) -> NDAr
 
 
 def holds_npy(path: Path) -> bool:
-    """Whether a file is a .npy array by its content. Raises InputError for one that is neither it nor a .npz file."""
+    """Whether a file is a .npy array by its content. Raises InputError where it is neither .npy nor .npz."""
     return not _is_zip(path)
 
 
 def _is_zip(path: Path) -> bool:
-    """Which of the two formats it is; InputError for an empty file and for neither."""
+    """Whether a file is .npz (a zip) and not .npy; InputError for an empty file and for one that is neither."""
     if not path.is_file():
         raise InputError(f"{path} is no regular file; give one that is.")
     try:
@@ -161,7 +161,7 @@ def _header(file: Any) -> Header:
 
 
 def _check_size(header: Header, size: int) -> None:
-    """Raise InputError where the header promises other than `size` bytes hold."""
+    """Raise InputError where the header promises more or fewer values than the file's `size` bytes hold."""
     shape, dtype = header
     if dtype.hasobject:
         return  # pickled: how many bytes that takes, nothing says
@@ -178,7 +178,7 @@ def _listed(headers: dict[str, Header], keys: Any) -> str:
 
 
 def _memory() -> int:
-    """Bytes of memory that this machine has; no bound where it does not say."""
+    """Bytes of memory that this machine has; a huge number where the system does not say."""
     if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
         return 1 << 62
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

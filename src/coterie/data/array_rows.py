@@ -56,7 +56,7 @@ def blocks(array: NDArray[Any], size: int = BLOCK) -> Iterator[tuple[int, NDArra
 
 
 def _file_of(array: NDArray[Any]) -> tuple[Path, int] | None:
-    """Return the file behind a memory map and where in it the array begins, None if it cannot be read instead.
+    """Return the file behind a memory map and the array's offset in it; None where the file cannot be read instead.
 
     That is so for axes in another order than in the file, for copy-on-write maps, whose owner may have changed them in
     memory only, and for a file that has been deleted since.

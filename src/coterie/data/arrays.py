@@ -67,7 +67,7 @@ def open_array(
 
 
 def check_batch_axis(shape: tuple[int, ...], like: ItemSpec | None, name: str, *, channels_first: bool) -> None:
-    """Raise InputError for one picture alone, whose rows would be taken for the items."""
+    """Raise InputError for a single picture: its rows of pixels would be taken for items."""
     if like is not None and like.kind == "images" and shape == (like.height, like.width):
         raise InputError(f"{name} has the shape {shape}, one picture without a batch axis: give array[None].")
     if len(shape) != 3:
@@ -101,7 +101,7 @@ def channel_axis(shape: tuple[int, ...], channels_first: bool) -> int | None:
 def array_pictures(
     array: NDArray[Any], axis: int | None, rule: ValueRule, *, name: str, origin: str, family: Literal["photo", "glyph"]
 ) -> tuple[Pictures, Survey]:
-    """The images of an array one by one, as files are, and what the first pass over files would find of them."""
+    """The images of an array one by one, and the survey that a first pass over picture files would give."""
     from PIL import Image
 
     def pixels(row: int) -> NDArray[np.uint8]:

@@ -63,7 +63,7 @@ def like_label(name: str) -> bool:
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:
-    """Names for a message; of many only the first."""
+    """Names separated by commas, for a message; of many only the first ones."""
     quoted = [f"{name!r}" if not name or name != name.strip() or "," in name else name for name in names]
     rest = len(quoted) - most
     return ", ".join(quoted[:most]) + (f" and {rest} more" if rest > 0 else "") or "none"

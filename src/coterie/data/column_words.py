@@ -19,7 +19,7 @@ FAMILY = 3  # columns that differ by a number only, so many of which are one thi
 
 
 def family_of(name: str) -> str:
-    """What names that differ by numbers only have in common: "f#" for f0 and f63."""
+    """The common form of names that differ only by a number: "f#" for f0 and f63."""
     return re.sub(r"\d+", "#", name)
 
 
@@ -45,7 +45,7 @@ def not_plain(table: Table, found: Sequence[str]) -> InputError:
 
 
 def in_runs(names: Sequence[str]) -> str:
-    """Names with each family of three or more as its first and last: "f0 to f63 (64), width", or "f0 to f63"."""
+    """Names for a message, where three or more numbered ones become a range: "f0 to f63 (64), width"."""
     families: dict[str, list[str]] = {}
     for name in names:
         families.setdefault(family_of(name), []).append(name)

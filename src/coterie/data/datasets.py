@@ -80,7 +80,7 @@ def _length(given: Numbered) -> int:
 
 
 def _first(given: Numbered, count: int) -> Any:
-    """The first item that can be read: it says whether all are images or vectors."""
+    """The first item that can be read: all others must be of its kind, images or vectors."""
     for row in range(count):
         try:
             return _content(given, row)

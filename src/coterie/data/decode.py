@@ -32,7 +32,7 @@ BYTES = ValueRule()
 
 @dataclass(frozen=True)
 class Framing:
-    """What of a picture is shown, and how it is scaled to its form."""
+    """Which part of a picture is used, and how it is resized."""
 
     crop: float = 1.0  # share of the largest centred part that has the form's proportions
     squash: bool = False  # the whole picture, whatever its proportions
@@ -44,7 +44,7 @@ RESAMPLING = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.
 
 
 def framing_of(spec: ItemSpec) -> Framing:
-    """How pictures are brought to this form: as the encoder sees them, where there is one."""
+    """How pictures are cropped and resized to this form: as the encoder expects, where there is one."""
     said = spec.encoding
     return WHOLE if said is None else Framing(said.crop, said.squash, RESAMPLING[said.interpolation])
 
@@ -153,7 +153,7 @@ def orientation_of(image: Image.Image) -> int:
 def _centre(size: tuple[int, int], target: tuple[int, int], share: float = 1) -> tuple[float, float, float, float]:
     """Return a centred box of `size` that has the target's proportions, as (left, top, right, bottom).
 
-    It is this share as wide and high as the largest one.
+    Its sides are this share of those of the largest such box.
     """
     scale = max(target[0] / size[0], target[1] / size[1]) / share
     width, height = min(size[0], target[0] / scale), min(size[1], target[1] / scale)

@@ -46,8 +46,8 @@ def with_family(source: Source, family: Family | Literal["auto"]) -> Source:
 def glyph_like(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Say of each grey picture (n, h, w) whether it is plain ink on a plain ground.
 
-    Ground: the middle value of the border; a third of a glyph is that. Ink: the value farthest from it. What is inside
-    the drawn parts, off their soft edges, is nearly all ink in a glyph and full of other greys in a photograph.
+    The ground is the median value of the border; a third of a glyph has it. The ink is the value farthest from it.
+    Inside the drawn parts, off their soft edges, a glyph is nearly all ink; a photograph has other greys there, too.
     """
     values = pixels.astype(np.float32)
     border = np.concatenate([values[:, 0], values[:, -1], values[:, :, 0], values[:, :, -1]], axis=1)

@@ -50,7 +50,7 @@ def open_features(folder: Path, options: Options, *, origin: str | None = None) 
 
 
 def encoding_of(entry: EncodingEntry) -> Encoding:
-    """The same, as what the stages hand on."""
+    """A manifest's encoder as an `Encoding`, which the other stages use."""
     values = entry.model_dump(include=set(Encoding.__dataclass_fields__))
     return Encoding(**{**values, "mean": tuple(entry.mean), "std": tuple(entry.std)})
 
@@ -58,7 +58,7 @@ def encoding_of(entry: EncodingEntry) -> Encoding:
 def with_encoding(
     array: NDArray[Any], encoding: Encoding, values: tuple[float, float], options: Options, name: str
 ) -> Source:
-    """A source of embeddings that came through an encoder. Raises InputError for other ones than the model's."""
+    """Embeddings with their encoder in the `ItemSpec`. Raises InputError where the model was fitted with another."""
     check_encoding(encoding, options.like, name)
     like = None if options.like is None else replace(options.like, encoding=None)
     source = open_vectors(array, replace(options, like=like), name=name, origin=name)
@@ -104,7 +104,7 @@ def read_items(folder: Path) -> tuple[list[str], list[bytes]]:
 
 
 def files_below(root: Path, ids: list[str], options: Options) -> Items:
-    """The pictures of a folder by their ids, decoded when a report wants some."""
+    """The pictures of a folder by their ids, decoded only when they are asked for, as by a report."""
 
     def load(row: int) -> Image:
         from coterie.data.shrink import Unreadable

@@ -21,7 +21,7 @@ KINDS = {
 
 
 def path_of(text: str, what: str = "the source") -> Path:
-    """Return the path that a text means, `~` written out; InputError for what is none."""
+    """Return the path that a text means, with `~` expanded; InputError for a text that can be no path."""
     if not text.strip():
         raise InputError(f"The path of {what} is empty; is a variable of the shell not set? Give . for this folder.")
     if "\0" in text:
@@ -42,7 +42,7 @@ def kind_of(mode: int) -> str:
 
 
 def regular_file(path: str | os.PathLike[str], what: str) -> Path:
-    """Return the path of a file that can be opened and ends, also through links; InputError for anything else.
+    """Return the path of a regular file, also behind links; InputError for anything else, such as a pipe.
 
     `what` begins the sentence: "The label file".
     """

@@ -17,7 +17,7 @@ STL_SHAPE = (3, 96, 96)
 
 
 def _check(path: Path) -> None:
-    """Refuse pipes and devices, which have no end; that a file is missing is said where it is read."""
+    """Refuse pipes and devices, which have no end. A missing file is reported by whoever reads it."""
     if path.exists():
         regular_file(path, "The file")
 

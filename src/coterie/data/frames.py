@@ -16,14 +16,14 @@ FORMS: dict[str, Form] = {"f": "float", "i": "integer", "u": "integer", "b": "bo
 
 
 def is_frame(source: Any) -> bool:
-    """Whether this is a table in which columns have names, one at least; numbers are none."""
+    """Whether this is a table with column names, at least one of which is a text."""
     if not hasattr(source, "columns") or isinstance(source, np.ndarray):
         return False
     return any(isinstance(name, str) for name in _names(source))
 
 
 def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
-    """The part of a frame that was asked for or that the model was fitted on, else all of it, and what was taken.
+    """The feature columns of a frame: those asked for, those of the model, or all; and what was taken.
 
     Raises InputError for columns that are not there, and for those that are called as labels, ids or row numbers are.
     """

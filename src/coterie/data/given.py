@@ -21,7 +21,7 @@ WANTED = "give a folder, a file, an array (n, d) or (n, h, w, c), a list of pict
 
 @dataclass(frozen=True)
 class Table:
-    """An array and what to call it; `channels_first` settles which axis holds the channels where the shape does not."""
+    """An array and its name in messages; `channels_first` decides where the shape leaves the channels' axis open."""
 
     array: NDArray[Any]
     name: str = "array"
@@ -45,7 +45,7 @@ class Numbered:
 
     @property
     def at_start(self) -> str:
-        """`where` as a sentence begins with it."""
+        """`where` with a capital letter, to begin a sentence."""
         return self.where[:1].upper() + self.where[1:]
 
 
@@ -137,7 +137,7 @@ def _is_dataset(source: Any) -> bool:
 
 
 def _of_list(items: Sequence[Any], name: str) -> Given:
-    """Paths, pictures, arrays, rows of numbers: what the first item is, all must be."""
+    """A list of paths, pictures, arrays or rows of numbers: all items must be of the first one's kind."""
     import torch
     from PIL import Image
 
@@ -205,7 +205,7 @@ def _of_arrays(rows: list[NDArray[Any]], numbered: Numbered, *, channels_first: 
 
 
 def _of_frame(frame: Any) -> Given:
-    """A DataFrame of pandas or polars, a Table of pyarrow: its only column of lists or texts, or all as one array."""
+    """A DataFrame or a pyarrow Table: its only column if that holds lists or texts, else all columns as one array."""
     names = [str(name) for name in (getattr(frame, "column_names", None) or frame.columns)]
     kind = type(frame).__name__
     if not names or len(frame) == 0:

@@ -1,6 +1,6 @@
-"""Cells of a .csv file that a table program would take for a formula: a quote in front, and off again.
+"""Cells of a .csv file that a table program would take for a formula get a quote in front, and lose it when read.
 
-OWASP, "CSV injection". A tab as the sign in front became a hole itself (CVE-2021-41270).
+See OWASP, "CSV injection". A tab in front instead of a quote was exploited, too (CVE-2021-41270).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def guarded(value: Any) -> Any:
 
 
 def unguarded(value: Any, known: Collection[str]) -> Any:
-    """The cell without the quote that `guarded` put in front, where only that is `known`."""
+    """The cell without its quote in front, if it is `known` only without it."""
     if isinstance(value, str) and value not in known and value[:1] == "'" and value[1:].startswith(FORMULA):
         return value[1:] if value[1:] in known else value
     return value

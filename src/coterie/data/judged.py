@@ -1,4 +1,4 @@
-"""Items that a person judged: the file to fill in, and what comes back."""
+"""Items that a person judged: how the filled-in file is read."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _other_letters(spoken: Collection[str], names: Mapping[str, int]) -> dict[st
 
 
 def _spoken(value: Any) -> str | None:
-    """A class name, None for a number or an empty cell."""
+    """The class name in a cell; None where the cell has a number or is empty."""
     return None if is_unknown(value) or _number(value) is not None else str(value).strip()
 
 

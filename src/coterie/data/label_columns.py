@@ -76,7 +76,7 @@ def find_label(table: Columns, key: str | None, wanted: str | None, where: str) 
 
 
 def chosen(names: Sequence[str], wanted: str, where: str) -> str:
-    """The column that the user named, in whatever letters."""
+    """The column that the user named; upper and lower case make no difference."""
     if wanted in names:
         return wanted
     near = [name for name in names if name.strip().casefold() == wanted.strip().casefold()]
@@ -86,7 +86,7 @@ def chosen(names: Sequence[str], wanted: str, where: str) -> str:
 
 
 def same_classes(candidates: Sequence[str], table: Columns, where: str) -> str:
-    """Of columns that part the items in the same way the one with the names; InputError if they do not."""
+    """Of several label columns with the same classes, the one with names; InputError if their classes differ."""
     codes = {name: encode(table.cells[name]).codes for name in candidates}
     first = codes[candidates[0]]
     for name in candidates[1:]:
@@ -115,7 +115,7 @@ def _matching(
 
 
 def _agreed(found: list[Key], where: str) -> Key:
-    """The first of several keys, if all say the same."""
+    """The first of several key columns; InputError if they name different items."""
     name, rows = found[0]
     for other, its in found[1:]:
         if not np.array_equal(rows, its):
@@ -127,7 +127,7 @@ def _agreed(found: list[Key], where: str) -> Key:
 
 
 def _may_name(cells: Sequence[Any], ids: Sequence[str]) -> bool:
-    """Whether values that stand under no known name may be ids: numbers only if they are those of all items."""
+    """Whether a column with an unknown name may hold ids; numbers may only if they are the ids of all items."""
     names = [key_text(cell) for cell in cells]
     if len(set(names)) < len(names):
         return False

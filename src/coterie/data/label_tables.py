@@ -1,4 +1,4 @@
-"""Files that say something of items, as columns: .csv, .tsv, .json, .npy, .npz, .parquet."""
+"""Files with labels or judgements of items, read as columns: .csv, .tsv, .json, .npy, .npz, .parquet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The items of a source, found by the names that another file calls them by."""
+"""Finds the items of a source by the names that another file has for them."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _known_text(value: Any, known: Collection[str]) -> str:
 
 
 def _check_first_row(names: list[str], rows: NDArray[np.int64], ids: Sequence[str], where: str) -> None:
-    """Row numbers from 1 to n would match, each the row after the right one."""
+    """Refuse row numbers from 1 to n: each would match the row after the right one."""
     if len(rows) > 2 and ids[0] == "0" and len(ids) > 1 and ids[1] == "1" and set(names) == _numbered(len(names)):
         raise Unmatched(
             f"{where} numbers the items from 1 to {len(names)}, but the rows of the source begin with 0: write them "
@@ -91,7 +91,7 @@ def _hits(found: Found) -> int:
 
 
 def _known(found: Found) -> tuple[int, int]:
-    """How many names are one item's, and how many may at least be one of several."""
+    """How many names belong to one item, and how many to at least one."""
     return _hits(found), sum(row is not None for row in found)
 
 
@@ -143,7 +143,7 @@ def _parts(name: str) -> list[str]:
 
 
 def _rooted(names: list[str], pool: list[str]) -> Found:
-    """Every name has the same folder in front of it, which the source's have not."""
+    """Names that all have the same folder in front, which the source's ids lack."""
     items = [tidy(item) for item in pool]
     place = {item: row for row, item in enumerate(items)}
     given = [tidy(name) for name in names]
@@ -159,7 +159,7 @@ def _rooted(names: list[str], pool: list[str]) -> Found:
 
 
 def _tails(names: list[str], pool: list[str]) -> Found:
-    """One name is the end of the other, and no second item's is."""
+    """Names whose last parts are those of one item only."""
     ends: dict[str, int] = {}
     whole: dict[str, int] = {}
     for row, item in enumerate(pool):

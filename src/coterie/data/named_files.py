@@ -1,4 +1,4 @@
-"""Where the files of the named data sets are looked for, and the one download that can be asked for.
+"""Where the files of the named data sets are looked for, and their download, if the user asks for it.
 
 The places are folders below `$COTERIE_DATA` (`~/.cache/coterie` if that is not set), and absolute ones.
 """

@@ -1,4 +1,4 @@
-"""The pictures of a finished run where they lie: the file, the cell of a table or the pixels that an id stands for."""
+"""The original pictures of a finished run by their ids: files, cells of a table, or pixels of an array."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def _spec(source: Mapping[str, Any]) -> ItemSpec:
 
 
 def _files(root: Path, listed: Mapping[str, str]) -> Originals:
-    """By id the path of each below the root; they are joined when they are asked for, since most never are."""
+    """The path of each id below the root, joined only when asked for, since most never are."""
 
     def path(item: str) -> Path:
         try:

@@ -109,7 +109,7 @@ def _units(sample: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np
 
 
 def _beyond_the_gap(distance: NDArray[np.float32], most: int) -> NDArray[np.int64]:
-    """The rows beyond the innermost gap, the farthest first; at most so many."""
+    """The rows farther out than the innermost gap, the farthest first; at most `most` of them."""
     far = np.flatnonzero(distance >= FAR)
     if len(far) == 0 or len(far) > most:
         return np.empty(0, np.int64)
@@ -135,7 +135,7 @@ def _alone(scaled: NDArray[Any], far: NDArray[Any], column: NDArray[np.int64]) -
 
 
 def _blank_rows(rows: list[int], sample: NDArray[np.float32], name: str) -> str:
-    """A sentence where rows of nothing but zeros stand among long ones that hardly have any."""
+    """A warning where some rows are all zeros while the others have hardly any zero."""
     if not rows or sample.shape[1] < BLANK_DIM or (sample[sample.any(1)] == 0).mean() > 0.01:
         return ""
     said = ", ".join(map(str, rows[:NAMED])) + (f" and {len(rows) - NAMED} more" if len(rows) > NAMED else "")
@@ -158,5 +158,5 @@ def _codes(sample: NDArray[np.float32], name: str) -> str:
 
 
 def without(rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """All of n rows but these."""
+    """The rows 0 to n - 1 without these."""
     return np.setdiff1d(np.arange(n), rows, assume_unique=True)

@@ -66,7 +66,7 @@ class Options:
 
 
 def shown_to(encoding: Encoding, values: tuple[float, float] = (0.0, 0.0)) -> ItemSpec:
-    """The form of pictures as an encoder sees them; `values` are its `low` and `high`."""
+    """The `ItemSpec` of pictures as an encoder sees them; `values` are its `low` and `high`."""
     side, (low, high) = encoding.size, values
     return ItemSpec("images", channels=3, height=side, width=side, low=low, high=high, encoding=encoding)
 

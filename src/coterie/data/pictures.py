@@ -198,7 +198,7 @@ def _source(pictures: Pictures, items: Items, failures: dict[int, str], digest: 
 
 
 def too_many(bad: str, total: int, where: str, first: str, share: float) -> str:
-    """That more images cannot be read than may be skipped, without the full stop; `first` names one of them."""
+    """The sentence, without a full stop, that too many images cannot be read; `first` names one of them."""
     return (
         f"{bad} of the {total} images in {where} cannot be read{first}, more than the {share:.0%} that may be skipped; "
         "repair or remove them"
@@ -206,7 +206,7 @@ def too_many(bad: str, total: int, where: str, first: str, share: float) -> str:
 
 
 def check_share(pictures: Pictures, failures: dict[int, str], options: Options, so_far: str = "") -> None:
-    """Raise InputError if too many pictures cannot be read, or too few can, which no part of a source can say."""
+    """Raise InputError if too many pictures cannot be read or too few are left. Not for a part of a source."""
     if options.first is not None:
         return
     total, bad = len(pictures.ids), len(failures)

@@ -31,7 +31,7 @@ FEW = 4  # a picture with fewer greys than this shows nothing
 
 @dataclass(frozen=True)
 class ValueRule:
-    """The values that become 0 and 255, linearly; what lies beyond is cut off. `notes` tell the user of it."""
+    """Maps pixel values linearly: `low` becomes 0, `high` 255, values beyond are clipped. `notes` are for the user."""
 
     low: float = 0.0
     high: float = 255.0
@@ -39,7 +39,7 @@ class ValueRule:
 
     @property
     def range(self) -> Range:
-        """The same for `ItemSpec`: (0, 0) where pixels are bytes as they are."""
+        """`low` and `high` as `ItemSpec` has them: (0, 0) where pixels are bytes already."""
         return (0.0, 0.0) if (self.low, self.high) == BYTE else (self.low, self.high)
 
     def __call__(self, values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -60,7 +60,7 @@ def array_rule(array: NDArray[Any], name: str, like: ItemSpec | None) -> ValueRu
 
 
 def bytes_as_they_are(dtype: np.dtype[Any], like: ItemSpec) -> bool:
-    """Whether pixels are bytes for a model of bytes, so that no picture's values depend on what the others hold."""
+    """Whether the pixels and the model's are both plain bytes, so that no scaling is needed."""
     return dtype == np.uint8 and _of(like) == BYTE
 
 
@@ -176,7 +176,7 @@ def _as_fitted(dtype: np.dtype[Any], values: PixelValues, name: str, like: ItemS
 
 
 def scale_of(like: ItemSpec | None) -> tuple[float, float, bool]:
-    """What a model was fitted on, from low to high, and whether pictures of 8 bits can be given to it."""
+    """The pixel range that a model was fitted on, and whether it takes pictures of 8 bits."""
     model = BYTE if like is None else _of(like)
     return *model, model in (BYTE, UNIT, SIXTEEN)
 
@@ -187,7 +187,7 @@ def _of(like: ItemSpec) -> Range:
 
 
 def _losses(values: PixelValues, rule: ValueRule, ids: Sequence[str]) -> list[str]:
-    """Notes on what the rule does not show of the values."""
+    """Notes on values that the rule clips or merges."""
     notes, total = [], len(values.by_picture)
     cut = values.beyond(rule.low, rule.high)
     slack = (rule.high - rule.low) / 510  # half a grey

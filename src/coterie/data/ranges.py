@@ -89,7 +89,7 @@ class PixelValues:
         return float(self._counts[outside].sum() / max(1, self._counts.sum()))
 
     def flat(self, low: float, high: float, levels: int) -> int:
-        """How many pictures are not of one value, yet get fewer than so many of the 256 greys from low to high."""
+        """How many pictures that are not constant would get fewer than so many of the 256 greys."""
         least = levels * (high - low) / 255
         return sum(
             bottom < top and min(top, high) - max(bottom, low) < least for bottom, top in self.by_picture.values()

@@ -1,4 +1,4 @@
-"""One sentence for whatever other libraries raise on a damaged or odd file."""
+"""Turns what other libraries raise on a damaged or odd file into one sentence."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from coterie.types import InputError
 def reading(failure: str) -> Iterator[None]:
     """Turn any error about a file's content into an InputError that begins with `failure` and gives the reason.
 
-    NumPy, zipfile, zlib, tokenize, json and Arrow each have errors of their own, and here all mean the same.
+    NumPy, zipfile, zlib, tokenize, json and Arrow each raise errors of their own for a damaged file.
     """
     try:
         yield

@@ -24,11 +24,11 @@ _alone = threading.Lock()
 
 
 class Unreadable(Exception):
-    """A picture that cannot be had; the text is the reason in a few words."""
+    """A picture that cannot be read; the text is the reason in a few words."""
 
 
 def is_wide(mode: str) -> bool:
-    """Say whether a Pillow mode has more than 8 bits a pixel: numbers that are no greys from 0 to 255 by themselves."""
+    """Say whether a Pillow mode has more than 8 bits a pixel, so that its values must be scaled to 0 to 255."""
     return mode.startswith(("I", "F"))
 
 

@@ -91,7 +91,7 @@ def open_source(
 
 
 def open_as_asked(source: Any, options: Options) -> Source:
-    """The same, with the options in one object, and pictures of no known family taken for photographs."""
+    """As `open_source`, with the options in one object; pictures of unknown family count as photographs."""
     if is_address(source):
         copy = copied(source, options.progress)
         opened = open_as_asked(os.fspath(copy.path), options)
@@ -131,7 +131,7 @@ def open_as_asked(source: Any, options: Options) -> Source:
 
 
 def _legible(source: Source) -> Source:
-    """The source with a name and an origin that every file can hold."""
+    """The source with a name and an origin that can be written as UTF-8."""
     source.name, source.origin = printable(source.name), printable(source.origin)
     return source
 
@@ -156,7 +156,7 @@ def pictures_at(kind: Place, path: Path, text: str) -> Pictures:
 
 
 def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
-    """What lies at a path, or that it is a named data set. `one`: a single picture is enough. Raises InputError."""
+    """What a text names: a data set, a folder, a file. `one`: a single picture is allowed. Raises InputError."""
     path, shown = path_of(text), escaped(text)
     try:
         exists = path.exists()

@@ -41,21 +41,21 @@ class Spaces:
             raise InputError(f"Spaces are at least two sources of features, and {len(self.parts)} was given.")
 
     def called(self, place: int) -> str:
-        """What messages call a space."""
+        """The name of a space in messages."""
         part = self.parts[place]
         path = os.fspath(part) if isinstance(part, str | os.PathLike) else ""
         return self.names[place] or str(path) or f"space {place + 1}"
 
     @property
     def paths(self) -> list[str]:
-        """Where the spaces lie, of those that are files or folders."""
+        """The paths of those spaces that are files or folders."""
         return [os.fspath(part) for part in self.parts if isinstance(part, str | os.PathLike)]
 
     def __str__(self) -> str:
         return " + ".join(self.called(place) for place in range(len(self.parts)))
 
     def ordered_as(self, like: ItemSpec) -> Spaces:
-        """The same in the order in which a model knows them. Raises InputError for other spaces than its own."""
+        """The same spaces in the order of the fitted model. Raises InputError where they are not its spaces."""
         names = [space.name for space in like.spaces]
         if not names:
             raise InputError("Several spaces of features were given, but the run was fitted on one: give that alone.")
@@ -139,7 +139,7 @@ def check_rows(spaces: Spaces, place: int, first: Sequence[str], ids: Sequence[s
 
 
 def source_given(source: str | None, features: Sequence[str]) -> str | Spaces:
-    """What a command line names: SOURCE, or its --features. Raises InputError for both, and for neither."""
+    """The source of a command: SOURCE or --features. Raises InputError for both, and for neither."""
     if (source is None) == (not features):
         both = "SOURCE and --features both say" if features else "Nothing says"
         raise InputError(f"{both} what is grouped: give SOURCE, or --features once for each space.")

@@ -71,7 +71,7 @@ class Survey:
         self.failures[row] = reason(error)
 
     def notes(self) -> list[str]:
-        """What is not shown of the pictures."""
+        """Notes on what is lost of the pictures: the lower bits of 16, further frames."""
         notes = []
         if self.deep:
             top = max(self.deep.values())
@@ -83,7 +83,7 @@ class Survey:
         return notes
 
     def rule(self, where: str, like: ItemSpec | None, ids: Sequence[str], *, beside_bytes: bool) -> ValueRule:
-        """The rule for the wide pictures, by all of them. InputError where there is none."""
+        """The rule for pictures of more than 8 bits, from the values of all of them. InputError where none fits."""
         dtype = np.dtype(np.float32 if self.floats else np.int32)
         return rule_for(dtype, self.values, where, like, ids=ids, beside_bytes=beside_bytes)
 

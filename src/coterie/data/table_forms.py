@@ -41,14 +41,14 @@ def _form(file: Any, field: Any, path: Path) -> Form:
 
 
 def _storage(kind: Any) -> Any:
-    """What a tensor column of one axis lies in; other types as they are."""
+    """The list type inside a tensor column of one axis; other types unchanged."""
     if getattr(kind, "extension_name", "") == "arrow.fixed_shape_tensor":
         return kind.storage_type if len(kind.shape) == 1 else kind
     return kind
 
 
 def bytes_of(kind: Any) -> str | None:
-    """Where a column has the bytes of a file: Hugging Face's {bytes, path} in "bytes", a binary one in ""."""
+    """The field that holds the encoded bytes: "bytes" in Hugging Face's {bytes, path}, "" in a binary column."""
     import pyarrow.types as types
 
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
@@ -57,7 +57,7 @@ def bytes_of(kind: Any) -> str | None:
 
 
 def _holds_pictures(file: Any, field: Any, path: Path) -> bool:
-    """A column called image is believed; any other must begin with one."""
+    """Whether a column holds encoded pictures: it is called `image`, or its first cell begins like a picture."""
     if field.name == "image":
         return True
     inner = bytes_of(field.type)

@@ -41,7 +41,7 @@ def open_table(path: Path, options: Options, *, name: str | None = None, origin:
 
 @dataclass(frozen=True)
 class OpenTable:
-    """A table of which nothing but its ids was read."""
+    """An open table; only its ids have been read."""
 
     path: Path
     file: Any

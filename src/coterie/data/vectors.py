@@ -83,7 +83,7 @@ def column_name(items: Embeddings, place: int) -> str:
 
 
 def offset_of(array: NDArray[Any], like: ItemSpec | None, name: str) -> tuple[float, ...]:
-    """What to subtract from every feature so that its differences survive in float32; empty where all do as it is."""
+    """What to subtract from every feature so that float32 can hold its differences; empty where nothing is needed."""
     if like is not None:
         if like.offset and array.dtype.kind == "f" and array.dtype.itemsize < 8:
             raise InputError(

@@ -1,6 +1,6 @@
 """Volumes (n, depth, height, width) -> a Source of images whose channels are the slices.
 
-So one shift or turn moves all slices of a volume alike, and a flattened volume is the vector that R-DC's paper has.
+One shift or rotation then moves all slices of a volume alike, and the flattened volume is R-DC's input vector.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ REHEARSED = 64  # pictures of a dry run
 
 @dataclass(frozen=True)
 class Plan:
-    """How the chunks of a folder of embeddings are made, whoever makes them."""
+    """All that is needed to make the chunks of a folder of embeddings, in this process or in others."""
 
     wanted: Wanted
     job: Job
@@ -53,7 +53,7 @@ Spread = Callable[[Plan, Sequence[int]], Iterator[int]]
 
 @dataclass
 class Maker:
-    """Makes chunks of a plan in a process of its own, where the encoder and what is known are kept between them."""
+    """Makes chunks of a plan in a process of its own, which keeps the encoder and known embeddings between chunks."""
 
     plan: Plan
     pictures: Pictures
@@ -70,7 +70,7 @@ class Maker:
         self._known = self._store.known()
 
     def __call__(self, numbers: Sequence[int]) -> None:
-        """Write those of these chunks that are not there."""
+        """Write the chunks among these that the folder lacks."""
         made = _chunks(
             *(self.pictures, self.plan.failures, self.plan.rule, self._encoder, self._known, self.options),
             [number for number in numbers if not self._store.has(number)],
@@ -147,7 +147,7 @@ def embed_pictures(
 
 
 def rehearse(pictures: Pictures, survey: Survey, options: Options, wanted: Wanted) -> Source:
-    """What `embed_pictures` would give, made of a few pictures over and over, with a note of how long all will take."""
+    """A source like that of `embed_pictures`, from a few pictures only, with a note of how long all would take."""
     readable = np.flatnonzero(survey.widths > 0)
     some = readable[np.unique(np.linspace(0, len(readable) - 1, REHEARSED).astype(np.int64))].tolist()
     few = replace(
@@ -301,7 +301,7 @@ def _gathered(pictures: Pictures, store: Store, count: int) -> tuple[list[str], 
 
 
 def _shown(pictures: Pictures, survey: Survey, failed: dict[int, str], rule: ValueRule, options: Options) -> Items:
-    """The pictures themselves, decoded when a report wants some of them; small ones at their own size."""
+    """The pictures, decoded only when asked for, as by a report; small ones at their own size."""
     rows = np.array([row for row in range(len(pictures.ids)) if row not in failed], np.int64)
     sides = survey.widths[rows], survey.heights[rows]
     one = all(len(np.unique(side)) == 1 for side in sides) and max(int(side.max()) for side in sides) <= SHOWN

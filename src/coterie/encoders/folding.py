@@ -17,8 +17,8 @@ TOLERANCE = 1e-4  # of the largest number of an embedding
 def folded(net: nn.Module, probe: Float[Tensor, "b 3 h w"]) -> nn.Module:
     """A copy of a net in evaluation mode without the normalisations that follow a convolution.
 
-    Which module follows which is read off the order of their names, so the outcome is compared on `probe`; the net
-    itself comes back where there is nothing to fold or where a probe's embedding changes beyond rounding.
+    Which module follows which is guessed from the order of their names, so the result is checked on `probe`: the net
+    itself is returned where there is nothing to fold, or where an embedding of `probe` changes by more than rounding.
     """
     made = copy.deepcopy(net)
     if not sum(_fold(module) for module in list(made.modules())):
@@ -29,7 +29,7 @@ def folded(net: nn.Module, probe: Float[Tensor, "b 3 h w"]) -> nn.Module:
 
 
 def _fold(module: nn.Module) -> int:
-    """Fold what lies directly in a module, and say how many it was."""
+    """Fold the normalisations directly in a module; returns how many."""
     names, count = list(module._modules), 0
     for name, following in pairwise(names):
         convolution, norm = module._modules[name], module._modules[following]

@@ -1,4 +1,4 @@
-"""An encoder with its weights, all of them, or an InputError: a wrong file must never leave a net as it was drawn."""
+"""Loads an encoder with all of its weights, or raises InputError: no part may keep its random weights."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Encoder:
 
 
 def whole_net(wanted: Wanted) -> tuple[nn.Module, Encoding]:
-    """Build the encoder's net and fill it. Raises InputError where its weights are not to be had or are not its own."""
+    """Build the encoder's net and fill it. Raises InputError where its weights cannot be found or do not fit."""
     entry, found, config = resolve(wanted)
     net = _build(entry, wanted, config)
     given = read_weights(found.path)
@@ -72,7 +72,7 @@ def whole_net(wanted: Wanted) -> tuple[nn.Module, Encoding]:
 
 
 def load_encoder(wanted: Wanted) -> Encoder:
-    """The encoder, ready to be shown pictures. Raises InputError as `whole_net`, and for tokens that it has not."""
+    """The encoder, ready for pictures. Raises InputError as `whole_net`, and for a pooling of tokens that it lacks."""
     net, encoding = whole_net(wanted)
     net = net.to(wanted.device).eval()
     if wanted.pooling == "own":
@@ -118,7 +118,7 @@ CONFIGURED = frozenset(("mean", "std", "crop_pct", "crop_mode", "interpolation",
 
 
 def _of_size(entry: Entry, size: int, settings: Mapping[str, Any]) -> nn.Module:
-    """The net for pictures of another size: transformers must be told, convolutional nets cannot be."""
+    """The net for pictures of another size: transformers take it as an argument, convolutional nets need none."""
     import timm
 
     with contextlib.suppress(TypeError):
@@ -134,7 +134,7 @@ def _of_size(entry: Entry, size: int, settings: Mapping[str, Any]) -> nn.Module:
 def fill(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str) -> None:
     """Copy a file's tensors into the net. Raises InputError unless each of the net's is there, of its shape and finite.
 
-    timm itself leaves what a file lacks as it was drawn, and says so nowhere.
+    timm itself would leave missing tensors at their random values without a word.
     """
     convert = getattr(sys.modules[type(net).__module__], "checkpoint_filter_fn", None)
     if convert is not None:
@@ -161,7 +161,7 @@ def fill(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str) -> 
 
 
 def _in_order(net: nn.Module, given: Mapping[str, Tensor], digest: str, entry: Entry, path: Path) -> dict[str, Tensor]:
-    """The tensors of a file with other names, by their place; only of the one file that this was checked on."""
+    """The tensors of a file with other names, by their order; only for the one file on which this was checked."""
     if digest != entry.ordered:
         raise InputError(
             f"{path} is not the file that {entry.name} was checked with (its SHA-256 is {digest[:12]}...): install "
@@ -174,7 +174,7 @@ def _in_order(net: nn.Module, given: Mapping[str, Tensor], digest: str, entry: E
 
 
 def _encoding(entry: Entry, net: nn.Module, wanted: Wanted, found: WeightFile, digest: str) -> Encoding:
-    """What the encoder is shown of a picture, by the model's own configuration. Raises InputError for an odd one."""
+    """How pictures are prepared, by the model's configuration. Raises InputError for what is not understood."""
     own: Any = net.pretrained_cfg
     channels, height, width = own["input_size"]
     mode, interpolation = own.get("crop_mode") or "center", own.get("interpolation") or "bicubic"

@@ -1,4 +1,4 @@
-"""The way in, in place of `data.open_source`: pictures come through an encoder where the run has one."""
+"""Opens sources in place of `data.open_source`: pictures are embedded where the run has an encoder."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def part_items(source: str | Spaces, like: ItemSpec, device: str = "auto", worke
 
 
 def _encode_for(like: ItemSpec | None, device: str) -> Encode | None:
-    """What makes embeddings of pictures as a model needs them, None for one that was fitted on anything else."""
+    """The encoder for new pictures of a model; None for a model that was not fitted on embedded pictures."""
     if like is None or like.kind != "embeddings" or like.encoding is None:
         return None
     return Encode(wanted_by(like.encoding, device))
@@ -118,6 +118,6 @@ def wanted_by(encoding: Encoding, device: str = "auto") -> Wanted:
 
 
 def check_name(name: str) -> None:
-    """Raise InputError for an encoder's name that can be none."""
+    """Raise InputError for a text that cannot be an encoder's name."""
     if not name.strip() or "\0" in name:
         raise InputError("The encoder has no name: `coterie encoders` lists those that there are.")

@@ -1,4 +1,4 @@
-"""Which encoder a name means, where its weights lie, and what is known of it."""
+"""Which encoder a name means, where its weights are, and how its pictures are prepared."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Wanted:
 
 
 def resolve(wanted: Wanted) -> tuple[Entry, WeightFile, dict[str, Any]]:
-    """What is known of the encoder, its file, and the configuration that lies beside the file of a folder."""
+    """The encoder's catalogue entry, its weight file, and, of a folder, the configuration beside it."""
     name = wanted.name
     entry = BY_NAME.get(name) or BY_MODEL.get(name)
     if entry is None and not is_timms(name):

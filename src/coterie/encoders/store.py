@@ -1,4 +1,4 @@
-"""What an encoder made, on the disk: parts while it runs, one whole file when it is done.
+"""Embeddings on disk: parts while the encoder runs, one file when it is done.
 
 A part holds the embeddings of `CHUNK` pictures in a row and is written whole or not at all, so a run that was killed
 goes on after the last one, and its batches are those of a run that was not: the result is the same file, bit for bit.
@@ -59,7 +59,7 @@ class Job:
 
     @property
     def by(self) -> str:
-        """What embeddings must have in common to be mixed."""
+        """What must be equal for embeddings to be usable together."""
         encoding = {name: value for name, value in asdict(self.encoding).items() if name != "origin"}
         return _short((encoding, self.values, FORMAT))
 
@@ -154,7 +154,7 @@ class Store:
         return chunk if fits and chunk.digests.shape == (len(chunk.ok), 32) else None
 
     def finish(self, width: int, count: int, ids: list[str], digests: list[bytes], manifest: dict[str, Any]) -> None:
-        """Write the whole: embeddings, items, and last the manifest, without which nothing is believed."""
+        """Write embeddings, items and, last, the manifest: a folder without it counts as unfinished."""
         assert self.folder is not None
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -187,12 +187,12 @@ class Store:
 
 
 def lend(run: Path, other: Path) -> None:
-    """Let a run that has not begun find the embeddings of another over the same source, where that has some."""
+    """Let a new run reuse the embeddings that another run made of the same source."""
     lend_to(run, other / CACHE)
 
 
 def lend_to(run: Path, target: Path) -> None:
-    """The same, into a folder of embeddings."""
+    """As `lend`, into the folder `target`."""
     source = run / CACHE
     if not holds_features(source) or target.exists():
         return
@@ -205,7 +205,7 @@ def lend_to(run: Path, target: Path) -> None:
 
 
 def _difference(before: Job, now: Job) -> str:
-    """In what two jobs differ, in a few words."""
+    """How two jobs differ, in a few words."""
     was, asked = asdict(before.encoding), asdict(now.encoding)
     for name in was:
         if name != "origin" and was[name] != asked[name]:

@@ -45,7 +45,7 @@ def start_of_encoder(encoding: Encoding, spec: ItemSpec, device: str) -> Start:
 
 @torch.inference_mode()
 def _distance(trunk: torch.nn.Module, net: torch.nn.Module, spec: ItemSpec) -> float:
-    """How far the two nets are apart on two made pictures."""
+    """The largest difference of two nets' embeddings of two synthetic pictures."""
     probe = torch.linspace(-1, 1, 3 * spec.height * spec.width).reshape(1, 3, spec.height, spec.width)
     probe = torch.cat([probe, probe.flip(2).roll(1, 1)])
     answers: list[Tensor] = [part.eval()(probe) for part in (trunk, net)]

@@ -1,6 +1,6 @@
-"""Where an encoder's weights are: in an installed package, a local file, a folder, Hugging Face's cache, or nowhere.
+"""Finds an encoder's weights: in an installed package, a local file, a folder, or Hugging Face's cache.
 
-What cannot be had gets one sentence: what is missing, where it was looked for, how to mend it, what happens now. The
+For missing weights one sentence says what is missing, where it was looked for, what to do, and what happens now. The
 network is asked only for an encoder that the user named, and only where it answers within seconds.
 """
 
@@ -96,7 +96,7 @@ def preferred(device: str, n: int) -> str:
 
 
 def at_hand_or_refused(device: str, n: int = 0) -> str:
-    """What `auto` takes. Raises InputError where no encoder is on this computer."""
+    """The encoder that `auto` takes. Raises InputError where none is on this computer."""
     if (name := preferred(device, n)) == NONE:
         raise InputError(
             "No encoder is on this computer: pip install 'coterie[encoder]' gives one, `coterie encoders` lists the "
@@ -171,7 +171,7 @@ def _missing(name: str, repository: str, why: str) -> str:
 
 
 def _others(name: str) -> str:
-    """What can be had instead, as the end of a sentence."""
+    """The encoders that are available instead, as the end of a sentence."""
     here = [other for other in available() if other != name]
     return f", or take one that is here: --encoder {' or '.join(here)}" if here else ""
 

@@ -1,6 +1,6 @@
 """Labels that come back from elsewhere: Label Studio, FiftyOne, COCO, CSV -> rows of the run and their groups.
 
-What a person did is told from what coterie had proposed: a prediction that nobody touched comes back as nothing. An id
+Only what a person changed or decided counts: a prediction of coterie that nobody touched is ignored. An id
 or a name that the run does not have is named in an error, never guessed.
 """
 
@@ -84,7 +84,7 @@ def _of_table(table: Columns, known: RunIndex) -> ReadLabels:
 
 
 def _cell(value: Any, number: bool, known: RunIndex, item: str) -> int:
-    """The group that a cell says, by number or by name."""
+    """The group in a cell, by its number or its name."""
     text = str(unguarded(value, known.groups)).strip()
     if number:
         try:

@@ -73,7 +73,7 @@ def _time(value: Any, number: int, known: RunIndex) -> datetime:
 
 
 def of_fiftyone(content: Mapping[str, Any], known: RunIndex) -> ReadLabels:
-    """FiftyOne's `labels.json`. A label is a place in `classes`, of which -1 would be the last, or a name."""
+    """FiftyOne's `labels.json`. A label is an index into `classes` (-1 would be the last) or a name."""
     classes, labels = content.get("classes"), content["labels"]
     if not isinstance(labels, dict) or not (classes is None or isinstance(classes, list)):
         raise InputError(f"{known.where} is no labels.json of FiftyOne: labels must be an object, classes a list.")
@@ -112,7 +112,7 @@ def _without_endings(ids: Sequence[str]) -> dict[str, list[int]]:
 
 
 def _bare(name: str, bare: Mapping[str, list[int]], known: RunIndex) -> int:
-    """The item whose path is this key but for its ending. Raises InputError where none is, or several are."""
+    """The item whose path without its ending is this key. Raises InputError where there is none, or several."""
     found = bare.get(tidy(name), [])
     if len(found) > 1:
         both = " or ".join(known.items.ids[at] for at in found[:2])

@@ -44,12 +44,12 @@ def slug(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """What two names share that a file system may take for one."""
+    """A key that is equal for names which some file system takes for one."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def distinct(names: Sequence[str], ids: Sequence[str]) -> list[str]:
-    """The names, where several share a `key` each with `~` and 6 digits of its id's hash before the ending."""
+    """The names; where several share a `key`, each gets `~` and 6 digits of its id's hash before the ending."""
     found, digits = list(names), 6
     again = {place for place, count in Counter(map(key, names)).items() if count > 1}
     changed = {row for row, name in enumerate(names) if key(name) in again}
@@ -94,5 +94,5 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def _cut(text: str, most: int) -> str:
-    """The beginning of a text, at most so many bytes, in whole characters."""
+    """The beginning of a text, at most `most` bytes, in whole characters."""
     return text.encode()[: max(0, most)].decode("utf-8", "ignore")

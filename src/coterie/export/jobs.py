@@ -1,4 +1,4 @@
-"""One export: items and options -> files of one or several formats at one place."""
+"""One export: items and options -> files in one or several formats."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Job:
 
     @cached_property
     def version(self) -> str:
-        """Which result this is, in four digits: of a hash over ids, labels and confidences."""
+        """Four digits that identify the result: of a hash over ids, labels and confidences."""
         items = self.items
         content = "\n".join(items.ids).encode("utf-8", "surrogatepass")
         content += items.model_label.tobytes() + items.model_confidence.tobytes()
@@ -193,7 +193,7 @@ def export(
 
 
 def _jobs(items: Items, found: dict[str, Format], options: Options) -> dict[str, Job]:
-    """A job for each format, before anything is written: what cannot be done is heard of now."""
+    """A job for each format. Raises InputError for what cannot be done, before anything is written."""
     jobs: dict[str, Job] = {}
     originals: Originals | None = None
     for name, form in found.items():

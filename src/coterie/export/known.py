@@ -1,4 +1,4 @@
-"""What all readers of labels that come back share: the run's ids and names, and what a person said of them."""
+"""Shared by all readers of returned labels: the run's ids and names, and the labels that were read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal["labelstudio", "fiftyone", "coco", "csv"]
 
 @dataclass(frozen=True)
 class ReadLabels:
-    """What a person said: rows of the result table and the group of each, -1 for none (m,)."""
+    """The labels of a person: rows of the result table and the group of each, -1 for none (m,)."""
 
     kind: Kind
     rows: NDArray[np.int64]
@@ -31,7 +31,7 @@ class ReadLabels:
 
 @dataclass
 class RunIndex:
-    """The run's ids and names, to look up what a file says; `where` is the file."""
+    """The run's ids and names, in which a file's are looked up; `where` is the file."""
 
     items: Items
     where: str
@@ -59,7 +59,7 @@ class RunIndex:
         return self.groups[name]
 
     def untouched(self, at: int, group: int, confidence: Any) -> bool:
-        """Whether this is what was exported: the same group with the same confidence, which no person writes."""
+        """Whether a label is the exported one: same group and same confidence, which no person would write."""
         number = isinstance(confidence, int | float) and not isinstance(confidence, bool)
         same = number and abs(float(confidence) - float(self.items.confidence[at])) <= SAME
         return bool(same and group == self.items.label[at])

@@ -62,7 +62,7 @@ def check_room(items: Items, originals: Originals, link: str, place: Path) -> No
 
 
 def put(item: str, originals: Originals, place: Path, link: str) -> None:
-    """Bring one picture to its place. Only regular files are read, and nothing that is there is replaced."""
+    """Copy or link one picture to its place. Only regular files are read, and nothing is replaced."""
     if originals.path is None:
         with open(place, "xb") as file:
             file.write(originals.read(item))
@@ -83,7 +83,7 @@ def put(item: str, originals: Originals, place: Path, link: str) -> None:
 
 
 def say_links(job: Job) -> None:
-    """Warn of what a link means; and of pictures in no file, which are written whatever was asked for."""
+    """Note what links mean for the user's photos, and that pictures in no file were written, not linked."""
     if job.originals.path is None:
         if job.options.link != "copy":
             job.notes.append(f"The pictures lie in {job.originals.where}, so they were written, not linked.")
@@ -98,7 +98,7 @@ def _folder(items: Items, label: int) -> str:
 
 
 def _name(item: str, originals: Originals) -> str:
-    """The name of a picture's file; cells and pixels get the ending of what they are."""
+    """The name of a picture's file; encoded cells and pixels get the ending of their format."""
     name = file_name(item)
     if originals.kind == "files" or (originals.kind == "cells" and is_picture(name)):
         return name

@@ -1,4 +1,4 @@
-"""Whole exports or none: what is written lies in OUT.part until it is whole, and takes the place of nothing else."""
+"""Exports are written to OUT.part and renamed when complete; nothing of anyone else's is replaced."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def as_json(value: Any) -> str:
 
 
 def check_place(out: Path, reads: Iterable[Given], *, folder: bool, overwrite: bool) -> Path:
-    """Where the export goes, links followed. Raises InputError where something would be lost by writing it."""
+    """The path of the export, links followed. Raises InputError where writing it would destroy something."""
     if not folder:
         return check_output(out, reads, ours=lambda path: overwrite and _is_table(path))
     given_paths = [given for given in reads if given is not None]
@@ -134,7 +134,7 @@ def new_file(path: Path) -> Iterator[Path]:
 
 
 def _begin(part: Path) -> int:
-    """Make the folder and hold it; one that a killed export left is taken away. Returns its open descriptor."""
+    """Make the folder and lock it; one left by a killed export is removed. Returns its open descriptor."""
     try:
         part.mkdir()
     except FileExistsError:
@@ -149,7 +149,7 @@ def _begin(part: Path) -> int:
 
 
 def _hold(folder: Path) -> int:
-    """Let no other export write here while the descriptor is open. Raises InputError where another does."""
+    """Lock the folder while the descriptor is open. Raises InputError where another export writes here."""
     descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         import fcntl
@@ -217,7 +217,7 @@ HEADS = {
 
 
 def _sync(folder: Path) -> None:
-    """See that the names in a folder are on the disk before it takes its place."""
+    """Flush the names in a folder to the disk before the folder is renamed."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,4 +1,4 @@
-"""What a model keeps of its fitted items, so that new ones can be compared with them: a sample, and Gaussians."""
+"""What a model keeps of the items it was fitted on: the features of a sample, and Gaussians of its groups."""
 
 from __future__ import annotations
 

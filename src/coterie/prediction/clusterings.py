@@ -1,4 +1,4 @@
-"""Anyone's clustering, as probabilities: what `coterie.calibrate` is given, checked, and what it gives back."""
+"""A clustering made elsewhere, checked and turned into probabilities, and the result of `coterie.calibrate`."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def read_clustering(given: Any, n: int) -> Clustering:
 
 
 def _as_array(given: Any) -> NDArray[Any]:
-    """Any array, tensor, column or list; InputError for what a conversion would change without a word."""
+    """An array, tensor, column or list as an array; InputError where the conversion would change values silently."""
     kind = type(given).__name__
     if hasattr(given, "detach"):  # a torch tensor, on any device
         given = given.detach().cpu()

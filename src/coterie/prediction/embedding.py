@@ -1,4 +1,4 @@
-"""The embedding of a run's own items, computed again from its model: what a review needs and most runs do not keep."""
+"""Computes the embedding of a run's own items again from its model. A review needs it, most runs do not store it."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def merge_columns(p: Rows, merges: Iterable[tuple[int, int]]) -> Rows:
 
 
 def new_merges(model: Model, lists: Sequence[Sequence[int]]) -> list[tuple[int, int]]:
-    """The merges that lists of groups mean, the first of each survives. Raises InputError for what cannot be merged."""
+    """Lists of groups as merges (group, survivor): the first group of a list survives. Raises InputError."""
     if not isinstance(lists, list | tuple) or not all(isinstance(groups, list | tuple) for groups in lists):
         raise InputError("merge_groups takes lists of groups, such as [[2, 7]]: 7 is merged into 2.")
     gone, seen, found = {group for group, _ in model.merges}, set[int](), []
@@ -58,7 +58,7 @@ def new_merges(model: Model, lists: Sequence[Sequence[int]]) -> list[tuple[int, 
 
 
 def new_names(model: Model, names: Mapping[int, str]) -> dict[int, str]:
-    """All names of the model with these among them; "" takes a name away. Raises InputError for what is no name."""
+    """The model's names with these added; "" removes a name. Raises InputError for an invalid name."""
     if not isinstance(names, Mapping):
         raise InputError("rename takes a mapping from groups to names, such as {3: 'tabby cat'}.")
     found = dict(model.names)

@@ -46,7 +46,7 @@ class Model:
     merges: list[tuple[int, int]] = field(default_factory=list)  # a group and the one it was merged into, in order
 
     def calibrate_by(self, head: nn.Module, calibration: Calibration) -> None:
-        """From now on this head gives the confidences; the method's own heads are reported beside it."""
+        """Use this head for the confidences from now on; the method's own heads are reported beside it."""
         self.net.add({"post_hoc": head})
         self.calibration = calibration
 
@@ -62,7 +62,7 @@ class Model:
         return calibrated | {"raw" if name == "cal" else name: p for name, p in own.items()}
 
     def logits_of(self, features: Tensor) -> dict[str, Tensor]:
-        """What the heads of `heads_of` are the softmax of, without those of a method that has none."""
+        """The logits of the heads of `heads_of`; heads without logits are left out."""
         own = logits_of(self.method, self.net, features)
         if self.calibration is None:
             return own
@@ -70,12 +70,12 @@ class Model:
         return calibrated | {"raw" if name == "cal" else name: z for name, z in own.items()}
 
     def _calibrated_logits(self, features: Tensor, own: dict[str, Tensor]) -> Tensor:
-        """Of the calibration head, with the method's own group as the first."""
+        """Logits of the calibration head, changed so that the method's own group has the largest (`keep_groups`)."""
         return keep_groups(self.net.post_hoc(features), next(iter(own.values())).argmax(1))
 
     @property
     def calibrated(self) -> bool:
-        """Whether the head that gives the answer is taught how far it can be believed."""
+        """Whether the confidences of the answer are calibrated."""
         return self.calibration is not None or calibrated(self.method)
 
     @property
@@ -176,7 +176,7 @@ class Model:
 
 
 def check_model_folder(folder: Path, model: Model) -> None:
-    """Raise InputError where a run folder cannot take this model: it holds another one, another run, or other files."""
+    """Raise InputError where a folder holds another model, another run, or other files."""
     try:
         if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
             return

@@ -89,7 +89,7 @@ def mahalanobis(
 
 
 def available(*, logits: bool, bank: Bank | None = None) -> tuple[str, ...]:
-    """The scores that a model can give, with `logits` or with probabilities alone, and with such a bank."""
+    """The scores that a model can give: which ones depends on whether it has `logits` and a bank."""
     names = tuple(name for name in SCORES if logits or name not in FROM_LOGITS)
     return tuple(name for name in names if name != "mahalanobis" or bank is None or len(bank.whitening))
 
@@ -133,7 +133,7 @@ def scorer(
 def score_of(
     name: str, p: Float[Tensor, "n k"], logits: Tensor | None, features: Float[Tensor, "n d"], bank: Bank | None
 ) -> Float[Tensor, " n"]:
-    """One score by its name; `logits` and `bank` only where that score needs them."""
+    """One score by its name; `logits` and `bank` may be None where the score does not need them."""
     if name == "msp":
         return msp(p)
     if name == "entropy":

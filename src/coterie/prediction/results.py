@@ -185,7 +185,7 @@ def _matrix(table: pa.Table, name: str, path: Path) -> np.ndarray:
 
 
 def _spread(table: pa.Table, k: int, path: Path) -> np.ndarray:
-    """Probabilities (n, k) of which the table holds the largest alone."""
+    """Probabilities (n, k) from a table that holds only the largest of each row."""
     top, p = _matrix(table, "top_labels", path).astype(np.int64), _matrix(table, "top_probabilities", path)
     if top.shape != p.shape or not 1 <= top.shape[1] <= k <= MOST_GROUPS or top.min() < 0 or top.max() >= k:
         raise InputError(f"{path} is damaged: its columns top_labels and top_probabilities do not fit {k} groups.")

@@ -1,4 +1,4 @@
-"""`.npz` files of a run folder: only the arrays asked for, and none larger than its file says."""
+"""Reads `.npz` files of a run folder: only the arrays asked for, and none that its file is too small for."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ KINDS = (
 
 
 def open_regular(path: Path) -> int:
-    """A descriptor of a regular file, also behind a link; anything else is an InputError, and not waited for."""
+    """A descriptor of a regular file, also behind a link. Anything else, such as a pipe, is an InputError at once."""
     try:
         # Without O_NONBLOCK a named pipe would keep us until somebody writes into it.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -51,7 +51,7 @@ def check_regular(path: Path) -> None:
 
 @contextmanager
 def utf8_path(path: Path) -> Iterator[Path]:
-    """The path, or, where its name is in no encoding, another to the same file: some libraries open only the former."""
+    """A path to the file in valid UTF-8: some libraries open no other. The path itself where it is valid."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
@@ -209,7 +209,7 @@ def check_plain(content: Any, where: str) -> None:
 
 
 def validated(kind: type[Model], content: Any, where: str) -> Model:
-    """`content` in this form. Raises InputError that names the file, the entry, and what is wrong with it."""
+    """`content` checked against this schema. Raises InputError with the file, the entry, and what is wrong with it."""
     if not isinstance(content, dict):
         raise InputError(f"{where} is damaged: it is no mapping of entries, so it says nothing of a run.")
     try:

@@ -17,7 +17,7 @@ TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  #
 
 
 def checked_name(name: object) -> str:
-    """A group's name in the form that is kept: NFC, without blanks around it. Raises InputError for what is none."""
+    """A group's name as it is stored: NFC, without blanks around it. Raises InputError for an invalid name."""
     if not isinstance(name, str):
         raise InputError(f"A group's name is a text, not {repr(name)[:80]}.")
     text = unicodedata.normalize("NFC", name).strip()
@@ -53,7 +53,7 @@ def shown_names(names: Mapping[int, str], n_groups: int) -> dict[int, str]:
 
 
 def groups_of_model(run: Path) -> tuple[dict[int, str], dict[int, int]]:
-    """Of the manifest of a run's model: names, and merged groups with those that they went to. Raises InputError.
+    """Group names and merges in the manifest of a run's model, {merged group: its target}. Raises InputError.
 
     `Clusterer.rename` and `merge_groups` put them there.
     """

@@ -36,7 +36,7 @@ class Bin(Entries):
 
 
 class Accepted(Entries):
-    """What accepting all items from a confidence on gives."""
+    """What is accepted at one threshold of the confidence."""
 
     threshold: Share
     count: Count

@@ -1,4 +1,4 @@
-"""What `result.reviewed.parquet` says about the review that it comes from, for the report, exports and comparisons."""
+"""The review's metadata in `result.reviewed.parquet`, for the report, exports and comparisons."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GroupEntry(Entries):
 
 
 class LabelsUsed(Entries):
-    """How much of what people said stands in the table."""
+    """How many decisions of people the table contains."""
 
     decided: Count = 0
     seen: Count = 0
@@ -43,7 +43,7 @@ class LabelsUsed(Entries):
 
 
 class ClaimEntry(Entries):
-    """What the last audit showed, while it stands."""
+    """The claim of the last audit, if it is still valid."""
 
     audit: Count
     max_error: Share

@@ -24,7 +24,7 @@ Name = Annotated[str, Field(max_length=10_000)]
 
 
 class Entries(BaseModel):
-    """Values as they are written ("3" is no 3), numbers finite; further entries, of a newer version, are left alone."""
+    """A strict schema: the text "3" is no number, numbers are finite. Unknown entries of newer versions are ignored."""
 
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=False)
 
@@ -160,7 +160,7 @@ class RunRecord(Entries):
 
 
 def read_record(folder: Path) -> Record:
-    """The entries of a run folder's `run.yaml`, as they are written. Raises InputError where they cannot be."""
+    """The entries of a run folder's `run.yaml`. Raises InputError for one that does not fit the schema."""
     path = folder / "run.yaml"
     try:
         path.lstat()
@@ -184,7 +184,7 @@ def read_choice(folder: Path, record: Record) -> Record | None:
 
 
 def groups_of(record: Record) -> int | None:
-    """The number of groups that a record says, None while the method is still to find it."""
+    """The number of groups in a record; None while the method has not found it yet."""
     stated = record.get("n_clusters")
     return stated if isinstance(stated, int) else None
 

@@ -1,4 +1,4 @@
-"""Audits: a sample fixed beforehand, judgements, and only at the end what they show.
+"""Audits: a sample is fixed, a person judges it, and only at the end the result is shown.
 
 An audit is about the labels at its draw, of all items that had a group. Renaming, merging (which turns only wrong into
 right) and a person's corrections of single items, which count as right, leave its claim standing; what moves items that
@@ -43,7 +43,7 @@ class BandStep(TypedDict):
 
 @dataclass
 class AuditState:
-    """One audit as the log tells it. Without `labels` it was undone, and counts for the level alone."""
+    """One audit as the log has it. Without `labels` it was undone, and only counts in the division of the level."""
 
     draw: Draw
     seq: int
@@ -75,7 +75,7 @@ class AuditState:
 
     @property
     def next_place(self) -> int:
-        """How many of the sample are judged without a gap; the next one to judge stands at this place."""
+        """The place in the sample of the next item to judge: all before it are judged."""
         place = 0
         for row in self.sample.tolist():
             if row not in self.judged:
@@ -108,7 +108,7 @@ class Claim:
 
     @property
     def threshold(self) -> float | None:
-        """What may be accepted; None where nothing may."""
+        """The threshold from which items may be accepted; None where none may."""
         return self.found.chosen.threshold if self.found and self.found.chosen and not self.voided else None
 
 
@@ -175,7 +175,7 @@ def _by_group(labels: NDArray[np.integer], right: NDArray[np.bool_], level: floa
 def _band(
     values: NDArray[np.float64], places: NDArray[np.int64], right: NDArray[np.bool_], level: float
 ) -> list[BandStep]:
-    """Upper bounds that hold at all thresholds of the slider together, each at 1 - (1 - level) / 20."""
+    """Bounds that hold at all 20 thresholds of the slider together, each at the level 1 - (1 - level) / 20."""
     if not len(places):
         return []
     order = np.sort(values)[::-1]

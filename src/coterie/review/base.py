@@ -1,4 +1,4 @@
-"""The finished run that is reviewed: what the model said about every item."""
+"""The finished run that is reviewed: ids, labels and probabilities of the model."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Base:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the data that the run was fitted on."""
+        """The fingerprint of the data that the run was fitted on."""
         found = (self.folder.run.get("source") or {}).get("fingerprint")
         return str(found) if found is not None else None
 
     @cached_property
     def names(self) -> dict[int, str]:
-        """Names that groups of the model were given before the review."""
+        """Names of groups that the model had before the review."""
         return groups_of_model(self.path)[0]
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Whether an event may be written: what it names is there, and it says something that can be."""
+"""Checks whether an event may be written: the rows and groups that it names exist, and it is possible now."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _check_audit(state: State, content: Draw | Judge | End) -> None:
 
 
 def reach(state: State, content: Data) -> Touched:
-    """What an event would change and stand on, for conflicts, without any change."""
+    """The rows and groups that an event would change or depends on, to find conflicts. Nothing is changed."""
     nothing = np.empty(0, np.int64)
     match content:
         case Rename(group=group):

@@ -46,7 +46,7 @@ class Shares:
 
 
 class Columns:
-    """The changes of the columns that a state stands on, ready for any rows of its run."""
+    """The merges and splits of a state, ready to be applied to any rows of its run."""
 
     def __init__(
         self, base: Base, changes: Sequence[tuple[str, int, Any]], width: int, features: NDArray[np.floating] | None

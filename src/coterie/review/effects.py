@@ -126,7 +126,7 @@ def _judge(state: State, event: Event, content: Judge) -> Touched:
 
 
 def _end(state: State, event: Event, content: End) -> Touched:
-    """From here on the judgements are labels, of items that nobody has decided since."""
+    """Turn an ended audit's judgements into labels, but for items that somebody decided since."""
     audit = state.audits.get(content.audit)
     if audit is None:
         return Touched()

@@ -29,7 +29,7 @@ How = Literal["single", "several", "lasso", "group"]  # looked at one by one or 
 
 
 class Data(BaseModel):
-    """What an event says; a field that is not known is refused."""
+    """The content of an event; unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -149,7 +149,7 @@ class Import(Data):
 
 
 class Undo(Data):
-    """The targets never happened; redo is the undo of an undo."""
+    """The targets count as if they had never happened; redo is the undo of an undo."""
 
     targets: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=1)]
 
@@ -174,7 +174,7 @@ AUDITS = ("draw", "judge", "end")
 
 
 class Event(BaseModel):
-    """A line of the log. `op` is the client's, so that a retry is known; `after` the last event that it had seen."""
+    """A line of the log. `op`: the client's id of it, which tells a retry; `after`: the last event it had seen."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -188,7 +188,7 @@ class Event(BaseModel):
     data: dict[str, Any]
 
     def line(self) -> bytes:
-        """As it stands in the log, with its end."""
+        """The event as a line of the log, with the line's end."""
         return json.dumps(self.model_dump(), ensure_ascii=True, separators=(",", ":")).encode() + b"\n"
 
 
@@ -205,5 +205,5 @@ def content_of(kind: str, data: dict[str, Any]) -> Data:
 
 
 def plain(content: Data) -> dict[str, Any]:
-    """The content as it is written, defaults included."""
+    """The content as plain values, defaults included."""
     return content.model_dump(by_alias=True)

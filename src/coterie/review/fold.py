@@ -66,7 +66,7 @@ def replay(
 
 
 def dependents(events: Sequence[Logged], targets: Iterable[int], undone: set[int]) -> set[int]:
-    """The events that stand on a group which one of the targets made, and on what those made in turn."""
+    """The events that need a group which one of the targets made, and those that need what these made, and so on."""
     gone = set(targets)
     made = {part.group for e, c in events if e.seq in gone and isinstance(c, Split) for part in c.parts}
     found: set[int] = set()
@@ -81,7 +81,7 @@ def dependents(events: Sequence[Logged], targets: Iterable[int], undone: set[int
 
 
 def groups_named(content: Data) -> set[int]:
-    """The groups that an event names, but for those that it makes."""
+    """The groups that an event names, without those that it makes."""
     match content:
         case Rename(group=g) | Approve(group=g) | Split(group=g):
             return {g}

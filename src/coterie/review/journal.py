@@ -25,7 +25,7 @@ from coterie.types import InputError
 
 
 class Journal:
-    """The log of a run's review, open for writing, and what its events come to. Safe to use from several threads.
+    """The log of a run's review, open for writing, and the state after its events. Safe to use from several threads.
 
     The lock of the review is held by whoever has this. Raises InputError for a log of another result.
     """
@@ -44,7 +44,7 @@ class Journal:
         self._replay()
 
     def close(self) -> None:
-        """Take no more events."""
+        """Close the log: no more events are taken."""
         self._log.close()
 
     @property
@@ -122,7 +122,7 @@ class Journal:
             self._grown.wait_for(lambda: self.last > after or self._awake, seconds)
 
     def wake(self) -> None:
-        """Let all that wait return, now and from here on."""
+        """Let all calls of `wait` return, now and in future."""
         with self._grown:
             self._awake = True
             self._grown.notify_all()

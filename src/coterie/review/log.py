@@ -116,7 +116,7 @@ class Log:
             _sync_folder(path.parent)
 
     def known(self, op: str, kind: str) -> Event | None:
-        """The event that a retry has already written. Raises InputError where it was of another kind."""
+        """The event that was already written under this `op`. Raises InputError where it was of another kind."""
         event = self._ops.get(op)
         if event is not None and event.type != kind:
             raise InputError(f"The operation {op} was another event, {event.type}: give each its own number.")

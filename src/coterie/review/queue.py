@@ -1,4 +1,4 @@
-"""The order in which doubtful items are shown, and the items so like one that an answer may be theirs, too."""
+"""The order in which doubtful items are shown, and similar items to which an answer may apply as well."""
 
 from __future__ import annotations
 

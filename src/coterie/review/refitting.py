@@ -1,4 +1,4 @@
-"""What a refit of the head is given, and which labels it would change."""
+"""Prepares a refit of the head, and says which labels it would change."""
 
 from __future__ import annotations
 

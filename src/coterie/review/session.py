@@ -32,7 +32,7 @@ class Review:
 
     Takes the same lock as `coterie review`: BeingReviewed is raised where that runs. Every change is on the disk when
     its method returns. Use it in `with`, or call `close`, which writes `result.reviewed.parquet`. `source`: where the
-    pictures are now, if not where they were. Ids are those of `result.parquet`; row numbers are taken, too.
+    pictures are now, if they were moved. Items are named by their ids in `result.parquet` or by row numbers.
 
     >>> import tempfile
     >>> import numpy as np
@@ -115,11 +115,11 @@ class Review:
         self._journal.wait(after, seconds)
 
     def wake(self) -> None:
-        """Let all that wait return, now and from here on."""
+        """Let all calls of `wait` return, now and in future."""
         self._journal.wake()
 
     def rename(self, group: int, name: str) -> Review:
-        """Call a group by a name of 1 to 80 characters, "" for none."""
+        """Name a group, in 1 to 80 characters; "" removes the name."""
         self.submit("rename", {"group": int(group), "name": name})
         return self
 
@@ -217,7 +217,7 @@ class Review:
         return found
 
     def claims(self) -> dict[int, Claim]:
-        """What every ended audit shows."""
+        """The claim of every ended audit, by its number."""
         with self._journal.guard:
             return claims(self.base, self.state, self.features)
 
@@ -240,7 +240,7 @@ class Review:
         return self
 
     def end_audit(self) -> Claim:
-        """End the open audit; its judgements become labels, and its claim may be read."""
+        """End the open audit and return its claim; the judgements become labels."""
         audit = self.open_audit()
         if audit is None:
             raise InputError("No audit is open: draw a sample first.")

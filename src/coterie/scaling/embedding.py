@@ -39,7 +39,7 @@ class EmbedTask:
         return str(self.plan.wanted.device)
 
     def __call__(self, number: int) -> str:
-        """Make them, and say of how many pictures they are. Raises InputError."""
+        """Make the chunks; returns the number of their pictures. Raises InputError."""
         check_version(self.version)
         self._maker = self._maker or self._made()
         numbers = [at for at in range(number * RUN, (number + 1) * RUN) if at in self.missing]
@@ -60,7 +60,7 @@ class EmbedTask:
 
 
 def spread_of(source: Any, output: object, engine: str, workers: int | None) -> SpreadBy | None:
-    """Who makes the embeddings, None for this process. Raises InputError for what other processes could not find."""
+    """What makes the embeddings; None: this process. Raises InputError for a source that workers cannot find."""
     called = engine_called(engine, workers)
     if called is here:
         return None
@@ -74,7 +74,7 @@ def spread_of(source: Any, output: object, engine: str, workers: int | None) -> 
 
 @dataclass(frozen=True)
 class SpreadBy:
-    """Has the chunks of `source` made by an engine (`encoders.embedding.Spread`)."""
+    """Lets an engine make the chunks of `source` (an `encoders.embedding.Spread`)."""
 
     source: str
     engine: Engine

@@ -1,4 +1,4 @@
-"""Who does the work: this process, or workers of Ray with one model each."""
+"""The engines that do the work: this process, or workers of Ray with one model each."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ENGINES = ("local", "ray")
 
 @runtime_checkable
 class Task(Protocol):
-    """What is done with one number after the other; it can be pickled as long as nothing was done with it.
+    """A function of the number of a part. It can be pickled before its first call.
 
     `device`: as on the command line; `threads`: those of torch, on which the last bits of a product may depend.
     """
@@ -36,18 +36,18 @@ Engine = Callable[[Task, Sequence[int]], Iterator[str]]
 
 
 def here(task: Task, numbers: Sequence[int]) -> Iterator[str]:
-    """The engine of this process: one number after the other."""
+    """The engine of this process: one part after the other."""
     yield from map(task, numbers)
 
 
 def check_version(of_command: str) -> None:
-    """Raise InputError in a worker that has another coterie than the command that it works for."""
+    """Raise InputError in a worker whose version of coterie differs from the command's."""
     if of_command != __version__:
         raise InputError(f"A worker has coterie {__version__}, the command {of_command}: install one version.")
 
 
 def absolute(text: str) -> str:
-    """The path of a source as every process finds it; the name of a data set, and an address, as it is.
+    """The absolute path of a source, which every process can find; names of data sets and addresses stay.
 
     Raises InputError.
     """

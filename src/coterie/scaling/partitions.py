@@ -67,12 +67,12 @@ class Part:
     notes: list[str] = field(default_factory=list)
 
     def said(self) -> str:
-        """All of it as a text."""
+        """The part as a text."""
         return json.dumps(asdict(self))
 
     @classmethod
     def of(cls, said: str) -> Part:
-        """What `said` was made of."""
+        """The part from the text that `said` wrote."""
         facts = json.loads(said)
         return cls(facts["number"], facts["rows"], [Skipped(**item) for item in facts["skipped"]], facts["notes"])
 
@@ -119,7 +119,7 @@ class Parts:
         write_atomically(self.path(part.number), sink.getvalue())
 
     def done(self, number: int) -> Part | None:
-        """A part of this job that is there, None for one that is not, or is of another job, or damaged."""
+        """A finished part of this job; None where it is missing, damaged, or of another job."""
         facts = _facts(self.path(number))
         if facts.get("key") != self.key or facts.get("number") != number:
             return None
@@ -130,7 +130,7 @@ class Parts:
         return [number for number in range(len(self.cut)) if self.done(number) is None]
 
     def all_done(self) -> list[Part]:
-        """Every part. Raises InputError where one is not to be seen from here."""
+        """Every part. Raises InputError where one is missing, as when workers write to another disk."""
         found = [self.done(number) for number in range(len(self.cut))]
         for number, part in enumerate(found):
             if part is None:
@@ -188,12 +188,12 @@ class Parts:
 
 
 def _unfinished(name: str) -> bool:
-    """Whether a file is a part that a worker, which is no more, was writing: of any machine, so no process is asked."""
+    """Whether a file is an unfinished part, left by a worker that ended."""
     return re.fullmatch(r"\.part-\d{6,}\.parquet\.\d+\.part", name) is not None
 
 
 def _facts(path: Path) -> dict[str, Any]:
-    """What the metadata of a part say, nothing where there is no whole part."""
+    """The metadata of a part; empty where the part is missing or incomplete."""
     import pyarrow.parquet as pq
 
     try:

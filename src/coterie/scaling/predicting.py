@@ -1,4 +1,4 @@
-"""Prediction of a source in partitions: the job, what is done with one part, and the driver that has them all done."""
+"""Prediction of a source in partitions: the job, the work on one part, and the driver of all parts."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Job:
 
 @dataclass
 class Worker:
-    """Does parts of one job. The model is loaded and the source looked at with the first of them, and then kept."""
+    """Predicts parts of one job. The model is loaded with the first part and kept, and so is the look at the source."""
 
     job: Job
     _opened: tuple[Model, Parted] | None = field(default=None, repr=False)
@@ -68,7 +68,7 @@ class Worker:
         return self.job.threads
 
     def __call__(self, number: int) -> str:
-        """Do one part, unless its file is there, and say what it holds (`Part.said`). Raises InputError."""
+        """Predict one part, unless its file is there; returns `Part.said`. Raises InputError."""
         return self._done(number).said()
 
     def _done(self, number: int) -> Part:
@@ -120,7 +120,7 @@ def predict_parts(
     own: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Done:
-    """Write the parts of a prediction to `folder`, those that are not there yet; `progress` hears of items.
+    """Write the missing parts of a prediction to `folder`; `progress` is called with the number of items done.
 
     `own`: the folder is the command's own (`Parts.begin`). Raises InputError, also for more unreadable pictures than
     one in five.
@@ -164,7 +164,7 @@ def _check_skipped(failed: list[Skipped], total: int, name: str) -> None:
 
 
 def _key(asked: Asked, source: Parted) -> str:
-    """What parts must have in common to be of one table: the items, the model, and what is asked for."""
+    """The key of a job, equal for parts of one table: the items, the model, and what is asked for."""
     folder = asked.run / "model" if (asked.run / "model").is_dir() else asked.run
     files = [file for file in sorted(folder.iterdir()) if file.is_file()]
     if asked.after is not None:

@@ -29,12 +29,12 @@ AHEAD = 2  # parts that a worker has been given, so that it never waits
 
 @dataclass(frozen=True)
 class OnRay:
-    """Has a task done by so many workers; None: as many as the machines have room for."""
+    """Runs a task on `workers` workers; None: as many as the machines have room for."""
 
     workers: int | None = None
 
     def __call__(self, task: Task, numbers: Sequence[int]) -> Iterator[str]:
-        """Yield each answer. Raises InputError, the worker's own or of no Ray, and RunFailed where Ray gives up."""
+        """Yield each answer. Raises InputError of a worker or for want of Ray, RunFailed where Ray gives up."""
         card = task.device.startswith("cuda")
         with running() as ray:
             most = room(ray, task.threads, card=card)
@@ -68,7 +68,7 @@ class OnRay:
 
 
 class Actor:
-    """A task in a process of Ray's."""
+    """A task in one of Ray's processes."""
 
     def __init__(self, task: Task) -> None:
         import torch
@@ -77,7 +77,7 @@ class Actor:
         self.task = task
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        """Do a batch of one number. A refusal is an answer, too: Ray would try again what cannot succeed."""
+        """Work on one part. An InputError is returned, not raised: Ray would retry what cannot succeed."""
         answer = {"refused": "", "said": ""}
         try:
             answer["said"] = self.task(int(batch["number"][0]))
@@ -88,7 +88,7 @@ class Actor:
 
 @contextmanager
 def running() -> Iterator[Any]:
-    """Ray: the caller's, the cluster's at `RAY_ADDRESS`, or one of this machine that ends with the block."""
+    """Ray, for the block: the caller's, the cluster's at `RAY_ADDRESS`, or a local one that ends with it."""
     unset = {name: value for name, value in QUIET.items() if name not in os.environ}
     os.environ.update(unset)
     main = threading.current_thread() is threading.main_thread()
@@ -136,14 +136,14 @@ def _start(ray: Any, address: str | None) -> None:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError where nobody listens at HOST:PORT: Ray itself would try for many minutes."""
+    """Raise OSError where nothing listens at HOST:PORT: Ray itself would try for many minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdecimal() and "/" not in host:
         socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE).close()
 
 
 def processors() -> int:
-    """Those that this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -11,7 +11,7 @@ from coterie.contract import Method, name_of
 
 @dataclass(frozen=True)
 class Advice:
-    """What can be set in a stage, and what came before it."""
+    """What a piece of advice may name: the settings of a stage, and the stage before it."""
 
     stage: str
     settings: tuple[str, ...]
@@ -20,11 +20,11 @@ class Advice:
     whole: bool = False  # a batch is all items already
 
     def _set(self, *names: str) -> list[str]:
-        """Those of the settings that the stage has, as they are typed."""
+        """The settings among these that the stage has, as `--set` options."""
         return [f"--set {self.stage}.{name}" for name in names if name in self.settings]
 
     def smaller_steps(self) -> str:
-        """After numbers that are not finite."""
+        """Advice after a loss that is not finite."""
         rates = [f"--set {self.stage}.{name}" for name in self.settings if name.endswith("_rate")]
         tries = [f"a lower learning rate ({', '.join(rates)})"] if rates else []
         if self.half:
@@ -32,7 +32,7 @@ class Advice:
         return f"Try {_joined(tries)}." if tries else "Check that all items have values of similar size."
 
     def collapsed(self) -> str:
-        """After everything went into one group."""
+        """Advice after everything went into one group."""
         tries = [f"train the stage before it, {self.before}, longer"] if self.before is not None else []
         tries += [f"raise {name}" for name in self._set("entropy_weight")]
         tries += [f"lower {name}" for name in self._set("learning_rate", "backbone_rate")[:1]]

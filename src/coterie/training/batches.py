@@ -32,7 +32,7 @@ ITEMS = ""  # whose views are made: the items' own, where `View.of` names no par
 
 @dataclass(frozen=True)
 class BatchMaker:
-    """What the batches of a stage are made for and from, beside the items."""
+    """What it takes to make the batches of a stage, beside the items."""
 
     method: Trained
     net: Net
@@ -47,7 +47,7 @@ class BatchMaker:
 
     @property
     def part(self) -> int:
-        """Items of a batch that the method works on at a time."""
+        """Items of one optimiser step."""
         return part_size_of(self.method, self.plans[0].size)
 
 
@@ -70,7 +70,7 @@ def batches_of(maker: BatchMaker, epoch: int, step: int) -> Iterator[Batch]:
 
 
 def batches_at_once(spec: ItemSpec, size: int, device: torch.device) -> int:
-    """How many batches of `size` items have their views made together."""
+    """For how many batches of `size` items views are made at once."""
     if device.type == "cpu" or spec.kind != "images":  # vectors are mixed with others of their batch
         return 1
     return max(1, min(AT_ONCE, NUMBERS_AT_ONCE // (size * spec.channels * spec.height * spec.width)))

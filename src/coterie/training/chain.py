@@ -10,7 +10,7 @@ from coterie.types import InputError
 def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False, pretrain: str = "auto") -> list[str]:
     """Names of the stages that lead to a method. Raises InputError for a `pretrain` that cannot come before it.
 
-    A run to start from (`init`) is what the stages before would give. So are backbone `weights` that were loaded whole,
+    A run to start from (`init`) takes the place of the stages before. So are backbone `weights` that were loaded whole,
     but for methods that inherit heads as well, which such weights lack. Most methods need no pre-training for
     embeddings.
     """
@@ -35,7 +35,7 @@ def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False, p
 
 
 def check_pretrains(first: str, name: str) -> None:
-    """Raise InputError unless a run of `first` leaves what `name` goes on from."""
+    """Raise InputError unless a run of `first` leaves the parts that `name` starts from."""
     wanted = method_class(name).card.inherits
     try:
         card = method_class(first).card

@@ -47,7 +47,7 @@ def load_tree(path: Path, device: torch.device | str = "cpu") -> Any:
 
 @contextmanager
 def fitting(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while a checkpoint is read and put to use into an InputError that names the file."""
+    """Turn errors while a checkpoint is read and restored into an InputError that names the file."""
     try:
         yield
     except InputError:

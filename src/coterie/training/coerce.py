@@ -1,4 +1,4 @@
-"""Plain values (of a command line, YAML, JSON, Python) -> settings; what cannot be is one sentence for the user."""
+"""Plain values (of a command line, YAML, JSON, Python) -> settings; a wrong one is refused in one sentence."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def settings_of(
 
 
 def sentence(errors: Sequence[Any], where: str) -> str:
-    """What is wrong with the first setting that is, in the user's words."""
+    """What is wrong with the first wrong setting, in the user's words."""
     first = errors[0]
     setting = str(first["loc"][0])
     ours = [error for error in errors if error["loc"][:1] == first["loc"][:1]]
@@ -118,7 +118,7 @@ def sentence(errors: Sequence[Any], where: str) -> str:
 
 
 def shown(value: Any, *, quotes: bool = True) -> str:
-    """A value in a sentence, of bounded length."""
+    """A value as text for a message, of bounded length."""
     if isinstance(value, str) and not quotes:
         return value[:60]
     try:

@@ -21,7 +21,7 @@ BELOW_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE",
 
 @dataclass(frozen=True)
 class Place:
-    """Where this process computes, and which of how many it is."""
+    """The device of this process, its rank, and the number of processes."""
 
     device: torch.device
     process_index: int = 0
@@ -154,7 +154,7 @@ def cpu_has_bf16() -> bool:
 
 
 def machine() -> dict[str, str | int]:
-    """What a reader of a number needs to know of the machine; no host name, no path."""
+    """The machine, for whoever reads a measured number; no host name, no path."""
     facts: dict[str, str | int] = {
         "system": platform.system(),
         "processor": _processor(),

@@ -107,7 +107,7 @@ def share_batch_norm(net: nn.Module) -> None:
 
 
 def any_process(here: bool, device: torch.device) -> bool:
-    """Whether it is so in any process; all of them must ask."""
+    """Whether `here` is true in any process; all processes must call this."""
     if not _several():
         return here
     flag = torch.tensor(float(here), device=device)
@@ -116,7 +116,7 @@ def any_process(here: bool, device: torch.device) -> bool:
 
 
 def wait_for_all() -> None:
-    """Return when every process has come here."""
+    """Wait until every process has come here."""
     if _several():
         dist.barrier()
 

@@ -29,6 +29,7 @@ from coterie.contract import (
     rates_of,
     start,
 )
+from coterie.contract.members import by_name
 from coterie.contract.options import ALL
 from coterie.networks.net import Net
 from coterie.training.advice import Advice, advice_for
@@ -49,7 +50,7 @@ CHECK_EVERY = 20  # steps between looks at the losses, each of which waits for t
 
 @runtime_checkable
 class Progress(Protocol):
-    """What watches a stage (a progress bar, a log, nothing)."""
+    """The interface of what follows a stage: a progress bar, a log."""
 
     def begin(self, stage: str, epochs: int, steps: int, done: int) -> None: ...
 
@@ -150,7 +151,7 @@ class Training:
         self.saved_at = time.monotonic()
 
     def begin(self) -> None:
-        """Go to where the checkpoint is, or let the method prepare its net."""
+        """Restore the checkpoint, or let the method prepare its net where there is none."""
         stage, path = self.stage, self.stage.checkpoint
         saved = load_tree(path, self.net.mean.device) if path is not None and path.exists() else None
         if saved is not None:
@@ -166,7 +167,7 @@ class Training:
         self.net.train()
 
     def restore(self, saved: dict[str, Any]) -> None:
-        """Take the state of a checkpoint. Raises ValueError or KeyError for one that does not fit."""
+        """Restore the state of a checkpoint. Raises ValueError or KeyError for one that does not fit."""
         self.net.load_state_dict(saved["net"])
         states = saved["optimisers"] if "optimisers" in saved else {ALL: saved["optimiser"]}  # before: a single one
         for name, optimiser in self.optimisers.items():
@@ -177,7 +178,7 @@ class Training:
         self.place = place
 
     def save(self) -> None:
-        """Write the checkpoint, where there is to be one."""
+        """Write the checkpoint, if the stage has a path for it."""
         self.saved_at = time.monotonic()
         if self.stage.checkpoint is None or self.stage.rank != 0:
             return
@@ -190,7 +191,7 @@ class Training:
         save_tree(self.stage.checkpoint, {**state, "epoch": place.epoch, "step": place.step, "seconds": place.seconds})
 
     def epoch(self, stop: Stop) -> None:
-        """Train from the place to the end of its epoch. Raises Stopped after a step when it is asked to stop."""
+        """Train to the end of the epoch. Raises Stopped after a step if the process was asked to stop."""
         place, ended = self.place, False
         clock = time.perf_counter() - place.seconds
         if place.step == 0:
@@ -219,7 +220,7 @@ class Training:
         _heed(stop, self.net)
 
     def begin_epoch(self) -> bool:
-        """Let the method renew what stands for an epoch; whether it wants to end with the first batch."""
+        """Let the method renew what is fixed for an epoch. Returns whether the stage is to end with the first batch."""
         stage, place = self.stage, self.place
         if not begins_epochs(self.method):
             return False
@@ -234,13 +235,15 @@ class Training:
         return begun.ended
 
     def batch(self, batch: Batch) -> None:
-        """Every optimiser step of one batch, and what it tells of itself."""
+        """Every optimiser step of one batch, and the numbers that it logs."""
         meter = self.place.meter
         for name, optimiser in self.optimisers.items():
             factors = rates_of(self.method, batch.progress, optimiser.param_groups)
             for group, rate, factor in zip(optimiser.param_groups, self.rates[name], factors, strict=True):
                 group["lr"] = rate * factor
         for step in self.method.step(self.net, batch):
+            if not isinstance(step, Step):
+                by_name(self.method, "step", step, "{name: loss}, and it must `yield` one for each optimiser step")
             losses = self.take(step)
             meter.add({f"loss.{key}": value.detach() for key, value in losses.items()})
         meter.add({f"health.{key}": value.detach() for key, value in batch.logged.items()})
@@ -250,7 +253,7 @@ class Training:
             meter.add_histogram(batch.histogram)
 
     def take(self, step: Losses | Step) -> Losses:
-        """One optimiser step; those that do not take it see no gradient."""
+        """One optimiser step. Optimisers that do not take part get no gradient."""
         losses, names = (step.losses, step.trains) if isinstance(step, Step) else (step, ())
         chosen = [self.optimisers[name] for name in names or self.optimisers]
         trained = [p for optimiser in chosen for group in optimiser.param_groups for p in group["params"]]
@@ -264,7 +267,7 @@ class Training:
         return losses
 
     def report(self, ended: bool) -> None:
-        """Tell who watches of the step, and look at the losses now and then."""
+        """Report the step as progress, and check the losses now and then."""
         place, stage = self.place, self.stage
         check = place.step % CHECK_EVERY == 0 or place.step == self.steps or ended
         means = _part(place.meter, "loss") if check else None
@@ -274,7 +277,7 @@ class Training:
             stage.progress.step(means)
 
     def is_time(self) -> bool:
-        """Whether the last checkpoint is long enough ago."""
+        """Whether it is time for another checkpoint."""
         return time.monotonic() - self.saved_at > self.stage.checkpoint_seconds
 
     def close_epoch(self) -> None:

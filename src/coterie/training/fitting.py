@@ -11,7 +11,7 @@ from coterie.types import InputError
 
 
 def fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
-    """What a preset says, brought to what these data allow, with a note; what the user set is never changed.
+    """A preset's settings within what these data allow, with a note on each change. What the user set is never changed.
 
     Raises InputError for a batch that the user set larger than the data.
     """
@@ -32,7 +32,7 @@ def fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Fac
 
 
 def _within_limits(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:
-    """The method with those of its settings that must fit the data brought to the nearest that does."""
+    """The method, each setting with limits moved to the nearest value within them."""
     changed = {}
     for name, (least, most) in limits_of(method, facts).items():
         value = getattr(method, name)

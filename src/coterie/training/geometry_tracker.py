@@ -37,7 +37,7 @@ class GeometryTracker:
     source: Items | None = None
 
     def ready(self, source: Source) -> None:
-        """Take the source of the run. Raises InputError when it is too small to be measured."""
+        """Remember the source of the run. Raises InputError when it is too small to be measured."""
         if len(source.items) < SMALLEST_GROUP:
             raise InputError(
                 f"The geometry of {len(source.items)} items cannot be followed: it takes at least {SMALLEST_GROUP}."

@@ -39,7 +39,7 @@ class History:
                 file.write(json.dumps(asdict(record)) + "\n")
 
     def keep(self, stage: str, epochs: int) -> None:
-        """Forget what a checkpoint does not know: the epochs of `stage` beyond `epochs`, and a half-written line."""
+        """Remove what is newer than a checkpoint: the epochs of `stage` beyond `epochs`, and a half-written line."""
         self.records = [r for r in self.records if r.stage != stage or r.epoch <= epochs]
         if self.path is not None:
             write_atomically(self.path, "".join(json.dumps(asdict(r)) + "\n" for r in self.records))

@@ -27,7 +27,7 @@ class Stopped(KeyboardInterrupt):
 
 @dataclass
 class Stop:
-    """Whether this process was asked to stop, and whether it is where it must not be stopped (`waits`)."""
+    """Whether this process was asked to stop (`asked`), and whether it must finish a step first (`waits`)."""
 
     asked: int | None = None
     waits: bool = False
@@ -45,7 +45,7 @@ _stop: Stop | None = None  # of the main thread, the only one that Python hands 
 
 @contextmanager
 def heed_signals(*, pass_on: bool = True) -> Iterator[None]:
-    """Within, and in the main thread, signals that nobody else handles stop the work in good order.
+    """Within the block, in the main thread, signals that have no other handler stop the work in good order.
 
     The handlers are put back in the end. Then, with `pass_on`, a signal that would have ended the process does so.
     """
@@ -72,7 +72,7 @@ def heed_signals(*, pass_on: bool = True) -> Iterator[None]:
 
 @contextmanager
 def between_steps() -> Iterator[Stop]:
-    """Within, a first signal only sets `asked`; whoever is inside looks at that where the state is whole."""
+    """Within the block, a first signal only sets `asked`, which the code inside checks where the state is complete."""
     stop = _stop if _stop is not None and threading.current_thread() is threading.main_thread() else Stop()
     stop.waits = True
     try:

@@ -1,4 +1,4 @@
-"""An epoch as a row of passes: which items each goes through, in which order, in batches of which rows."""
+"""The passes of an epoch: which items each has, in which order, in which batches."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PassPlan:
         return self.steps * min(self.whole * self.size, len(self.items)) // self.whole
 
     def path(self, seed: int, stage: str, epoch: int) -> tuple[int | str, ...]:
-        """What the random numbers of this pass are functions of."""
+        """The path for `seed_of`, on which the random numbers of this pass depend."""
         return (seed, stage, epoch, self.wanted.name) if self.wanted.name else (seed, stage, epoch)
 
     def order(self, path: tuple[int | str, ...]) -> Tensor:
@@ -45,7 +45,7 @@ class PassPlan:
         return torch.randperm(len(self.items), generator=generator_of(*path, "order"))
 
     def batches(self, seed: int, stage: str, epoch: int, net: Net | None = None) -> list[Tensor]:
-        """The rows of each batch of an epoch; a pass that samples asks the net's part which."""
+        """The rows of each batch of an epoch; a pass with `sample` lets that part of the net draw them."""
         if self.wanted.sample is not None:
             assert net is not None
             random = generator_of(*self.path(seed, stage, epoch), "sample")

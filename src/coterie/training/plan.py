@@ -93,7 +93,7 @@ class Plan:
         return self.calibration is not None or calibrated(self.method)
 
     def logs(self) -> dict[str, Mapping[str, tuple[str, str]]]:
-        """What the numbers that each stage logs are called, by the stage's name."""
+        """The report's names of the numbers that each stage logs, by stage."""
         cards = [(name_of(stage), stage.card) for stage in self.stages]
         if self.calibration is not None:
             cards.append((calibration_card.stage, calibration_card))
@@ -107,7 +107,7 @@ class Plan:
 
 
 def method_name(given: Any) -> str:
-    """The name of a method that is given as its name or as its settings object, which is then known by it.
+    """The name of a method, given as its name or as a settings object; the object's class is then registered.
 
     Raises InputError for anything else.
     """
@@ -204,7 +204,7 @@ def check_clusters(k: int, n: int) -> None:
 
 
 def check_finds(name: str) -> None:
-    """Raise InputError for a run without a number of groups that needs one."""
+    """Raise InputError for a run without a number of groups whose method needs one."""
     if not finds_groups(method_class(name)):
         able = [other for other in method_names() if finds_groups(method_class(other))]
         raise InputError(f"Method {name!r} needs the number of groups (-k 10); {' or '.join(able)} can find it.")

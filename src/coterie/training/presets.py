@@ -1,4 +1,4 @@
-"""What a preset says of a stage: settings for small machines, or those of a published row."""
+"""The settings of a preset for a stage: practical ones, or those of a published row."""
 
 from __future__ import annotations
 

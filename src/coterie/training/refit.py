@@ -77,7 +77,7 @@ class _Round:
 
 
 class _Ground:
-    """What all heads share: how features are scaled, and the rounds. Mini-clusters depend on no judgement.
+    """What all heads share: the scaling of the features, and the rounds. Mini-clusters depend on no judgement.
 
     A decided item that is held out is, to its mini-cluster, an item that nobody decided.
     """

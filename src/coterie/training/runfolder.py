@@ -49,7 +49,7 @@ class RunFolder:
             raise
 
     def _hold(self) -> None:
-        """Let no other process write here until `release`, or until this one is no more, however it ends."""
+        """Let no other process write here until `release`, or until this process has ended in any way."""
         try:
             import fcntl
         except ImportError:  # Windows
@@ -128,7 +128,7 @@ class RunFolder:
 
 
 def _brief(value: Any) -> str:
-    """A value as it is written, of long ones the beginning."""
+    """A value as text; of a long one only the beginning."""
     text = repr(value)
     return text if len(text) < 120 else f"{text[:120]} ..."
 

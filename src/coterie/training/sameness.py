@@ -58,5 +58,5 @@ def _settings(stage: str, before: Any, now: Record) -> Iterator[tuple[str, Any, 
 
 
 def _place(path: Any) -> Any:
-    """One name for a file or folder, however it was written."""
+    """The resolved path of a file or folder, so that two spellings are equal."""
     return str(Path(path).absolute().resolve()) if isinstance(path, str) else path

@@ -1,4 +1,4 @@
-"""How long a stage will take, by a few of its steps on a net that is thrown away."""
+"""Estimates how long a stage takes from a few of its steps, on a net that is thrown away."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PROBED_PIXELS = 2**16  # in the first look at what a picture costs
 
 
 class Timing:
-    """One stage on a few of its `n` items, with a net to spoil; `item` is what one costs in evaluation, in seconds."""
+    """One stage on a few of its `n` items, with a net of its own; `item`: seconds for one item in evaluation."""
 
     def __init__(
         self, net: Net, method: Method, items: Items, n: int, k: int, seed: int, family: Family, views: ViewSettings
@@ -41,18 +41,18 @@ class Timing:
         self.item, self.trained_item = self._cost_of_an_item()
 
     def size_for(self, n: int) -> int:
-        """Items of a batch of `n` items at most."""
+        """The batch size that is timed: at most `n` items."""
         return min(self.method.batch_size, n) if is_trained(self.method) else n
 
     def features(self, *, half: bool = False, by: nn.Module | None = None, most: int | None = None) -> Tensor:
-        """Stands in for the features of all items, which take long."""
+        """Quick random features in place of those of all items."""
         self.asked += 1
         rows = self.random_features[:most]
         return rows.clone() if by is None else torch.randn(len(rows), self._width_by(by)).to(rows)
 
     @torch.no_grad()
     def _width_by(self, by: nn.Module) -> int:
-        """How many features another network gives."""
+        """The number of features of another network."""
         training = by.training
         by.eval()
         width = by(clean(self.items.take(torch.arange(1)).to(self.device), self.net)).shape[1]
@@ -60,7 +60,7 @@ class Timing:
         return int(width)
 
     def seconds(self) -> float:
-        """Of the whole stage, all epochs."""
+        """Estimated seconds of the whole stage, all epochs."""
         method, size = self.method, self.size_for(self.n)
         if not is_trained(method) or not method.epochs:
             return 0.0
@@ -165,7 +165,7 @@ class Timing:
 
 
 class _Counted:
-    """As many items as there are in all, for the steps of an epoch; nobody takes them."""
+    """Items that are only counted, for the number of steps in an epoch."""
 
     def __init__(self, n: int, items: Items) -> None:
         self.n, self.spec = n, items.spec

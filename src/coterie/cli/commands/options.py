@@ -60,4 +60,4 @@ Version = Annotated[
 
 @app.callback()
 def options(version: Version = False) -> None:
-    """Typer wants a place for the options of `coterie` itself."""
+    """The options of `coterie` itself."""
