@@ -94,6 +94,15 @@ def test_every_page_stands_in_the_table_of_contents() -> None:
     assert pages == found | {line for line in text if line in pages}
 
 
+def test_the_page_of_a_method_has_first_what_a_user_needs() -> None:
+    for name in own_names():
+        lines = (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8").splitlines()
+        titles = [line for line in lines if line.startswith("## ")]
+        assert titles[0].startswith("## How to run it"), name
+        late = [title for title in titles if title.startswith(("## How we differ", "## Parity"))]
+        assert all(titles.index("## Results") < titles.index(title) for title in late), name
+
+
 def test_a_link_that_leads_nowhere_is_found(made: ModuleType, tmp_path: Path) -> None:
     import check_links
 
