@@ -48,8 +48,8 @@ def predict(
 ) -> None:
     """Assign new items to the groups of a run.
 
-    The larger the column ood_score, the more an item is like the run's own items. Into a folder, or with --engine ray,
-    it goes part by part, and the same command goes on with those that are there.
+    The larger the column ood_score, the more an item is like the run's own items. With a folder as -o, or with
+    --engine ray, the result is written in parts, and the same command continues an interrupted run.
     """
     with failures():
         from coterie.cli.predict import PredictRequest, predict_source
