@@ -1,6 +1,6 @@
 """What the backbone of a run begins with: random weights, those of a file or of timm, or another run's.
 
-Each beginning is checked before anything is trained, and what the user should know of it becomes a note of the plan.
+It is checked before anything is trained; what the user should know becomes a note of the plan.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TOO_FEW = (
 
 
 def check_beginning(settings: RunSettings) -> Card:
-    """The method's card. Raises InputError for an unknown method, and for two beginnings of one backbone."""
+    """The method's card. Raises InputError for an unknown method, and where two options set the backbone's start."""
     card = method_class(method_name(settings.method)).card
     given = {"--init": settings.init, "--pretrained": settings.pretrained or None, "--weights": settings.weights}
     names = [name for name, value in given.items() if value is not None]
@@ -40,7 +40,7 @@ def check_beginning(settings: RunSettings) -> Card:
 
 
 def check_spaces(spec: ItemSpec, card: Card, settings: RunSettings) -> None:
-    """Raise InputError for several spaces of features and a method, or a question, that is about one."""
+    """Raise InputError for several spaces of features with a method, or an option, that takes only one."""
     if spec.spaces and not card.spaces:
         able = " or ".join(name for name in method_names() if method_class(name).card.spaces)
         raise InputError(
@@ -65,7 +65,7 @@ def backbone_of(settings: RunSettings, card: Card, init: Model | None, spec: Ite
 def with_beginning(
     plan: Plan, settings: RunSettings, backbone: BackboneChoice, spec: ItemSpec, init: Model | None
 ) -> Plan:
-    """The plan with what follows from where its backbone begins.
+    """The plan, adapted to what its backbone begins with.
 
     Raises InputError where nothing could be learned, and where a stage cannot go on with the heads before it.
     """
@@ -110,7 +110,7 @@ def check_inherited(
 
 
 def _untrained(method: Method, backbone: BackboneChoice, spec: ItemSpec, k: int) -> Net:
-    """The net of a stage as it is drawn, without a trace in the random numbers."""
+    """The untrained net of a stage. Torch's random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         net = Net(build_backbone(backbone.name, spec), spec, torch.zeros(1), torch.ones(1), half=False)
         net.add(method.heads(net, k))
@@ -124,7 +124,7 @@ def _forms(net: Net, method: Method) -> list[dict[str, torch.Size]]:
 
 
 def _shared_names(before: Method | None, method: Method) -> list[str]:
-    """The settings that two stages both have, and have unlike."""
+    """The settings that two stages both have, with different values."""
     names = [] if before is None else setting_names(type(before))
     return [
         name for name in setting_names(type(method)) if name in names and getattr(method, name) != getattr(before, name)
@@ -138,7 +138,7 @@ def _as_in(method: Method, before: Method | None, name: str) -> Method:
 def first_weights(
     settings: RunSettings, plan: Plan, backbone: BackboneChoice, spec: ItemSpec, folder: RunFolder, *, resume: bool
 ) -> tuple[BackboneChoice, Start | None]:
-    """The backbone as its weights give it, and these weights, where --pretrained or --weights asks for some.
+    """The backbone and its weights, where --pretrained or --weights asks for some.
 
     Raises InputError for weights that cannot be had or do not fit, and for a backbone that nobody knows.
     """
@@ -155,7 +155,7 @@ def first_weights(
 
 
 def advice_for(plan: Plan, family: Family, init: Model | None) -> list[str]:
-    """What to tell a user whose photos are too few for a net that begins at random."""
+    """The advice for a user with too few photos to train a net from scratch."""
     facts = plan.facts
     assert facts is not None
     few = facts.kind == "images" and family == "photo" and init is None and _learns_from_too_few(plan, facts)
@@ -177,7 +177,7 @@ def extra_items(plan: Plan, source: Source) -> list[str]:
 
 
 def begun_with(folder: RunFolder, plan: Plan) -> str | None:
-    """The backbone that the first stage has a checkpoint of: what it began with need not be loaded once more."""
+    """The backbone in the first stage's checkpoint, so that its first weights need not be loaded again."""
     first = name_of(plan.stages[0])
     files = [folder.file("checkpoints", f"{first}{end}.safetensors") for end in ("", ".done")]
     if folder.path is None or not any(file is not None and file.exists() for file in files):
@@ -215,7 +215,7 @@ def _with_its_rows(plan: Plan, settings: RunSettings, init: Model) -> Plan:
 
 
 def _backbone_for(card: Card, settings: RunSettings, spec: ItemSpec, device: str) -> BackboneChoice:
-    """The backbone that was asked for; for `auto` the method's own, where it has one, else the rule for all."""
+    """The backbone asked for; for `auto` the method's own, or else the one for such data."""
     own, as_published = card.backbone, settings.preset != "practical"
     if settings.backbone == "auto" and own is not None:
         return BackboneChoice(own(spec, device, as_published), f"the one of {card.title}")

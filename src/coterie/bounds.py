@@ -1,7 +1,7 @@
-"""What a number in a setting may be: an alias stands beside the field it bounds, and `training.plan.coerce` asks it.
+"""The bounds of numbers in settings, as type aliases for the fields; `training.coerce` checks them.
 
-Every number is finite and no truth value; the upper bounds are far beyond use, and keep a slip of the keyboard from
-asking for petabytes. What depends on the data or on other settings is checked by the settings themselves.
+Every number is finite and no truth value. The upper bounds are far beyond use; they keep a typing error from asking for
+petabytes. What depends on the data or on other settings is checked by the settings themselves.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def plain_number(value: Any) -> Any:
 
 
 def rising(pair: tuple[float, float]) -> tuple[float, float]:
-    """A pair of lowest and highest value is in this order."""
+    """Check that a pair (lowest, highest) is in this order."""
     if pair[0] > pair[1]:
         raise PydanticCustomError("falling", "the first of the two must not be larger than the second")
     return pair

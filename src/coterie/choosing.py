@@ -1,6 +1,6 @@
 """`choose_k`: how many groups, before any is made. On embeddings, on the features of a finished run, or on pixels.
 
-What is looked at are at most 10,000 items, reduced to at most 50 principal components; the criteria and the rule are in
+At most 10,000 items are used, reduced to at most 50 principal components; the criteria and the rule are in
 `evaluation/number_of_groups.py`.
 """
 
@@ -43,7 +43,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Looked:
-    """What the choice is made on: points (m, d) of `n` items in all, what they are, and what the user should know."""
+    """The points (m, d) on which the number is chosen, out of `n` items; what they are, and notes for the user."""
 
     points: Tensor
     n: int
@@ -61,10 +61,14 @@ def choose_k(
     columns: str | Sequence[str] | None = None,
     progress: Say = lambda text: None,
 ) -> Choice:
-    """How many groups: `.k` with its `.plateau` where a number stands out (`.clear`), `.curve` with every criterion.
+    """Estimate the number of groups, without labels.
 
-    source: whatever `Clusterer.fit` takes, or a finished run's folder, whose features are then looked at. least, most:
-    the range, by default 2 to the square root of the number of items, at most 200. print(choice.sentence) says it.
+    The answer has `.k`, its `.plateau` (least, most), `.clear` (whether a number stands out), `.curve` with every
+    criterion, and `.sentence`, which says it in words (docs/choosing_k.md).
+
+    source: whatever `Clusterer.fit` takes, or a finished run's folder, whose features are then used. least, most: the
+    range of numbers, by default 2 to the square root of the number of items, at most 200. random_state: a whole number;
+    the same one gives the same answer. columns: the features of a table. progress: called with a text now and then.
 
     Raises InputError (a ValueError) for input that cannot work.
 

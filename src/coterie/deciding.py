@@ -1,8 +1,8 @@
-"""What `--method auto` and `--encoder` come to: which encoder before the stages, and which method after it.
+"""Resolves `--method auto` and `--encoder`: which encoder embeds the pictures, and which method groups the items.
 
 By what is grouped: photographs, where an encoder is on this computer, are embedded, and long embeddings grouped by a
-neighbour graph; small grey pictures, glyphs, and photographs without an encoder train a net. docs/frozen_heads.md says
-what speaks for the graph.
+neighbour graph; small grey pictures, glyphs, and photographs without an encoder train a net. docs/frozen_heads.md
+gives the reasons.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def resolve(settings: RunSettings) -> RunSettings:
 
 
 def by_items(settings: RunSettings, opened: Source) -> tuple[RunSettings, list[str]]:
-    """The settings with the method for these items, and a line that says so where it is another than `METHOD`."""
+    """The settings with the method for these items, and a line for the user where it is not `METHOD`."""
     if not settings.by_items:
         return settings, []
     settings, spec = replace(settings, by_items=False), opened.items.spec
@@ -86,7 +86,7 @@ def _trains_a_net(settings: RunSettings) -> bool:
 def with_encoder(
     settings: RunSettings, source: Any, cache: Path | None, device: torch.device, *, dry: bool
 ) -> tuple[RunSettings, Encode | None]:
-    """What puts the pictures through an encoder, None where there is to be none. The embeddings lie below `cache`.
+    """The encoder that pictures go through; None for none. The embeddings lie below `cache`.
 
     Weights and a size beside a named encoder are the encoder's, and the settings come back without them.
     """
@@ -107,7 +107,7 @@ def with_encoder(
 
 
 def check_used(encode: Encode | None, opened: Source) -> None:
-    """Raise InputError where the user named an encoder and the source has no pictures that it can be shown."""
+    """Raise InputError where the user named an encoder and the source has no pictures to embed."""
     if encode is None or encode.used or encode.wanted.name == AUTO:
         return
     holds = "embeddings" if opened.items.spec.kind == "embeddings" else "volumes"
@@ -117,7 +117,7 @@ def check_used(encode: Encode | None, opened: Source) -> None:
 
 
 def place_of(source: Any) -> str:
-    """Where a folder of pictures lies, "" for any other source."""
+    """The path of a folder of pictures, "" for any other source."""
     if isinstance(source, str | os.PathLike):
         with contextlib.suppress(OSError, RuntimeError, ValueError):  # what is no path is refused where it is opened
             path = Path(local(os.fsdecode(source))).expanduser()

@@ -1,6 +1,6 @@
 """Clusterer: scikit-learn's face on the pipeline. `load` reads a model back.
 
-Torch and what stands on it are imported when they are needed: the class alone, to be configured or cloned, is light.
+Torch is imported only when it is needed: to import, configure or clone the class takes little time.
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """Write a run folder: the model (safetensors and JSON, no pickle), the result table, record and history.
 
         `load` reads it back, and so do `coterie predict`, `evaluate` and `report`. Only `embedding_` is not kept.
-        Raises InputError for a folder that holds anything but this very model, saved before.
+        Raises InputError for a folder that holds anything but an earlier save of this model.
 
         >>> import numpy as np
         >>> from coterie import Clusterer
@@ -236,8 +236,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """Merge groups: in `[[2, 7], [1, 4, 5]]` 7 goes into 2, and 4 and 5 into 1. Returns self.
 
         The merged groups' probabilities are added, and every label is the likeliest group's again, so that
-        `labels_ == predict(X)` stays true. Numbers stay, too: nobody is in group 7 any more. A sum can be likelier than
-        another group that an item was in before; a warning says how many such items moved. Raises InputError.
+        `labels_ == predict(X)` stays true. Numbers stay, too: group 7 is empty afterwards. A merged group can become
+        likelier than the group that an item was in; a warning says how many such items moved. Raises InputError.
 
         >>> import numpy as np
         >>> from coterie import Clusterer
@@ -330,7 +330,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         return self.model_.predict(open_items(X, like=self.model_.spec, device=self.device))
 
     def _remember_names(self) -> None:
-        """What scikit-learn compares a DataFrame with, from the columns that the model was fitted on."""
+        """Set `n_features_in_` and `feature_names_in_`, which scikit-learn compares new data with."""
         spec = self.model_.spec
         if spec.kind == "embeddings":
             self.n_features_in_ = spec.dim
@@ -341,9 +341,9 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
 
 def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> int:
-    """What scikit-learn calls a random state, as the seed of a run; None: another one each time.
+    """A random state as scikit-learn has them, as the seed of a run; None: a different seed each time.
 
-    Not one of NumPy's global state, which is the caller's and is left alone.
+    NumPy's global random state is not used.
     """
     if random_state is None:
         return int(np.random.default_rng().integers(2**31 - 1))
@@ -365,7 +365,7 @@ def whole_number(given: Any, name: str, low: int, high: int) -> int:
 
 
 def _path(given: Any, what: str) -> Path:
-    """The path that was given. Raises InputError, which calls it `what`, for what cannot be one."""
+    """The given path. Raises InputError, which names it as `what`, for what cannot be a path."""
     try:
         text = os.fsdecode(given)
     except TypeError as error:
@@ -382,7 +382,7 @@ def _several(columns: Any) -> TypeGuard[Iterable[str]]:
 
 @isolated
 def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
-    """A fitted Clusterer from what `Clusterer.save`, `Clusterer(output=...)` or `coterie fit -o` wrote.
+    """Load a fitted Clusterer from a folder of `Clusterer.save`, `Clusterer(output=...)` or `coterie fit -o`.
 
     It predicts bit for bit what the saved one does. Raises InputError when there is no model, when it is of another
     version, or when the folder holds a pickle.

@@ -39,14 +39,14 @@ OTHERS = ("views.", "calibrate.")  # parts of a run whose settings are not the m
 
 @dataclass(frozen=True)
 class Teacher:
-    """What a run says of each picture, and the embedding that it says it by; the encoder as a backbone."""
+    """A run's probabilities and embedding of each picture, and the encoder as a backbone."""
 
     start: Start
     features: Float[Tensor, "m d"]
     said: Float[Tensor, "m k"]
 
     def teach(self, head: nn.Module) -> None:
-        """Teach a head on the backbone's features what the run says, by cross-entropy with its probabilities."""
+        """Teach a head on the backbone's features the run's probabilities, by cross-entropy."""
         device = next(head.parameters()).device
         features, said = self.features.to(device), self.said.to(device)
         scale = features.std()  # with which the decay is the same whatever the embeddings' scale
@@ -63,7 +63,7 @@ class Teacher:
 
 
 def check_finetune(settings: RunSettings) -> None:
-    """Raise InputError for settings that cannot stand beside `finetune`."""
+    """Raise InputError for settings that cannot be combined with `finetune`."""
     if settings.init is None:
         raise InputError(
             "--finetune goes on from a finished run on an encoder's embeddings: fit that first, and give its folder "

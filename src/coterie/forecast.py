@@ -1,7 +1,7 @@
 """How long a run will take, before it begins: a few real steps of each stage, on nets that are thrown away.
 
 Nothing of the run is touched: its random numbers are functions of seed and place, torch's own state is put back, and
-no file is written. What goes wrong here is no failure of the run, which then begins without an estimate.
+no file is written. If the estimate fails, the run begins without one.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def forecast(prepared: Prepared, *, short: bool = True) -> Forecast | None:
 
 
 def is_short(prepared: Prepared) -> bool:
-    """Whether so few steps, of so few numbers, are no long wait anywhere."""
+    """Whether a training is so small that no estimate is needed."""
     spec, items = prepared.source.items.spec, prepared.taught
     numbers = spec.dim if spec.kind == "embeddings" else spec.channels * spec.height * spec.width
     trained = [method for method in prepared.plan.stages if is_trained(method)]

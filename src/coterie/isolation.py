@@ -1,4 +1,4 @@
-"""coterie computes the same in whatever state it finds the process, and leaves that state as it found it.
+"""Makes coterie's results independent of the state of the process, and leaves that state as it was.
 
 Seeds, default types and devices, gradient modes, precision: all of these belong to whoever calls a library. Each
 public function of Python's face runs within `own_state`.
@@ -38,7 +38,7 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def own_state() -> Iterator[None]:
-    """Within, torch, NumPy, scikit-learn and Pillow are as they are when a process begins; afterwards as before.
+    """Within the block torch, NumPy, scikit-learn and Pillow have their initial state; afterwards the caller's.
 
     What a process has once (random state, default type) is put back by the last of several calls at a time.
     """

@@ -1,4 +1,4 @@
-"""What coterie writes: whole files or none, and nothing in the place of what is not its own.
+"""Writes whole files or none, and never replaces a file that coterie did not write.
 
 May not live here: anything that knows what is in the files.
 """
@@ -66,7 +66,7 @@ def printable(text: str) -> str:
 
 
 def check_output(out: Path, reads: Iterable[Given] = (), *, ours: Callable[[Path], bool] = lambda path: False) -> Path:
-    """The file that `out` names, links followed. Raises InputError where writing it would cost someone something.
+    """The file that `out` names, links followed. Raises InputError where writing it would destroy something.
 
     It may be none of the files that the command `reads`, nothing of a run folder, and no file that is there already,
     unless `ours` says that coterie wrote it.
@@ -127,7 +127,7 @@ def check_folder(out: Path | None, reads: Iterable[Given], writes: Iterable[str]
 
 
 def remove_parts(folder: Path, only: str | None = None) -> None:
-    """Remove the unfinished files of processes that are no more: those of `folder`, or of one file in it."""
+    """Remove the unfinished files of processes that have ended: those of `folder`, or of one file in it."""
     for place in (folder, *(folder / name for name in FOLDERS if only is None)):
         try:
             entries = list(os.scandir(place))
@@ -150,7 +150,7 @@ def _run_around(path: Path) -> Path | None:
 
 
 def _same(path: Path, given: str | os.PathLike[str]) -> bool:
-    """Whether both are one file, also by another name."""
+    """Whether both paths lead to one file."""
     other = Path(os.path.expanduser(given))
     if os.path.realpath(path) == os.path.realpath(other):
         return True

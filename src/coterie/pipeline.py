@@ -124,7 +124,7 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
 
 
 def keep_traceback(path: Path | None, error: Exception) -> None:
-    """Write down where an error that nobody foresaw came from, and let the error say where that is."""
+    """Write the traceback of an unforeseen error to the run folder, and add its path to the error."""
     if path is not None:
         with contextlib.suppress(InputError):
             write_atomically(path, "".join(traceback.format_exception(error)))

@@ -41,12 +41,18 @@ def calibrate(
     settings: Mapping[str, Any] | None = None,
     device: str = "auto",
 ) -> Calibrated:
-    """Calibrated confidence for anyone's clustering, without labels: one of scikit-learn, of HDBSCAN, of your own.
+    """Give calibrated confidences to a clustering from any tool, without true labels.
 
-    embeddings: (n, d), what the clustering was made from or anything in which neighbours are alike. The second argument
-    is the clustering: probabilities (n, k) whose rows sum to 1, or labels (n,), whole numbers or names; items labelled
-    -1 teach nothing and are assigned. loss: "region" is CDC's; "smoothing", "focal", "l1" and "mixup" are there for
-    comparison. settings: of `coterie.calibration.Calibration`, such as {"cells": 40}.
+    A head is trained on the embeddings to predict the mean assignment of each item's mini-cluster (Jia et al., "Towards
+    Calibrated Deep Clustering Network", ICLR 2025, Eq. 1), so that it is less sure where neighbours are in different
+    groups. The answer has `probabilities` (n, k), `confidence` (n,), `labels` (n,) and `groups` (k,): column j of the
+    probabilities is groups[j].
+
+    embeddings: (n, d), what the clustering was made from, or others in which similar items are near each other.
+    probabilities_or_labels: the clustering, as probabilities (n, k) whose rows sum to 1, or as labels (n,), whole
+    numbers or names. Items with the label -1 are not trained on, but get a group as well. loss: "region" is CDC's;
+    "smoothing", "focal", "l1" and "mixup" are for comparison. random_state: as in `Clusterer`. settings: those of
+    `coterie.calibration.Calibration`, such as {"cells": 40}. device: "auto", "cpu", "cuda", "mps".
 
     Raises InputError (a ValueError) for input that cannot work, before training.
 

@@ -1,4 +1,4 @@
-"""A run that is ready to begin: what is known of it, what `run.yaml` says of that, and who watches it."""
+"""A run that is ready to begin: what is known of it, its record in `run.yaml`, and the callbacks that follow it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from coterie.types import Family, Items, Source
 
 @dataclass
 class Watch:
-    """Who looks on: a progress bar, a line of text for the user, callbacks of experiments. None of them steers.
+    """Callbacks that follow a run: a progress bar, lines for the user, observers of experiments. None changes it.
 
     `timed`: who watches wants to hear beforehand how long it will take, which costs some seconds.
     `ready` sees the source before anything is trained, and may refuse it by an InputError; `begun` is called when the

@@ -77,7 +77,7 @@ def prepare(
 
 
 def _paths_of(source: Any) -> list[str]:
-    """Where the source lies, if it lies anywhere: an array does not, nor does a data set by its name."""
+    """The paths of the source; none for an array or a named data set."""
     parts = source.parts if isinstance(source, Spaces) else [source]
     paths = [os.fspath(part) for part in parts if isinstance(part, str | os.PathLike)]
     return [path for path in paths if path not in names()]
@@ -173,7 +173,7 @@ def _opened(
     watch: Watch,
     taught_by: Model | None,
 ) -> tuple[RunSettings, Source, list[str]]:
-    """The source, put through an encoder where there is one, and what is said of that."""
+    """The opened source, embedded where there is an encoder, and the line about it."""
     kept = cache if place.is_main_process else None  # each process embeds for itself, and one writes
     settings, encode = with_encoder(settings, source, kept, place.device, dry=watch.dry)
     opened = open_items(
@@ -198,7 +198,7 @@ def _opened(
 def _teacher(
     source: Any, settings: RunSettings, opened: Source, init: Model, cache: Path | None, place: Place, watch: Watch
 ) -> Teacher:
-    """What the run to fine-tune says of the pictures, by their embeddings, which are kept in the cache."""
+    """The answers of the run to fine-tune for the pictures; their embeddings are kept in the cache."""
     assert settings.init is not None
     if cache is not None:
         lend_to(Path(settings.init), cache / "features")

@@ -1,6 +1,6 @@
 """Several seeds of one fit: groups matched, probabilities averaged, which run to trust. The medoid is the answer.
 
-`coterie fit --runs` and `Clusterer(runs=)` stand on this; how one run is fitted, and shown, is theirs.
+Used by `coterie fit --runs` and `Clusterer(runs=)`, which bring how one run is fitted and shown.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PATIENCE = 2.0  # seconds until a run that another process has is looked at agai
 
 @dataclass(frozen=True)
 class Several:
-    """Finished runs set side by side: their ensemble, the medoid's place among them, and what ranks them."""
+    """Finished runs compared: their ensemble, the medoid's index, and their ranks."""
 
     names: list[str]
     ensemble: Assignments
@@ -55,7 +55,7 @@ class Several:
         }
 
     def write(self, out: Path, **more: Any) -> dict[str, Any]:
-        """The table and the record, with what else is known, into the folder of the runs. Returns the record."""
+        """Write the table and the record, with `more` entries, into the folder of the runs. Returns the record."""
         write_result(out / TABLE, self.ensemble)
         answer = {**self.as_json(), **more}
         write_atomically(out / RECORD, json.dumps(answer, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""What the machine has too little of, told from errors of many libraries: memory, threads, open files.
+"""Recognises from many libraries' errors what the machine lacks: memory, threads, open files.
 
 Imports nothing of coterie.
 """

@@ -173,7 +173,7 @@ def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
 
 @torch.no_grad()
 def disagreement(head: nn.Module, said: Assignments) -> str | None:
-    """A sentence where the calibration head, left alone, would put items into other groups than the method does."""
+    """A sentence where the calibration head by itself would put items into other groups than the method does."""
     assert said.embedding is not None
     head.eval()
     device = next(head.parameters()).device

@@ -32,7 +32,7 @@ def find_duplicates(source: Any) -> Duplicates:
 
 
 def duplicates_of(source: Source, model: Model | None = None) -> Duplicates:
-    """The sets of an open source; with a model by its features. Raises InputError for fewer than four items."""
+    """The sets of an open source, by the features of a model if given. InputError for fewer than four items."""
     n = len(source.items)
     if n < 4:
         raise InputError(f"{source.name} has {n} items: near-duplicates are looked for among at least 4.")
@@ -58,7 +58,7 @@ def _small(images: Tensor) -> Tensor:
 
 
 def source_of(origin: str, model: Model, fingerprint: str | None, run: Path) -> Source:
-    """The source of a run, opened again. Raises InputError where it is another one now."""
+    """The source of a run, opened again. Raises InputError where it has changed since."""
     opened = open_items(origin, like=model.spec)
     if fingerprint is not None and opened.fingerprint != fingerprint:
         raise InputError(f"{origin} has changed since {run} was fitted: fit it again, or give the source itself.")

@@ -107,7 +107,7 @@ class Supervised:
 
 @dataclass(frozen=True)
 class Yardstick:
-    """What a net with labels says of the items that it is scored on."""
+    """The answers of a net trained with labels, on the items that it is scored on."""
 
     classes: list[str]  # (c,)
     rows: NDArray[np.int64]  # (m,) of the source, or of the test source
