@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import shutil
 from pathlib import Path
 
 import fsspec
@@ -120,6 +121,11 @@ def test_a_file_of_this_computer_is_not_copied(there, tmp_path):
 def test_names_that_lead_elsewhere_and_copies_that_are_cut_are_refused(there, tmp_path, monkeypatch):
     there.pipe("/bucket/a.png", png(0))
     facts = there.find("/bucket", detail=True)
+    mark = {"/bucket/deep/": {"name": "/bucket/deep/", "size": 0}}
+    monkeypatch.setattr(there, "find", lambda path, detail: mark | facts)
+    assert [path.name for path in copied("memory://bucket").path.iterdir()] == ["a.png"]
+    for folder in copies(tmp_path):
+        shutil.rmtree(folder)
     for name in ("/bucket/../../a.png", "/elsewhere/a.png", "/bucket//a.png"):
         bad = {name: {**facts["/bucket/a.png"], "name": name}}
         monkeypatch.setattr(there, "find", lambda path, detail, bad=bad: bad)

@@ -117,8 +117,9 @@ def _files_at(place: Any, path: str, shown: str) -> dict[str, dict[str, Any]]:
     for name, facts in place.find(path, detail=True).items():
         inside = name.removeprefix(below)
         parts = inside.split("/")
-        if any(part.startswith(".") and part not in (".", "..") for part in parts) or not inside:
-            continue  # hidden, as in a folder of this computer
+        hidden = any(part.startswith(".") and part not in (".", "..") for part in parts)
+        if hidden or name.endswith("/"):  # the latter: how some stores mark an empty folder
+            continue
         if inside == name or any(part in ("", ".", "..") for part in parts) or "\0" in inside:
             raise InputError(f"{shown[:200]} has a file whose name is no path below it ({name[:100]!r}): rename it.")
         files[inside] = facts
