@@ -23,7 +23,11 @@ OPEN = 16  # files that are held open
 def tables_in(folder: Path) -> list[Path]:
     """The Parquet files directly in a folder, in the order of their names; none where it cannot be read."""
     try:
-        names = sorted(entry.name for entry in os.scandir(folder) if _counts(entry.name) and _is_table(entry.name))
+        names = sorted(
+            entry.name
+            for entry in os.scandir(folder)
+            if _counts(entry.name) and _is_table(entry.name) and not entry.is_dir()
+        )
     except OSError:
         return []
     return [folder / name for name in names]
