@@ -68,7 +68,7 @@ def test_it_is_the_table_that_its_files_make(tmp_path, make):
     assert several.notes[1] == "1 of them have no rows (part-01.parquet)."
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(data=st.data())
 def test_any_rows_and_any_row_group_are_those_of_the_whole(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("cut") / "x"
