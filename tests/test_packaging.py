@@ -117,3 +117,9 @@ def test_the_citation_has_what_its_format_asks_for() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation.keys() >= {"cff-version", "message", "title", "authors"}
     assert citation["license"] == PROJECT["license"]
+
+
+def test_every_requirement_has_a_lowest_version() -> None:
+    """Without it `make test-lowest` would try the first release there ever was."""
+    asked = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
+    assert [one for one in asked if not re.search(r"[>=]=\d", one)] == []
