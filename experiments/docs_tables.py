@@ -45,7 +45,8 @@ PAGES = (
     _docs_scaling,
 )
 BLOCKS: dict[str, Block] = {name: block for page in PAGES for name, block in page.BLOCKS.items()}
-MARKED = re.compile(r"<!-- generated (\S+) -->\n(.*?)<!-- end of \1 -->", re.DOTALL)
+# At the beginning of a line: a page that includes a part of another names its marks, too.
+MARKED = re.compile(r"^<!-- generated (\S+) -->\n(.*?)^<!-- end of \1 -->", re.DOTALL | re.MULTILINE)
 
 
 def pages() -> list[Path]:

@@ -33,8 +33,9 @@ def test_every_part_stands_on_a_page_and_every_marker_has_its_end() -> None:
     found = []
     for page in docs_tables.pages():
         text = page.read_text(encoding="utf-8")
-        names = re.findall(r"<!-- generated (\S+) -->", text)
-        assert names == re.findall(r"<!-- end of (\S+) -->", text) == [m[1] for m in docs_tables.MARKED.finditer(text)]
+        names = re.findall(r"^<!-- generated (\S+) -->", text, re.MULTILINE)
+        ends = re.findall(r"^<!-- end of (\S+) -->", text, re.MULTILINE)
+        assert names == ends == [mark[1] for mark in docs_tables.MARKED.finditer(text)]
         found += names
     assert sorted(found) == sorted(docs_tables.BLOCKS)
 
