@@ -115,6 +115,7 @@ def test_parameters_that_a_docstring_explains_in_a_row_become_a_list(made: Modul
     names = {"a", "b", "c"}
     assert made.as_list("a: this, as {x: 1}. b, c: that.", names) == "- **a**: this, as {x: 1}.\n- **b, c**: that."
     assert made.as_list("First. a: this. b: that.", names) == "First. \n\n- **a**: this.\n- **b**: that."
+    assert made.listed(["sum |a - b| of `x|y`, E*"], len) == [r"sum \|a - b\| of `x|y`, E\*"]
     assert made.as_list("Raises: nothing. d: that.", names) == "Raises: nothing. d: that."
     found = "\n".join(made.listed((inspect.getdoc(coterie.Clusterer) or "").split("\n"), coterie.Clusterer))
     missing = [name for name in inspect.signature(coterie.Clusterer).parameters if f"{name}" not in found]

@@ -199,13 +199,21 @@ def as_list(text: str, names: Collection[str]) -> str:
     return "\n".join([*([text[: found[0].start()], ""] if found[0].start() else []), *items])
 
 
+def literal(text: str) -> str:
+    """A docstring's text in which | and * outside of `code` are signs of formulas, not of reStructuredText."""
+    parts = text.split("`")
+    parts[::2] = [re.sub(r"([|*])", r"\\\1", part) for part in parts[::2]]
+    return "`".join(parts)
+
+
 def listed(lines: list[str], of: Any) -> list[str]:
     """A docstring's lines, with its parameters as a list."""
     try:
         names = set(inspect.signature(of).parameters)
     except (TypeError, ValueError):
         return lines
-    paragraphs = "\n".join(lines).split("\n\n")
+    parts = "\n".join(lines).split("\n\n")
+    paragraphs = [part if part.startswith(">>>") else literal(part) for part in parts]
     plain = [part if part.startswith((" ", ">>>", "-", "..")) else " ".join(part.split("\n")) for part in paragraphs]
     return "\n\n".join(as_list(part, names) for part in plain).split("\n")
 

@@ -1,8 +1,9 @@
 """What a method offers to the engine: a card, a small core, a second protocol for what is trained, and options.
 
 `card` is the entry in the catalogue, `method` holds the two protocols, `options` everything that a method may offer
-besides, each with the one function that reads it. A method is a frozen dataclass of its hyperparameters; everything
-learned or remembered is a part of the net. To vary a method, write a new file or wrap one: nothing here is inherited.
+besides, each with the one function that reads it, and `members` checks a class from outside. A method is a frozen
+dataclass of its hyperparameters; everything learned or remembered is a part of the net. To vary a method, write a new
+file or wrap one: nothing here is inherited.
 """
 
 from coterie.contract.card import Card, Facts, Pass, Reading, Step, View, epochs_for, iterations_for
