@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli.settings import read_overrides
+from coterie.cli.several import check_alike
 from coterie.data import Labels, labels_of
 from coterie.outputs import write_atomically
 from coterie.pipeline import evaluate_run, run
@@ -47,7 +48,11 @@ def row(
     *,
     labels: Labels | None = None,
 ) -> dict[str, Any]:
-    """One run, from its folder where it is there already; its metrics by head, by the source's labels or `labels`."""
+    """One run, from its folder where it is there already; its metrics by head, by the source's labels or `labels`.
+
+    Raises InputError for a folder with a run of other settings, whose numbers would stand under a wrong title.
+    """
+    check_alike(out, settings)
     done = (out / "run.yaml").exists() and label_free(out)["status"] == "done"
     if not done:
         watch = Watch(

@@ -33,10 +33,11 @@ def main() -> None:
         batch, by_rule = read_preset(reference, overrides)
         for each in given.each:
             wanted = max(given.k, round(batch / each))
-            changed = of_stage(overrides, "cdc") | {"cdc.cells": wanted}
-            settings = replace(ground(given), method="cdc", seed=seed, init=str(moco), overrides=changed)
             # The run with as many as the rule gives is there already.
-            out = reference if wanted == by_rule else given.runs / f"{name}-cells-{each}-{seed}"
+            ruled = wanted == by_rule
+            changed = of_stage(overrides, "cdc") | ({} if ruled else {"cdc.cells": wanted})
+            settings = replace(ground(given), method="cdc", seed=seed, init=str(moco), overrides=changed)
+            out = reference if ruled else given.runs / f"{name}-cells-{each}-{seed}"
             found = row(given.source, settings, out)
             record = {"data": name, "method": "cdc", "n": found["record"]["source"]["n"], "k": given.k, "seed": seed}
             record |= {"seconds": found["seconds"], "skipped": 0, "images_each": each}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from coterie.training.plan import RunSettings
+from coterie.types import InputError
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -59,6 +60,10 @@ def test_any_method_is_scored_before_and_after_its_calibration(
     text = _docs_methods.method("method_reference_finch_digits")
     assert "| finch |" in text
     assert content["command"] in text
+    # The same folders under another command would give this run's numbers another title.
+    monkeypatch.setattr(sys, "argv", [*sys.argv[:-2], "--set", "finch.early_exit=false", *sys.argv[-2:]])
+    with pytest.raises(InputError, match="was begun with overrides"):
+        method_reference.main()
 
 
 @pytest.mark.parametrize("script", ["cdc_reference", "mini_clusters"])
