@@ -106,7 +106,7 @@ def state() -> dict[str, Any]:
         "numpy": str(np.random.get_state()),  # noqa: NPY002
         "torch": torch.get_rng_state().tolist(),
         "dtype": torch.get_default_dtype(),
-        "device": torch.get_default_device(),
+        "device": torch.empty(0).device,
         "grad": (torch.is_grad_enabled(), torch.is_inference_mode_enabled()),
         "autocast": (torch.is_autocast_enabled("cpu"), torch.get_autocast_dtype("cpu")),
         "deterministic": torch.are_deterministic_algorithms_enabled(),

@@ -18,7 +18,8 @@ from coterie import catalogue
 from coterie.cli.failing import unforeseen
 from coterie.contract import Card
 from coterie.contract.members import check_members
-from coterie.types import InputError, Source
+from coterie.prediction.answers import check_answers
+from coterie.types import InputError, RunFailed, Source
 from helpers.own_methods import forgotten
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_method.md"
@@ -146,6 +147,30 @@ def test_what_is_no_mapping_is_said(member: str, gives: Any, said: str) -> None:
     own = {"card": MINE, "heads": Untrained.heads, "logits": Untrained.logits, member: lambda *given: gives}
     with forgotten(), pytest.raises(InputError, match=said):
         coterie.Clusterer(2, method=dataclass(frozen=True)(type("Gives", (), own))()).fit([[0.0], [0.1], [8.0], [9.0]])
+
+
+@pytest.mark.parametrize("calibrate", [True, False])
+@pytest.mark.parametrize(
+    ("heads", "said"), [([], "of Gives gave no head"), (["own"], "probabilities of item 3 are no numbers")]
+)
+def test_answers_that_are_no_probabilities_are_said(heads: list[str], said: str, calibrate: bool) -> None:
+    def rows(self: object, net: object, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        p = torch.full((len(features), 2), 0.5)
+        p[3] = torch.nan
+        return dict.fromkeys(heads, p)
+
+    own = {"card": MINE, "heads": Untrained.heads, "predict": rows}
+    method = dataclass(frozen=True)(type("Gives", (), own))()
+    with forgotten(), pytest.raises((InputError, RunFailed), match=said):
+        coterie.Clusterer(2, method=method, calibrate=calibrate).fit([[0.0], [0.1], [8.0], [9.0]])
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4,), (3, 2), (4, 2, 1)])
+def test_answers_of_another_shape_are_said(shape: tuple[int, ...]) -> None:
+    heads = {"own": torch.zeros(4, 2), "other": torch.zeros(shape)}
+    with pytest.raises(InputError, match=r"of Untrained gave other with the shape .* 4 items and 2 groups: .*\(4, 2\)"):
+        check_answers(Untrained(), heads, 4, 2)
+    check_answers(Untrained(), {"own": heads["own"]}, 4, 2)
 
 
 def test_an_error_in_a_users_file_is_not_called_one_of_coterie(shown: Any) -> None:

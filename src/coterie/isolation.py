@@ -70,7 +70,8 @@ def _of_the_thread(undo: ExitStack) -> None:
     undo.enter_context(torch.inference_mode(False))
     undo.enter_context(torch.enable_grad())
     _autocast(undo)
-    if torch.get_default_device().type != "cpu":
+    # Not get_default_device, which fails in torch 2.5 and 2.6 once somebody has set None.
+    if torch.empty(0).device.type != "cpu":
         undo.enter_context(torch.device("cpu"))
     sklearn = sys.modules.get("sklearn")
     if sklearn is not None:

@@ -18,6 +18,7 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
 from coterie.outputs import write_atomically
+from coterie.prediction.answers import check_answers, check_numbers
 from coterie.prediction.bank import Bank, load_bank, save_bank
 from coterie.prediction.manifest import FORMAT, Manifest, read_manifest
 from coterie.prediction.merging import merge_columns
@@ -93,7 +94,8 @@ class Model:
     ) -> Assignments:
         """Probabilities of every item, head by head; 4·k bytes an item and head, and 4·d with `embedding`.
 
-        `ood_scores` are names of `prediction.ood.SCORES`; raises InputError for one that this model cannot give.
+        `ood_scores` are names of `prediction.ood.SCORES`; raises InputError for one that this model cannot give, and
+        RunFailed where a probability is no number.
         """
         names: list[str] = []
         score = self._scorer(ood_scores)
@@ -101,6 +103,7 @@ class Model:
         def compute(view: Tensor) -> Tensor:
             features = self.net.backbone(view)
             heads = self.heads_of(features)
+            check_answers(self.method, heads, len(features), self.k)
             names[:] = list(heads)
             columns = score(heads[names[0]], features)
             return torch.cat([*heads.values(), *columns, *([features] if embedding else [])], dim=1)
@@ -110,6 +113,7 @@ class Model:
         for chunk in stream(self.net, source.items, compute, progress=progress):
             if at == 0:
                 out = torch.empty(n, chunk.shape[1])
+            check_numbers(chunk[:, : self.k * len(names)], source.ids, at)
             out[at : at + len(chunk)] = chunk
             at += len(chunk)
         widths = [self.k] * len(names) + [1] * len(ood_scores) + [self.net.width] * embedding
