@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -99,6 +100,10 @@ def test_the_page_of_a_method_has_first_what_a_user_needs() -> None:
         lines = (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8").splitlines()
         titles = [line for line in lines if line.startswith("## ")]
         assert titles[0].startswith("## How to run it"), name
+        when = "\n".join(lines[: lines.index(titles[0])]).split("\n\n")[2]
+        assert when.startswith("**When to take it.** Take it "), name
+        assert re.search(r"\b[Nn]ot\b", when), f"{name}: when not to take it"
+        assert when.count("\n") < 3, f"{name}: three lines at most"
         late = [title for title in titles if title.startswith(("## How we differ", "## Parity"))]
         assert all(titles.index("## Results") < titles.index(title) for title in late), name
 
