@@ -1,4 +1,4 @@
-"""What a method offers to the engine: a card, a small core, a second protocol for what is trained, and options.
+"""What a method offers to the engine: a card, a small core, a second protocol for methods that train, and options.
 
 `card` is the entry in the catalogue, `method` holds the two protocols, `options` everything that a method may offer
 besides, each with the one function that reads it, and `members` checks a class from outside. A method is a frozen

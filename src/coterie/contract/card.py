@@ -14,7 +14,7 @@ __all__ = ["Card", "Facts", "Pass", "Reading", "Step", "View", "epochs_for", "it
 
 @dataclass(frozen=True)
 class Reading:
-    """A preset that holds for all data: what it has beside the defaults, and the rows of data sets."""
+    """A preset for all data: the settings that it changes, and those that single data sets change besides."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -29,33 +29,33 @@ class Card:
     year: int
     family: str
     url: str
-    stage: str = ""  # its name in records and settings, where that is not the file's
+    stage: str = ""  # its name in records and settings, if it is not the file's
     # attribute of the batch -> a recipe of `views.recipes`, or a View of the method's own; empty: nothing is
     # trained, or the method has `views`, which its settings shape
     views: Mapping[str, str | View] = field(default_factory=dict)
-    # in evaluation, of photographs: all of it, or the middle of it made larger by `views.enlarge`
+    # what evaluation sees of a photograph: the whole, or the middle of the image enlarged by `views.enlarge`
     looks_at: Literal["whole", "centre"] = "whole"
     starts_from: str | None = None  # the method that trains the backbone before, unless --pretrain names another
-    starts_on: tuple[Kind, ...] = ("images",)  # where it does; for others the backbone is used as it comes
-    trains_backbone: bool = True  # so that others may go on from it; not one that only learns heads on frozen features
-    inherits: tuple[str, ...] = ()  # heads that go on from that stage, or from --init, too
-    gives: tuple[str, ...] = ()  # heads that a stage after this one may go on from
+    starts_on: tuple[Kind, ...] = ("images",)  # the kinds for which it does; for others the backbone is used as it is
+    trains_backbone: bool = True  # others can start from it; False where only heads are trained, on frozen features
+    inherits: tuple[str, ...] = ()  # heads that are taken over from that stage, or from --init
+    gives: tuple[str, ...] = ()  # heads that a later stage may take over
     scaling: Literal["standard", "unit"] = "standard"  # of the data: mean 0 and deviation 1, or values in [0, 1]
     accepts: tuple[Kind, ...] = ("images", "embeddings")
     answers: tuple[str, ...] | None = None  # the heads that prediction needs; None: all of them
     # published rows by data set: the method's settings, views.NAME, image_size
     presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    # what every published row has beside the defaults, where the authors' code does other than the paper's text says
+    # settings that every published row changes, where the authors' code differs from the paper
     code: Mapping[str, Any] = field(default_factory=dict)
-    text: Reading | None = None  # the preset `text`, the paper's words, where there is code that does otherwise
+    text: Reading | None = None  # the preset `text`: the paper's values, where the authors' code differs
     # settings with which the method finds the number of groups itself (-k auto); empty: it cannot
     without_k: Mapping[str, Any] = field(default_factory=dict)
     spaces: bool = False  # takes several spaces of features, as `data.spaces` puts them side by side
-    balance: str | None = None  # the setting that weighs a term which draws groups to equal sizes
+    balance: str | None = None  # the setting that weighs a term for groups of equal size
     backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
     # number that `step` logs -> what the report calls it, and a hint how to read it
     logs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-    # setting of the version before -> what it is called now; None: it is gone
+    # old name of a setting -> its new name; None: removed
     renamed: Mapping[str, str | None] = field(default_factory=dict)
 
 
@@ -63,16 +63,16 @@ class Card:
 class Pass:
     """One way through the items within an epoch; a method may have several, each in a random order of its own.
 
-    With `steps`, an epoch is so many batches, and the next one goes on where it ended: in the same order through the
-    items until all were seen, then in a new one.
+    With `steps`, an epoch has so many batches, and the next one continues where it ended: through the items in the
+    same order until all were seen, then in a new order.
 
     `sample` names a part of the net that says which items come, instead of each once: its `draw(count, generator)`
     gives the rows (count,) of a whole epoch. `partners` brings further items with each batch: a name, and the part of
-    the net whose `rows` (n, m) hold, for every item, the rows that its partner is drawn from, anew each time. Parts
-    that are read so may change in `start` and `begin_epoch` only, for batches are read ahead.
+    the net whose `rows` (n, m) hold, for every item, the rows that its partner is drawn from, anew each time. The
+    parts named here may change in `start` and `begin_epoch` only, since batches are read ahead.
     """
 
-    name: str = ""  # what `batch.pass_name` says
+    name: str = ""  # the value of `batch.pass_name`
     extra: bool = False  # goes through the source's extra items, too, where it has some
     keep_last: bool = False  # trains on the incomplete batch at the end, too
     shuffled: bool = True  # else batches are slices of the items in the source's order

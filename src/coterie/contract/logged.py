@@ -1,4 +1,4 @@
-"""What the report calls the numbers that several methods log, and a hint how to read each, for `Card.logs`."""
+"""Names in the report for numbers that several methods log, with a hint how to read each, for `Card.logs`."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Whether a class has the members of a method, by their names and arguments: what `coterie.register` asks of it.
+"""Whether a class has the members of a method, by their names and arguments: what `coterie.register` checks.
 
-The engine looks members up by name, so it would pass over a misspelt one without a word.
+The engine looks members up by name, so it would silently ignore a misspelt one.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def check_members(kind: type[Any]) -> None:
 
 
 def by_name(method: object, member: str, given: Any, of: str) -> Any:
-    """What a member gave, which must be a mapping. Raises InputError, with `of` for what the mapping is to hold."""
+    """The mapping that a member returned. Raises InputError if it is none; `of` names what it must hold."""
     if isinstance(given, Mapping):
         return given
     what = "nothing" if given is None else f"a {type(given).__name__}"

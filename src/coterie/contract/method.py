@@ -1,4 +1,4 @@
-"""The two protocols: what every method has, and what one has that is trained.
+"""The two protocols: `Method`, for every method, and `Trained`, for those that take optimiser steps.
 
 Besides, a method answers by `logits` or by `predict`, and may have what `contract.options` lists.
 """
@@ -41,7 +41,7 @@ class Trained(Method, Protocol):
     def batch_size(self) -> int: ...
 
     def optimiser(self, net: Net) -> Optimizer | Mapping[str, Optimizer]:
-        """One optimiser, or several by name, of which each step says the ones that take it."""
+        """One optimiser, or several by name; each step then names those that take it."""
         ...
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses | Step]:

@@ -63,7 +63,7 @@ def begins_epochs(method: Method) -> bool:
 
 
 def begin_epoch(method: Method, net: Net, epoch: EpochStart) -> None:
-    """Renew what stands for an epoch: pseudo-labels, centres, neighbours."""
+    """Renew what is fixed during an epoch: pseudo-labels, centres, neighbours."""
     if (own := _option(method, "begin_epoch")) is not None:
         own(net, epoch)
 
@@ -104,13 +104,13 @@ def part_size_of(method: Trained, n: int) -> int:
 
 
 def finish(method: Method, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-    """Place what prediction needs and no step has trained."""
+    """Compute what prediction needs and no step has trained."""
     if (own := _option(method, "finish")) is not None:
         own(net, features, k, generator)
 
 
 def gives_logits(method: Method) -> bool:
-    """Whether there is something that the answer is the softmax of, for scores that probabilities have lost."""
+    """Whether the method gives logits, for scores that cannot be computed from probabilities."""
     return _option(method, "logits") is not None
 
 
@@ -129,7 +129,7 @@ def predict(method: Method, net: Net, features: Float[Tensor, "n d"]) -> dict[st
 
 
 def calibrated(method: Method) -> bool:
-    """Whether the method's own confidences are calibrated; of others a calibration head must take the place."""
+    """Whether the method's own confidences are calibrated; those of other methods need a calibration head."""
     own = _option(method, "calibrated")
     return own is not None and bool(own())
 

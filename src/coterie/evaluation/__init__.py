@@ -6,12 +6,12 @@ Plain functions of NumPy arrays; fractions of 1 throughout.
 - `matching`: which class a cluster stands for (Hungarian), and accuracy, F1 after that
 - `calibration`: does a confidence of 0.8 mean right 8 times out of 10
 - `probability_rows`: the same for whole rows: Brier, NLL, class-wise
-- `rejection`: does the confidence put the wrong ones last; `separation`: does a score put foreign items last;
+- `rejection`: does the confidence put the wrong items last; `separation`: does a score put foreign items last;
   `ranking`: what both have in common
 - `accept`: which items may be accepted at a stated error, by their confidences or by a judged sample
 - `intervals`: bootstrap intervals
 - `clusters`: each cluster by itself
-- `number_of_groups`: how many groups, without labels; `stability`, `group_criteria`: what it goes by
+- `number_of_groups`: how many groups, without labels; `stability`, `group_criteria`: its criteria
 - `overall`: `evaluate`, all of it as one JSON-able dict
 
 May not live here: torch, training, anything that hands a label back to an earlier stage.

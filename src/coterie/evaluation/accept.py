@@ -1,6 +1,6 @@
 """Accept sets: what may be taken as it is, so that at most a stated share of it is wrong.
 
-An accept set is every item of at least some confidence. There are two ways to that threshold:
+An accept set is every item of at least some confidence. There are two ways to find the threshold:
 
 - `expected_threshold`, without any label: the error expected of a set is its mean of 1 - confidence. It is as good as
   the calibration.
@@ -133,7 +133,7 @@ def error_bound(wrong: int, judged: int, level: float = 0.95) -> float:
 def judged_needed(max_error: float, level: float = 0.95, wrong: int = 0) -> int:
     """How many judged items of an accept set it takes to pass, if `wrong` of them are wrong.
 
-    For none it is ln(1 - level) / ln(1 - max_error), rounded up: 59 for 5 % at 95 %.
+    For `wrong=0` it is ln(1 - level) / ln(1 - max_error), rounded up: 59 for 5 % at 95 %.
 
     >>> from coterie.evaluation.accept import judged_needed
     >>> judged_needed(0.05), judged_needed(0.05, wrong=1)
@@ -150,9 +150,9 @@ def judged_needed(max_error: float, level: float = 0.95, wrong: int = 0) -> int:
 def threshold_grid(confidence: NDArray[np.floating], judged: int, max_error: float, level: float = 0.95) -> list[float]:
     """The thresholds to try, strictest first: those that accept 5 %, 10 %, ... 100 % of all items.
 
-    Left out are those so strict that too few judged items are to be expected there: fewer than twice what zero errors
-    need (or, of a small sample, fewer than half-way between that and all). They would fail by chance and end the
-    sequence. The grid depends on how many items were judged, but not on which or how: otherwise no level would hold.
+    Thresholds above which too few judged items are expected are left out: fewer than twice the number that zero errors
+    need (for a small sample, fewer than half-way between that and all). They would fail by chance and end the sequence.
+    The grid depends on how many items were judged, not on which ones nor on the judgements: else the level fails.
 
     >>> import numpy as np
     >>> from coterie.evaluation.accept import threshold_grid
@@ -180,8 +180,8 @@ def audit(
     """Find the largest accept set of which at most `max_error` is wrong, with confidence `level`.
 
     confidence (n,): of all items. judged (m,): the rows of a uniform random sample of them, right (m,): whether each
-    one's assignment is right. thresholds: to be chosen without a look at the judgements; None takes `threshold_grid`.
-    Raises InputError for rows that are not there or come twice, and for fewer judged items than could ever pass.
+    item's assignment is right. thresholds: chosen without a look at the judgements; None takes `threshold_grid`.
+    Raises InputError for rows out of range or given twice, and for too few judged items for any set to pass.
 
     >>> import numpy as np
     >>> from coterie.evaluation.accept import audit, draw_sample
@@ -220,7 +220,7 @@ def audit(
 def draw_sample(n: int, size: int, seed: int, judged: Sequence[int] = ()) -> NDArray[np.int64]:
     """Draw `size` of the rows 0 to n - 1 that are not `judged` yet, uniformly and in random order.
 
-    Together with the judged ones, if those were drawn so, too, they are a uniform random sample again.
+    Together with the judged rows, if they were drawn the same way, these are again a uniform random sample.
 
     >>> from coterie.evaluation.accept import draw_sample
     >>> rows = draw_sample(1000, 300, seed=0)

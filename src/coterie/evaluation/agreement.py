@@ -60,9 +60,9 @@ def nmi_of(counts: Ints, average: Average = "arithmetic") -> Floats:
     """`nmi` of contingency tables (..., k, c): 1 where both partitions are one group, 0 where only one of them is."""
     joint = counts / counts.sum(axis=(-2, -1), keepdims=True)
     p_pred, p_true = joint.sum(axis=-1), joint.sum(axis=-2)
-    h_pred, h_true = (np.maximum(entr(p).sum(axis=-1), 0) for p in (p_pred, p_true))  # of one group -1e-17 by rounding
+    h_pred, h_true = (np.maximum(entr(p).sum(axis=-1), 0) for p in (p_pred, p_true))  # rounding gives one group -1e-17
     information = rel_entr(joint, p_pred[..., :, None] * p_true[..., None, :]).sum(axis=(-2, -1))
-    # What rounding leaves of a zero, over an entropy of zero, would be any number.
+    # A rounding error divided by an entropy of zero could be any number.
     information = np.where(information > 1e-14, information, 0)
     mean = (h_pred + h_true) / 2 if average == "arithmetic" else np.sqrt(h_pred * h_true)
     both_one_group = ((p_pred > 0).sum(axis=-1) == 1) & ((p_true > 0).sum(axis=-1) == 1)

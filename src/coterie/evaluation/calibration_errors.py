@@ -117,8 +117,8 @@ def debiased_calibration_error(confidence: NDArray[np.floating], correct: NDArra
     E* - E, with E* = sum_b n_b/n E|g_b + s_b Z|, g_b = acc_b - conf_b, s_b^2 = acc_b (1 - acc_b) / n_b, Z normal;
     the result is E - (E* - E) = 2 E - E*. The authors sample Z; a folded normal's mean is known, so we need not:
     E|g + s Z| = s sqrt(2/pi) exp(-g^2 / 2 s^2) + g erf(g / (s sqrt 2)).
-    Where the true error is 0 it takes 41 % of the bias away (2 - sqrt 2 of it stays); where the error is far above
-    the noise there is no bias to take. May be slightly negative: average over seeds first, clip afterwards.
+    Where the true error is 0 it removes 41 % of the bias (2 - sqrt 2 of it stays); where the error is far above
+    the noise there is no bias to remove. May be slightly negative: average over seeds first, clip afterwards.
 
     >>> import numpy as np
     >>> from coterie.evaluation import debiased_calibration_error
@@ -206,12 +206,12 @@ def reliability_of(ranking: Ranking, bins: int = 15) -> list[Bin]:
 
 
 def by_confidence(confidence: NDArray[np.floating], correct: NDArray[Any]) -> Ranking:
-    """The ranking that all of these are numbers of; raises InputError as `checked` does."""
+    """The ranking from which all these numbers are computed; raises InputError as `checked` does."""
     return rank(*checked(confidence, correct))
 
 
 def checked(confidence: NDArray[np.floating], correct: NDArray[Any]) -> tuple[Floats, Floats]:
-    """Both as float64 of one shape; raises InputError for another shape, nothing, NaN or values outside [0, 1]."""
+    """Both as float64 of one shape; raises InputError for two shapes, no items, NaN or values outside [0, 1]."""
     confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     if confidence.ndim != 1 or confidence.shape != right.shape or len(right) == 0:
         raise InputError(
@@ -232,7 +232,7 @@ def bin_of(values: Floats, bins: int, closed: Closed = "right") -> NDArray[np.in
 
 
 def _equal_width(ranking: Ranking, bins: int, closed: Closed) -> tuple[NDArray[np.intp], Floats, Floats, Floats]:
-    """The bins that any score is in, and their numbers of items, sums of confidences and numbers of correct ones."""
+    """The bins that hold any score, and their numbers of items, sums of confidences and numbers of correct ones."""
     index = bin_of(ranking.scores, bins, closed)
     starts = np.flatnonzero(np.r_[True, index[1:] != index[:-1]])
     count, confidence_sum, correct_sum = (
@@ -245,7 +245,7 @@ def _equal_width(ranking: Ranking, bins: int, closed: Closed) -> tuple[NDArray[n
 def _equal_mass(ranking: Ranking, bins: int) -> tuple[Floats, Floats, Floats]:
     """Number (b,), mean confidence and accuracy (..., b) of each group; no group is empty.
 
-    A cut through items of equal confidence takes its share of them, and with it the same share of their correct ones.
+    A cut between items of equal confidence gives each side its share of them and the same share of their correct ones.
     """
     ends = from_zero(ranking.counts)
     n = round(float(ends[..., -1].max()))  # the same for all resamples

@@ -1,4 +1,4 @@
-"""Each cluster by itself: what it stands for, how pure it is, and whether its confidence can be believed."""
+"""Each cluster by itself: its class, its purity, and whether its confidence can be believed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def per_cluster(
     class_names: Sequence[str],
     bins: int = 15,
 ) -> list[dict[str, Any]]:
-    """A row per cluster: its matched class, the share that is of it (`acc`, its precision) and the share of it found.
+    """A row per cluster: its matched class, and `acc`, the share of its items that are of this class (its precision).
 
-    `recall`: of the class' items, how many are here; `ece`: calibration error within the cluster, its items right where
-    they are of the matched class; `purity`: share of the largest class, matched or not. None where undefined.
+    `recall`: the share of the class' items that it holds; `ece`: calibration error within the cluster, where items
+    of the matched class are right; `purity`: share of the largest class, matched or not. None where undefined.
     """
     sizes, class_sizes = found.counts.sum(axis=1), found.counts.sum(axis=0)
     confidence_sums = np.bincount(labels, weights=confidence, minlength=len(sizes))
@@ -54,7 +54,7 @@ def per_cluster(
 def confusion(found: Matching) -> dict[str, Any]:
     """Counts with a row per class and a column per cluster, the clusters in the order of their classes.
 
-    Unmatched clusters come last, so that what agrees lies on the diagonal wherever every class has a cluster.
+    Unmatched clusters come last, so that correct items lie on the diagonal if every class has a cluster.
     """
     place = np.where(found.class_of >= 0, found.class_of, found.counts.shape[1])
     order = np.argsort(place, kind="stable")

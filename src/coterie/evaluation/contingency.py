@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from coterie.types import InputError
 
 Ints = NDArray[np.int64]
-Given = ArrayLike  # a user's labels: integers, or `_number` says what they are
+Given = ArrayLike  # a user's labels: `_number` refuses what are no integers
 
 
 def contingency(

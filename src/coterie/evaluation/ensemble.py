@@ -1,7 +1,7 @@
 """Several clusterings of the same items as one: groups matched, probabilities averaged, disagreement measured.
 
-Runs of several seeds, or several heads of one run, know by their disagreement what one of them cannot: where another
-beginning would have ended elsewhere. They can share a mistake, so agreement proves nothing.
+The disagreement between seeds, or between heads of one run, shows which items depend on the random start. They can
+share a mistake, so agreement proves nothing.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ Probabilities = NDArray[np.floating]
 
 @dataclass(frozen=True)
 class Ensemble:
-    """`probabilities` (n, k): the mean, in the groups of the run `medoid`; what each item's runs say of it."""
+    """`probabilities` (n, k): the mean, in the groups of the run `medoid`; and how far the runs agree on each item."""
 
     medoid: int
     orders: list[Ints]  # of each run: its column that stands for each group of the medoid
     probabilities: Floats
-    information: Floats  # (n,) nats: H(mean p) - mean H(p), 0 where all runs say the same
+    information: Floats  # (n,) nats: H(mean p) - mean H(p), 0 where all runs agree
     votes: Floats  # (n,) share of the runs whose group is that of the mean
 
 
@@ -39,17 +39,17 @@ def medoid(partitions: Sequence[Given]) -> int:
 
 
 def mean_aris(partitions: Sequence[Given]) -> list[float]:
-    """The mean ARI of each partition to the others; 1 of a single one."""
+    """The mean ARI of each partition to the others; 1 for a single one."""
     table = np.array([[ari(one, other) for other in partitions] for one in partitions])
     count = len(partitions)
     return ((table.sum(1) - 1) / (count - 1)).tolist() if count > 1 else [1.0]
 
 
 def accuracy_bound(partitions: Sequence[Given]) -> tuple[float, float]:
-    """The mean agreement A of any two, and (1 + A) / 2, which their mean accuracy cannot exceed, whatever the truth.
+    """The mean agreement A of any two partitions, and (1 + A) / 2, the most that their mean accuracy can be.
 
-    An item that is right in both is matched in the agreement, so ACC_a + ACC_b <= 1 + A_ab (Hungarian accuracies). It
-    bounds the mean of the runs: a single one may lie above it. 000111 and 110000 agree on 5/6: at most .9167.
+    An item that both have right counts as agreement, so ACC_a + ACC_b <= 1 + A_ab (Hungarian accuracies). It
+    bounds the mean of the runs: a single one may lie above it. 000111 and 110000 agree on 5/6, so the bound is .9167.
     """
     pairs = [accuracy(a, b) for i, a in enumerate(partitions) for b in partitions[i + 1 :]]
     agreement = float(np.mean(pairs)) if pairs else 1.0

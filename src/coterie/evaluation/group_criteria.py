@@ -45,7 +45,7 @@ def coding_rate(points: Points, labels: Given, distortion: float = DISTORTION) -
 
 
 def linear_predictions(points: Points, labels: Ints, seed: int = 0) -> Ints:
-    """What a linear classifier, taught on the other four fifths, says of each item's group: cross-validated.
+    """Each item's group as predicted by a linear classifier fitted on the other four fifths (cross-validation).
 
     Linear discriminant analysis: Gaussians of one covariance, shrunk a little towards its diagonal.
     """
@@ -67,7 +67,7 @@ def linear_predictions(points: Points, labels: Ints, seed: int = 0) -> Ints:
 
 
 def kappa(table: Ints) -> Floats:
-    """Cohen's kappa of tables (..., k, k), what is predicted by what is: (acc - e) / (1 - e), e of chance."""
+    """Cohen's kappa of tables (..., k, k) of predicted by actual groups: (acc - e) / (1 - e), e that of chance."""
     n = table.sum(axis=(-2, -1))
     hit = np.trace(table, axis1=-2, axis2=-1) / n
     chance = (table.sum(axis=-1) * table.sum(axis=-2)).sum(axis=-1) / n**2
@@ -82,7 +82,7 @@ def generalisation(points: Points, labels: Ints, k: int, seed: int = 0) -> float
 def eigenvalues(points: Points, most: int) -> Floats:
     """The smallest eigenvalues of the normalised Laplacian I - D^-1/2 W D^-1/2 of the 15-neighbour graph, ascending.
 
-    As many zeros as the graph has parts. Takes a dense matrix: give no more than some thousand points.
+    There is a zero for each component of the graph. Takes a dense matrix: give no more than some thousand points.
     """
     n = len(points)
     neighbours = min(NEIGHBOURS, n - 1)
@@ -96,7 +96,7 @@ def eigenvalues(points: Points, most: int) -> Floats:
 def eigengap(values: Floats, least: int, most: int) -> int:
     """The number of groups after which the eigenvalues rise most, between `least` and `most`.
 
-    Where the graph is in several parts, as many zeros, it is their number: three cliques apart are three groups.
+    Where the graph has several components it is their number: three separate cliques are three groups.
     """
     parts = int((values < 1e-8).sum())
     if least <= parts <= most:

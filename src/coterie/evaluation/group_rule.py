@@ -1,10 +1,10 @@
 """The rule of `number_of_groups`: from a curve over K to a recommendation, its plateau, or "no number stands out".
 
-A number is recommended where three things come together. Its groups hold on other items (prediction strength of at
-least 0.8). They are stabler than groups of a single Gaussian, and among the numbers of which both is so as stable as
-any, within a standard error. And two of the four criteria that take no part in this say about as many. A number that
-stands on its stability alone is none: on embeddings of photos two or five coarse groups hold up very well, and say
-nothing about the number that a person has in mind. Decided on made mixtures and on shapes without groups
+A number is recommended if three conditions hold. Its groups hold on other items (prediction strength of at least 0.8).
+They are stabler than groups of a single Gaussian and, among the numbers that meet these two conditions, as stable as
+the stablest within a standard error. Two of the four other criteria give about the same number. Stability alone is not
+enough: on embeddings of photos two or five coarse groups are very stable, and say nothing about the number that a
+person has in mind. The rule was chosen on synthetic mixtures and on shapes without groups
 (experiments/choosing_k_rule.py).
 """
 
@@ -19,7 +19,7 @@ from coterie.evaluation.stability import STRICT_UP_TO
 
 HOLDS = 0.8  # prediction strength of groups that hold on other items (Tibshirani & Walther: 0.8 to 0.9)
 CONFIRMED = 2  # of the four other criteria
-APART = 2.0  # between criteria that is worth a word
+APART = 2.0  # ratio of the largest to the smallest answer, above which the user is told
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Row:
 
     @property
     def passes(self) -> bool:
-        """Whether the groups hold on other items, and do so better than chance would have it."""
+        """Whether the groups hold on other items, and are stabler than those of a Gaussian beyond chance."""
         return self.prediction_strength >= HOLDS and self.excess > 2 * self.error
 
 
@@ -48,15 +48,15 @@ class Row:
 class Choice:
     """The answer: `k` and its plateau where a number stands out.
 
-    Where none does, the plateau are the numbers from the smallest to the largest that are about as stable as the
-    stablest, and `k` is the median of the ticks, brought within it.
+    Where none does, the plateau runs from the smallest to the largest number that is about as stable as the stablest,
+    and `k` is the median of `ticks`, clipped to it.
     """
 
     k: int
     clear: bool
     plateau: tuple[int, int]
     curve: list[Row]
-    ticks: dict[str, int]  # what each criterion alone would say
+    ticks: dict[str, int]  # the number that each criterion alone would give
     levels: list[int]  # numbers of groups of FINCH's hierarchy that were among the candidates
     n: int  # items looked at
     sentence: str
@@ -76,8 +76,8 @@ def stablest(curve: Sequence[Row]) -> Row:
 def candidates(curve: Sequence[Row]) -> list[int]:
     """The K that pass, with an excess within one standard error of the largest among them.
 
-    Among them, not of the whole curve: two groups are far apart along one axis, where those of the Gaussian are stable
-    as well, and their excess is small beside that of numbers that do not hold.
+    The largest among those that pass, not of the whole curve: two groups apart along one axis have a small excess, for
+    those of the Gaussian are stable as well, and numbers that do not pass may have a larger one.
     """
     passing = [row for row in curve if row.passes]
     if not passing:
@@ -92,7 +92,7 @@ def recommended(curve: Sequence[Row]) -> int | None:
 
 
 def ticks_of(curve: Sequence[Row], eigengap: int) -> dict[str, int]:
-    """What each criterion alone would say."""
+    """The number that each criterion alone would give."""
     return {
         "eigengap": eigengap,
         "silhouette": max(curve, key=lambda row: row.silhouette).k,
@@ -103,13 +103,13 @@ def ticks_of(curve: Sequence[Row], eigengap: int) -> dict[str, int]:
 
 
 def confirming(ticks: Mapping[str, int], plateau: tuple[int, int]) -> list[str]:
-    """The criteria other than stability that say a number of the plateau, or one that is a quarter off at most."""
+    """The criteria other than stability whose number lies on the plateau or is at most a quarter off."""
     low, high = plateau[0] - plateau[0] // 4, plateau[1] + plateau[1] // 4
     return [name for name, k in ticks.items() if name != "stability" and low <= k <= high]
 
 
 def choice(curve: list[Row], ticks: dict[str, int], levels: list[int], n: int) -> Choice:
-    """The answer for a curve, with what the user should know beside it."""
+    """The answer for a curve, with notes for the user."""
     best, notes = recommended(curve), []
     said = sorted([*ticks.values(), *([best] if best is not None else [])])
     if said[-1] > APART * said[0]:
@@ -143,7 +143,7 @@ def _unclear(curve: list[Row], ticks: dict[str, int], levels: list[int], n: int,
 
 
 def alike(curve: Sequence[Row]) -> tuple[int, int]:
-    """From the smallest to the largest K whose excess cannot be told from the largest; all where that is chance."""
+    """The range of K whose excess is the largest within the errors; the whole curve where that may be chance."""
     best = stablest(curve)
     if best.excess <= 2 * best.error:
         return curve[0].k, curve[-1].k

@@ -1,8 +1,8 @@
 """How much would a number move with another sample of as many items? Percentile bootstrap intervals (Efron 1979).
 
-`bootstrap` takes any metric of any arrays and draws rows. The other two draw the same resamples as counts, which makes
-a resample cost as much as the table it is drawn over, however many items there are: a contingency table for what
-compares two labellings, and distinct confidences, each right or wrong, for what judges confidences.
+`bootstrap` takes any metric of any arrays and draws rows. The other two draw the same resamples as counts, so
+that the cost of a resample depends on the size of a table and not on the number of items: a contingency table for
+metrics of two labellings, a table of distinct confidences, each right or wrong, for metrics of confidences.
 
 Calibration errors are biased upwards by noise, and resampling adds noise once more: where an error is near 0 its
 interval can lie above it.
@@ -36,7 +36,7 @@ def bootstrap(
 ) -> Interval:
     """Interval of `metric(*arrays)` over rows drawn with replacement, the same rows of every array.
 
-    (NaN, NaN) where no resample has the number. Raises InputError for arrays of different lengths or bad settings.
+    (NaN, NaN) where no resample has the metric. Raises InputError for arrays of different lengths or bad settings.
 
     >>> import numpy as np
     >>> from coterie.evaluation import bootstrap
@@ -134,7 +134,7 @@ def grouped(ranking: Ranking) -> Ranking:
 
 
 def _middle(values: Floats, level: float) -> Interval:
-    """The middle `level` of the values that are numbers."""
+    """The central interval that holds the share `level` of the values, NaN left out."""
     found = values[np.isfinite(values)]
     if len(found) == 0:
         return float("nan"), float("nan")

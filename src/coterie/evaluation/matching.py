@@ -1,4 +1,4 @@
-"""Which class each cluster stands for, and the numbers that need to know it: ACC, F1, balanced accuracy.
+"""Which class each cluster stands for, and the metrics that depend on it: ACC, F1, balanced accuracy.
 
 One map is made from all items, and every number that compares with classes uses it. It is made from the labels that it
 is then judged by, which flatters small sets a little: `held_out_accuracy` says how much.
@@ -53,7 +53,7 @@ class Matching:
     def f1_micro(self) -> float:
         """2 hits / (items of matched clusters + all items): the accuracy where every used cluster has a class.
 
-        Items of unmatched clusters are claimed for no class, so they cost recall and not precision.
+        Items of unmatched clusters are predicted as no class, so they cost recall and not precision.
         """
         claimed = self.counts[self.class_of >= 0].sum()
         return float(2 * self._hits(self.counts).sum() / (claimed + self.counts.sum()))
@@ -84,8 +84,8 @@ class Matching:
     def cluster_of(self) -> Ints | None:
         """The cluster of each class (c,), all classes and clusters used; None where their numbers differ.
 
-        Clusters that share no item with any class left over stand, in order of number, for the classes left over:
-        whole rows of probabilities can be judged only where each column is a class.
+        Clusters that `match` left out get the remaining classes in the order of their numbers, since whole rows of
+        probabilities can be judged only where each column is a class.
         """
         k, c = self.counts.shape
         if k != c:

@@ -1,4 +1,4 @@
-"""Items that are so near each other that chance would hardly put them there: copies, crops, shots of one scene.
+"""Items nearer to each other than chance explains: copies, crops, shots of one scene.
 
 The limit comes from the data. Where neighbours lie in m dimensions, the share of items whose nearest neighbour is
 within t times the median of that distance is about ln 2 · t^m; t is chosen so that this is one in 10,000, and at most a
@@ -51,7 +51,7 @@ def nearness_limit(distances: Floats) -> tuple[float, float]:
 
 
 def near_duplicates(distances: Floats, neighbours: Ints, content: NDArray[Any]) -> Duplicates:
-    """Sets of items that hang together by nearness or by equal `content` (n,), a digest of each item."""
+    """Sets of items that are linked by nearness or by equal `content` (n,), a digest of each item."""
     n = len(content)
     limit, dimension = nearness_limit(distances)
     near = distances <= limit
@@ -68,5 +68,5 @@ def near_duplicates(distances: Floats, neighbours: Ints, content: NDArray[Any]) 
 
 
 def together(probabilities: NDArray[np.floating], sets: list[Ints]) -> list[int]:
-    """The one group of each set: that with the largest sum of its items' probabilities."""
+    """One group for each set: the one with the largest sum of its items' probabilities."""
     return [int(probabilities[rows].sum(0).argmax()) for rows in sets]

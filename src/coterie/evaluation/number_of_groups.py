@@ -30,8 +30,8 @@ GROWTH = 1.25  # from one K of the curve to the next
 REPEATS, MORE = 5, 15  # splits, sub-samples and Gaussians of each K; and further ones of a K that may pass
 FEW, FEW_MORE = 3, 3  # the same for more than 20 groups, whose numbers vary little
 MAY_HOLD = 0.7
-SAMPLE, PER_GROUP = 3000, 40  # items that K-means sees: so many, or so many a group of the largest K
-JUDGED = 2000  # items of the silhouette, the eigenvalues
+SAMPLE, PER_GROUP = 3000, 40  # items that K-means sees: so many, or so many per group of the largest K
+JUDGED = 2000  # items that the silhouette and the eigenvalues are computed on
 
 
 def grid(least: int, most: int, extra: Sequence[int] = ()) -> list[int]:
@@ -59,8 +59,8 @@ def number_of_groups(
 ) -> Choice:
     """Choose K for points (n, d) whose distances mean likeness; give reduced ones, of at most 50 dimensions.
 
-    `levels`: numbers of groups of another clustering that are to be among the candidates. Raises InputError for a range
-    that is none, or more groups than half the items.
+    `levels`: numbers of groups of another clustering that are to be among the candidates. Raises InputError for an
+    empty range, or more groups than half the items.
     """
     n = len(points)
     most = most_groups(n) if most is None else most
@@ -129,11 +129,11 @@ class Measure:
         )
 
     def eigengap(self, least: int, most: int) -> int:
-        """What the eigenvalues of the neighbour graph say."""
+        """The number of groups by the eigenvalues of the neighbour graph."""
         return criteria.eigengap(criteria.eigenvalues(self.sample[self.judged], most + 1), least, most)
 
     def _gaussian(self, rng: np.random.Generator) -> Points:
-        """As many points of one Gaussian; the axes are principal ones, so the deviations are all of its covariance."""
+        """As many points drawn from one Gaussian; the axes are principal ones, so its covariance is diagonal."""
         return rng.standard_normal(self.sample.shape, dtype=np.float32) * self.spread
 
 

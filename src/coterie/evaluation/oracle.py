@@ -14,7 +14,7 @@ from scipy.special import log_softmax, softmax
 from coterie.evaluation.matching import match
 from coterie.types import InputError
 
-SMALLEST = 1e-12  # probabilities below it count as it, so that a logarithm exists
+SMALLEST = 1e-12  # smaller probabilities count as this one, so that a logarithm exists
 RANGE = (1e-2, 1e3)  # of the temperature
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from coterie.evaluation.calibration_errors import bin_of
 from coterie.types import InputError
 
-NLL_FLOOR = 1e-12  # probabilities below it count as it, so one saturated row costs at most 27.6 nats
+NLL_FLOOR = 1e-12  # smaller probabilities count as this one, so one saturated row costs at most 27.6 nats
 RARE = 0.01  # the threshold of the thresholded class-wise error in `evaluate`
 
 Rows = NDArray[np.floating]

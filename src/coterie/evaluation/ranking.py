@@ -1,7 +1,7 @@
 """Do high scores come first where they should? What failure rejection and outlier separation have in common.
 
-A `Ranking` holds one step for all items of the same score: no order among them means anything, so every number here is
-the mean over all their orders, or takes them together where a threshold cannot part them. It may hold many resamples of
+A `Ranking` has one step for all items of the same score. Their order means nothing, so every number here is the mean
+over all their orders, or counts them together where a threshold cannot separate them. It may hold many resamples of
 the same items, which differ in how often each step occurs: then the numbers come as an array of one per resample.
 """
 
@@ -29,7 +29,7 @@ class Ranking:
         return self.counts - self.positives
 
     def reversed(self) -> Ranking:
-        """The same question from the other end: are the negative ones low?"""
+        """The reversed ranking: the lowest scores first, and the negatives count as positives."""
         return Ranking(-self.scores[::-1], self.counts[..., ::-1], self.negatives[..., ::-1])
 
 

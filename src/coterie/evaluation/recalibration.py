@@ -1,17 +1,17 @@
-"""Confidences set right by a judged sample: a map of one to three numbers, checked on items that it has not seen.
+"""Confidences corrected by a judged sample: a map of one to three parameters, checked on items it was not fitted on.
 
-With c the confidence and q what becomes of it, logit q is linear in a few functions of c:
+With c the confidence and q the corrected one, logit q is linear in a few functions of c:
 
     temperature  logit q = a logit c                    Guo et al. 2017
     platt        logit q = a logit c + b                Platt 1999
     beta         logit q = a ln c - b ln(1 - c) + c0    Kull, Silva Filho & Flach 2017; the default
 
-with slopes of at least 0, so that the order of the items stays, and a pull towards no change, |theta - identity|² on
-the scale of nats, so that few judgements change little. `isotonic` asks for some 500 judged items. The judged items
+with slopes of at least 0, so that the order of the items stays, and a penalty on every change, |theta - identity|² in
+nats, so that few judgements change little. `isotonic` asks for some 500 judged items. The judged items
 must be a uniform random sample of all items, judged without a look at their confidences.
 
-Where a group is two classes at once its items are sure of it and wrong together. Only `beta` can level off below 1
-there (b = 0), which is why it is the default: the others call nearly right whatever is nearly sure.
+A group that holds two classes has items of high confidence that are wrong. Only `beta` can level off below 1 for them
+(b = 0), which is why it is the default: the others keep a confidence near 1 near 1.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ Kind = Literal["temperature", "platt", "beta", "isotonic"]
 Flags = NDArray[np.bool_]
 
 FOLDS = 5
-LEAST = 20  # judged items; fewer say nothing that the pull would let through
+LEAST = 20  # judged items; with fewer the penalty allows hardly any change
 LEAST_ISOTONIC = 500
 CLIP = 1e-4
-BINS = 5  # of equal mass: with 150 items more say nothing
+BINS = 5  # of equal mass: more would be noise with 150 items
 DRAWS = 1000
 
 
@@ -48,7 +48,7 @@ class Map:
     corners: tuple[tuple[float, float], ...] = ()
 
     def __call__(self, confidence: NDArray[np.floating]) -> Floats:
-        """What becomes of confidences; never 0 or 1."""
+        """The corrected confidences; never 0 or 1."""
         c = np.asarray(confidence, np.float64)
         if self.kind == "isotonic":
             x, y = np.array(self.corners).T
@@ -62,9 +62,9 @@ def identity(kind: Kind) -> tuple[float, ...]:
 
 
 def fit(kind: Kind, confidence: NDArray[np.floating], right: Flags) -> Map:
-    """The map of this kind that makes the judged outcomes likeliest."""
+    """The map of this kind that makes the judgements likeliest, under the penalty."""
     if kind == "isotonic":
-        from sklearn.isotonic import IsotonicRegression  # half of the time in which a review begins
+        from sklearn.isotonic import IsotonicRegression  # half of the time that a review takes to start
 
         found = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(confidence, right.astype(np.float64))
         corners = zip(found.X_thresholds_.tolist(), found.y_thresholds_.tolist(), strict=True)
@@ -93,7 +93,7 @@ def _terms(kind: Kind, confidence: Floats) -> Floats:
 
 
 def cross_fitted(kind: Kind, confidence: NDArray[np.floating], right: Flags, seed: int = 0) -> Floats:
-    """What becomes of each judged confidence by a map that was fitted without it, in five folds."""
+    """Each judged confidence, corrected by a map that was fitted without it, in five folds."""
     fold = np.random.default_rng(seed).permutation(len(right)) % FOLDS
     found = np.empty(len(right))
     for held in range(FOLDS):
@@ -103,7 +103,7 @@ def cross_fitted(kind: Kind, confidence: NDArray[np.floating], right: Flags, see
 
 
 def log_loss(confidence: NDArray[np.floating], right: Flags) -> Floats:
-    """-ln of the chance that was given to what was found, of each item."""
+    """-ln of the probability given to the judged outcome, of each item."""
     c = np.asarray(confidence, np.float64).clip(CLIP, 1 - CLIP)
     return -np.where(right, np.log(c), np.log1p(-c))
 
@@ -125,7 +125,7 @@ class Calibration:
 
     `gap`: mean confidence less accuracy, with the exact interval of the accuracy. `ece`: of 5 bins of equal mass, less
     what calibrated confidences would show by chance (`by_chance`, which is much of it at 150 items); `p`: how often
-    chance shows as much.
+    chance gives as much.
     """
 
     confidence: float
@@ -139,7 +139,7 @@ class Calibration:
 
 
 def judge(confidence: NDArray[np.floating], right: Flags, seed: int = 0, draws: int = DRAWS) -> Calibration:
-    """The calibration of judged confidences (m,), right (m,). The bare ECE of so few items is never the answer."""
+    """The calibration of judged confidences (m,), right (m,). The plain ECE of so few items is too biased to report."""
     c, flags = checked(confidence, right)
     low, high = accuracy_interval(int((flags == 0).sum()), len(flags))
     ranking = by_confidence(c, right)

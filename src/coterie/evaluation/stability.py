@@ -2,7 +2,7 @@
 
 `prediction_strength` (Tibshirani & Walther 2005) asks whether groups found on one half hold on the other, `stability`
 whether two overlapping samples are grouped alike, `ambiguous_share` (Monti et al. 2003; Senbabaoglu et al. 2014, "PAC")
-whether any two items are either always or never together. All see compact and repeatable groups, not classes.
+whether any two items are either always or never together. All measure compact and repeatable groups, not classes.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from coterie.evaluation.contingency import Ints, contingency
 Points = NDArray[np.floating]
 
 SHARE = 0.8  # of the items in a sub-sample
-STRICT_UP_TO = 20  # groups; beyond, the weakest of so many says too little, and their mean weighted by size stands in
+STRICT_UP_TO = 20  # groups; of more, the weakest is too noisy and the mean weighted by size is taken instead
 STEPS = 20  # of Lloyd's iterations, enough for partitions that are only compared
 STARTS = 2  # of K-means
 TRIALS = 10  # rows that a step of seeding chooses from, and ln k more: with few, one of 50 clear groups is often missed
-SEEDED = 25  # items a group that seeding looks at
+SEEDED = 25  # items per group that seeding looks at
 CONSENSUS_ITEMS = 1000
 
 

@@ -2,7 +2,7 @@
 
 Scores of one run in its own features flatter it, and are not comparable across spaces (Palumbo et al. 2024). So every
 run is scored in the spaces of the others, ranked there among all but the space's own run, and its ranks are averaged.
-The intervals are those of 200 resamples of the items. Where the best one's interval touches another's, or the scores do
+The intervals come from 200 resamples of the items. Where the best one's interval touches another's, or the scores do
 not agree on it, the runs are not distinguishable without judging, and the medoid, which agrees most with the others, is
 the one to take.
 """
@@ -30,7 +30,7 @@ SCORES = ("kappa", "silhouette", "neighbours")
 
 @dataclass(frozen=True)
 class Space:
-    """Features (m, d) of some items `rows` (m,), reduced; `home` is the run they were trained by, None for nobody's."""
+    """Features (m, d) of some items `rows` (m,), reduced; `home` is the run that trained them, None for no run's."""
 
     points: Points
     rows: Ints
@@ -39,7 +39,7 @@ class Space:
 
 @dataclass(frozen=True)
 class Trusted:
-    """One run: its mean rank (1 is best) with an interval, its scores in the others' spaces, what is odd about it."""
+    """One run: its mean rank (1 is best) with an interval, its scores in the others' spaces, and warnings about it."""
 
     run: str
     rank: float
@@ -53,7 +53,7 @@ class Trusted:
 
 @dataclass(frozen=True)
 class Trust:
-    """All runs, what bounds their accuracy, and which to take."""
+    """All runs, the bound of their accuracy, and which to take."""
 
     runs: list[Trusted]
     agreement: float
@@ -69,7 +69,7 @@ class Trust:
 
 
 def trust(names: Sequence[str], partitions: Sequence[Ints], k: int, spaces: Sequence[Space]) -> Trust:
-    """Rank at least two runs with k groups each over the same items. Without a space only their agreement is told."""
+    """Rank at least two runs with k groups each over the same items. Without a space only their agreement is given."""
     agreement, bound = accuracy_bound(partitions)
     aris = mean_aris(partitions)
     middle = int(np.argmax(aris))
@@ -98,7 +98,7 @@ def trust(names: Sequence[str], partitions: Sequence[Ints], k: int, spaces: Sequ
 
 
 def flags(labels: Ints, k: int) -> list[str]:
-    """Groups far from an even share, with which scores mean little."""
+    """Warnings of groups far from an even share, with which scores mean little."""
     sizes, n = np.bincount(labels, minlength=k), len(labels)
     found = []
     if small := int((sizes < n / (20 * k)).sum()):
@@ -128,7 +128,7 @@ def _ranks(partitions: Sequence[Ints], k: int, spaces: Sequence[Space]) -> tuple
 
 
 def _of_items(space: Space, labels: Ints, k: int) -> Floats:
-    """What each item adds to each score (m, 3); a score is the mean over items, chance taken from all of them."""
+    """Each item's part of each score (m, 3): a score is the mean over items; chance is computed from all of them."""
     share = np.bincount(labels, minlength=k) / len(labels)
     said = linear_predictions(space.points, labels)
     guessed = float(share @ (np.bincount(said, minlength=k) / len(labels)))
@@ -140,5 +140,5 @@ def _of_items(space: Space, labels: Ints, k: int) -> Floats:
 
 
 def _beyond(hits: Any, chance: float) -> Floats:
-    """(hits - chance) / (1 - chance), 0 where chance is everything."""
+    """(hits - chance) / (1 - chance), 0 where chance is 1."""
     return np.zeros(len(hits)) if chance >= 1 else (np.asarray(hits, np.float64) - chance) / (1 - chance)

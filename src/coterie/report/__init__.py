@@ -7,7 +7,7 @@
 - `charts`, `scatter`, `wording`: inline SVG, and numbers as text
 - `template.html.j2`, `style.css`, `page.js`: the page itself
 
-May not live here: torch, true labels (their numbers come from `metrics.json`), anything that asks the network.
+May not live here: torch, true labels (their numbers come from `metrics.json`), anything that needs the network.
 """
 
 from coterie.report.gallery import GalleryRows, gallery_rows

@@ -88,9 +88,9 @@ def sparkbars(confidence: NDArray[np.floating], bins: int = 20) -> Markup:
 
 
 def curve(epochs: Sequence[int], values: Sequence[float], label: str, unit: str = "epoch {}") -> Markup:
-    """One number over the epochs, or what else `unit` says; a value that is not finite leaves a gap."""
+    """One number over the epochs, or over another `unit`; a value that is not finite leaves a gap."""
     width, height, left, right, top, bottom = 260.0, 116.0, 42.0, 8.0, 8.0, 20.0
-    # First and last stay; between them every so-manieth.
+    # First and last stay; between them every n-th.
     keep = np.unique(np.linspace(0, len(values) - 1, min(len(values), POINTS)).round().astype(int))
     xs, ys = np.asarray(epochs, dtype=float)[keep], np.asarray(values, dtype=float)[keep]
     finite = np.isfinite(ys)
@@ -121,7 +121,7 @@ def curve(epochs: Sequence[int], values: Sequence[float], label: str, unit: str 
 
 
 def shades(epochs: Sequence[int], histograms: Sequence[Sequence[int]]) -> Markup:
-    """How a histogram from 0 to 1 moves over the epochs: a column for each, the darker, the larger a bin's share."""
+    """How a histogram from 0 to 1 changes over the epochs: a column for each, the darker, the larger a bin's share."""
     width, height, left, right, top, bottom = 260.0, 116.0, 42.0, 8.0, 8.0, 20.0
     keep = np.unique(np.linspace(0, len(epochs) - 1, min(len(epochs), 60)).round().astype(int))
     counts = np.asarray([histograms[place] for place in keep], dtype=float)

@@ -30,7 +30,7 @@ class ChoiceSection:
 
 
 def build_choice(found: Record | None) -> ChoiceSection | None:
-    """None where nobody has looked for the number of groups."""
+    """None where no number of groups was searched for."""
     if not found:
         return None
     rows = [row for row in found.get("curve") or [] if "k" in row]

@@ -79,7 +79,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """All that the table, the page and --json say. `left_out`: what was given but is no finished run, and why."""
+    """All that the table, the page and --json say. `left_out`: given paths that hold no finished run, and why."""
 
     rows: list[Row]
     summaries: list[Summary]
@@ -102,7 +102,7 @@ class Comparison:
 def compare(paths: Sequence[Path]) -> Comparison:
     """Read finished runs and set them side by side; a folder that is given twice counts once.
 
-    What is there but is no finished run (`runs/*` names everything) is left out. Raises InputError for a path that is
+    A path that holds no finished run is left out, since `runs/*` names everything. Raises InputError for a path that is
     not there, and where nothing is left to compare.
     """
     unique = list({os.path.realpath(path): path for path in paths}.values())
@@ -126,9 +126,9 @@ def compare(paths: Sequence[Path]) -> Comparison:
 
 
 def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
-    """What runs share that differ by nothing but their seeds: data, resolved settings, and the recipe of `init`.
+    """What runs that differ only in their seeds have in common: data, resolved settings, and the recipe of `init`.
 
-    `seen` are the folders on the way here: a record may name itself, or one that goes back to it.
+    `seen`: the folders followed so far, since a record may lead back to itself.
     """
     source, settings = run.get("source", {}), run.get("settings", {})
     stages = [[stage.get("name"), stage.get("epochs"), stage.get("settings")] for stage in run.get("stages", [])]
@@ -136,7 +136,7 @@ def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
     if isinstance(init, str) and len(seen) < LONGEST_CHAIN:
         before = Path(os.path.realpath(init))
         if before not in [Path(os.path.realpath(path)) for path in seen]:
-            with suppress(InputError):  # not there any more, or damaged: its name must do
+            with suppress(InputError):  # not there any more, or damaged: the name serves instead
                 init = recipe(read_record(Path(init)), (*seen, before))
     kept = {
         "data": [source.get(key) for key in ("fingerprint", "spec", "family")],

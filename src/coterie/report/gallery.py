@@ -14,7 +14,7 @@ LARGE, SMALL = 160, 96  # pixels of a thumbnail's longer side: sharp at 64 and 3
 
 
 class GalleryRows(NamedTuple):
-    """Rows of the result to show, by group, surest before doubtful, each list from its most telling item on."""
+    """Rows of the result to show, by group, surest before doubtful; each list begins with its extreme."""
 
     rows: NDArray[np.int64]
     cluster: NDArray[np.int64]

@@ -31,7 +31,7 @@ class Item:
 
 @dataclass
 class Group:
-    """What a card says. `confidence`, `class_name` and `accuracy` are None where there is nothing to say."""
+    """A group's card. `confidence`, `class_name` and `accuracy` are None where they are not known."""
 
     number: int
     colour: int

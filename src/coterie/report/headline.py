@@ -69,7 +69,7 @@ def title(folder: RunFolder) -> str:
 
 
 def lede(folder: RunFolder) -> list[str]:
-    """How they were sorted, and how far that can be believed; a sentence each."""
+    """How the items were grouped, and how far to trust it; a sentence each."""
     run, result = folder.run, folder.result
     backbone = (run.get("backbone") or {}).get("name")
     how = " ".join(
@@ -105,7 +105,7 @@ def _measured(metrics: Record) -> str:
 
 
 def labels_used(run: Record) -> str | None:
-    """The badge of a run that judged labels took part in: "212 judged labels took part"; None for any other."""
+    """The badge of a run that used judged labels: "212 judged labels took part"; None for any other."""
     used = run.get("labels_used")
     if not isinstance(used, dict):
         return None

@@ -1,4 +1,4 @@
-"""What a judged sample said about the confidences, and what became of them. The only section that stands on labels."""
+"""How far off the confidences are by a judged sample, before and after their correction. Based on people's labels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class JudgedSection:
 
 
 def build_judged(found: Record | None) -> JudgedSection | None:
-    """None where no judged sample has set the confidences right."""
+    """None where the confidences were not corrected by a judged sample."""
     if not found:
         return None
     rows = [(name, _cells(found[key])) for key, name in (("before", "before"), ("after", "after, cross-fitted"))]

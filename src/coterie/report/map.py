@@ -30,7 +30,7 @@ def project(embedding: NDArray[np.floating]) -> NDArray[np.float32]:
     # A constant embedding has no directions at all; PCA would divide by its variance of 0.
     if len(points) < 2 or (np.ptp(points, axis=0) == 0).all():
         return flat
-    # Threads add up in an order of their own, which t-SNE blows up into another map: one thread is repeatable.
+    # Several threads add up in a varying order, which t-SNE amplifies into another map: one thread is repeatable.
     with threadpool_limits(1):
         parts = PCA(min(30, *points.shape), random_state=0).fit_transform(points)
         if 10 <= len(points) <= MAP_POINTS and parts.shape[1] > 1:

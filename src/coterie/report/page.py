@@ -1,4 +1,4 @@
-"""The whole page: from a run folder to `report.html`, one file that asks for nothing else."""
+"""The whole page: from a run folder to `report.html`, one file that loads nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from coterie.report.scatter import scatter
 from coterie.report.training import build_stages
 from coterie.types import InputError
 
-# What every page of coterie holds; the second those of its first version, too.
+# Marks of every page of coterie; the second is also in those of its first version.
 MARKS = (b'<meta name="generator" content="coterie">', b'<circle cx="11.5" cy="17.5" r="4" class="c2"/></svg>coterie<')
 LISTED = 500  # skipped files written out; the rest are counted
 
@@ -69,7 +69,7 @@ def render(folder: RunFolder) -> str:
         .render(
             style=Markup(asset("style.css")),
             script=Markup(script),
-            # The browser runs this script and no other, whatever an id or a class name may try.
+            # The browser runs this script and no other, whatever an id or a class name contains.
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
             **_content(folder),
         )
@@ -112,7 +112,7 @@ def _content(folder: RunFolder) -> dict[str, Any]:
 
 
 def _acceptance(folder: RunFolder) -> list[Record]:
-    """What accepting the surer part would give: with the errors found where labels are known, else as promised."""
+    """Errors among the surer part of the items: those found where labels are known, else the expected ones."""
     measured = (folder.metrics or {}).get("acceptance")
     if folder.result is None or not (measured or folder.calibrated):
         return []

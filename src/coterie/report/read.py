@@ -115,7 +115,7 @@ class RunFolder:
 
     @property
     def calibrated(self) -> bool:
-        """Whether the confidences were taught how far they can be believed; of older runs the method tells."""
+        """Whether the confidences are calibrated; for older runs the method decides."""
         stated = self.run.get("calibrated")
         if isinstance(stated, bool):
             return stated
@@ -150,7 +150,7 @@ def read_finished(path: Path) -> tuple[RunFolder, Result]:
 
 
 def read_recalibrated(folder: RunFolder) -> Result:
-    """The result with the confidences that a judged sample set right. Raises InputError where there is none."""
+    """The result with the confidences corrected by a judged sample. Raises InputError where there is none."""
     found = _result(folder.path / TABLE, folder.run.get("source", {}).get("n"), groups_of(folder.run))
     if found is None:
         run = folder.path

@@ -1,4 +1,4 @@
-"""The section "Review": what people decided about the run, and what of it was looked at. The run's own numbers stay."""
+"""The section "Review": what people decided about the run, and how much of it they saw. The run's own numbers stay."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _sentences(entry: ReviewEntry, kind: str) -> list[str]:
 
 
 def claim_sentence(claim: ClaimEntry) -> str:
-    """What the last audit allows to say."""
+    """The claim that the last audit supports."""
     if claim.voided:
         return f"The claim of audit {claim.audit} does not hold any more: {claim.voided}."
     if claim.threshold is None:

@@ -76,7 +76,7 @@ def _fit(places: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def _densest(points: NDArray[np.float64], radius: float = 50.0) -> NDArray[np.float64]:
-    """Where most of a group lies: a mean or median may fall between its parts, on others' ground."""
+    """Where most of a group lies: a mean or median may fall between its parts, among other groups."""
     sample = points[:: max(1, len(points) // 400)]
     near = ((sample[:, None] - sample[None]) ** 2).sum(axis=2) < radius**2
     return np.asarray(sample[near[near.sum(axis=1).argmax()]].mean(axis=0))
