@@ -1,5 +1,5 @@
-"""Stage 4: what is computed and not descended: K-means, neighbours, partitions, densities, geometry, schedules.
+"""Stage 4: what is computed without gradient descent: K-means, neighbours, partitions, densities, geometry, schedules.
 
-Plain functions of tensors, and the heads that they place. May not live here: losses (`objectives`), the loop, and
+Plain functions of tensors, and heads whose parameters they set. May not live here: losses (`objectives`), the loop, and
 anything that asks which method calls it.
 """

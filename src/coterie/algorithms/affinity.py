@@ -1,10 +1,10 @@
-"""Agglomeration by directed affinities: groups of a neighbour graph are united pair by pair, most affine first.
+"""Agglomeration by directed affinities: groups of a neighbour graph are united pair by pair, largest affinity first.
 
 Yang, Parikh and Batra, "Joint Unsupervised Learning of Deep Representations and Image Clusters", CVPR 2016, after
 Zhang, Wang, Zhao and Tang, "Graph Degree Linkage", ECCV 2012. An item is linked to its near neighbours, by
-W_ij = exp(-d²/σ²), σ² the mean of all these d²; the affinity of two groups counts the ways from one into the other and
-back. A union adds rows and columns of the groups' table (the paper's fast algorithm), which leaves out the ways that
-go in by one part and back by the other; whoever begins anew with `united` has them again.
+W_ij = exp(-d²/σ²), σ² the mean of all these d²; the affinity of two groups counts the paths from one into the other and
+back. A union adds rows and columns of the groups' table (the paper's fast algorithm), which leaves out paths that go
+in by one part and back by the other; a new call of `united` counts them again.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from coterie.algorithms.finch import group_means
 from coterie.algorithms.neighbours import nearest
 
 LONGEST_CHAIN = 50
-LOCAL_ABOVE = 100  # groups down to which the next most affine ones matter
-LONELY_ABOVE = 20  # times the groups wanted, down to which those without any affinity join the nearest
+LOCAL_ABOVE = 100  # with more groups, the score also looks at the next largest affinities
+LONELY_ABOVE = 20  # times k: with more groups, those without any affinity join the nearest first
 
 
 def neighbour_graph(rows: Float[Tensor, "n d"], neighbours: int) -> tuple[csr_array, Int[Tensor, " n"]]:
-    """W (n, n), a row's entries at its neighbours, and each item's nearest other."""
+    """W (n, n), with each row's entries at its neighbours, and each item's nearest other item."""
     n = len(rows)
     distances, index = nearest(rows, min(neighbours, n - 1))
     squared = distances.double().square()
@@ -38,9 +38,9 @@ def neighbour_graph(rows: Float[Tensor, "n d"], neighbours: int) -> tuple[csr_ar
 
 
 def neighbour_chains(nearest_other: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Groups of items that lie on one chain from an item to its nearest other, to that one's, ...
+    """Groups of items on one chain: from an item to its nearest other, to the nearest other of that, and so on.
 
-    A chain ends at an item that was seen, whose group it joins, and after 51 items.
+    A chain ends at an item that was already visited, whose group it joins, or after 51 items.
     """
     following = nearest_other.tolist()
     label = [-1] * len(following)
@@ -61,10 +61,10 @@ def neighbour_chains(nearest_other: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
 
 
 def ways(graph: csr_array, labels: Int[Tensor, " n"]) -> csr_array:
-    """1ᵀ W_ij W_ji 1 for all pairs of groups (c, c): the ways from group i into group j and back; 0 to itself."""
+    """1ᵀ W_ij W_ji 1 for all pairs of groups (c, c): the paths from group i into group j and back; 0 to itself."""
     n, c = len(labels), int(labels.max()) + 1
     member = csr_array((np.ones(n), (np.arange(n), labels.numpy())), shape=(n, c))
-    # An item m of group j has Σ W_nm ways from the items n of group i, and Σ W_mn back.
+    # An item m of group j has Σ W_nm paths from the items n of group i, and Σ W_mn back.
     through = (graph.T @ member).multiply(graph @ member)
     found = csr_array(csr_array(through).T @ member)
     found.setdiag(0)
@@ -75,11 +75,11 @@ def ways(graph: csr_array, labels: Int[Tensor, " n"]) -> csr_array:
 def united(
     graph: csr_array, rows: Float[Tensor, "n d"], labels: Int[Tensor, " n"], left: int, k: int, context: int
 ) -> Int[Tensor, " n"]:
-    """Unite groups pair by pair until `left` are left; `k` is how many are wanted at last.
+    """Unite groups pair by pair until `left` are left; `k` is the number wanted in the end.
 
-    The next pair is a group and its most affine other, of the group with the largest affinity A₁ +
-    Σ (A₁ - A_k) / (context - 1) over its `context` most affine ones; of the 100 last groups A₁ alone counts. Groups
-    without any affinity join the one of nearest mean: first, while there are 20 k groups, and at the end.
+    The next pair is the group with the largest score A₁ + Σ (A₁ - A_k) / (context - 1), over the `context` groups of
+    largest affinity to it, and the first of these; for the last 100 groups the score is A₁ alone. Groups without any
+    affinity join the one of nearest mean first if there are more than 20 k groups, else they are united at the end.
     """
     labels = labels.cpu()
     table = ways(graph, labels)
@@ -94,11 +94,11 @@ def united(
 
 
 class Groups:
-    """The affinities of groups to each other while they are united; a pair that is not linked stands nowhere."""
+    """The affinities of groups to each other while they are united; only linked pairs are stored."""
 
     def __init__(self, table: csr_array, sizes: list[int], context: int) -> None:
         self.context, self.count, self.sizes = context, table.shape[0], sizes
-        self.into: list[dict[int, float]] = [{} for _ in sizes]  # ways from a group into another and back
+        self.into: list[dict[int, float]] = [{} for _ in sizes]  # paths from a group into another and back
         pairs = table.tocoo()
         for i, j, value in zip(pairs.row.tolist(), pairs.col.tolist(), pairs.data.tolist(), strict=True):
             self.into[i][j] = value
@@ -110,11 +110,11 @@ class Groups:
         self.scores = np.array([self.score(i) for i in range(len(sizes))])
 
     def between(self, i: int, j: int) -> float:
-        """A: the ways per squared number of the items that they begin at, in both directions."""
+        """A: the paths divided by the squared number of items that they start from, in both directions."""
         return self.into[i].get(j, 0.0) / self.sizes[i] ** 2 + self.into[j].get(i, 0.0) / self.sizes[j] ** 2
 
     def score(self, i: int) -> float:
-        """What decides on the next union; -inf for a group that is linked to none."""
+        """The score that chooses the next union; -inf for a group that is linked to none."""
         known = self.affinity[i].values()
         if not known:
             return -np.inf
@@ -132,7 +132,7 @@ class Groups:
         return True
 
     def unite(self, a: int, b: int) -> None:
-        """Group b becomes part of group a."""
+        """Merge group b into group a."""
         changed = dict.fromkeys([*self.affinity[a], *self.affinity[b]])
         for gone in (a, b):
             changed.pop(gone, None)
@@ -150,7 +150,7 @@ class Groups:
         for j in changed:
             self.affinity[j].pop(b, None)
             self.affinity[j][a] = self.affinity[a][j] = self.between(a, j)
-        everyone = self.count == LOCAL_ABOVE  # the rule of the score is another one from here on
+        everyone = self.count == LOCAL_ABOVE  # from here on the score has another rule
         for j in range(len(self.scores)) if everyone else [a, *changed]:
             self.scores[j] = self.score(j)
 
@@ -167,7 +167,7 @@ class Groups:
 
 
 def lonely_joined(table: csr_array, rows: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Int[Tensor, " n"]:
-    """Groups that no way leads into or out of join the group whose mean is nearest to theirs."""
+    """Let groups without any path in or out join the group with the nearest mean."""
     links = table + table.T
     lonely = np.flatnonzero(np.diff(csr_array(links).indptr) == 0)
     if not len(lonely) or table.shape[0] < 2:
@@ -181,7 +181,7 @@ def lonely_joined(table: csr_array, rows: Float[Tensor, "n d"], labels: Int[Tens
 
 
 def by_means(rows: Float[Tensor, "n d"], labels: Int[Tensor, " n"], left: int) -> Int[Tensor, " n"]:
-    """Groups that no way links are united by the average distance of their means."""
+    """Unite groups that no path links, by the average distance of their means."""
     from sklearn.cluster import AgglomerativeClustering
 
     means = group_means(rows, labels.to(rows.device)).cpu().numpy()

@@ -21,13 +21,13 @@ from coterie.algorithms.neighbours import Metric, nearest
 def by_mutual_neighbours(rows: Float[Tensor, "n d"], k: int, width: int, metric: Metric) -> Int[Tensor, " n"]:
     """Unite the items' groups pair by pair, smallest value first (the closer pair where values tie), until k are left.
 
-    Where the pairs run out before, lists of twice the `width` give more of them, and so on.
+    If the pairs run out before that, lists of twice the `width` give more pairs, and so on.
     """
     n, first = len(rows), min(width, len(rows) - 1)
     width = first
     while True:
         pairs, order = ordered_pairs(rows, width, first, metric)
-        # Kruskal's algorithm is this very procedure, and its tree has the pairs that unite two groups.
+        # This is Kruskal's algorithm: its tree has the pairs that unite two groups.
         tree = minimum_spanning_tree(csr_array((order, (pairs[0], pairs[1])), shape=(n, n))).tocoo()
         if len(tree.data) >= n - k:
             break

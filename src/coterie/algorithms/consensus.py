@@ -9,7 +9,7 @@ from torch import Tensor
 
 from coterie.types import InputError
 
-ROUNDS = 20  # of matching all to their vote; it settles after a few
+ROUNDS = 20  # of matching all to their vote, at most; a few are enough
 
 
 def matched_to(reference: Int[Tensor, " n"], labels: Int[Tensor, " n"], k: int) -> Int[Tensor, " k"]:
@@ -21,8 +21,8 @@ def matched_to(reference: Int[Tensor, " n"], labels: Int[Tensor, " n"], k: int) 
 def vote_orders(labels: Int[Tensor, "n q"], k: int, first: int) -> Int[Tensor, "q k"]:
     """For each of q clusterings, which of its groups stands for each group of their vote.
 
-    All are matched to the clustering `first`, then to the vote of all, until that stays; the groups keep the names of
-    `first`. It takes n k memory, where a co-association of items takes n². Raises InputError for no such clustering.
+    All are matched to the clustering `first`, then to the vote of all, until it no longer changes; the groups keep the
+    names of `first`. It takes n k memory, where a co-association of items takes n². InputError for a wrong `first`.
     """
     count = labels.shape[1]
     if not 0 <= first < count:

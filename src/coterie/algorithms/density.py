@@ -1,7 +1,7 @@
-"""DBSCAN for an unknown number of groups: what is dense hangs together, the rest is noise.
+"""DBSCAN for an unknown number of groups: connected dense regions are the groups, the rest is noise.
 
 Ester, Kriegel, Sander and Xu, "A Density-Based Algorithm for Discovering Clusters", KDD 1996, by scikit-learn. R-DC
-(Shaheen et al. 2025) names it for an unknown K and gives neither of its settings. The radius comes from the knee of the
+(Shaheen et al. 2025) uses it for an unknown K and gives neither setting. The radius comes from the knee of the
 sorted distances to the `min_samples`-th point, as the DBSCAN paper proposes for its plot of them.
 """
 
@@ -43,7 +43,7 @@ def knee(distances: Float[Tensor, " n"]) -> float:
 def dbscan(points: Float[Tensor, "n d"], min_samples: int = 5) -> Density:
     """Group points that have `min_samples` points, themselves among them, within the radius of the knee.
 
-    Points of a group's edge go to the group that scikit-learn comes to first.
+    Border points go to the group that scikit-learn reaches first.
     """
     from sklearn.cluster import DBSCAN
 
@@ -58,9 +58,9 @@ def dbscan(points: Float[Tensor, "n d"], min_samples: int = 5) -> Density:
 
 
 def place_density(head: NearestMean, points: Float[Tensor, "n d"], found: Density) -> None:
-    """Let `head` answer with these groups, by the means of FINCH's finest parts of them; noise goes to the nearest.
+    """Let `head` answer with these groups, each by the means of its finest FINCH parts; noise goes to the nearest.
 
-    A group of DBSCAN need not be round, so one mean would not stand for it.
+    A group of DBSCAN need not be round, so one mean would not represent it.
     """
     dense = found.labels >= 0
     points, labels = points[dense], found.labels[dense]

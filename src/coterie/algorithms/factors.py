@@ -1,4 +1,4 @@
-"""Non-negative factors by the Kullback-Leibler divergence, with codes that may be held alike between neighbours.
+"""Non-negative factors by the Kullback-Leibler divergence, with a term that can keep the codes of neighbours alike.
 
 X ≈ V Uᵀ with items as the rows of X (n, m), parts as the columns of U (m, r), codes as the rows of V (n, r), nothing
 negative. Cai, He, Wang, Bao and Han, "Locality Preserving Nonnegative Matrix Factorization", IJCAI 2009:
@@ -18,12 +18,12 @@ from torch import Tensor
 from coterie.algorithms.neighbours import nearest
 from coterie.networks.heads import steady_product
 
-TINY = 1e-10  # what is divided by, at least
+TINY = 1e-10  # least divisor
 ACCURACY = 1e-6  # of the linear systems, relative
 
 
 def codes_of(rows: Float[Tensor, "n m"], parts: Float[Tensor, "m r"], iterations: int) -> Float[Tensor, "n r"]:
-    """Every item's code for fixed parts, by so many multiplicative updates from equal shares; each row by itself."""
+    """Every item's code for fixed parts, by this many multiplicative updates from equal shares; each row by itself."""
     weights = parts.sum(0)
     codes = rows.sum(1, keepdim=True) / (weights.sum() + TINY) * torch.ones_like(weights)
     for _ in range(iterations):
@@ -40,7 +40,7 @@ def divergence(rows: Float[Tensor, "n m"], codes: Float[Tensor, "n r"], parts: F
 
 
 def neighbour_graph(rows: Float[Tensor, "n m"], neighbours: int) -> csr_array:
-    """Symmetric, 1 between items of which one is among the other's nearest."""
+    """Symmetric, with 1 between two items if one is among the other's nearest."""
     n = len(rows)
     _, index = nearest(rows, neighbours)
     first = np.repeat(np.arange(n), neighbours)
@@ -67,11 +67,11 @@ def smooth_factors(
     iterations: int,
     tolerance: float,
 ) -> tuple[Float[Tensor, "n r"], Float[Tensor, "m r"]]:
-    """Codes and parts from these, by alternating updates until the objective falls by less than `tolerance` of itself.
+    """Codes and parts from these, by alternating updates until the relative decrease is below `tolerance`.
 
     For each part k the codes solve (Σᵢ uᵢₖ I + λ L) v = vⱼₖ Σᵢ uᵢₖ xⱼᵢ / yⱼᵢ, a sparse system; the parts are
     multiplied. Without neighbours the objective never rises; with them the systems are the paper's
-    approximation, and it may rise by a hair near its end.
+    approximation, and it may rise very slightly near the end.
     """
     smooth, identity = laplacian(graph), eye_array(len(rows), format="csr")
     before = divergence(rows, codes, parts) + weight * locality(codes, graph)

@@ -1,9 +1,9 @@
-"""FINCH: link every point to its first neighbour; what hangs together is a group; go on with the groups' means.
+"""FINCH: link every point to its first neighbour; connected points are a group; repeat with the groups' means.
 
 Sarfraz, Sharma and Stiefelhagen, "Efficient Parameter-free Clustering Using First Neighbor Relations", CVPR 2019.
 
 Their adjacency links i and j when one is the other's first neighbour or both have the same one (Eq. 1). The last case
-adds no connection, since both already hang on that neighbour, so the links i -> first neighbour are enough. That stays
+adds no connection, since both are linked to that neighbour, so the links i -> first neighbour are enough. That stays
 so under the early-exit guard, which cuts long links: the one between i and j is no shorter than either of the two.
 """
 
@@ -23,7 +23,7 @@ MOST_FOLLOWERS = 1024  # points with the same first neighbour whose distances ar
 def first_neighbour_partition(
     neighbour: Int[Tensor, " n"], distance: Float[Tensor, " n"] | None = None, longest: float = float("inf")
 ) -> Int[Tensor, " n"]:
-    """Groups of points that hang together by links i -> neighbour[i]; those with a `distance` above `longest` are cut.
+    """Groups of points connected by links i -> neighbour[i]; links with a `distance` above `longest` are cut.
 
     Groups are numbered in the order of their first points.
     """
@@ -58,8 +58,8 @@ def hierarchy(
 ) -> list[Int[Tensor, " n"]]:
     """FINCH's partitions, finest first, each a coarsening of the one before; numbered in the order of first points.
 
-    Ends before the level that would hold a single group, or that would merge nothing; so the list is empty when all
-    points hang together at once. With `early_exit`, the guard of the authors' code, links at later levels that are
+    Ends before the level that would hold a single group, or that would merge nothing; so the list is empty when the
+    first links connect all points. With `early_exit`, the guard of the authors' code, links at later levels that are
     longer than the longest of the first level are cut: a group that is farther off may be an outlier.
     """
     levels: list[Tensor] = []
@@ -90,7 +90,7 @@ def longest_link(points: Float[Tensor, "n d"], neighbour: Int[Tensor, " n"], met
 
 
 def closest_level(levels: list[Int[Tensor, " n"]], k: int) -> Int[Tensor, " n"]:
-    """The partition whose number of groups is nearest to k, the coarser one of two: FINCH without a required number."""
+    """The partition whose number of groups is nearest to k, the coarser one of two equally near."""
     if not levels:
         raise InputError("FINCH found no partition: all points are connected by first neighbours.")
     return min(reversed(levels), key=lambda labels: abs(int(labels.max()) + 1 - k))
@@ -99,7 +99,7 @@ def closest_level(levels: list[Int[Tensor, " n"]], k: int) -> Int[Tensor, " n"]:
 def separated_level(
     points: Float[Tensor, "n d"], levels: list[Int[Tensor, " n"]], metric: Metric, generator: torch.Generator
 ) -> tuple[int, list[float]]:
-    """The place of the level whose groups are best apart, and every level's mean silhouette (Rousseeuw 1987).
+    """The index of the level with the best separated groups, and every level's mean silhouette (Rousseeuw 1987).
 
     Measured on at most 2,000 points, in which a group of a single point counts 0; the coarser of two equal levels wins.
     """
@@ -134,7 +134,7 @@ def merge_to(
     """Merge the two groups with the closest means, again and again, until k are left (the paper's Algorithm 2).
 
     Each group remembers its nearest other one, so that a merge costs distances from one mean, and from those of groups
-    whose nearest is gone, instead of all pairs.
+    whose nearest was merged, instead of all pairs.
     """
     count, device = int(labels.max()) + 1, points.device
     if count <= k:

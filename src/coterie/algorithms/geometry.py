@@ -2,7 +2,7 @@
 
 A flat cloud spans as many directions as it has dimensions; a curved one, such as a circle in the plane, spans more.
 Ansuini, Laio, Macke and Zoccolan, "Intrinsic dimension of data representations in deep neural networks", NeurIPS 2019,
-measure networks so; FT-VGAE and R-DC follow the features of deep clustering through their training with it.
+measure networks this way; FT-VGAE and R-DC follow the features of deep clustering through their training with it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Geometry:
 
     intrinsic: float  # ID
     linear: float  # LID
-    groups: int  # that were large enough to be measured
+    groups: int  # number of groups that were large enough to be measured
 
     @property
     def curvature(self) -> float:

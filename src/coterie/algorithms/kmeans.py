@@ -55,7 +55,7 @@ def kmeans(
 ) -> KMeansResult:
     """Cluster the rows of `x` in float32, without gradient, and return the restart with the lowest inertia.
 
-    With `spherical` the rows count by their directions: each is scaled to length 1, and so are the centres at every
+    With `spherical` only directions count: each row is scaled to length 1, and so are the centres at every
     step (Dhillon and Modha, 2001). The inertia is then 2 Σ (1 - cos) over the points and their centres.
 
     A restart stops when its labels repeat, or when its centres' squared shifts add up to at most `tolerance` times
@@ -102,7 +102,7 @@ def kmeans_by_mini_batches(
 def place_groups(
     head: PrototypeHead, features: Float[Tensor, "n d"], generator: torch.Generator, restarts: int
 ) -> None:
-    """Give the head the centres of K-means on what it makes of these features, and their spread."""
+    """Set the head's centres by K-means on its inputs from these features, and its variance."""
     found = kmeans(head.rows(features), len(head.centres), generator=generator, restarts=restarts)
     head.place(found.centres, features, found.labels)
 
@@ -304,7 +304,7 @@ def _fill_empty(x: Tensor, centres: Tensor, labels: Tensor) -> Tensor:
         return labels
     distances = _squared_distances(x, centres, labels).masked_fill(counts[labels] == 1, 0.0)
     farthest = distances.topk(len(empty))
-    # Copies of a point, apart only by rounding, would be handed round for ever.
+    # Copies of a point that differ only by rounding would be passed round for ever.
     resolved = 1e-6 * _squared_norms(x).mean()
     moved = farthest.indices[farthest.values > resolved]
     labels = labels.clone()

@@ -1,4 +1,4 @@
-"""LARS as the self-supervised methods use it: every weight at a rate of its own, biases and norms at the plain one."""
+"""LARS as the self-supervised methods use it: every weight tensor has its own rate, biases and norms the plain one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 def lars(
     trained: Sequence[nn.Parameter], rate: float, weight_decay: float, trust: float, *, clip: bool = False
 ) -> Lars:
-    """A weight's gradient times η‖w‖ / (‖g‖ + λ‖w‖), η being `trust`; vectors have neither that ratio nor decay.
+    """A weight's gradient times η‖w‖ / (‖g‖ + λ‖w‖), η being `trust`; vectors get neither this ratio nor decay.
 
     With `clip` the ratio is min(ratio / rate, 1), as in apex' LARC: no step is larger than the plain one.
     """

@@ -1,8 +1,8 @@
 """Lloyd's iterations over very many points without looking at all of them each time.
 
 Hamerly, "Making k-means Even Faster", SDM 2010: a point keeps an upper bound of the distance to its own centre and a
-lower one of that to any other. Centres move little after the first steps, the bounds change by what they moved, and
-where the upper one stays below the lower one the label cannot have changed. The labels are those of the plain
+lower one of that to any other. Centres move little after the first steps, the bounds change by as much, and where the
+upper one stays below the lower one the label cannot have changed. The labels are those of the plain
 iterations, up to points that are as near to two centres.
 """
 
@@ -28,7 +28,7 @@ class Nearest:
         self.looked = 0  # points looked at so far, for tests
 
     def __call__(self, centres: Float[Tensor, "k d"], labels: Int[Tensor, " n"] | None = None) -> Int[Tensor, " n"]:
-        """The label of every point; `labels`: those since the last call, where some were changed by hand."""
+        """The label of every point. `labels`: the current ones, if the caller changed some since the last call."""
         if self.centres is None:
             self._look(centres, None)
         else:
@@ -37,7 +37,7 @@ class Nearest:
         return self.labels
 
     def _doubtful(self, centres: Tensor, labels: Tensor) -> Int[Tensor, " m"]:
-        """The points whose label may have changed, with all bounds moved by what their centres moved."""
+        """The points whose label may have changed, after all bounds are moved by as much as their centres."""
         assert self.centres is not None
         shift = (centres - self.centres).norm(dim=1)
         farthest = shift.topk(2)
@@ -49,7 +49,7 @@ class Nearest:
         return (~sure | (labels != self.labels)).nonzero().flatten()
 
     def _look(self, centres: Tensor, rows: Tensor | None) -> None:
-        """Look at these points (None: at all): their label and the distances to the two nearest centres."""
+        """Compute the label and the distances to the two nearest centres of these points (None: of all)."""
         half, self.labels = centres.square().sum(1).div_(2), self.labels.clone()
         for at in torch.arange(len(self.x), device=self.x.device).split(CHUNK) if rows is None else rows.split(CHUNK):
             part = self.x[at] if rows is not None else self.x[at[0] : at[-1] + 1]
@@ -63,7 +63,7 @@ class Nearest:
 
 
 class Means:
-    """The mean of each group, from float64 sums that only change by the points that change their group."""
+    """The mean of each group, from float64 sums that are updated only by points that change their group."""
 
     def __init__(self, x: Float[Tensor, "n d"], k: int) -> None:
         self.x, self.labels = x, torch.full((len(x),), -1, device=x.device)

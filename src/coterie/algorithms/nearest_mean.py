@@ -1,4 +1,4 @@
-"""Placing new items in the groups of a FINCH hierarchy, and saying how sure that is; neither is in the paper.
+"""Assigning new items to the groups of a FINCH hierarchy, with a confidence; neither is in the paper.
 
 An item belongs to the group of the nearest mean of a fine level of the hierarchy, and the confidence falls with the
 lead of that mean over those of other groups, scaled so that on average it is the share of the ten nearest neighbours
@@ -16,8 +16,8 @@ from coterie.algorithms.neighbours import Metric, comparable, nearest
 from coterie.networks.heads import steady_product
 from coterie.networks.memory import ItemTable
 
-MOST_MEANS = 16_384  # that a model keeps: 51 MB for 28-pixel grey images
-NEIGHBOURS = 10  # whose groups tell how sure an item's is
+MOST_MEANS = 16_384  # means that a model keeps: 51 MB for 28-pixel grey images
+NEIGHBOURS = 10  # whose groups give an item's confidence
 JUDGED = 2000  # items that the confidence is scaled on
 
 
@@ -46,7 +46,7 @@ class NearestMean(nn.Module):
     def place(
         self, rows: Float[Tensor, "n d"], fine: Int[Tensor, " n"], labels: Int[Tensor, " n"], confidence: float
     ) -> None:
-        """Keep the means of the groups `fine`, each within one of `labels`, and give `rows` this mean confidence."""
+        """Keep the means of the groups `fine`, each a part of one of `labels`; `rows` get this mean confidence."""
         self.means.fill(comparable(group_means(rows, fine), self.metric, zeros=True))
         group = torch.zeros(int(fine.max()) + 1, 1, device=rows.device)
         group[fine, 0] = labels.float()
@@ -67,14 +67,14 @@ class NearestMean(nn.Module):
 
 
 def place_hierarchy(head: NearestMean, rows: Float[Tensor, "n d"], levels: list[Int[Tensor, " n"]]) -> None:
-    """Let `head` answer with FINCH's required-K of these levels, by the means of the finest level that it may keep."""
+    """Let `head` answer with FINCH's required-K partition, by the means of the finest level that is small enough."""
     place_level(head, rows, levels, exactly(rows, levels, head.k, head.metric))
 
 
 def place_level(
     head: NearestMean, rows: Float[Tensor, "n d"], levels: list[Int[Tensor, " n"]], labels: Int[Tensor, " n"]
 ) -> None:
-    """Let `head` answer with a partition that these levels lead to."""
+    """Let `head` answer with a partition that merges groups of these levels."""
     k = int(labels.max()) + 1
     fine = next((level for level in [*levels, labels] if k <= int(level.max()) + 1 <= MOST_MEANS), labels)
     head.place(rows, fine, labels, neighbour_agreement(rows, labels, head.metric))
@@ -83,7 +83,7 @@ def place_level(
 def scale_for(squared: Float[Tensor, "n k"], confidence: float) -> Float[Tensor, ""]:
     """The scale at which softmax(-squared / scale) has this mean top-1 probability, by bisection of its logarithm.
 
-    At most 16 times the mean lead of the nearest over the others: a flatter softmax would not tell them apart at last.
+    At most 16 times the mean lead of the nearest over the others: a flatter softmax could no longer tell them apart.
     """
     lead = (squared - squared.amin(1, keepdim=True)).double()
     middle = lead.mean().clamp(min=1e-12)
@@ -98,7 +98,7 @@ def scale_for(squared: Float[Tensor, "n k"], confidence: float) -> Float[Tensor,
 def neighbour_agreement(points: Float[Tensor, "n d"], labels: Int[Tensor, " n"], metric: Metric) -> float:
     """The share of nearest neighbours that are in an item's own group, never quite 0 or 1 (Laplace's rule).
 
-    Ten of them, or half an average group where that is less, so that all of them may be in it.
+    Ten neighbours, or half the size of an average group if that is less, so that all of them can be in one group.
     """
     n = len(points)
     k = max(1, min(NEIGHBOURS, n // (2 * (int(labels.max()) + 1))))

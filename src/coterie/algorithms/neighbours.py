@@ -116,16 +116,16 @@ def _approximate(n: int, device: torch.device, exact: bool | None) -> bool:
 
 
 def _by_products(rows: Tensor, asked: Tensor, k: int, *, alone: bool) -> tuple[Tensor, Tensor]:
-    """Squared distances and rows of the k nearest, `alone` leaving out the row of the same number."""
+    """Squared distances and rows of the k nearest, `alone` leaving out the row of the same index."""
     origin = rows.mean(dim=0)
     centred, n = rows - origin, len(rows)
-    # Error of a product of d terms, statistically; each lower bound moves down by it in proportion to both norms.
+    # Typical rounding error of a product of d terms; each lower bound is lowered by it times both norms.
     shrink = 1 - 2 * (math.sqrt(rows.shape[1]) + 4) * torch.finfo(torch.float32).eps
     norms = shrink * torch.linalg.vector_norm(centred, dim=1).square_()
     take = min(k + SPARE, n)
     step = max(1, BLOCK // min(n, COLUMNS))
-    # Made once: answers kept one by one between freed blocks would fragment the heap by gigabytes, and a block that is
-    # freed goes back to the system, whose pages cost more than the products.
+    # Allocated once: small results between freed blocks would fragment the heap by gigabytes, and a block that is freed
+    # goes back to the system, whose new pages cost more than the products.
     room = torch.empty(step * min(n, COLUMNS), device=rows.device)
     nearest_squared = torch.empty(len(asked), k, device=rows.device)
     nearest_index = torch.empty(len(asked), k, dtype=torch.long, device=rows.device)

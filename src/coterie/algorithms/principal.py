@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LEAST_SCALE = 1e-4  # of the mean deviation: what varies less is rounding, which must not be blown up
+LEAST_SCALE = 1e-4  # of the mean deviation: smaller deviations are rounding errors, which must not be scaled up
 
 
 def principal_directions(
@@ -15,7 +15,7 @@ def principal_directions(
     """Centre and directions: (x - centre) · directionsᵀ are the principal components of the standardised features.
 
     Without `standardise` they are of the features as they are, so that those that hardly vary stay small. m is `count`,
-    or as many as n rows of f features have; rows all alike have a direction of zeros. `rows` is spoilt,
+    or as many as n rows of f features have; identical rows have a direction of zeros. `rows` is overwritten,
     to hold them in memory only once.
     """
     from sklearn.decomposition import PCA

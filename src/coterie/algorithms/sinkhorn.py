@@ -1,4 +1,4 @@
-"""Balanced assignment by optimal transport: groups of given shares, as near to the probabilities as that allows."""
+"""Balanced assignment by optimal transport: groups of given shares, as near to the probabilities as possible."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-LOOK_EVERY = 10  # steps between looks at how far the items' factors still move
-STEPS = 2000  # after which it is taken as it is: rows are then exact, the groups' shares nearly
+LOOK_EVERY = 10  # steps between two checks for convergence
+STEPS = 2000  # at most; then the rows' sums are exact and the groups' shares nearly so
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def sinkhorn(
     """The plan Q that maximises ⟨Q, log P⟩ + entropy(Q)/sharpness with row sums 1/n and column sums `shares`.
 
     Q = diag(c) P^sharpness diag(r), by Sinkhorn's and Knopp's iteration (Cuturi, NIPS 2013), in logarithms, since
-    P^sharpness underflows. Ends when Σ_i |c_i/c_i' - 1| is below `tolerance`, looked at every tenth step, as in
+    P^sharpness underflows. Ends when Σ_i |c_i/c_i' - 1| is below `tolerance`, checked every tenth step, as in
     Asano, Rupprecht and Vedaldi's code (ICLR 2020). Without `shares` all groups are of equal size.
 
     Rows of `log_p` may be logits: a constant added to a row changes nothing.

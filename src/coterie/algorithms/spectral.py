@@ -22,7 +22,7 @@ from coterie.networks.memory import ItemTable
 
 DENSE = 500  # items up to which all eigenvectors are computed
 LEAST_SCALE = 1e-3  # of the mean: copies of an item are at distance 0 from it
-LINK = 1e-3  # of the mean affinity, between parts of a graph that hangs not together
+LINK = 1e-3  # of the mean affinity, between the components of a graph that is not connected
 
 
 class SpectralCoordinates(nn.Module):
@@ -73,7 +73,7 @@ def local_graph(rows: Float[Tensor, "n d"], neighbours: int, scale: int) -> tupl
 
 
 def linked(graph: csr_array, rows: Float[Tensor, "n d"]) -> csr_array:
-    """The graph with weak links between its parts, along the shortest tree between their best connected items."""
+    """The graph with weak links between its components, along the shortest tree between their best connected items."""
     count, part = connected_components(graph, directed=False)
     if count == 1:
         return graph
@@ -81,7 +81,7 @@ def linked(graph: csr_array, rows: Float[Tensor, "n d"]) -> csr_array:
     order = np.lexsort((-degree, part))
     heads = order[np.unique(part[order], return_index=True)[1]]
     between = torch.cdist(rows[heads].double(), rows[heads].double()).cpu().numpy()
-    # 1 more for all, for copies lie at distance 0, which would be taken for no link at all.
+    # Plus 1, since copies lie at distance 0, which would mean no link.
     tree = minimum_spanning_tree(between + 1).tocoo()
     weight = np.full(count - 1, LINK * (graph.data.mean() or 1.0))
     links = csr_array((weight, (heads[tree.row], heads[tree.col])), shape=graph.shape)

@@ -15,7 +15,7 @@ from coterie.networks.memory import ItemTable
 class SphericalGroups(nn.Module):
     """Each item's group by spherical K-means, and the groups' centres (k, width) of length 1.
 
-    Every renewal numbers the groups anew: nothing may be carried over by a group's number.
+    Every renewal numbers the groups anew, so a group's number means nothing after it.
     """
 
     centres: Tensor
@@ -37,7 +37,7 @@ class SphericalGroups(nn.Module):
         return self.labels.of(index)[:, 0].long()
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " m"]:
-        """So many rows, with replacement, each group as likely as any other: a `sample` of a pass."""
+        """`count` rows, with replacement, each group as likely as any other: a `sample` of a pass."""
         labels = self.labels.rows[:, 0].long().cpu()
         weights = 1 / labels.bincount(minlength=len(self.centres)).double()
         return torch.multinomial(weights[labels], count, replacement=True, generator=generator)
@@ -46,9 +46,9 @@ class SphericalGroups(nn.Module):
 def place_directions(
     head: PrototypeHead, rows: Float[Tensor, "n d"], generator: torch.Generator, restarts: int
 ) -> None:
-    """Give a head that takes rows as they are the centres of spherical K-means, and their spread.
+    """Set the centres of a head without standardisation by spherical K-means, and its variance.
 
-    The head is to be asked for rows of length 1, of which the nearest centre is the one of the largest cosine.
+    The head must be given rows of length 1, for which the nearest centre is the one of the largest cosine.
     """
     found = kmeans(rows, len(head.centres), generator=generator, restarts=restarts, spherical=True)
     head.place(found.centres, F.normalize(rows), found.labels)

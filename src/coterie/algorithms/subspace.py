@@ -1,4 +1,4 @@
-"""From self-expression to groups: what the coefficients of items by one another say about which lie in one subspace.
+"""From self-expression to groups: the coefficients that express items by one another show which lie in one subspace.
 
 The post-processing of deep subspace clustering (Ji, Zhang, Li, Salzmann and Reid, "Deep Subspace Clustering Networks",
 NIPS 2017; `post_proC` in their and PSSC's code).
@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 DENSE = 500  # items up to which all singular vectors are computed
-LINK = 1e-9  # affinity of items that have none, as a share of the largest: no graph falls apart
+LINK = 1e-9  # affinity of items that have none, as a share of the largest: so every graph is connected
 
 
 def largest_entries(coefficients: Float[Tensor, "n n"], share: float) -> Float[Tensor, "n n"]:

@@ -1,7 +1,7 @@
-"""Several partitions of the same items as one: matched by their groups, and each item asked through its neighbours.
+"""Several partitions of the same items as one: groups are matched, and each item gets the vote of its neighbours.
 
 Strehl and Ghosh, "Cluster Ensembles", JMLR 2002, has the idea of combining partitions; the vote of neighbours, which
-places new items and says how sure that is, is ours.
+assigns new items with a confidence, is ours.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from coterie.algorithms.neighbours import nearest
 from coterie.networks.memory import ItemTable
 
-NOBODY = 0.01  # votes for each group beside those of the neighbours, so that no probability is 0
+NOBODY = 0.01  # votes added to each group, so that no probability is 0
 
 
 class NeighbourVotes(nn.Module):
@@ -33,7 +33,7 @@ class NeighbourVotes(nn.Module):
 
     @torch.no_grad()
     def place(self, rows: Float[Tensor, "n d"], partitions: Sequence[Int[Tensor, " n"]], k: int) -> None:
-        """Take these items with their groups in each partition, which are matched to the one most like all others."""
+        """Take these landmarks with their groups in each partition, matched to the partition most like the others."""
         matched = matched_to_medoid([part.cpu().numpy() for part in partitions], k)
         shares = np.stack([np.eye(k, dtype=np.float32)[labels] for labels in matched]).mean(0)
         self.landmarks.fill(rows)

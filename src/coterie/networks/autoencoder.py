@@ -62,7 +62,7 @@ class Encoder(nn.Module):
 
 
 def hidden_and_code(net: Net, view: Tensor) -> tuple[Float[Tensor, "b h"], Float[Tensor, "b d"]]:
-    """The encoder's last hidden layer and its code; of a backbone that is no auto-encoder's, its features twice."""
+    """The encoder's last hidden layer and its code; for a backbone that is no encoder of these, its features twice."""
     trunk = net.backbone.trunk
     if not isinstance(trunk, Encoder):
         features = net.backbone(view)
@@ -72,7 +72,7 @@ def hidden_and_code(net: Net, view: Tensor) -> tuple[Float[Tensor, "b h"], Float
 
 
 def hidden_width(net: Net) -> int:
-    """The length of what `hidden_and_code` gives first."""
+    """The width of the first output of `hidden_and_code`."""
     trunk = net.backbone.trunk
     return trunk.hidden if isinstance(trunk, Encoder) else net.width
 
@@ -89,7 +89,7 @@ def decoder_for(net: Net) -> HalfPrecision:
 
 
 def critic_for(net: Net) -> HalfPrecision:
-    """A judge of flat items with the encoder's widths, whatever the encoder: one number for each."""
+    """A critic of flat items with the encoder's widths, whatever the encoder: one number for each."""
     critic = Critic(dense_layers([values_of(net.spec), *WIDTHS, CODE], end_with_relu=False))
     zero_biases(critic)
     return HalfPrecision(critic, enabled=net.backbone.enabled)
@@ -138,14 +138,14 @@ def dense_layers(widths: list[int], *, end_with_relu: bool) -> nn.Sequential:
 
 
 def zero_biases(module: nn.Module) -> None:
-    """torch's own weights are the wanted U(-1/√fan_in, 1/√fan_in); its biases are random."""
+    """Set biases to 0; torch's own weights already are the wanted U(-1/√fan_in, 1/√fan_in)."""
     for layer in module.modules():
         if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d) and layer.bias is not None:
             nn.init.zeros_(layer.bias)
 
 
 def values_of(spec: ItemSpec) -> int:
-    """Numbers in one item."""
+    """The number of values in one item."""
     return spec.channels * spec.height * spec.width if spec.kind == "images" else spec.dim
 
 

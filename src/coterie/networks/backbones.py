@@ -116,7 +116,7 @@ def has_small_stem(net: nn.Module) -> bool:
 
 
 def _wide(weight: Tensor | None) -> bool:
-    """Whether a first convolution is larger than that of the CIFAR stem."""
+    """Whether the first convolution is larger than that of the CIFAR stem."""
     return weight is not None and weight.ndim == 4 and weight.shape[-1] > 3
 
 
@@ -124,7 +124,7 @@ def build_backbone(name: str, spec: ItemSpec, *, pretrained: bool = False, weigh
     """Build a backbone with the attribute `num_features`, the length of its output vector.
 
     `pretrained` fetches timm's weights (the only network access); `weights` reads a local safetensors or .pth file.
-    Raises InputError for an unknown name and for weights that are not to be had or do not fit.
+    Raises InputError for an unknown name and for weights that cannot be loaded or do not fit.
     """
     if name.startswith(SOBEL):
         behind = replace(spec, channels=SOBEL_CHANNELS)
@@ -143,7 +143,7 @@ def build_for_embeddings(name: str, spec: ItemSpec) -> EmbeddingNet:
 
 @trunk("small-")
 def build_small(name: str, spec: ItemSpec) -> SmallResNet:
-    """A net such as `small-16`. Raises InputError for what is no width."""
+    """A net such as `small-16`. Raises InputError for an invalid width."""
     return SmallResNet(_small_width(name), spec.channels, large=max(spec.height, spec.width) > 64)
 
 
@@ -211,7 +211,7 @@ class EmbeddingNet(nn.Module):
 def _timm(name: str, spec: ItemSpec, pretrained: bool) -> nn.Module:
     """A timm model without its classifier; ResNets get the CIFAR stem for images of at most 40 px.
 
-    Pretrained ones do not: a first layer that is drawn anew would leave the others to read what they never saw.
+    Pretrained ones do not: the other layers would get inputs from a random first layer that they never saw.
     """
     import timm
 

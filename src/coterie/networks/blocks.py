@@ -19,7 +19,7 @@ from coterie.types import InputError, ItemSpec
 
 NAME = "ddc-uco"
 CHANNELS = 32
-VALID_FROM = 20  # pixels: smaller images would be nothing after four convolutions without padding, and get it
+VALID_FROM = 20  # pixels: smaller images get padding, since four convolutions without it would leave nothing
 LEAST = 4
 
 
@@ -62,10 +62,10 @@ def build_two_blocks(name: str, spec: ItemSpec) -> TwoBlocks:
 
 @contextmanager
 def block_maps(net: Net) -> Iterator[list[Tensor]]:
-    """While it lasts, the maps (b, c, h, w) of a pass through the backbone are appended, in float32 and in order.
+    """Within it, the maps (b, c, h, w) of a pass through the backbone are appended, in float32 and in order.
 
-    Those of both blocks of `ddc-uco`, the early map of other nets of which it is known (`networks.early`), and none of
-    all others.
+    The maps are those of both blocks of `ddc-uco`, the early map of other nets for which it is known
+    (`networks.early`), and none for all others.
     """
     kept: list[Tensor] = []
     handles = [
@@ -79,7 +79,7 @@ def block_maps(net: Net) -> Iterator[list[Tensor]]:
 
 
 def count_maps(net: Net) -> int:
-    """How many maps `block_maps` gives of one pass."""
+    """How many maps `block_maps` gives for one pass."""
     return len(_blocks(net))
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
 
-LEAST = 1e-6  # of the largest deviation: what varies less is rounding, and is left out
+LEAST = 1e-6  # of the largest deviation: smaller deviations are rounding errors, and are left out
 
 
 class Components(nn.Module):
@@ -28,7 +28,7 @@ class Components(nn.Module):
 
     @torch.no_grad()
     def place(self, features: Float[Tensor, "n d"]) -> None:
-        """Take mean and directions of these items. Their signs are fixed, so that the rows are the same each time."""
+        """Take mean and directions from these items. Signs are fixed, so that the rows are the same each time."""
         rows = features.double()
         mean = rows.mean(0)
         variances, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))

@@ -24,7 +24,7 @@ from coterie.networks.trunks import trunk
 from coterie.types import InputError, ItemSpec
 
 NAME, FULL, SMALL = "dcgan", 128, 32  # channels of the first layer: the paper's, and a generator's for other backbones
-NOISE = 100  # numbers that an image is generated from
+NOISE = 100  # random numbers that an image is generated from
 SMALL_SIDE = 40  # up to which images are seen at 32 pixels, larger ones at 64
 
 
@@ -43,7 +43,7 @@ def side_of(spec: ItemSpec) -> int:
 
 
 def channels_of(width: int, side: int) -> list[int]:
-    """Of each layer, from the image to 4×4 pixels: 128, 256, 512 for a width of 128 and 32 pixels."""
+    """Channels of each layer, from the image to 4×4 pixels: 128, 256, 512 for a width of 128 and 32 pixels."""
     return [width, 2 * width, 4 * width] if side == 32 else [width // 2, width, 2 * width, 4 * width]
 
 
@@ -66,7 +66,7 @@ class Convolutions(nn.Module):
             inside = outside
 
     def maps(self, images: Float[Tensor, "b c h w"]) -> list[Tensor]:
-        """What each layer gives, from the largest map to that of 4×4 pixels."""
+        """The output of each layer, from the largest map to that of 4×4 pixels."""
         found = [2 * resized(images, (self.side, self.side)) - 1]
         for layer in self.layers:
             found.append(layer(found[-1]))
@@ -88,7 +88,7 @@ class Discriminator(PooledMaps):
         self.width, self.last = channels[-1] // 4, GRID**2 * channels[-1]
 
     def last_map(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b x"]:
-        """What the answer is a linear function of: the last layer's map as it is."""
+        """The last layer's map, of which the logit is a linear function."""
         return self.convolutions.maps(images)[-1].flatten(1)
 
 
@@ -114,7 +114,7 @@ def seen_by_judge(net: Net, view: Float[Tensor, "b c h w"]) -> Float[Tensor, "b 
 class Generator(nn.Module):
     """100 numbers -> an image in [0, 1]: a linear layer to 4×4 pixels, then the discriminator's sizes backwards.
 
-    `size`: resized to this in the end, None: as they are.
+    `size`: the images are resized to this in the end; None: they are not.
     """
 
     def __init__(self, outside: int, channels: list[int], size: tuple[int, int] | None) -> None:
@@ -155,7 +155,7 @@ def draw_weights(module: nn.Module) -> None:
 
 @contextmanager
 def keeping_statistics(part: nn.Module) -> Iterator[None]:
-    """Within it, batch normalisation in training mode does not move its running statistics."""
+    """Within it, batch normalisation in training mode does not update its running statistics."""
     norms: list[Any] = [module for module in part.modules() if hasattr(module, "running_mean")]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:

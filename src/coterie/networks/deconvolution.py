@@ -1,7 +1,7 @@
 """A deconvolutional network: two layers of convolutional sparse coding, the backbone `decnn`.
 
-Zeiler, Krishnan, Taylor and Fergus, "Deconvolutional Networks", CVPR 2010. A layer's maps z are those that rebuild what
-is given at least cost, λ/2 |Σ_k z_k * f_k - y|² + Σ |z_k|, so that they are computed by minimising it: by FISTA (Beck
+Zeiler, Krishnan, Taylor and Fergus, "Deconvolutional Networks", CVPR 2010. A layer's maps z are those that rebuild its
+input at the least cost, λ/2 |Σ_k z_k * f_k - y|² + Σ |z_k|, so that they are computed by minimising it: by FISTA (Beck
 and Teboulle, 2009), where the paper has continuation and conjugate gradients. The second layer codes the first one's
 maps, one or two of them by each filter. `decnn` has the paper's 9 maps and 45, `decnn-4` has 4 and 10.
 """
@@ -23,7 +23,7 @@ from coterie.types import InputError, ItemSpec
 NAME, MAPS = "decnn", 9
 FILTER = 7  # pixels of a filter's side; of images below 14 pixels about half of their shorter side
 LARGEST = 64  # pixels of the longer side, to which larger images are made smaller
-LEAST_CONTRAST = 0.01  # deviation, below which a channel is not made stronger any more
+LEAST_CONTRAST = 0.01  # deviation below which a channel's contrast is not raised any more
 ABOVE = 1.001  # of the largest eigenvalue, against rounding: a step that is too long diverges
 
 
@@ -77,7 +77,7 @@ class SparseCoder(nn.Module):
         self.iterations.fill_(iterations)
 
     def even(self, images: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c y x"]:
-        """Each channel of each image with mean 0 and deviation 1, of at most 64 pixels a side."""
+        """Each channel of each image scaled to mean 0 and deviation 1, of at most 64 pixels a side."""
         images = resized(images, self.size).float()
         apart = images - images.mean((2, 3), keepdim=True)
         return apart / apart.square().mean((2, 3), keepdim=True).sqrt().clamp(min=LEAST_CONTRAST)
@@ -93,7 +93,7 @@ class SparseCoder(nn.Module):
 
 
 class SparseLayer(nn.Module):
-    """Filters f_kc from maps k to channels c, of which each map reaches some; none is longer than 1.
+    """Filters f_kc from maps k to channels c, each map reaches some of the channels; no filter is longer than 1.
 
     Maps are larger than what they rebuild, by a filter's side less 1, so that every filter that touches the image has
     its value. (Filters are stored flipped, as torch's convolutions take them.)
@@ -125,17 +125,17 @@ class SparseLayer(nn.Module):
     def cost(
         self, given: Float[Tensor, "b c h w"], codes: Float[Tensor, "b k y x"], fidelity: float
     ) -> tuple[Float[Tensor, " b"], Float[Tensor, " b"]]:
-        """Both terms of what the codes minimise, of each item: λ/2 times the squared error, and the codes' size."""
+        """Both terms of the codes' objective, for each item: λ/2 times the squared error, and the codes' size."""
         error = (self.rebuild(codes) - given).square().sum((1, 2, 3))
         return fidelity / 2 * error, codes.abs().sum((1, 2, 3))
 
     def codes(self, given: Float[Tensor, "b c h w"], fidelity: float, iterations: int) -> Float[Tensor, "b k y x"]:
-        """The maps that cost least, approached in so many steps of FISTA from 0."""
+        """The maps of least cost, approached by `iterations` steps of FISTA from 0."""
         kernels = self.kernels()
         step = 1 / (self.curvature((given.shape[2], given.shape[3])) * ABOVE)
         threshold = step / fidelity
         codes = F.softshrink(step * F.conv_transpose2d(given, kernels), threshold)
-        ahead, pace = codes, 1.0  # the first step, from 0, is made
+        ahead, pace = codes, 1.0  # the first step, from 0, was taken above
         for _ in range(iterations - 1):
             rest = given - F.conv2d(ahead, kernels)
             before, codes = codes, F.softshrink(ahead + step * F.conv_transpose2d(rest, kernels), threshold)
@@ -146,10 +146,10 @@ class SparseLayer(nn.Module):
 
     @torch.no_grad()
     def curvature(self, size: tuple[int, int]) -> float:
-        """The largest eigenvalue of what rebuilding and its adjoint make together, on images of that size.
+        """The largest eigenvalue of rebuilding times its adjoint, on images of that size.
 
         Of a circular convolution of the maps' size, which is at least that of the one that is cut to the image; there
-        each frequency has a matrix of its own. Filters of nothing but 0 have 1.
+        each frequency has a matrix of its own. It is 1 for filters that are all 0.
         """
         kernels = self.kernels()
         larger = (size[0] + kernels.shape[2] - 1, size[1] + kernels.shape[3] - 1)

@@ -59,7 +59,7 @@ class Encoder(nn.Module):
         draw_weights(self)
 
     def layers(self, images: Float[Tensor, "b c h w"], noise: Noise = lambda x: x) -> tuple[Tensor, ...]:
-        """Input, both maps and the code; what goes on from input and first map passes through the noise."""
+        """Input, both maps and the code; input and first map pass through the noise before the next layer."""
         seen = 2 * images - 1
         first = F.leaky_relu(self.first(noise(seen)), SLOPE)
         second = F.leaky_relu(self.second(noise(first)), SLOPE)
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The code -> input and both maps as it rebuilds them, in the encoder's order. It takes the encoder's sizes."""
+    """The code -> reconstructions of input and both maps, in the encoder's order. It takes the encoder's sizes."""
 
     def __init__(self, spec: ItemSpec, width: int) -> None:
         super().__init__()
@@ -98,7 +98,7 @@ def _left(large: tuple[int, int], small: tuple[int, int], reach: int) -> tuple[i
 
 
 def encoder_of(net: Net) -> Encoder:
-    """The net's encoder. Raises InputError for another backbone, whose layers nobody rebuilds."""
+    """The net's encoder. Raises InputError for another backbone, whose layers have no decoder."""
     found = net.backbone.trunk
     if not isinstance(found, Encoder):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The early map of a backbone: what its first layers make of an image, for losses that compare it with the answer."""
+"""The early map of a backbone: the output of its first layers, for losses that compare it with the answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PARTS = ("early", "stem", "layer1")  # of plain nets, of ours and PICA's, of tim
 
 
 def early_part(net: Net) -> nn.Module:
-    """The layers whose output is the early map. Raises InputError for a backbone of which they are not known."""
+    """The layers whose output is the early map. Raises InputError for a backbone for which they are not known."""
     trunk = net.backbone.trunk
     inner = trunk.trunk if isinstance(trunk, WithSobel) else trunk
     for name in PARTS:
@@ -29,7 +29,7 @@ def early_part(net: Net) -> nn.Module:
 
 @contextmanager
 def early_maps(net: Net) -> Iterator[list[Tensor]]:
-    """While it lasts, the early map (b, c, h, w) of each pass through the backbone is appended, in float32."""
+    """Within it, the early map (b, c, h, w) of each pass through the backbone is appended, in float32."""
     kept: list[Tensor] = []
     handle = early_part(net).register_forward_hook(lambda part, given, found: kept.append(found.float()))
     try:
@@ -39,5 +39,5 @@ def early_maps(net: Net) -> Iterator[list[Tensor]]:
 
 
 def early_channels(net: Net) -> int:
-    """Channels of the early map, read off its layers: a model that is being loaded cannot be asked to compute yet."""
+    """Channels of the early map, read from its layers, since a model that is being loaded cannot compute yet."""
     return [layer.num_features for layer in early_part(net).modules() if isinstance(layer, nn.BatchNorm2d)][-1]

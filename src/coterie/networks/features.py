@@ -23,7 +23,7 @@ def chunk_size(spec: ItemSpec) -> int:
 
 
 def clean(raw: Tensor, net: Net) -> Tensor:
-    """What is looked at in evaluation: the `clean` view of raw items, or the middle of images made larger."""
+    """The input of evaluation: the `clean` view of raw items, or the middle of enlarged images."""
     items = raw.float().div_(255) if raw.ndim == 4 else raw.float()
     if net.enlarge > 1 and raw.ndim == 4:
         items = enlarged_centre(items, net.enlarge)
@@ -71,9 +71,9 @@ def stream(
 
 
 def some_rows(n: int, most: int | None) -> Int[Tensor, " m"] | None:
-    """`most` of n rows in order, drawn at random and always the same ones; None, which is all, where there are no more.
+    """`most` of n rows in order, drawn at random and always the same ones; None, for all rows, where there are no more.
 
-    At random, since rows at equal distances may all be of one kind.
+    Drawn at random, since evenly spaced rows may all be of one kind.
     """
     if most is None or n <= most:
         return None

@@ -27,10 +27,10 @@ class SteadyLinear(nn.Linear):
 
 
 def steady_product(x: Float[Tensor, "n d"], weights: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
-    """x · weightsᵀ, each row the same to the last bit wherever it stands among as many others, 31 or more.
+    """x · weightsᵀ, each row bit-identical at every place in a batch of the same size, of at least 32 rows.
 
-    BLAS treats rows alike in wide products; in those of few columns (MKL: below 12) the rounding goes by the row's
-    place, so they are made wide with columns of zeros.
+    BLAS treats rows alike in wide products; with few columns (MKL: below 12) the rounding depends on the row's place,
+    so columns of zeros make them wide.
     """
     k = len(weights)
     return (x @ F.pad(weights, (0, 0, 0, max(0, STEADY_COLUMNS - k))).T)[:, :k]
@@ -78,7 +78,7 @@ class PrototypeHead(nn.Module):
 
     @torch.no_grad()
     def place(self, centres: Float[Tensor, "k d"], features: Float[Tensor, "n d"], labels: Tensor) -> None:
-        """Take K-means centres of what the head makes of these (raw) `features`, and measure s²."""
+        """Take K-means centres of the head's rows for these (raw) `features`, and measure s²."""
         self.centres.copy_(centres)
         self.variance.copy_(variance_per_dimension(self.rows(features) - centres[labels]).clamp(min=1e-8))
 
@@ -108,7 +108,7 @@ def variance_per_dimension(rest: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """s² of a spherical Gaussian from the rows' differences to their centres: their variance per effective dimension.
 
     The effective dimension is the participation ratio of the covariance, (Σλ)²/Σλ². Dividing by it, and not by d, keeps
-    a posterior from saturating only because the features are many.
+    the posterior from saturating just because there are many features.
     """
     covariance = rest.T @ rest / len(rest)
     trace, square = covariance.diagonal().sum(), (covariance**2).sum()
@@ -119,11 +119,11 @@ def variance_per_dimension(rest: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 def begin_as_groups(
     head: nn.Module, features: Float[Tensor, "n d"], prototypes: Float[Tensor, "h d"], groups: Int[Tensor, " n"]
 ) -> None:
-    """Set an `mlp_head` so that it gives the groups that these features are in, in training and in evaluation mode.
+    """Set an `mlp_head` so that it answers with the given groups of these features, in training and in evaluation mode.
 
     The first layer are the prototypes. The batch normalisation gets its input's mean and deviation on both sides, which
-    makes it the identity; a fresh one is that in evaluation mode only, and the first training batch would change what
-    the prototypes say. The last layer is the posterior of a spherical Gaussian mixture around the groups' mean
+    makes it the identity; a fresh one is that in evaluation mode only, and the first training batch would change the
+    prototypes' answers. The last layer is the posterior of a spherical Gaussian mixture around the groups' mean
     activations m: weights m/s², biases -|m|²/(2s²).
     """
     parts: tuple[Any, ...] = tuple(head.children())

@@ -1,4 +1,4 @@
-"""No network at all: methods that group the items by their own values use it as their backbone."""
+"""The identity, the backbone of methods that group the items by their own values."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def build_identity(name: str, spec: ItemSpec) -> Identity:
 def own_values(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """The items' own values: what the identity gives, with the net's normalisation undone; other features as they are.
 
-    For distances to which it matters where 0 lies, such as the cosine. Rows that were scaled each by itself
-    (`views.row_norm`) stay so.
+    For distances that depend on the origin, such as the cosine. Rows that were scaled one by one (`views.row_norm`)
+    stay scaled.
     """
     if not isinstance(net.backbone.trunk, Identity) or net.row_norm != "none":
         return features
@@ -45,26 +45,26 @@ def own_values(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]
 def grouped_values(
     net: Net, features: Float[Tensor, "n d"], *, angles: bool, centred: bool = False
 ) -> Float[Tensor, "n d"]:
-    """What is grouped where nothing is trained: pixels as they are, embeddings as they were normalised.
+    """The rows that are grouped where nothing is trained: pixels as they are, embeddings as they were normalised.
 
-    For `angles`, to which it matters where 0 lies, own values in both cases, each row scaled to length 1; `centred`:
-    seen from the mean that was subtracted when the items were normalised (of pictures, their channel's). A row of zeros
+    For `angles`, which depend on the origin, own values in both cases, each row scaled to length 1; `centred`: less
+    the mean that was subtracted when the items were normalised (for pictures, their channel's). A row of zeros
     stays one.
     """
     if angles and centred:
         return functional.normalize(features, dim=1)
     if angles:
         rows = own_values(net, features)
-        # What rounding leaves of a row of zeros, where the mean was subtracted and added again, is no direction.
+        # Subtracting the mean from a row of zeros and adding it again leaves rounding errors, which are no direction.
         left = ROUNDING * own_values(net, torch.zeros_like(features[:1])).norm()
         return functional.normalize(torch.where(rows.norm(dim=1, keepdim=True) > left, rows, 0.0), dim=1)
     return own_values(net, features) if net.spec.kind == "images" else features
 
 
 def own_backbone(title: str) -> Callable[[ItemSpec, str, bool], str]:
-    """The backbone of a method of that title which trains nothing: none.
+    """The backbone of the method with this title, which trains nothing: the identity.
 
-    It raises InputError for images of too many pixels, whose single values mean little anyway.
+    Raises InputError for images of too many pixels, whose single values mean little anyway.
     """
 
     def chosen(spec: ItemSpec, device: str, as_published: bool) -> str:

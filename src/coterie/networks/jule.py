@@ -10,7 +10,7 @@ from coterie.types import ItemSpec
 
 NAME = "jule"
 CHANNELS, KERNEL = 50, 5
-SMALL_MAP = 6  # pixels of a side from which there is no further stage
+SMALL_MAP = 6  # pixels of a side at which no further stage follows
 
 
 class JuleNet(nn.Module):

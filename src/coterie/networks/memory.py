@@ -1,4 +1,4 @@
-"""What is remembered of every item of the source, as a part of the net, so that a checkpoint holds it."""
+"""A table with a row for every item of the source, as a part of the net, so that checkpoints hold it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 class ItemTable(nn.Module):
     """One row for every item: assignments, latents, rows of other items (`dtype`: integers, which stay exact).
 
-    Empty until `fill`, for only then is the number of items known. A checkpoint brings its own
+    Empty until `fill`, since the number of items is not known before. A checkpoint has its own
     number of rows, which a plain buffer would refuse; hence the extra state.
     """
 

@@ -26,7 +26,7 @@ def run_in(compute: Callable[[Tensor], Tensor], inputs: Tensor, *, half: bool) -
 class HalfPrecision(nn.Module):
     """Runs a trunk under bfloat16 autocast and hands out float32.
 
-    Only backbones run in half precision: heads, losses and K-means stay in float32 without thinking of it.
+    Only backbones run in half precision, so heads, losses and K-means need no code to stay in float32.
     """
 
     def __init__(self, trunk: nn.Module, *, enabled: bool) -> None:
@@ -38,7 +38,7 @@ class HalfPrecision(nn.Module):
         return run_in(self.trunk, views, half=self.enabled and self.training)
 
     def as_trained(self, views: Tensor) -> Float[Tensor, "b *d"]:  # noqa: F821, UP037
-        """The same in the precision of training, whatever the mode: for what only steers a training."""
+        """The features in the precision of training, whatever the mode: for computations that only steer a training."""
         return run_in(self.trunk, views, half=self.enabled)
 
 

@@ -56,7 +56,7 @@ def _last_side(side: int, plan: tuple[int, ...]) -> int:
 
 @trunk(*PLANS)
 def build_plain(name: str, spec: ItemSpec) -> PlainNet:
-    """Raises InputError for images that such convolutions would leave nothing of."""
+    """Raises InputError for images that are too small for such convolutions."""
     plan = PLANS[name]
     check_side(name, spec, next(side for side in range(1, 1000) if _last_side(side, plan) >= 1))
     return PlainNet(spec.channels, plan)

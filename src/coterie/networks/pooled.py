@@ -14,9 +14,9 @@ PROJECTED = 256
 
 
 class PooledMaps(nn.Module):
-    """A net of convolutions whose answer (b, length) is long, and a projection of it that no gradient moves.
+    """A net of convolutions with a long output (b, length), and a projection of it that no gradient moves.
 
-    (x - centre) · directionsᵀ has `num_features` numbers: 256, or fewer for shorter answers. The directions are drawn
+    (x - centre) · directionsᵀ has `num_features` numbers: 256, or fewer for shorter outputs. The directions are drawn
     at random until a method places others. The net is called `convolutions`.
     """
 
@@ -33,7 +33,7 @@ class PooledMaps(nn.Module):
 
     @torch.no_grad()
     def place(self, centre: Float[Tensor, " f"], directions: Float[Tensor, "m f"]) -> None:
-        """Take another projection, of at most so many directions; what they do not fill of the features is 0."""
+        """Take another projection, of at most `num_features` directions; the features left over are 0."""
         self.centre.copy_(centre)
         self.directions.zero_()
         self.directions[: len(directions)] = directions

@@ -1,4 +1,4 @@
-"""A queue: the latest rows that a method has seen, such as the keys of other batches."""
+"""A queue: the last rows that a method has pushed, such as the keys of other batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 class Queue(nn.Module):
     """A first-in-first-out ring of rows (length, width); it begins with normalised Gaussian ones.
 
-    All processes hold the same: push rows that were gathered.
+    All processes hold the same rows: push gathered ones.
     """
 
     rows: Tensor

@@ -50,7 +50,7 @@ class WithSobel(nn.Module):
 def behind_sobel(published: str) -> Callable[[ItemSpec, str, bool], str]:
     """What `auto` means for a method that looks at edges, for `Card.backbone`.
 
-    Its published net, or on a CPU the small one, since colours are gone anyway.
+    Its published net, or on a CPU the small one, since the filter removes colours anyway.
     """
 
     def backbone(spec: ItemSpec, device: str, as_published: bool) -> str:

@@ -31,9 +31,9 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def take_over(self, net: nn.Module, *, statistics: bool = True) -> None:
-        """The net's parts become what their copies here are: the teacher answers.
+        """Copy the teacher's parts into the net, so that the teacher answers.
 
-        Without `statistics` those of the net's own norms stay, as where an average is kept of parameters alone.
+        Without `statistics` the net's norms keep their own, for a teacher that averages parameters alone.
         """
         for name in self.names:
             part, copied = net.get_submodule(name), self.get_submodule(name)

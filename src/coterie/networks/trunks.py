@@ -1,4 +1,4 @@
-"""Backbones by name: a file that has some registers what builds them, and no list elsewhere names it.
+"""Backbones by name: each file registers the functions that build its backbones, and there is no central list.
 
     @trunk("ae", "ae-conv")
     def build_encoder(name: str, spec: ItemSpec) -> nn.Module: ...
@@ -21,7 +21,7 @@ _builders: dict[str, Builder] = {}
 
 
 def check_side(name: str, spec: ItemSpec, least: int) -> None:
-    """Raise InputError for images with a side of fewer than `least` pixels, of which the layers leave nothing."""
+    """Raise InputError for images with a side of fewer than `least` pixels, too few for the layers."""
     side = min(spec.height, spec.width)
     if side < least:
         raise InputError(
@@ -31,11 +31,11 @@ def check_side(name: str, spec: ItemSpec, least: int) -> None:
 
 
 def trunk(*names: str) -> Callable[[Builder], Builder]:
-    """Register what builds the backbones of these names: it gets the name and the form of an item.
+    """Register the function that builds the backbones of these names; it gets the name and the form of an item.
 
-    A name that ends with a dash stands for all that go on with a number, as `small-` for `small-16`.
+    A name that ends with a dash stands for all names with a number after it, as `small-` for `small-16`.
 
-    The module needs `num_features`, the length of its output. Raises ValueError for a name that another one has.
+    The module needs `num_features`, the length of its output. Raises ValueError for a name that is taken.
     """
 
     def register(build: Builder) -> Builder:
@@ -49,7 +49,7 @@ def trunk(*names: str) -> Callable[[Builder], Builder]:
 
 
 def builder_of(name: str) -> Builder | None:
-    """What builds the backbone of that name, None where nobody registered it."""
+    """The function that builds the backbone of that name, None where it is not registered."""
     stem = name[: name.rfind("-") + 1]
     if name not in _builders and stem not in _builders:
         own_trunks()

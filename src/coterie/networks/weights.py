@@ -43,7 +43,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _why(error: Exception) -> str:
-    """The reason in a few words. What torch says of a pickle ends in advice to run whatever is in the file."""
+    """The reason in a few words. torch's message for a pickle ends in advice to run whatever is in the file."""
     if isinstance(error, pickle.UnpicklingError):
         return "it is damaged, no file of weights, or holds Python objects; save model.state_dict() with safetensors"
     return (" ".join(str(error).split())[:160] or type(error).__name__).rstrip(".")
@@ -99,14 +99,14 @@ def put(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str = "")
 
 
 def of_trunk(entry: str, wanted: Mapping[str, Tensor]) -> bool:
-    """Whether an entry that the net has not belongs to the same part of a net, and to no classifier or fixed table."""
+    """Whether an entry that the net lacks belongs to the trunk, not to a classifier or a fixed table."""
     parts = entry.split(".")
     inside = any(other.startswith(f"{parts[0]}.") for other in wanted)
     return inside and HEADS.isdisjoint(parts) and parts[-1] not in TABLES
 
 
 def check_pretrained(name: str, why: str) -> None:
-    """Raise InputError for a backbone that timm has no weights of."""
+    """Raise InputError for a backbone for which timm has no weights."""
     import timm
 
     try:
@@ -123,7 +123,7 @@ def check_pretrained(name: str, why: str) -> None:
 def fetch(name: str, **settings: Any) -> nn.Module:
     """A timm model with its pretrained weights, from the cache of Hugging Face or over the network.
 
-    Raises InputError, within seconds, where they are not to be had, and where a part of them was not loaded.
+    Raises InputError, within seconds, where they cannot be fetched, and where a part of them was not loaded.
     """
     import timm
 
@@ -159,7 +159,7 @@ def _check_reachable(name: str, found: Any) -> None:
     try:
         get_hf_file_metadata(hf_hub_url(repository, files[0], revision=revision or None), timeout=PATIENCE)
     except EntryNotFoundError:
-        return  # it answers; the weights may stand in another file
+        return  # the server answers; the weights may be in another file
     except Exception as error:
         raise not_fetched(name, error) from error
 

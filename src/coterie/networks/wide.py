@@ -63,7 +63,7 @@ class WideBlock(nn.Module):
 
 @trunk(*STRIDES)
 def build_wide(name: str, spec: ItemSpec) -> WideResNet:
-    """A net such as `wrn-28-2`. Raises InputError for what is no width."""
+    """A net such as `wrn-28-2`. Raises InputError for an invalid width."""
     stem, _, width = name.rpartition("-")
     if not width.isdigit() or not 1 <= int(width) <= 64:
         raise InputError(f"Unknown backbone {name!r}: the wide residual nets are such as 'wrn-28-2' and 'wrn-37-2'.")

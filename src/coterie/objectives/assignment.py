@@ -1,4 +1,4 @@
-"""Student-t soft assignments and their sharpened targets, shared by DEC and what came after it.
+"""Student-t soft assignments and their sharpened targets, shared by DEC and the methods after it.
 
 Xie, Girshick and Farhadi, "Unsupervised Deep Embedding for Clustering Analysis", ICML 2016, Eq. (1)-(3).
 """
@@ -21,8 +21,8 @@ def soft_assign_t(
 ) -> Float[Tensor, "n k"]:
     """q_ik ∝ (1 + |z_i - μ_k|²/ν)^(-(ν+1)/2), rows sum to 1 (Eq. 1); ν = `degrees_of_freedom` degrees.
 
-    From differences and not from products: exact where points lie near centres, and the same for a row wherever it
-    stands in a batch.
+    From differences and not from products: exact where points lie near centres, and independent of a
+    row's place in the batch.
     """
     squared = (z.float()[:, None] - centres.float()).square().sum(2)
     return (-(degrees_of_freedom + 1) / 2 * torch.log1p(squared / degrees_of_freedom)).softmax(1)
@@ -54,15 +54,15 @@ def divergence(p: Float[Tensor, "b k"], q: Float[Tensor, "b k"]) -> Float[Tensor
 def reassign(net: Net, batch: Batch, tolerance: float, degrees_of_freedom: float = 1.0) -> None:
     """Assign all items anew (clean views) to `net.clusters`, on which the target of `net.assigned` stands.
 
-    Fewer changed labels than the share `tolerance` end the stage. Codes are in the precision of training, as those that
-    q is of.
+    Fewer changed labels than the share `tolerance` end the stage. Codes are in the precision of training, as those of q
+    are.
     """
     q = soft_assign_all(batch.all_features(half=True), net.clusters.centres, degrees_of_freedom)
     batch.end_below(tolerance, changed=renew(net.assigned, q))
 
 
 def renew(assigned: ItemTable, q: Float[Tensor, "n k"]) -> float | None:
-    """Remember the assignments of all items; the share of labels that changed, None where there were none before."""
+    """Store the assignments of all items; returns the share of changed labels, None if there were none before."""
     before = assigned.rows
     assigned.fill(q)
     return label_change_rate(before.argmax(1), q.argmax(1)) if len(before) else None
@@ -74,5 +74,5 @@ def target_of(assigned: ItemTable, index: Tensor) -> Float[Tensor, "b k"]:
 
 
 def label_change_rate(before: Int[Tensor, " n"], after: Int[Tensor, " n"]) -> float:
-    """Share of the items whose label is not what it was."""
+    """Share of the items whose label changed."""
     return float((before != after).float().mean())

@@ -33,7 +33,7 @@ def nt_xent(
 ) -> Float[Tensor, ""]:
     """Which of the other 2b - 1 rows is a row's other view? Mean of -log of its softmax over cosine / temperature.
 
-    Chen et al., "SimCLR", ICML 2020, Eq. (1). Rows may have any length. `left_out` (its diagonal is not looked at) says
+    Chen et al., "SimCLR", ICML 2020, Eq. (1). Rows may have any length. `left_out` (its diagonal is ignored) says
     which items are no negatives of which others, in all four combinations of views. In float32. Rows that are all alike
     give ln(2b - 1); orthogonal items with equal views ln(1 + (2b - 2) exp(-1/t)), 2.031 for b = 10 and t = 1.
     """
@@ -49,8 +49,8 @@ def nt_xent(
 def column_contrast(p: Float[Tensor, "b k"], q: Float[Tensor, "b k"], temperature: float) -> Float[Tensor, ""]:
     """`nt_xent` of groups instead of items: each is the column of its probabilities over the batch, in two views.
 
-    Li et al., "Contrastive Clustering", AAAI 2021, Eq. (4)-(6). A column's cosine does not know how many items it
-    stands for, so `partition.imbalance` belongs beside it.
+    Li et al., "Contrastive Clustering", AAAI 2021, Eq. (4)-(6). A column's cosine does not depend on how many items
+    it has, so `partition.imbalance` belongs beside it.
     """
     return nt_xent(p.T, q.T, temperature)
 

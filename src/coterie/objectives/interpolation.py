@@ -1,4 +1,4 @@
-"""Adversarially constrained interpolation: codes between two codes shall decode to items that a critic takes for real.
+"""Adversarially constrained interpolation: codes between two codes must decode to items that a critic takes for real.
 
 Berthelot, Raffel, Roy and Goodfellow, "Understanding and Improving Interpolation in Autoencoders via an Adversarial
 Regularizer", ICLR 2019, in the form that R-DC's phase 1 gives it (its Eq. 1, 2).
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def draw_mixing(n: int, generator: torch.Generator, *, folded: bool = True) -> Float[Tensor, " n"]:
-    """α uniform in [0, 0.5], one an item: beyond one half, the two ends would only change their names.
+    """α uniform in [0, 0.5], one for each item: beyond one half, the two ends would only swap.
 
     Not `folded`: uniform in [0, 1], as the codes of DynAE and R-DC have it.
     """
@@ -30,7 +30,7 @@ def interpolate(
 def critic_loss(
     on_mixed: Float[Tensor, " n"], alpha: Float[Tensor, " m"], on_real: Float[Tensor, " n"], *, all_pairs: bool = False
 ) -> Float[Tensor, " n"]:
-    """Tell how much was mixed, and 0 for what was not (Eq. 2).
+    """The critic's squared error: it must answer α for mixed items and 0 for others (Eq. 2).
 
     `all_pairs` compares every answer with every item's α (m of them), as the codes of DynAE and R-DC do by
     broadcasting: at best such a critic learns the mean of α.

@@ -1,4 +1,4 @@
-"""Region-aware calibration targets: a prediction is tempered by those of the items that lie close to it.
+"""Region-aware calibration targets: a prediction is averaged with those of nearby items.
 
 Jia et al., "Towards Calibrated Deep Clustering Network", ICLR 2025, Eq. (1) and Theorem 1.
 """
@@ -14,7 +14,7 @@ from coterie.algorithms.kmeans import kmeans
 
 
 def practical_cells(batch: int, k: int) -> int:
-    """K without labels: four mini-clusters a group, but none of more than 25 items, the paper's largest (CIFAR-20)."""
+    """K without labels: four mini-clusters per group, and on average at most 25 items in each, as for CIFAR-20."""
     return max(2, min(max(4 * k, -(-batch // 25)), batch // 2))
 
 

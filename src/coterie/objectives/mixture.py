@@ -1,7 +1,7 @@
 """Diagonal Gaussian mixtures in log space, and the terms of the evidence lower bound with a mixture as the prior.
 
 Jiang, Zheng, Tan, Tang and Zhou, "Variational Deep Embedding", IJCAI 2017. Weights are logits and variances are
-logarithms, so that neither can leave its domain, and no density is ever formed.
+logarithms, so that neither can leave its domain, and densities stay logarithms.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Pairs of a batch: are both items of the same group? What DAC and DCCM share.
+"""Pairs of a batch: are both items of the same group? Shared by DAC and DCCM.
 
 Chang, Wang, Meng, Xiang and Pan, "Deep Adaptive Image Clustering", ICCV 2017; Wu and others, "Deep Comprehensive
 Correlation Mining for Image Clustering", ICCV 2019.

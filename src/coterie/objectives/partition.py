@@ -29,8 +29,8 @@ def partition_uncertainty(x: Float[Tensor, "n k"], y: Float[Tensor, "n k"]) -> F
 def partition_loss(uncertainty: Float[Tensor, "k k"]) -> Float[Tensor, ""]:
     """Cross-entropy of each group's row with its own column, the cosines as logits, Eq. (9)-(10).
 
-    Cosines end at 1, so it never gets to 0: between log(1 + (k-1)/e) for the identity and log(e + k - 1) for a matrix
-    that is surely wrong; log k where all groups are alike.
+    Cosines end at 1, so it never gets to 0: between log(1 + (k-1)/e) for the identity and log(e + k - 1) for the worst
+    matrix; log k where all groups are alike.
     """
     return F.cross_entropy(uncertainty, torch.arange(len(uncertainty), device=uncertainty.device))
 

@@ -1,7 +1,7 @@
-"""R-DC's two filters and its centroids: which points lie evenly among their neighbours, and which neighbours count.
+"""R-DC's two filters and its centroids: which points have evenly spaced neighbours, and which neighbours count.
 
 Shaheen, Mrabah, Ksantini and Alqaddoumi, "Rethinking Deep Clustering Paradigms: Self-Supervision Is All You Need",
-2025, Eq. (3)-(11). Readings of the text are named at the line; the method's page says where the
+2025, Eq. (3)-(11). A comment marks each line where the text had to be interpreted; the method's page says where the
 authors' code differs.
 """
 
@@ -25,7 +25,7 @@ TINY = 1e-12
 
 @dataclass(frozen=True)
 class Rules:
-    """How the two filters are read; the defaults are the text's, the others the authors' code's or its twins.
+    """How the two filters are read; the defaults follow the text, the others the authors' code or one of its variants.
 
     gap_from: what a neighbour's distance is compared with: the item's own nearest neighbour, the smallest distance that
     the core items before it in the source have (`running`, an absolute radius in effect, and a matter of order), the
@@ -45,7 +45,7 @@ TEXT = Rules()
 
 @dataclass(frozen=True)
 class Proximity:
-    """What the neighbours of some points say about each of them."""
+    """The results of both filters for some points."""
 
     ratio: Float[Tensor, " n"]  # r_i, nearest over farthest neighbour distance
     core: Bool[Tensor, " n"]  # r_i > β1
@@ -78,7 +78,7 @@ def proximity(
     """Both filters and the centroids for q points, from the distances to their m neighbours, nearest first.
 
     `neighbour` holds rows of `points`, `scale` (one number, or one a point) divides the gaps (see `gap_scale`). `own`
-    are the points' own codes, which `when_none="own_code"` falls back on; None: they are `points`, in order. The
+    are the points' own codes, the fallback of `when_none="own_code"`; None: they are `points`, in order. The
     point itself is not a part of its centroid; its neighbours may be border points.
     """
     ratio = density_ratio(distance)
@@ -102,10 +102,10 @@ def proximity(
 
 
 def gap_start(distance: Float[Tensor, "n m"], core: Bool[Tensor, " n"], kind: GapFrom) -> Float[Tensor, "n 1"]:
-    """What each point's distances are measured from in the second filter.
+    """The distance that each point's gaps are measured from in the second filter.
 
     `running`: s_i = min(D_N1, min over core points k <= i of D_k1), N the last point: the authors' code sets its
-    minimum for each point in one loop, and in a second one goes on lowering what the last point has left.
+    minimum for each point in one loop, and a second loop goes on lowering the value that the last point left.
     """
     own = distance[:, :1]
     if kind == "own":
@@ -132,7 +132,7 @@ def gaps(distance: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
 
 
 def gap_scale(distance: Float[Tensor, "n m"], kind: GapScale) -> Tensor:
-    """What the gaps are measured in: 1 (the paper's letter), each point's D_i1, or the median D_i1 of all points.
+    """The unit of the gaps: 1 (the paper as written), each point's D_i1, or the median D_i1 of all points.
 
     The median makes β2 free of the scale of the latents, which training shrinks.
     """

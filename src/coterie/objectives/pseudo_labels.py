@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def class_weights(label: Int[Tensor, " n"], k: int) -> Float[Tensor, " k"]:
-    """n / n_c by group, 1 for one without an item: the weighted mean is then the mean over groups of their means."""
+    """n / n_c by group, 1 for an empty one: the weighted mean is then the mean over groups of their means."""
     counts = label.bincount(minlength=k)
     return torch.where(counts > 0, len(label) / counts.clamp(min=1), 1.0)
 
@@ -21,8 +21,8 @@ def reliable(
     confidence: float,
     at_least: float = 0.0,
 ) -> Bool[Tensor, " n"]:
-    """Which items are surer than `confidence` and have so large a share of their lists (themselves included) in their
-    group; and of each group the share `at_least` that is most consistent, the surest first, or one item.
+    """Items surer than `confidence` of whose neighbours (themselves included) a large enough share is in their group;
+    and of each group the share `at_least` that is most consistent, the surest first, or one item.
     """
     sure, label = p.max(1)
     same = (label[lists] == label[:, None]).sum(1)
@@ -41,7 +41,7 @@ def consistency_loss(
     weak: Float[Tensor, "b k"], strong: Float[Tensor, "b k"], threshold: float
 ) -> tuple[Float[Tensor, ""], Bool[Tensor, " b"]]:
     """FixMatch's: the mean over all items of the strong views' cross-entropy with the weak views' groups, 0 for those
-    whose weak view is less sure than the threshold; and which were sure enough. Nothing is learned through weak views.
+    whose weak view is less sure than the threshold; and the mask of the sure ones. Weak views get no gradient.
     """
     confidence, group = weak.detach().softmax(1).max(1)
     taught = confidence >= threshold

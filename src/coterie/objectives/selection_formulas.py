@@ -1,7 +1,7 @@
 """Which items are sure enough to teach others: the formulas of six selection strategies.
 
 All of them look at probabilities `p` of weak views, without gradient. An item's label is its most probable group, its
-confidence the probability of that. What the strategies remember between batches is in `selectors`.
+confidence the probability of that. Their state between batches is in `selection_strategies`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def above(p: Float[Tensor, "n k"], thresholds: Float[Tensor, " k"]) -> Bool[Tens
 
 
 def flexmatch_thresholds(remembered: Int[Tensor, " items"], k: int, threshold: float = 0.95) -> Float[Tensor, " k"]:
-    """Lower thresholds for groups that few items were sure of so far. Zhang et al., "FlexMatch", NeurIPS 2021.
+    """Lower thresholds for groups with few sure items so far. Zhang et al., "FlexMatch", NeurIPS 2021.
 
     `remembered` has, for every item of the source, the label that it was last given with at least `threshold`, or -1.
     With s(c) the number of items of label c, b(c) = s(c) / max(max s, items not remembered), the threshold of c is
@@ -54,7 +54,7 @@ def flexmatch_thresholds(remembered: Int[Tensor, " items"], k: int, threshold: f
 
 
 def freematch_thresholds(confidence: Float[Tensor, ""], share: Float[Tensor, " k"]) -> Float[Tensor, " k"]:
-    """Thresholds from what the head has said so far. Wang et al., "FreeMatch", ICLR 2023, without its fairness loss.
+    """Thresholds from running means of the answers. Wang et al., "FreeMatch", ICLR 2023, without its fairness loss.
 
     `confidence` and `share` are running means of the confidence and of the probabilities; the group with the largest
     share has the threshold `confidence`, the others less in proportion.
@@ -63,13 +63,13 @@ def freematch_thresholds(confidence: Float[Tensor, ""], share: Float[Tensor, " k
 
 
 # GSF and PPF: Tang and Jia, "Towards Discovering the Effectiveness of Moderately Confident Samples for Semi-Supervised
-# Learning", CVPR 2022. Sure items say what a group looks like, and less sure ones that look alike join them.
+# Learning", CVPR 2022. Sure items describe a group, and less sure ones that are similar join them.
 
 
 def last_layer_gradients(p: Float[Tensor, "n k"], weights: Float[Tensor, "k h"]) -> Float[Tensor, "n h"]:
     """Unit gradients of each item's cross-entropy with its own label, at the input of the last linear layer.
 
-    (p - one-hot label) · weights; a perfectly sure item has none, and gets 0.
+    (p - one-hot label) · weights; a perfectly sure item has none, so its row is 0.
     """
     _, label = p.max(1)
     return F.normalize((p - F.one_hot(label, p.shape[1])) @ weights, dim=1)
@@ -79,7 +79,7 @@ def sums_by_group(
     rows: Float[Tensor, "n d"], label: Int[Tensor, " n"], chosen: Bool[Tensor, " n"], k: int
 ) -> tuple[Float[Tensor, "k d"], Float[Tensor, " k"]]:
     """The sum of the chosen rows of each group, and how many they are."""
-    # A product, for index_add_ sums in no fixed order on a GPU.
+    # A product, since index_add_ sums in no fixed order on a GPU.
     member = F.one_hot(label, k).to(rows.dtype) * chosen[:, None]
     return member.T @ rows, member.sum(0)
 

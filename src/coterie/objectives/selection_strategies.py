@@ -1,7 +1,7 @@
-"""Selection strategies that can take each other's place: each looks at a batch, remembers, and says who may teach.
+"""Interchangeable selection strategies: each looks at a batch, updates its state, and selects the items that teach.
 
-What one remembers between batches is in buffers, so that a checkpoint holds it. All of them get the whole batch, of all
-processes, without gradient, and may select nothing. The formulas are in `selection`.
+The state between batches is in buffers, so that a checkpoint holds it. All of them get the whole batch, of all
+processes, without gradient, and may select nothing. The formulas are in `selection_formulas`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from coterie.objectives.selection_formulas import (
     sums_by_group,
 )
 
-KEEP = 0.7  # of a group's direction or prototype that a batch leaves (GSF, PPF)
+KEEP = 0.7  # weight of a group's old direction or prototype when a batch updates it (GSF, PPF)
 LEAST_AGREEMENT = 0.95  # GSF
 
 
 @dataclass(frozen=True)
 class WeakAnswers:
-    """A batch's weak views as the judging head answers them: what a strategy may look at."""
+    """The selecting head's answers on a batch's weak views: the input of a strategy."""
 
     p: Float[Tensor, "n k"]
     index: Int[Tensor, " n"]  # the items' rows in the source
@@ -41,14 +41,14 @@ class WeakAnswers:
 
 
 class Chosen(NamedTuple):
-    """Who may teach, and label-free numbers for the history."""
+    """The selected items, and label-free numbers for the history."""
 
     keep: Bool[Tensor, " n"]
     numbers: dict[str, Tensor]
 
 
 class Quota(nn.Module):
-    """CDC's own: each group's surest images, as many as it is sure of (Eq. 4)."""
+    """CDC's own: each group's surest images, fewer where the group is unsure (Eq. 4)."""
 
     def __init__(self, *, match_label: bool) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class Quota(nn.Module):
 
 
 class Fixed(nn.Module):
-    """Everything above one confidence."""
+    """All items above one confidence."""
 
     def __init__(self, threshold: float) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Fixed(nn.Module):
 
 
 class FlexMatch(nn.Module):
-    """Thresholds by group that rise with the number of items that the group has been sure of; 4 bytes an item."""
+    """Thresholds by group that rise with the number of its sure items; 4 bytes an item."""
 
     remembered: Tensor
 
@@ -80,7 +80,7 @@ class FlexMatch(nn.Module):
         self.register_buffer("remembered", torch.empty(0, dtype=torch.int32))
 
     def begin(self, n: int) -> None:
-        """Make room for the n items of the source; none has been sure so far."""
+        """Allocate the table for the n items of the source; none has been sure so far."""
         self.remembered = torch.full((n,), -1, dtype=torch.int32, device=self.remembered.device)
 
     def forward(self, seen: WeakAnswers) -> Chosen:
@@ -93,7 +93,7 @@ class FlexMatch(nn.Module):
         return Chosen(keep, {**numbers, "remembered": (self.remembered >= 0).float().mean()})
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
-        # A net that goes on from a checkpoint has not begun, and takes the checkpoint's length.
+        # `begin` is not called when resuming: take the checkpoint's length.
         self.begin(len(state_dict.get(f"{prefix}remembered", self.remembered)))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
@@ -120,7 +120,7 @@ class FreeMatch(nn.Module):
 
 
 class GroupMemory(nn.Module):
-    """A row for each group that follows those of the batches; groups that a batch lacks keep theirs."""
+    """A row for each group, the moving average of the batches' rows; groups that a batch lacks keep theirs."""
 
     rows: Tensor
     known: Tensor
@@ -141,7 +141,7 @@ class GroupMemory(nn.Module):
 
 
 class GradientFilter(nn.Module):
-    """GSF on top of CDC's selection: less sure images join whose gradient points where their group's does.
+    """GSF on top of CDC's selection: less sure images join if their gradient points in their group's direction.
 
     The directions are forgotten when an epoch ends.
     """
@@ -155,7 +155,7 @@ class GradientFilter(nn.Module):
         self.register_buffer("epoch", torch.tensor(0))
 
     def forward(self, seen: WeakAnswers) -> Chosen:
-        """The confident images, and those whose gradient goes the way of their group's; groups learn from the first."""
+        """The confident images, and those that agree with their group's direction, which follows the first."""
         if int(self.epoch) != seen.epoch:
             self.directions.forget()
             self.epoch.fill_(seen.epoch)
@@ -169,9 +169,9 @@ class GradientFilter(nn.Module):
 
 
 class ProximityFilter(nn.Module):
-    """PPF on top of CDC's selection: less sure images join that are as near to their group's prototype.
+    """PPF on top of CDC's selection: less sure images join if they are near enough to their group's prototype.
 
-    As near as the farthest selected ones: the least score follows the lowest among them.
+    Near enough means as near as the farthest selected ones: the least score follows the lowest among them.
     """
 
     least: Tensor

@@ -15,7 +15,7 @@ from coterie.views.warps import resample
 def blur_size(sigma: float, side: int) -> int:
     """Kernel size that holds three sigma on both sides, as far as an image's reflected border goes. 2.0 -> 13.
 
-    Pillow's blur, which the authors of CDC use, is not cut off either; SimCLR's tenth of the side (3 pixels of 32) is.
+    Pillow's blur, which the authors of CDC use, is not cut off either; SimCLR's is, at a tenth of the side.
     """
     return 2 * min(math.ceil(3 * sigma), side - 1) + 1
 

@@ -20,8 +20,8 @@ JITTER = (0.4, 0.4, 0.2, 0.1)  # brightness, contrast, saturation, hue
 def byol_view(blur: float, solarise: float, **settings: Any) -> View:
     """The contrastive view with these chances of blur and of inverting the bright half of all levels.
 
-    A glyph whose bright half is inverted is gone, and a vector has no levels: they keep their own recipes. `settings`
-    are further ones of the recipe.
+    Inverting the bright half erases a glyph, and a vector has no levels: both keep their own recipes. `settings` are
+    further settings of the recipe.
     """
 
     def photo(images: Tensor, draw: Draw, wanted: ViewSettings) -> Tensor:

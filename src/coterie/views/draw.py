@@ -1,8 +1,8 @@
-"""Random numbers for a batch: every item gets its own, and they do not depend on how the batch is shared out.
+"""Random numbers for a batch: every item gets its own, and they do not depend on how processes share the batch.
 
 The numbers of all `n` items of the global batch are drawn on the CPU from one seeded generator; each process keeps the
-rows that are its own. So two processes see together exactly the views that one process would have seen. Nor does it
-matter how many batches are worked on at once: each keeps its own generator.
+rows that are its own. So two processes together make exactly the views that one process would make. Nor does it
+matter how many batches are prepared at once: each keeps its own generator.
 """
 
 from __future__ import annotations

@@ -11,10 +11,10 @@ from torch import Tensor
 from coterie.types import Items
 
 CHUNK = 256  # images in memory at a time
-SMALL_DIM = 64  # below this, embeddings are taken for unlike measurements and each feature gets its own scale
-BEYOND = 1e6  # deviations from the mean: more would become infinite on the way through a net
+SMALL_DIM = 64  # below this, the features of embeddings are taken for unlike measurements, each with its own scale
+BEYOND = 1e6  # deviations from the mean: larger values could become infinite in a net
 SMALLEST_LENGTH = 1e-8  # of an item: a blank one stays blank
-SMALLEST_STD = 1e-3  # of images in [0, 1]: a blank channel must not be blown up
+SMALLEST_STD = 1e-3  # of images in [0, 1]: a blank channel must not be scaled up
 
 
 RowNorm = Literal["none", "l2", "l2-sqrt-d", "z-score"]
@@ -47,7 +47,7 @@ def normalisation(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c
 
     Images: per channel, in units of [0, 1]. Embeddings: per-feature means; with fewer than 64 features also per-feature
     deviations (a constant feature gets 1), otherwise one deviation for all, which keeps distances and angles as the
-    foundation model made them. Of several spaces each has its own.
+    foundation model made them. Each of several spaces has its own.
     """
     index = torch.linspace(0, len(items) - 1, min(len(items), sample), dtype=torch.float64).round().long()
     if items.spec.kind == "images":
@@ -58,7 +58,7 @@ def normalisation(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c
 
 
 def unit_range(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
-    """As `normalisation`, but (low, high - low): pixels stay in [0, 1], each feature of embeddings goes there.
+    """As `normalisation`, but (low, high - low): pixels stay in [0, 1], each feature of embeddings is scaled to it.
 
     The scale of the auto-encoder papers, whose learning rates and weights of losses belong to it.
     """

@@ -23,7 +23,7 @@ PHOTO_POOL = (
     "identity", "autocontrast", "equalise", "rotate", "solarise", "saturation", "contrast", "brightness", "sharpness",
     "shear_x", "shear_y", "translate_x", "translate_y", "posterise",
 )  # fmt: skip
-# What a digit or letter survives: solarising can erase its strokes, and its geometry is drawn elsewhere.
+# Operations that keep a digit or letter legible: solarising can erase its strokes; its geometry is drawn elsewhere.
 GLYPH_POOL = ("identity", "autocontrast", "equalise", "contrast", "brightness", "sharpness", "posterise")
 
 TURN = 30.0  # degrees either way

@@ -45,8 +45,8 @@ Recipe = Callable[[Tensor, Draw, ViewSettings], Tensor]
 class View:
     """A view that a method asks for: a recipe of this file by its name, or the method's own for each family.
 
-    An own recipe gets pictures (b, c, h, w) in [0, 1], or normalised vectors (b, d), and gives what it makes of them.
-    `settings` change those of the recipe for this view, as the method's paper has it; what the user sets goes before
+    An own recipe gets pictures (b, c, h, w) in [0, 1], or normalised vectors (b, d), and returns them distorted.
+    `settings` change those of the recipe for this view, as in the method's paper; what the user sets comes before
     them. `of` names the partner (`Pass.partners`) that it shows instead of the item itself.
     """
 
@@ -120,7 +120,7 @@ def _crop_flip(
 ) -> Tensor:
     h, w = images.shape[2:]
     box = random_resized_crop_boxes(draw, (h, w), scale or settings.crop_scale, settings.crop_ratio)
-    # Flipping commutes with all that may stand between crop and flip, so it can ride on the crop.
+    # Flipping commutes with every operation between crop and flip, so the crop does it.
     return crop_resize(images, *box, out=(h, w), interpolation=interpolation, flip=draw.chance(settings.flip))
 
 
@@ -243,7 +243,7 @@ VECTOR: dict[str, Recipe] = {
     "weak": _vector_weak,
     "strong": _vector_strong,
     "contrastive": _vector_contrastive,
-    "shifted": _clean,  # there is no such thing as a little to the left in a vector
+    "shifted": _clean,  # a vector cannot be shifted
     "original": _vector_weak,
     "perturbed": _vector_contrastive,
 }

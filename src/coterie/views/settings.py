@@ -1,4 +1,4 @@
-"""How strongly each recipe distorts. Defaults are those of CDC's code; where there is none, ours."""
+"""How strongly each recipe distorts. Defaults are those of CDC's code, or ours where it has none."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ class ViewSettings:
 def practical_views(side: int, dim: int = 0) -> dict[str, Any]:
     """The practical preset, by the longer side of the images in pixels or by the number of features of embeddings.
 
-    Crops from a fifth of the image on, as MoCo-v2 has them (CDC's code: 0.08), because short trainings do not get over
-    the smaller ones; and no blur up to 64 pixels, as the CDC paper says of its smallest images.
+    Crops from a fifth of the image on, as MoCo-v2 has them (CDC's code: 0.08), because short trainings do not learn
+    from smaller ones; and no blur up to 64 pixels, as the CDC paper says of its smallest images.
     Fewer than 64 features are measurements of which none can be spared: no dropout, and a third of the noise.
     """
     if dim:

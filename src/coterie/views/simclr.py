@@ -1,4 +1,4 @@
-"""SimCLR's distortions of photographs, which the methods that came from it share."""
+"""SimCLR's distortions of photographs, shared by the methods that build on it."""
 
 from __future__ import annotations
 

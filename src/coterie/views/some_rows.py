@@ -1,4 +1,4 @@
-"""Work on some rows of a batch only: an operation that concerns a fifth of the images should cost a fifth."""
+"""Change some rows of a batch only: an operation on a fifth of the images should cost a fifth."""
 
 from __future__ import annotations
 
