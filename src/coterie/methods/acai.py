@@ -1,7 +1,7 @@
 """ACAI: an auto-encoder whose interpolations a critic judges. Phase 1 of R-DC, DynAE and ADEC.
 
 Berthelot, Raffel, Roy and Goodfellow, "Understanding and Improving Interpolation in Autoencoders via an Adversarial
-Regularizer", ICLR 2019, as R-DC (Shaheen et al. 2025, Eq. 1, 2) describes it; its lost numbers are those of DynAE's
+Regularizer", ICLR 2019, as R-DC (Shaheen et al. 2025, Eq. 1, 2) describes it; missing numbers are those of DynAE's
 code. Unlike that code and R-DC's, the critic here is trained (theirs is frozen before it is compiled; `critic_frozen`
 has that) on its own item's α (`critic_pairing`), α is folded to [0, 0.5] (`alpha_folded`), and items are shuffled over
 the whole data set (`order`). The preset `paper` is those codes' phase 1, `text` the paper's words.
@@ -53,10 +53,10 @@ class ACAI:
     learning_rate: Rate = 1e-4  # Adam, of auto-encoder and critic
     interpolation_weight: Weight = 0.5  # λ
     warm_up: Share = 0.0  # share of the training in which λ rises from 0
-    alpha_folded: bool = True  # mix at most half of the other code in; else anything from none to all of it
+    alpha_folded: bool = True  # mix at most half of the other code in; else any share of it
     critic_pairing: Literal["own", "all"] = "own"  # all: each answer is compared with every item's α
     critic_frozen: bool = False  # leave the critic as it was initialised
-    order: Literal["shuffled", "source"] = "shuffled"  # source: slices of the items as they come, shuffled inside
+    order: Literal["shuffled", "source"] = "shuffled"  # source: batches are slices of the source, each shuffled
     restarts: Restarts = 20  # of the final K-means
 
     card: ClassVar[Card] = CARD
@@ -78,7 +78,7 @@ class ACAI:
         return self.interpolation_weight * (min(1.0, progress / self.warm_up) if self.warm_up else 1.0)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Step]:
-        """A step of the auto-encoder against the critic as it is, then one of the critic on what was decoded before."""
+        """A step of the auto-encoder against the fixed critic, then one of the critic on the items decoded before."""
         wanted = flat(batch.shifted)
         z = net.backbone(batch.shifted)
         everyone = batch.gather(z)
@@ -104,7 +104,7 @@ class ACAI:
         yield Step({"critic": batch.gather(loss).mean()}, trains=("critic",))
 
     def partners(self, n: int, batch: Batch) -> Int[Tensor, " n"]:
-        """Whose code is mixed into each item's: the batch backwards; in fixed slices, after it was shuffled."""
+        """The item whose code is mixed into each item's: the batch reversed; for fixed slices, shuffled first."""
         if self.order == "shuffled":
             return torch.arange(n - 1, -1, -1, device=batch.shifted.device)
         drawn = torch.randperm(n, generator=batch.generator)

@@ -2,8 +2,8 @@
 
 Haeusser, Plapp, Golkov, Aljalbout and Cremers, "Associative Deep Clustering: Training a Classification Network with No
 Labels", GCPR 2018. One stage from random weights: centres of the groups are learned beside the network by such walks,
-and so is an embedding in which distorted copies of an image lead to it and back. A linear layer learns which group each
-centre is of, and answers. Their exact command was never released; docs/methods/adc.md says what we take.
+and so is an embedding in which distorted copies of an image lead to it and back. A linear layer learns each centre's
+group, and gives the answer. Their exact command was never released; docs/methods/adc.md lists our choices.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from coterie.types import Batch, InputError, Losses
 
 SMALLEST = 1e-8  # added to a probability inside a logarithm
 DROP = 0.33  # factor of the learning rate, each time that it falls
-FOR = 100  # images, for which the weights of the sums are published
+FOR = 100  # images in a batch for which the weights of the sums are published
 DISTORTED = View(
     "perturbed",
     settings={"perturbed_crop": (0.64, 1.0), "perturbed_jitter": (0.5, 0.7, 0.3, 0.2), "greyscale": 0.0},
@@ -67,13 +67,13 @@ class ADC:
     centres: Copies = 4  # of each group
     dropout: BelowOne = 0.2  # of features, before the embedding
     walk_weight: Weight = 1.0  # from centres to images and back
-    visit_weight: Weight = 0.5  # all images are visited alike from the centres
+    visit_weight: Weight = 0.5  # of the loss by which walks from the centres visit all images equally often
     copy_walk_weight: Weight = 1.0  # from distorted copies to images and back
     copy_visit_weight: Weight = 1.0  # of walks from copies
-    logit_weight: Weight = 0.5  # of the layer that answers, on the centres
+    logit_weight: Weight = 0.5  # of the answering layer's loss on the centres
     sparsity_weight: Weight = 2e-4  # of the sum of absolute values, for 100 images
     length_weight: Weight = 2e-4  # of the sum of (length - 1)², for 100 images
-    logit_decay: Rate = 1e-4  # weight decay of the layer that answers
+    logit_decay: Rate = 1e-4  # weight decay of the answering layer
     ramp: BelowOne = 0.1  # share of the training in which the walks from centres grow to their full weight
     learning_rate: PositiveRate = 2e-4  # Adam
     beta1: BelowOne = 0.8
@@ -114,7 +114,7 @@ class ADC:
         return rising * DROP ** min(self.drops - 1, int(progress * self.drops))
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """Both associations, over the global batch, and what keeps embeddings short and of length 1."""
+        """Both associations, over the global batch, and the terms that keep embeddings sparse and of length 1."""
         images = batch.gather(self.embedded(net, batch, batch.clean))
         copies = [self.embedded(net, batch, batch.views[name]) for name in self.views() if name != "clean"]
         copied = batch.gather(torch.stack(copies, 1)).flatten(0, 1)
@@ -135,7 +135,7 @@ class ADC:
         }
 
     def embedded(self, net: Net, batch: Batch, view: Tensor) -> Float[Tensor, "b d"]:
-        """With dropout that is drawn for the global batch."""
+        """Embeddings, with dropout drawn for the global batch."""
         features = net.backbone(view)
         if self.dropout:
             kept = batch.uniform(features) < 1 - 2 * self.dropout
@@ -182,21 +182,21 @@ class Walk:
         self.same = groups[:, None] == groups
 
     def loss(self) -> Float[Tensor, ""]:
-        """Cross-entropy of where walks end with an equal chance for all rows of the group where they began."""
+        """Cross-entropy of the walks' ends with the uniform distribution over the rows of the starting group."""
         target = self.same / self.same.sum(1, keepdim=True)
         return -(target * (self.back_again + SMALLEST).log()).sum(1).mean()
 
     def visits(self) -> Float[Tensor, ""]:
-        """Cross-entropy of how often each row of `b` is visited with an equal chance for all."""
+        """Cross-entropy of the visits to the rows of `b` with the uniform distribution."""
         return -(self.there.mean(0) + SMALLEST).log().mean()
 
     def returned(self) -> Float[Tensor, ""]:
-        """The chance to end in the group where a walk began."""
+        """The probability that a walk ends in the group where it began."""
         return (self.back_again * self.same).sum(1).mean()
 
 
 class SpreadCentres(nn.Module):
-    """Several centres for each group: N(0, 0.3²) for the group and U(-0.01, 0.01) for each of its centres."""
+    """Several centres for each group: the group's N(0, 0.3²) plus U(-0.01, 0.01) for each of its centres."""
 
     groups: Tensor
 

@@ -1,7 +1,7 @@
 """ADEC: DEC on the encoder, reconstruction on the decoder alone, and a discriminator that keeps the codes decodable.
 
 Mrabah, Bouguessa and Ksantini, "Adversarial Deep Embedded Clustering: On a Better Trade-off Between Feature Randomness
-and Feature Drift", IEEE TKDE 2020, https://arxiv.org/abs/1909.11832. The authors' code is not to be had; weights of 1
+and Feature Drift", IEEE TKDE 2020, https://arxiv.org/abs/1909.11832. The authors' code is not available; weights of 1
 and the non-saturating form of the encoder's loss are ours. Phase 1 is `acai`.
 """
 
@@ -49,14 +49,14 @@ CARD = Card(
 class ADEC:
     epochs: Epochs = 73  # at most; 20,000 iterations of Fashion-MNIST's 70,000 images
     batch_size: BatchSize = 256
-    discriminator_epochs: Epochs = 1  # at the start, of the discriminator alone
-    encode_every: Count = 1  # batches from one step of encoder and centres to the next; the decoder learns in all
-    adversarial_weight: Weight = 1.0  # of the discriminator's opinion in the encoder's loss
+    discriminator_epochs: Epochs = 1  # at the start, in which only the discriminator learns
+    encode_every: Count = 1  # batches between two steps of encoder and centres; the decoder learns in every batch
+    adversarial_weight: Weight = 1.0  # of the discriminator's term in the encoder's loss
     learning_rate: Rate = 1e-3  # SGD
     momentum: Share = 0.9
     refresh_every: Count = 140  # batches between two refreshes of the target over all items
     tolerance: Share = 0.001  # stop when a refresh changes fewer labels than this share
-    restarts: Restarts = 20  # of the K-means that the centres begin as
+    restarts: Restarts = 20  # of the K-means that gives the first centres
 
     card: ClassVar[Card] = CARD
 
@@ -69,7 +69,7 @@ class ADEC:
         }
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """The centres begin as K-means' own."""
+        """Set the centres by K-means."""
         net.clusters.place(kmeans(features(), k, generator=generator, restarts=self.restarts).centres)
 
     def optimiser(self, net: Net) -> dict[str, torch.optim.Optimizer]:

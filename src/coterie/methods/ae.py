@@ -60,7 +60,7 @@ class AE:
         wanted = flat(batch.shifted)
         error = (net.decoder(net.backbone(batch.shifted)) - wanted).square().mean(1)
         everyone = batch.gather(wanted)
-        # 0 while every reconstruction is the mean image, the plateau that training begins on; 1 for perfect ones.
+        # 0 while every reconstruction is the mean image, as on the plateau at the start; 1 for perfect ones.
         batch.log(explained=1 - batch.gather(error.detach()).mean() / everyone.var(0, correction=0).mean())
         yield {"reconstruction": batch.gather(error).mean()}
 

@@ -2,9 +2,9 @@
 
 Gowda and Krishna, "Agglomerative Clustering Using the Concept of Mutual Nearest Neighbourhood", Pattern Recognition
 1978, which later papers' tables cite as AC; and Ward, "Hierarchical Grouping to Optimize an Objective Function", JASA
-1963, by scikit-learn, which is another algorithm and much the better one. It groups the items' own values (pixels,
-embeddings), or with `--init` the features of another run's backbone. New items, and all but `landmarks` where there are
-more, join their nearest landmark's group; that, and how sure it is (`algorithms/nearest_mean.py`), is ours.
+1963, by scikit-learn, a different and much better algorithm. It groups the items' own values (pixels,
+embeddings), or with `--init` the features of another run's backbone. New items, and those beyond `landmarks`, join
+their nearest landmark's group; this step and its confidence (`algorithms/nearest_mean.py`) are ours.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ CARD = Card(
 @dataclass(frozen=True)
 class Agglomerative:
     linkage: Literal["mutual", "ward"] = "mutual"  # ward: the practical preset takes it
-    width: Count = 10  # neighbours among which two items look for each other
-    landmarks: Memory = 10_000  # items that are united; the others join them
+    width: Count = 10  # neighbours of each item among which mutual ones are looked for
+    landmarks: Memory = 10_000  # items that are agglomerated; the others join the nearest of them
 
     card: ClassVar[Card] = CARD
 
@@ -73,5 +73,5 @@ def by_ward(rows: Float[Tensor, "n d"], k: int) -> Int[Tensor, " n"]:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """Ward's criterion: mutual neighbours chain most of the items into one group."""
+    """Ward's criterion, since mutual neighbours chain most of the items into one group."""
     return {"linkage": "ward"}

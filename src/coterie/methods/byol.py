@@ -1,4 +1,4 @@
-"""BYOL: the online network predicts what a slow copy of itself says of another view; there are no negatives.
+"""BYOL: the online network predicts a slow copy's projection of another view; there are no negatives.
 
 Grill, Strub, Altché and others, "Bootstrap Your Own Latent: A New Approach to Self-Supervised Learning", NeurIPS 2020.
 Defaults are those of CDC's pre-training code, which its row of BYOL comes from: LARS with a clipped ratio, base rate
@@ -59,7 +59,7 @@ class BYOL:
     epochs: Epochs = 1000
     batch_size: BatchSize = 256
     learning_rate: PositiveRate = 0.5  # LARS; for 256 items a step, scaled in proportion to the batch
-    weight_decay: Rate = 1e-4  # on weights alone: biases and norms have no decay, nor LARS' ratio
+    weight_decay: Rate = 1e-4  # on weights alone: biases and norms have neither decay nor LARS' ratio
     trust: PositiveRate = 0.02  # η: a step of a layer, before momentum, is at most this share of its weights' norm
     warm_up: BelowOne = 0.05  # share of the training with a rising learning rate: 50 of 1000 epochs
     momentum: Share = 0.996  # of the teacher at the start
@@ -68,7 +68,7 @@ class BYOL:
     projector_out: Width = 256
     predictor_hidden: Width = 4096
     blur: tuple[Share, Share] = (1.0, 0.1)  # chance in the first and the second view; photographs only
-    solarise: tuple[Share, Share] = (0.0, 0.2)  # likewise: to invert the bright half of all levels
+    solarise: tuple[Share, Share] = (0.0, 0.2)  # likewise the chance to invert the bright half of all levels
 
     card: ClassVar[Card] = CARD
 
@@ -126,7 +126,7 @@ class BYOL:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: slim heads, few epochs, more for fewer items, a teacher that keeps up with them.
+    """For a CPU or small data: slim heads, few epochs, more for fewer items, a faster teacher.
 
     No blur up to 64 pixels, as in all practical views.
     """

@@ -1,7 +1,7 @@
 """CC: the two views of an item attract, and so do the two views of a group, the column of its probabilities.
 
 Li, Hu, Liu, Peng, Zhou and Peng, "Contrastive Clustering", AAAI 2021. Defaults are the authors': one stage from random
-weights. CDC's row of CC goes on from MoCo-v2 (`--pretrain moco`) at a rate of 5e-5. Differs from the authors' code:
+weights. CDC's row of CC starts from MoCo-v2 (`--pretrain moco`) at a rate of 5e-5. Differs from the authors' code:
 images are normalised and keep their size (`image_size` in the published rows is theirs), crops are resized bicubically,
 and the log of a group's share is held at 1e-8.
 """
@@ -25,7 +25,7 @@ from coterie.objectives.partition import imbalance
 from coterie.types import Batch, Losses
 from coterie.views.simclr import simclr_view
 
-INSTANCE = "instance"  # the pass that teaches the instance head alone
+INSTANCE = "instance"  # the pass that trains the instance head alone
 LARGE = {"jitter": 1.0, "image_size": 224}
 
 CARD = Card(
@@ -34,7 +34,7 @@ CARD = Card(
     year=2021,
     family="contrastive",
     url="https://arxiv.org/abs/2009.09687",
-    views={"one": "contrastive", "two": "contrastive"},  # by their names; `CC.views` says what they are
+    views={"one": "contrastive", "two": "contrastive"},  # `CC.views` replaces them
     answers=("cluster",),
     balance="balance_weight",
     presets={
@@ -61,12 +61,12 @@ class CC:
     weight_decay: Rate = 0.0
     temperature: Positive = 0.5  # of the items' contrast
     group_temperature: Positive = 1.0  # of the groups'
-    balance_weight: Rate = 1.0  # of the term that draws groups to equal sizes
+    balance_weight: Rate = 1.0  # of the term for groups of equal size
     hidden: Width = 512  # width of both heads; the authors': the backbone's
     projector_out: Width = 128
     jitter: Strength = 0.5  # of the colours of photographs; 1 on STL-10 and ImageNet
     blur: Share = 0.0  # chance; 0.5 on ImageNet
-    unlabelled: bool = False  # each epoch goes through all items and the unlabelled ones first, for the items' contrast
+    unlabelled: bool = False  # each epoch first goes through all items and the unlabelled ones, for the items' contrast
 
     card: ClassVar[Card] = CARD
 

@@ -1,10 +1,10 @@
-"""CDC: one head clusters, a second says how sure it is, and its surest images teach the first.
+"""CDC: one head clusters, a second gives calibrated confidences, and its surest images train the first.
 
 Jia, Cheng, Liu and Hou, "Towards Calibrated Deep Clustering Network", ICLR 2025,
 https://openreview.net/forum?id=JvH4jDDcG3. Equation numbers are the paper's; defaults are the authors' CIFAR-10
 configuration. Where paper and code differ we take the code (docs/methods/cdc.md lists each case), but for these:
 K-means is the textbook one (squared distances, empty clusters re-seeded), a sub-batch without a selected image adds no
-clustering loss (theirs is NaN), and the last epoch is reported (theirs is the one that the labels like best).
+clustering loss (theirs is NaN), and the last epoch is reported (theirs is the most accurate one, by labels).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from coterie.objectives.selection_strategies import (
 )
 from coterie.types import Batch, Features, InputError, Losses
 
-PER_PROTOTYPE = 32  # items that K-means sees for each unit of the hidden layer; all of many cost more than the training
+PER_PROTOTYPE = 32  # items per hidden unit that K-means sees; all items would take longer than the training
 
 CARD = Card(
     title="CDC",
@@ -155,7 +155,7 @@ class CDC:
         return {**heads, "selection": self.selector(net.width, k)}
 
     def selector(self, width: int, k: int) -> nn.Module:
-        """The strategy that says which images teach, with what it remembers."""
+        """The strategy that selects the images to learn from, with its state."""
         threshold = 0.95 if self.threshold is None else self.threshold
         if self.selection == "fixed" or (self.selection == "cdc" and self.threshold is not None):
             return Fixed(threshold)
@@ -170,7 +170,7 @@ class CDC:
         return Quota(match_label=self.match_label)
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Both heads begin as prototypes of the features (Eq. 6, spec section 4).
+        """Set both heads to prototypes of the features (Eq. 6, spec section 4).
 
         With `init="kmeans"`, which is not in the paper, they begin as K-means' own groups instead: decorrelation suits
         the features of a deep net, which point in many directions, but tears prototypes in few dimensions off the data
@@ -197,7 +197,7 @@ class CDC:
             write_prototypes(head, first, second)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        # The authors' two Adams, as one: the parameters do not overlap, and Adam passes over those without a gradient.
+        # The authors' two Adams in one: the parameters do not overlap, and Adam skips those without a gradient.
         heads = [p for name in net.head_names for p in net.get_submodule(name).parameters()]
         backbone = trainable(net.backbone)
         return torch.optim.Adam(
@@ -213,7 +213,7 @@ class CDC:
             clustered = batch.gather(net.cluster(z).softmax(1))
             weak_z = net.backbone(batch.weak)
             if judge is not net.cluster:
-                net.cluster(weak_z)  # its answer is not used, but its running statistics see the weak view as well
+                net.cluster(weak_z)  # the answer is not used, but the running statistics must see the weak view as well
             weak = batch.gather(judge(weak_z).softmax(1))
             label = weak.argmax(1)
             index, last_layer = batch.gather(batch.index.to(weak.device)), judge[-1].weight.detach()
@@ -265,7 +265,7 @@ class CDC:
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: batches that fit, a few epochs at higher rates, four mini-clusters a group.
 
-    Embeddings begin as K-means' own groups and take about a hundred batches.
+    On embeddings the heads begin as K-means' groups and train for about a hundred batches.
     """
     batch = min(1000, facts.n, max(facts.n // 4, 20 * facts.k))
     parts = 4 if batch >= 400 else 2 if batch >= 64 else 1

@@ -1,10 +1,10 @@
-"""CoNR: each prediction comes close to the neighbours of its other view, which re-ranking finds within the batch.
+"""CoNR: each prediction is pulled to neighbours of its other view, found within the batch by re-ranking.
 
 Yu, Shi and Wang, "Contextually Affinitive Neighborhood Refinery for Deep Clustering", NeurIPS 2023: its second stage.
-The first is BYOL, `byol` here. Items near the border of two groups teach nobody at first; the groups are those of
+The first is BYOL, `byol` here. Items near the border of two groups are left out at first; the groups are those of
 spherical K-means on the teacher's projections, renewed before each epoch, and the last ones are the answer. Defaults
 are the authors' CIFAR-10 configuration. Differs from the authors' code: the item at the cut is kept, so that in the end
-all are (theirs leaves one of a batch out for ever), and the teacher follows after the optimiser's step.
+all items are kept (theirs always leaves one of a batch out), and the teacher follows after the optimiser's step.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ CARD = Card(
 class CoNR:
     epochs: Epochs = 200  # those from 801 to 1000
     batch_size: BatchSize = 512  # neighbours are looked for within it
-    # SGD; for 256 items a step, scaled in proportion to the batch: a tenth of what a cosine from 0.05 is at epoch 800
+    # SGD; for 256 items a step, scaled in proportion to the batch: a tenth of a cosine from 0.05 at epoch 800
     learning_rate: PositiveRate = 7.3e-4
     weight_decay: Rate = 5e-4  # on all parameters, biases and norms included
-    begun: BelowOne = 0.8  # share of the whole training that was before: rate and momentum go on from there
+    begun: BelowOne = 0.8  # share of the whole training before this stage: rate and momentum continue from there
     momentum: Share = 0.996  # of the teacher at the start of the whole training
     momentum_end: Share = 1.0  # and at its end, along a cosine
-    neighbours: Width = 10  # that a prediction comes close to, the other view of the item among them
-    lists: Width = 10  # k1: of each item's most similar ones, of which re-ranking makes its first sets
-    passed_on: Width = 2  # k2: of them, whose sets each item takes over, twice; 1: no re-ranking of that kind
-    keep: AboveZero = 0.8  # share of a batch, the farthest from the border, that teaches at the start
-    keep_all_from: AboveZero = 0.25  # share of the epochs after which all do
+    neighbours: Width = 10  # to which a prediction is pulled, the item's other view among them
+    lists: Width = 10  # k1: each item's most similar ones, which are the first sets of re-ranking
+    passed_on: Width = 2  # k2: of these, whose sets each item adds to its own, twice; 1: none are added
+    keep: AboveZero = 0.8  # share of a batch, the farthest from borders, that is learned from at the start
+    keep_all_from: AboveZero = 0.25  # share of the epochs after which all items are learned from
     restarts: Restarts = 10  # of K-means
     projector_hidden: Width = 4096  # as in byol
     projector_out: Width = 256  # as in byol
@@ -114,16 +114,16 @@ class CoNR:
         return torch.optim.SGD(trained, rate, momentum=0.9, weight_decay=self.weight_decay, fused=True)
 
     def whole(self, progress: float) -> float:
-        """Progress of the whole training, whose last part this stage is."""
+        """Progress of the whole training, of which this stage is the last part."""
         return self.begun + (1 - self.begun) * progress
 
     def rate(self, progress: float) -> float:
-        """The end of a cosine over the whole training, as a share of what it is where this stage begins."""
+        """The end of a cosine over the whole training, as a share of its value where this stage begins."""
         begun = max(self.begun, WARM_UP)
         return unhurried_cosine(max(self.whole(progress), WARM_UP), WARM_UP) / unhurried_cosine(begun, WARM_UP)
 
     def kept_share(self, epoch: int) -> float:
-        """Share of a batch that teaches in this epoch, counted from 0."""
+        """Share of a batch that is learned from in this epoch, counted from 0."""
         return min(1.0, self.keep + (1 - self.keep) * (epoch + 1) / (self.keep_all_from * self.epochs))
 
     def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
@@ -132,7 +132,7 @@ class CoNR:
         net.groups.renew(rows, epoch.generator, self.restarts)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """Group-aware concordance (Eq. 7): 2 - 2 cos to the neighbours, of the items kept, the mean of two ways."""
+        """Group-aware concordance (Eq. 7): 2 - 2 cos to the neighbours, over the kept items, both directions."""
         views = (batch.one, batch.two)
         with torch.no_grad():
             targets = [F.normalize(batch.gather(net.teacher.project(net.teacher.backbone(view)))) for view in views]
@@ -192,7 +192,7 @@ def contextual_neighbours(keys: Float[Tensor, "b d"], lists: int, passed_on: int
 def far_from_borders(
     keys: Float[Tensor, "b d"], centres: Float[Tensor, "k d"], labels: Int[Tensor, " b"], share: float
 ) -> Bool[Tensor, " b"]:
-    """This share of the rows: those whose own centre is nearest in comparison with the next other one (Eq. 8)."""
+    """Mark this share of the rows: the smallest distances to the own centre relative to the next one (Eq. 8)."""
     distances = torch.cdist(keys, centres, compute_mode="donot_use_mm_for_euclid_dist")
     own = distances.gather(1, labels[:, None])
     ratio = own[:, 0] / distances.scatter(1, labels[:, None], torch.inf).amin(1)
@@ -211,9 +211,9 @@ def concordance(
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: slim heads as in `byol`, half of its epochs, a teacher and a rate that get somewhere.
+    """For a CPU or small data: slim heads as in `byol`, half of its epochs, a faster teacher and a higher rate.
 
-    Of five pairs of rate and teacher on digits the one of lowest concordance loss (no labels).
+    Of five pairs of rate and teacher the one with the lowest concordance loss on digits (no labels).
     """
     size = epochs_for(facts)
     return {

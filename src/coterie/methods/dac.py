@@ -1,4 +1,4 @@
-"""DAC: pairs that are surely of one group, or surely not, teach the network; the bounds close in as it learns.
+"""DAC: the network learns from pairs that are surely of one group or surely not; the thresholds move as it learns.
 
 Chang, Wang, Meng, Xiang and Pan, "Deep Adaptive Image Clustering", ICCV 2017. One stage from random weights. An answer
 of unit length is an image's label feature, and the cosine of two says how surely they are of one group. Defaults are
@@ -33,7 +33,7 @@ TWO = {"upper": (0.99, 0.895), "lower": (0.80, 0.895), "consistency": 1.0}
 
 
 def backbone(spec: ItemSpec, device: str, as_published: bool) -> str:
-    """The paper's nets, where images are large enough for them."""
+    """The paper's nets, if images are large enough for them."""
     side = min(spec.height, spec.width)
     if (as_published or not device.startswith("cpu")) and side >= 16:
         return "dac-large" if side >= 64 else "dac"
@@ -86,14 +86,14 @@ CARD = Card(
 @dataclass(frozen=True)
 class DAC:
     epochs: Epochs = 50
-    batch_size: BatchSize = 1000  # images whose pairs get their targets at once
+    batch_size: BatchSize = 1000  # images whose pairs get targets together
     part: BatchSize = 32  # distorted images of one optimiser step
     repeats: Copies = 20  # steps on each image of a batch; the authors' 10 passes take each step twice
-    upper: tuple[Share, Share] = (0.99, 0.75)  # cosine above which a pair is of one group, first and last
-    lower: tuple[Share, Share] = (0.99, 0.75)  # and below which it is not; pairs in between are left out
-    targets: Literal["batch", "own"] = "batch"  # of the plain images before all steps; or of the step's own cosines
+    upper: tuple[Share, Share] = (0.99, 0.75)  # cosine above which a pair is of one group, first and last epoch
+    lower: tuple[Share, Share] = (0.99, 0.75)  # cosine below which it is not; pairs in between are left out
+    targets: Literal["batch", "own"] = "batch"  # by the plain images before all steps; own: by the step's own cosines
     pair_loss: Literal["entropy", "square"] = "entropy"  # square: (cosine - target)^2, as for MNIST
-    consistency: Weight = 10.0  # of the answer on the distorted image being that on the plain one
+    consistency: Weight = 10.0  # of the term for equal answers on the distorted and the plain image
     learning_rate: PositiveRate = 1e-3  # RMSprop, smoothing 0.9, constant
 
     card: ClassVar[Card] = CARD
@@ -158,7 +158,7 @@ class DAC:
                     yield self.losses(batch.gather(logits).softmax(1), batch.gather(said[rows]), upper, lower)
 
     def losses(self, p: Float[Tensor, "n k"], said: Float[Tensor, "n k"], upper: float, lower: float) -> Losses:
-        """Those of a sub-batch's answers, by what was said of the plain images."""
+        """The losses of a sub-batch's answers, against those on the plain images."""
         similarity = cosines(p)
         known = (similarity if self.targets == "own" else cosines(said)).detach()
         linked, chosen = relation(known, upper, lower)
@@ -198,9 +198,9 @@ def practical(facts: Facts) -> dict[str, Any]:
 def relation(
     similarity: Float[Tensor, "n n"], upper: float, lower: float
 ) -> tuple[Bool[Tensor, "n n"], Bool[Tensor, "n n"]]:
-    """Which pairs are of one group, and which are to be looked at: above `upper`, or at most `lower`.
+    """Which pairs are of one group (above `upper`), and which count at all: these, and those of at most `lower`.
 
-    With both equal that is every pair; an item is no pair with itself.
+    If both are equal every pair counts; an item is no pair with itself.
     """
     linked = similarity > upper
     others = ~torch.eye(len(similarity), dtype=torch.bool, device=similarity.device)

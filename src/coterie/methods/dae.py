@@ -1,8 +1,8 @@
-"""DAE + k-means: an auto-encoder that gets damaged items and has to give them back whole; K-means on its codes.
+"""DAE + k-means: an auto-encoder reconstructs whole items from damaged ones; K-means on its codes.
 
 Vincent, Larochelle, Lajoie, Bengio and Manzagol, "Stacked Denoising Autoencoders", JMLR 2010, a row of PICA's Table 1,
-for which no settings were ever published. It is `ae` but for the damage, end to end instead of layer by layer. Damage
-is done to training inputs alone; codes are those of whole items.
+for which no settings were ever published. It is `ae` plus the damage, trained end to end instead of layer by layer.
+Only training inputs are damaged; codes are those of whole items.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class DAE:
         return torch.optim.Adam(trainable(net.backbone, net.decoder), self.learning_rate, fused=True)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """The mean squared error between the whole item and what comes out for the damaged one."""
+        """The mean squared error between the whole item and the reconstruction from the damaged one."""
         whole = flat(batch.shifted)
         damaged, hit = self.damaged(net, batch)
         squares = (net.decoder(net.backbone(damaged)) - whole).square()
@@ -73,10 +73,10 @@ class DAE:
         yield {"reconstruction": batch.gather(weighed.mean(1)).mean()}
 
     def damaged(self, net: Net, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch's items with some of their values damaged, and which; both of the form of the view.
+        """The batch's items with some values damaged, and a mask of these; both of the view's shape.
 
-        Pixels are damaged on the scale on which they came: what is masked is black, whatever the net's normalisation
-        makes of 0. Features of embeddings, on the net's own: masked they have their lowest value.
+        Pixels are damaged on their original scale, so that masked ones are black, whatever the net's normalisation.
+        Features of embeddings are damaged on the net's scale: masked ones get their lowest value.
         """
         view, low, unit = batch.shifted, torch.zeros(()), torch.ones(())
         if net.spec.kind == "images":

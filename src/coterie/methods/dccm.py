@@ -1,11 +1,11 @@
-"""DCCM: pairs that agree, sure labels, and a map of each image that says as much as it can about its group.
+"""DCCM: pairs that agree, sure labels, and the mutual information of an image's early map and its group.
 
 Wu, Long, Wang, Qian, Li, Lin and Zha, "Deep Comprehensive Correlation Mining for Image Clustering", ICCV 2019. One
-stage from random weights. Of a large batch of plain images the answers say which pairs are of one group (the
-pseudo-graph) and which labels are sure; then small batches of distorted copies are trained on both, and on the mutual
+stage from random weights. The answers on a large batch of plain images give the pairs of one group (the
+pseudo-graph) and the sure labels; then small batches of distorted copies are trained on both, and on the mutual
 information between an early map of the backbone and the answer, whose pairs come from the graph. Defaults are the
 authors' CIFAR-10 configuration. docs/methods/dccm.md lists where we differ: partners are drawn at random (their choice
-has slips), and the last epoch is reported.
+has mistakes), and the last epoch is reported.
 """
 
 from __future__ import annotations
@@ -70,15 +70,15 @@ CARD = Card(
 @dataclass(frozen=True)
 class DCCM:
     epochs: Epochs = 200
-    batch_size: BatchSize = 1000  # images whose graph and labels are made at once
+    batch_size: BatchSize = 1000  # images whose graph and labels are made together
     part: BatchSize = 32  # distorted images of one optimiser step
     repeats: Copies = 20  # steps on each image of a batch; the authors' 10 passes take each step twice
     linked_above: Share = 0.95  # cosine of two answers from which their images are of one group
-    sure_above: Share = 0.9  # probability from which a label is taught
+    sure_above: Share = 0.9  # probability from which a label is learned
     label_weight: Weight = 5.0  # of the labels' loss; the graph's is 1
     map_weight: Weight = 0.05  # of the maps' loss
     hidden: Width = 64  # of the head
-    judge: Width = 512  # of the net that tells an image's map from others'
+    judge: Width = 512  # width of the net that tells an image's map from others'
     learning_rate: PositiveRate = 1e-4  # RMSprop, smoothing 0.9, constant
 
     card: ClassVar[Card] = CARD
@@ -99,7 +99,7 @@ class DCCM:
         return {"clean": View("clean"), **{f"moved{i + 1}": MOVED for i in range(self.repeats)}}
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
-        """Both linear layers begin as the identity; batch normalisation of the last spreads the first answers."""
+        """Both linear layers begin as the identity; batch normalisation after the last spreads the first answers."""
         cluster = nn.Sequential(
             identity_layer(net.width, self.hidden),
             nn.BatchNorm1d(self.hidden),
@@ -123,7 +123,7 @@ class DCCM:
                     yield self.losses(net, batch, batch.views[name][rows], said[rows])
 
     def losses(self, net: Net, batch: Batch, views: Tensor, said: Float[Tensor, "s k"]) -> Losses:
-        """Those of one sub-batch of distorted images, over all processes, by what was said of the plain ones."""
+        """Those of one sub-batch of distorted images, over all processes, by the graph and labels of the plain ones."""
         with early_maps(net) as kept:
             features = net.backbone(views)
         before_last = net.cluster[:-1](features)
@@ -194,7 +194,7 @@ def graph_loss(p: Float[Tensor, "n k"], linked: Bool[Tensor, "n n"]) -> Float[Te
 
 
 def label_loss(p: Float[Tensor, "n k"], said: Float[Tensor, "n k"], sure_above: float) -> Float[Tensor, ""]:
-    """Binary cross-entropy with the label said of the plain image, where that is sure; the mean over all images."""
+    """Binary cross-entropy with the plain image's label, where that is sure; the mean over all images."""
     confidence, label = said.max(1)
     each = binary_cross_entropy(p, F.one_hot(label, p.shape[1]).to(p)).mean(1)
     return (each * (confidence >= sure_above)).mean()
@@ -207,8 +207,8 @@ def map_loss(
     linked: Bool[Tensor, "n n"],
     chance: Float[Tensor, "n n"],
 ) -> Float[Tensor, ""]:
-    """Minus a bound of the mutual information of answers and maps (Jensen-Shannon): with the image's own map and that
-    of one linked image, against two of others. `chance` decides which; an image without partners has none."""
+    """Minus a bound of the mutual information of answers and maps (Jensen-Shannon): the image's own map and that of one
+    linked image, against two of others, drawn by `chance`. An image without partners adds nothing."""
     n = len(answers)
     others = linked & ~torch.eye(n, dtype=torch.bool, device=linked.device)
     partner = (chance * others).argmax(1)

@@ -1,8 +1,8 @@
-"""DCGAN features + K-means: a discriminator that learned to tell real images from generated ones sees what is in them.
+"""DCGAN features + K-means: the features of a discriminator that learned to tell real images from generated ones.
 
 Radford, Metz and Chintala, "Unsupervised Representation Learning with Deep Convolutional Generative Adversarial
-Networks", ICLR 2016, as a row of PICA's Table 1. The paper classifies other images than it was trained on, by the maps
-of all its discriminator's layers; here they are of the images to be clustered, and K-means groups their first 256
+Networks", ICLR 2016, as a row of PICA's Table 1. The paper classifies images other than those it trains on, by the maps
+of all layers of the discriminator; here it is trained on the images to be clustered, and K-means groups their first 256
 principal components. Both nets are in `networks/dcgan.py`.
 """
 
@@ -35,7 +35,7 @@ from coterie.networks.pooled import PROJECTED
 from coterie.types import Batch, Features
 from coterie.views.normalise import normalise
 
-SAMPLE = 10_000  # items that the principal components are of: 0.6 GB of features
+SAMPLE = 10_000  # items that the principal components are computed from: 0.6 GB of features
 
 CARD = Card(
     title="DCGAN + k-means",
@@ -84,12 +84,12 @@ class DCGAN:
     def step(self, net: Net, batch: Batch) -> Iterator[Step]:
         """The discriminator's step on real and on generated images, each a batch of its own; then the generator's.
 
-        Its loss is -log D(G(z)) of the same images, by the discriminator as it has become.
+        The generator's loss is -log D(G(z)) of the same images, by the updated discriminator.
         """
         noise = batch.uniform(batch.clean.new_empty(len(batch.index), NOISE))
         made = normalise(net.generator(noise), net.mean, net.std, net.row_norm)
         real = batch.gather(self.logit(net, batch.clean))
-        with keeping_statistics(net.backbone):  # features are of real images, so the statistics are, too
+        with keeping_statistics(net.backbone):  # features are of real images, so the statistics must be, too
             other = batch.gather(self.logit(net, made.detach()))
         batch.log(real_believed=real.detach().sigmoid().mean(), made_believed=other.detach().sigmoid().mean())
         yield Step({"real": F.softplus(-real).mean(), "made": F.softplus(other).mean()}, trains=("discriminator",))
@@ -98,11 +98,11 @@ class DCGAN:
         yield Step({"generator": F.softplus(-judged).mean()}, trains=("generator",))
 
     def logit(self, net: Net, view: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:
-        """How far the discriminator believes each image to be a real one."""
+        """The discriminator's logit that each image is a real one."""
         return net.judge(seen_by_judge(net, view)).flatten()
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Principal components take the place of the random projection; K-means groups them."""
+        """Replace the random projection by principal components, and group them by K-means."""
         own = discriminator_of(net)
         if own is not None:
             own.place(*principal_directions(features(by=own.convolutions, most=SAMPLE), PROJECTED, generator))

@@ -1,8 +1,8 @@
 """DCN: an auto-encoder whose code is pulled to K-means centres, in turns with moving the centres to the code.
 
 Yang, Fu, Sidiropoulos and Hong, "Towards K-means-friendly Spaces: Simultaneous Deep Learning and Clustering", ICML
-2017. Each batch: a gradient step with centres and assignments fixed, then the centres follow the batch's new codes,
-each as the running mean of all that it was ever given. No gradient reaches a centre.
+2017. Each batch: a gradient step with centres and assignments fixed, then the centres follow the batch's new codes;
+each is the running mean of all codes ever assigned to it. No gradient reaches a centre.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ class DCN:
     cluster_weight: Weight = 1.0  # w_c, of the squared distance of the code to its centre
     learning_rate: Rate = 2.6e-3  # the authors' 1e-4 for inputs 5.1 times ours: 5.1² of it
     momentum: Share | None = 0.9  # of SGD; None: Adam
-    first_count: Count = 100  # items that each centre counts as given to it before the first
-    refit_every: Count = 10  # epochs between two K-means over all items, from the centres as they are
-    restarts: Restarts = 10  # of the K-means that the centres begin as
+    first_count: Count = 100  # items that each centre counts before the first one is assigned
+    refit_every: Count = 10  # epochs between two K-means over all items, which start from the present centres
+    restarts: Restarts = 10  # of the K-means that gives the first centres
 
     card: ClassVar[Card] = CARD
 
@@ -69,14 +69,14 @@ class DCN:
 
     @torch.no_grad()
     def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
-        """Every so many epochs the centres are K-means' own again."""
+        """Every `refit_every` epochs, set the centres by K-means."""
         if epoch.number and epoch.number % self.refit_every == 0:
             net.groups.centres.copy_(refine(epoch.features(), net.groups.centres).centres)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """w_r |x - x̂|² + w_c |z - μ_s|², sums over values, means over the batch; then the centres follow.
 
-        The assignment s is that of the item's present code, where the authors keep the one of its last visit.
+        The assignment s is by the item's present code; the authors keep the one of its last visit.
         """
         z = net.backbone(batch.shifted)
         own = assign(z.detach(), net.groups.centres)[0]
@@ -92,7 +92,7 @@ class DCN:
             move_centres(net.groups.centres, net.count.given, z, assign(z, net.groups.centres)[0])
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """The nearest centre is the answer; how sure it is, the spread around the centres says."""
+        """Place the answer: the nearest centre, with confidences by the spread around the centres."""
         z = features()
         net.groups.place(net.groups.centres.clone(), z, assign(z, net.groups.centres)[0])
 
@@ -103,13 +103,13 @@ class DCN:
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: Adam, which needs no rate for each scale of the data, and 4,000 iterations at most.
 
-    At ten times this rate all codes drift away together, and their nearest centre becomes one and the same.
+    At ten times this rate all codes drift away together, until all have the same nearest centre.
     """
     return {**iterations_for(facts, 600, 4_000), "learning_rate": 1e-4, "momentum": None}
 
 
 class Counts(nn.Module):
-    """How many items each centre was given, (k,)."""
+    """How many items were assigned to each centre, (k,)."""
 
     given: Tensor
 
@@ -124,7 +124,7 @@ def move_centres(
 ) -> None:
     """Move centres and counts, in place, as if item after item came: c ← c + 1, μ ← (1 - 1/c) μ + z/c.
 
-    c·μ is then the sum of all that was given, whatever the order, so a batch is one step: (c·μ + Σz) / (c + m).
+    c·μ is then the sum of all assigned codes, whatever the order, so a batch is one step: (c·μ + Σz) / (c + m).
     """
     member = one_hot(own, len(centres)).to(z.dtype)
     sums = centres * given[:, None] + member.T @ z

@@ -28,7 +28,7 @@ from coterie.types import Batch, InputError, ItemSpec, Losses
 
 SMALLEST = 1e-9  # of a sum over a kernel, and of σ
 RIDGE = 1e-6  # added to the eigenvalues of a map's Gram matrix, the authors' 1e-6 in TensorFlow
-MAP_SIDE = 64  # pixels beyond which a map is averaged down: pairs of maps take memory with its square
+MAP_SIDE = 64  # pixels of a side; larger maps are averaged down, since pairs of maps take memory with its square
 
 
 def backbone(spec: ItemSpec, device: str, as_published: bool) -> str:
@@ -55,7 +55,7 @@ CARD = Card(
 class DDCUCO:
     epochs: Epochs = 200
     batch_size: BatchSize = 120  # items whose kernels are compared; the authors' is far above the number of groups
-    hidden: Width = 100  # of the layer whose kernel the groups are judged by
+    hidden: Width = 100  # width of the layer whose kernel compares the groups
     bandwidth: Positive = 0.15  # σ of a kernel, as a multiple of the median squared distance
     companion_weight: Weight = 0.01  # of each map's divergence; 0: DDC without companions
     companion_growth: Literal["constant", "linear", "exponential"] = "constant"  # of that weight from map to map
@@ -90,7 +90,7 @@ class DDCUCO:
         nn.utils.clip_grad_norm_(trainable(net), self.clip)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """The five terms over the global batch; maps that a backbone does not show are replaced by its features."""
+        """The five terms over the global batch; where a backbone gives no maps, its features replace them."""
         with block_maps(net) as kept:
             features = net.backbone(batch.clean)
         hidden = net.hidden(features)
@@ -110,7 +110,7 @@ class DDCUCO:
         yield losses
 
     def weights(self, count: int) -> list[float]:
-        """Of the companions of so many maps, first to last: the last has `companion_weight` in every case."""
+        """The companions' weights for this many maps, first to last; the last always has `companion_weight`."""
         growth = {
             "constant": [1.0] * count,
             "linear": [(i + 1) / count for i in range(count)],
@@ -123,7 +123,7 @@ class DDCUCO:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: 700 steps (4,000 on a card) at ten times the rate; the losses rest by then."""
+    """For a CPU or small data: 700 steps (4,000 on a card) at ten times the rate; the losses no longer fall by then."""
     batch = min(facts.n, max(120, 4 * facts.k))
     steps = 700 if facts.device.startswith("cpu") else 4_000
     return {
@@ -157,7 +157,7 @@ def to_corners(p: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
 
 
 def kernel(squared: Float[Tensor, "n n"], bandwidth: float) -> Float[Tensor, "n n"]:
-    """exp(-D / 2σ), σ a multiple of the median of D, which no gradient goes through."""
+    """exp(-D / 2σ), σ a multiple of the median of D, without gradient through it."""
     squared = squared.clamp(min=0)
     sigma = (bandwidth * squared.detach().median()).clamp(min=SMALLEST)
     return (-squared / (2 * sigma)).exp()
@@ -177,9 +177,9 @@ def projection_distances(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n n"]
 
 
 def modes_of(maps: Float[Tensor, "n c h w"]) -> Iterator[Float[Tensor, "n m e"]]:
-    """Each map as a matrix with one row for a channel, for a row of pixels, for a column; the other way where flat.
+    """Each map as a matrix with one row for a channel, for a row of pixels, for a column; transposed where it is tall.
 
-    A matrix with more rows than columns is turned, or its rows would span the same space for all items.
+    A matrix with more rows than columns is transposed, or its rows would span the same space for all items.
     """
     for mode in (1, 2, 3):
         rows = maps.transpose(1, mode).flatten(2)
@@ -189,12 +189,12 @@ def modes_of(maps: Float[Tensor, "n c h w"]) -> Iterator[Float[Tensor, "n m e"]]
 def basis_of(rows: Float[Tensor, "n m e"]) -> Float[Tensor, "n m e"]:
     """An orthonormal basis of each row space, as L⁻¹ X of the Cholesky factor X Xᵀ + εI = L Lᵀ.
 
-    It spans what the authors' basis by eigenvectors does, Xᵀ(X Xᵀ + εI)⁻¹X being the same, and its gradient knows no
-    equal eigenvalues. In float64, for maps behind ReLU have rows of zeros and ε is small beside the others.
+    It spans the space of the authors' basis by eigenvectors, since Xᵀ(X Xᵀ + εI)⁻¹X is the same, but its gradient
+    exists for equal eigenvalues, too. In float64, since maps after ReLU have rows of zeros and ε is relatively small.
     """
     exact = rows.double()
     gram = exact @ exact.mT + RIDGE * torch.eye(rows.shape[1], dtype=exact.dtype, device=rows.device)
-    # Unchecked: of numbers that are not finite it makes others, and the loss says so in a sentence.
+    # Unchecked: numbers that are not finite stay so, and the loss then raises an error with a clear sentence.
     factor = torch.linalg.cholesky_ex(gram).L
     return torch.linalg.solve_triangular(factor, exact, upper=False).to(rows)
 

@@ -1,4 +1,4 @@
-"""DEC: soft assignments learn from their own sharpened version; the first deep clustering by self-training.
+"""DEC: soft assignments are trained towards their own sharpened version; the first deep clustering by self-training.
 
 Xie, Girshick and Farhadi, "Unsupervised Deep Embedding for Clustering Analysis", ICML 2016; equation numbers are
 theirs. Encoder and centres are trained, the decoder is dropped after phase 1 (`ae`). With augmentation, as in the R-DC
@@ -53,7 +53,7 @@ class DEC:
     refresh_every: Count = 140  # batches between two refreshes of the target over all items
     tolerance: Share = 0.001  # stop when a refresh changes fewer labels than this share
     degrees_of_freedom: Positive = 1.0  # ν, of the Student distribution
-    restarts: Restarts = 20  # of the K-means that the centres begin as
+    restarts: Restarts = 20  # of the K-means that gives the first centres
 
     card: ClassVar[Card] = CARD
 
@@ -61,7 +61,7 @@ class DEC:
         return {"clusters": Centres(net.width, k), "assigned": ItemTable(k)}
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """The centres begin as K-means' own."""
+        """Set the centres by K-means."""
         net.clusters.place(kmeans(features(), k, generator=generator, restarts=self.restarts).centres)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:

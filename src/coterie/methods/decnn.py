@@ -1,9 +1,9 @@
-"""DeCNN + k-means: images as sums of few learned patterns, and these patterns as sums of others; K-means on the codes.
+"""DeCNN + k-means: images as sums of few learned filters, their maps again as such sums; K-means on the codes.
 
 Zeiler, Krishnan, Taylor and Fergus, "Deconvolutional Networks", CVPR 2010, as a row of PICA's Table 1, for which no
 settings were ever published. Two layers of convolutional sparse coding (`networks/deconvolution.py`): maps are found by
-minimising a cost, not computed by a net. Filters learn by Adam on the rebuilding of batches instead of gradient descent
-on all images, and both layers at once.
+minimising a cost, not computed by a net. Filters are trained by Adam on reconstructing batches instead of gradient
+descent on all images, and both layers at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from coterie.networks.net import Net
 from coterie.networks.pooled import PROJECTED
 from coterie.types import Batch, Features, Losses
 
-SAMPLE = 10_000  # items that the principal components are of
+SAMPLE = 10_000  # items that the principal components are computed from
 
 CARD = Card(
     title="DeCNN + k-means",
@@ -52,8 +52,8 @@ CARD = Card(
 class DeCNN:
     epochs: Epochs = 10
     batch_size: BatchSize = 64
-    fidelity: Positive = 1.0  # λ: what the squared error counts beside the sum of the maps' absolute values
-    iterations: Copies = 50  # of FISTA, that maps are found with
+    fidelity: Positive = 1.0  # λ: weight of the squared error against the sum of the maps' absolute values
+    iterations: Copies = 50  # of FISTA when maps are computed
     learning_rate: PositiveRate = 1e-2  # Adam, of the filters
     restarts: Restarts = 20  # of the final K-means
 
@@ -64,7 +64,7 @@ class DeCNN:
         return {"groups": PrototypeHead(net.width, k, standardise=False)}
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """The net remembers how its maps are found."""
+        """Store `fidelity` and `iterations` in the net, since its codes depend on them."""
         coder_of(net).set(self.fidelity, self.iterations)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
@@ -72,7 +72,7 @@ class DeCNN:
         return torch.optim.Adam([coder.first.filters, coder.second.filters], self.learning_rate, fused=True)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """Each layer's cost at the maps that cost least; only its filters learn from it. Then they are shortened."""
+        """Each layer's cost at its best maps, for the gradient of its filters only. Then filters are shortened."""
         coder = coder_of(net)
         images = coder.even(batch.clean)
         with torch.no_grad():
@@ -87,16 +87,16 @@ class DeCNN:
 
     def costs(self, batch: Batch, name: str, layer: SparseLayer, given: Tensor, codes: Tensor) -> Losses:
         error, size = (batch.gather(term) for term in layer.cost(given, codes, self.fidelity))
-        # Of the second layer, too, about 0: its maps are as often negative as positive.
+        # The second layer, too, is measured around 0: its maps are as often negative as positive.
         power = self.fidelity / 2 * batch.gather(given.square().sum((1, 2, 3))).mean()
         active = batch.gather((codes != 0).float().mean((1, 2, 3))).mean()
         batch.log(**{f"{name}_explained": 1 - error.detach().mean() / power.clamp(min=1e-6), f"{name}_active": active})
         return {f"{name}_error": error.mean(), f"{name}_size": size.mean()}
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Principal components take the place of the random projection; K-means groups them.
+        """Replace the random projection by principal components, and group them by K-means.
 
-        Not of standardised features: most of them are 0 nearly always, and would count as much as the others.
+        Features are not standardised: most are 0 nearly always, and would count as much as the others.
         """
         trunk: Any = net.backbone.trunk
         pooled = features(by=coder_of(net), most=SAMPLE)

@@ -1,4 +1,4 @@
-"""Deep FINCH: the levels of FINCH's hierarchy of the codes are pseudo-labels, and the code learns to tell them apart.
+"""Deep FINCH: the levels of FINCH's hierarchy of the codes are pseudo-labels, on which the encoder is trained.
 
 The R-DC paper (Shaheen et al. 2025) describes it as pre-training by reconstruction, then a hierarchical clustering loss
 on the code, after Sarfraz, Sharma and Stiefelhagen, "Efficient Parameter-free Clustering Using First Neighbor
@@ -49,8 +49,8 @@ CARD = Card(
 class DeepFINCH:
     epochs: Epochs = 60
     batch_size: BatchSize = 256
-    relabel_every: Count = 20  # epochs between two hierarchies
-    most_groups: Memory = 4096  # of all levels together that are learned; the finest levels are left out first
+    relabel_every: Count = 20  # epochs until a new hierarchy
+    most_groups: Memory = 4096  # in all learned levels together; the finest levels are left out first
     learning_rate: Rate = 1e-3  # Adam
     distance: Metric = "cosine"  # of the codes
     early_exit: bool = True  # as FINCH's
@@ -91,9 +91,9 @@ class DeepFINCH:
         yield {"levels": batch.gather(torch.stack(losses).mean(0)).mean()}
 
     def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
-        """Every so many epochs a new hierarchy of all codes, and classifiers that begin anew.
+        """Every `relabel_every` epochs, make a new hierarchy of all codes and reset the classifiers.
 
-        Adam's running moments stay: they are those of gradients of the same size.
+        Adam's running moments are kept, since the new gradients have the same size.
         """
         if epoch.number % self.relabel_every:
             return
@@ -123,7 +123,7 @@ def learned_levels(
 ) -> list[Int[Tensor, " n"]]:
     """The levels with at least k groups, coarsest first, as long as they have at most `most` groups together.
 
-    Where the coarsest of them has too many by itself, or none has enough, it is FINCH's required-K alone.
+    If the coarsest of them alone has more, or no level has k, FINCH's required-K partition is the only one.
     """
     found = hierarchy(z, metric, early_exit=early_exit)
     chosen: list[Tensor] = []

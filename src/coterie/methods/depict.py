@@ -1,4 +1,4 @@
-"""DEPICT: a softmax over the code of a denoising auto-encoder learns, from damaged images, what it says of whole ones.
+"""DEPICT: a softmax on a denoising auto-encoder's code learns from damaged images its answers on whole ones.
 
 Ghasedi Dizaji, Herandi, Deng, Cai and Huang, "Deep Clustering via Joint Convolutional Autoencoder Embedding and
 Relative Entropy Minimization", ICCV 2017; equation numbers are theirs. One stage in three parts: the auto-encoder
@@ -54,14 +54,14 @@ class DEPICT:
     epochs: Epochs = 800
     batch_size: BatchSize = 100
     pretraining: BelowOne = 0.5  # share of the epochs in which the auto-encoder learns alone
-    labelling: BelowOne = 0.05  # and in which K-means' labels are learned then
+    labelling: BelowOne = 0.05  # share of the epochs after that in which K-means' labels are learned
     noise: BelowOne = 0.1  # share of input and of the first map that is dropped
     layer_weight: Weight = 0.1  # of both maps' reconstructions; the input's is 1
     cluster_weight: Weight = 1.0  # of the clustering loss
     target: Literal["balanced", "squared"] = "balanced"  # squared: the authors' code, DEC's target
     tolerance: Rate = 1e-7  # stop when the targets' mean square change is smaller
     learning_rate: PositiveRate = 1e-4  # Adam
-    restarts: Restarts = 40  # of the K-means that the groups begin as
+    restarts: Restarts = 40  # of the K-means that gives the first groups
 
     card: ClassVar[Card] = CARD
 
@@ -83,7 +83,7 @@ class DEPICT:
         return torch.optim.Adam(trainable(net.backbone, net.decoder, net.groups), self.learning_rate, fused=True)
 
     def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
-        """The targets of the epoch: none, K-means' labels, or what the clean predictions of all items make (Eq. 9)."""
+        """Renew the targets: none, K-means' labels, or those of the clean predictions of all items (Eq. 9)."""
         alone = int(self.pretraining * self.epochs)
         if epoch.number < alone:
             return
@@ -102,7 +102,7 @@ class DEPICT:
 
     @torch.no_grad()
     def place(self, net: Net, codes: Float[Tensor, "n d"], generator: torch.Generator) -> None:
-        """The groups begin as K-means': its labels as targets, its centres, scaled to length 1, as weights."""
+        """Set the groups by K-means: its labels as targets, its centres, scaled to length 1, as weights."""
         k = net.groups.out_features
         found = kmeans(codes, k, generator=generator, restarts=self.restarts)
         net.groups.weight.copy_(functional.normalize(found.centres, dim=1))
@@ -110,7 +110,7 @@ class DEPICT:
         net.targets.fill(functional.one_hot(found.labels, k))
 
     def targets(self, p: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-        """Eq. 9: predictions divided by the root of their groups' sizes. A group that nobody is in stays empty."""
+        """Eq. 9: predictions divided by the root of their groups' sizes. An empty group stays empty."""
         if self.target == "squared":
             return target_distribution(p)
         return functional.normalize(p / p.sum(0).clamp(min=torch.finfo(p.dtype).tiny).sqrt(), p=1, dim=1)
@@ -140,7 +140,7 @@ class DEPICT:
         yield losses
 
     def dropped(self, x: Tensor, batch: Batch) -> Tensor:
-        """Some values become 0, the others larger, so that the mean stays; drawn for the global batch."""
+        """Dropout: some values become 0, the others are scaled up to keep the mean; drawn for the global batch."""
         if not self.noise:
             return x
         return x * (batch.uniform(x) < 1 - 2 * self.noise) / (1 - self.noise)
@@ -152,6 +152,6 @@ class DEPICT:
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: fewer iterations at ten times the rate, and the target of the authors' code.
 
-    With the paper's the predictions become less sure the longer it trains.
+    With the paper's target the predictions become less sure the longer it trains.
     """
     return {**iterations_for(facts, 2_000, 8_000), "learning_rate": 1e-3, "target": "squared"}

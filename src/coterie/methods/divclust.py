@@ -1,9 +1,9 @@
-"""DivClust: several clusterings by CC at once, kept from being too much alike, and one made of them all.
+"""DivClust: several clusterings by CC at once, kept from being too similar, and combined into one.
 
 Maniadis Metaxas, Tzimiropoulos and Patras, "DivClust: Controlling Diversity in Deep Clustering", CVPR 2023, on CC.
 Defaults are the authors' configuration for CIFAR-10, but for `target`, whose published values are 1, 0.95, 0.9, 0.8 and
-0.7. Their consensus (SCCBG) is a program of others for MATLAB; here groups are matched and vote. Where CC's page says
-how we differ from its authors it holds here, too.
+0.7. Their consensus (SCCBG) is a MATLAB program of other authors; here groups are matched and vote. The differences
+listed on CC's page hold here, too.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ CARD = Card(
     year=2023,
     family="contrastive",
     url="https://arxiv.org/abs/2304.01042",
-    views={"one": "contrastive", "two": "contrastive"},  # by their names; `DivClust.views` says what they are
+    views={"one": "contrastive", "two": "contrastive"},  # `DivClust.views` replaces them
     answers=("clusterings", "matched"),
     balance="balance_weight",
     presets={
@@ -73,16 +73,16 @@ class DivClust:
     epochs: Epochs = 1000
     batch_size: BatchSize = 256
     clusterings: Copies = 20  # trained side by side
-    target: AboveZero = 0.9  # mean NMI of two clusterings that is still allowed; 1: any
-    interval: Count = 20  # steps between two looks at it
-    pace: PartShare = 0.99  # the bound is multiplied by it when they are too much alike, else by 2 less it
-    bank: Memory = 10_000  # latest answers of each clustering that the NMI is measured on
+    target: AboveZero = 0.9  # largest mean NMI of two clusterings that is allowed; 1: no limit
+    interval: Count = 20  # steps between two measurements of the NMI
+    pace: PartShare = 0.99  # factor on the bound when clusterings are too similar; else 2 minus this
+    bank: Memory = 10_000  # latest answers of each clustering, on which the NMI is measured
     answer: Literal["consensus", "single"] = "consensus"  # the vote of all, or the clustering of lowest loss
     learning_rate: PositiveRate = 3e-4  # Adam, constant
     weight_decay: Rate = 0.0
     temperature: Positive = 0.5  # of the items' contrast
     group_temperature: Positive = 1.0  # of the groups'
-    balance_weight: Rate = 1.0  # of the term that draws groups to equal sizes
+    balance_weight: Rate = 1.0  # of the term for groups of equal size
     hidden: Width = 512  # width of all heads
     projector_out: Width = 128
     jitter: Strength = 0.5  # of the colours of photographs; 1 on ImageNet
@@ -115,7 +115,7 @@ class DivClust:
         net.diversity.losses.zero_()
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """CC's contrast of items, the mean of its other terms over all clusterings, and what keeps these apart."""
+        """CC's contrast of items, the mean of its other terms over all clusterings, and the diversity loss."""
         features = [net.backbone(view) for view in (batch.one, batch.two)]
         one, two = (batch.gather(net.project(own)) for own in features)
         p, q = (batch.gather(answers(net, own)).transpose(0, 1) for own in features)
@@ -144,7 +144,7 @@ class DivClust:
         batch.log(agreement=(label == q[best].argmax(1)).float().mean())
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Match the groups of all clusterings by their vote, in the names of the one of lowest loss."""
+        """Match the groups of all clusterings by their vote, numbered as in the one of lowest loss."""
         rows = features()
         found = torch.stack([head(rows).argmax(1) for head in net.clusterings.eval()], dim=1)
         net.matched.best.copy_(net.diversity.losses.argmin())
@@ -159,7 +159,7 @@ class DivClust:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: half the clusterings with slim heads, few epochs at a higher rate, a look more often."""
+    """For a CPU or small data: half the clusterings, slim heads, few epochs, a higher rate, more frequent NMI."""
     size = epochs_for(facts)
     return {
         **size,
@@ -180,7 +180,7 @@ def answers(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n q k"]:
 def likeness(p: Float[Tensor, "q n k"]) -> Float[Tensor, "q q"]:
     """s(a, b): the cosine of each group of clustering a with the group of b that is most like it, mean over a's groups.
 
-    1 for the same groups under any names, 1/k for balanced clusterings that know nothing of each other (Eq. 2 to 4).
+    1 for the same groups in any order, 1/k for balanced independent clusterings (Eq. 2 to 4).
     """
     count, _, k = p.shape
     columns = F.normalize(p.float(), dim=1, eps=1e-12).transpose(0, 1).flatten(1)
@@ -188,7 +188,7 @@ def likeness(p: Float[Tensor, "q n k"]) -> Float[Tensor, "q q"]:
 
 
 def likeness_above(p: Float[Tensor, "q n k"], bound: Float[Tensor, ""]) -> Float[Tensor, ""]:
-    """The sum over pairs of what their likeness has above the bound, over q; 0 while the bound is 1 (Eq. 5)."""
+    """The sum over pairs of their likeness above the bound, divided by q; 0 while the bound is 1 (Eq. 5)."""
     found = likeness(p)
     apart = ~torch.eye(len(found), dtype=torch.bool, device=p.device)
     above = (found - bound)[apart].relu().sum() / len(p)
@@ -196,7 +196,7 @@ def likeness_above(p: Float[Tensor, "q n k"], bound: Float[Tensor, ""]) -> Float
 
 
 class MatchedGroups(nn.Module):
-    """Which group of each of q clusterings stands for each of the answer's, and which clustering is best."""
+    """The group of each of q clusterings that matches each group of the answer, and the best clustering."""
 
     orders: Tensor
     best: Tensor
@@ -208,7 +208,7 @@ class MatchedGroups(nn.Module):
 
 
 class Diversity(nn.Module):
-    """What is remembered of q clusterings in training: their latest answers, the bound of their likeness, losses."""
+    """The training state of q clusterings: their latest answers, the bound of their likeness, losses."""
 
     labels: Tensor
     seen: Tensor
@@ -233,7 +233,7 @@ class Diversity(nn.Module):
         self.seen += len(latest)
 
     def adapt(self, target: float, pace: float) -> None:
-        """Lower the bound where the clusterings are more alike than `target`, else raise it, within 0 and 1."""
+        """Lower the bound if the clusterings are more alike than `target`, else raise it, within 0 and 1."""
         self.nmi.copy_(mean_nmi(self.labels[: int(self.seen.clamp(max=len(self.labels)))], self.k))
         self.bound.mul_(torch.where(self.nmi > target, pace, 2 - pace)).clamp_(0, 1)
 

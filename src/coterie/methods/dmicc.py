@@ -1,10 +1,10 @@
-"""DMICC: every item is its own class, features are to be independent of each other, and two views to inform each other.
+"""DMICC: every item is its own class; features are made independent, and two views informative about each other.
 
 Li, Zhang and Su, "Dual Mutual Information Constraints for Discriminative Clustering", AAAI 2023. A bank holds a row of
 every item; the groups are K-means on it. Defaults are the authors' for STL-10. Their code does not run as released, its
-view term has the opposite sign of what it is for, and its features are no probabilities: `view_term` says which form is
-taken. Differs from it: the bank begins with rows of length 1, and an item is in the group that the net's own answer for
-it is nearest to, so that this holds for new items.
+view term has the wrong sign, and its features are no probabilities: `view_term` says which form is
+taken. Differs from it: the bank begins with rows of length 1, and an item's group is the nearest to the net's own
+output for it, so that new items are placed the same way.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CARD = Card(
     year=2023,
     family="contrastive",
     url="https://github.com/Li-Hyn/DMICC",
-    views={"one": "contrastive", "two": "contrastive"},  # by their names; `DMICC.views` says what they are
+    views={"one": "contrastive", "two": "contrastive"},  # `DMICC.views` replaces them
     answers=("project", "groups"),
     presets={"stl10": {"image_size": 96}},
     logs={
@@ -59,12 +59,12 @@ class DMICC:
     learning_rate: PositiveRate = 0.05  # SGD, momentum 0.9; halved ten times
     weight_decay: Rate = 5e-4
     temperature: Positive = 1.0  # of the items' classes
-    momentum: Share = 0.5  # of an item's row in the bank, when its item comes
+    momentum: Share = 0.5  # of an item's row in the bank when it is updated
     feature_weight: Weight = 1e-5  # of the term that makes features independent
     feature_balance: Rate = 11.0  # of the logarithms of its sums
-    view_weight: Weight = 1e-6  # of the term that makes views inform each other
-    view_balance: Rate = 10.0  # of the logarithms of its marginals: features are to be used evenly
-    # softmax: of softmaxed features; signed: of the features as they are; released: so with the code's opposite sign
+    view_weight: Weight = 1e-6  # of the term for the information of one view about the other
+    view_balance: Rate = 10.0  # of the logarithms of its marginals: larger for more even use of features
+    # softmax: on softmaxed features; signed: on the features as they are; released: signed with the code's wrong sign
     view_term: Literal["softmax", "signed", "released"] = "softmax"
     projector_out: Width = 128
     jitter: Strength = 0.5  # of the colours of photographs
@@ -91,7 +91,7 @@ class DMICC:
         return 0.5 ** sum(progress >= drop for drop in DROPS)
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Random directions, one for every item."""
+        """Fill the bank with random directions, one for every item."""
         rows = torch.randn(len(features()), self.projector_out, generator=generator)
         net.bank.fill(F.normalize(rows))
 
@@ -118,7 +118,7 @@ class DMICC:
         net.bank.rows[index] = F.normalize(net.bank.rows[index].lerp(one.detach(), 1 - self.momentum))
 
     def view_loss(self, one: Float[Tensor, "b d"], two: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
-        """Minus the information of two views' features about each other, marginals weighted."""
+        """Minus the mutual information of two views' features, with weighted marginals."""
         if self.view_term == "softmax":
             one, two = ((rows / self.temperature).softmax(1) for rows in (one, two))
         sign = -1 if self.view_term == "released" else 1
@@ -139,7 +139,7 @@ def feature_cosines(rows: Float[Tensor, "b d"]) -> Float[Tensor, "d d"]:
 
 
 def joint(one: Float[Tensor, "b d"], two: Float[Tensor, "b d"]) -> Float[Tensor, "d d"]:
-    """How often two views' features come together: symmetric, of sum 1; probabilities where no feature is negative."""
+    """The joint table of two views' features: symmetric, with sum 1; probabilities where no feature is negative."""
     found = one.T @ two
     return (found + found.T) / 2 / found.sum()
 
@@ -147,7 +147,7 @@ def joint(one: Float[Tensor, "b d"], two: Float[Tensor, "b d"]) -> Float[Tensor,
 def dependence(table: Float[Tensor, "d d"], balance: float) -> Float[Tensor, ""]:
     """Sum over t of t (log t - balance · log row sum - balance · log column sum).
 
-    With balance 1 the mutual information of a table of probabilities. What is below 2e-16 is taken as that.
+    With balance 1 the mutual information of a table of probabilities. Entries below 2e-16 are raised to it.
     """
     log = table.clamp(min=LEAST).log()
     rows, columns = (table.sum(dim).clamp(min=LEAST).log() for dim in (1, 0))
@@ -155,5 +155,5 @@ def dependence(table: Float[Tensor, "d d"], balance: float) -> Float[Tensor, ""]
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: few epochs, more of them for fewer items, and a temperature at which these suffice."""
+    """For a CPU or small data: few epochs, more of them for fewer items, and a temperature for which these suffice."""
     return {**epochs_for(facts), "temperature": 0.1}

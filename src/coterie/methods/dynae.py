@@ -1,8 +1,8 @@
-"""DynAE: items that are sure of their group learn to become its centre's image, all others to stay themselves.
+"""DynAE: sure items learn to decode to their group's centre image, all others to themselves.
 
 Mrabah, Khan, Ksantini and Lachiri, "Deep Clustering with a Dynamic Autoencoder: From Reconstruction towards Centroids
 Construction", Neural Networks 2020, https://arxiv.org/abs/1901.07752. Phase 1 is `acai`. The thresholds fall whenever
-too few items become sure, until all are.
+no more items become sure, until all are.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import soft_assign_all, soft_assign_t
 from coterie.types import Batch, Features, Losses
 
-SHRINK = 0.3  # of what the thresholds are lowered by, from one time to the next
+SHRINK = 0.3  # factor on the step by which the thresholds are lowered, each time
 ENOUGH = 0.01  # share of conflicted items at which the training ends
 
 CARD = Card(
@@ -56,9 +56,9 @@ class DynAE:
     epochs: Epochs = 366  # at most; 100,000 iterations of Fashion-MNIST's 70,000 images
     batch_size: BatchSize = 256
     kappa: Positive = 3.0  # β1 = κ/K, the probability above which an item may be sure, and β2 = β1/2 ahead of the next
-    sure_above: Share | None = None  # β1 at the start, where it is not κ's
-    ahead_by: Share | None = None  # β2 at the start, where it is not half of β1
-    lower_once: bool = False  # new centres and lower thresholds the first time only
+    sure_above: Share | None = None  # β1 at the start; None: κ/K
+    ahead_by: Share | None = None  # β2 at the start; None: half of β1
+    lower_once: bool = False  # new centres and lower thresholds only once
     image_weight: Weight = 1.0  # γ, of the loss in image space; the authors' notebook for MNIST has 100
     learning_rate: Rate = 1e-3  # SGD
     momentum: Share = 0.9
@@ -78,7 +78,7 @@ class DynAE:
         self.place(net, features(), generator)
 
     def place(self, net: Net, z: Float[Tensor, "n d"], generator: torch.Generator) -> None:
-        """K-means centres, each replaced by the nearest code of an item: its decoded image is one of the data's."""
+        """K-means centres, each replaced by the nearest item's code, so that it decodes to an image of the data."""
         centres = kmeans(z, len(net.clusters.centres), generator=generator, restarts=self.restarts).centres
         net.clusters.place(z[assign(centres, z)[0]])
 
@@ -104,7 +104,7 @@ class DynAE:
         }
 
     def refresh(self, net: Net, batch: Batch) -> None:
-        """Count the conflicted items; where they did not become fewer, new centres and lower thresholds."""
+        """Count the conflicted items; if they did not become fewer, renew the centres and lower the thresholds."""
         z = batch.all_features()
         conflicted = float((~net.thresholds.sure(soft_assign_all(z, net.clusters.centres))).float().mean())
         batch.log(conflicted=torch.tensor(conflicted))

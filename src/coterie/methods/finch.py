@@ -1,8 +1,8 @@
-"""FINCH: groups that hang together by first neighbours, merged to the number asked for. Nothing is trained.
+"""FINCH: groups of items linked to their first neighbours, merged to the number asked for. Nothing is trained.
 
 Sarfraz, Sharma and Stiefelhagen, "Efficient Parameter-free Clustering Using First Neighbor Relations", CVPR 2019. The
 algorithm is in `algorithms/finch.py`. It groups the items' own values (pixels, embeddings), or with `--init` the
-features of another run's backbone. The paper's FINCH can neither place new items nor say how sure it is; both are ours
+features of another run's backbone. The paper's FINCH neither assigns new items nor gives confidences; both are ours
 (`algorithms/nearest_mean.py`).
 """
 
@@ -38,9 +38,9 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class FINCH:
-    distance: Metric = "cosine"  # of the items' own values; Euclidean: of the normalised ones
+    distance: Metric = "cosine"  # between the items' own values; Euclidean: between normalised ones
     final: Literal["required", "level"] = "required"  # level, for an unknown K: one of the hierarchy's own partitions
-    early_exit: bool = True  # a group farther off than any first neighbour was at the start is not merged by a link
+    early_exit: bool = True  # cut links longer than any between first neighbours of single items
 
     card: ClassVar[Card] = CARD
 
@@ -57,7 +57,7 @@ class FINCH:
         return {"groups": NearestMean(net.width, k, self.distance), "levels": ItemTable(2)}
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """The required number of groups; without one the level of the hierarchy whose groups are best apart."""
+        """Find the required number of groups; without one, the level with the best separated groups."""
         rows = self.rows(net, features())
         levels = hierarchy(rows, self.distance, early_exit=self.early_exit)
         if self.final == "required":
@@ -80,7 +80,7 @@ class FINCH:
         )
 
     def rows(self, net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """What is grouped: angles depend on where 0 lies, so for them the normalisation of the items is undone."""
+        """The rows to group: angles depend on the origin, so for them the normalisation of the items is undone."""
         return own_values(net, features) if self.distance == "cosine" else features
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
@@ -88,5 +88,5 @@ class FINCH:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """Angles between short vectors of unlike measurements mean little: those take the distance of normalised ones."""
+    """Short vectors of unlike measurements take the Euclidean distance, since angles between them mean little."""
     return {"distance": "euclidean"} if facts.kind == "embeddings" and facts.dim < 64 else {}

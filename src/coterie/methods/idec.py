@@ -1,4 +1,4 @@
-"""IDEC: DEC with the decoder kept, so that sharpening the groups does not tear the latent space.
+"""IDEC: DEC with the decoder kept, so that sharpening the groups does not distort the latent space.
 
 Guo, Gao, Liu and Yin, "Improved Deep Embedded Clustering with Local Structure Preservation", IJCAI 2017; equation
 numbers are theirs. With augmentation, as in the R-DC comparison, the input is the shifted image, and both targets, P
@@ -60,7 +60,7 @@ class IDEC:
     momentum: Share | None = None  # of SGD; None: Adam
     refresh_every: Count = 140  # batches between two refreshes of the target over all items
     tolerance: Share = 0.001  # stop when a refresh changes fewer labels than this share
-    restarts: Restarts = 20  # of the K-means that the centres begin as
+    restarts: Restarts = 20  # of the K-means that gives the first centres
 
     card: ClassVar[Card] = CARD
 
@@ -73,7 +73,7 @@ class IDEC:
         return {"decoder": decoder_for(net), "clusters": Centres(net.width, k), "assigned": ItemTable(k)}
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """The centres begin as K-means' own."""
+        """Set the centres by K-means."""
         net.clusters.place(kmeans(features(), k, generator=generator, restarts=self.restarts).centres)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:

@@ -1,4 +1,4 @@
-"""IIC: the group of an image says as much as it can about the group of its changed copy.
+"""IIC: maximises the mutual information between the groups of an image and of its changed copy.
 
 Ji, Henriques and Vedaldi, "Invariant Information Clustering for Unsupervised Image Classification and Segmentation",
 ICCV 2019. One stage from random weights: the mutual information of the groups of both views, which is largest when they
@@ -75,15 +75,15 @@ CARD = Card(
 @dataclass(frozen=True)
 class IIC:
     epochs: Epochs = 2000  # rounds: the passes of both heads
-    batch_size: BatchSize = 220  # different images; the joint distribution is that of a batch
+    batch_size: BatchSize = 220  # different images, over which the joint distribution is estimated
     copies: Copies = 3  # changed copies of each image
     over: Width = 70  # groups of the over-clustering head; 140 for 20 classes
     over_clustering: bool = True
-    over_passes: Copies = 1  # of a round, for the over-clustering head
-    primary_passes: Copies = 2  # and for the primary head
+    over_passes: Copies = 1  # passes of a round for the over-clustering head
+    primary_passes: Copies = 2  # passes of a round for the primary head
     over_first: bool = True  # the over-clustering head comes first in a round
     sub_heads: Copies = 5  # linear layers of each head, trained side by side; the one of lowest loss answers
-    entropy_weight: Weight = 1.0  # lambda, of the groups' entropies; above 1 it asks more for equal sizes
+    entropy_weight: Weight = 1.0  # lambda, weight of the groups' entropies; above 1 for more equal sizes
     learning_rate: PositiveRate = 1e-4  # Adam, constant
 
     card: ClassVar[Card] = CARD
@@ -119,11 +119,11 @@ class IIC:
         return torch.optim.Adam(trainable(net), self.learning_rate, fused=True)
 
     def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
-        """The losses by which the answering sub-head is chosen are those of the last round."""
+        """Reset the losses by which the answering sub-head is chosen, so that they are those of the last round."""
         net.primary.losses.zero_()
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """The mean loss of the sub-heads whose turn it is, over the global batch."""
+        """The mean loss of the sub-heads of the current pass, over the global batch."""
         name = batch.pass_name.rstrip("0123456789")
         head: Any = net.get_submodule(name)
         # Two passes through the backbone: images and copies are normalised by statistics of their own.
@@ -138,8 +138,8 @@ class IIC:
         yield {"information" if name == "primary" else "over_information": losses.mean()}
 
     def _record(self, batch: Batch, name: str, x: Float[Tensor, "n s k"], head: Any, joints: list[Tensor]) -> None:
-        """Mean information and confidence of all sub-heads, groups of the one that is best up to here."""
-        everyone = x.amax(2).mean()  # of the best alone it would jump between heads that are nearly equal
+        """Mean information and confidence of all sub-heads, groups of the best one so far."""
+        everyone = x.amax(2).mean()  # that of the best alone would jump between nearly equal heads
         confidence, label = x[:, head.best()].max(1)
         information = -torch.stack([dependence(p.detach(), 1.0) for p in joints]).mean()
         prefix = "over_" if name == "over" else ""
@@ -169,7 +169,7 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 def joint(x: Float[Tensor, "n k"], y: Float[Tensor, "n k"]) -> Float[Tensor, "k k"]:
-    """How likely each pair of groups is for an item and its copy: symmetric, sums to 1."""
+    """The joint distribution of the groups of an item and its copy: symmetric, sums to 1."""
     p = x.T @ y
     p = p + p.T
     return p / p.sum()
@@ -187,7 +187,7 @@ def dependence(p: Float[Tensor, "k k"], weight: float) -> Float[Tensor, ""]:
 
 
 class SubHeads(nn.Module):
-    """Linear layers side by side, weights N(0, 0.01²) at first, and the sum of each one's losses."""
+    """Linear layers side by side, weights N(0, 0.01²) at first, and the sum of the losses of each."""
 
     losses: Tensor
 

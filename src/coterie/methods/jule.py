@@ -4,7 +4,7 @@ Yang, Parikh and Batra, "Joint Unsupervised Learning of Deep Representations and
 begin as chains of nearest neighbours in pixels. A net is trained on them by triplets for some epochs, then most of the
 groups are united in its embedding (`algorithms/affinity.py`), and so on until k are left; then all items are grouped
 anew in the learned embedding. Defaults are the authors' code. docs/methods/jule.md lists where we differ, above all:
-batches hold items of the same group by intent, and affinities are symmetric and sparse.
+batches are drawn to hold items of the same group, and affinities are symmetric and sparse.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
 from coterie.types import Batch, EpochStart, Features, InputError, ItemSpec, Losses
 
-PIXELS = 32  # of a side, beyond which images are averaged down for the first graph
+PIXELS = 32  # of a side; larger images are averaged down for the first graph
 ROWS = 4096  # features that are embedded at once
 FACES = {"unrolling": 0.2}
 
@@ -77,11 +77,11 @@ class JULE:
     period: Count = 20  # epochs between two agglomerations
     unrolling: AboveZero = 0.9  # η, share of the groups that one agglomeration unites; 0.2 for faces
     neighbours: Count = 20  # K_s, of each item in the graph
-    context: Count = 5  # K_c, most affine groups that decide which pair is next
-    together: Count = 5  # items of a group that come to a batch together; 1: batches at random, as the authors'
+    context: Count = 5  # K_c, groups of largest affinity whose values choose the next pair
+    together: Count = 5  # items of a group that are drawn into a batch together; 1: random batches, as the authors'
     negatives: Copies = 20  # items of other groups for each pair, no more than there are other groups in the batch
-    pair_weight: Positive = 1.0  # γ, of the distance within a group
-    margin: Weight = 0.2  # m
+    pair_weight: Positive = 1.0  # γ, weight of the distance within a group
+    margin: Weight = 0.2  # m, by which other groups must be farther away
     embedding: Width = 160
     learning_rate: PositiveRate = 0.01  # SGD, falls with the number of steps t as (1 + decay t)^-0.75
     decay: Weight = 1e-4  # after t steps the rate is multiplied by (1 + decay t)^-0.75
@@ -102,7 +102,7 @@ class JULE:
         return (Pass(sample=None if self.together == 1 else "assigned"),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
-        """The embedding (d -> embedding), the nearest means that answer, every item's group, the count of steps."""
+        """The embedding (d -> embedding), the nearest means that answer, every item's group, the step count."""
         embed = SteadyLinear(net.width, self.embedding)
         nn.init.normal_(embed.weight, std=0.01)
         nn.init.zeros_(embed.bias)
@@ -116,7 +116,7 @@ class JULE:
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.embed)
         optimiser = torch.optim.SGD(trained, self.learning_rate, self.momentum, weight_decay=self.weight_decay)
-        # The contract's rate knows the share of the training that is done, which for one that ends itself says little.
+        # The contract's `rate` gets the finished share of the training, which means little if a stage ends itself.
         optimiser.register_step_pre_hook(lambda one, args, settings: self._slow_down(net, one))
         return optimiser
 
@@ -138,7 +138,7 @@ class JULE:
         epoch.log(groups=net.assigned.rows.max().float() + 1)
 
     def next_level(self, rows: Float[Tensor, "n d"], labels: Int[Tensor, " n"], k: int) -> Int[Tensor, " n"]:
-        """The groups after one agglomeration: η of them are united with others, and k are left in any case."""
+        """The groups after one agglomeration, which unites the share η of them, but leaves at least k."""
         graph, _ = neighbour_graph(rows, self.neighbours)
         count = int(labels.max()) + 1
         left = max(k, count - math.ceil(self.unrolling * count))
@@ -171,7 +171,7 @@ class JULE:
 def practical(facts: Facts) -> dict[str, Any]:
     """Periods of 400 steps, of which four or five lead to k groups.
 
-    Longer ones part the first chains so far that few ways lead from one to another: on 10,000 images of Fashion-MNIST,
+    Longer periods separate the first chains so far that few paths link them: on 10,000 images of Fashion-MNIST,
     with 1,500 steps, one group ended with most of the items.
     """
     batch = min(facts.n, 100)
@@ -180,7 +180,7 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 class GroupTable(ItemTable):
-    """Every item's group, and batches in which items of one group meet."""
+    """Every item's group, and the draw of batches with several items of a group."""
 
     def __init__(self, together: int) -> None:
         super().__init__(1, torch.int64)
@@ -190,7 +190,7 @@ class GroupTable(ItemTable):
         return self.rows[:, 0].cpu()
 
     def draw(self, count: int, generator: torch.Generator) -> Int[Tensor, " m"]:
-        """So many items, none twice: groups are cut into pieces at random, and the pieces come in a random order."""
+        """`count` different items: groups are cut into pieces at random, and the pieces come in a random order."""
         labels = self.labels()
         if len(labels) < count:  # before the first epoch
             return torch.randperm(count, generator=generator)
@@ -217,7 +217,7 @@ class StepCount(nn.Module):
 
 
 class Pixels(nn.Module):
-    """The values of an item in a row; of images larger than 32 pixels those of the one averaged down."""
+    """The values of an item in a row; images larger than 32 pixels are averaged down first."""
 
     def forward(self, items: Tensor) -> Float[Tensor, "n d"]:
         if items.ndim == 4 and max(items.shape[2:]) > PIXELS:
@@ -240,7 +240,7 @@ def triplets(
     margin: float,
     generator: torch.Generator,
 ) -> Float[Tensor, " t"]:
-    """max(0, γ |x_i - x_j|² - |x_i - x_k|² + m) of every pair i < j of a group and each of so many others k.
+    """max(0, γ |x_i - x_j|² - |x_i - x_k|² + m) of every pair i < j of a group and each of its negatives k.
 
     k are different items of other groups, drawn for the pair, as many as there are other groups in the batch at most.
     Empty without a pair, or without another group.

@@ -1,6 +1,6 @@
 """K-means: the baseline that every other method is measured by. Nothing is trained.
 
-Lloyd, "Least Squares Quantization in PCM", IEEE Transactions on Information Theory 1982; by directions Dhillon and
+Lloyd, "Least Squares Quantization in PCM", IEEE Transactions on Information Theory 1982; spherical: Dhillon and
 Modha, "Concept Decompositions for Large Sparse Text Data Using Clustering", Machine Learning 2001. It groups the items'
 own values (pixels in [0, 1], embeddings), or with `--init` the features of another run's backbone. Starts are drawn by
 greedy k-means++, and the best of several is kept (`algorithms/kmeans.py`). The confidences are ours: the posterior of a
@@ -27,8 +27,8 @@ from coterie.networks.identity import grouped_values, own_backbone
 from coterie.networks.net import Net
 from coterie.types import Features, InputError
 
-MEASURED = 100_000  # items whose distances say how wide the groups are
-MANY = 200_000  # items from which on the practical preset looks at a part of them at a time
+MEASURED = 100_000  # items from whose distances the groups' variance is computed
+MANY = 200_000  # items; from here on the practical preset uses mini-batches
 
 CARD = Card(
     title="K-means",
@@ -43,7 +43,7 @@ CARD = Card(
 @dataclass(frozen=True)
 class KMeans:
     distance: Metric = "euclidean"  # cosine: spherical K-means
-    centre: bool = False  # with cosine: directions are seen from the mean of the items, not from 0
+    centre: bool = False  # with cosine: directions from the mean of the items, not from 0
     restarts: Restarts = 10
     iterations: Count = 300  # of a restart, at most
     mini_batches: bool = False  # scikit-learn's MiniBatchKMeans, for very many items
@@ -59,7 +59,7 @@ class KMeans:
         return {"groups": PrototypeHead(net.width, k, standardise=False)}
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Centres of the best restart, and the variance around them."""
+        """Set the centres of the best restart, and the variance around them."""
         rows, spherical = self.rows(net, features()), self.distance == "cosine"
         if self.mini_batches:
             centres = kmeans_by_mini_batches(rows, k, generator=generator, restarts=self.restarts)
@@ -81,5 +81,5 @@ class KMeans:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """Very many items are looked at a part at a time."""
+    """Mini-batches for very many items."""
     return {"mini_batches": True} if facts.n > MANY else {}

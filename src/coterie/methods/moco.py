@@ -60,7 +60,7 @@ class MoCo:
     card: ClassVar[Card] = CARD
 
     def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
-        """A queue that holds a batch, and no item twice where a batch is all there are."""
+        """A queue that holds a batch, and no item twice if a batch holds all items."""
         return {"queue": (self.batch_size, facts.n if self.batch_size == facts.n else None)}
 
     def check(self, facts: Facts) -> None:

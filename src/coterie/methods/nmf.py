@@ -1,9 +1,9 @@
-"""NMF + k-means: every item as a sum of few non-negative parts; K-means on how much of each part it has. Not trained.
+"""NMF + k-means: every item as a sum of few non-negative parts; K-means on the weights of the parts. Not trained.
 
 The row of PICA's Table 1 is Cai, He, Wang, Bao and Han, "Locality Preserving Nonnegative Matrix Factorization", IJCAI
-2009. What JULE's authors ran under that name has the weight of locality at 0: Kullback-Leibler NMF, which is the
-default here, by scikit-learn. With `locality` neighbours' codes are held alike while the parts are found. Codes are
-then those of fixed parts, for the items of the run as for new ones.
+2009. JULE's authors ran it with the weight of locality at 0: Kullback-Leibler NMF, which is the
+default here, by scikit-learn. With `locality` neighbours' codes are kept alike while the parts are found. The codes are
+then computed for fixed parts, for the items of the run as for new ones.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from coterie.networks.net import Net
 from coterie.types import Features, InputError
 
 TOLERANCE = 1e-5  # of the objective, relative: the authors'
-CODING = 100  # updates that an item's code is made with
+CODING = 100  # updates that compute an item's code
 
 CARD = Card(
     title="NMF + k-means",
@@ -45,7 +45,7 @@ CARD = Card(
 class NMF:
     parts: Width | None = None  # None: as many as groups
     locality: Weight = 0.0  # λ, of the neighbours' term; the authors' release has 100
-    neighbours: Count = 5  # of each item in its graph
+    neighbours: Count = 5  # of each item in the neighbour graph
     iterations: Count = 200
     most: Memory = 20_000  # items that the parts are found from; the others only get codes
     restarts: Restarts = 20  # of the K-means on the codes
@@ -56,7 +56,7 @@ class NMF:
         return {"neighbours": (1, min(facts.n, self.most) - 1)}
 
     def check(self, facts: Facts) -> None:
-        """Raise InputError for more neighbours than there are others."""
+        """Raise InputError for more neighbours than other items."""
         items = min(facts.n, self.most)
         if self.locality > 0 and self.neighbours >= items:
             raise InputError(f"nmf.neighbours is {self.neighbours}, but of {items} items each has {items - 1} others.")
@@ -66,7 +66,7 @@ class NMF:
         return {"parts": Parts(net.width, count), "groups": PrototypeHead(count, k, standardise=False)}
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """The parts of some items, and K-means on the codes of all."""
+        """Find the parts from some items, and group the codes of all by K-means."""
         everyone = features()
         net.parts.low.copy_(everyone.amin(0).clamp(max=0))
         rows = net.parts.lifted(everyone)
@@ -90,10 +90,10 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 class Parts(nn.Module):
-    """An item's code: how much of each part it has. Parts are columns of length 1.
+    """An item's code: its weight of each part. Parts are columns of length 1.
 
-    Features may be negative in another run's space: then each counts from the lowest value that the items of the run
-    have, and what lies below it in new items counts as that.
+    Features of another run's space may be negative: then the lowest value among the items of the run is subtracted
+    from each, and lower values of new items are raised to it.
     """
 
     parts: Tensor
@@ -123,11 +123,11 @@ def plain_factors(
     from sklearn.exceptions import ConvergenceWarning
 
     seed = int(torch.randint(2**31, (1,), generator=generator))
-    # From singular vectors with their zeros filled, for a zero would stay one.
+    # Starts from singular vectors with their zeros filled, since multiplicative updates keep zeros.
     start = "nndsvda" if count <= min(rows.shape) else "random"
     factors = Factors(count, init=start, solver="mu", beta_loss="kullback-leibler", max_iter=iterations,
                       random_state=seed)  # fmt: skip
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # so many updates were asked for, no more
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the number of updates is fixed on purpose
         codes = factors.fit_transform(rows.cpu().numpy())
     return torch.from_numpy(codes).to(rows), torch.from_numpy(factors.components_.T.copy()).to(rows)

@@ -1,8 +1,8 @@
-"""PICA: the partition is the best in which the groups of an image and of its distorted copies are surely the same.
+"""PICA: maximises the confidence that an image and its distorted copies are in the same group.
 
 Huang, Gong and Zhu, "Deep Semantic Clustering by Partition Confidence Maximisation", CVPR 2020. One stage from random
 weights: no pre-training, no pseudo-labels, no K-means. Equation numbers are the paper's; where paper and code differ we
-take the code (docs/methods/pica.md lists each case), but for these: the head whose turn it is not rests completely
+take the code (docs/methods/pica.md lists each case), but for these: a head stays as it is during the other's pass
 (theirs drifts on with Adam's momentum), and the last epoch is reported.
 """
 
@@ -24,7 +24,7 @@ from coterie.networks.sobel import behind_sobel
 from coterie.objectives.partition import imbalance, mean_off_diagonal, partition_loss, partition_uncertainty
 from coterie.types import Batch, Features, InputError, Losses
 
-CERTAIN = 0.98  # the paper's Fig. 3 counts the images at least so sure
+CERTAIN = 0.98  # the paper's Fig. 3 counts the images of at least this confidence
 
 CARD = Card(
     title="PICA",
@@ -70,7 +70,7 @@ class PICA:
     beta1: BelowOne = 0.9
     beta2: BelowOne = 0.999
     over_clustering: bool = True
-    perturb: Literal["on", "off", "second-draw"] = "on"  # off: an image is its own copy; or the original view once more
+    perturb: Literal["on", "off", "second-draw"] = "on"  # off: the image itself; second-draw: the original view again
     symmetric: bool = False  # compare the copies' groups with the originals', too
     init: Literal["default", "gaussian", "xavier", "kaiming"] = "default"  # the paper's Table 5
     bn_gamma: Literal["ones", "uniform"] = "ones"  # uniform: batch normalisation as in the authors' PyTorch 1.0
@@ -114,7 +114,7 @@ class PICA:
                 module.weight.data.copy_(torch.rand(module.weight.shape, generator=generator))
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
-        # One Adam for all: the head whose turn it is not has no gradient, and Adam passes over it.
+        # One Adam for all: in a pass the other head has no gradient, and Adam skips it.
         trained = trainable(net)
         return torch.optim.Adam(trained, self.learning_rate, betas=(self.beta1, self.beta2), fused=True)
 
@@ -134,7 +134,7 @@ class PICA:
         yield {f"{prefix}partition": certainty, f"{prefix}balance": self.entropy_weight * imbalance(x)}  # Eq. 12
 
     def _copies(self, net: Net, head: nn.Module, batch: Batch) -> Float[Tensor, "rn k"]:
-        """Probabilities of all copies: those of the whole batch's first copies, then of its second ones, ..."""
+        """Probabilities of all copies: first those of the whole batch's first copies, then of its second ones, ..."""
         views = [batch.views[name] for name in self.views() if name != "original"]
         logits = head(net.backbone(torch.cat(views)))
         # Gathered with an image's copies side by side, for the global batch is in order of its images.
@@ -163,8 +163,8 @@ class PICA:
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: fewer copies and epochs at a higher rate, smaller batches for fewer images.
 
-    The over-clustering head has seven groups for each one that is asked for, as 70 for 10, but no more than a third of
-    the batch can fill.
+    The over-clustering head has seven groups for each one that is asked for, as 70 for 10, but at most a third of the
+    batch size.
     """
     batch = min(facts.n, max(32, 4 * facts.k, min(256, facts.n // 12)))
     return {
@@ -196,7 +196,7 @@ def initialise(net: nn.Module, scheme: str, generator: torch.Generator) -> None:
 def drawn(shape: torch.Size, scheme: str, generator: torch.Generator) -> Tensor:
     """gaussian: deviation 0.01. xavier: Glorot's. kaiming: √(2 / fan out) for convolutions, 0.01 for linear layers.
 
-    The last is the scheme that stands unused in the authors' code; what the paper means is not said.
+    The last is a scheme that the authors' code defines and does not use; the paper does not explain the names.
     """
     fresh = torch.empty(shape)
     if scheme == "xavier":

@@ -1,9 +1,9 @@
-"""ProPos: BYOL with a little noise before its predictor, and prototypes of K-means groups that repel each other.
+"""ProPos: BYOL with a little noise before the predictor, and a loss that separates the prototypes of K-means groups.
 
 Huang, Chen, Zhang and Shan, "Learning Representation for Clustering via Prototype Scattering and Positive Sampling",
-IEEE TPAMI 2022. Before each epoch spherical K-means on the teacher's projections groups all items anew; the groups of
-the last are the answer. Defaults are the authors' CIFAR-10 configuration. Differs from the authors' code: the answer is
-that of the teacher as network, so that it holds for new items; the teacher follows after the optimiser's step (theirs
+IEEE TPAMI 2022. Before each epoch spherical K-means on the teacher's projections groups all items anew; the last groups
+are the answer. Defaults are the authors' CIFAR-10 configuration. Differs from the authors' code: the teacher
+network gives the answer, also for new items; the teacher follows after the optimiser's step (theirs
 before it, on CIFAR-10 after the losses: one step later); groups absent from a batch are left out of the softmax (theirs
 have a logit of -10).
 """
@@ -56,14 +56,14 @@ CARD = Card(
 @dataclass(frozen=True)
 class ProPos:
     epochs: Epochs = 1000
-    batch_size: BatchSize = 512  # prototypes are those of a batch: it should hold several items of each group
+    batch_size: BatchSize = 512  # prototypes are computed per batch, which should hold several items of each group
     learning_rate: PositiveRate = 0.05  # SGD; for 256 items a step, scaled in proportion to the batch
     predictor_rate: PositiveRate = 10.0  # times the learning rate, for the predictor
     weight_decay: Rate = 5e-4  # on all parameters, biases and norms included
     warm_up: BelowOne = 0.05  # share of the epochs with a rising rate, without scattering and noise: 50 of 1000
-    scatter_weight: Weight = 0.1  # of the scattering's loss
+    scatter_weight: Weight = 0.1  # of the scattering loss
     temperature: Positive = 0.5  # of the scattering
-    noise: Rate = 0.001  # deviation of what is added to a projection in front of the predictor
+    noise: Rate = 0.001  # deviation of the noise that is added to a projection before the predictor
     momentum: Share = 0.996  # of the teacher at the start
     momentum_end: Share = 0.996  # and at the end, along a cosine
     joined: bool = False  # both views in one forward pass, with common batch statistics
@@ -117,7 +117,7 @@ class ProPos:
             net.groups.renew(rows, epoch.generator, self.restarts)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """Alignment (Eq. 6) and, after the warm-up, 0.1 times the scattering (Eq. 8), each the mean of two ways."""
+        """Alignment (Eq. 6) and, after the warm-up, 0.1 times the scattering (Eq. 8), each over both directions."""
         views = [batch.one, batch.two]
         with torch.no_grad():
             targets = self.through(views, net.teacher.backbone, net.teacher.project)
@@ -136,7 +136,7 @@ class ProPos:
         net.teacher.follow(net, momentum)
 
     def through(self, inputs: list[Tensor], *parts: nn.Module) -> list[Tensor]:
-        """What the parts, one after the other, make of both views: apart, or in one batch."""
+        """The output of the parts, one after the other, for both views: one by one, or in one batch."""
         together = [torch.cat(inputs)] if self.joined else inputs
         for part in parts:
             together = [part(rows) for rows in together]
@@ -165,13 +165,13 @@ class ProPos:
 
 
 def prototypes(rows: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Float[Tensor, "c d"]:
-    """The directions of the sums of each group's rows, of the groups that are there, in their order (Eq. 7)."""
+    """The directions of the sums of each group's rows, for the groups present, in order (Eq. 7)."""
     present = labels.bincount().nonzero()[:, 0]
     return F.normalize((labels == present[:, None]).to(rows) @ rows)
 
 
 def scattering(own: Float[Tensor, "c d"], others: Float[Tensor, "c d"], temperature: float) -> Float[Tensor, ""]:
-    """Each prototype against the same group's of the other view, and away from the other groups' of its own view.
+    """Pull each prototype to the same group's in the other view, and push it from the other groups' in its own view.
 
     -log exp(m·m'/t) / (exp(m·m'/t) + sum over other groups exp(m·m_j/t)), the mean over groups (Eq. 8).
     """

@@ -1,10 +1,10 @@
-"""PSSC: items are written as sums of one another, and the groups that this shows supervise the auto-encoder.
+"""PSSC: items are expressed as sums of one another, and groups from the coefficients supervise the auto-encoder.
 
 Lv, Kang, Lu and Xu, "Pseudo-supervised Deep Subspace Clustering", IEEE Transactions on Image Processing 2021. After
-`ae`, an n×n matrix of coefficients between encoder and decoder is trained with them on a batch that is all its items
-at once: at most 5,000, drawn at random; all others join the nearest of them in the code. The coefficients' graph weighs
-the reconstruction and is itself drawn to the pseudo-labels of a classifier. docs/methods/pssc.md lists where we differ,
-above all: pairs with different pseudo-labels are told apart, which a slip in the authors' code leaves out.
+`ae`, an n×n matrix of coefficients between encoder and decoder is trained with them, on all its items in one batch:
+at most 5,000, drawn at random; all others join the nearest of them in the code. The coefficients' graph weighs the
+reconstruction and is itself pulled to the pseudo-labels of a classifier. docs/methods/pssc.md lists where we differ,
+above all: pairs with different pseudo-labels are separated, which the authors' code leaves out by mistake.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
 from coterie.types import Batch, Features, InputError, Losses
 
-SMALLEST_LINK = 0.001  # that a pair of one pseudo-label should have
-BEGINNING = 1e-5  # of all coefficients
-MOST = 20_000  # items in the matrix: its values, gradients, Adam's moments and what is made of it take 16 GB
-TABLES = 10  # of that many numbers that a step holds at once
+SMALLEST_LINK = 0.001  # least link wanted for a pair of one pseudo-label
+BEGINNING = 1e-5  # first value of all coefficients
+MOST = 20_000  # items in the matrix: its values, gradients, Adam's moments and results take 16 GB
+TABLES = 10  # tables of the matrix's size that a step holds at once
 
 CARD = Card(
     title="PSSC",
@@ -64,12 +64,12 @@ class PSSC:
     neighbour_weight: Weight = 1.0  # of the reconstruction of an item's relatives
     expression_weight: Weight = 1.0  # w₁
     label_weight: Weight = 1.0  # w₂
-    graph_weight: Weight = 0.01  # w₃, of the pseudo-graph and the balance, whose sum grows with n²
-    sure_above: Share = 0.8  # probability from which a pseudo-label is taught
+    graph_weight: Weight = 0.01  # w₃, of the pseudo-graph's and the balance's terms, whose sum grows with n²
+    sure_above: Share = 0.8  # probability from which a pseudo-label is learned
     learning_rate: Rate = 1e-4  # Adam
     kept: PartShare = 0.12  # share of a column's absolute sum that its largest coefficients keep
     dimension: Count = 4  # of a subspace
-    power: Positive = 5.0  # of the cosines that are the affinity
+    power: Positive = 5.0  # exponent of the cosines in the affinity
 
     card: ClassVar[Card] = CARD
 
@@ -77,7 +77,7 @@ class PSSC:
         return {"batch_size": (2, facts.n)}
 
     def check(self, facts: Facts) -> None:
-        """Raise InputError for a matrix that no memory holds, or one of too few items."""
+        """Raise InputError for a matrix that is too large for memory, or has too few items."""
         if self.batch_size > MOST:
             raise InputError(
                 f"pssc.batch_size is {self.batch_size:,}: the matrix of so many items takes "
@@ -155,7 +155,7 @@ class PSSC:
         batch.count_confidences(confidence)
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Spectral clustering of what the coefficients say; every item then joins the nearest of theirs in the code."""
+        """Spectral clustering by the coefficients; every item then joins its nearest item of the matrix in the code."""
         rows = features()[net.chosen.rows[:, 0].to(net.mean.device)]
         with torch.no_grad():
             coefficients = net.expression.square(len(rows))
@@ -175,20 +175,20 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 class Expression(nn.Module):
-    """The coefficients of each item (a row) in the sum of others that stands for it; none for itself."""
+    """Each row holds the coefficients that express an item as a sum of the others; none for itself."""
 
     def __init__(self, n: int) -> None:
         super().__init__()
         self.coefficients = nn.Parameter(torch.zeros(n, n))
 
     def square(self, n: int) -> Float[Tensor, "n n"]:
-        """Those of the first n items by each other, with zeros on the diagonal."""
+        """The coefficients of the first n items by each other, with zeros on the diagonal."""
         whole = self.coefficients[:n, :n]
         return whole - torch.diag(whole.diagonal())
 
 
 class Chosen(ItemTable):
-    """The rows of the items that the matrix is of: a `sample` of a pass that always gives these."""
+    """The rows of the matrix's items: a `sample` of a pass that always gives these."""
 
     def __init__(self) -> None:
         super().__init__(1, torch.int64)
@@ -216,16 +216,16 @@ def normalised(graph: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
 def weighted_reconstruction(
     x: Float[Tensor, "n d"], decoded: Float[Tensor, "n d"], graph: Float[Tensor, "n n"]
 ) -> Float[Tensor, ""]:
-    """|X - X̂|² + 2 tr(Xᵀ (I - S) X̂): every item should be like what its relatives become, Σ s_ij |x_i - x̂_j|².
+    """|X - X̂|² + 2 tr(Xᵀ (I - S) X̂): items should be like their relatives' reconstructions.
 
-    These are the same where rows and columns of S sum to 1.
+    It equals Σ s_ij |x_i - x̂_j|² where rows and columns of S sum to 1.
     """
     trace = (x * decoded).sum() - (x * (graph @ decoded)).sum()
     return (x - decoded).square().sum() + 2 * trace
 
 
 def label_loss(logits: Float[Tensor, "n k"], sure_above: float) -> Float[Tensor, ""]:
-    """Cross-entropy of the answers with their own group, the mean over those that are sure of it; 0 without any."""
+    """Cross-entropy of the answers with their own group, the mean over the sure ones; 0 if there are none."""
     confidence, label = logits.detach().softmax(1).max(1)
     sure = confidence > sure_above
     each = F.cross_entropy(logits, label, reduction="none")
@@ -233,6 +233,6 @@ def label_loss(logits: Float[Tensor, "n k"], sure_above: float) -> Float[Tensor,
 
 
 def graph_loss(graph: Float[Tensor, "n n"], label: Int[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Σ of the links between pseudo-groups, and of what links within one lack of 0.001."""
+    """Sum of the links between pseudo-groups, and of the amounts by which links within one are below 0.001."""
     same = label[:, None] == label
     return torch.where(same, (SMALLEST_LINK - graph).clamp(min=0), graph).sum()

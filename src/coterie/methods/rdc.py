@@ -1,4 +1,4 @@
-"""R-DC: every point that lies evenly among its neighbours moves to the centroid of its most reliable ones.
+"""R-DC: every point with evenly spaced neighbours moves to the centroid of its most reliable ones.
 
 Shaheen, Mrabah, Ksantini and Alqaddoumi, "Rethinking Deep Clustering Paradigms: Self-Supervision Is All You Need",
 2025, https://arxiv.org/abs/2503.03733. Equation numbers are the paper's. Written from the text; what it leaves open
@@ -40,8 +40,8 @@ from coterie.objectives.proximity import (
 )
 from coterie.types import Batch, EpochStart, Features, InputError, Losses, RunFailed
 
-SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule is asked, and those that it looks back on
-STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; rise of ρ that counts as one
+SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule applies, and the number that it looks back on
+STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; least rise of ρ that counts
 COLLAPSE = 100.0  # factor by which the code may shrink
 ONE_LUMP = 0.8  # share of the items in one group of DBSCAN at which it has told nothing
 TWO = {"neighbours": 2, "batch_size": 50}  # the code's variants for VesselMNIST3D and PneumoniaMNIST
@@ -111,26 +111,26 @@ class RDC:
     gap: Positive | None = None  # β2; None: the one that accepts `accepted` of the core items' neighbours at the start
     core_share: PartShare = 0.5  # of the items at the start, where core_ratio is None
     accepted: PartShare = 0.65  # of the core items' neighbours at the start, where gap is None
-    gap_scale: GapScale = "absolute"  # absolute: the paper's letter; median: in median nearest-neighbour distances
+    gap_scale: GapScale = "absolute"  # absolute: as in the paper; median: in median nearest-neighbour distances
     gap_from: GapFrom = (
         "own"  # what a neighbour's distance is compared with; running: the authors' code, in effect a ball
     )
-    when_none: WhenNone = "nearest"  # a core item that accepts nobody aims at: its nearest neighbour, or its own code
+    when_none: WhenNone = "nearest"  # target of a core item without accepted neighbours: the nearest neighbour, or its own code
     core_sense: Literal["above", "below"] = "above"  # below: the code's variant for VesselMNIST3D
-    copies: Copies = "core"  # what an item is whose neighbours are all copies of it
+    copies: Copies = "core"  # kind of an item whose neighbours are all copies of it
     image_weight: Weight = 30.0  # κ, of the loss in image space
-    augment: bool = True  # inputs are shifted and turned, as the paper has it; the targets are of clean items always
-    include_border: bool = False  # border items hold their own code in latent space, too (DynAE's form)
-    border_code: Literal["fresh", "refresh"] = "fresh"  # which code of their own: as it is, or as of the last refresh
+    augment: bool = True  # shift and turn the inputs, as in the paper; targets are always of clean items
+    include_border: bool = False  # border items are pulled to their own code in latent space, too (DynAE's form)
+    border_code: Literal["fresh", "refresh"] = "fresh"  # their own code: the present one, or that of the last refresh
     border_image: Literal["clean", "decoded"] = (
-        "clean"  # border items aim at: their clean image, or their code's decoding
+        "clean"  # target of border items: their clean image, or the decoding of their code
     )
-    refresh: Literal["bank", "epoch"] = "epoch"  # neighbours once an epoch; bank: those of a batch anew each time
+    refresh: Literal["bank", "epoch"] = "epoch"  # find neighbours once an epoch; bank: for every batch anew
     epoch_steps: Count | None = None  # iterations that make an epoch; None: a pass through all items
     order: Literal["shuffled", "source"] = "shuffled"  # source: batches are slices of the items as they come
     # stable: ρ within 0.005 over five refreshes; no_increase: no rise for five
     stop: Literal["stable", "no_increase", "never"] = "stable"
-    widest: Positive | None = 10.0  # a code this many times as wide as at the start ends the run; None: it may
+    widest: Positive | None = 10.0  # end the run if the code is this many times as wide as at the start; None: never
     solver: Literal["adam", "sgd"] = "adam"  # sgd takes the momentum
     learning_rate: Rate = 1e-4
     momentum: BelowOne = 0.9  # of sgd
@@ -172,7 +172,7 @@ class RDC:
         return Rules(self.gap_from, self.when_none, self.core_sense, self.copies)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
-        """The decoder, what is known of every item, the two filters, when to stop, and the groups that answer."""
+        """The decoder, the tables of all items, the two filters, the stopping criterion, and the groups that answer."""
         return {
             "decoder": decoder_for(net),
             "bank": ItemTable(net.width),
@@ -189,7 +189,7 @@ class RDC:
         return NearestMean(width, k, "euclidean")
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Fix both thresholds; the published ones, or without labels those of the wanted shares."""
+        """Fix both thresholds: the settings', or those that give the wanted shares, without labels."""
         z = features()
         distance, _ = nearest(z, self.neighbours)
         chosen = choose_filters(distance, self.core_share, self.accepted, self.gap_scale)
@@ -206,7 +206,7 @@ class RDC:
         """Eq. 12-14: core items aim at their centroid in code and image, border items at their own clean image.
 
         Targets are constants, made from clean items. Squared errors are means over an item's values, and both losses
-        are divided by the whole batch, so that the pull grows with the share of core items. In the authors' code border
+        are divided by the whole batch, so that the latent loss grows with the share of core items. In the authors' code border
         items aim at their own code of the last refresh and at its decoding (`include_border`, `border_code`,
         `border_image`), so that no image of the data is a target.
         """
@@ -232,7 +232,7 @@ class RDC:
         }
 
     def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
-        """Encode all items, find their neighbours, filter, place the centroids, and see whether ρ has settled."""
+        """Encode all items, find neighbours, filter, compute the centroids, and check whether ρ has settled."""
         z = epoch.features()
         distance, neighbour = nearest(z, self.neighbours)
         net.filters.scale.copy_(self.scale_of(distance))
@@ -282,7 +282,7 @@ class RDC:
                 place_density(net.groups, code, density)
 
     def found(self, net: Net) -> tuple[int, str]:
-        """The number of DBSCAN's groups, and what the user should know of it."""
+        """The number of DBSCAN's groups, and a sentence on it for the user."""
         k, radius, noise = net.groups.k, float(net.density.radius), float(net.density.noise)
         largest = float(net.density.largest)
         said = (
@@ -298,10 +298,10 @@ class RDC:
 
 
 def check_spread(spread: float, first: float, widest: float | None) -> None:
-    """Raise RunFailed for a code that fell together, or that diverged (`widest` times its first spread).
+    """Raise RunFailed for a code that collapsed, or that diverged (`widest` times its first spread).
 
-    Nothing holds the code's scale but the border items' images: where shifted items lie a little inward of clean ones,
-    each step asks for codes a little further out.
+    Only the border items' images keep the code's scale: where shifted items lie a little inward of clean ones, each
+    step pulls the codes a little further out.
     """
     if spread * COLLAPSE < first:
         raise RunFailed("The code of R-DC collapsed: all items are nearly at one point.", "Raise rdc.image_weight.")
@@ -313,7 +313,7 @@ def check_spread(spread: float, first: float, widest: float | None) -> None:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: 4,000 iterations at most, gaps free of the code's scale, and inputs as they are.
+    """For a CPU or small data: 4,000 iterations at most, gaps independent of the code's scale, and no augmentation.
 
     Shifted inputs make the code wider with every epoch; without them more of an image's neighbours agree with it.
     """
@@ -323,7 +323,7 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 class Filters(nn.Module):
-    """The two thresholds, what gaps are measured in, and the spread of the code at the start."""
+    """The two thresholds, the unit of the gaps, and the spread of the code at the start."""
 
     core_ratio: Tensor
     gap: Tensor
@@ -364,7 +364,7 @@ class StoppingCriterion(nn.Module):
         self.register_buffer("refreshes", torch.zeros((), dtype=torch.int64))
 
     def settled(self, core_share: float, rule: str) -> bool:
-        """Remember ρ and ask the rule: `stable`, a narrow range over the window; `no_increase`, no rise for as long."""
+        """Store ρ and apply the rule: `stable`, a narrow range over the window; `no_increase`, no rise for as long."""
         self.last.copy_(self.last.roll(1)).view(-1)[0] = core_share
         rose = core_share > float(self.best) + GROWTH
         self.best.clamp_(min=core_share)

@@ -28,7 +28,7 @@ from coterie.networks.net import Net, trainable
 from coterie.objectives.information import negative_mean_entropy
 from coterie.types import Batch, Features, InputError, Losses
 
-# What a view changes in its recipe. The authors' crop of the strong view cuts nothing off images of the net's own size.
+# What a view changes in its recipe. The authors' crop of the strong view keeps images of the net's own size whole.
 DISTORTIONS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "strong": ("strong", {"crop_scale": (1.0, 1.0)}),
     "contrastive": ("contrastive", {"crop_scale": (0.2, 1.0), "blur": 0.0}),
@@ -79,7 +79,7 @@ class SCAN:
     epochs: Epochs = 50
     batch_size: BatchSize = 128  # groups are balanced within a batch
     neighbours: Width = 20  # of each item, beside the item itself, which may be drawn as well
-    entropy_weight: Weight = 5.0  # lambda, keeps groups of equal size; too low for many groups, and some merge
+    entropy_weight: Weight = 5.0  # lambda, keeps groups of equal size; if it is too low for many groups, some merge
     tries: Copies = 1  # heads trained side by side; the one of lowest loss, by lambda = 1, answers
     head: Literal["linear", "mlp"] = "linear"  # mlp: CDC's
     hidden: Width = 512  # width of the mlp
@@ -119,7 +119,7 @@ class SCAN:
         return mlp_head(width, self.hidden, k) if self.head == "mlp" else SteadyLinear(width, k)
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Each item's neighbours by the features as they are before this training; they stay as they are."""
+        """Find each item's neighbours by the features before this training; they are not renewed."""
         net.neighbours.fill(neighbour_lists(features(), self.neighbours))
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
@@ -143,7 +143,7 @@ class SCAN:
             choose_head(net, batch.all_features())
 
     def features(self, net: Net, view: Tensor) -> Float[Tensor, "b d"]:
-        """Those to train on; with `frozen` in evaluation mode and without gradient."""
+        """The features to train on; with `frozen` in evaluation mode and without gradient."""
         if not self.frozen:
             return net.backbone(view)
         net.backbone.eval()
@@ -162,9 +162,9 @@ class SCAN:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: fewer steps at a higher rate, lists that end within a small group.
+    """For a CPU or small data: fewer steps at a higher rate, neighbour lists no longer than a small group.
 
-    Of embeddings nothing is known that would keep its meaning when distorted, so their neighbours alone are the views.
+    No distortion is known to keep the meaning of embeddings, so their neighbours alone are the views.
     """
     steps = iterations_for(facts, 500, 4_000)
     return {
@@ -178,7 +178,7 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 def disagreement(own: Float[Tensor, "n k"], others: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
-    """-log of the probability that both of a pair are in the same group, of their logits: 0 for equal one-hot answers.
+    """-log of the probability, from logits, that both items of a pair are in one group: 0 for equal one-hot answers.
 
     (.8, .2) and (.6, .4) give -ln .56 = .5798. By logsumexp, so that a pair that is surely apart has a gradient.
     """
@@ -191,7 +191,7 @@ def heads_of(net: Net) -> list[nn.Module]:
 
 @torch.no_grad()
 def choose_head(net: Net, features: Float[Tensor, "n d"]) -> None:
-    """Let the head answer whose loss over all items and their listed neighbours is lowest, entropy weighed by 1."""
+    """Copy the head with the lowest loss over all items and their neighbours, entropy weight 1, to the one that answers."""
     heads = heads_of(net)
     losses = []
     for head in heads:

@@ -1,7 +1,7 @@
-"""SCAN-3: the items that the groups are sure of teach the net what their distorted copies are.
+"""SCAN-3: the net learns the labels of sure items on their distorted copies.
 
 Van Gansbeke, Vandenhende, Georgoulis, Proesmans and Van Gool, "SCAN: Learning to Classify Images without Labels", ECCV
-2020: its self-labelling step, which goes on from backbone and head of `scan`. Defaults are the authors' CIFAR
+2020: its self-labelling step, which starts from backbone and head of `scan`. Defaults are the authors' CIFAR
 configuration. Differs from their code: a batch without a sure item takes no step (theirs raises), and the last epoch is
 reported.
 """
@@ -30,7 +30,7 @@ IMAGENET = {
     "batch_size": 512,
     "balance": False,
     "solver": "sgd",
-    # 0.03, of which their moving average (0.999) leaves a thousandth: it is written over the net after every step.
+    # 0.03 times a thousandth: their moving average (0.999) is written over the net after every step.
     "learning_rate": 3e-5,
     "weight_decay": 0.0,
     "views.cutout": 75,
@@ -44,7 +44,7 @@ CARD = Card(
     year=2020,
     family="pseudo-label",
     url="https://arxiv.org/abs/2005.12320",
-    # The authors' crop of the strong view cuts nothing off images of the net's own size.
+    # The authors' crop of the strong view keeps images of the net's own size whole.
     views={"clean": "clean", "strong": View("strong", {"crop_scale": (1.0, 1.0)})},
     starts_from="scan",
     starts_on=("images", "embeddings"),
@@ -70,11 +70,11 @@ CARD = Card(
 class SCAN3:
     epochs: Epochs = 200
     batch_size: BatchSize = 1000
-    threshold: Share = 0.99  # confidence above which an item teaches
-    at_least: Share = 0.0  # share of a batch, the surest, that teaches whatever the threshold
-    balance: bool = True  # groups weigh equally, however many of their items teach
+    threshold: Share = 0.99  # confidence above which an item is learned from
+    at_least: Share = 0.0  # share of a batch, the surest, that is learned from whatever the threshold
+    balance: bool = True  # groups have equal weight, however many of their items are learned from
     clean_trains: bool = True  # the undistorted images feed the running statistics, too
-    keep_statistics: bool = False  # batch normalisation stays as it came: for a pretrained net (--finetune)
+    keep_statistics: bool = False  # batch normalisation keeps its statistics: for a pretrained net (--finetune)
     head: Literal["linear", "mlp"] = "linear"  # as in scan
     hidden: Width = 512  # as in scan
     solver: Literal["adam", "sgd"] = "adam"  # sgd: with momentum 0.9
@@ -132,7 +132,7 @@ class SCAN3:
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: a fifth of the steps, half in each batch; the surest tenth teaches in any case.
 
-    With few steps SCAN-2 is seldom sure of anything above 0.99, and with nobody to teach nothing would be learned.
+    After few steps few of SCAN-2's confidences are above 0.99, and without a sure item nothing would be learned.
     """
     steps = iterations_for(facts, 300, 3_000)
     return {**steps, "at_least": 0.1, "learning_rate": 5e-4}

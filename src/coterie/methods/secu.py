@@ -1,9 +1,9 @@
-"""SeCu: items learn groups whose centres learn from their own members alone, and a constraint keeps groups filled.
+"""SeCu: centres learn from their own members alone, and a constraint keeps groups from being empty.
 
-Qian, "Stable Cluster Discrimination for Deep Clustering", ICCV 2023. One stage from random weights; each batch's labels
-are made as it comes. Beside the set of k centres that answers stand sets of more. Defaults are the authors' for
-CIFAR-10. CDC's row SeCu-Size has the size constraint; what its row SeCu is CDC does not say, and the other constraint
-stands for it here. Differs from the authors' code: the entropy's strength is by item, so that it fits any number.
+Qian, "Stable Cluster Discrimination for Deep Clustering", ICCV 2023. One stage from random weights; labels are
+made for each batch. The set of k centres gives the answer; larger sets are trained beside it. Defaults are the authors' for
+CIFAR-10. CDC's row SeCu-Size has the size constraint; CDC does not say what its row SeCu is, here it is the other
+constraint. Differs from the authors' code: the entropy's strength is per item, so that it fits any number of items.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from coterie.objectives.contrastive import embedding_std
 from coterie.types import Batch, EpochStart, Features, Losses
 from coterie.views.byol import byol_view
 
-NONE = -1  # of an item that no batch has brought yet
+NONE = -1  # label of an item that was in no batch yet
 LONGER = {"epochs": 801, "still": 1 / 801, "warm_up": 11 / 801, "centre_rate": 0.8, "crop": 0.2}
 
 CARD = Card(
@@ -37,7 +37,7 @@ CARD = Card(
     year=2023,
     family="self-labelling",
     url="https://arxiv.org/abs/2311.14310",
-    views={"one": "contrastive", "two": "contrastive"},  # by their names; `SeCu.views` says what they are
+    views={"one": "contrastive", "two": "contrastive"},  # `SeCu.views` replaces them
     answers=("project", "sets"),
     presets={
         "cifar10": {},
@@ -61,7 +61,7 @@ CARD = Card(
 class SeCu:
     epochs: Epochs = 401
     batch_size: BatchSize = 128
-    constraint: Literal["size", "entropy"] = "size"  # what keeps groups filled: a least size, or a bonus for evenness
+    constraint: Literal["size", "entropy"] = "size"  # against empty groups: a least size, or a bonus for evenness
     sets: Copies = 10  # of centres: k, 2k, 3k and so on; the first is the answer
     learning_rate: PositiveRate = 0.2  # SGD, of the net: first 0, then rising, then along a cosine
     centre_rate: PositiveRate = 1.2  # of the centres, constant
@@ -70,8 +70,8 @@ class SeCu:
     warm_up: BelowOne = 11 / 401  # share at whose end the net's learning rate has risen
     temperature: Positive = 0.05  # of the embeddings' loss
     centre_temperature: Positive = 0.05  # of the centres'
-    hard_share: Share = 0.2  # β: of the label in a target; the rest is what the other view says
-    least_size: Share = 0.9  # γ: share of a group's equal part that it is to have; 0: no constraint
+    hard_share: Share = 0.2  # β: share of the label in a target; the rest is the other view's answer
+    least_size: Share = 0.9  # γ: least size of a group, as a share of an equal part; 0: no constraint
     dual_rate: Rate = 0.1  # how fast the prices of groups follow their sizes
     evenness: Rate = 0.12  # α over the number of items: 6000 of 50,000; 0: no constraint
     hidden: Width = 512  # of the projector; the authors': the backbone's width
@@ -91,7 +91,7 @@ class SeCu:
         return (Pass(keep_last=True),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
-        """The projector (d -> projector_out), and the centres with all that their constraint remembers."""
+        """The projector (d -> projector_out), and the centres with their constraint's state."""
         project = mlp_head(net.width, self.hidden, self.projector_out)
         if self.output_norm:
             project.append(nn.BatchNorm1d(self.projector_out).requires_grad_(False))
@@ -115,7 +115,7 @@ class SeCu:
         net.labels.fill(torch.full((len(features()), self.sets), NONE))
 
     def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
-        """The embeddings of an epoch learn from the centres of its beginning."""
+        """Copy the centres: the embeddings of an epoch learn from those at its start."""
         net.sets.freeze()
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
@@ -146,7 +146,7 @@ class SeCu:
     def assign(
         self, sets: CentreSets, number: int, distance: Float[Tensor, "b c"], old: Int[Tensor, " b"], n: int
     ) -> Int[Tensor, " b"]:
-        """The batch's labels in one set of centres, under the constraint, whose memory follows them."""
+        """The batch's labels in one set of centres under the constraint, whose state is updated."""
         here = sets.places[number]
         if self.constraint == "size":
             prices = sets.prices[here]
@@ -170,7 +170,7 @@ class SeCu:
         label: Int[Tensor, " b"],
         old: Int[Tensor, " b"],
     ) -> None:
-        """What the first set of centres says of the batch; groups are counted as prediction would, without prices."""
+        """Log the first set's answers on the batch; groups are counted as in prediction, without prices."""
         nearest = cosines.mean(0).argmax(1)
         confidence = (cosines[0] / self.temperature).softmax(1).amax(1)
         views = cosines.argmax(2)
@@ -190,10 +190,10 @@ class SeCu:
 
 
 class CentreSets(nn.Module):
-    """Sets of k, 2k, 3k and so on centres, one below the other, and what the constraint remembers of each.
+    """Sets of k, 2k, 3k and so on centres, one below the other, and the constraint's state for each.
 
-    Prices are what the size constraint takes off the distance of a group; counts are the items that groups have under
-    the entropy's.
+    The size constraint subtracts prices from the groups' distances; the entropy constraint keeps counts of the groups'
+    items.
     """
 
     frozen: Tensor
@@ -220,12 +220,12 @@ class CentreSets(nn.Module):
 
 
 def move_costs(counts: Int[Tensor, " c"], old: Int[Tensor, " b"]) -> Float[Tensor, "b c"]:
-    """What the sum over groups of share times log share gains when an item goes from its group to each.
+    """The increase of the sum over groups of share times log share when an item moves from its group to each.
 
-    An item that has no group yet joins those that have one. Shares are of the items that have a group.
+    An item that has no group yet is added to those that have one. Shares are of the items that have a group.
     """
     total, counts = counts.sum(), counts.double()
-    own = counts[old.clamp(min=0)]  # of those without a group it is not asked
+    own = counts[old.clamp(min=0)]  # not used for items without a group
     leave = disorder((own - 1) / total) - disorder(own / total)
     join, first = (disorder((counts + 1) / size) - disorder(counts / size) for size in (total, total + 1))
     moved = torch.where(F.one_hot(old.clamp(min=0), len(counts)).bool(), 0.0, leave[:, None] + join)
@@ -246,7 +246,7 @@ def centre_loss(cosines: Float[Tensor, "b c"], label: Int[Tensor, " b"], tempera
 def view_loss(
     one: Float[Tensor, "b c"], other: Float[Tensor, "b c"], label: Int[Tensor, " b"], hard: float, temperature: float
 ) -> Float[Tensor, ""]:
-    """Cross-entropy of one view's groups with `hard` parts of the label and the rest what the other view says."""
+    """Cross-entropy of one view's groups with `hard` parts of the label and the rest the other view's answer."""
     said = (other.detach() / temperature).softmax(1)
     wanted = hard * F.one_hot(label, one.shape[1]) + (1 - hard) * said
     return -(wanted * (one / temperature).log_softmax(1)).sum(1).mean()
@@ -262,7 +262,7 @@ def late_cosine(progress: float, still: float, warm_up: float) -> float:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: few epochs, more of them for fewer items, at a lower rate, and embeddings kept apart.
+    """For a CPU or small data: few epochs, more of them for fewer items, at a lower rate, and normalised embeddings.
 
     In few steps prices must follow faster and the net more slowly, or sizes swing and groups merge. Of fifteen tries on
     digits these rates and this constraint kept all groups in use and of even size (no labels). No blur up to 64 pixels,

@@ -1,9 +1,9 @@
-"""SeLa: the network learns labels that it has made itself, shared out so that all groups are of equal size.
+"""SeLa: the network learns its own labels, assigned so that all groups are of equal size.
 
 Asano, Rupprecht and Vedaldi, "Self-Labelling via Simultaneous Clustering and Representation Learning", ICLR 2020. One
 stage from random weights and random labels. Before each epoch one head's labels are made anew from its answers on all
 items, by optimal transport to groups of equal size; all heads then learn their labels on distorted views. Published for
-representation learning, with heads of 128 groups; here the first head has the groups that are asked for, and answers.
+representation learning, with heads of 128 groups; here the first head has k groups and gives the answer.
 Defaults are the authors' for CIFAR (docs/methods/sela.md).
 """
 
@@ -53,7 +53,7 @@ class SeLa:
     others: Times = 9  # over-clustering heads beside the one that answers
     over: Width = 128  # groups of each
     relabelled: Copies = 1  # heads whose labels are made anew before an epoch, in turn
-    sharpness: Positive = 10.0  # lambda: how far labels may leave the answers for equal sizes; less where it is larger
+    sharpness: Positive = 10.0  # lambda: the larger, the closer labels stay to the answers, given equal sizes
     shares: Annotated[tuple[AboveZero, ...], Field(max_length=65_536)] = ()  # of the groups, where they are known
     learning_rate: PositiveRate = 0.03  # SGD, momentum 0.9; a tenth after 60 % and a hundredth after 80 % of the epochs
     weight_decay: Rate = 5e-4
@@ -85,7 +85,7 @@ class SeLa:
         }
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Every head's labels are a random balanced assignment."""
+        """Set every head's labels to a random balanced assignment."""
         n = len(features(half=True))
         groups = [k] + [self.over] * self.others
         labels = [(torch.arange(n) % count)[torch.randperm(n, generator=generator)] for count in groups]
@@ -99,7 +99,7 @@ class SeLa:
         return 0.1 ** sum(progress >= share for share in DROPS)
 
     def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
-        """Share the items out anew among the groups of the heads whose turn it is, by their answers on clean views."""
+        """Make new labels for the heads whose turn it is, by their answers on clean views."""
         heads, features = heads_of(net), epoch.features(half=True)
         labels, changed = net.labels.rows.clone(), []
         first = epoch.number * self.relabelled
@@ -145,7 +145,7 @@ def balanced_labels(
     head: nn.Module, features: Float[Tensor, "n d"], sharpness: float, shares: Float[Tensor, " k"] | None
 ) -> tuple[Int[Tensor, " n"], int]:
     """Each item's group in the transport plan of the head's answers, and the steps that the plan took."""
-    head.eval()  # in which a row's answer does not depend on its place
+    head.eval()  # in evaluation mode a row's answer does not depend on its place
     device = next(head.parameters()).device
     found = sinkhorn(head(features.to(device)), sharpness, shares)
     head.train()

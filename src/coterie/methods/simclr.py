@@ -1,4 +1,4 @@
-"""SimCLR: of all views in the batch, each should find the other one of its own item.
+"""SimCLR: each view must be matched to the other view of its item, among all views of the batch.
 
 Chen, Kornblith, Norouzi and Hinton, "A Simple Framework for Contrastive Learning of Visual Representations", ICML 2020.
 Defaults are the authors' for CIFAR-10 (their published command), but for the projector, which has the paper's two

@@ -1,4 +1,4 @@
-"""SimSiam: each view's prediction comes close to the other's projection, which gets no gradient. No more is needed.
+"""SimSiam: each view's prediction is pulled to the other's projection, which gets no gradient; there are no negatives.
 
 Chen and He, "Exploring Simple Siamese Representation Learning", CVPR 2021. Defaults are those of CDC's pre-training
 code, which its row of SimSiam comes from: a wide predictor where the paper's is a bottleneck (2048-512-2048), base rate
@@ -80,12 +80,12 @@ class SimSiam:
         return torch.optim.SGD(groups, rate, momentum=0.9, weight_decay=self.weight_decay, fused=True)
 
     def rate(self, progress: float) -> Mapping[str, float]:
-        """A constant rate for the predictor, which is to keep up with the rest; warm-up and a cosine for that."""
+        """A constant rate for the predictor, which must follow the other parts; warm-up and a cosine for these."""
         return {"encoder": warm_up_cosine(progress, self.warm_up, 3e-5 / self.learning_rate), "predictor": 1.0}
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """The mean of both directions of D(p, z) = -cos(p, z), z without gradient (Eq. 2 and Algorithm 1)."""
-        # One view at a time, for each is normalised by its own statistics.
+        # One view at a time, since each is normalised by its own statistics.
         projected = [net.project(net.backbone(view)) for view in (batch.one, batch.two)]
         cosines = [
             F.cosine_similarity(net.predict(own), other.detach())
@@ -110,7 +110,7 @@ def normed_layers(widths: list[int]) -> nn.Sequential:
     """Layers of these widths with batch normalisation after each, the last of them without scale and shift."""
     *hidden, last = pairwise(widths)
     norm = nn.BatchNorm1d(last[1])
-    norm.requires_grad_(False)  # 1 and 0 for ever: one without would not be shared among processes
+    norm.requires_grad_(False)  # scale 1 and shift 0, fixed: a norm without them would not be synchronised among processes
     layers = [layer for width, out in hidden for layer in hidden_layer(width, out)]
     return nn.Sequential(*layers, nn.Linear(*last, bias=False), norm)  # a bias would be normalised away
 

@@ -1,4 +1,4 @@
-"""Self-tuning spectral clustering: groups that hang together by near neighbours, whatever their form. Not trained.
+"""Self-tuning spectral clustering: groups connected by near neighbours, whatever their shape. Not trained.
 
 Zelnik-Manor and Perona, "Self-Tuning Spectral Clustering", NIPS 2004. It groups the items' own values (pixels,
 embeddings), or with `--init` the features of another run's backbone, by K-means on the rows of the leading eigenvectors
@@ -30,7 +30,7 @@ from coterie.networks.identity import grouped_values, own_backbone
 from coterie.networks.net import Net
 from coterie.types import Features, InputError
 
-COMPONENTS = 128  # of embeddings
+COMPONENTS = 128  # principal components of embeddings
 SPREAD = (0.8, 2.0)  # numbers of eigenvectors of the first and the last member, as multiples of k
 
 CARD = Card(
@@ -47,20 +47,20 @@ CARD = Card(
 class Spectral:
     neighbours: Count = 50  # of each item in the graph
     scale: Count = 7  # s: an item's own scale is the distance to its s-th neighbour
-    landmarks: Memory = 20_000  # items that the graph is of; the others are placed by them
+    landmarks: Memory = 20_000  # items in the graph; the others are placed by them
     distance: Metric = "euclidean"  # cosine: of the items' own values, each scaled to length 1
-    components: Memory | None = None  # half-whitened principal components that take the place of the values
+    components: Memory | None = None  # number of half-whitened principal components in place of the values
     restarts: Restarts = 20  # of the K-means on the eigenvectors
-    members: Copies = 1  # partitions by different numbers of eigenvectors, whose groups neighbours vote for
+    members: Copies = 1  # partitions by different numbers of eigenvectors, which are combined by a vote of neighbours
     voters: Count = 50  # near landmarks that vote
 
     card: ClassVar[Card] = CARD
 
     def calibrated(self) -> bool:
-        return self.members > 1  # where the members part, their votes are divided
+        return self.members > 1  # the votes divide where members disagree
 
     def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
-        """No more neighbours than there are others, and a scale among them."""
+        """No more neighbours than other items, and `scale` no larger than the neighbours."""
         most = min(facts.n, self.landmarks) - 1
         return {"neighbours": (1, most), "scale": (1, min(self.neighbours, most))}
 
@@ -94,7 +94,7 @@ class Spectral:
         }
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Coordinates of all landmarks as new items have them, so that predicting these gives the same groups."""
+        """Coordinates of all landmarks, computed as for new items, so that predicting them gives the same groups."""
         some = features(most=self.landmarks)
         if self.components is not None:
             net.components.place(self.values(net, some))
@@ -106,7 +106,7 @@ class Spectral:
         place_groups(net.groups, torch.cat([net.spectral(part) for part in rows.split(4096)]), generator, self.restarts)
 
     def partitions(self, rows: Float[Tensor, "n d"], k: int, generator: torch.Generator) -> list[Int[Tensor, " n"]]:
-        """K-means on so many leading eigenvectors, for each member another number, each row scaled to length 1."""
+        """K-means on the leading eigenvectors, a different number for each member, each row scaled to length 1."""
         counts = [min(max(2, round(k * factor)), len(rows)) for factor in np.linspace(*SPREAD, self.members)]
         *_, vectors = eigenvectors(rows, self.neighbours, self.scale, max(counts), generator)
         found = []
@@ -116,7 +116,7 @@ class Spectral:
         return found
 
     def rows(self, net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
-        """What distances are between."""
+        """The rows between which distances are taken."""
         values = self.values(net, features)
         return values if self.components is None else net.components(values)
 
