@@ -115,7 +115,7 @@ class RDC:
     gap_from: GapFrom = (
         "own"  # what a neighbour's distance is compared with; running: the authors' code, in effect a ball
     )
-    when_none: WhenNone = "nearest"  # target of a core item without accepted neighbours: the nearest neighbour, or its own code
+    when_none: WhenNone = "nearest"  # target of a core item that accepts nobody: its nearest neighbour, or its own code
     core_sense: Literal["above", "below"] = "above"  # below: the code's variant for VesselMNIST3D
     copies: Copies = "core"  # kind of an item whose neighbours are all copies of it
     image_weight: Weight = 30.0  # κ, of the loss in image space
@@ -206,8 +206,8 @@ class RDC:
         """Eq. 12-14: core items aim at their centroid in code and image, border items at their own clean image.
 
         Targets are constants, made from clean items. Squared errors are means over an item's values, and both losses
-        are divided by the whole batch, so that the latent loss grows with the share of core items. In the authors' code border
-        items aim at their own code of the last refresh and at its decoding (`include_border`, `border_code`,
+        are divided by the whole batch, so that the latent loss grows with the share of core items. In the authors' code
+        border items aim at their own code of the last refresh and at its decoding (`include_border`, `border_code`,
         `border_image`), so that no image of the data is a target.
         """
         with torch.no_grad():

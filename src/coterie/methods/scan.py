@@ -191,7 +191,7 @@ def heads_of(net: Net) -> list[nn.Module]:
 
 @torch.no_grad()
 def choose_head(net: Net, features: Float[Tensor, "n d"]) -> None:
-    """Copy the head with the lowest loss over all items and their neighbours, entropy weight 1, to the one that answers."""
+    """Let the head answer that has the lowest loss over all items and their neighbours, with an entropy weight of 1."""
     heads = heads_of(net)
     losses = []
     for head in heads:

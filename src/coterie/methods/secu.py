@@ -1,7 +1,7 @@
 """SeCu: centres learn from their own members alone, and a constraint keeps groups from being empty.
 
 Qian, "Stable Cluster Discrimination for Deep Clustering", ICCV 2023. One stage from random weights; labels are
-made for each batch. The set of k centres gives the answer; larger sets are trained beside it. Defaults are the authors' for
+made for each batch. The set of k centres answers; larger sets are trained beside it. Defaults are the authors' for
 CIFAR-10. CDC's row SeCu-Size has the size constraint; CDC does not say what its row SeCu is, here it is the other
 constraint. Differs from the authors' code: the entropy's strength is per item, so that it fits any number of items.
 """

@@ -110,7 +110,7 @@ def normed_layers(widths: list[int]) -> nn.Sequential:
     """Layers of these widths with batch normalisation after each, the last of them without scale and shift."""
     *hidden, last = pairwise(widths)
     norm = nn.BatchNorm1d(last[1])
-    norm.requires_grad_(False)  # scale 1 and shift 0, fixed: a norm without them would not be synchronised among processes
+    norm.requires_grad_(False)  # fixed at 1 and 0: a norm without them would not be shared among processes
     layers = [layer for width, out in hidden for layer in hidden_layer(width, out)]
     return nn.Sequential(*layers, nn.Linear(*last, bias=False), norm)  # a bias would be normalised away
 

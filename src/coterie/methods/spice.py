@@ -1,10 +1,10 @@
-"""SPICE-2: the surest items of a group show where it lies, and the items nearest to there are given its label.
+"""SPICE-2: the surest items of a group are its prototype, and the items nearest to it are given its label.
 
 Niu, Shan and Wang, "SPICE: Semantic Pseudo-labeling for Image Clustering", IEEE TIP 2022: its step SPICE-Self, on the
 frozen features that `moco` leaves (`--pretrain` for another). Defaults are the authors' CIFAR-10 configuration. The
 semi-supervised step that follows in the paper is the method `spice3`. Differs from the authors' code: the backbone's
-running statistics stay as they are (`drift` for theirs), so its features are computed once a round; the head that
-answers is of the epoch of lowest loss in both, but theirs also saves the one of best accuracy, by labels.
+running statistics stay as they are (`drift` for theirs), so features are computed once a round. In both, the head
+that answers is of the epoch of lowest loss; theirs also saves the one of best accuracy, by labels.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from coterie.networks.net import Net, trainable
 from coterie.types import Batch, Features, InputError, Losses
 from coterie.views import fixmatch
 
-CHUNK = 65_536  # items that a head looks at together when one is chosen
-PIECE = 512  # items of a round that the backbone looks at together
-NUMBERS = 2**26  # in a view of a round, by the practical preset: 256 MB
+CHUNK = 65_536  # items in one pass of a head when the best is chosen
+PIECE = 512  # items of a round in one pass of the backbone
+NUMBERS = 2**26  # values in a view of a round, by the practical preset: 256 MB
 LARGE = {"epochs": 100, "views.cutout": 32, "image_size": 224}
 
 CARD = Card(
@@ -63,10 +63,10 @@ class SPICE:
     batch_size: BatchSize = 5000  # M, items that are labelled together in a round; an epoch has N / M rounds
     repeats: Width = 8  # passes over the labelled items of a round
     part: BatchSize = 128  # labelled items of one optimiser step, for each head
-    tries: Copies = 10  # heads, each with labels of its own; the one of lowest loss answers
+    tries: Copies = 10  # heads, each with its own labels; the one of lowest loss answers
     hidden: Width = 512
-    share: AboveZero = 0.5  # of an equal group: so many of its surest items are its prototype
-    kept: Literal["lowest", "last"] = "lowest"  # epoch of the head that answers: of lowest loss, or the last one
+    share: AboveZero = 0.5  # share of an equal group: this many of its surest items are its prototype
+    kept: Literal["lowest", "last"] = "lowest"  # the answering head is from the epoch of lowest loss, or the last
     distorted: bool = True  # false: the items as they are in both views
     drift: bool = False  # the backbone's running statistics follow the strong views, as in the authors' code
     learning_rate: PositiveRate = 0.005  # Adam, constant
@@ -85,7 +85,7 @@ class SPICE:
             )
 
     def views(self) -> dict[str, View]:
-        """Weak: shifted and flipped. Strong: SCAN's operations and hole; the authors' crop of it cuts nothing off."""
+        """Weak: shifted and flipped. Strong: SCAN's operations and hole; the authors' crop keeps the whole image."""
         if not self.distorted:
             return {"weak": View("clean"), "strong": View("clean")}
         return {"weak": View(fixmatch.WEAK), "strong": View("strong", {"crop_scale": (1.0, 1.0)})}
@@ -101,19 +101,19 @@ class SPICE:
         }
 
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """The features as the pre-training left them; what is near is told by them throughout."""
+        """Store the features of the pre-trained net; nearness is measured by them throughout."""
         net.features.fill(features())
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         return torch.optim.Adam(trainable(net.tried), self.learning_rate, fused=True)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """Label the batch by each head, then let each learn its labels in small parts, several times over."""
+        """Label the batch by each head, then train each on its labels in small parts, `repeats` times."""
         device = net.mean.device
         net.backbone.eval()
         with torch.no_grad():
             weak = batch.gather(seen(net, batch.weak))
-            # Every process takes all of the batch, and so the same steps.
+            # Every process works on the whole batch, and so takes the same steps.
             strong = batch.gather(batch.strong if self.drift else seen(net, batch.strong))
             places = F.normalize(net.features.of(batch.gather(batch.index.to(device))))
             said = [head(weak) for head in net.tried]
@@ -134,7 +134,7 @@ class SPICE:
             self.choose(net, batch)
 
     def taught(self, net: Net, strong: Tensor, rows: Int[Tensor, "h b"]) -> Float[Tensor, "h b d"]:
-        """The features that each head learns from: of the round, or, with `drift`, anew by the batch's statistics."""
+        """The features that each head learns from: of the round, or with `drift` new ones by the batch's statistics."""
         if not self.drift:
             return strong[rows]
         net.backbone.train()
@@ -150,7 +150,7 @@ class SPICE:
 
     @torch.no_grad()
     def choose(self, net: Net, batch: Batch) -> None:
-        """After an epoch: let the best head answer from now on, unless one of an epoch before was better."""
+        """After an epoch: let the best head answer from now on, unless one of an earlier epoch was better."""
         z = net.features.rows
         places = F.normalize(z)
         if self.drift:
@@ -185,7 +185,7 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 def seen(net: Net, view: Tensor) -> Float[Tensor, "b d"]:
-    """Features in the precision of training, which are of the same use to heads; in pieces, for a round is large."""
+    """Features in the precision of training, which is enough for the heads; in pieces, since a round is large."""
     return torch.cat([net.backbone.as_trained(part) for part in view.split(PIECE)])
 
 
@@ -200,12 +200,12 @@ class LowestLoss(nn.Module):
 
 
 def spice_head(width: int, hidden: int, k: int) -> nn.Module:
-    """Linear - ReLU - Linear; the softmax that ends the authors' is taken where it is used."""
+    """Linear - ReLU - Linear; the softmax at the end of the authors' is applied where it is needed."""
     return mlp_head(width, hidden, k, batch_norm=False)
 
 
 def prototype_labels(logits: Float[Tensor, "n k"], places: Float[Tensor, "n d"], share: float) -> Int[Tensor, "k m"]:
-    """The n / k rows that are nearest to each group's prototype: the mean of the `share` · n / k that it is surest of.
+    """The n / k rows that are nearest to each group's prototype: the mean of its `share` · n / k surest rows.
 
     An item may be claimed by several groups, and others by none.
     """
@@ -216,7 +216,7 @@ def prototype_labels(logits: Float[Tensor, "n k"], places: Float[Tensor, "n d"],
 
 
 def log_odds(logits: Float[Tensor, "n k"]) -> Float[Tensor, "n k"]:
-    """ln p / (1 - p), which has the order of p and does not tie where p rounds to 1."""
+    """ln p / (1 - p), which has the order of p without ties where p rounds to 1."""
     highest, group = logits.max(1, keepdim=True)
     others = logits.scatter(1, group, -torch.inf).logsumexp(1, keepdim=True)
     odds = logits.log_softmax(1) - (-logits.softmax(1)).log1p()
@@ -237,5 +237,5 @@ def double_softmax_loss(logits: Float[Tensor, "n k"], label: Int[Tensor, " n"]) 
 
 
 def choice_loss(logits: Float[Tensor, "n k"], chosen: Int[Tensor, "k m"]) -> Float[Tensor, ""]:
-    """What a head makes of the labels that itself leads to, on the undistorted items."""
+    """The loss of a head on the labels that it gives itself, on the undistorted items."""
     return double_softmax_loss(logits[chosen.flatten()], labels_of(chosen))

@@ -1,7 +1,7 @@
-"""SPICE-3: the items whose neighbours are all in their group are taken for labelled, and a net is trained from them.
+"""SPICE-3: items whose neighbours are all in their group count as labelled, and a net is trained from them.
 
 Niu, Shan and Wang, "SPICE: Semantic Pseudo-labeling for Image Clustering", IEEE TIP 2022: its step SPICE-Semi, which
-goes on from backbone and head of `spice` and trains by FixMatch (Sohn et al., NeurIPS 2020). Defaults are the authors'
+starts from backbone and head of `spice` and trains by FixMatch (Sohn et al., NeurIPS 2020). Defaults are the authors'
 CIFAR-10 configuration; `--backbone wrn-28-2` is their net. Differs from the authors' code: one net for all stages, and
 the strong views of labelled items pass through it too, without a loss.
 """
@@ -67,16 +67,16 @@ class SPICE3:
     epochs: Epochs = 1024  # of `steps` batches each
     steps: Count = 1024
     batch_size: BatchSize = 512  # labelled and unlabelled items, drawn with replacement
-    labelled: Count = 64  # of them
-    neighbours: Width = 100  # of each item, itself included, that are asked for their group
-    consistency: Share = 0.99  # rho, share of them in the item's group from which it is reliable; 0.9 beyond CIFAR
-    confidence: Share = 0.99  # which a reliable item is above, too
-    at_least: Share = 0.0  # of each group, the most consistent items, that are reliable in any case
-    threshold: Share = 0.95  # confidence from which the weak view of an item teaches its strong one
+    labelled: Count = 64  # labelled ones among them
+    neighbours: Width = 100  # of each item, itself included, whose groups are compared
+    consistency: Share = 0.99  # rho: an item is reliable if this share of them is in its group; 0.9 beyond CIFAR
+    confidence: Share = 0.99  # least confidence of a reliable item
+    at_least: Share = 0.0  # share of each group, its most consistent items, that are always reliable
+    threshold: Share = 0.95  # confidence from which an item's strong view learns the label of its weak one
     unlabelled_weight: Weight = 1.0  # of the loss on unlabelled items
-    begins: Literal["scratch", "inherited"] = "scratch"  # the backbone: drawn anew, or as it is in spice
+    begins: Literal["scratch", "inherited"] = "scratch"  # the backbone: random weights, or those of spice
     hidden: Width = 512  # as in spice
-    average: BelowOne = 0.999  # of the weights that answer; the running statistics are averages alike
+    average: BelowOne = 0.999  # of the weights that answer; running statistics are averaged the same way
     learning_rate: PositiveRate = 0.03  # SGD, Nesterov's momentum 0.9; falls along 7/16 of a cosine's half turn
     weight_decay: Rate = 5e-4  # not on normalisations
 
@@ -103,7 +103,7 @@ class SPICE3:
         return (Pass(sample="mixture", steps=self.steps),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
-        """The head of `spice`, which labels; the one that answers; the average of net and head; what is drawn."""
+        """The head of `spice`, which labels; the answering one; the average of net and head; the draw of batches."""
         for module in net.backbone.modules():
             if hasattr(module, "running_mean"):
                 setattr(module, "momentum", 1 - self.average)  # noqa: B010
@@ -117,7 +117,7 @@ class SPICE3:
 
     @torch.no_grad()
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Choose the labelled items by the net as `spice` left it, and begin the one that is to learn from them."""
+        """Choose the labelled items by the net of `spice`, and initialise the net that learns from them."""
         z = features()
         p = net.cluster.eval()(z).softmax(1)
         keep = reliable(p, neighbour_lists(z, self.neighbours - 1), self.consistency, self.confidence, self.at_least)
@@ -142,7 +142,7 @@ class SPICE3:
         return math.cos(7 / 16 * math.pi * progress)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """Labelled items teach their groups, and weak views of the others, where sure, what their strong ones are."""
+        """Cross-entropy on labelled items, and on the others' strong views with the labels of their sure weak views."""
         count = self.labelled
         label = net.mixture.labels.of(batch.gather(batch.index.to(net.mean.device)))[:count, 0]
         both = net.classify(net.backbone(torch.cat([batch.weak, batch.strong])))
@@ -162,7 +162,7 @@ class SPICE3:
         strong: Float[Tensor, "b k"],
         taught: Bool[Tensor, " b"],
     ) -> None:
-        """Log how many items teach, how many groups they have, and how sure the others are."""
+        """Log how many items are learned from, how many groups they have, and the confidence of the others."""
         known = net.mixture.labels.rows[:, 0]
         groups = known[known != NONE].unique()
         confidence, group = weak.softmax(1).max(1)
@@ -181,10 +181,10 @@ class SPICE3:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: 300 to 3,000 steps that go on from the backbone of `spice`, neighbours within a group.
+    """For a CPU or small data: 300 to 3,000 steps from the backbone of `spice`, neighbours within a group.
 
-    A net that was drawn anew would still be behind its teacher after so few. The surest tenth of every group is
-    labelled in any case, and the average forgets within a sixteenth of the steps.
+    A net with random weights would still be worse than its teacher after so few. The surest tenth of every group is
+    always labelled, and the average spans a sixteenth of the steps.
     """
     size = iterations_for(facts, 300, 3_000)
     steps = max(1, facts.n // size["batch_size"])
@@ -202,7 +202,7 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 class Mixture(nn.Module):
-    """Of which items a batch is made: `labelled` with a label first, then any, all drawn with replacement."""
+    """The draw of batches: first `labelled` items with a label, then any items, all with replacement."""
 
     def __init__(self, size: int, labelled: int) -> None:
         super().__init__()

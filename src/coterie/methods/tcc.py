@@ -1,8 +1,8 @@
-"""TCC: groups are contrasted as the sum of their items, and items with the group that they were drawn into.
+"""TCC: contrasts groups, as sums of their items, and items together with a drawn group.
 
-Shen, Shen, Wang, Qin, Torr and Shao, "You Never Cluster Alone", NeurIPS 2021. There is no code of the authors, and what
-the paper leaves open is decided here and is a setting: docs/methods/tcc.md says which number comes from where. Take
-this as a reading of the paper, not as its reproduction.
+Shen, Shen, Wang, Qin, Torr and Shao, "You Never Cluster Alone", NeurIPS 2021. The authors published no code; what
+the paper leaves open is a setting here, and docs/methods/tcc.md gives the source of each number. This is a reading of
+the paper, not a reproduction.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from coterie.objectives.contrastive import embedding_std, info_nce
 from coterie.types import Batch, InputError, Losses
 
 VIEW = View("contrastive", {"crop_scale": (0.2, 1.0), "blur": 0.0})  # as in MoCo's first version
-SMALLEST = 1e-6  # of the uniform numbers that Gumbel noise is made of, and 1 less the largest
+SMALLEST = 1e-6  # bound of the uniform numbers for Gumbel noise, from 0 and from 1
 
 CARD = Card(
     title="Twin-Contrast Clustering",
@@ -58,21 +58,21 @@ class TCC:
     batch_size: BatchSize = 320  # 32 for each group, so that every one is in it
     learning_rate: PositiveRate = 1e-3  # Adam, constant
     weight_decay: Rate = 0.0
-    alpha: Share = 0.5  # weight of the groups' contrast; the items' track has the rest
+    alpha: Share = 0.5  # weight of the groups' contrast; the items' contrast has the rest
     temperature: Positive = 1.0  # of both contrasts
-    sharpness: Positive = 1.0  # by which the cosines of item and prototype are divided before their softmax
+    sharpness: Positive = 1.0  # divisor of the cosines of items and prototypes before the softmax
     gumbel: Positive = 0.3  # temperature of the drawn assignments; towards 0 they become one-hot
     momentum: Share = 0.999  # of the teacher
-    queue: Memory = 16384  # items of other batches that are contrasted with
-    bank: Memory = 20  # former representations of each group that are contrasted with
-    jiggle: Rate = 0.1  # deviation of the noise on them
+    queue: Memory = 16384  # items of other batches that serve as negatives
+    bank: Memory = 20  # former representations of each group that serve as negatives
+    jiggle: Rate = 0.1  # deviation of the noise on these
     hidden: Width = 512
     out: Width = 128
 
     card: ClassVar[Card] = CARD
 
     def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
-        """A batch that can hold each group, and a queue that holds a batch, and no item twice where it is all."""
+        """A batch that can hold each group, and a queue that holds a batch, and no item twice if that is all items."""
         most = facts.n if self.batch_size == facts.n else None
         return {"batch_size": (facts.k, None), "queue": (self.batch_size, most)}
 
@@ -82,12 +82,12 @@ class TCC:
             raise InputError(f"tcc.queue is {self.queue}: it must hold at least one batch of {self.batch_size} items.")
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
-        """Embedding, prototypes, the map of groups into the embedding, a teacher of all these, what is remembered."""
+        """Embedding, prototypes, the map of groups into the embedding, a teacher of all these, the queues."""
         prototypes = Centres(self.out, k)
         prototypes.place(far_apart(k, self.out))
         embed = mlp_head(net.width, self.hidden, self.out).append(fixed_norm(self.out))
         joined = nn.Linear(k, self.out, bias=False)
-        nn.init.zeros_(joined.weight)  # items are told apart by themselves first, not by draws that mean nothing yet
+        nn.init.zeros_(joined.weight)  # first contrast items by themselves, since draws mean nothing yet
         return {
             "embed": embed,
             "prototypes": prototypes,
@@ -133,7 +133,7 @@ class TCC:
         return steady_product(rows, F.normalize(prototypes.get_parameter("centres"))) / self.sharpness
 
     def drawn(self, logits: Float[Tensor, "b k"], generator: torch.Generator) -> Float[Tensor, "b k"]:
-        """A soft draw of each item's group (Gumbel-softmax); the generator's numbers are alike in every process."""
+        """A soft draw of each item's group (Gumbel-softmax); the generator's numbers are the same in every process."""
         uniform = torch.rand(logits.shape, generator=generator).clamp(SMALLEST, 1 - SMALLEST)
         return ((logits - (-uniform.log()).log().to(logits)) / self.gumbel).softmax(1)
 
@@ -147,12 +147,12 @@ class TCC:
         batch.count_confidences(confidence)
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
-        """Without a draw."""
+        """Logits without a draw."""
         return {"softmax": self.by_prototypes(net.prototypes, F.normalize(net.embed(features)))}
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: few epochs, a queue that holds no item twice, a teacher that keeps up with them.
+    """For a CPU or small data: few epochs, a queue that holds no item twice, a faster teacher.
 
     Both softmaxes are sharper: by plain cosines no answer of ten groups could be surer than 0.25.
     """
@@ -171,10 +171,10 @@ def practical(facts: Facts) -> dict[str, Any]:
 def fixed_norm(width: int) -> nn.BatchNorm1d:
     """Batch normalisation without scale and shift: the items of a batch then lie around 0, and not near one prototype.
 
-    Without it all items begin in one group, and there no term parts them.
+    Without it all items begin in one group, and no term separates them.
     """
     norm = nn.BatchNorm1d(width)
-    norm.requires_grad_(False)  # 1 and 0 for ever: one without would not be shared among processes
+    norm.requires_grad_(False)  # fixed at 1 and 0: a norm without them would not be shared among processes
     return norm
 
 

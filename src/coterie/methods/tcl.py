@@ -1,9 +1,9 @@
-"""TCL: CC with a weak and a strong view, then a time in which sure answers become labels that teach both heads.
+"""TCL: CC with a weak and a strong view, then a boosting stage in which sure answers become labels for both heads.
 
 Li, Yang, Peng, Li, Huang and Peng, "Twin Contrastive Learning for Online Clustering", IJCV 2022. Defaults are those of
 the authors' code for CIFAR-10. Differs from it: labels are collected in one pass before the boosting begins, where
-theirs takes an epoch for it; class weights and the mean of the boosted loss are of the global batch (theirs: the mean
-of each process); the optimiser goes on where theirs begins anew.
+theirs takes an epoch; class weights and the mean of the boosted loss are of the global batch (theirs: the mean
+of each process); the optimiser keeps its state, where theirs is reset.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CARD = Card(
     year=2022,
     family="contrastive",
     url="https://arxiv.org/abs/2210.11680",
-    views={"weak": "contrastive", "strong": "strong", "clean": "clean"},  # by their names; see `TCL.views`
+    views={"weak": "contrastive", "strong": "strong", "clean": "clean"},  # `TCL.views` replaces them
     answers=("shared", "cluster"),
     balance="balance_weight",
     presets={"cifar10": LARGE, "cifar20": LARGE, "imagenet10": {**LARGE, "blur": 0.5}},
@@ -52,16 +52,16 @@ CARD = Card(
 
 @dataclass(frozen=True)
 class TCL:
-    epochs: Epochs = 1200  # those of the boosting included
-    boost_epochs: Epochs = 200  # the last ones; 0: none
-    batch_size: BatchSize = 1024  # 256 on each of their four cards, whose losses see all
+    epochs: Epochs = 1200  # including those of the boosting
+    boost_epochs: Epochs = 200  # the last epochs, with boosting; 0: none
+    batch_size: BatchSize = 1024  # 256 on each of their four cards, with losses over all of them
     learning_rate: PositiveRate = 1e-4  # Adam, constant
     weight_decay: Rate = 1e-4
     temperature: Positive = 0.5  # of the items' contrast
     group_temperature: Positive = 1.0  # of the groups'
-    balance_weight: Rate = 1.0  # of the term that draws groups to equal sizes, before the boosting
+    balance_weight: Rate = 1.0  # of the term for groups of equal size, before the boosting
     threshold: Share = 0.99  # alpha, confidence below which an item has no label
-    share: AboveZero = 0.5  # gamma, of an equal group in a batch: so many of a group's surest may get their label
+    share: AboveZero = 0.5  # gamma, share of an equal group in a batch: this many of a group's surest may get its label
     hidden: Width = 512
     projector_out: Width = 128
     blur: Share = 1.0  # chance in the weak view, at 224 pixels; 0.5 on ImageNet
@@ -118,14 +118,14 @@ class TCL:
             self.remember(net, rows, p[rows])
 
     def remember(self, net: Net, index: Int[Tensor, " b"], p: Float[Tensor, "b k"]) -> Int[Tensor, " b"]:
-        """Renew and return the labels of these items by what the net says of them."""
+        """Renew and return the labels of these items by the net's answers."""
         rows = index.to(net.labels.rows.device)
         label = renewed(net.labels.rows[rows, 0], p, self.share, self.threshold)
         net.labels.rows[rows, 0] = label
         return label
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """CC's three terms; in the boosting no item repels one of its own label, and labels teach the strong view."""
+        """CC's three terms; in the boosting, items of one label are no negatives, and strong views learn the labels."""
         boosting = self.boost_epochs > 0 and batch.number >= (self.epochs - self.boost_epochs) * batch.per_epoch
         clean = batch.gather(self.said(net, batch.clean)) if boosting else None
         weak, strong = (net.shared(net.backbone(view)) for view in (batch.weak, batch.strong))
@@ -176,7 +176,7 @@ class TCL:
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: few epochs at a higher rate, a sixth of them for the boosting; no blur up to 64 pixels.
 
-    After so few epochs the confidences are lower, so that an item has a label from 0.95 on.
+    After so few epochs the confidences are lower, so items get a label from 0.95 on.
     """
     size = epochs_for(facts)
     return {
@@ -203,7 +203,7 @@ def normed_head(width: int, out: int) -> nn.Sequential:
 
 @torch.no_grad()
 def answer(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-    """What the cluster head says of the backbone's features."""
+    """The cluster head's answer on the backbone's features."""
     training = net.cluster.training
     net.cluster.eval()
     p: Tensor = net.cluster(net.shared(features)).softmax(1)
@@ -212,10 +212,10 @@ def answer(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
 
 
 def renewed(old: Int[Tensor, " b"], p: Float[Tensor, "b k"], share: float, threshold: float) -> Int[Tensor, " b"]:
-    """The labels of a batch after the net has answered p: the surest of each group get theirs, the unsure lose it.
+    """The labels of a batch after the net's answer p: the surest of each group get theirs, the unsure lose it.
 
-    The ⌈share · b / k⌉ surest of those that are put into a group are candidates for its label; an item that has one
-    keeps it; then every item below the threshold has none (Eq. 11; the authors' `generate_pseudo_labels`).
+    The ⌈share · b / k⌉ surest items of a group are candidates for its label; an item that has a label keeps it; then
+    every item below the threshold loses its label (Eq. 11; the authors' `generate_pseudo_labels`).
     """
     (b, k), (confidence, group) = p.shape, p.max(1)
     sure = torch.where(F.one_hot(group, k).bool(), confidence[:, None], -1.0)

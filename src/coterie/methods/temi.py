@@ -1,8 +1,8 @@
-"""TEMI: many heads on frozen features, each taught by a slow copy of itself that looks at a neighbour of the item.
+"""TEMI: many heads on frozen features, each taught by its moving average on a neighbour of the item.
 
 Adaloglou, Michels, Kalisch and Kollmann, "Exploring the Limits of Deep Image Clustering using Pretrained Models", BMVC
-2023. The features are embeddings as they come, or those of another run's backbone (`--init`), which is not trained; of
-pictures the pixels where nothing else is asked for. Defaults are those of the authors' README, preset `text` the
+2023. The features are embeddings as they are, or those of another run's backbone (`--init`), which is not trained; for
+pictures, the pixels by default. Defaults are those of the authors' README, preset `text` the
 paper's table 10. Differs from the authors' code: the last epoch is reported (theirs keeps the checkpoint of the best
 accuracy), and neighbours are exact and never the item itself, however many items there are.
 """
@@ -61,16 +61,16 @@ CARD = Card(
 class TEMI:
     epochs: Epochs = 100
     batch_size: BatchSize = 1024
-    heads_tried: Copies = 16  # side by side; the teacher of the one with the lowest loss answers
+    heads_tried: Copies = 16  # heads trained side by side; the teacher of the one with the lowest loss answers
     neighbours: Width = 50  # of each item, one of which is drawn anew each time
-    beta: AboveZero = 0.6  # at .5 and below, no group at all is as good as sure and equal ones
+    beta: AboveZero = 0.6  # at .5 and below, uniform answers are no worse than sure and equal groups
     temperature: Positive = 0.1  # of students and teachers
     momentum: BelowOne = 0.996  # of the teachers
-    prior_momentum: BelowOne = 0.9  # of the groups' sizes
+    prior_momentum: BelowOne = 0.9  # of the moving average of the groups' sizes
     hidden: Width = 512
-    out: Width = 256  # in front of the last layer
+    out: Width = 256  # width before the last layer
     learning_rate: PositiveRate = 1e-4  # at a batch of 256 items, in proportion to the batch
-    warm_up: Share = 0.2  # share of the training in which the rate rises to this, and stays
+    warm_up: Share = 0.2  # share of the training in which the rate rises; then it is constant
     weight_decay: Rate = 1e-4  # on weights, not on biases
 
     card: ClassVar[Card] = CARD
@@ -118,9 +118,9 @@ class TEMI:
         return min(1.0, progress / self.warm_up) if self.warm_up > 0 else 1.0
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """The mean over heads of both directions: an item's student with its neighbour's teacher, and the other way."""
+        """The mean over heads of both directions: an item's student with its neighbour's teacher, and the reverse."""
         views = torch.cat([frozen(net, batch.own), frozen(net, batch.neighbour)])
-        # In the first epoch the last layer stays as it was drawn.
+        # In the first epoch the last layer keeps its random weights.
         logits = net.students(views, last=batch.number >= batch.per_epoch) / self.temperature
         own, other = (batch.gather(part) for part in logits.log_softmax(2).chunk(2))
         with torch.no_grad():
@@ -155,10 +155,10 @@ class TEMI:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For two cores: narrower heads, 400 to 2,400 steps at a higher rate, lists that end within a small group.
+    """For two cores: narrower heads, 400 to 2,400 steps at a higher rate, neighbour lists no longer than a small group.
 
-    A teacher learns no faster than it forgets, so it remembers a sixteenth of the steps. With the README's .996 the
-    loss on digits (no labels) hardly fell in as many.
+    A teacher averages over a sixteenth of the steps. With the README's .996 the loss on digits (no labels) hardly fell
+    in so few steps.
     """
     size = iterations_for(facts, 400, 2400)
     steps = size["epochs"] * (facts.n // size["batch_size"])
@@ -182,7 +182,7 @@ def frozen(net: Net, view: Tensor) -> Float[Tensor, "b d"]:
 def apart(
     student: Float[Tensor, "b h k"], teacher: Float[Tensor, "b h k"], prior: Float[Tensor, "h k"], beta: float
 ) -> Float[Tensor, "b h"]:
-    """-ln Σₖ (s t)^β / π, of logarithms of s and t: how little it says about the one's group to know the other's.
+    """-ln Σₖ (s t)^β / π, of logarithms of s and t: the less one answer tells about the other, the larger.
 
     (.8, .2), (.7, .3), π = (.5, .5) and β = .6 give -.5778. For any β: equal groups and sure answers that agree give
     -ln k, answers that are all 1/k give -(2 - 2β) ln k.
@@ -191,7 +191,7 @@ def apart(
 
 
 def likeness(own: Float[Tensor, "b h k"], other: Float[Tensor, "b h k"]) -> Float[Tensor, "b 1"]:
-    """Mean over heads of Σₖ t t': whether two items are of one group, by all teachers; of logarithms."""
+    """Mean over heads of Σₖ t t', the teachers' probability that two items are in one group; takes logarithms."""
     return (own + other).exp().sum(2).mean(1, keepdim=True)
 
 
@@ -212,7 +212,7 @@ class HeadBank(nn.Module):
         self.gain = nn.Parameter(torch.ones(heads, k))
 
     def forward(self, features: Float[Tensor, "n d"], *, last: bool = True) -> Float[Tensor, "n h k"]:
-        """Without `last` there is no gradient for directions and gains."""
+        """Without `last`, directions and gains get no gradient."""
         heads, hidden = self.first_bias.shape
         activations = F.gelu(F.linear(features, self.first.flatten(0, 1), self.first_bias.flatten()))
         rows = activations.view(-1, heads, hidden).transpose(0, 1)
@@ -221,14 +221,14 @@ class HeadBank(nn.Module):
         return torch.bmm(rows, (targets if last else targets.detach()).transpose(1, 2)).transpose(0, 1)
 
     def one(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """The answer of a single head, for each item the same wherever it stands among the others."""
+        """The answer of a single head, independent of an item's place in the batch."""
         activations = F.gelu(steady_product(features, self.first[0]) + self.first_bias[0])
         rows = F.normalize(steady_product(activations, self.second[0].T) + self.second_bias[0], dim=1)
         return steady_product(rows, F.normalize(self.directions[0], dim=1) * self.gain[0, :, None])
 
 
 class Balance(nn.Module):
-    """Of each head: the groups' sizes as its teacher sees them, a moving average, and its mean loss in this epoch."""
+    """For each head: the moving average of the groups' sizes by its teacher, and its mean loss in this epoch."""
 
     prior: Tensor
     losses: Tensor
@@ -242,7 +242,7 @@ class Balance(nn.Module):
 
     @torch.no_grad()
     def follow(self, own: Tensor, other: Tensor, keep: float) -> Float[Tensor, "h k"]:
-        """π <- keep · π + (1 - keep) · mean over the batch and both members of its pairs; of logarithms."""
+        """π <- keep · π + (1 - keep) · mean over the batch and both members of its pairs; takes logarithms."""
         self.prior.lerp_(0.5 * (own.exp().mean(0) + other.exp().mean(0)), 1 - keep)
         return self.prior.clone()
 

@@ -1,12 +1,12 @@
 """TURTLE: of all groupings, the one that linear classifiers learn best, in one space of features or in several at once.
 
 Gadetsky, Jiang and Brbić, "Let Go of Your Labels with Unsupervised Transfer", ICML 2024. The features are embeddings as
-they come, of one encoder or (`--features a/ b/`) of several, or those of another run's backbone (`--init`), which
-is not trained; of pictures the pixels where nothing else is asked for. In every step classifiers θ learn the grouping
-that the task encoder τ proposes, and τ moves towards what they could learn. Written from our specification of the paper
-and of what the authors' code does; that code has no licence and none of it is here. Differs: features are centred and
-brought to a mean squared norm of d, where theirs are taken raw; batches go through all items in turn; the answer is τ
-itself, whose shares are kept as probabilities.
+they are, of one encoder or (`--features a/ b/`) of several, or those of another run's backbone (`--init`), which is not
+trained; for pictures, the pixels by default. In every step classifiers θ learn the grouping that the task encoder τ
+proposes, and τ moves towards what they learn better. Written from our specification of the paper and of what the
+authors' code does; that code has no licence and none of it is here. Differs: features are centred and brought to
+a mean squared norm of d, where theirs are taken raw; batches go through all items in turn; the answer is τ itself,
+whose outputs are the probabilities.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class TURTLE:
     epochs: Epochs = 60  # of `steps` batches each
     steps: Count = 100
     batch_size: BatchSize = 10_000
-    inner_steps: Count = 10  # of the classifiers, for each of the task encoder
+    inner_steps: Count = 10  # steps of the classifiers for each step of the task encoder
     inner_rate: PositiveRate = 1e-3  # Adam
     outer_rate: PositiveRate = 1e-3  # Adam
-    warm_start: bool = False  # classifiers go on from the step before; false: drawn anew for each
+    warm_start: bool = False  # classifiers continue from the step before; false: new random ones in each
     entropy_weight: Weight = 10.0  # gamma, keeps groups of equal size
 
     card: ClassVar[Card] = CARD
@@ -71,7 +71,7 @@ class TURTLE:
         return (Pass(steps=self.steps),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
-        """The task encoder, and the classifiers as the step before left them."""
+        """The task encoder, and the classifiers of the step before."""
         widths = spaces_of(net)
         return {"task": TaskEncoder(widths, k), "classifiers": Classifiers(widths, k)}
 
@@ -79,10 +79,10 @@ class TURTLE:
         return torch.optim.Adam(trainable(net.task), self.outer_rate, fused=True)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """The classifiers learn what is proposed, and the proposal is moved towards what they have learned."""
+        """The classifiers learn the proposed grouping, then the proposal is moved towards their answers."""
         net.backbone.eval()
         with torch.no_grad():
-            # All of the batch in every process: the classifiers' steps need it, and are the same everywhere.
+            # Every process has the whole batch: the classifiers' steps need it, and are the same everywhere.
             spaces = net.task.split(batch.gather(net.backbone(batch.own)))
         shares = net.task.shares(spaces)
         proposed = torch.stack(shares).mean(0)
@@ -120,7 +120,7 @@ def practical(facts: Facts) -> dict[str, Any]:
 
 
 def spaces_of(net: Net) -> tuple[int, ...]:
-    """The widths of the spaces that the net's features lie in, one after the other."""
+    """The widths of the spaces whose features are concatenated in the net's."""
     own = isinstance(net.backbone.trunk, Identity) and net.spec.spaces
     return tuple(space.dim for space in net.spec.spaces) if own else (net.width,)
 
@@ -143,10 +143,10 @@ def learn(
     steps: int,
     rate: float,
 ) -> Float[Tensor, "b k"]:
-    """Logits of a linear classifier after so many steps of Adam towards these targets; `weights`, its (k, d) matrix and
+    """Logits of a linear classifier after some steps of Adam towards these targets; `weights`, its (k, d) matrix and
     biases (k,), are changed in place.
 
-    The gradient is written out, for the steps are small and very many: (softmax - target)ᵀ · rows / b.
+    The gradient is written out, since the steps are small and very many: (softmax - target)ᵀ · rows / b.
     """
     moments = [(torch.zeros_like(own), torch.zeros_like(own)) for own in weights]
     matrix, bias = weights
@@ -163,7 +163,7 @@ def learn(
 class TaskEncoder(nn.Module):
     """τ: the mean over spaces of softmax(V z + b), every row of V a direction times a gain.
 
-    As a linear layer of torch's at first: numbers up to 1/√d either way.
+    Initialised as torch's linear layer: uniform up to 1/√d either way.
     """
 
     def __init__(self, widths: tuple[int, ...], k: int) -> None:
@@ -184,12 +184,12 @@ class TaskEncoder(nn.Module):
         ]
 
     def shares(self, spaces: list[Float[Tensor, "n _"]]) -> list[Float[Tensor, "n k"]]:
-        """What each space says."""
+        """Each space's probabilities."""
         parts = zip(spaces, self.matrices(), self.biases, strict=True)
         return [F.linear(rows, matrix, bias).softmax(1) for rows, matrix, bias in parts]
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """Logarithms of τ, for each item the same wherever it stands among the others."""
+        """Logarithms of τ, independent of an item's place in the batch."""
         parts = zip(self.split(features), self.matrices(), self.biases, strict=True)
         said = [(steady_product(rows, matrix) + bias).log_softmax(1) for rows, matrix, bias in parts]
         return torch.stack(said).logsumexp(0)
@@ -209,7 +209,7 @@ class Classifiers(nn.Module):
         return [(self.get_buffer(f"matrix{place}"), self.get_buffer(f"bias{place}")) for place in range(self.count)]
 
     def draw(self, generator: torch.Generator) -> None:
-        """Begin anew, as a linear layer of torch's does."""
+        """Draw new weights, as torch's linear layer does."""
         for matrix, bias in self.weights():
             for own in (matrix, bias):
                 random = torch.rand(own.shape, generator=generator)

@@ -25,7 +25,7 @@ from coterie.networks.net import Net, trainable
 from coterie.objectives.mixture import component_divergence, log_joint, prior_divergence
 from coterie.types import Batch, Features, Losses
 
-LOGIT_SLOPE = 6.0  # a pixel that phase 1 says is 0 begins as sigmoid(-3) = 0.05, one that is 1 as 0.95
+LOGIT_SLOPE = 6.0  # a pixel that phase 1 decodes as 0 begins as sigmoid(-3) = 0.05, one that is 1 as 0.95
 
 CARD = Card(
     title="VaDE",
@@ -52,8 +52,8 @@ class VaDE:
     learning_rate: Rate = 2e-3  # Adam, ε = 1e-4, of network and mixture
     decay: AboveZero = 0.9  # factor on the rate ...
     decay_every: Count = 10  # ... every so many epochs
-    lowest: Share = 0.1  # share of the rate at which it stays
-    restarts: Restarts = 20  # of the K-means that the mixture's fit begins as
+    lowest: Share = 0.1  # share of the rate below which it does not fall
+    restarts: Restarts = 20  # of the K-means that starts the mixture's fit
 
     card: ClassVar[Card] = CARD
 
@@ -66,10 +66,10 @@ class VaDE:
 
     @torch.no_grad()
     def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """A diagonal mixture fitted to the codes, with equal weights; a decoder that speaks in logits.
+        """Fit a diagonal mixture with equal weights to the codes, and turn the decoder's outputs into logits.
 
-        An item's variance begins as its group's, whatever the scale of the codes: were it far above, no draw would
-        tell of a group, and the mixture would collapse.
+        An item's variance begins as its group's, whatever the scale of the codes: if it were far larger, draws would
+        not depend on the group, and the mixture would collapse.
         """
         z = features()
         net.mixture.fit(z, kmeans(z, k, generator=generator, restarts=self.restarts).labels)
@@ -104,7 +104,7 @@ class VaDE:
         }
 
     def reconstruction_error(self, net: Net, view: Tensor, decoded: Float[Tensor, "b x"]) -> Float[Tensor, " b"]:
-        """What the reconstruction of each item costs: cross-entropy for pixels, squared error for embeddings."""
+        """The reconstruction loss of each item: cross-entropy for pixels, squared error for embeddings."""
         if net.spec.kind != "images":
             return (decoded - flat(view)).square().sum(1)
         pixels = flat(view * net.std.view(-1, 1, 1) + net.mean.view(-1, 1, 1)).clamp(0, 1)

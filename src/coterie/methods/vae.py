@@ -24,7 +24,7 @@ from coterie.networks.net import Net, trainable
 from coterie.types import Batch, Features, Losses
 
 LARGEST = 10.0  # of |log σ²|: beyond, one draw can overflow
-IN_USE = 0.1  # nats that the posterior of a dimension differs from the prior by, on average, where it says anything
+IN_USE = 0.1  # mean KL of a dimension from the prior, in nats, above which it counts as in use
 
 CARD = Card(
     title="VAE + k-means",
@@ -44,9 +44,9 @@ class VAE:
     epochs: Epochs = 100
     batch_size: BatchSize = 256
     learning_rate: PositiveRate = 1e-3  # Adam
-    variance: Positive = 0.1  # s², of what is decoded, where the items' own is 1
+    variance: Positive = 0.1  # s², of the decoder, where the items' own is 1
     divergence_weight: Weight = 1.0  # of the KL from the prior; 1: the evidence lower bound
-    warm_up: Share = 0.1  # of the training, over which that weight rises from 0
+    warm_up: Share = 0.1  # share of the training in which that weight rises from 0
     restarts: Restarts = 20  # of the final K-means
 
     card: ClassVar[Card] = CARD

@@ -1,10 +1,10 @@
-"""Von Mises-Fisher mixture: groups of directions, each item in every group by a share. Nothing is trained.
+"""Von Mises-Fisher mixture: soft groups of directions. Nothing is trained.
 
 Banerjee, Dhillon, Ghosh and Sra, "Clustering on the Unit Hypersphere using von Mises-Fisher Distributions", JMLR 2005:
-its soft mixture, here with one concentration for all groups and groups of equal weight, which spherical K-means is the
-limit of and starts. It groups the directions of the items' own values (embeddings, pixels), or with `--init` those of
-the features of another run's backbone. In many dimensions the mixture's posterior is 0 or 1 for nearly every item and
-no probability to show, so that of the answer counts the effective dimensions only (ours; `tempered`).
+its soft mixture, here with one concentration for all groups and groups of equal weight; spherical K-means is its limit
+and its start. It groups the directions of the items' own values (embeddings, pixels), or with `--init` those of
+the features of another run's backbone. In many dimensions the mixture's posterior is 0 or 1 for nearly every item,
+so the confidences of the answer count only the effective dimensions (ours; `tempered`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from coterie.networks.net import Net
 from coterie.types import Features
 from coterie.views.normalise import SMALL_DIM
 
-MEASURED = 100_000  # items whose distances say how many dimensions count
+MEASURED = 100_000  # items from whose distances the effective dimension is computed
 CHUNK = 8192  # items whose shares are held at once
 SAME = 1e-6  # 1 - cosine of a mean direction before and after a step, and relative change of the concentration
 
@@ -45,7 +45,7 @@ CARD = Card(
 class VMF:
     restarts: Restarts = 10  # of the spherical K-means that it starts from
     iterations: Count = 100  # of a restart, and of the mixture, at most
-    centre: bool = False  # directions are seen from the mean of the items, not from 0
+    centre: bool = False  # directions from the mean of the items, not from 0
     tempered: bool = True  # confidences by the effective dimensions; false: the mixture's own posterior
 
     card: ClassVar[Card] = CARD
@@ -54,7 +54,7 @@ class VMF:
         return {"groups": Directions(net.width, k)}
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
-        """Spherical K-means, the mixture from there, and the concentration that the confidences are made with."""
+        """Spherical K-means, the mixture from there, and the concentration for the confidences."""
         rows = self.rows(net, features())
         start = kmeans(rows, k, generator=generator, restarts=self.restarts, iterations=self.iterations, spherical=True)
         directions, r, kappa = mixture(rows, start.centres, self.iterations)
@@ -70,7 +70,7 @@ class VMF:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """Short vectors of unlike measurements have no meaning in where 0 lies: their directions are from the mean."""
+    """Directions from the mean for short vectors of unlike measurements, whose origin has no meaning."""
     return {"centre": True} if facts.kind == "embeddings" and facts.dim < SMALL_DIM else {}
 
 
@@ -128,7 +128,7 @@ def step(
 ) -> tuple[Float[Tensor, "k d"], float]:
     """One step of EM: μₖ = Σᵢ rᵢₖ zᵢ scaled to length 1, rᵢₖ = softmaxₖ(κ μₖ·zᵢ), and r = Σₖ|Σᵢ rᵢₖ zᵢ| / n.
 
-    A group that no item has any share of keeps its direction.
+    A group without any share of an item keeps its direction.
     """
     sums = torch.zeros_like(directions)
     for part in rows.split(CHUNK):
@@ -138,7 +138,7 @@ def step(
 
 
 def effective_dimension(rows: Float[Tensor, "n d"], directions: Float[Tensor, "k d"]) -> float:
-    """In how many directions the items lie around their groups', as many of equal spread: (Σλ)² / Σλ²."""
+    """The effective number of dimensions in which items vary around their groups' directions: (Σλ)² / Σλ²."""
     some = some_rows(len(rows), MEASURED)
     rows = rows if some is None else rows[some]
     rest = rows - directions[torch.cat([(part @ directions.T).argmax(1) for part in rows.split(CHUNK)])]
