@@ -102,7 +102,7 @@ def kmeans_by_mini_batches(
 def place_groups(
     head: PrototypeHead, features: Float[Tensor, "n d"], generator: torch.Generator, restarts: int
 ) -> None:
-    """Set the head's centres by K-means on its inputs from these features, and its variance."""
+    """Set the head's centres and variance by K-means on these features, as the head prepares them."""
     found = kmeans(head.rows(features), len(head.centres), generator=generator, restarts=restarts)
     head.place(found.centres, features, found.labels)
 

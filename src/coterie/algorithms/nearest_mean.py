@@ -55,7 +55,7 @@ class NearestMean(nn.Module):
         self.scale.copy_(scale_for(self.squared_distances(rows[some]), confidence))
 
     def squared_distances(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        """To the nearest mean of every group."""
+        """Squared distances to the nearest mean of every group."""
         x, means = comparable(rows, self.metric, zeros=True), self.means.rows
         norms = x.square().sum(1, keepdim=True) + means.square().sum(1)
         squared = (norms - 2 * steady_product(x, means)).clamp(min=0)

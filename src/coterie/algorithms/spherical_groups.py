@@ -46,7 +46,7 @@ class SphericalGroups(nn.Module):
 def place_directions(
     head: PrototypeHead, rows: Float[Tensor, "n d"], generator: torch.Generator, restarts: int
 ) -> None:
-    """Set the centres of a head without standardisation by spherical K-means, and its variance.
+    """Set the centres and variance of a head without standardisation by spherical K-means.
 
     The head must be given rows of length 1, for which the nearest centre is the one of the largest cosine.
     """

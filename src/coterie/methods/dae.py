@@ -73,7 +73,7 @@ class DAE:
         yield {"reconstruction": batch.gather(weighed.mean(1)).mean()}
 
     def damaged(self, net: Net, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The batch's items with some values damaged, and a mask of these; both of the view's shape.
+        """The batch's items with some values damaged, and a mask of those; both of the view's shape.
 
         Pixels are damaged on their original scale, so that masked ones are black, whatever the net's normalisation.
         Features of embeddings are damaged on the net's scale: masked ones get their lowest value.

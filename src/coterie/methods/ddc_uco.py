@@ -177,7 +177,7 @@ def projection_distances(maps: Float[Tensor, "n c h w"]) -> Float[Tensor, "n n"]
 
 
 def modes_of(maps: Float[Tensor, "n c h w"]) -> Iterator[Float[Tensor, "n m e"]]:
-    """Each map as a matrix with one row for a channel, for a row of pixels, for a column; transposed where it is tall.
+    """Each map as three matrices: with a row for each channel, for each row of pixels, and for each column.
 
     A matrix with more rows than columns is transposed, or its rows would span the same space for all items.
     """

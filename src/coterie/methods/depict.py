@@ -54,7 +54,7 @@ class DEPICT:
     epochs: Epochs = 800
     batch_size: BatchSize = 100
     pretraining: BelowOne = 0.5  # share of the epochs in which the auto-encoder learns alone
-    labelling: BelowOne = 0.05  # share of the epochs after that in which K-means' labels are learned
+    labelling: BelowOne = 0.05  # share of all epochs, after those, in which K-means' labels are learned
     noise: BelowOne = 0.1  # share of input and of the first map that is dropped
     layer_weight: Weight = 0.1  # of both maps' reconstructions; the input's is 1
     cluster_weight: Weight = 1.0  # of the clustering loss

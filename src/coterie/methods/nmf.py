@@ -92,8 +92,8 @@ def practical(facts: Facts) -> dict[str, Any]:
 class Parts(nn.Module):
     """An item's code: its weight of each part. Parts are columns of length 1.
 
-    Features of another run's space may be negative: then the lowest value among the items of the run is subtracted
-    from each, and lower values of new items are raised to it.
+    Features of another run's space may be negative: then each feature's lowest value among the items of the run is
+    subtracted from it, and lower values of new items are raised to 0.
     """
 
     parts: Tensor

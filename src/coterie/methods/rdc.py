@@ -206,7 +206,7 @@ class RDC:
         """Eq. 12-14: core items aim at their centroid in code and image, border items at their own clean image.
 
         Targets are constants, made from clean items. Squared errors are means over an item's values, and both losses
-        are divided by the whole batch, so that the latent loss grows with the share of core items. In the authors' code
+        are divided by the whole batch, so that the pull grows with the share of core items. In the authors' code
         border items aim at their own code of the last refresh and at its decoding (`include_border`, `border_code`,
         `border_image`), so that no image of the data is a target.
         """
