@@ -1,5 +1,5 @@
 """Stage 5, methods: one paper, one file; the file's name is its name on the command line.
 
-`contract.py` says what a method must have and finds the methods. May not live here: training loops, devices, files,
+`coterie.contract` says what a method must have. May not live here: training loops, devices, files,
 labels; no method imports another.
 """

@@ -182,7 +182,7 @@ def scattering(own: Float[Tensor, "c d"], others: Float[Tensor, "c d"], temperat
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: slim heads, few epochs, more for fewer items, a teacher that keeps up with them."""
+    """For a CPU or small data: slim heads, few epochs, more for fewer items, a faster teacher."""
     return {
         **epochs_for(facts),
         "momentum": 0.99,
