@@ -60,7 +60,8 @@ class StageBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.bars.stop()
+        if not self.bars.disable:  # or rich 13.8 writes an empty line
+            self.bars.stop()
 
     def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
         self.stage, self.left, self.timed, self.since = stage, epochs * steps - done, 0, 0.0
