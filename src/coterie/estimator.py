@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from coterie.arguments import are_several, path_from, seed_from, whole_number
 from coterie.isolation import isolated
-from coterie.types import Assignments, InputError
+from coterie.types import Assignments
 
 if TYPE_CHECKING:
     from coterie.contract import Method
@@ -126,7 +126,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         from coterie.pipeline import run
         from coterie.several import MOST, fit_runs, table_of
 
-        out = None if self.output is None else _path(self.output, "output")
+        out = None if self.output is None else path_from(self.output, "output")
         count = whole_number(self.runs, "runs", 1, MOST)
         for name in ("runs_", "ensemble_"):
             self.__dict__.pop(name, None)  # of a fit before
@@ -220,7 +220,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         from coterie.training.runfolder import RunFolder
 
         check_is_fitted(self, "model_")
-        out = _path(folder, "The folder to save to")
+        out = path_from(folder, "The folder to save to")
         check_model_folder(out, self.model_)
         self.model_.save(out / "model")
         if hasattr(self, "result_"):
@@ -291,7 +291,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         from coterie import regroup
 
         check_is_fitted(self, "model_")
-        regroup.export_fitted(self, to, _path(out, "The place to export to"), options)
+        regroup.export_fitted(self, to, path_from(out, "The place to export to"), options)
         return self
 
     def _settings(self) -> RunSettings:
@@ -314,9 +314,9 @@ class Clusterer(ClusterMixin, BaseEstimator):
         values = {name: getattr(self, name) for name in (*names, "image_size", "family", "calibrate", "encoder")}
         values |= {
             "seed": seed_from(self.random_state),
-            "init": None if self.init is None else str(_path(self.init, "init")),
-            "weights": None if self.weights is None else str(_path(self.weights, "weights")),
-            "columns": list(self.columns) if _several(self.columns) else self.columns,
+            "init": None if self.init is None else str(path_from(self.init, "init")),
+            "weights": None if self.weights is None else str(path_from(self.weights, "weights")),
+            "columns": list(self.columns) if are_several(self.columns) else self.columns,
             "overrides": {} if self.settings is None else self.settings,
         }
         # Numbers of NumPy, as a grid search gives them.
@@ -338,46 +338,6 @@ class Clusterer(ClusterMixin, BaseEstimator):
             self.feature_names_in_ = np.array(spec.columns, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-
-
-def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> int:
-    """A random state as scikit-learn has them, as the seed of a run; None: a different seed each time.
-
-    NumPy's global random state is not used.
-    """
-    if random_state is None:
-        return int(np.random.default_rng().integers(2**31 - 1))
-    if isinstance(random_state, int | np.integer):
-        return int(random_state)
-    if isinstance(random_state, np.random.Generator):
-        return int(random_state.integers(2**31 - 1))
-    try:
-        return int(check_random_state(random_state).randint(2**31 - 1))
-    except ValueError as error:
-        raise InputError(f"random_state is {repr(random_state)[:80]}: it takes a whole number or None.") from error
-
-
-def whole_number(given: Any, name: str, low: int, high: int) -> int:
-    """A whole number within bounds. Raises InputError for anything else, a truth value included."""
-    if isinstance(given, bool) or not isinstance(given, int | np.integer) or not low <= given <= high:
-        raise InputError(f"{name} is {repr(given)[:80]}: it takes a whole number from {low} to {high}.")
-    return int(given)
-
-
-def _path(given: Any, what: str) -> Path:
-    """The given path. Raises InputError, which names it as `what`, for what cannot be a path."""
-    try:
-        text = os.fsdecode(given)
-    except TypeError as error:
-        raise InputError(f"{what} is {repr(given)[:80]}: it takes a path.") from error
-    if not text or "\0" in text:
-        raise InputError(f"{what} is {text[:80]!r}, which no path can be.")
-    return Path(text)
-
-
-def _several(columns: Any) -> TypeGuard[Iterable[str]]:
-    """Whether columns are named one by one."""
-    return isinstance(columns, Iterable) and not isinstance(columns, str | bytes | Mapping)
 
 
 @isolated
@@ -403,7 +363,7 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     from coterie.training.device import accelerator_for
     from coterie.training.history import read_history
 
-    path = _path(folder, "The folder to load")
+    path = path_from(folder, "The folder to load")
     model = load_model(path, accelerator_for(device).device)
     loaded = Clusterer(n_clusters=model.k, method=model.method, device=device)
     loaded.model_ = model

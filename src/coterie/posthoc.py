@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from coterie.arguments import seed_from
 from coterie.calibration import PostHoc, calibration_net
 from coterie.contract import Facts
 from coterie.data import open_source
 from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.outliers import mark_outliers, without
-from coterie.estimator import seed_from
 from coterie.isolation import isolated
 from coterie.networks.features import extract_features, some_rows, stream
 from coterie.prediction.clusterings import Calibrated, read_clustering

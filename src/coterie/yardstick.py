@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from coterie.arguments import seed_from
 from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
 from coterie.contract import Card, Facts, View, epochs_for
 from coterie.data import labels_of, open_source
 from coterie.data.encoding import Labels, encode
 from coterie.data.items import ChosenItems
-from coterie.estimator import seed_from
 from coterie.evaluation import evaluate
 from coterie.isolation import isolated
 from coterie.networks.backbones import build_backbone, choose_backbone

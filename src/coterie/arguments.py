@@ -1,0 +1,53 @@
+"""What a caller of the Python functions gives (random states, whole numbers, paths), read or refused in a sentence."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+from sklearn.utils import check_random_state
+
+from coterie.types import InputError
+
+
+def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> int:
+    """A random state as scikit-learn has them, as the seed of a run; None: a different seed each time.
+
+    NumPy's global random state is not used.
+    """
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    if isinstance(random_state, np.random.Generator):
+        return int(random_state.integers(2**31 - 1))
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError as error:
+        raise InputError(f"random_state is {repr(random_state)[:80]}: it takes a whole number or None.") from error
+
+
+def whole_number(given: Any, name: str, low: int, high: int) -> int:
+    """A whole number within bounds. Raises InputError for anything else, a truth value included."""
+    if isinstance(given, bool) or not isinstance(given, int | np.integer) or not low <= given <= high:
+        raise InputError(f"{name} is {repr(given)[:80]}: it takes a whole number from {low} to {high}.")
+    return int(given)
+
+
+def path_from(given: Any, what: str) -> Path:
+    """The given path. Raises InputError, which names it as `what`, for what cannot be a path."""
+    try:
+        text = os.fsdecode(given)
+    except TypeError as error:
+        raise InputError(f"{what} is {repr(given)[:80]}: it takes a path.") from error
+    if not text or "\0" in text:
+        raise InputError(f"{what} is {text[:80]!r}, which no path can be.")
+    return Path(text)
+
+
+def are_several(columns: Any) -> TypeGuard[Iterable[str]]:
+    """Whether columns are named one by one."""
+    return isinstance(columns, Iterable) and not isinstance(columns, str | bytes | Mapping)
