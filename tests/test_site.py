@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 from dataclasses import fields
@@ -106,6 +107,41 @@ def test_the_page_of_a_method_has_first_what_a_user_needs() -> None:
         assert when.count("\n") < 3, f"{name}: three lines at most"
         late = [title for title in titles if title.startswith(("## How we differ", "## Parity"))]
         assert all(titles.index("## Results") < titles.index(title) for title in late), name
+
+
+def shown(text: str) -> list[Any]:
+    """The values in a cell of a table: `true`, 10,000, 1/401, (0.99, 0.75), a word, or several of them."""
+    text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.replace("`", "")).strip()
+    if "/" in text:
+        above, below = text.split("/")
+        return [float(above) / float(below)]
+    words = {"true": True, "false": False, "none": None}
+    values: list[Any] = []
+    for part in re.findall(r"\([^)]*\)|[^,]+", text):
+        plain = part.strip()
+        try:
+            values.append(words[plain] if plain in words else ast.literal_eval(plain))
+        except (ValueError, SyntaxError):
+            values.append(plain)
+    return values
+
+
+@pytest.mark.parametrize("name", own_names())
+def test_the_table_of_settings_on_a_page_has_the_defaults_of_the_code(name: str) -> None:
+    kind, said = method_class(name), {}
+    table = (
+        (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8").split("| setting | default | meaning |")
+    )
+    for line in table[1].split("\n\n")[0].splitlines()[2:]:
+        names, value = line.split("|")[1:3]
+        found, values = re.findall("`([^`]+)`", names), shown(value)
+        if len(found) == 1 < len(values):
+            values = [tuple(values)]
+        said.update(zip(found, values * len(found) if len(values) == 1 else values, strict=True))
+    assert {one.name for one in fields(kind)} - said.keys() == set()  # type: ignore[arg-type]
+    for setting, value in said.items():
+        own = getattr(kind, setting)
+        assert value == (pytest.approx(own) if isinstance(value, float) else own), setting
 
 
 def test_a_link_that_leads_nowhere_is_found(made: ModuleType, tmp_path: Path) -> None:
