@@ -55,7 +55,7 @@ def ordered_pairs(rows: Float[Tensor, "n d"], width: int, first: int, metric: Me
     rounds = np.ceil(np.log2(np.maximum(np.maximum(p, q) / first, 1)))
     order = np.empty(len(i))
     order[np.lexsort((distance, p + q, rounds))] = np.arange(1, len(i) + 1)
-    return np.stack([i, j]), order
+    return np.stack([i, j]).astype(np.int32), order  # older scipy has trees over such rows only
 
 
 def in_order(table: Any) -> np.ndarray:
