@@ -241,6 +241,7 @@ LINES = [f"a/{row:03}.png" for row in range(70)]
         ("id,proposed,right\na/000.png,0,true\na/001.png,3,true\n", ("another run", "a/001.png", "group 3")),
         ("id,right\n" + "".join(f"{name},true\n" for name in LINES[:20]), ("Only 20 items", "takes 59", "39 more")),
         ("id,right\n", ("Only 0 items", "59 more")),
+        ("id,label,confidence\na/000.png,0,0.9\na/001.png,1,0.9\n", ("coterie wrote", "nobody judged")),
     ],
 )
 def test_defects_of_a_file_of_judgements(coterie, run, content, words):
@@ -255,6 +256,7 @@ def test_defects_of_a_file_of_judgements(coterie, run, content, words):
         (("--judged", "run/run.yaml"), (".csv or .parquet",)),
         (("--judged", "broken.parquet"), ("broken.parquet cannot be read",)),
         (("--max-error", 5), ("accepted error is 5", "0.05")),
+        (("--draw", 5, "-o", "drawn.csv", "--seed", -1), ("seed is -1",)),
         (("--judged", "judged.csv", "--confidence-level", 95), ("confidence level is 95", "0.95")),
         (("-o", "accepted.txt"), (".csv or .parquet",)),
         (("--judged", "judged.csv", "-o", "judged.csv"), ("judged.csv, which this command reads",)),

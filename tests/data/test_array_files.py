@@ -61,6 +61,8 @@ def test_which_of_several_arrays_was_taken_is_said(tmp_path: Path) -> None:
     assert source.notes[:1] == ["x.npz holds images (9, 8, 7), embeddings (9, 4): images was taken."]
     np.savez(path, embeddings=ROWS, labels=np.zeros(9), names=np.array(["a"] * 9))
     assert open_source(path).notes == []
+    np.savez(path, embeddings=ROWS, ids=np.arange(9))
+    assert open_source(path).notes == ["Items go by their number, and not by ids in x.npz."]
     np.savez(path, x=ROWS, labels=np.array([{}] * 9))
     assert open_source(path).items.spec.dim == 4
 
@@ -117,6 +119,8 @@ BROKEN = {
     "negative shape": header(PLAIN.replace("(9, 4)", "(-9, -4)")) + ROWS.tobytes(),
     "shape of texts": header(PLAIN.replace("(9, 4)", "('9', 4)")) + ROWS.tobytes(),
     "values cut off": header(PLAIN) + ROWS.tobytes()[:-8],
+    "more values": header(PLAIN) + ROWS.tobytes() + b"\0",
+    "two arrays": 2 * (header(PLAIN) + ROWS.tobytes()),
     "pickle": header(PLAIN.replace("<f4", "|O")) + b"cos\nsystem\n(S'true'\ntR.",
 }
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from datetime import datetime
 from decimal import Decimal
 
@@ -103,6 +104,43 @@ def test_numeric_columns_are_embeddings_without_what_is_no_feature(tmp_path):
     assert any("left out: note" in note for note in source.notes)
     assert any("Column id has empty or repeated values" in note for note in source.notes)
     assert labels_of(tmp_path / "x.parquet", source.ids).codes.tolist() == [row % 4 for row in range(20)]
+
+
+NUMBERS = [19 - row for row in range(20)]
+TEXTS = [f"{number:03}" for number in NUMBERS]
+
+
+@pytest.mark.parametrize(
+    ("column", "ids"),
+    [
+        (pa.array(TEXTS).dictionary_encode(), TEXTS),
+        (pa.array(TEXTS, pa.string_view()), TEXTS),
+        (np.array(NUMBERS, np.float64), [str(number) for number in NUMBERS]),
+        (pa.array([Decimal(number) for number in NUMBERS]), [str(number) for number in NUMBERS]),
+        (np.array(NUMBERS) + 2**60, [str(number + 2**60) for number in NUMBERS]),
+    ],
+)
+def test_names_of_rows_in_every_type(tmp_path, column, ids):
+    source = opened(tmp_path / "t.parquet", {"id": column, **FLOATS})
+    assert list(source.ids) == ids
+    assert not any("number" in note for note in source.notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "message"),
+    [
+        ("id", np.array(NUMBERS) + 0.5, "Column id is of type double, which names no rows"),
+        ("id", pa.array([datetime(2020, 1, 1 + number) for number in NUMBERS]), r"Column id is of type timestamp"),
+        ("id", ["", *TEXTS[1:]], "Column id has empty or repeated values"),
+        ("id", ["018 ", *TEXTS[1:]], "Column id has empty or repeated values"),
+        ("id", [None, *map(float, NUMBERS[1:])], "Column id has empty or repeated values"),
+        ("image_id", TEXTS, "Rows go by their number, and not by image_id"),
+    ],
+)
+def test_what_names_no_rows_is_said(tmp_path, name, column, message):
+    source = opened(tmp_path / "t.parquet", {name: column, **FLOATS})
+    assert list(source.ids) == [str(row) for row in range(20)]
+    assert any(re.match(message, note) for note in source.notes)
 
 
 def test_wrong_tables_get_one_sentence(tmp_path):
@@ -380,6 +418,7 @@ def test_a_first_row_that_was_taken_for_names_is_found(tmp_path) -> None:
     [
         ({**FLOATS, "grade": CODES.astype(float)}, "grade has only the whole numbers 0 to 3, as labels"),
         ({**FLOATS, "f6": CODES}, "f6 has only the whole numbers 0 to 3"),
+        ({**FLOATS, "f6": np.where(CODES == 0, 1, -1)}, "f6 has only the whole numbers -1 and 1, as labels"),
         (
             {str(place): column for place, column in enumerate([CODES + 1.0, *FLOATS.values()])},
             "0 has only the .* 1 to 4",
@@ -425,3 +464,20 @@ def test_blanks_around_a_name_are_seen_in_the_message(tmp_path):
     like = opened(tmp_path / "t.parquet", FLOATS).items.spec
     with pytest.raises(InputError, match=r"lacks 6 of the 6 columns .*it has ' f0', 'f1 ', f9"):
         opened(tmp_path / "n.parquet", {" f0": VECTORS[:, 0], "f1 ": VECTORS[:, 1], "f9": VECTORS[:, 2]}, like=like)
+
+
+def test_values_that_are_no_numbers_are_named(tmp_path):
+    with pytest.raises(InputError, match="Column f6 of .* holds no numbers, but is called as the 6 features are"):
+        opened(tmp_path / "t.parquet", {**FLOATS, "f6": TEXTS})
+    with pytest.raises(InputError, match="infinity .*row 0, column f6"):
+        opened(tmp_path / "t.parquet", {**FLOATS, "f6": np.where(CODES == 0, np.inf, CODES)})
+
+
+@pytest.mark.parametrize("codes", [CODES, np.arange(20), np.where(CODES == 0, 1, -1)])
+def test_codes_among_the_numbers_of_an_array_are_said(codes):
+    """An array has no names by which to choose its columns, so nothing is refused."""
+    for array, place in ((np.c_[codes, VECTORS], 0), (np.c_[VECTORS, codes].astype(np.float32), 6)):
+        (note,) = open_source(array).notes
+        assert note.startswith(f"Column {place} of array has only the whole numbers {codes.min()}")
+    assert not open_source(np.c_[VECTORS[:, :3], codes, VECTORS[:, 3:]]).notes
+    assert not open_source(np.c_[codes, VECTORS, codes % 2]).notes

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.arrays import open_array
+from coterie.data.column_names import listed, names_items_only
 from coterie.data.picture_form import Options
 from coterie.types import InputError, Source
 
@@ -94,10 +95,13 @@ def _images_of(path: Path) -> tuple[NDArray[Any], list[str]]:
                 f"{_listed(headers, headers)}."
             )
     others = [key for key, (shape, _) in headers.items() if len(shape) > 1 and key not in chosen and "label" not in key]
-    if not others:
-        return _read(path, headers, chosen), []
-    note = f"{path.name} holds {_listed(headers, [*chosen, *others])}: {' and '.join(chosen)} was taken."
-    return _read(path, headers, chosen), [note]
+    notes = []
+    if others:
+        notes.append(f"{path.name} holds {_listed(headers, [*chosen, *others])}: {' and '.join(chosen)} was taken.")
+    naming = [key for key, (shape, _) in headers.items() if len(shape) == 1 and names_items_only(key)]
+    if naming:
+        notes.append(f"Items go by their number, and not by {listed(naming)} in {path.name}.")
+    return _read(path, headers, chosen), notes
 
 
 def _choose(path: Path, headers: dict[str, Header], keys: tuple[str, ...], suffix: str) -> list[str]:
@@ -170,6 +174,8 @@ def _check_size(header: Header, size: int) -> None:
     needed = math.prod(shape) * dtype.itemsize
     if needed > size:
         raise InputError(f"it is cut off: of {needed:,} bytes there are {max(size, 0):,}")
+    if needed < size:
+        raise InputError(f"{size - needed:,} bytes follow its array, which may be a second one; save one array in a file")
 
 
 def _listed(headers: dict[str, Header], keys: Any) -> str:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.array_rows import blocks
 from coterie.data.column_names import are_values, is_index, is_label, like_label, listed, names_items, no_names
 from coterie.data.column_words import (
     FAMILY,
@@ -28,7 +29,6 @@ from coterie.data.column_words import (
 from coterie.types import InputError, ItemSpec
 
 ID_COLUMNS = ("id", "path")
-SEEN = 4096  # rows that show most columns to be no whole numbers
 CLASSES = 200  # as many as codes of classes go up to
 
 
@@ -143,6 +143,13 @@ def _plain(table: Table, kind: str | None) -> Features:
     if not _alike(table, names):
         raise not_plain(table, names)
     others = [name for name in table.forms if name not in (*names, *table.labels, *table.ids, *table.index)]
+    families = Counter(map(family_of, names))
+    texts = [name for name in others if "#" in family_of(name) and families[family_of(name)] >= FAMILY]
+    if texts:
+        raise InputError(
+            f"Column {texts[0]} of {table.where} holds no numbers, but is called as the {len(names)} features are: "
+            f"write its values as numbers, or choose columns by --columns (in Python columns=[...])."
+        )
     notes = [taken(names), *held_apart(table)]
     if others:
         notes.append(f"Columns that are not numbers were left out: {listed(others)}.")
@@ -199,28 +206,47 @@ def _alike(table: Table, names: Sequence[str]) -> bool:
 
 
 def check_values(values: NDArray[Any], names: Sequence[str], where: str) -> None:
-    """Raise InputError for a column (n,) of codes among measured numbers: 0, 1, 2 as classes have, or row numbers.
+    """Raise InputError for a column (n,) of codes among measured numbers (`codes_among`).
 
-    Whole numbers in the type of the others pass `_alike`. Where several columns have them, counts may be meant.
+    Whole numbers in the type of the others pass `_alike`.
     """
-    maybe = np.flatnonzero((values[:SEEN] == np.rint(values[:SEEN])).all(0)).tolist()
-    whole = [place for place in maybe if (values[:, place] == np.rint(values[:, place])).all()]
     numbered = len({*map(family_of, names)}) == 1
-    if len(whole) != 1 or len(names) < FAMILY or (numbered and whole[0] not in (0, len(names) - 1)):
+    found = codes_among(values, numbered=numbered)
+    if found is None:
         return
-    codes = np.unique(values[:, whole[0]])
-    low, high, n = int(codes[0]), int(codes[-1]), len(values)
-    if (
-        low not in (0, 1)
-        or high - low + 1 != len(codes)
-        or not (1 < len(codes) <= min(CLASSES, n // 3) or len(codes) == n)
-    ):
-        return
-    others = [name for place, name in enumerate(names) if place != whole[0]]
-    example = f"{others[0]}..{others[-1]}" if whole[0] in (0, len(names) - 1) else ",".join(others)
-    what = "numbers of the rows" if len(codes) == n else "labels"
+    place, what = found
+    others = [name for at, name in enumerate(names) if at != place]
+    example = f"{others[0]}..{others[-1]}" if place in (0, len(names) - 1) else ",".join(others)
     raise InputError(
-        f"It is unclear which columns of {where} are the features: {names[whole[0]]} has only the whole numbers {low} "
-        f"to {high}, as {what} have, and the others do not. Choose them by --columns '{example}' (names, first..last "
-        "or patterns such as 'f*'; in Python columns=[...])."
+        f"It is unclear which columns of {where} are the features: {names[place]} has only {what}, and the others do "
+        f"not. Choose them by --columns '{example}' (names, first..last or patterns such as 'f*'; in Python "
+        "columns=[...])."
     )
+
+
+def codes_among(values: NDArray[Any], *, numbered: bool) -> tuple[int, str] | None:
+    """The one column of (n, d) that holds codes among measured numbers, and how to say it: 0, 1, 2 or -1, 1 as classes
+    have, or the numbers of the rows. Where several columns have whole numbers, counts may be meant.
+
+    `numbered`: the columns are one family, or have no names, so that only the first or the last one may be another.
+    """
+    last = values.shape[1] - 1
+    if last + 1 < FAMILY:
+        return None
+    whole = np.arange(last + 1)
+    for _, rows in blocks(values):
+        its = rows[:, whole]
+        whole = whole[(np.isfinite(its) & (its == np.rint(its))).all(0)]
+        if numbered and not {0, last} & {*whole.tolist()}:
+            return None
+    if len(whole) != 1:
+        return None
+    place = int(whole[0])
+    codes = np.unique(np.concatenate([rows[:, place] for _, rows in blocks(values)]))
+    low, high, n = int(codes[0]), int(codes[-1]), len(values)
+    in_order = low in (0, 1) and high - low + 1 == len(codes)
+    signs = codes.tolist() == [-1, 1]
+    if not (in_order or signs) or not (1 < len(codes) <= min(CLASSES, n // 3) or len(codes) == n):
+        return None
+    what = "numbers of the rows" if len(codes) == n else "labels"
+    return place, f"the whole numbers {low} {'and' if signs else 'to'} {high}, as {what} have"

@@ -16,7 +16,7 @@ from coterie.data.column_names import listed, names_items
 from coterie.data.encoding import is_unknown
 from coterie.data.guards import guarded, unguarded
 from coterie.data.label_columns import find_key
-from coterie.data.label_tables import Columns, read_columns
+from coterie.data.label_tables import OURS, Columns, read_columns
 from coterie.data.matching import key_text
 from coterie.types import InputError
 
@@ -64,13 +64,14 @@ def read_judged(
     _check_proposed(table, judged, ids, labels, path)
     if answer == "right":
         right = _answers(table.cells["right"], items, path)
-        return Judged(judged, right, np.where(right, labels[judged], ELSEWHERE).astype(np.int64))
+        return Judged(judged, right, np.where(right, labels[judged], ELSEWHERE).astype(np.int64), table.notes)
     values = [unguarded(value, names) for value in table.cells["label"]]
     spoken = {name for name in map(_spoken, values) if name is not None}
     names = {**_other_letters(spoken, names), **names}
     strangers = spoken - names.keys()
     if strangers and (strangers == spoken or not names):
         strangers = set()  # not one name is known, so these are no classes of this run
+    drawn = "proposed" in table.cells
     groups = [
         ELSEWHERE if _spoken(value) in strangers else _group(value, item, n_clusters, names, path)
         for value, item in zip(values, items, strict=True)
@@ -81,6 +82,11 @@ def read_judged(
         said = listed(sorted(strangers), 5)
         notes.append(f"{count} of {len(values)} judged items count as wrong: no group of this run stands for {said}.")
     found = np.array(groups, np.int64)
+    if table.notes[-1:] == [OURS] or ("confidence" in table.cells and not drawn and (found == labels[judged]).all()):
+        raise InputError(
+            f"{path} is a table that coterie wrote, with the groups of this run for labels, and nobody judged them: "
+            "judge a sample (coterie accept RUN --draw 300 -o to-judge.csv)."
+        )
     return Judged(judged, found == labels[judged], found, [*table.notes, *notes])
 
 

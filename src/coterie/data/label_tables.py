@@ -98,8 +98,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _read_npy(path: Path) -> Columns:
     with path.open("rb") as content:  # NumPy leaves what it opened open where the content is broken
         values = np.load(content, allow_pickle=False)
-    if not isinstance(values, np.ndarray):  # an archive under this name
-        raise InputError(f"The label file {path} is a .npz archive: give it that ending.")
+        if not isinstance(values, np.ndarray):  # an archive under this name
+            raise InputError(f"The label file {path} is a .npz archive: give it that ending.")
+        if content.read(1):
+            raise InputError(f"The label file {path} goes on after its array: save one array in a file.")
     _legible(values, path)
     if values.dtype.names:
         return Columns({name: values[name].tolist() for name in values.dtype.names})

@@ -29,7 +29,7 @@ from coterie.data.named_files import SYNSETS, locate, names
 from coterie.data.named_labels import folder_labels, row_labels
 from coterie.data.parquet import open_parquet, read_column
 from coterie.data.reading import reading
-from coterie.data.tables import row_ids
+from coterie.data.row_names import row_ids
 from coterie.types import InputError
 
 FEW = 10  # labelled items; of fewer, each may well be of a class of its own

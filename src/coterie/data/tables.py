@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coterie.data.array_rows import RowIds
-from coterie.data.feature_columns import ID_COLUMNS, Features, check_values, choose
+from coterie.data.feature_columns import Features, check_values, choose
 from coterie.data.files import escaped
-from coterie.data.parquet import open_parquet, read_batches, read_column, read_rows
+from coterie.data.parquet import open_parquet, read_batches, read_rows
 from coterie.data.parquet_folder import Joined, tables_in
 from coterie.data.picture_form import Options, check_kind
 from coterie.data.pictures import Pictures, open_pictures
 from coterie.data.reading import reading
+from coterie.data.row_names import row_ids
 from coterie.data.table_forms import describe
 from coterie.data.table_numbers import list_column, number_columns
 from coterie.data.table_pictures import Cells
@@ -109,23 +109,6 @@ def _changes(path: Path) -> str:
         return f"{facts.st_size} {facts.st_mtime_ns}"
     files = [(file.name, facts.st_size, facts.st_mtime_ns) for file in tables_in(path) for facts in (file.stat(),)]
     return hashlib.sha256(repr(files).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def row_ids(file: Any, path: Path) -> tuple[Sequence[str], list[str]]:
-    """Return the id or path column if it names every row, the row numbers otherwise."""
-    import pyarrow.types as types
-
-    called = {name.strip().casefold(): name for name in reversed(file.schema_arrow.names)}
-    for name in (called[wanted] for wanted in ID_COLUMNS if wanted in called):
-        kind = file.schema_arrow.field(name).type
-        if not (types.is_string(kind) or types.is_large_string(kind) or types.is_integer(kind)):
-            continue
-        values = read_column(file, name, path).to_pylist()
-        ids = [str(value) for value in values]
-        if None not in values and len(set(ids)) == len(ids):
-            return ids, []
-        return RowIds(len(ids)), [f"Column {name} has empty or repeated values, so rows go by their number."]
-    return RowIds(file.metadata.num_rows), []
 
 
 def _table_pictures(table: OpenTable, limit: int) -> Pictures:

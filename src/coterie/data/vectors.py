@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.array_rows import RowIds, blocks
+from coterie.data.feature_columns import codes_among
 from coterie.data.fingerprint import array_fingerprint
 from coterie.data.items import Embeddings
 from coterie.data.picture_form import Options, check_kind
@@ -62,6 +63,12 @@ def open_vectors(
         )
     fingerprint = array_fingerprint(array)
     source = Source(name, origin, items, RowIds(len(array)), fingerprint, family="vector")
+    if not columns and options.like is None and (found := codes_among(array, numbered=True)) is not None:
+        place, what = found
+        source.notes.append(
+            f"Column {place} of {name} has only {what}, and the others do not: it counts as a feature, so leave it out "
+            "if it is none."
+        )
     offset = items.spec.offset
     if offset and options.like is None:
         moved = [f"{column_name(items, int(place))} ({offset[place]:.6g})" for place in np.flatnonzero(offset)]

@@ -227,6 +227,8 @@ def draw_sample(n: int, size: int, seed: int, judged: Sequence[int] = ()) -> NDA
     >>> rows.shape, len(set(rows.tolist()))
     ((300,), 300)
     """
+    if seed < 0:
+        raise InputError(f"The seed is {seed}: give a whole number of at least 0.")
     left = np.setdiff1d(np.arange(n), np.asarray(judged, dtype=np.int64))
     if not 1 <= size <= len(left):
         raise InputError(
