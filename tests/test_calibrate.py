@@ -38,6 +38,7 @@ def test_the_labels_of_k_means_on_overlapping_blobs_get_believable_confidences()
     x, y = overlapping(400)
     labels = KMeans(3, n_init=5, random_state=0).fit_predict(x)
     found = calibrate(x, labels)
+    assert repr(found) == f"<Calibrated: 400 items in 3 groups, mean confidence {found.confidence.mean():.2f}>"
     before = 1 - accuracy(y, labels)  # all confidences are 1
     assert before > 0.1
     assert ece(found.probabilities, y) < 0.5 * before

@@ -8,7 +8,7 @@ import torch
 from sklearn.datasets import make_blobs
 
 from coterie import Clusterer, choose_k
-from coterie.choosing import PIXELS, features_of_source
+from coterie.choosing import PIXELS, features_of_source, reduced
 from coterie.data import open_source
 from coterie.types import InputError
 
@@ -68,6 +68,12 @@ def test_long_embeddings_are_compared_by_angle_and_short_ones_by_feature():
 def test_a_seed_is_a_number(seed):
     with pytest.raises(InputError, match="random_state is"):
         choose_k(POINTS, random_state=seed)
+
+
+def test_a_large_seed_is_one_too():
+    """scikit-learn's own end at 2**32; many pixels take its randomised components."""
+    pixels = np.random.default_rng(0).normal(size=(700, 520)).astype(np.float32)
+    assert reduced(torch.from_numpy(pixels), 2**40).shape == (700, 50)
 
 
 def test_too_few_items_to_look_for_a_number():

@@ -81,7 +81,7 @@ def choose_k(
     (3, True, (3, 3))
     """
     if not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**63:
-        raise InputError(f"random_state is {repr(random_state)[:80]}: it takes a whole number from 0.")
+        raise InputError(f"random_state is {repr(random_state)[:80]}: it takes a whole number from 0 to 2**63 - 1.")
     if isinstance(source, str | os.PathLike) and os.path.lexists(Path(source) / "run.yaml"):
         looked = features_of_run(Path(source), int(random_state))
     else:
@@ -166,5 +166,5 @@ def reduced(points: Tensor, seed: int) -> NDArray[np.float32]:
     """The points in their first 50 principal components, or in all where there are fewer."""
     values = points.numpy()
     components = min(COMPONENTS, *values.shape)
-    found: NDArray[np.float32] = PCA(components, random_state=seed).fit_transform(values).astype(np.float32)
+    found: NDArray[np.float32] = PCA(components, random_state=seed % 2**32).fit_transform(values).astype(np.float32)
     return found

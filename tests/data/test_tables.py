@@ -467,9 +467,9 @@ def test_blanks_around_a_name_are_seen_in_the_message(tmp_path):
 
 
 def test_values_that_are_no_numbers_are_named(tmp_path):
-    with pytest.raises(InputError, match="Column f6 of .* holds no numbers, but is called as the 6 features are"):
+    with pytest.raises(InputError, match=r"Column f6 of .* holds no numbers, but is called as the 6 features are"):
         opened(tmp_path / "t.parquet", {**FLOATS, "f6": TEXTS})
-    with pytest.raises(InputError, match="infinity .*row 0, column f6"):
+    with pytest.raises(InputError, match=r"infinity .*row 0, column f6"):
         opened(tmp_path / "t.parquet", {**FLOATS, "f6": np.where(CODES == 0, np.inf, CODES)})
 
 

@@ -175,7 +175,9 @@ def _check_size(header: Header, size: int) -> None:
     if needed > size:
         raise InputError(f"it is cut off: of {needed:,} bytes there are {max(size, 0):,}")
     if needed < size:
-        raise InputError(f"{size - needed:,} bytes follow its array, which may be a second one; save one array in a file")
+        raise InputError(
+            f"{size - needed:,} bytes follow its array, which may be a second one; save one array in a file"
+        )
 
 
 def _listed(headers: dict[str, Header], keys: Any) -> str:

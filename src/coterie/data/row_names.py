@@ -17,7 +17,7 @@ EXACT = 2**53  # from here on not every whole number is a float64
 
 
 def row_ids(file: Any, path: Path) -> tuple[Sequence[str], list[str]]:
-    """Return the id or path column if it names every row, the row numbers otherwise, and a note where that may surprise.
+    """Return the id or path column if it names every row, else the row numbers, with a note where that may surprise.
 
     Texts and whole numbers are names, also as categories, decimals or floats, which pandas makes of integers.
     """

@@ -64,10 +64,12 @@ def number_of_groups(
     """
     n = len(points)
     most = most_groups(n) if most is None else most
-    if n < 8 or not 2 <= least <= most or most > n // 4:
+    if n < 8:
+        raise InputError(f"The number of groups of {n} items cannot be looked for: it takes at least 8 items.")
+    if not 2 <= least <= most <= n // 4:
         raise InputError(
-            f"The number of groups of {n} items cannot be looked for between {least} and {most}: it takes at least 8 "
-            "items, at least 2 groups, and 4 items a group."
+            f"The number of groups of {n} items cannot be looked for between {least} and {most}: give two numbers from "
+            f"2 to {n // 4}, 4 items a group, the smaller one first."
         )
     rng = np.random.default_rng(seed)
     kept = rng.permutation(n)[: max(SAMPLE, PER_GROUP * most)]

@@ -16,7 +16,7 @@ MANY = 10  # items; so few may well be in groups of one
 SLACK = 1e-3  # by which a row of probabilities may miss a sum of 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Calibrated:
     """Calibrated probabilities (n, k), their maximum and where it is; column j stands for `groups[j]`."""
 
@@ -24,6 +24,10 @@ class Calibrated:
     confidence: NDArray[np.float32]
     labels: NDArray[Any]
     groups: NDArray[Any]
+
+    def __repr__(self) -> str:
+        n, k = self.probabilities.shape
+        return f"<Calibrated: {n:,} items in {k} groups, mean confidence {self.confidence.mean():.2f}>"
 
 
 @dataclass(frozen=True)
