@@ -30,11 +30,17 @@ def of_source(one: dict[str, Any]) -> str:
         runs = [run for run in one["runs"] if run["method"] == method]
         metrics = [run["metrics"] for run in runs]
         sure = score_cells(metrics, ("ece", "confidence")) if "ece" in metrics[0] else ["", ""]
-        times = [f"{sum(run[key] for run in runs) / len(runs):.0f}" for key in ("seconds", "processor_seconds")]
+        times = [mean_time([run[key] for run in runs]) for key in ("seconds", "processor_seconds")]
         name = NAMES.get(method, method) + (f" ({runs[0]['stages'][-1]})" if method == "auto" else "")
         rows.append([name, str(len(runs)), *score_cells(metrics, ("acc", "nmi", "ari")), *sure, *times])
     head = ["method", "seeds", "ACC", "NMI", "ARI", "ECE", "confidence", "seconds", "of processor"]
     return table(head, rows, one["command"])
+
+
+def mean_time(seconds: list[float | None]) -> str:
+    """Of a run that was resumed after a stop that kept no time, the time is not known."""
+    known = [value for value in seconds if value is not None]
+    return f"{sum(known) / len(known):.0f}" if len(known) == len(seconds) else "not known"
 
 
 def graph_choice() -> str:

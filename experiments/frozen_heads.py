@@ -44,6 +44,7 @@ from coterie.training.device import machine
 
 METHODS = ("kmeans", "vmf", "spectral", "temi", "turtle", "scan", "cdc", "auto")
 STARTS = 10
+TIMES = ("seconds", "processor_seconds")
 
 Ints = NDArray[np.int64]
 
@@ -98,20 +99,25 @@ def embedded(source: Any, encoder: str, folder: Path, items: int | None) -> tupl
 
 
 def one_run(source: Path, method: str, k: int, seed: int, out: Path, device: str) -> dict[str, Any]:
-    """One run of the command, with its seconds on the clock and of processor, over all goes that it took."""
+    """One run of the command, with its seconds on the clock and of processor, over all goes; None: not known."""
     stated, resumed = out.with_suffix(".json"), (out / "run.yaml").exists()
     if not resumed or label_free(out)["status"] != "done":
         command = [sys.executable, "-m", "coterie", "fit", str(source), "-k", str(k), "--method", method, "-q"]
+        spent = json.loads(stated.read_text()) if stated.exists() else dict.fromkeys(TIMES, None if resumed else 0.0)
         before, begun = os.times(), time.monotonic()
-        subprocess.run(
-            [*command, "-o", str(out), "--seed", str(seed), "--device", device, *(["--resume"] if resumed else [])],
-            stdout=subprocess.DEVNULL,
-            check=True,
-        )
-        after = os.times()
-        spent = after.children_user + after.children_system - before.children_user - before.children_system
-        times = {"seconds": round(time.monotonic() - begun, 1), "processor_seconds": round(spent, 1)}
-        stated.write_text(json.dumps({**times, "load": [round(value, 1) for value in os.getloadavg()]}))
+        try:
+            subprocess.run(
+                [*command, "-o", str(out), "--seed", str(seed), "--device", device, *(["--resume"] if resumed else [])],
+                stdout=subprocess.DEVNULL,
+                check=True,
+            )
+        finally:
+            after = os.times()
+            worked = after.children_user + after.children_system - before.children_user - before.children_system
+            for name, seconds in zip(TIMES, (time.monotonic() - begun, worked), strict=True):
+                if spent[name] is not None:  # of a go before this record was kept, nothing is known
+                    spent[name] = round(spent[name] + seconds, 1)
+            write_atomically(stated, json.dumps({**spent, "load": [round(value, 1) for value in os.getloadavg()]}))
     record = label_free(out)
     return {
         "method": method,
