@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from coterie.types import Source
 
 os.environ["COTERIE_DEBUG"] = "1"  # an error that nobody foresaw is one for the tests, too
-# The same draws each time, so that a suite that passed passes again; `make hunt` draws at random, and more.
-hypothesis.settings.register_profile("fixed", derandomize=True)
-hypothesis.settings.register_profile("hunt", print_blob=True)
+# The same draws each time, so that a suite that passed passes again; `make hunt` draws at random, and more. No test is
+# timed: on a busy machine a draw may take seconds.
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("hunt", print_blob=True, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("COTERIE_DRAWS", "fixed"))
 CONFIG = BeartypeConf(is_pep484_tower=True)  # an int is a float, as for mypy
 

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -60,9 +62,8 @@ def test_interval_is_scipys() -> None:
     def of_floats(values: np.ndarray, right: np.ndarray) -> float:
         return auroc(values, right > 0)
 
-    theirs = stats.bootstrap(
-        (confidence, correct), of_floats, paired=True, vectorized=False, n_resamples=400, method="percentile", rng=0
-    ).confidence_interval
+    asked: Any = {"paired": True, "vectorized": False, "n_resamples": 400, "method": "percentile", "random_state": 0}
+    theirs = stats.bootstrap((confidence, correct), of_floats, **asked).confidence_interval
     ours = bootstrap(auroc, confidence, correct, resamples=400)
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.2 * width(ours))
 
