@@ -56,6 +56,28 @@ def test_decorrelation_of_many_rows_brings_them_near_orthogonality() -> None:
     assert cosines(found).abs().mean() < 0.05
 
 
+def by_autograd(weights: Tensor, steps: int) -> Tensor:
+    z, w = (weights.clone().requires_grad_() for _ in range(2))
+    optimiser = torch.optim.SGD([z, w], lr=0.1, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
+        cosine = F.normalize(F.relu(z)) @ F.normalize(w).T
+        optimiser.zero_grad()
+        F.cross_entropy(5 * cosine, torch.arange(len(weights))).backward()
+        optimiser.step()
+        schedule.step()
+    return w.detach()
+
+
+@pytest.mark.parametrize(("n", "d"), [(40, 24), (6, 90), (1, 3)])
+def test_the_gradient_written_out_is_autograds(n: int, d: int) -> None:
+    """Also of rows that ReLU cuts off as a whole."""
+    weights = centres_like(n, d)
+    if n > 3:
+        weights[2] = -weights[3].abs()
+    torch.testing.assert_close(decorrelate(weights, steps=150), by_autograd(weights, 150), rtol=1e-4, atol=1e-5)
+
+
 def test_decorrelation_parts_rows_that_are_all_but_equal() -> None:
     weights = centres_like(5, 24)
     weights[1] = weights[0] + 1e-3 * torch.randn(24, generator=seeded(1))
