@@ -21,7 +21,6 @@ from coterie.beginning import (
     first_weights,
     with_beginning,
 )
-from coterie.choosing import settle
 from coterie.contract import Facts
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
@@ -106,6 +105,8 @@ def _prepare(
         teacher = _teacher(source, settings, opened, taught_by, cache if place.is_main_process else None, place, watch)
     check_spaces(opened.items.spec, card, settings)
     if settings.n_clusters == "auto" and not card.without_k:
+        from coterie.choosing import settle  # imports scikit-learn, 1.3 s
+
         k, chosen_k = settle(opened, settings.seed, watch.say)
         settings = replace(settings, n_clusters=k)
     facts, spec = _facts_of(opened, settings, place), opened.items.spec

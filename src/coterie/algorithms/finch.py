@@ -17,6 +17,7 @@ from coterie.algorithms.neighbours import Metric, comparable, nearest
 from coterie.types import InputError
 
 MOST_JUDGED = 2000  # points that the silhouette is measured on
+ROWS = 16_384  # points that are copied at a time
 MOST_FOLLOWERS = 1024  # points with the same first neighbour whose distances are measured at a time
 
 
@@ -50,7 +51,10 @@ def group_means(points: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Floa
     """The mean of each group's points; every number from 0 to the largest label must have one."""
     sizes = labels.bincount()
     order = labels.argsort(stable=True)  # sums in a fixed order, on a GPU as well
-    return torch.segment_reduce(points[order].float(), "mean", lengths=sizes, axis=0)
+    # Whole groups of about ROWS points at a time, since all points in another order are a copy of them.
+    groups = ((sizes.cumsum(0) - 1) // ROWS).unique_consecutive(return_counts=True)[1].tolist()
+    parts = zip(order.split([int(part.sum()) for part in sizes.split(groups)]), sizes.split(groups), strict=True)
+    return torch.cat([torch.segment_reduce(points[rows].float(), "mean", lengths=part, axis=0) for rows, part in parts])
 
 
 def hierarchy(
@@ -80,7 +84,8 @@ def hierarchy(
 def longest_link(points: Float[Tensor, "n d"], neighbour: Int[Tensor, " n"], metric: Metric) -> float:
     """The largest distance between two points that Eq. 1 links, which here includes those with the same neighbour."""
     rows = comparable(points, metric)
-    longest = float((rows - rows[neighbour]).square().sum(dim=1).max().sqrt())
+    pairs = zip(rows.split(ROWS), neighbour.split(ROWS), strict=True)
+    longest = max(float((part - rows[near]).square_().sum(dim=1).max().sqrt()) for part, near in pairs)
     order, sizes = neighbour.argsort(stable=True), neighbour.bincount()
     for followers in order.split(sizes[sizes > 0].tolist()):
         for part in followers.split(MOST_FOLLOWERS) if len(followers) > 1 else ():

@@ -1,4 +1,4 @@
-"""Nearest neighbours on the tensor's own device: exact by chunked products, approximate (faiss) for very many points.
+"""Nearest neighbours on the tensor's own device: exact by chunked products, by inverted lists for very many.
 
 |a|² + |b|² - 2 a·b is one large product, but in float32 its error is relative to |a|² + |b|² and not to the distance,
 so close neighbours of points far from the origin come out wrong. Here products only choose candidates: points are
@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from coterie.algorithms.inverted_lists import candidates
 from coterie.types import InputError
 
 Metric = Literal["euclidean", "cosine"]
@@ -28,7 +29,6 @@ COLUMNS = 1 << 15  # points in one block
 GROUP = 32  # columns whose smallest number is found first, which spares a sort of most of a block
 SPARE = 8  # candidates beyond the k neighbours
 SAME = 1e-5  # relative difference below which two squared distances count as equal, about 100 roundings
-LISTS_LOOKED_AT = 32  # of the approximate index, out of about 4·√n
 
 
 def nearest(
@@ -44,9 +44,10 @@ def nearest(
     points that are equally far, to 5e-6 of the distance, any may be returned. Cosine distance is 1 - cosine; a row of
     zeros has no direction and lies at distance 1 from all but other rows of zeros.
 
-    `exact` None chooses by size: exact up to 200,000 points (a million on a GPU), beyond that approximate by faiss, or,
-    where it is not installed, exact with a warning; the distances of approximate neighbours are exact, too. Memory
-    beyond the points: a centred copy (for cosine two), blocks of 16 MB, and faiss's own copy.
+    `exact` None chooses by size: exact up to 200,000 points (a million on a GPU), beyond that approximate by inverted
+    lists, or, where faiss, which makes these, is not installed, exact with a warning; the distances of approximate
+    neighbours are exact, too. Memory beyond the points: a centred copy where exact, one of unit length for cosine,
+    and blocks of 16 MB.
 
     Raises InputError for k outside 1..n (1..n-1 without queries), for rows that are not finite, and for exact=False
     without faiss.
@@ -64,7 +65,7 @@ def nearest(
         if queries is not None and rows.shape[1] != asked.shape[1]:  # rows of zeros in one of the two only
             rows, asked = comparable(points, metric, zeros=True), comparable(queries, metric, zeros=True)
         if _approximate(len(points), points.device, exact):
-            squared, index = _by_faiss(rows, asked, k, alone=alone)
+            squared, index = _by_lists(rows, asked, k, alone=alone)
         else:
             squared, index = _by_products(rows, asked, k, alone=alone)
     return (squared / 2 if metric == "cosine" else squared.sqrt()), index
@@ -91,11 +92,15 @@ def comparable(points: Tensor, metric: Metric, *, zeros: bool = False) -> Tensor
         )
     if metric == "euclidean":
         return points
-    # Each row is first divided by its largest value: the square of a tiny one would be 0.
-    scaled = points / points.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
-    empty = (points == 0).all(dim=1)
-    unit = F.normalize(scaled, dim=1)
-    return torch.cat([unit, empty.float()[:, None]], dim=1) if zeros or bool(empty.any()) else unit
+    n, d = points.shape
+    largest = torch.linalg.vector_norm(points, torch.inf, dim=1, keepdim=True)
+    empty = largest[:, 0] == 0
+    unit = points.new_zeros(n, d + (zeros or bool(empty.any())))
+    for part, into, most in zip(*(rows.split(max(1, BLOCK // d)) for rows in (points, unit, largest)), strict=True):
+        # Each row is first divided by its largest value: the square of a tiny one would be 0.
+        into[:, :d] = F.normalize(part / most.clamp(min=torch.finfo(torch.float32).tiny), dim=1)
+    unit[:, d:] = empty.float()[:, None]
+    return unit
 
 
 def _approximate(n: int, device: torch.device, exact: bool | None) -> bool:
@@ -214,22 +219,12 @@ def _against_all(rows: Tensor, query: Tensor, k: int, own: Tensor | None) -> tup
 # Approximate
 
 
-def _by_faiss(rows: Tensor, asked: Tensor, k: int, *, alone: bool) -> tuple[Tensor, Tensor]:
+def _by_lists(rows: Tensor, asked: Tensor, k: int, *, alone: bool) -> tuple[Tensor, Tensor]:
     """As `_by_products`, but only among the points of the inverted lists closest to each query."""
-    import faiss
-
-    on_cpu: Any = rows.cpu().numpy()
-    d = rows.shape[1]
-    lists = max(1, round(4 * math.sqrt(len(rows))))
-    index: Any = faiss.IndexIVFFlat(faiss.IndexFlatL2(d), d, lists)
-    index.train(on_cpu)
-    index.add(on_cpu)
-    index.nprobe = min(LISTS_LOOKED_AT, lists)
-    _, found = index.search(on_cpu if alone else asked.cpu().numpy(), min(k + SPARE, len(rows)))
-    candidates = torch.from_numpy(found).to(rows.device)
+    found = candidates(rows, asked, min(k + SPARE, len(rows)))
     own = torch.arange(len(asked), device=rows.device) if alone else None
-    short = (candidates < 0).any(dim=1)  # the lists held too few: these are asked exactly
-    squared, nearest_rows = _measured(rows, asked, candidates.clamp_(min=0), k, own)
+    short = (found < 0).any(dim=1)  # the lists held too few: these are asked exactly
+    squared, nearest_rows = _measured(rows, asked, found.clamp_(min=0), k, own)
     for row in short.nonzero().flatten().tolist():
         itself = None if own is None else own[row : row + 1]
         squared[row], nearest_rows[row] = _against_all(rows, asked[row : row + 1], k, itself)

@@ -39,6 +39,7 @@ from coterie.objectives.selection_strategies import (
 )
 from coterie.types import Batch, Features, InputError, Losses
 
+STARTED_ON = 100_000  # items
 PER_PROTOTYPE = 32  # items per hidden unit that K-means sees; all items would take longer than the training
 
 CARD = Card(
@@ -174,15 +175,16 @@ class CDC:
 
         With `init="kmeans"`, which is not in the paper, they begin as K-means' own groups instead: decorrelation suits
         the features of a deep net, which point in many directions, but tears prototypes in few dimensions off the data
-        (2-D points in eight groups: ARI 0.99 by K-means, 0.3 by Eq. 6).
+        (2-D points in eight groups: ARI 0.99 by K-means, 0.3 by Eq. 6). At most 100,000 items are looked at, since the
+        hidden layer of a million takes gigabytes.
         """
         if self.init == "random" and self.selection != "flexmatch":
             return
-        z = features()
         if isinstance(net.selection, FlexMatch):
-            net.selection.begin(len(z))
+            net.selection.begin(len(features()))
         if self.init == "random":
             return
+        z = features(most=STARTED_ON)
         heads = [net.cluster] if self.layout != "dual" else [net.cluster, net.calibrate]
         if self.init == "kmeans":
             rows = standardise_rows(z)

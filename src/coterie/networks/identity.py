@@ -39,7 +39,7 @@ def own_values(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]
     if not isinstance(net.backbone.trunk, Identity) or net.row_norm != "none":
         return features
     repeats = features.shape[1] // len(net.mean)  # pixels of a channel
-    return features * net.std.repeat_interleave(repeats) + net.mean.repeat_interleave(repeats)
+    return (features * net.std.repeat_interleave(repeats)).add_(net.mean.repeat_interleave(repeats))
 
 
 def grouped_values(

@@ -19,7 +19,7 @@ from coterie.contract import Trained, name_of, part_size_of, views_of
 from coterie.networks.net import Net
 from coterie.training.distributed import deal, share_of
 from coterie.training.passes import PassPlan, steps_of
-from coterie.training.seeds import generator_of, seed_of
+from coterie.training.seeds import generator_of, seed_torch
 from coterie.types import Batch, Features, ItemSpec
 from coterie.views.draw import Draw, JoinedDraw
 from coterie.views.recipes import Family, make_views
@@ -99,7 +99,7 @@ def _one_pass(maker: BatchMaker, plan: PassPlan, epoch: int, first: int) -> Iter
                 ahead = pool.submit(read, following)
             for raw, views in zip(block, views_at_once(maker, block, path, [len(c) for c in chunks]), strict=True):
                 here, number = (*path, raw.step), epoch * steps + plan.before + raw.step
-                torch.manual_seed(seed_of(*here, "torch"))  # for dropout and the like inside a method
+                seed_torch(*here, "torch")  # for dropout and the like inside a method
                 yield Batch(
                     raw.index,
                     views,

@@ -40,7 +40,7 @@ from coterie.training.health import Meter, check_epoch, check_losses, early_warn
 from coterie.training.history import EpochRecord, History
 from coterie.training.interrupt import Stop, Stopped, between_steps
 from coterie.training.passes import plan_passes, steps_of
-from coterie.training.seeds import generator_of, seed_of
+from coterie.training.seeds import generator_of, seed_torch
 from coterie.types import Batch, CoterieError, EpochStart, Features, Items, Losses
 from coterie.views.recipes import Family
 from coterie.views.settings import ViewSettings
@@ -227,7 +227,7 @@ class Training:
         # Until the first step is done only the epoch before is a place to go on from: this would be done twice.
         place.whole = False
         path = (stage.seed, stage.name, place.epoch)
-        torch.manual_seed(seed_of(*path, "begin", "torch"))
+        seed_torch(*path, "begin", "torch")
         # The numbers of the epoch's first step, which no method draws for both.
         begun = EpochStart(place.epoch, stage.features, generator_of(*path, 0, "method"))
         begin_epoch(self.method, self.net, begun)

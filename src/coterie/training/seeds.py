@@ -16,3 +16,17 @@ def seed_of(*place: int | str) -> int:
 def generator_of(*place: int | str) -> torch.Generator:
     """A CPU generator at that seed."""
     return torch.Generator().manual_seed(seed_of(*place))
+
+
+def seed_torch(*place: int | str) -> None:
+    """Set torch's own generators to that seed, as `torch.manual_seed` does, but only those of devices in use.
+
+    For those not in use torch keeps the call with its stack of frames, whose text takes 0.3 ms: too much for each step.
+    """
+    seed = seed_of(*place)
+    torch.default_generator.manual_seed(seed)
+    for module in (torch.cuda, torch.xpu):
+        if module.is_initialized():
+            module.manual_seed_all(seed)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(seed)
