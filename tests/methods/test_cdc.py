@@ -67,7 +67,7 @@ def test_the_entropy_loss_is_smallest_for_balance_whether_sure_or_not() -> None:
 def test_both_heads_begin_alike_with_no_bias_and_a_fresh_normalisation() -> None:
     features, _ = mixture()
     net = net_of(CDC(hidden=12), width=32, k=4)
-    CDC(hidden=12).start(net, lambda: features, 4, seeded())
+    CDC(hidden=12).start(net, lambda **_: features, 4, seeded())
     net.eval()
     assert torch.equal(net.cluster(features), net.calibrate(features))
     for head in (net.cluster, net.calibrate):
@@ -83,7 +83,7 @@ def test_every_initialisation_is_finite(init: Any) -> None:
     features, _ = mixture(120)
     method = CDC(hidden=12, init=init)
     net = net_of(method, width=32, k=4)
-    method.start(net, lambda: features, 4, seeded())
+    method.start(net, lambda **_: features, 4, seeded())
     assert all(bool(torch.isfinite(value.float()).all()) for value in net.state_dict().values())
     for p in predict(method, net.eval(), features).values():
         torch.testing.assert_close(p.sum(1), torch.ones(120))
@@ -254,8 +254,8 @@ def test_flexmatch_remembers_rows_of_the_source_as_the_judging_head_sees_them(la
     method = method_with(selection="flexmatch", threshold=0.4, layout=layout, init="random")
     net, twin, batch = net_of(method), net_of(method), a_batch(method)
     features, _ = mixture(n=200, d=16)
-    method.start(net, lambda: features, K, seeded())
-    method.start(twin, lambda: features, K, seeded())
+    method.start(net, lambda **_: features, K, seeded())
+    method.start(twin, lambda **_: features, K, seeded())
     batch.index = torch.randperm(200, generator=seeded(7))[:SIZE]
     with torch.no_grad():
         twin.cluster(twin.backbone(batch.clean))
