@@ -108,3 +108,29 @@ def test_names_go_from_files_to_frames_and_back(coterie):
         whole.predict(frame.drop(columns="f3"))
     with pytest.raises(ValueError, match=r"called as labels.*\(label\)"):
         Clusterer(**settings).fit(frame.assign(label=Y))
+
+
+@pytest.mark.parametrize("ending", ["parquet", "npz"])
+def test_labels_by_row_want_the_rows_that_were_fitted(coterie, ending):
+    name = f"x.{ending}"
+
+    def write(order: np.ndarray, labels: np.ndarray) -> None:
+        if ending == "npz":
+            np.savez(name, x=X[order], y=labels)
+        else:
+            table(name, {"embedding": X[order].tolist(), "y": labels})
+
+    rows = np.arange(60)
+    write(rows, Y)
+    fitted = coterie("fit", name, "-k", 3, "--method", "kmeans", "--no-calibrate", "-o", "run", "--json")
+    assert fitted.object["metrics"]["acc"] == 1
+    write(rows, 2 - Y)  # a label may be mended
+    assert coterie("evaluate", "run", "--json").object["metrics"]["acc"] == 1
+    write(rows[::-1], Y[::-1])
+    refused = coterie("evaluate", "run")
+    assert refused.code == 2
+    assert f"{name} has changed since run was fitted" in refused.err
+    Path(name).unlink()
+    refused = coterie("evaluate", "run")
+    assert refused.code == 2
+    assert f"{name} is not there any more: give the labels with --labels" in refused.err

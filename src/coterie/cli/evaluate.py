@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,15 @@ from coterie.cli.output import print_object, run_summary
 from coterie.cli.predict import check_finished
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
+from coterie.data.named_files import names
 from coterie.data.originals import lies_at
 from coterie.outputs import check_folder
 from coterie.pipeline import evaluate_run
+from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
 from coterie.report import write_report
+from coterie.twins import source_of
 from coterie.types import InputError, Skipped
 
 
@@ -82,10 +86,26 @@ def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, colum
     left_out = [Skipped(item["id"], item["reason"]) for item in skipped]
     labels = find_labels(origin, wanted, column, ids, left_out) if origin or wanted is not None else None
     if labels is None:
-        raise InputError(f"{origin or run} carries no labels: give them with --labels FILE or --labels folders.")
+        path = source.get("path")
+        gone = path is not None and not os.path.lexists(path) and not os.path.lexists(origin)
+        why = "is not there any more" if gone else "carries no labels"
+        raise InputError(f"{origin or run} {why}: give the labels with --labels FILE or --labels folders.")
+    if labels.by_row and origin not in names():
+        _check_unchanged(run, origin, source.get("fingerprint"))
     metrics = evaluate_run(run, labels)
     write_report(run)
     return metrics
+
+
+def _check_unchanged(run: Path, origin: str, fingerprint: str | None) -> None:
+    """Raise InputError where a source whose labels go by its rows is not what the run was fitted on.
+
+    Pictures in a table are not looked at again, nor are any embedded again: that would take as long as at first.
+    """
+    model = load_model(run)
+    numbers = model.spec.kind == "embeddings" or origin.lower().endswith(".npz")
+    if numbers and model.spec.encoding is None:
+        source_of(origin, model, fingerprint, run)
 
 
 def renew_report(run: Path, speech: Speech, *, as_json: bool) -> None:

@@ -29,12 +29,14 @@ LIKE_UNKNOWN = frozenset(word.casefold() for word in UNKNOWN) | frozenset(
 class Labels:
     """True classes for evaluation: one code per item, -1 where it is unknown; `names[code]` is the class.
 
-    `note` says where they come from and how they were matched, in a sentence.
+    `note` says where they come from and how they were matched, in a sentence. `by_row`: they stand in the source's own
+    file, in the order of its rows, so that they fit no other state of it.
     """
 
     codes: NDArray[np.int64]
     names: list[str]
     note: str = ""
+    by_row: bool = False
 
 
 def is_unknown(value: Any) -> bool:

@@ -188,7 +188,7 @@ def _of_npz(path: Path, ids: Sequence[str], wanted: str | None) -> Labels | None
     if column is None:
         return None
     labels = _pick_rows(encode(table.cells[column]), ids, str(path))
-    return _said(labels, f"array {column} of {path.name}, by row")
+    return replace(_said(labels, f"array {column} of {path.name}, by row"), by_row=True)
 
 
 def _of_table(path: Path, ids: Sequence[str], wanted: str | None) -> Labels | None:
@@ -205,7 +205,8 @@ def _of_table(path: Path, ids: Sequence[str], wanted: str | None) -> Labels | No
     labels = Labels(labels.codes, [classes.get(name, name) for name in labels.names])
     rows, _ = row_ids(file, path)
     if isinstance(rows, RowIds):
-        return _said(_pick_rows(labels, ids, str(path)), f"column {column} of {path.name}, by row")
+        note = f"column {column} of {path.name}, by row"
+        return replace(_said(_pick_rows(labels, ids, str(path)), note), by_row=True)
     place = {name: row for row, name in enumerate(rows)}
     unknown = [name for name in ids if name not in place]
     if unknown:

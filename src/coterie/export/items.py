@@ -107,11 +107,10 @@ ARRAYS = ("rows", "label", "confidence", "decided", "model_label", "model_confid
 def items_of_run(run: Path, *, original: bool = False) -> Items:
     """The items of a finished run folder. Raises InputError."""
     record = read_record(run)
-    if record.get("status") != "done" or not os.path.lexists(run / "result.parquet"):
-        raise InputError(
-            f"The run in {run} is not finished, its status is {record.get('status')!r}: finish it with coterie fit "
-            "... --resume."
-        )
+    status = record.get("status")
+    if status != "done" or not os.path.lexists(run / "result.parquet"):
+        state = f"its status is {status!r}" if status != "done" else "it has no result.parquet"
+        raise InputError(f"The run in {run} is not finished, {state}: finish it with coterie fit ... --resume.")
     result = read_result(run / "result.parquet", (record.get("source") or {}).get("n"), groups_of(record))
     names, into = groups_of_model(run)
     items = replace(items_of_result(result, record, names), into=into)
