@@ -154,7 +154,11 @@ def test_bad_input_is_refused(embeddings: Any, clustering: Any, message: str) ->
 
 
 def test_wrong_settings_are_refused() -> None:
-    for wrong, message in (({"loss": "temperature"}, "calibrate.loss"), ({"settings": {"cels": 4}}, "did you mean")):
+    for wrong, message in (
+        ({"loss": "temperature"}, "calibrate.loss"),
+        ({"settings": {"cels": 4}}, "did you mean"),
+        ({"random_state": -1}, "random_state is -1"),
+    ):
         with pytest.raises(InputError, match=message):
             calibrate(np.eye(6), [0, 1] * 3, **wrong)  # type: ignore[arg-type]
 

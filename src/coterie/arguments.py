@@ -16,11 +16,13 @@ from coterie.types import InputError
 def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> int:
     """A random state as scikit-learn has them, as the seed of a run; None: a different seed each time.
 
-    NumPy's global random state is not used.
+    NumPy's global random state is not used. Raises InputError for what is none.
     """
     if random_state is None:
         return int(np.random.default_rng().integers(2**31 - 1))
     if isinstance(random_state, int | np.integer):
+        if random_state < 0:
+            raise InputError(f"random_state is {random_state}: it must be at least 0.")
         return int(random_state)
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31 - 1))

@@ -481,3 +481,21 @@ def test_codes_among_the_numbers_of_an_array_are_said(codes):
         assert note.startswith(f"Column {place} of array has only the whole numbers {codes.min()}")
     assert not open_source(np.c_[VECTORS[:, :3], codes, VECTORS[:, 3:]]).notes
     assert not open_source(np.c_[codes, VECTORS, codes % 2]).notes
+
+
+def test_codes_among_the_columns_of_a_frame_are_warned_of():
+    frame = pd.DataFrame({**FLOATS, "cluster": CODES})
+    assert any("Column cluster has only the whole numbers 0 to 3" in said for said in open_source(frame).warnings)
+    assert not open_source(frame, columns=list(frame)).warnings
+    assert not open_source(pd.DataFrame(FLOATS)).warnings
+
+
+def test_an_empty_cell_of_a_frame_is_missing():
+    frame = pd.DataFrame(FLOATS).astype("Float64")
+    frame.iloc[3, 2] = pd.NA
+    with pytest.raises(InputError, match="contains NaN: row 3, column 2"):
+        open_source(frame)
+
+
+def test_a_memoryview_is_an_array():
+    assert np.array_equal(values(open_source(memoryview(VECTORS))), VECTORS)

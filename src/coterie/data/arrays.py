@@ -16,7 +16,7 @@ from coterie.data.picture_form import Options, check_kind, choose_form
 from coterie.data.pictures import Pictures
 from coterie.data.pixel_values import ValueRule, array_rule
 from coterie.data.survey import Survey
-from coterie.data.vectors import check_numbers, open_vectors
+from coterie.data.vectors import check_numbers, open_vectors, said_of_codes
 from coterie.types import InputError, ItemSpec, Source
 
 SMALLEST_SIDE = 4  # pixels; (h, w, 3) is no batch of pictures that are 3 pixels wide
@@ -40,7 +40,9 @@ def open_array(
     if options.first is None:
         check_batch_axis(array.shape, options.like, name, channels_first=channels_first)
     if array.ndim <= 2:
-        return open_vectors(array, options, name=name, origin=origin)
+        source = open_vectors(array, options, name=name, origin=origin)
+        source.notes += said_of_codes(array, (), name) if options.like is None else []
+        return source
     if options.encode is None:
         check_kind(options, "images", name)
     if array.dtype.kind == "O":

@@ -131,6 +131,8 @@ def _is_dataset(source: Any) -> bool:
 
     if isinstance(source, Dataset):
         return True
+    if isinstance(source, memoryview):
+        return False
     arrays = ("__array__", "__array_interface__", "tocsr")
     sized = hasattr(source, "__len__") and hasattr(source, "__getitem__")
     return sized and not any(hasattr(source, name) for name in arrays)

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from coterie.data.addresses import copied, is_address
 from coterie.data.array_files import open_array_file
 from coterie.data.arrays import open_array
@@ -27,7 +29,7 @@ from coterie.data.picture_form import Encode, Options, Progress
 from coterie.data.pictures import Pictures, open_pictures
 from coterie.data.spaces import Spaces, open_spaces
 from coterie.data.tables import open_table
-from coterie.data.vectors import open_vectors
+from coterie.data.vectors import open_vectors, said_of_codes
 from coterie.isolation import isolated
 from coterie.outputs import printable
 from coterie.records.features import holds_features
@@ -127,6 +129,9 @@ def open_as_asked(source: Any, options: Options) -> Source:
     names = tuple(features.names)
     opened = open_vectors(given.array, options, name=given.name, origin=origin, columns=names, chosen=features.chosen)
     opened.notes[:0] = features.notes
+    if options.like is None and not features.chosen:
+        values = np.asarray(given.array, np.float64) if given.array.dtype.kind == "O" else given.array
+        opened.warnings += said_of_codes(values, names, given.name)
     return opened
 
 

@@ -5,12 +5,14 @@ Messages about wrong arrays follow scikit-learn's, so that its own checks of an 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.array_rows import RowIds, blocks
+from coterie.data.column_words import family_of
 from coterie.data.feature_columns import codes_among
 from coterie.data.fingerprint import array_fingerprint
 from coterie.data.items import Embeddings
@@ -63,12 +65,6 @@ def open_vectors(
         )
     fingerprint = array_fingerprint(array)
     source = Source(name, origin, items, RowIds(len(array)), fingerprint, family="vector")
-    if not columns and options.like is None and (found := codes_among(array, numbered=True)) is not None:
-        place, what = found
-        source.notes.append(
-            f"Column {place} of {name} has only {what}, and the others do not: it counts as a feature, so leave it out "
-            "if it is none."
-        )
     offset = items.spec.offset
     if offset and options.like is None:
         moved = [f"{column_name(items, int(place))} ({offset[place]:.6g})" for place in np.flatnonzero(offset)]
@@ -81,6 +77,18 @@ def open_vectors(
     if not offset and array.dtype != np.float32 and array.size * 4 <= room:
         source.items = Embeddings(items.convert(array), (), columns, chosen)
     return source
+
+
+def said_of_codes(array: NDArray[Any], names: Sequence[str], name: str) -> list[str]:
+    """A sentence on a column of codes (`codes_among`) among features that nobody chose; `names` may be empty."""
+    found = codes_among(array, numbered=len({*map(family_of, names)}) < 2) if array.dtype.kind in "biuf" else None
+    if found is None:
+        return []
+    place, what = found
+    column = f"{names[place]}" if names else f"{place} of {name}"
+    return [
+        f"Column {column} has only {what}, and the others do not: it counts as a feature; leave it out if it is none."
+    ]
 
 
 def column_name(items: Embeddings, place: int) -> str:
@@ -142,6 +150,10 @@ def _numbers(array: NDArray[Any], name: str) -> NDArray[np.float64]:
     for row, column in np.ndindex(array.shape):
         value = array[row, column]
         where = f"Row {row}, column {column} of {name} has a value that is no real number"
+        if type(value).__name__ in ("NAType", "NaTType"):
+            raise InputError(
+                f"Input X contains NaN: row {row}, column {column} of {name} is empty; fill it or leave it out."
+            )
         if isinstance(value, str | bytes):
             raise InputError(f"{where} but text, {str(value)[:40]!r}.")
         try:
