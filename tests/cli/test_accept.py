@@ -359,6 +359,17 @@ def test_cells_that_a_table_program_would_calculate_are_guarded_and_read_again(t
     assert read.right.tolist() == [True, True, True, False, True, True, True]
 
 
+def test_blanks_around_a_name_are_found_again(tmp_path):
+    """Beside two names that differ in how an accent is written, so that only the names as they stand are matched."""
+    names = [" lead.png", "trail .png ", "\u00e9.png", "e\u0301.png"]
+    path = tmp_path / "judged.csv"
+    path.write_bytes(table_content(path, {"id": names, "label": [0, 1, 0, 1]}))
+    assert read_judged(path, names, np.array([0, 1, 0, 1]), 2, {}).rows.tolist() == [0, 1, 2, 3]
+    path.write_text("id,label\nx.png,0\n")
+    with pytest.raises(InputError, match=r"names x\.png, which .* look like ' lead\.png'"):
+        read_judged(path, names, np.array([0, 1, 0, 1]), 2, {})
+
+
 def test_the_name_of_a_group_is_read_without_its_guard(tmp_path):
     path = tmp_path / "judged.csv"
     path.write_text("id,label\na.png,'=cat\nb.png,'dog\n")

@@ -213,6 +213,9 @@ def test_wrong_folders_get_one_sentence(mixed_folder, tmp_path):
     empty.mkdir()
     with pytest.raises(InputError, match=r"holds no images .*0 other files"):
         open_source(empty)
+    (empty / "run.yaml").touch()
+    with pytest.raises(InputError, match="is a run folder, which holds no items"):
+        open_source(empty)
     with pytest.raises(InputError, match=r"At least 2 of the 3 images in the folder .*empty\.jpg: empty file"):
         open_source(mixed_folder / "bad")
     for name in ("a", "b"):

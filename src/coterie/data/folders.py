@@ -37,6 +37,8 @@ def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: S
     """Return the images below `root`, or below its sub-folders `only`; InputError if there are none."""
     listing = list_images(root, only)
     if not listing.files:
+        if (root / "run.yaml").exists():
+            raise InputError(f"{root} is a run folder, which holds no items: give the source that it was fitted on.")
         wanted = ", ".join(sorted(extension[1:] for extension in extensions()))
         locked = f", {len(listing.locked)} sub-folders may not be read" if listing.locked else ""
         types = f": {left_out(listing.others)}" if listing.others else ""

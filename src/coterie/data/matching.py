@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.column_names import listed
 from coterie.data.extensions import is_picture
 from coterie.data.guards import unguarded
 from coterie.types import InputError
@@ -40,7 +42,10 @@ def match(keys: Sequence[Any], ids: Sequence[str], skipped: Sequence[str], where
         return np.empty(0, np.int64)
     pool = [*ids, *skipped]
     known = set(pool)
-    names = [_known_text(key, known) for key in keys]
+    bare = Counter(item.strip() for item in pool)
+    # Tables of text lose the blanks around a name.
+    blank = {item.strip(): item for item in pool if item != item.strip() and bare[item.strip()] == 1}
+    names = [blank.get(name, name) for name in (_known_text(key, known) for key in keys)]
     empty = next((row for row, name in enumerate(names) if not name), None)
     if empty is not None:
         raise Unmatched(f"{where} does not say which item row {empty + 1} is about: its name is empty.", 0.0)
@@ -101,7 +106,7 @@ def _complaint(names: list[str], found: Found, pool: list[str], where: str) -> U
     if missing:
         return Unmatched(
             f"{where} names {missing[0][:200]}, which is not in the source ({len(missing)} such ids); "
-            f"its ids look like {pool[0] if pool else 'nothing'}.",
+            f"its ids look like {listed(pool[:1])}.",
             share,
         )
     name = next(name for name, row in zip(names, found, strict=True) if row == AMBIGUOUS)
