@@ -89,6 +89,17 @@ def test_every_initialisation_is_finite(init: Any) -> None:
         torch.testing.assert_close(p.sum(1), torch.ones(120))
 
 
+@pytest.mark.parametrize("init", ["prototypes", "kmeans"])
+def test_heads_begin_from_some_of_very_many_items(init: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("coterie.methods.cdc.STARTED_ON", 100)
+    features, method = mixture(120)[0], CDC(hidden=12, init=init)
+    net, twin = (net_of(method, width=32, k=4) for _ in range(2))
+    twin.load_state_dict(net.state_dict())
+    method.start(net, lambda most=None, **_: features[:most], 4, seeded())
+    method.start(twin, lambda **_: features[:100], 4, seeded())
+    torch.testing.assert_close(net.state_dict(), twin.state_dict(), rtol=0, atol=0)
+
+
 # One batch of training
 
 DIM, SIZE, K = 10, 48, 4
