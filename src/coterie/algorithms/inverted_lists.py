@@ -25,7 +25,7 @@ def candidates(
 ) -> Int[Tensor, "m count"]:
     """The rows of `count` points near each query, in no order; -1 where its lists hold fewer.
 
-    Memory beyond the points: count · 12 and looked_at · 12 bytes a query, and blocks of 16 MB.
+    Memory beyond the points: count · 12 and looked_at · 12 bytes a query, what K-means sees, and blocks of 16 MB.
     """
     centres = trained(rows)
     looked_at = min(looked_at, len(centres))
