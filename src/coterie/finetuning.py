@@ -98,6 +98,8 @@ def lighter(settings: RunSettings, init: Model, n: int) -> RunSettings:
         return replace(settings, n_clusters=init.k)
     light = {f"{METHOD}.{name}": value for name, value in {**LIGHT, "batch_size": min(BATCH, n)}.items()}
     given = {f"{METHOD}.{name.rpartition('.')[2]}" for name in settings.overrides if not name.startswith(OTHERS)}
+    if settings.epochs is not None:
+        given.add(f"{METHOD}.epochs")
     overrides = {name: value for name, value in light.items() if name not in given} | dict(settings.overrides)
     return replace(settings, n_clusters=init.k, overrides=overrides)
 

@@ -204,6 +204,35 @@ def test_options_win_over_the_configuration(coterie, images, tmp_path):
     assert (cdc["settings"]["cells"], cdc["settings"]["hidden"], plan["views"]["flip"]) == (11, 20, 0.25)
 
 
+def test_the_epochs_of_the_command_line_win_over_the_configuration_by_either_name(coterie, vectors, tmp_path):
+    config = tmp_path / "c.yaml"
+    for written, given in (("cdc: {epochs: 5}", ("--epochs", 2)), ("epochs: 5", ("--set", "cdc.epochs=2"))):
+        config.write_text(f"n_clusters: 3\nmethod: cdc\n{written}\n")
+        plan = coterie("fit", vectors, "--config", config, "--dry-run", "--json", *given).object
+        assert plan["stages"][-1]["epochs"] == 2
+
+
+@pytest.mark.parametrize(("written", "read"), [("010", 10), ("1e1", 10), ("1_0", 10), ("0x10", None), ("1:30", None)])
+def test_numbers_of_settings_are_decimal(coterie, vectors, tmp_path, written, read):
+    fit = ("fit", vectors, "-k", 3, "--method", "cdc", "--dry-run", "--json")
+    (tmp_path / "c.yaml").write_text(f"cdc: {{hidden: {written}}}")
+    for given in (("--set", f"cdc.hidden={written}"), ("--config", tmp_path / "c.yaml")):
+        answer = coterie(*fit, *given)
+        if read is None:
+            assert f"cdc.hidden is '{written}': it takes a whole number" in answer.err
+        else:
+            assert answer.object["stages"][-1]["settings"]["hidden"] == read
+
+
+@pytest.mark.parametrize("names", [("cdc.hidden", "cdc.hidden"), ("hidden", "cdc.hidden"), ("method.hidden", "hidden")])
+def test_a_setting_is_given_once(coterie, vectors, names):
+    fit = ("fit", vectors, "-k", 3, "--method", "cdc", "--dry-run", "--json", "--set", f"{names[0]}=16", "--set")
+    answer = coterie(*fit, f"{names[1]}=32")
+    assert answer.code == 2
+    assert f"--set {names[0]}" in answer.err
+    assert coterie(*fit, f"{names[1]}=16").object["stages"][-1]["settings"]["hidden"] == 16
+
+
 def test_a_run_may_start_from_another_ones_backbone(coterie, finished, images, tmp_path):
     plan = coterie("fit", images, "-k", 4, "--init", finished, "--dry-run", "--json").object
     assert [stage["name"] for stage in plan["stages"]] == ["cdc"]

@@ -111,3 +111,20 @@ def test_judgements_of_other_data_are_refused(
     given = ["--init", str(run), "--judged", str(tmp_path / "judged.csv")]
     assert fit(tmp_path / "out", tmp_path / "other.npy", *given) == 2
     assert "holds others: fit the data of that run" in capsys.readouterr().err
+
+
+def test_a_run_is_not_resumed_with_other_judgements(
+    fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = fitted
+    write_judged(tmp_path / "judged.csv", run)
+    write_judged(tmp_path / "other.csv", run, 20)
+    (tmp_path / "moved.csv").write_bytes((tmp_path / "judged.csv").read_bytes())
+    begin = (tmp_path / "out", data, "--init", str(run), "--set", "calibrate.epochs=2")
+    assert fit(*begin, "--judged", str(tmp_path / "judged.csv")) == 0
+    record = (tmp_path / "out" / "run.yaml").read_text()
+    for given in (["--judged", str(tmp_path / "other.csv")], ["--calibrate"]):
+        assert fit(*begin, "--resume", *given) == 2
+        assert "was begun with --judged" in capsys.readouterr().err
+    assert (tmp_path / "out" / "run.yaml").read_text() == record
+    assert fit(*begin, "--resume", "--judged", str(tmp_path / "moved.csv")) == 0

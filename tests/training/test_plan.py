@@ -88,6 +88,13 @@ def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], mes
         make_plan(settings(overrides=given), IMAGES, "photos")
 
 
+def test_epochs_have_one_value() -> None:
+    with pytest.raises(InputError, match=r"--epochs is 4 and cdc\.epochs is 3"):
+        make_plan(settings(overrides={"method.epochs": 3}, epochs=4), IMAGES, "photos")
+    plan = make_plan(settings(overrides={"cdc.epochs": 4, "moco.epochs": 3}, epochs=4), IMAGES, "photos")
+    assert [resolved(stage)["epochs"] for stage in plan.stages] == [3, 4]
+
+
 def test_settings_of_a_stage_that_does_not_run_are_an_error() -> None:
     with pytest.raises(InputError, match="moco"):
         make_plan(settings(overrides={"moco.epochs": 3}), VECTORS, "vectors")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -13,11 +14,22 @@ from coterie.training.plan import RunSettings
 from coterie.types import InputError
 
 LARGEST = 1 << 20  # bytes of a configuration
+DECIMAL = {  # in YAML 1.1, which PyYAML reads, 010 is eight, 1:30 is ninety and 1e3 a text
+    "int": re.compile(r"[-+]?[0-9][0-9_]*$"),
+    "float": re.compile(
+        r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+    ),
+}
 OF_THE_RUN = ("store_embedding", "max_skipped", "checkpoint_seconds")  # settings of no stage that have no option
 
 
 class Plain(yaml.SafeLoader):
-    """YAML without what a list of settings never needs: aliases, and the same key twice."""
+    """YAML without what a list of settings never needs: aliases, the same key twice, dates, other bases than ten."""
+
+    yaml_implicit_resolvers: ClassVar = {
+        first: [(tag, pattern) for tag, pattern in known if not tag.endswith((":int", ":float", ":timestamp"))]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
@@ -34,6 +46,11 @@ class Plain(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands there twice", problem_mark=key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+for name, pattern in DECIMAL.items():
+    Plain.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, list("-+.0123456789"))
+Plain.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", "")))
 
 
 def plain_yaml(text: str) -> Any:
@@ -58,10 +75,28 @@ def settings_given(options: Mapping[str, Any], config: Path | None, assignments:
     """
     settings: dict[str, Any] = read_config(config) if config is not None else {}
     names = {field.name for field in fields(RunSettings)}
-    settings |= {name: value for name, value in options.items() if name in names and value is not None}
-    overrides = {**settings.get("overrides", {}), **read_overrides(assignments)}
+    given = {name: value for name, value in options.items() if name in names and value is not None}
+    settings |= given
+    set_, written = read_overrides(assignments), settings.get("overrides", {})
+    own = ("", "method.", f"{settings.get('method')}.")  # what may stand before a setting of the last stage
+    _refuse_two_names(set_, own)
+    # Epochs have two names, a run's own and that of its last stage, and either on the command line wins over the file.
+    if given.get("epochs") is not None:
+        written = {name: value for name, value in written.items() if name not in [f"{stage}epochs" for stage in own]}
+    elif any(f"{stage}epochs" in set_ for stage in own):
+        settings.pop("epochs", None)
+    overrides = {**written, **set_}
     settings |= {name: overrides.pop(name) for name in OF_THE_RUN if name in overrides}
     return {**settings, "overrides": overrides}
+
+
+def _refuse_two_names(set_: Mapping[str, Any], own: tuple[str, ...]) -> None:
+    """Raise InputError for one setting of the last stage under two names, with different values."""
+    for name, value in set_.items():
+        stage, dot, setting = name.rpartition(".")
+        for other in (f"{before}{setting}" for before in own if f"{stage}{dot}" in own):
+            if set_.get(other, value) != value and other != name:
+                raise InputError(f"--set {name} and --set {other} are one setting, with two values: leave one out.")
 
 
 def read_overrides(assignments: list[str]) -> dict[str, Any]:
@@ -73,9 +108,12 @@ def read_overrides(assignments: list[str]) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"--set {text[:60]!r} is no setting: write it as method.cells=40.")
         try:
-            overrides[name] = plain_yaml(value)
+            read = plain_yaml(value)
         except ValueError as error:
             raise InputError(f"--set {name} has a value that cannot be read, {value[:60]!r} ({error}).") from error
+        if name in overrides and overrides[name] != read:
+            raise InputError(f"--set {name} stands there twice, with different values: leave one of them out.")
+        overrides[name] = read
     return overrides
 
 

@@ -21,7 +21,7 @@ from coterie.contract import (
 )
 from coterie.training.chain import chain_of as chain_of
 from coterie.training.coerce import coerce as coerce
-from coterie.training.coerce import settings_of
+from coterie.training.coerce import settings_of, shown
 from coterie.training.device import Precision
 from coterie.training.fitting import fit_to_data
 from coterie.training.presets import IMAGE_SIZE, preset_of, published_row
@@ -137,8 +137,11 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     for stage in names:
         values = dict(overrides[stage])
         last = stage == names[-1]
-        if last and settings.epochs is not None:
-            values["epochs"] = settings.epochs
+        if last and settings.epochs is not None and values.setdefault("epochs", settings.epochs) != settings.epochs:
+            raise InputError(
+                f"--epochs is {settings.epochs} and {stage}.epochs is {shown(values['epochs'])}, which are the "
+                "same setting: leave one of them out."
+            )
         if last and not isinstance(given, str):
             method = settings_of(type(given), {**_asdict(given), **values}, stage, notes)
         else:

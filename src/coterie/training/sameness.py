@@ -41,6 +41,7 @@ def _pairs(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
     yield from _settings("views", before.get("views"), now["views"])
     if before.get("calibration") and now.get("calibration"):
         yield from _settings("calibrate", before["calibration"], now["calibration"])
+        yield from _judged(before.get("labels_used") or {}, now.get("labels_used") or {})
     backbone = before.get("backbone")
     yield "--backbone", (backbone or {}).get("name", MISSING), now["backbone"]["name"]
     for name in ("init", "weights"):
@@ -55,6 +56,13 @@ def _pairs(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
 def _settings(stage: str, before: Any, now: Record) -> Iterator[tuple[str, Any, Any]]:
     for name, value in now.items():
         yield f"{stage}.{name}", (before or {}).get(name, MISSING), value
+
+
+def _judged(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
+    """The judgements that teach the calibration: by the content of their file, wherever it lies."""
+    if before.get("sha256") != now.get("sha256"):
+        texts = [f"{used['file']}, sha256 {str(used['sha256'])[:12]}" if used else None for used in (before, now)]
+        yield "--judged", *texts
 
 
 def _place(path: Any) -> Any:
