@@ -6,7 +6,7 @@ import re
 from collections.abc import Hashable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 
@@ -26,11 +26,6 @@ OF_THE_RUN = ("store_embedding", "max_skipped", "checkpoint_seconds")  # setting
 class Plain(yaml.SafeLoader):
     """YAML without what a list of settings never needs: aliases, the same key twice, dates, other bases than ten."""
 
-    yaml_implicit_resolvers: ClassVar = {
-        first: [(tag, pattern) for tag, pattern in known if not tag.endswith((":int", ":float", ":timestamp"))]
-        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             event = self.peek_event()
@@ -48,9 +43,22 @@ class Plain(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-for name, pattern in DECIMAL.items():
-    Plain.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, list("-+.0123456789"))
-Plain.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node).replace("_", "")))
+def _only_decimal() -> None:
+    """Let `Plain` read numbers as `DECIMAL` has them, and dates as texts."""
+    Plain.yaml_implicit_resolvers = {
+        first: [(tag, pattern) for tag, pattern in known if not tag.endswith((":int", ":float", ":timestamp"))]
+        for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    for name, pattern in DECIMAL.items():
+        Plain.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, list("-+.0123456789"))
+
+    def whole(loader: Plain, node: yaml.ScalarNode) -> int:
+        return int(str(loader.construct_scalar(node)).replace("_", ""))
+
+    Plain.add_constructor("tag:yaml.org,2002:int", whole)
+
+
+_only_decimal()
 
 
 def plain_yaml(text: str) -> Any:

@@ -61,8 +61,10 @@ def _settings(stage: str, before: Any, now: Record) -> Iterator[tuple[str, Any, 
 def _judged(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
     """The judgements that teach the calibration: by the content of their file, wherever it lies."""
     if before.get("sha256") != now.get("sha256"):
-        texts = [f"{used['file']}, sha256 {str(used['sha256'])[:12]}" if used else None for used in (before, now)]
-        yield "--judged", *texts
+        was, asked = (
+            f"{used.get('file')}, sha256 {used.get('sha256', '')[:12]}" if used else None for used in (before, now)
+        )
+        yield "--judged", was, asked
 
 
 def _place(path: Any) -> Any:
