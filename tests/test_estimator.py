@@ -142,6 +142,7 @@ def test_a_saved_model_predicts_bit_for_bit_the_same(fitted, tmp_path, what):
     assert loaded.history_ == model.history_
     assert loaded.record_ == model.record_
     assert loaded.result_.ids == model.result_.ids
+    assert repr(loaded.result_).startswith(f"<ResultTable: {len(model.result_.ids)} items in ")
     assert {file.suffix for file in (tmp_path / "groups" / "model").iterdir()} == {".safetensors", ".json"}
     again = load(loaded.save(tmp_path / "once more"))
     assert (again.predict_proba(x) == model.predict_proba(x)).all()

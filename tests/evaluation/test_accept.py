@@ -267,3 +267,16 @@ def test_audits_that_cannot_be_are_refused() -> None:
 def test_a_sample_that_cannot_be_drawn_is_refused(size: int) -> None:
     with pytest.raises(InputError, match="from 1 to 40"):
         accept.draw_sample(50, size, seed=0, judged=list(range(10)))
+
+
+def test_outcomes_may_be_ones_and_zeros_and_nothing_else() -> None:
+    confidence, right = population(400, seed=3)
+    rows = np.arange(200)
+    found = accept.audit(confidence, rows, right[rows], 0.2)
+    assert found.steps[0].wrong > 0
+    for outcomes in (right[rows].astype(int), right[rows].astype(float), right[rows].tolist()):
+        assert accept.audit(confidence.tolist(), rows.tolist(), outcomes, 0.2) == found
+    with pytest.raises(InputError, match="given as <U3: give True or False"):
+        accept.audit(confidence, rows, np.array(["yes"] * 200), 0.2)
+    with pytest.raises(InputError, match="type float64: give their numbers"):
+        accept.audit(confidence, rows + 0.5, right[rows], 0.2)

@@ -120,3 +120,8 @@ def test_missing_clusters_and_classes_shift_nothing() -> None:
 def test_labels_that_do_not_fit_are_named(true: list[float], pred: list[int], k: int | None) -> None:
     with pytest.raises(InputError, match="label"):
         match(np.array(true), np.array(pred), k)
+
+
+def test_codes_too_far_apart_to_count_are_refused() -> None:
+    with pytest.raises(InputError, match=r"go up to 1000000000000 and 1, too far .*return_inverse"):
+        accuracy([0, 10**12], [0, 1])

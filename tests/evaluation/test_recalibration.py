@@ -167,3 +167,9 @@ def test_ties_stay_and_no_item_changes_its_group():
     reached = with_confidence(p, goal).max(1)
     clear = np.sort(p, 1)[:, -1] > 1.2 * np.sort(p, 1)[:, -2]
     assert reached[clear] == pytest.approx(goal[clear], abs=1e-4)
+
+
+def test_outcomes_may_be_ones_and_zeros():
+    rng = np.random.default_rng(0)
+    confidence, right = rng.uniform(0.5, 1, 60), rng.random(60) < 0.6
+    assert recalibrate(confidence, right.astype(int)) == recalibrate(confidence, right)

@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
-from coterie.evaluation.calibration_errors import checked
+from coterie.evaluation.calibration_errors import checked, truths
 from coterie.types import InputError
 
 STEPS = 20  # accept sets of 5 %, 10 %, ... of all items are tried
@@ -170,9 +170,9 @@ def threshold_grid(confidence: NDArray[np.floating], judged: int, max_error: flo
 
 
 def audit(
-    confidence: NDArray[np.floating],
-    judged: NDArray[np.integer],
-    right: NDArray[np.bool_],
+    confidence: ArrayLike,
+    judged: ArrayLike,
+    right: ArrayLike,
     max_error: float,
     level: float = 0.95,
     thresholds: Sequence[float] | None = None,
@@ -191,20 +191,23 @@ def audit(
     >>> 0.55 < found.chosen.threshold < 0.65
     True
     """
-    values, needed = _values(confidence), judged_needed(max_error, level)
-    if judged.shape != right.shape or judged.ndim != 1:
+    values, needed = _values(np.asarray(confidence, np.float64)), judged_needed(max_error, level)
+    rows, outcomes = np.asarray(judged), truths(right)
+    if rows.size and rows.dtype.kind not in "iu":
+        raise InputError(f"The judged rows are of type {rows.dtype}: give their numbers.")
+    if rows.shape != outcomes.shape or rows.ndim != 1:
         raise InputError(
-            f"There are judgements of shape {right.shape} for rows of shape {judged.shape}: give one each."
+            f"There are judgements of shape {outcomes.shape} for rows of shape {rows.shape}: give one each."
         )
-    if len(judged) < needed:
+    if len(rows) < needed:
         raise InputError(
-            f"Only {len(judged)} items are judged, but it takes {needed} to show that at most {max_error:.3g} are "
-            f"wrong with confidence {level:.3g}, even if all of them are right: judge {needed - len(judged)} more."
+            f"Only {len(rows)} items are judged, but it takes {needed} to show that at most {max_error:.3g} are "
+            f"wrong with confidence {level:.3g}, even if all of them are right: judge {needed - len(rows)} more."
         )
-    if judged.min() < 0 or judged.max() >= len(values) or len(np.unique(judged)) < len(judged):
+    if rows.min() < 0 or rows.max() >= len(values) or len(np.unique(rows)) < len(rows):
         raise InputError(f"The judged rows must be different rows from 0 to {len(values) - 1}.")
-    tried = threshold_grid(values, len(judged), max_error, level) if thresholds is None else thresholds
-    seen, wrong_ones = values[judged], values[judged[~right]]
+    tried = threshold_grid(values, len(rows), max_error, level) if thresholds is None else thresholds
+    seen, wrong_ones = values[rows], values[rows[~outcomes]]
     steps: list[Step] = []
     for threshold in sorted(set(tried), reverse=True):
         count, wrong = int((seen >= threshold).sum()), int((wrong_ones >= threshold).sum())

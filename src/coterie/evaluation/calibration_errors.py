@@ -223,6 +223,14 @@ def checked(confidence: NDArray[np.floating], correct: NDArray[Any]) -> tuple[Fl
     return confidence.clip(0, 1), right
 
 
+def truths(right: Any) -> NDArray[np.bool_]:
+    """Whether each item is right, as booleans: True and False, or 1 and 0, and nothing else (InputError)."""
+    flags = np.asarray(right)
+    if flags.dtype.kind != "b" and not (flags.dtype.kind in "iuf" and np.isin(flags, (0, 1)).all()):
+        raise InputError(f"Whether each item is right is given as {flags.dtype}: give True or False, or 1 or 0.")
+    return flags.astype(np.bool_)
+
+
 def bin_of(values: Floats, bins: int, closed: Closed = "right") -> NDArray[np.intp]:
     """The equal-width bin of each value in [0, 1]: (lo, hi] with 0 in bin 0, or [lo, hi) with 1 in bin `bins`."""
     edges = np.linspace(0, 1, bins + 1)

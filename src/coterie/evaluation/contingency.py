@@ -15,6 +15,8 @@ from coterie.types import InputError
 Ints = NDArray[np.int64]
 Given = ArrayLike  # a user's labels: `_number` refuses what are no integers
 
+CELLS = 2**30  # of a table, 8 GiB
+
 
 def contingency(
     labels_true: Given,
@@ -39,6 +41,11 @@ def contingency(
     if len(true) == 0:
         raise InputError("There are no labelled items to evaluate: give at least one label.")
     k, c = _number(pred, n_clusters, "predicted"), _number(true, n_classes, "true")
+    if k * c > CELLS:
+        raise InputError(
+            f"The labels go up to {c - 1} and {k - 1}, too far to count every pair: number the classes from 0, as "
+            "numpy.unique(labels, return_inverse=True) does."
+        )
     return np.bincount(pred.astype(np.int64) * c + true.astype(np.int64), minlength=k * c).reshape(k, c)
 
 

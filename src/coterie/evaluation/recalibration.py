@@ -20,11 +20,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import betaincinv, expit, log_expit
 
-from coterie.evaluation.calibration_errors import adaptive_calibration_error_of, by_confidence, checked
+from coterie.evaluation.calibration_errors import adaptive_calibration_error_of, by_confidence, checked, truths
 from coterie.evaluation.ranking import Floats, Ranking
 from coterie.types import InputError
 
@@ -180,24 +180,27 @@ class Recalibration:
         return asdict(self)
 
 
-def recalibrate(confidence: NDArray[np.floating], right: Flags, kind: Kind = "beta", seed: int = 0) -> Recalibration:
+def recalibrate(
+    confidence: NDArray[np.floating], right: ArrayLike, kind: Kind = "beta", seed: int = 0
+) -> Recalibration:
     """Fit and check a map on judged confidences (m,). Raises InputError for too few judged items."""
     if kind not in get_args(Kind):
         raise InputError(f"There is no map {kind!r}: give {', '.join(get_args(Kind))}.")
+    flags = truths(right)
     least = LEAST_ISOTONIC if kind == "isotonic" else LEAST
-    if len(right) < least:
-        more = f"judge {least - len(right)} more" + (", or take another map" if kind == "isotonic" else "")
-        raise InputError(f"Only {len(right)} items are judged, but the map {kind} takes at least {least}: {more}.")
-    values = checked(confidence, right)[0]
-    after = cross_fitted(kind, values, right, seed)
-    gains = log_loss(values, right) - log_loss(after, right)
+    if len(flags) < least:
+        more = f"judge {least - len(flags)} more" + (", or take another map" if kind == "isotonic" else "")
+        raise InputError(f"Only {len(flags)} items are judged, but the map {kind} takes at least {least}: {more}.")
+    values = checked(confidence, flags)[0]
+    after = cross_fitted(kind, values, flags, seed)
+    gains = log_loss(values, flags) - log_loss(after, flags)
     gain, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
     return Recalibration(
-        map=fit(kind, values, right),
-        judged=len(right),
-        wrong=int((~right).sum()),
-        before=judge(values, right, seed),
-        after=judge(after, right, seed),
+        map=fit(kind, values, flags),
+        judged=len(flags),
+        wrong=int((~flags).sum()),
+        before=judge(values, flags, seed),
+        after=judge(after, flags, seed),
         gain=gain,
         gain_error=error,
         helps=gain > error,

@@ -29,7 +29,7 @@ COLUMNS = {
 }
 
 
-@dataclass
+@dataclass(repr=False)
 class ResultTable:
     """A result as arrays: ids, labels (n,), confidence (n,), probabilities by head, each (n, k)."""
 
@@ -44,6 +44,10 @@ class ResultTable:
     def k(self) -> int:
         """The number of groups."""
         return int(next(iter(self.heads.values())).shape[1])
+
+    def __repr__(self) -> str:
+        n, mean = len(self.ids), float(np.mean(self.confidence))
+        return f"<ResultTable: {n:,} items in {self.k} groups, mean confidence {mean:.2f}>"
 
 
 def write_result(path: Path, result: Assignments, *, labels_used: int = 0) -> None:
