@@ -6,7 +6,7 @@ import importlib
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,6 +18,7 @@ from coterie import catalogue
 from coterie.cli.failing import unforeseen
 from coterie.contract import Card
 from coterie.contract.members import check_members
+from coterie.networks.net import trainable
 from coterie.prediction.answers import check_answers
 from coterie.types import InputError, RunFailed, Source
 from helpers.own_methods import forgotten
@@ -147,6 +148,48 @@ def test_what_is_no_mapping_is_said(member: str, gives: Any, said: str) -> None:
     own = {"card": MINE, "heads": Untrained.heads, "logits": Untrained.logits, member: lambda *given: gives}
     with forgotten(), pytest.raises(InputError, match=said):
         coterie.Clusterer(2, method=dataclass(frozen=True)(type("Gives", (), own))()).fit([[0.0], [0.1], [8.0], [9.0]])
+
+
+@dataclass(frozen=True)
+class Gives(Untrained):
+    """A trained method whose losses and logits are what `loss` and `answer` make of them."""
+
+    epochs: int = 1
+    batch_size: int = 2
+    card: ClassVar[Card] = replace(MINE, views={"clean": "clean"})
+    loss: ClassVar[Any] = None
+    answer: ClassVar[Any] = None
+
+    def optimiser(self, net: Any) -> torch.optim.Optimizer:
+        return torch.optim.SGD(trainable(net.groups), 0.1)
+
+    def step(self, net: Any, batch: Any) -> Iterator[Any]:
+        error = net.groups(net.backbone(batch.clean)).square()
+        yield {"own": error.mean()} if self.loss is None else type(self).loss(error)
+
+    def logits(self, net: Any, features: Any) -> dict[str, Any]:
+        rows = net.groups(features)
+        return {"softmax": rows if self.answer is None else type(self).answer(rows)}
+
+
+@pytest.mark.parametrize(
+    ("member", "gives", "said"),
+    [
+        ("loss", lambda error: {"own": error}, r"`step` of Gives gave own as a tensor of torch.float32 with the shape"),
+        ("loss", lambda error: {"own": 3.0}, "`step` of Gives gave own as a float"),
+        ("loss", lambda error: {"own": error.mean().detach()}, "gave own, which depends on nothing that is trained"),
+        ("loss", lambda error: {}, "gave no loss"),
+        ("answer", lambda rows: rows[:, 0], r"`logits` of Gives gave softmax as a tensor .* with the shape"),
+        ("answer", lambda rows: rows.long(), "gave softmax as a tensor of torch.int64"),
+        ("answer", lambda rows: rows.numpy(), "gave softmax as a ndarray"),
+    ],
+)
+def test_losses_and_logits_that_are_no_such_tensors_are_said(
+    member: str, gives: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Gives, member, staticmethod(gives))
+    with forgotten(), pytest.raises(InputError, match=said):
+        coterie.Clusterer(2, method=Gives(), calibrate=False).fit([[0.0], [0.1], [8.0], [9.0]])
 
 
 @pytest.mark.parametrize("calibrate", [True, False])

@@ -9,7 +9,9 @@ import difflib
 import inspect
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from typing import Any
+from typing import Any, cast
+
+import torch
 
 from coterie.contract.card import Card
 from coterie.types import InputError
@@ -65,6 +67,25 @@ def by_name(method: object, member: str, given: Any, of: str) -> Any:
         return given
     what = "nothing" if given is None else f"a {type(given).__name__}"
     raise InputError(f"`{member}` of {type(method).__name__} gave {what}: it must give a mapping, {of}.")
+
+
+def tensors(method: object, member: str, given: Any, of: str, axes: int) -> dict[str, torch.Tensor]:
+    """The tensors of floats with so many axes (0: of one number) that a member returned, by name. Raises InputError."""
+    named = by_name(method, member, given, of)
+    for name, value in named.items():
+        if isinstance(value, torch.Tensor) and (
+            value.is_floating_point() and value.ndim == axes if axes else value.numel() == 1
+        ):
+            continue
+        tensor = isinstance(value, torch.Tensor)
+        what = (
+            f"a tensor of {value.dtype} with the shape {tuple(value.shape)}" if tensor else f"a {type(value).__name__}"
+        )
+        raise InputError(
+            f"`{member}` of {type(method).__name__} gave {name} as {what}: it takes a tensor "
+            f"{f'of floats with {axes} axes' if axes else 'of one number'} ({of})."
+        )
+    return cast(dict[str, torch.Tensor], named)
 
 
 def _check_names(kind: type[Any]) -> None:

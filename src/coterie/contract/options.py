@@ -25,7 +25,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from coterie.contract.card import Facts, Pass, View
-from coterie.contract.members import by_name
+from coterie.contract.members import by_name, tensors
 from coterie.contract.method import Method, Trained
 from coterie.networks.net import Net
 from coterie.types import EpochStart, Features
@@ -117,7 +117,7 @@ def gives_logits(method: Method) -> bool:
 def logits_of(method: Method, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
     """Logits by head, in the order of `predict`; empty for a method without."""
     own = _option(method, "logits")
-    return {} if own is None else cast(dict[str, Tensor], by_name(method, "logits", own(net, features), ROWS))
+    return {} if own is None else tensors(method, "logits", own(net, features), ROWS, 2)
 
 
 def predict(method: Method, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:

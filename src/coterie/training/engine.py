@@ -29,7 +29,7 @@ from coterie.contract import (
     rates_of,
     start,
 )
-from coterie.contract.members import by_name
+from coterie.contract.members import tensors
 from coterie.contract.options import ALL
 from coterie.networks.net import Net
 from coterie.training.advice import Advice, advice_for
@@ -41,10 +41,11 @@ from coterie.training.history import EpochRecord, History
 from coterie.training.interrupt import Stop, Stopped, between_steps
 from coterie.training.passes import plan_passes, steps_of
 from coterie.training.seeds import generator_of, seed_torch
-from coterie.types import Batch, CoterieError, EpochStart, Features, Items, Losses
+from coterie.types import Batch, CoterieError, EpochStart, Features, InputError, Items, Losses
 from coterie.views.recipes import Family
 from coterie.views.settings import ViewSettings
 
+LOSSES = "{name: loss}, and it must `yield` one for each optimiser step"
 CHECK_EVERY = 20  # steps between looks at the losses, each of which waits for the device
 
 
@@ -242,8 +243,7 @@ class Training:
             for group, rate, factor in zip(optimiser.param_groups, self.rates[name], factors, strict=True):
                 group["lr"] = rate * factor
         for step in self.method.step(self.net, batch):
-            if not isinstance(step, Step):
-                by_name(self.method, "step", step, "{name: loss}, and it must `yield` one for each optimiser step")
+            self.check(step)
             losses = self.take(step)
             meter.add({f"loss.{key}": value.detach() for key, value in losses.items()})
         meter.add({f"health.{key}": value.detach() for key, value in batch.logged.items()})
@@ -251,6 +251,16 @@ class Training:
             meter.add_groups(batch.counts)
         if batch.histogram is not None:
             meter.add_histogram(batch.histogram)
+
+    def check(self, step: Any) -> None:
+        """Raise InputError unless a step of the method is losses by name, at least one of which has a gradient."""
+        losses = tensors(self.method, "step", step.losses if isinstance(step, Step) else step, LOSSES, 0)
+        if not any(value.requires_grad for value in losses.values()):
+            gave = " and ".join(losses) or "no loss"
+            raise InputError(
+                f"`step` of {type(self.method).__name__} gave {gave}, which depends on nothing that is trained: it "
+                "takes at least one loss with a gradient."
+            )
 
     def take(self, step: Losses | Step) -> Losses:
         """One optimiser step. Optimisers that do not take part get no gradient."""
