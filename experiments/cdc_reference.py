@@ -29,6 +29,8 @@ def seed_record(
     def cdc(row_name: str, **extra: Any) -> dict[str, Any]:
         epochs = extra.pop("epochs", None)
         changed = of_stage(overrides, "cdc") | {f"cdc.{key}": value for key, value in extra.items()}
+        if epochs is not None:
+            changed.pop("cdc.epochs", None)  # of the trained rows
         settings = replace(base, method="cdc", seed=seed, init=str(moco), epochs=epochs, overrides=changed)
         return row(source, settings, runs / f"{name}-{row_name}-{seed}")
 
