@@ -224,8 +224,13 @@ def test_numbers_of_settings_are_decimal(coterie, vectors, tmp_path, written, re
             assert answer.object["stages"][-1]["settings"]["hidden"] == read
 
 
-@pytest.mark.parametrize("names", [("cdc.hidden", "cdc.hidden"), ("hidden", "cdc.hidden"), ("method.hidden", "hidden")])
-def test_a_setting_is_given_once(coterie, vectors, names):
+def test_of_a_setting_given_twice_the_last_is_taken_as_of_any_option(coterie, vectors):
+    fit = ("fit", vectors, "-k", 3, "--method", "cdc", "--dry-run", "--json", "--set", "cdc.hidden=16", "--set")
+    assert coterie(*fit, "cdc.hidden=32").object["stages"][-1]["settings"]["hidden"] == 32
+
+
+@pytest.mark.parametrize("names", [("hidden", "cdc.hidden"), ("method.hidden", "hidden")])
+def test_a_setting_has_one_name_in_a_command(coterie, vectors, names):
     fit = ("fit", vectors, "-k", 3, "--method", "cdc", "--dry-run", "--json", "--set", f"{names[0]}=16", "--set")
     answer = coterie(*fit, f"{names[1]}=32")
     assert answer.code == 2

@@ -88,11 +88,13 @@ def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], mes
         make_plan(settings(overrides=given), IMAGES, "photos")
 
 
-def test_epochs_have_one_value() -> None:
-    with pytest.raises(InputError, match=r"--epochs is 4 and cdc\.epochs is 3"):
-        make_plan(settings(overrides={"method.epochs": 3}, epochs=4), IMAGES, "photos")
+def test_the_epochs_of_the_run_are_taken_and_said_where_the_last_stage_has_others() -> None:
+    plan = make_plan(settings(overrides={"method.epochs": 3}, epochs=4), IMAGES, "photos")
+    assert resolved(plan.stages[-1])["epochs"] == 4
+    assert "--epochs 4 was taken, and not cdc.epochs=3." in plan.notes
     plan = make_plan(settings(overrides={"cdc.epochs": 4, "moco.epochs": 3}, epochs=4), IMAGES, "photos")
     assert [resolved(stage)["epochs"] for stage in plan.stages] == [3, 4]
+    assert not any("was taken, and not" in note for note in plan.notes)
 
 
 def test_settings_of_a_stage_that_does_not_run_are_an_error() -> None:

@@ -116,12 +116,9 @@ def read_overrides(assignments: list[str]) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"--set {text[:60]!r} is no setting: write it as method.cells=40.")
         try:
-            read = plain_yaml(value)
+            overrides[name] = plain_yaml(value)
         except ValueError as error:
             raise InputError(f"--set {name} has a value that cannot be read, {value[:60]!r} ({error}).") from error
-        if name in overrides and overrides[name] != read:
-            raise InputError(f"--set {name} stands there twice, with different values: leave one of them out.")
-        overrides[name] = read
     return overrides
 
 

@@ -137,11 +137,10 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     for stage in names:
         values = dict(overrides[stage])
         last = stage == names[-1]
-        if last and settings.epochs is not None and values.setdefault("epochs", settings.epochs) != settings.epochs:
-            raise InputError(
-                f"--epochs is {settings.epochs} and {stage}.epochs is {shown(values['epochs'])}, which are the "
-                "same setting: leave one of them out."
-            )
+        if last and settings.epochs is not None:
+            if values.setdefault("epochs", settings.epochs) != settings.epochs:
+                notes.append(f"--epochs {settings.epochs} was taken, and not {stage}.epochs={shown(values['epochs'])}.")
+            values["epochs"] = settings.epochs
         if last and not isinstance(given, str):
             method = settings_of(type(given), {**_asdict(given), **values}, stage, notes)
         else:
