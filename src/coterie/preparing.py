@@ -41,6 +41,7 @@ from coterie.training.distributed import wait_for_all
 from coterie.training.history import History, read_history
 from coterie.training.plan import (
     UNEQUAL_ADVICE,
+    Plan,
     RunSettings,
     balance_term,
     image_size_of,
@@ -48,6 +49,7 @@ from coterie.training.plan import (
 )
 from coterie.training.runfolder import RunFolder
 from coterie.types import InputError, Source
+from coterie.views.settings import without_effect
 
 
 def prepare(
@@ -116,6 +118,7 @@ def _prepare(
     if term := balance_term(plan.method):
         plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}.")
     plan.notes.extend([*advice_for(plan, opened.family, init), *extra_items(plan, opened)])
+    plan.notes.extend(_without_effect(plan, settings, opened))
     plan = with_beginning(plan, settings, backbone, spec, init)
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     if teacher is not None:
@@ -248,6 +251,17 @@ def calibrated_where_judged(settings: RunSettings) -> RunSettings:
     if settings.calibrate is False:
         raise InputError("--judged is for the calibration head alone: leave --no-calibrate out.")
     return replace(settings, calibrate=True)
+
+
+def _without_effect(plan: Plan, settings: RunSettings, source: Source) -> list[str]:
+    """What to say of options and settings of views that change nothing for such items."""
+    kind = source.items.spec.kind
+    idle = [f"--set views.{name}" for name in without_effect(plan.views_given, kind, source.family)]
+    if kind == "embeddings":
+        given = {"--image-size": settings.image_size is not None, "--family": settings.family != "auto"}
+        idle = [option for option, said in given.items() if said] + idle
+    what = "embeddings" if kind == "embeddings" else "letters or signs" if source.family == "glyph" else "photographs"
+    return [f"Without effect on {what}: {', '.join(idle)}."] if idle else []
 
 
 def _refuse_copies(source: Source) -> None:

@@ -82,3 +82,23 @@ def test_a_small_group_that_was_shared_out_is_told_in_the_end(coterie, tmp_path)
     assert "About 8 of the 400 items" in warning
     assert "cdc.entropy_weight" in warning
     assert warning in (tmp_path / "run" / "report.html").read_text()
+
+
+MIX, FLIP = ("--set", "views.vector_mix=0.2"), ("--set", "views.flip=0.3")
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "said"),
+    [
+        ("vectors", ("--family", "glyph", *FLIP, *MIX), "embeddings: --family, --set views.flip."),
+        ("vectors", ("--image-size", 16, "--set", "views.row_norm=none"), "embeddings: --image-size."),
+        ("images", ("--family", "photo", *MIX, *FLIP), "photographs: --set views.vector_mix."),
+        ("images", ("--family", "glyph", "--set", "views.glyph_blur=0.3"), None),
+        ("vectors", MIX, None),
+    ],
+)
+def test_options_that_change_nothing_for_such_items_are_said(coterie, request, source, options, said):
+    path = request.getfixturevalue(source)
+    plan = coterie("fit", path, "-k", 3, "--method", "cdc", "--dry-run", "--json", *options).object
+    found = [note for note in plan["notes"] if note.startswith("Without effect on ")]
+    assert found == ([] if said is None else [f"Without effect on {said}"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -71,6 +72,14 @@ class ViewSettings:
     vector_mix: Share = 0.1  # largest share of another item
     vector_contrastive: Strength = 2.0  # factor of the contrastive view
     vector_strong: Strength = 3.0  # factor of the strong view
+
+
+def without_effect(names: Iterable[str], kind: str, family: str) -> list[str]:
+    """Those of these settings that no view of such items uses: `kind` images or embeddings, `family` of pictures."""
+    if kind == "embeddings":
+        return sorted(name for name in names if not name.startswith("vector_") and name != "row_norm")
+    others = ("vector_",) if family == "glyph" else ("vector_", "glyph_")
+    return sorted(name for name in names if name.startswith(others))
 
 
 def practical_views(side: int, dim: int = 0) -> dict[str, Any]:
