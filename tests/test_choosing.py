@@ -20,6 +20,7 @@ def test_embeddings_in_four_groups():
     assert (found.k, found.clear) == (4, True)
     assert found.n == 160
     assert choose_k(POINTS, most=6) == found
+    assert repr(found) == f"<Choice: {found.sentence}>"  # not the whole curve
 
 
 def test_auto_is_settled_before_any_method_trains(tmp_path):

@@ -44,7 +44,7 @@ class Row:
         return self.prediction_strength >= HOLDS and self.excess > 2 * self.error
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Choice:
     """The answer: `k` and its plateau where a number stands out.
 
@@ -61,6 +61,9 @@ class Choice:
     n: int  # items looked at
     sentence: str
     notes: list[str]
+
+    def __repr__(self) -> str:
+        return f"<Choice: {self.sentence}>"
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, numbers with five digits."""
