@@ -121,7 +121,10 @@ TEXTS = [f"{number:03}" for number in NUMBERS]
     ],
 )
 def test_names_of_rows_in_every_type(tmp_path, column, ids):
-    source = opened(tmp_path / "t.parquet", {"id": column, **FLOATS})
+    try:
+        source = opened(tmp_path / "t.parquet", {"id": column, **FLOATS})
+    except pa.ArrowNotImplementedError:
+        pytest.skip("an older pyarrow writes no views of texts")
     assert list(source.ids) == ids
     assert not any("number" in note for note in source.notes)
 
