@@ -108,6 +108,8 @@ def _refuse_what_is_no_source(source: Any) -> None:
         raise InputError(f"{source!r} is no source; {WANTED}.")
     if isinstance(source, Image.Image):
         raise InputError("One picture cannot be sorted by itself; give a list of pictures ([picture] for one).")
+    if issparse(source):
+        raise InputError("Sparse input is not supported; give a dense array (matrix.toarray()).")
     if isinstance(source, Mapping):
         keys = ", ".join(map(str, list(source)[:8])) or "nothing"
         raise InputError(f"A {name} is no source; give one of the values that it holds ({keys}).")
@@ -122,8 +124,6 @@ def _refuse_what_is_no_source(source: Any) -> None:
     if isinstance(source, type) or (callable(getattr(source, "collect", None)) and not hasattr(source, "__len__")):
         do = "an instance of it" if isinstance(source, type) else "what its collect() returns"
         raise InputError(f"A {name} holds no items yet; give {do}.")
-    if issparse(source):
-        raise InputError("Sparse input is not supported; give a dense array (matrix.toarray()).")
 
 
 def _is_dataset(source: Any) -> bool:
