@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,10 @@ def test_two_processes_of_accelerate_launch_share_a_run(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = (3 * rng.normal(size=(3, 8))[np.arange(60) % 3] + rng.normal(size=(60, 8))).astype(np.float32)
     np.save(tmp_path / "rows.npy", rows)
-    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", 0)
+    with socket.socket() as free:  # an older accelerate does not look for one itself
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", port)
     fit = ("fit", tmp_path / "rows.npy", "-k", 3, "--epochs", 1, "--device", "cpu", "-q", "-o", tmp_path / "two")
     command = [sys.executable, "-m", *launcher, "--num_machines", 1, "-m", "coterie", *fit]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
