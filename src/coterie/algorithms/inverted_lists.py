@@ -17,7 +17,7 @@ from torch import Tensor
 LISTS_LOOKED_AT = 32  # by each query
 POINTS_A_LIST = 39  # that K-means sees: the least that faiss takes without a warning; more find no more neighbours
 ITERATIONS = 5
-BLOCK = 1 << 22  # numbers in one block of distances
+BLOCK = 1 << 22  # numbers in one block of distances, 16 MB: small enough for a processor's cache
 
 
 def candidates(

@@ -17,14 +17,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coterie.algorithms.inverted_lists import candidates
+from coterie.algorithms.inverted_lists import BLOCK, candidates
 from coterie.types import InputError
 
 Metric = Literal["euclidean", "cosine"]
 
 EXACT_UP_TO = 200_000  # points on a CPU; beyond it approximate search, where faiss is installed
 EXACT_UP_TO_ON_GPU = 1_000_000
-BLOCK = 1 << 22  # numbers in one block of distances, 16 MB: small enough for a processor's cache
 COLUMNS = 1 << 15  # points in one block
 GROUP = 32  # columns whose smallest number is found first, which spares a sort of most of a block
 SPARE = 8  # candidates beyond the k neighbours
