@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _docs import BENCHMARKS, RESULTS, Block, percent, records, score_cells, table
+from _docs import BENCHMARKS, RESULTS, Block, mean_percent, percent, records, score_cells, table
 
 NAMES = {"sklearn": "K-means (scikit-learn)"}
 
@@ -54,6 +54,22 @@ def graph_choice() -> str:
         rows.append([one["data"], f"{one['n']:,}", *pairs, *agreed])
     head = ["data", "items", "hubs: as they are, components", "mutual: as they are, components"]
     return table([*head, "κ of K-means", "κ of K-means on components", "κ of `spectral`"], rows, found["command"])
+
+
+def votes() -> str:
+    """How sure the votes are by the number of items: 50 voters, and a part of a group."""
+    found = records("votes")
+    rows = []
+    for data, n in dict.fromkeys((one["data"], one["n"]) for one in found["records"]):
+        runs = [one for one in found["records"] if (one["data"], one["n"]) == (data, n)]
+        cells = [
+            mean_percent([one[name][key] for one in runs])
+            for key in ("confidence", "acc", "ece")
+            for name in ("fixed", "of a group")
+        ]
+        rows.append([data, f"{n:,}", str(runs[0]["of a group"]["voters"]), *cells])
+    pairs = [f"{key}, {name}" for key in ("confidence", "ACC", "ECE") for name in ("50 voters", "so many")]
+    return table(["data", "items", "a tenth of a group", *pairs], rows, found["command"])
 
 
 def embedding() -> str:
@@ -143,4 +159,5 @@ BLOCKS: dict[str, Block] = {
     "heads": heads,
     "million": million,
     "photos": photos,
+    "votes": votes,
 }

@@ -5,7 +5,8 @@
 TABLE is a .parquet of pictures with a column of labels. So many of its pictures, drawn at random, become files of a
 folder; each seed is one run of the command in a process of its own. Accuracy and the rest come from the labels, which
 the command never sees. experiments/results/photos.json has the numbers; runs and embeddings stay in `--folder`, and
-what is there is not run again. `--finetune`: each run's encoder is then trained on, by `--init RUN --finetune`.
+what is there is not run again. `--finetune`: each run's encoder (of these seeds) is then trained on, by `--init RUN
+--finetune`.
 """
 
 from __future__ import annotations
@@ -92,23 +93,24 @@ def main() -> None:
     parser.add_argument("-k", type=int, default=10)
     parser.add_argument("--pictures", type=int, default=3000)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--finetune", action="store_true", help="train each run's encoder on")
+    parser.add_argument("--finetune", type=int, nargs="*", help="train the encoder of these seeds on; of all, if bare")
     parser.add_argument("--folder", type=Path, default=Path("runs/photos"))
     asked = parser.parse_args()
     source = photos(asked.table, asked.pictures, asked.folder / "photos")
     folders = {seed: asked.folder / f"seed-{seed}" for seed in asked.seeds}
     runs = [by_coterie(source, ["-k", str(asked.k)], seed, folder) for seed, folder in folders.items()]
+    further = [] if asked.finetune is None else asked.finetune or asked.seeds
     tuned = [
-        by_coterie(source, ["--init", str(folder), "--finetune"], seed, asked.folder / f"tuned-{seed}")
-        for seed, folder in folders.items()
-        if asked.finetune
+        by_coterie(source, ["--init", str(folders[seed]), "--finetune"], seed, asked.folder / f"tuned-{seed}")
+        for seed in further
     ]
     first = folders[asked.seeds[0]]
     record = label_free(first)
     content = {
         "command": f"python experiments/photos.py {asked.table.name} -k {asked.k} --pictures {asked.pictures} --seeds "
         + " ".join(map(str, asked.seeds))
-        + (" --finetune" if asked.finetune else ""),
+        + (" --finetune" if further else "")
+        + (" " + " ".join(map(str, further)) if further and further != asked.seeds else ""),
         "machine": machine(),
         "data": f"{asked.table.stem}, {record['source']['n']} pictures",
         "encoding": record["source"]["spec"]["encoding"],

@@ -108,3 +108,16 @@ def test_where_nothing_is_to_be_found_members_part_and_nobody_is_sure() -> None:
     sure = run(data, replace(SETTINGS, n_clusters=5, overrides={"members": 1})).assignments.probabilities
     voted = run(data, replace(SETTINGS, n_clusters=5)).assignments.probabilities
     assert voted.max(1).values.mean() < sure.max(1).values.mean() - 0.1
+
+
+def test_how_sure_it_is_does_not_rise_with_the_number_of_items() -> None:
+    """Groups that overlap: more items of the same kind make nothing clearer."""
+    rng = np.random.default_rng(0)
+    centres = 0.6 * rng.normal(size=(4, 160))
+
+    def sure(n: int) -> float:
+        data = (centres[np.arange(n) % 4] + rng.normal(size=(n, 160)) * np.geomspace(6, 0.3, 160)).astype(np.float32)
+        found = run(data, replace(SETTINGS, n_clusters=4)).assignments.probabilities
+        return float(found.max(1).values.mean())
+
+    assert abs(sure(3200) - sure(400)) < 0.06

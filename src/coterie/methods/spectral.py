@@ -32,6 +32,7 @@ from coterie.types import Features, InputError
 
 COMPONENTS = 128  # principal components of embeddings
 SPREAD = (0.8, 2.0)  # numbers of eigenvectors of the first and the last member, as multiples of k
+OF_GROUP, FEWEST = 10, 5  # voters: this part of a mean group of the landmarks, and at least so many
 
 CARD = Card(
     title="Spectral clustering",
@@ -134,6 +135,7 @@ def practical(facts: Facts) -> dict[str, Any]:
     neighbours = min(25 if long else 50, max(3, facts.n // 10))
     settings = {"neighbours": neighbours, "scale": min(7, neighbours // 2 + 1)}
     if long:
-        voters = max(3, min(50, facts.n // (2 * max(1, facts.k))))
+        # A fixed number of voters would lie closer together, and agree more, the more items there are.
+        voters = max(FEWEST, min(facts.n, Spectral.landmarks) // (OF_GROUP * max(1, facts.k)))
         settings |= {"components": COMPONENTS, "members": 5, "voters": voters}
     return settings
