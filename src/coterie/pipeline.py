@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import time
 import traceback
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
 from coterie.preparing import Prepared, Watch, prepare
-from coterie.records import groups_of, read_record
+from coterie.records import groups_of, read_record, recalibration
 from coterie.report import gallery_rows, map_rows, project
 from coterie.review.rows import read as read_rows
 from coterie.shortage import shortage
@@ -38,6 +39,8 @@ from coterie.training.history import History
 from coterie.training.interrupt import heed_signals
 from coterie.training.plan import RunSettings
 from coterie.types import Assignments, CoterieError, InputError, Source
+
+MEASURED = ("metrics.json", "ood.json", recalibration.FILE, recalibration.TABLE)  # of one result
 
 
 @dataclass
@@ -104,6 +107,8 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
         model.bank = make_bank(rows, groups, k, settings.seed, usual)
         seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
         if folder.path is not None and prepared.is_main:
+            if gone := forget_measured(folder.path, assignments):
+                watch.say(f"the result is another one than before: what was measured of that is removed ({gone})")
             write_run_files(folder.path, model, prepared.source, assignments, store_embedding=settings.store_embedding)
     except KeyboardInterrupt:
         folder.update(status="stopped", warnings=prepared.warnings)
@@ -129,6 +134,24 @@ def keep_traceback(path: Path | None, error: Exception) -> None:
         with contextlib.suppress(InputError):
             write_atomically(path, "".join(traceback.format_exception(error)))
             error.add_note(f"{path} says where")
+
+
+def forget_measured(out: Path, assignments: Assignments) -> str:
+    """Remove what was measured of a result that these assignments replace; returns the names of the files.
+
+    A run that is calibrated after its end has new confidences, and numbers of the old ones would pass for theirs.
+    """
+    there = [name for name in MEASURED if os.path.lexists(out / name)]
+    if not there:
+        return ""
+    with contextlib.suppress(InputError):  # damaged, or of another version: replaced as well
+        before = read_result(out / "result.parquet")
+        confidence, labels = (t.numpy() for t in assignments.probabilities.max(1))
+        if np.array_equal(before.labels, labels) and np.array_equal(before.confidence, confidence):
+            return ""
+    for name in there:
+        (out / name).unlink()
+    return ", ".join(there)
 
 
 def write_run_files(

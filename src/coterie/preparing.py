@@ -35,7 +35,9 @@ from coterie.outputs import check_folder
 from coterie.prediction.model import Model, load_model
 from coterie.prepared import Prepared as Prepared
 from coterie.prepared import Watch as Watch
+from coterie.records.review import REVIEWED
 from coterie.records.run import read_record
+from coterie.review.log import FOLDER, LOG, read_log
 from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History, read_history
@@ -147,8 +149,22 @@ def _prepare(
         chosen_k=chosen_k,
         judged=judged,
     )
-    folder.check_same(prepared.record(""))
+    record = prepared.record("")
+    folder.check_same(record)
+    _check_review(folder.path, calibrates=record["calibration"] is not None)
     return prepared
+
+
+def _check_review(out: Path | None, *, calibrates: bool) -> None:
+    """Raise InputError where a calibration after the end would change what somebody has reviewed."""
+    if out is None or not os.path.lexists(out / FOLDER / LOG):
+        return
+    if calibrates != bool(read_record(out).get("calibration")) and len(read_log(out / FOLDER / LOG)[0]) > 1:
+        raise InputError(
+            f"{out} was reviewed, and the review is of its confidences, which this command would replace by "
+            f"{'calibrated' if calibrates else 'uncalibrated'} ones: give it a copy of the run without {FOLDER}/ and "
+            f"{REVIEWED}."
+        )
 
 
 def _models(settings: RunSettings) -> tuple[Model | None, Model | None]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import shutil
+
+from coterie.review import Review
 
 
 def test_fit_reports_the_calibration_error_before_and_after(coterie, images, quick, tmp_path):
@@ -56,3 +60,44 @@ def test_a_setting_of_a_calibration_that_is_left_out_is_refused(coterie, vectors
     answer = coterie("fit", vectors, "-k", 3, "--method", "finch", *wrong)
     assert answer.code == 2
     assert "nothing is to be calibrated" in answer.err
+
+
+def test_what_was_measured_of_the_confidences_before_is_removed(coterie, vectors, tmp_path):
+    run, judged, labels = tmp_path / "run", tmp_path / "judged.csv", tmp_path / "labels.csv"
+    fit = ("fit", vectors, "-k", 3, "--method", "kmeans", "--set", "calibrate.epochs=2", "-o", run)
+    labels.write_text("id,label\n" + "".join(f"{row},{row % 3}\n" for row in range(60)))
+    assert coterie(*fit[:6], "--no-calibrate", "-o", run, "--labels", labels).code == 0
+    assert coterie("evaluate", run, "--ood", vectors).code == 0
+    assert coterie("accept", run, "--draw", 60, "-o", judged).code == 0
+    rows = list(csv.DictReader(judged.read_text().splitlines()))
+    judged.write_text("id,right\n" + "".join(f"{row['id']},{place % 2}\n" for place, row in enumerate(rows)))
+    assert coterie("recalibrate", run, "--judged", judged).code == 0
+    measured = ("metrics.json", "ood.json", "recalibration.json", "result.recalibrated.parquet")
+    assert all((run / name).is_file() for name in measured)
+    # Nothing changes, so nothing goes.
+    assert coterie(*fit[:6], "--no-calibrate", "-o", run, "--resume").code == 0
+    assert all((run / name).is_file() for name in measured)
+
+    answer = coterie(*fit, "--resume")
+    assert answer.code == 0, answer.err
+    assert all(name in answer.err for name in measured)
+    assert not any((run / name).exists() for name in measured)
+    (row,) = coterie("compare", run, "--json").object["runs"]
+    assert row["metrics"]["ece"] is None
+    assert coterie("accept", run, "--recalibrated").code == 2
+    assert "Measured against" not in (run / "report.html").read_text()
+
+
+def test_a_reviewed_run_is_not_calibrated_under_its_review(coterie, vectors, tmp_path):
+    run, copy = tmp_path / "run", tmp_path / "copy"
+    fit = ("fit", vectors, "-k", 3, "--method", "kmeans", "--set", "calibrate.epochs=2", "--resume", "-o")
+    assert coterie(*fit[:6], "--no-calibrate", "-o", run).code == 0
+    with Review(run) as review:
+        review.rename(0, "first")
+    answer = coterie(*fit, run)
+    assert answer.code == 2
+    assert "was reviewed" in answer.err
+    with Review(run) as review:
+        assert review.rename(1, "second")
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("review", "result.reviewed.parquet"))
+    assert coterie(*fit, copy).code == 0

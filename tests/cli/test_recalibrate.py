@@ -104,3 +104,21 @@ def test_judged_items_are_not_used_twice(coterie, judged):
     assert answer.code == 2
     assert "used twice" in answer.err or "leave one out" in answer.err
     assert "recalibrate" in coterie("accept", run, "--recalibrated").err
+
+
+def test_table_and_map_of_a_run_go_together_wherever_a_copy_is_written(coterie, judged, images, tmp_path):
+    run, path = judged
+    assert coterie("recalibrate", run, "--judged", path).code == 0
+    rows = read(path)
+    for place, row in enumerate(rows):  # another person, who finds nearly all of them wrong
+        row["right"] = str(place % 10 == 0).lower()
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    copy, new = tmp_path / "copy.parquet", tmp_path / "new.parquet"
+    assert coterie("recalibrate", run, "--judged", path, "-o", copy).code == 0
+    assert copy.read_bytes() == (run / "result.recalibrated.parquet").read_bytes()
+    assert coterie("predict", run, images, "-o", new, "--recalibrated").code == 0
+    of_run, by_map = pq.read_table(run / "result.recalibrated.parquet"), pq.read_table(new)
+    assert by_map["confidence"].to_numpy() == pytest.approx(of_run["confidence"].to_numpy(), abs=1e-5)

@@ -30,6 +30,7 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
     folder, result = read_finished(run)
     table = check_output(out or run / TABLE, [judged, *([run] if out is not None else [])], ours=is_ours)
     check_ending(table, ".parquet")
+    own = check_output(run / TABLE, [judged], ours=is_ours)
     read = read_judgements(judged, folder, result)
     found = recalibrate(result.confidence[read.rows], read.right, kind)  # type: ignore[arg-type]
     digest = hashlib.sha256(judged.read_bytes()).hexdigest()
@@ -39,7 +40,10 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
         whole = read_result(run / "result.parquet", len(result.labels), groups_of(folder.run))
         heads = {name: torch.tensor(p) for name, p in whole.heads.items()}
         said = Assignments(whole.ids, next(iter(heads.values())), heads)
-        write_result(table, remapped(said, found.map), labels_used=found.judged)
+        answered = remapped(said, found.map)
+        # The run's own table goes with its map, wherever another copy is wanted.
+        for place in dict.fromkeys((own, table)):
+            write_result(place, answered, labels_used=found.judged)
         answer["table"] = str(table)
         write_atomically(run / FILE, json.dumps({**answer, "run": run.name}, indent=1) + "\n")
         answer["report"] = str(write_report(run))

@@ -83,7 +83,7 @@ def recalibrate(
         str, typer.Option("--map", help="temperature, platt, beta, or isotonic (from 500 items).")
     ] = "beta",
     out: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Table.  [default: RUN/result.recalibrated.parquet]")
+        Path | None, typer.Option("-o", "--output", help="Another place for the table, beside the run's own.")
     ] = None,
     as_json: Json = False,
     quiet: Quiet = False,
