@@ -312,6 +312,15 @@ def test_projector(coterie, photos, tmp_path):
     assert [line.split("\t")[0] for line in lines[1:]] == IDS
 
 
+def test_projector_has_one_line_an_item_whatever_a_file_is_called(coterie, tmp_path):
+    ids = ["a\nb.png", "c\rd.png", "e\tf.png", "g.png"]
+    write_run(tmp_path / "run", None, ids, np.arange(4) % 3, embedding=np.eye(4))
+    exported(coterie, tmp_path / "run", "projector", tmp_path / "out")
+    lines = (tmp_path / "out" / "metadata.tsv").read_bytes().decode().split("\n")
+    assert [line.split("\t")[0] for line in lines] == ["id", "a b.png", "c d.png", "e f.png", "g.png", ""]
+    assert list(mapped(tmp_path / "out").values()) == ids
+
+
 def test_lightly(coterie, reviewed, photos, tmp_path):
     exported(coterie, reviewed, "lightly", tmp_path / "a.csv")
     rows = read_csv(tmp_path / "a.csv")

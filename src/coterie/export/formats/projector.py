@@ -1,9 +1,12 @@
 """projector: `vectors.tsv` and `metadata.tsv` of TensorBoard's embedding projector.
 
-With several columns the metadata has a line of names; with one it would have none.
+With several columns the metadata has a line of names; with one it would have none. A tab or a line break in a file's
+name is written as a blank, for the projector splits at both; `coterie.jsonl` has the ids as they are.
 """
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 
@@ -29,7 +32,7 @@ def write(tree: Tree, job: Job) -> None:
         sure, label = items.sure[row], int(items.label[row])
         decided = "true" if items.decided[row] else "false"
         cells = [item, str(label), items.name(row), "" if sure is None else f"{sure}", items.source[row], decided]
-        lines.append("\t".join(cell.replace("\t", " ") for cell in cells))
+        lines.append("\t".join(re.sub(r"[\t\n\r]", " ", cell) for cell in cells))
     tree.write("metadata.tsv", "\n".join(lines) + "\n")
     tree.rows("row", range(len(items)), items.ids)
     if len(items) > MANY:
