@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from coterie.data import Labels
+from coterie.data.labels import caution
 from coterie.data.outliers import without
 from coterie.evaluation import evaluate
 from coterie.forecast import WORTH_SAYING, forecast
@@ -192,13 +193,14 @@ def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
     used = used_rows(record)
     codes = labels.codes.copy()
     codes[used] = -1  # what was judged may not check what it has taught
+    note = ". ".join(filter(None, (labels.note, caution(replace(labels, codes=codes)))))
     by_head = {name: evaluate(codes, p, class_names=labels.names) for name, p in table.heads.items()}
     answer = next(iter(by_head.values()))
     heads = {
         name: {key: value for key, value in numbers.items() if key == "sizes" or not isinstance(value, dict | list)}
         for name, numbers in by_head.items()
     }
-    metrics = {**answer, "heads": heads, "labels": labels.note}
+    metrics = {**answer, "heads": heads, "labels": note}
     if len(used):
         metrics["labels_used"] = len(used)
     write_atomically(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")

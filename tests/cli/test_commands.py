@@ -133,6 +133,23 @@ def test_evaluate_uses_the_sources_labels_or_a_file(coterie, finished, images, t
     assert "1.000" in coterie("evaluate", run, "--labels", tmp_path / "mine.csv").out
 
 
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({3: "cat"}, "Only 1 labelled item: no number here says anything of the run"),
+        ({3: "cat", 4: "dog", 5: "dog"}, "Only 3 labelled items: "),
+        (dict.fromkeys(range(40), "cat"), "All labelled items are of one class: "),
+        ({row: "cat" if row % 2 else "dog" for row in range(40)}, ""),
+    ],
+)
+def test_labels_that_measure_nothing_are_said(coterie, finished, tmp_path, labels, words):
+    run = shutil.copytree(finished, tmp_path / "run")
+    (tmp_path / "mine.csv").write_text("id,label\n" + "".join(f"{row},{labels.get(row, '')}\n" for row in range(96)))
+    said = coterie("evaluate", run, "--labels", tmp_path / "mine.csv").out
+    assert words in said
+    assert words or not ("Only" in said or "All labelled" in said)
+
+
 def test_report_is_written_again(coterie, finished, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     (run / "report.html").unlink()

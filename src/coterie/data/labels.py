@@ -109,6 +109,17 @@ def _by_position(table: Columns, count: int, where: str, path: Path) -> Labels:
     return _checked(values, f"{path.name} by position, the first label for the first item", notes, where)
 
 
+def caution(labels: Labels) -> str:
+    """What to say of labels that cannot measure a result: of very few items, or of one class. "" for others."""
+    found = np.unique(labels.codes[labels.codes >= 0], return_counts=True)[1]
+    known = int(found.sum())
+    if len(found) == 1 < known:
+        return "All labelled items are of one class: NMI and ARI say nothing, and ACC is how many of them are together"
+    if 0 < known < FEW:
+        return f"Only {known} labelled item{'s' * (known > 1)}: no number here says anything of the run"
+    return ""
+
+
 def _numeric(values: Sequence[str]) -> bool:
     return all(re.fullmatch(r"-?\d+(\.\d*)?", value) or is_unknown(value) for value in values)
 
