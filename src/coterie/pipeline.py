@@ -193,7 +193,7 @@ def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
     used = used_rows(record)
     codes = labels.codes.copy()
     codes[used] = -1  # what was judged may not check what it has taught
-    note = ". ".join(filter(None, (labels.note, caution(replace(labels, codes=codes)))))
+    note = ". ".join(filter(None, (labels.note, caution(replace(labels, codes=codes), table.labels))))
     by_head = {name: evaluate(codes, p, class_names=labels.names) for name, p in table.heads.items()}
     answer = next(iter(by_head.values()))
     heads = {

@@ -242,6 +242,10 @@ LINES = [f"a/{row:03}.png" for row in range(70)]
         ("id,right\n" + "".join(f"{name},true\n" for name in LINES[:20]), ("Only 20 items", "takes 59", "39 more")),
         ("id,right\n", ("Only 0 items", "59 more")),
         ("id,label,confidence\na/000.png,0,0.9\na/001.png,1,0.9\n", ("coterie wrote", "nobody judged")),
+        (
+            "id,label,name,confidence,source,decided\na/000.png,0,,0.9,model,false\na/001.png,3,,0.9,person,true\n",
+            ("written by coterie export", "--from judged.csv"),
+        ),
     ],
 )
 def test_defects_of_a_file_of_judgements(coterie, run, content, words):

@@ -150,6 +150,15 @@ def test_labels_that_measure_nothing_are_said(coterie, finished, tmp_path, label
     assert words or not ("Only" in said or "All labelled" in said)
 
 
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+@pytest.mark.parametrize("command", ["export", "accept"])
+def test_the_groups_of_the_run_are_said_to_be_no_truth(coterie, finished, tmp_path, command, ending):
+    run, table = shutil.copytree(finished, tmp_path / "run"), tmp_path / f"table{ending}"
+    options = ("--to", ending[1:]) if command == "export" else ("--max-error", 0.9)
+    assert coterie(command, run, *options, "-o", table).code == 0
+    assert "of the truth" in coterie("evaluate", run, "--labels", table).out
+
+
 def test_report_is_written_again(coterie, finished, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     (run / "report.html").unlink()

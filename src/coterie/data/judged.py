@@ -58,6 +58,11 @@ def read_judged(
             f"{path} needs a column right (true or false) or label (the group in which the item belongs); "
             f"it has {', '.join(table.names)}."
         )
+    if {"confidence", "source", "decided"} <= table.cells.keys():
+        raise InputError(
+            f"{path} was written by coterie export, and nobody judged the items that it calls undecided: "
+            f"coterie export RUN --from {path} -o judged.csv takes what a person said."
+        )
     key, judged = find_key(table, ids, (), str(path), answer)
     items = [key_text(value) for value in table.cells[key]]
     _check_once(judged, items, path)

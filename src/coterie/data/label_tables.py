@@ -170,7 +170,9 @@ def _read_parquet(path: Path) -> Columns:
     if len(names) < len(file.schema_arrow.names) and not any(map(is_label, names)):
         names = file.schema_arrow.names  # whatever it is, the user hears of it by its name
     cells = paths | {name: read_column(file, name, path).to_pylist() for name in names if name not in paths}
-    ours = {"id", "label", "confidence", "probabilities"} <= set(file.schema_arrow.names)
+    # Of many groups a result has no column of all probabilities, and a table of accepted items never has one.
+    marked = b"coterie.table" in (file.schema_arrow.metadata or {}) or "probabilities" in file.schema_arrow.names
+    ours = marked and {"id", "label", "confidence"} <= set(file.schema_arrow.names)
     return Columns(cells, notes=[OURS] if ours else [])
 
 

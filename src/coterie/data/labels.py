@@ -109,10 +109,18 @@ def _by_position(table: Columns, count: int, where: str, path: Path) -> Labels:
     return _checked(values, f"{path.name} by position, the first label for the first item", notes, where)
 
 
-def caution(labels: Labels) -> str:
-    """What to say of labels that cannot measure a result: of very few items, or of one class. "" for others."""
-    found = np.unique(labels.codes[labels.codes >= 0], return_counts=True)[1]
-    known = int(found.sum())
+def caution(labels: Labels, groups: NDArray[np.integer]) -> str:
+    """What to say of labels that cannot measure these groups (n,): very few, of one class, the groups themselves.
+
+    "" for others.
+    """
+    rows = np.flatnonzero(labels.codes >= 0)
+    found, known = np.unique(labels.codes[rows]), len(rows)
+    if (
+        known >= FEW
+        and [labels.names[code] for code in labels.codes[rows].tolist()] == groups[rows].astype(str).tolist()
+    ):
+        return "They are the numbers of the run's own groups, so nothing here says anything of the truth"
     if len(found) == 1 < known:
         return "All labelled items are of one class: NMI and ARI say nothing, and ACC is how many of them are together"
     if 0 < known < FEW:
