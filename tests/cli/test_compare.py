@@ -53,6 +53,17 @@ def test_a_person_reads_tables(coterie, seeds, finished):
     assert coterie("compare", seeds[0]).code == 0
 
 
+def test_runs_without_their_models_have_no_scores(coterie, seeds, tmp_path):
+    runs, page = [], tmp_path / "compare.html"
+    for seed in seeds:
+        runs.append(shutil.copytree(seed, tmp_path / seed.name, ignore=shutil.ignore_patterns("model")))
+    answer = coterie("compare", *runs, "-o", page, "--json")
+    assert [run["kappa"] for run in answer.object["trust"]["runs"]] == [None, None]
+    assert "NaN" not in answer.out
+    assert ">nan<" not in page.read_text()
+    assert "nan" not in coterie("compare", *runs).out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

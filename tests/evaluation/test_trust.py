@@ -19,6 +19,7 @@ def test_identical_runs_tie():
     assert not found.distinguishable
     assert {run.rank for run in found.runs} == {2.0}
     assert found.bound == 1
+    assert "agree on all items" in found.sentences[0]
     assert "not distinguishable without judging" in found.sentences[1]
     assert found.recommended == found.medoid
 
@@ -60,6 +61,7 @@ def test_a_run_is_not_judged_in_its_own_features():
 def test_without_features_only_the_agreement_is_told():
     found = trust(["a", "b"], [TRUTH, SPOILT], 3, [])
     assert np.isnan(found.runs[0].kappa)
+    assert found.as_json()["runs"][0]["kappa"] is None
     assert not found.distinguishable
     assert found.bound < 1
 
@@ -68,5 +70,5 @@ def test_odd_sizes_are_flagged():
     assert flags(TRUTH, 3) == []
     assert flags(np.array([0] * 99 + [1]), 20) == [
         "18 groups below a twentieth of an even share",
-        "1 groups above five even shares",
+        "1 group above five even shares",
     ]

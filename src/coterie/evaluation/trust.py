@@ -64,8 +64,11 @@ class Trust:
     sentences: list[str]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
+        """Plain values; a score that no space gives is None, for JSON has no NaN."""
+        found = asdict(self)
+        for run in found["runs"]:
+            run |= {name: None for name in SCORES if np.isnan(run[name])}
+        return found
 
 
 def trust(names: Sequence[str], partitions: Sequence[Ints], k: int, spaces: Sequence[Space]) -> Trust:
@@ -85,6 +88,9 @@ def trust(names: Sequence[str], partitions: Sequence[Ints], k: int, spaces: Sequ
         interval, own = (float(low[i]), float(high[i])), values[i].tolist()
         runs.append(Trusted(name, float(means[i]), interval, own[0], own[1], own[2], aris[i], flags(partitions[i], k)))
     sentences = [f"These runs cannot be more than {100 * bound:.0f} % correct on average: they disagree on the rest."]
+    if round(100 * bound) == 100:
+        share = "all" if agreement == 1 else "nearly all"
+        sentences = [f"These runs agree on {share} items, which does not say how many are right."]
     if apart:
         sentences.append(
             f"{names[best]} ranks first by every score in the features of the other runs: its groups fit them best."
@@ -102,9 +108,9 @@ def flags(labels: Ints, k: int) -> list[str]:
     sizes, n = np.bincount(labels, minlength=k), len(labels)
     found = []
     if small := int((sizes < n / (20 * k)).sum()):
-        found.append(f"{small} groups below a twentieth of an even share")
+        found.append(f"{small} group{'s' * (small > 1)} below a twentieth of an even share")
     if large := int((sizes > 5 * n / k).sum()):
-        found.append(f"{large} groups above five even shares")
+        found.append(f"{large} group{'s' * (large > 1)} above five even shares")
     return found
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from coterie.report.compare import Comparison
 from coterie.report.page import asset, template_environment
-from coterie.report.wording import duration
+from coterie.report.wording import duration, percent
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def _lede(comparison: Comparison) -> list[str]:
     shares = [pair.accuracy for pair in comparison.agreement if pair.accuracy is not None]
     sentences = []
     if shares:
-        low, high = f"{100 * min(shares):.1f}%", f"{100 * max(shares):.1f}%"
+        low, high = percent(min(shares)), percent(max(shares))
         span = low if low == high else f"{low} to {high}"
         sentences.append(f"Two runs over the same data agree on {span} of the items.")
     if any(pair.accuracy is None for pair in comparison.agreement):
@@ -69,7 +69,7 @@ def _matrix(comparison: Comparison) -> list[list[Cell | None]]:
         if pair.accuracy is None or pair.ari is None:
             text = "different data"
         else:
-            text = f"{100 * pair.accuracy:.1f}% of the items in matching groups, ARI {pair.ari:.3f}"
+            text = f"{percent(pair.accuracy)} of the items in matching groups, ARI {pair.ari:.3f}"
         for names_of in ((pair.first, pair.second), (pair.second, pair.first)):
             found[names_of] = Cell(pair.accuracy, pair.ari, f"{names_of[0]} and {names_of[1]}: {text}")
     return [[found.get((down, across)) for across in names] for down in names]
