@@ -167,6 +167,14 @@ def test_files_left_out_are_counted_by_type_with_what_reads_them(folder):
         assert words in note
 
 
+@pytest.mark.parametrize("junk", ["@eaDir/0.png", "#recycle", "@Recycle", "sub/@eaDir/1.png"])
+def test_thumbnails_and_bins_of_network_storage_are_no_pictures(folder, junk):
+    paint(folder / junk / "SYNOPHOTO_THUMB_M.jpg")
+    paint(folder / "sub" / "0.png")
+    assert "SYNO" not in " ".join(open_source(folder).ids)
+    assert len(open_source(folder).items) == 10
+
+
 def test_phone_pictures_are_named_with_what_reads_them(folder, monkeypatch):
     from coterie.data import extensions
 

@@ -120,6 +120,27 @@ def test_pictures_beside_tables_are_what_is_taken(tmp_path):
     assert "2 files were left out: 2 .parquet (a source by itself)." in source.notes
 
 
+def test_tables_in_sub_folders_alone_are_named_with_what_to_give(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("hub").mkdir()
+    Path("years").mkdir()
+    part(columns(), Path("hub", "data"), [10])
+    Path("hub", "README.md").write_text("what this is", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"hub holds no images, but Parquet files in its folder data: give hub/data\.$"
+    ):
+        open_source("hub")
+    for year in ("2020", "2021"):
+        part(columns(), Path("years", year), [10])
+    with pytest.raises(InputError, match=r"in 2 folders \(2020, 2021\): give one of them, or .*") as caught:
+        open_source("years")
+    exec("import pandas; " + str(caught.value).partition("of all: ")[2].rstrip("."))  # the advice works as it stands
+    assert len(open_source("years.parquet").items) == 60
+    Path("hub", "data", "run.yaml").touch()
+    with pytest.raises(InputError, match=r"holds no images .*2 \.parquet"):
+        open_source("hub")
+
+
 def test_marks_of_other_programs_are_passed_over_and_other_files_are_named(tmp_path):
     part(columns(), tmp_path / "x", [10])
     for name in ("_SUCCESS", ".part-00.parquet.crc", "_metadata.parquet"):

@@ -5,6 +5,7 @@ import json
 import re
 from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -400,6 +401,24 @@ def test_other_tables_are_refused_with_what_to_do(tmp_path):
         with pytest.raises(InputError, match=rf"pandas\.{reader}\('x{ending}'\)\.to_parquet\('x\.parquet'\)") as caught:
             open_source(tmp_path / f"x{ending}")
         assert ("numpy.loadtxt('x.csv', delimiter=',')" in str(caught.value)) == (ending == ".csv")
+
+
+def test_the_advice_for_lines_of_json_and_for_arrow_makes_a_source(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    table = pa.table({"f0": [1.0, 2.0, 4.0], "f1": [2.0, 3.0, 9.0]})
+    Path("x.jsonl").write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+    with pa.OSFile("x.arrow", "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    for name in ("x.jsonl", "x.arrow"):
+        with pytest.raises(InputError, match="for example by") as caught:
+            open_source(name)
+        exec("import pandas; " + str(caught.value).partition("for example by ")[2].rstrip("."))
+        assert len(open_source("x.parquet").items) == 3
+        Path("x.parquet").unlink()
+    with pa.OSFile("x.arrow", "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
+        writer.write_table(table)
+    with pytest.raises(InputError, match=r"datasets\.Dataset\.from_file\('x\.arrow'\)\.to_parquet\('x\.parquet'\)"):
+        open_source("x.arrow")
 
 
 def test_a_first_row_that_was_taken_for_names_is_found(tmp_path) -> None:

@@ -21,6 +21,8 @@ HEIF = (".heic", ".heif", ".hif")
 AVIF = (".avif",)
 JUNK = frozenset(("thumbs.db", "desktop.ini", "icon\r"))
 JUNK_FOLDERS = frozenset(("__MACOSX", "$RECYCLE.BIN", "System Volume Information"))
+# Thumbnails, recycle bins and snapshots on network storage of Synology and QNAP: every picture a second time.
+JUNK_FOLDERS |= {"@eaDir", "#recycle", "#snapshot", "@Recycle", "@Recently-Snapshot"}
 _ADVICE = {
     "save them as PNG": (
         ".ico",
@@ -52,6 +54,8 @@ _ADVICE = {
     "save their pages as PNG": (".pdf", ".djvu"),
     "unpack them": (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"),
     "turn them into TIFF or .npy": (".dcm", ".nii", ".fits", ".fit", ".h5", ".hdf5", ".mat", ".exr", ".hdr", ".jxl"),
+    "save their numbers as .npy": (".pt", ".pth", ".safetensors", ".pkl", ".pickle", ".joblib", ".zarr"),
+    "make .parquet files of them": (".csv", ".tsv", ".xlsx", ".ods", ".feather", ".arrow", ".orc", ".jsonl"),
     "a source by itself": (".npy", ".npz", ".parquet"),
 }
 LISTED = 6  # types that are named in a note

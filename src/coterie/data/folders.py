@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from coterie.data.array_rows import RowIds
 from coterie.data.extensions import JUNK, JUNK_FOLDERS, extensions, left_out, open_image
 from coterie.data.files import escaped, kind_of, path_of, system_folders
-from coterie.data.parquet_folder import tables_in
+from coterie.data.parquet_folder import refuse_tables_below, tables_in
 from coterie.data.pictures import Pictures
 from coterie.records.features import holds_features
 from coterie.types import InputError, Skipped
@@ -39,6 +39,7 @@ def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: S
     if not listing.files:
         if (root / "run.yaml").exists():
             raise InputError(f"{root} is a run folder, which holds no items: give the source that it was fitted on.")
+        refuse_tables_below(root)
         wanted = ", ".join(sorted(extension[1:] for extension in extensions()))
         locked = f", {len(listing.locked)} sub-folders may not be read" if listing.locked else ""
         types = f": {left_out(listing.others)}" if listing.others else ""

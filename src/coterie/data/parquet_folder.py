@@ -114,6 +114,26 @@ def _refuse_nested(folder: Path) -> None:
             )
 
 
+def refuse_tables_below(folder: Path) -> None:
+    """Raise InputError where tables lie in sub-folders only, as Hugging Face and partitioned tables have them."""
+    below = []
+    for at, names, _ in os.walk(folder):
+        names[:] = sorted(name for name in names if _counts(name))
+        # A run's table of results is no source.
+        if at != os.fspath(folder) and tables_in(Path(at)) and not (Path(at) / "run.yaml").exists():
+            below.append(os.path.relpath(at, folder))
+    if len(below) == 1:
+        raise InputError(
+            f"{folder} holds no images, but Parquet files in its folder {below[0]}: give {folder / below[0]}."
+        )
+    if below:
+        made = f"pandas.read_parquet({folder.name!r}).to_parquet({folder.name + '.parquet'!r})"
+        raise InputError(
+            f"{folder} holds no images, but Parquet files in {len(below)} folders ({listed(below, 3)}): give one of "
+            f"them, or make one table of all: {made}."
+        )
+
+
 def _check_alike(first: Any, other: Any, of_first: Path, path: Path) -> None:
     """Raise InputError for other columns, in another order or of other types, and for another index of pandas."""
     where = f"{path} does not fit {of_first.name} in the same folder"

@@ -175,7 +175,7 @@ def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
             return "features", path
         return "table" if is_table_folder(path) else "folder", path
     if not exists:
-        near = difflib.get_close_matches(text.lower(), names(), 1, 0.5)
+        near = [] if os.path.dirname(text) else difflib.get_close_matches(text.lower(), names(), 1, 0.5)
         hint = f"; did you mean {near[0]}?" if near else ": check the path."
         raise InputError(f"{shown[:200]} is no file, no folder and no named data set{hint}")
     regular_file(path, "The source")
@@ -186,11 +186,14 @@ def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
         return "picture", path
     kinds: dict[str, Place] = {".npy": "array", ".npz": "array", ".parquet": "table"}
     if suffix in TABLES:
+        read = f"pandas.{TABLES[suffix]}({path.name!r}{', lines=True' * (suffix == '.jsonl')})"
+        if suffix == ".arrow" and not _is_arrow_file(path):
+            read = f"datasets.Dataset.from_file({path.name!r})"
         bare = f"; of numbers without a line of column names: numpy.save({path.with_suffix('.npy').name!r}, "
         bare += f"numpy.loadtxt({path.name!r}, delimiter=','))"
         raise InputError(
             f"{text} is no source, for tables are read from .parquet files: make one of it, for example by "
-            f"pandas.{TABLES[suffix]}({path.name!r}).to_parquet({path.with_suffix('.parquet').name!r})"
+            f"{read}.to_parquet({path.with_suffix('.parquet').name!r})"
             f"{bare if suffix == '.csv' else ''}."
         )
     if suffix not in kinds:
@@ -200,3 +203,12 @@ def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
             f"{shown} is no source{why}; give a folder of images or a file that ends in {', '.join(kinds)}."
         )
     return kinds[suffix], path
+
+
+def _is_arrow_file(path: Path) -> bool:
+    """Whether a .arrow file is one that pandas reads: Hugging Face's datasets write the same without an index."""
+    try:
+        with path.open("rb") as file:
+            return file.read(6) == b"ARROW1"
+    except OSError:
+        return True
