@@ -327,3 +327,40 @@ def test_arrays_beside_pictures_of_more_than_a_byte_are_refused() -> None:
     ):
         with pytest.raises(InputError, match=f"{where} mixes arrays with Pillow images of more than 8 bits"):
             open_source(given)
+
+
+def test_pictures_that_were_closed_unread_are_named(tmp_path) -> None:
+    paths = [tmp_path / f"{row}.png" for row in range(4)]
+    pictures = []
+    for path, picture in zip(paths, as_pictures(PIXELS), strict=False):
+        picture.save(path)
+        with Image.open(path) as opened:
+            pictures.append(opened)
+    with pytest.raises(
+        InputError, match=r"^Item 0 of the list is a picture that was closed before it was read: give its"
+    ):
+        open_source(pictures)
+    loaded = as_pictures(PIXELS)
+    loaded[2].close()
+    with pytest.raises(InputError, match=r"^Item 2 of the list is a picture that was closed"):
+        open_source(loaded)
+
+
+def test_a_damaged_first_picture_of_a_list_is_skipped_as_any_other(tmp_path) -> None:
+    paths = [tmp_path / f"{row}.png" for row in range(len(PIXELS))]
+    for path, picture in zip(paths, as_pictures(PIXELS), strict=True):
+        picture.save(path)
+    paths[0].write_bytes(paths[0].read_bytes()[:600])
+    opened = [Image.open(path) for path in paths]
+    source = open_source(opened, max_skipped=0.5)
+    assert [item.id for item in source.skipped] == ["0"]
+    assert len(source.items) == len(PIXELS) - 1
+    for picture in opened:
+        picture.close()
+
+
+def test_a_path_that_is_not_there_is_not_taken_for_a_misspelt_name() -> None:
+    with pytest.raises(InputError, match=r"^/nonexistent is no file, no folder and no named data set: check the path"):
+        open_source("/nonexistent")
+    with pytest.raises(InputError, match="did you mean digits"):
+        open_source("digit")

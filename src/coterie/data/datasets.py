@@ -39,7 +39,7 @@ def open_dataset(given: Numbered, options: Options) -> Source:
     count = _length(given)
     first = _first(given, count)
     origin = f"Dataset {given.name}" if given.where.startswith("the Dataset") else given.where.removeprefix("the ")
-    if np.ndim(first) == 1:
+    if isinstance(first, np.ndarray) and first.ndim == 1:
         return open_vectors(_vectors(given, count), options, name=given.name, origin=origin)
     survey, rule, digests = _look(given, count, options.like)
 
@@ -173,6 +173,20 @@ def _vectors(given: Numbered, count: int) -> NDArray[Any]:
     return np.stack(rows)
 
 
+def _pixels(item: Any, what: str) -> NDArray[Any]:
+    from PIL import Image
+
+    try:
+        return np.asarray(item)
+    except Exception as error:
+        # What `with Image.open(path) as picture` leaves of a picture that nobody looked at meanwhile.
+        if isinstance(item, Image.Image) and (getattr(item, "fp", item) is None or "closed" in str(error)):
+            raise InputError(
+                f"{what} is a picture that was closed before it was read: give its path, or call its load() first."
+            ) from error
+        raise
+
+
 def _look(given: Numbered, count: int, like: ItemSpec | None) -> tuple[Survey, ValueRule | None, list[bytes]]:
     """Read every item once: sizes, values of all of them, digests. The rule is None where items are Pillow images."""
     values, digests = PixelValues(), []
@@ -181,7 +195,7 @@ def _look(given: Numbered, count: int, like: ItemSpec | None) -> tuple[Survey, V
     for row in range(count):
         try:
             item = _content(given, row)
-            pixels = np.asarray(item)
+            pixels = _pixels(item, f"Item {row} of {given.where}")
         except InputError:
             raise
         except Exception as error:  # whatever the user's own code raises for an image that it cannot read
