@@ -192,6 +192,19 @@ def test_losses_and_logits_that_are_no_such_tensors_are_said(
         coterie.Clusterer(2, method=Gives(), calibrate=False).fit([[0.0], [0.1], [8.0], [9.0]])
 
 
+@pytest.mark.parametrize(
+    ("steps", "said"),
+    [
+        (lambda self, net, batch: iter(()), "`step` of Gives yielded no losses in the whole first epoch, so nothing"),
+        (lambda self, net, batch: None, "`step` of Gives returned a NoneType: it takes `yield` and a dictionary"),
+    ],
+)
+def test_a_step_that_trains_nothing_is_said(steps: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gives, "step", steps)
+    with forgotten(), pytest.raises(InputError, match=said):
+        coterie.Clusterer(2, method=Gives(), calibrate=False).fit([[0.0], [0.1], [8.0], [9.0]])
+
+
 @pytest.mark.parametrize("calibrate", [True, False])
 @pytest.mark.parametrize(
     ("heads", "said"), [([], "of Gives gave no head"), (["own"], "probabilities of item 3 are no numbers")]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -242,7 +242,13 @@ class Training:
             factors = rates_of(self.method, batch.progress, optimiser.param_groups)
             for group, rate, factor in zip(optimiser.param_groups, self.rates[name], factors, strict=True):
                 group["lr"] = rate * factor
-        for step in self.method.step(self.net, batch):
+        steps: Any = self.method.step(self.net, batch)
+        if not isinstance(steps, Iterable):  # a `step` without any `yield` returns None
+            raise InputError(
+                f"`step` of {type(self.method).__name__} returned a {type(steps).__name__}: it takes `yield` and a "
+                "dictionary of losses."
+            )
+        for step in steps:
             self.check(step)
             losses = self.take(step)
             meter.add({f"loss.{key}": value.detach() for key, value in losses.items()})
@@ -314,6 +320,11 @@ class Training:
         if stage.progress is not None:
             stage.progress.epoch(record)
         check_epoch(_advice(self.net, stage, self.method), record.epoch, record.epochs, health)
+        if not losses and place.epoch == 0 and place.step == self.steps:
+            raise InputError(
+                f"`step` of {type(self.method).__name__} yielded no losses in the whole first epoch, so nothing was "
+                "trained: what comes before training belongs into `start` or `begin_epoch`."
+            )
         if warning := early_warning(stage.name, record.epoch, record.epochs, health, stage.k):
             stage.warn(warning)
         place.epoch, place.step, place.seconds, place.meter = place.epoch + 1, 0, 0.0, Meter()
