@@ -26,13 +26,13 @@ CHOOSE_K = "choose-k"
 HEADS = ("kmeans", "vmf", "temi", "turtle", "scan", "cdc", CHOOSE_K)
 
 
-def made() -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings in 50 groups of unequal size that overlap, with a spread that falls from feature to feature."""
+def made(n: int = N) -> tuple[np.ndarray, np.ndarray]:
+    """Embeddings (n, 384) and their groups: 50 of unequal size that overlap, with a spread that falls by feature."""
     rng = np.random.default_rng(0)
     sizes = rng.uniform(0.5, 1.5, GROUPS)
-    truth = rng.choice(GROUPS, N, p=sizes / sizes.sum())
+    truth = rng.choice(GROUPS, n, p=sizes / sizes.sum())
     spread = np.geomspace(1, 0.05, DIM)
-    rows = rng.normal(size=(GROUPS, DIM))[truth] * spread + rng.normal(size=(N, DIM)) * spread
+    rows = rng.normal(size=(GROUPS, DIM))[truth] * spread + rng.normal(size=(n, DIM)) * spread
     return rows.astype(np.float32), truth
 
 
