@@ -209,7 +209,12 @@ RDC = _board(
         Order("DEC below IDEC", "acc", ("DEC",), ("IDEC",)),
         Order("AE and K-means below VaDE", "acc", ("AE+K-means",), ("VaDE",)),
         Order("Phase 2 above phase 1", "acc", ("ACAI + K-means (phase 1)",), ("R-DC",)),
-        Order("R-DC above all", "acc", ("FINCH", "AE+K-means", "DEC", "IDEC", "VaDE", "DynAE"), ("R-DC",)),
+        Order(
+            "R-DC above all",
+            "acc",
+            ("FINCH", "AE+K-means", "DEC", "IDEC", "VaDE", "PSSC", "CC", "DDC-UCO", "DynAE"),
+            ("R-DC",),
+        ),
     ),
 )
 BOARDS = {board.paper: board for board in (CDC, STAGE, PICA, RDC)}
