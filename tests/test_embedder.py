@@ -42,6 +42,22 @@ def test_a_pipeline_of_embed_and_clusterer(colours, weights):
     assert again["embed"].pooling == "mean"
 
 
+def test_new_pictures_are_embedded_as_those_of_the_fit(colours, weights):
+    """One alone, two that are the same, and dark ones of 16 bits, whose own largest value is another."""
+    wide = colours.astype(np.uint16) * 256
+    wide[:2] //= 16
+    for pictures in (wide, colours):
+        step = Embed(SMALL, weights=weights)
+        whole = step.fit_transform(pictures)
+        for rows in ([0, 1], [4], [5, 5]):
+            np.testing.assert_allclose(step.transform(pictures[rows]), whole[rows], atol=1e-4)
+    steps = [("embed", Embed(SMALL, weights=weights)), ("cluster", Clusterer(3, "kmeans", calibrate=False))]
+    pipeline = Pipeline(steps).fit(colours)
+    assert pipeline.predict(colours[:1])[0] == pipeline["cluster"].labels_[0]
+    with pytest.raises(InputError, match="give it pictures"):
+        step.transform(whole)
+
+
 def test_clusterer_with_an_encoder(colours, weights, tmp_path):
     model = Clusterer(3, encoder=SMALL, weights=weights, random_state=0, epochs=1, output=tmp_path / "run").fit(colours)
     np.testing.assert_array_equal(model.predict(colours), model.labels_)

@@ -119,8 +119,8 @@ def rows_of(source: Source) -> NDArray[np.float32]:
 class Embed(TransformerMixin, BaseEstimator):
     """Pictures -> embeddings, as a step of a scikit-learn Pipeline before `Clusterer`; see `embed` for the parameters.
 
-    There is nothing to learn: `fit` finds the encoder and says in `encoding_` what it is. Every picture has a row, so
-    one that cannot be read is an InputError.
+    There is nothing to learn: `fit` finds the encoder and says in `encoding_` what it is, and the pictures that come
+    after it go through the same encoder. Every picture has a row, so one that cannot be read is an InputError.
 
     >>> import numpy as np
     >>> from coterie import Embed
@@ -157,8 +157,12 @@ class Embed(TransformerMixin, BaseEstimator):
 
     @isolated
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """The embeddings (n, d) of the pictures X."""
-        return rows_of(self._embed(X))
+        """The embeddings (n, d) of the pictures X, one or more: by the encoder and the scale of values of `fit`."""
+        if (spec := getattr(self, "_spec", None)) is None:
+            return rows_of(self._embed(X))
+        from coterie.encoders import open_items
+
+        return rows_of(open_items(X, like=spec, device=self.device, max_skipped=0.0))
 
     @isolated
     def fit_transform(self, X: Any, y: object = None) -> NDArray[np.float32]:
@@ -173,7 +177,7 @@ class Embed(TransformerMixin, BaseEstimator):
         how = (self.encoder, self.weights, self.image_size, self.pooling, self.squash, self.device, self.precision)
         source = embedded(X, *how, None, max_skipped=0.0)
         spec = source.items.spec
-        self.encoding_, self.n_outputs_ = spec.encoding, spec.dim
+        self._spec, self.encoding_, self.n_outputs_ = spec, spec.encoding, spec.dim
         return source
 
     def __sklearn_tags__(self) -> Any:
