@@ -55,7 +55,7 @@ _ADVICE = {
     "unpack them": (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar", ".zst"),
     "turn them into TIFF or .npy": (".dcm", ".nii", ".fits", ".fit", ".h5", ".hdf5", ".mat", ".exr", ".hdr", ".jxl"),
     "save their numbers as .npy": (".pt", ".pth", ".safetensors", ".pkl", ".pickle", ".joblib", ".zarr"),
-    "make .parquet files of them": (".csv", ".tsv", ".xlsx", ".ods", ".feather", ".arrow", ".orc", ".jsonl"),
+    "make .parquet files of them": (".feather", ".arrow", ".orc"),
     "a source by itself": (".npy", ".npz", ".parquet"),
 }
 LISTED = 6  # types that are named in a note
