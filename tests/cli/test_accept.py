@@ -208,7 +208,7 @@ def test_when_nothing_passes_it_says_what_it_would_take(coterie, run):
     assert Path("accepted.csv").read_text() == "id,label,confidence\n"
     said = coterie("accept", run, "--judged", file).out
     assert said.startswith("Nothing accepted:")
-    assert f"it takes {audit['more_there']} more" in said
+    assert f"it takes {audit['more_there']:,} more" in said
     assert "59 judged items would be enough" in said
 
 
@@ -222,6 +222,16 @@ def test_more_may_be_drawn_beside_those_judged(coterie, run):
 
 
 LINES = [f"a/{row:03}.png" for row in range(70)]
+
+
+def test_no_more_items_are_asked_for_than_there_are(coterie, run):
+    path = judge(accept.draw_sample(N, 300, seed=0), wrong_from=150)
+    answer = coterie("accept", run, "--judged", path, "--json")
+    assert answer.object["audit"]["passed"] is False
+    assert answer.object["audit"]["more"] is None
+    said = coterie("accept", run, "--judged", path).out
+    assert "there are not as many" in said
+    assert "draw about" not in said
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,8 @@ def describe_audit(audit: accept.Audit, judged: int, n: int, request: AcceptRequ
     """What the claim stands on; where no threshold passed, how many more judgements would do if all were right.
 
     `needed` is the number of judged items that the accept set must hold if none is wrong. `more_there` would be needed
-    beyond those judged in the set of the first threshold, and `more` so many of all items, drawn as before.
+    beyond those judged in the set of the first threshold, and `more` so many of all items, drawn as before; None where
+    there are not as many.
     """
     last = audit.chosen or audit.steps[0]
     found = {
@@ -85,7 +86,9 @@ def describe_audit(audit: accept.Audit, judged: int, n: int, request: AcceptRequ
     }
     if audit.chosen is None:
         there = accept.judged_needed(request.max_error, request.level, last.wrong) - last.judged
-        found |= {"more_there": there, "more": math.ceil(there * n / last.accepted)}
+        more = math.ceil(there * n / last.accepted)
+        enough = there <= last.accepted - last.judged and more <= n - judged
+        found |= {"more_there": there, "more": more if enough else None}
     return found
 
 
@@ -138,11 +141,14 @@ def print_audit(audit: dict[str, Any]) -> None:
         )
         return
     first = audit["tried"][0]
+    more = "there are not as many, so no further sample shows it: give a larger --max-error."
+    if audit["more"] is not None:
+        more = f"for that, draw about {audit['more']:,} more from all items."
     print(
         f"The strictest set tried, {first['accepted']:,} items with a confidence of at least {first['threshold']:.4f}, "
         f"holds {seen}: its error may be up to {percent(audit['bound'])}. If none were wrong, {audit['needed']} judged "
-        f"items would be enough. With those that were wrong it takes {audit['more_there']} more judged items in that "
-        f"set, all of them right; for that, draw about {audit['more']:,} more from all items."
+        f"items would be enough. With those that were wrong it takes {audit['more_there']:,} more judged items in that "
+        f"set, all of them right; {more}"
     )
 
 
