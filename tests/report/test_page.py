@@ -117,6 +117,14 @@ def test_only_our_script_runs(make_run: MakeRun) -> None:
     assert f"script-src 'sha256-{digest}'" in policy
 
 
+def test_a_name_does_not_turn_the_numbers_behind_it(make_run: MakeRun) -> None:
+    turned = "\u202egnp.exe"
+    run = make_run(ids=[f"{i}{turned}" for i in range(60)], warnings=[turned], command=turned)
+    text = write_report(run).read_text()
+    assert "\u202e" not in text
+    assert "\\u202egnp.exe" in text
+
+
 def test_pictures_are_the_pixels_and_have_texts(make_run: MakeRun) -> None:
     run = make_run()
     page = Page(write_report(run))

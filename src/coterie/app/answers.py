@@ -14,6 +14,7 @@ from coterie.app.site import Site
 from coterie.app.thumbs import Busy
 from coterie.data.shrink import Unreadable
 from coterie.evaluation import accept
+from coterie.records.group_names import upright
 from coterie.review import rows as row_texts
 from coterie.review.queue import tasks, waiting
 from coterie.review.sentences import sentence
@@ -177,7 +178,7 @@ def audit_next(request: Request) -> dict[str, Any]:
         shown = int(audit.labels[row])
         answer["item"] = {
             "row": row,
-            "id": site.review.base.ids[row],
+            "id": upright(site.review.base.ids[row]),
             "shown": shown,
             "name": site.review.state.name(shown),
         }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.records.group_names import upright
 from coterie.review import Review
 from coterie.review.columns import columns_of
 from coterie.review.state import SOURCES
@@ -64,7 +65,7 @@ class Listing:
         return [
             {
                 "row": row,
-                "id": review.base.ids[row],
+                "id": upright(review.base.ids[row]),
                 "group": int(state.label[row]),
                 "confidence": round(float(confidence[row]), 4),
                 "decided": bool(state.decided[row]),

@@ -16,6 +16,11 @@ MANIFEST_BYTES = 4 << 20
 TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of what follows
 
 
+def upright(text: str) -> str:
+    """The text with every mark that turns the direction as its escape: it would turn the numbers behind a name, too."""
+    return "".join(f"\\u{ord(sign):04x}" if sign in TURNING else sign for sign in text)
+
+
 def checked_name(name: object) -> str:
     """A group's name as it is stored: NFC, without blanks around it. Raises InputError for an invalid name."""
     if not isinstance(name, str):

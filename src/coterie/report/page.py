@@ -16,6 +16,7 @@ from coterie.evaluation import acceptance
 from coterie.outputs import write_atomically
 from coterie.records import Record
 from coterie.records.duplicates import read_duplicates
+from coterie.records.group_names import upright
 from coterie.records.recalibration import read_recalibration
 from coterie.records.run import read_choice
 from coterie.report import headline, wording
@@ -170,7 +171,12 @@ def _pairs(mapping: object) -> str:
 def template_environment() -> Environment:
     """Templates with this folder's assets and the wording of numbers."""
     environment = Environment(
-        loader=FunctionLoader(asset), autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
+        loader=FunctionLoader(asset),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: upright(value) if type(value) is str else value,
     )
     environment.filters |= {
         "percent": wording.percent,
