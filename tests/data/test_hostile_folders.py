@@ -222,7 +222,7 @@ def test_of_several_frames_the_first_is_taken_and_a_note_says_so(folder, suffix)
     lossless = {"lossless": True} if suffix == ".webp" else {}
     first.save(folder / f"moving{suffix}", save_all=True, append_images=others, **lossless)
     source = open_source(folder)
-    assert any(note.startswith("1 pictures have more frames or pages") for note in source.notes)
+    assert any(note.startswith("1 picture has more frames or pages") for note in source.notes)
     taken = source.items.take(torch.tensor([list(source.ids).index(f"moving{suffix}")]))[0]
     assert np.array_equal(taken.permute(1, 2, 0).numpy(), np.asarray(first.convert("RGB")))
 

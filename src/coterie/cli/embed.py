@@ -81,7 +81,7 @@ def embed_source(request: EmbedRequest) -> None:
     print(f"{len(source.items):,} pictures -> {out / FEATURES}, {spec.dim} numbers each, {seconds:.0f} s.")
     for text in source.notes:
         print(f"Note: {text}")
-    print_skipped(f"pictures could not be read; {out / MANIFEST} lists them all", skipped_items(source.skipped))
+    print_skipped(skipped_items(source.skipped), f"; {out / MANIFEST} lists them all")
     request.speech.suggest(
         (("choose-k", out), "estimate the number of groups"), (("fit", out, "-k", 10), "sort them into 10 groups")
     )

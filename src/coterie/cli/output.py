@@ -37,11 +37,12 @@ def skipped_items(skipped: Sequence[Skipped]) -> list[dict[str, str]]:
     return [{"id": item.id, "reason": item.reason} for item in skipped]
 
 
-def print_skipped(sentence: str, items: Sequence[Mapping[str, str]]) -> None:
-    """How many items were left out, and the first of them; nothing where there are none."""
+def print_skipped(items: Sequence[Mapping[str, str]], where: str = "") -> None:
+    """How many images were left out, and the first of them; nothing where there are none."""
     if not items:
         return
-    print(f"{len(items)} {sentence}:")
+    said = "image was" if len(items) == 1 else "images were"
+    print(f"{len(items)} unreadable {said} left out{where}:")
     for item in items[:LISTED]:
         print(f"  {item['id']}: {item['reason']}")
 

@@ -162,7 +162,7 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
         )
     elif request.ood_score is None:
         print("Note: the run keeps no sample of its items, so there is no ood_score: fit it again to have one.")
-    print_skipped("unreadable images were left out", answer["skipped_items"])
+    print_skipped(answer["skipped_items"])
     for note in notes:
         print(f"Note: {note}")
     if foreign is not None and foreign["below"] > 0.1 * answer["n"] and isinstance(request.source, str):

@@ -45,9 +45,7 @@ def print_summary(summary: dict[str, Any], done: RunResult, page: Path, seconds:
         print(f"  {name:<8}" + "  ".join(f"{key.upper()} {head[key]:.3f}" for key in METRICS))
     if summary.get("labels"):
         print(f"Labels: {summary['labels']}.")
-    print_skipped(
-        f"unreadable images were left out; {summary['run']}/run.yaml lists them all", summary["skipped_items"]
-    )
+    print_skipped(summary["skipped_items"], f"; {summary['run']}/run.yaml lists them all")
     for text in (*done.source.notes, *summary["warnings"]):
         print(f"Note: {text}")
     print(f"Report: {page}\nTable:  {Path(summary['run']) / 'result.parquet'}")

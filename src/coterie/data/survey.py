@@ -79,7 +79,8 @@ class Survey:
             notes.append(f"{len(self.deep)} colour pictures of 16 bits were read by the upper 8 bits.{dark}")
         if self.moving.any():
             count = int(self.moving.sum())
-            notes.append(f"{count} pictures have more frames or pages than one: the first stands for each.")
+            said = "picture has" if count == 1 else "pictures have"
+            notes.append(f"{count} {said} more frames or pages than one: the first stands for each.")
         return notes
 
     def rule(self, where: str, like: ItemSpec | None, ids: Sequence[str], *, beside_bytes: bool) -> ValueRule:

@@ -35,8 +35,9 @@ def write(tree: Tree, job: Job) -> None:
     tree.write("classes.json", as_json(classes) + "\n")
     tree.rows("row", range(len(items)), items.ids)
     if len(used) < items.n_groups:
+        empty = items.n_groups - len(used)
         job.notes.append(
-            f"{items.n_groups - len(used)} groups without items were left out; they held up to "
+            f"{empty} {'group without items was' if empty == 1 else 'groups without items were'} left out, with up to "
             f"{max(lost.max(), 0):.2g} of a row's probability, and the rows sum to 1 again."
         )
     job.notes.append("cleanlab.filter.find_label_issues(labels, pred_probs) takes them.")
