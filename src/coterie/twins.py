@@ -60,6 +60,11 @@ def _small(images: Tensor) -> Tensor:
 def source_of(origin: str, model: Model, fingerprint: str | None, run: Path) -> Source:
     """The source of a run, opened again. Raises InputError where it has changed since."""
     opened = open_items(origin, like=model.spec)
+    check_unchanged(opened, origin, fingerprint, run)
+    return opened
+
+
+def check_unchanged(opened: Source, origin: str, fingerprint: str | None, run: Path) -> None:
+    """Raise InputError where a source is not what the run was fitted on."""
     if fingerprint is not None and opened.fingerprint != fingerprint:
         raise InputError(f"{origin} has changed since {run} was fitted: fit it again, or give the source itself.")
-    return opened

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -10,9 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from PIL import Image
 from sklearn.datasets import make_blobs
 
 from coterie import Clusterer, load
+from helpers.encoder_weights import random_weights
 
 X, Y = make_blobs(60, n_features=8, centers=3, random_state=0)
 COLUMNS = {f"f{place}": X[:, place].astype(np.float32) for place in range(8)}
@@ -108,6 +111,43 @@ def test_names_go_from_files_to_frames_and_back(coterie):
         whole.predict(frame.drop(columns="f3"))
     with pytest.raises(ValueError, match=r"called as labels.*\(label\)"):
         Clusterer(**settings).fit(frame.assign(label=Y))
+
+
+@pytest.mark.parametrize(("ending", "embedded"), [("parquet", False), ("parquet", True), ("npz", True)])
+def test_labels_by_row_want_the_pictures_that_were_fitted(coterie, ending, embedded):
+    name = f"x.{ending}"
+    pixels = np.random.default_rng(0).integers(0, 60, (24, 12, 12, 3)) + 60 * (np.arange(24) % 3)[:, None, None, None]
+    pixels, labels = pixels.astype(np.uint8), np.arange(24) % 3
+
+    def write(order: np.ndarray, labels: np.ndarray, damaged: int | None = None) -> None:
+        if ending == "npz":
+            np.savez(name, x=pixels[order], y=labels)
+            return
+        cells = []
+        for row in order.tolist():
+            buffer = io.BytesIO()
+            Image.fromarray(pixels[row]).save(buffer, "PNG")
+            cells.append({"bytes": b"damaged" if row == damaged else buffer.getvalue()})
+        table(name, {"image": cells, "y": labels})
+
+    rows, damaged = np.arange(24), 5 if ending == "parquet" else None
+    write(rows, labels, damaged)
+    how = ["--encoder", "test_vit", "--weights", random_weights(Path(), "test_vit")] if embedded else ["--epochs", 1]
+    method = "kmeans" if embedded else "ae"
+    fitted = coterie("fit", name, "-k", 3, "--method", method, "--no-calibrate", "-o", "run", "--json", *how)
+    assert fitted.code == 0, fitted.err
+    if ending == "parquet":
+        predicted = coterie("predict", "run", name, "-o", "p.parquet")
+        assert predicted.code == 0, predicted.err
+        assert groups("p.parquet") == groups("run/result.parquet")
+    write(rows, 2 - labels, damaged)  # a label may be mended
+    again = coterie("evaluate", "run", "--json")
+    assert again.code == 0, again.err
+    assert again.object["metrics"]["acc"] == fitted.object["metrics"]["acc"]
+    write(rows[::-1], labels[::-1], damaged)
+    refused = coterie("evaluate", "run")
+    assert refused.code == 2
+    assert f"{name} has changed since run was fitted" in refused.err
 
 
 @pytest.mark.parametrize("ending", ["parquet", "npz"])

@@ -13,15 +13,17 @@ from coterie.cli.output import print_object, run_summary
 from coterie.cli.predict import check_finished
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
+from coterie.data import open_source
 from coterie.data.named_files import names
 from coterie.data.originals import lies_at
+from coterie.data.pictures import recognised
 from coterie.outputs import check_folder
 from coterie.pipeline import evaluate_run
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
 from coterie.report import write_report
-from coterie.twins import source_of
+from coterie.twins import check_unchanged
 from coterie.types import InputError, Skipped
 
 
@@ -91,21 +93,24 @@ def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, colum
         why = "is not there any more" if gone else "carries no labels"
         raise InputError(f"{origin or run} {why}: give the labels with --labels FILE or --labels folders.")
     if labels.by_row and origin not in names():
-        _check_unchanged(run, origin, source.get("fingerprint"))
+        _check_unchanged(run, record, origin)
     metrics = evaluate_run(run, labels)
     write_report(run)
     return metrics
 
 
-def _check_unchanged(run: Path, origin: str, fingerprint: str | None) -> None:
+def _check_unchanged(run: Path, record: dict[str, Any], origin: str) -> None:
     """Raise InputError where a source whose labels go by its rows is not what the run was fitted on.
 
-    Pictures in a table are not looked at again, nor are any embedded again: that would take as long as at first.
+    Pictures in a table, and those that were embedded, are known by their content: none is decoded for it.
     """
-    model = load_model(run)
-    numbers = model.spec.kind == "embeddings" or origin.lower().endswith(".npz")
-    if numbers and model.spec.encoding is None:
-        source_of(origin, model, fingerprint, run)
+    model, source = load_model(run), record.get("source", {})
+    embedded = model.spec.encoding is not None
+    left_out = {item["id"] for item in source.get("skipped", [])} if embedded else set()
+    encode = recognised(left_out) if embedded or not origin.lower().endswith(".npz") else None
+    columns = (record.get("settings") or {}).get("columns")
+    opened = open_source(origin, like=model.spec, encode=encode, columns=columns)
+    check_unchanged(opened, origin, source.get("fingerprint"), run)
 
 
 def renew_report(run: Path, speech: Speech, *, as_json: bool) -> None:

@@ -76,7 +76,8 @@ def choose(table: Table, asked: str | Sequence[str] | None, like: ItemSpec | Non
         return _asked(table, asked)
     if like is not None and like.kind == "embeddings" and like.columns:
         return _as_fitted(table, like)
-    return _plain(table, None if like is None else like.kind)
+    # Pictures come first for a model that embeds them, too.
+    return _plain(table, None if like is None or like.encoding is not None else like.kind)
 
 
 def select(names: Sequence[str], asked: str | Sequence[str], where: str) -> list[str]:

@@ -8,7 +8,7 @@ neither is large enough, only to see that it can be.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from coterie.data import store
 from coterie.data.fingerprint import list_fingerprint
-from coterie.data.items import ArrayImages, DecodedImages
-from coterie.data.picture_form import Options, check_kind, choose_form
+from coterie.data.items import ArrayImages, DecodedImages, Embeddings
+from coterie.data.picture_form import Encode, Options, check_kind, choose_form
 from coterie.data.pixel_values import ValueRule, scale_of
 from coterie.data.survey import Survey, spans, survey_of
 from coterie.types import InputError, Items, ItemSpec, Skipped, Source
@@ -86,6 +86,23 @@ def open_pictures(pictures: Pictures, options: Options, survey: Survey | None = 
         spec, notes = choose_form(survey.widths[readable], survey.heights[readable], all_grey, options, values)
         notes = [*rule.notes, *notes, *survey.notes()]
         return _decode_all(pictures, options, spec, rule, key, failures, notes)
+
+
+def recognised(left_out: Collection[str]) -> Encode:
+    """For `open_source(encode=)`: takes only the fingerprint of pictures, which takes no decoding.
+
+    `left_out`: ids that do not count, for the fingerprint of embedded pictures is that of the readable ones.
+    """
+
+    def encode(pictures: Pictures, survey: Survey, options: Options) -> Source:
+        rows = [row for row, name in enumerate(pictures.ids) if name not in left_out]
+        ids = [pictures.ids[row] for row in rows]
+        fingerprint = list_fingerprint(ids, map(pictures.digest, rows))
+        return Source(
+            pictures.name, pictures.origin, Embeddings(np.empty((len(rows), 1), np.float32)), ids, fingerprint
+        )
+
+    return encode
 
 
 def look(pictures: Pictures, options: Options) -> Survey:
