@@ -104,6 +104,8 @@ def test_stopped_anywhere_and_gone_on_with_is_the_same_file(many, weights, tmp_p
             embedded(many, *how, max_skipped=0.0, progress=progress)
         assert not (tmp_path / "cut" / "features.json").exists()
     assert len(list((tmp_path / "cut" / "parts").iterdir())) == 2
+    unfinished = tmp_path / "cut" / "parts" / f".{next((tmp_path / 'cut' / 'parts').iterdir()).name}.{2**22 + 1}.part"
+    unfinished.write_bytes(b"of a process that was killed")
     embed(many, SMALL, weights=weights, output=tmp_path / "cut")
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
     assert not (tmp_path / "cut" / "parts").exists()

@@ -90,6 +90,7 @@ class Store:
         except OSError as error:
             raise InputError(f"The folder {self.folder} cannot be used ({error.strerror}): choose another.") from error
         remove_parts(self.folder)
+        remove_parts(self.folder / PARTS)
         foreign = {name for name in inside if name not in (FEATURES, ITEMS, MANIFEST, PARTS) and name[:1] != "."}
         if foreign:
             raise InputError(f"{self.folder} holds {min(foreign)!r}, which is no embedding: choose another folder.")
