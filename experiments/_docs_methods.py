@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import statistics
 
-from _docs import RESULTS, SCORES, Block, mean_percent, records, score_cells, table
+from _docs import BENCHMARKS, RESULTS, SCORES, Block, mean_percent, records, score_cells, table
 from _pages import in_words, markdown
 
 from coterie.catalogue import own_names
@@ -40,10 +40,33 @@ def on_digits() -> str:
         lines.append((order, [label, *cells, ece, seconds, ", ".join(str(one["seed"]) for one in runs)]))
     head = ["method", "ACC", "NMI", "ARI", "ECE", "ECE of Cal", "seconds", "seeds"]
     missing = ", ".join(f"[{name}](methods/{name}.md)" for name in own_names() if name not in seen)
-    return markdown(head, [cells for _, cells in sorted(lines)]) + f"\n\nNot run by this command: {missing}.\n"
+    rest = f"\n\nNot run by this command: {missing}.\n" if missing else "\n"
+    return markdown(head, [cells for _, cells in sorted(lines)]) + rest
 
 
-BLOCKS: dict[str, Block] = {"on_digits": on_digits} | {
+def untrained() -> str:
+    """The methods that train nothing and the libraries beside them: processor seconds, memory, ARI, and the growth."""
+    found = records("untrained", BENCHMARKS)
+    sizes, rows = sorted(found["sizes"], key=int), []
+    for name in found["sizes"][sizes[0]]:
+        runs = [found["sizes"][size].get(name, {"status": "not run"}) for size in sizes]
+        cells = [
+            cell
+            for one in runs
+            for cell in (
+                (f"{one['cpu_seconds']:.0f}", f"{one['peak_gb']:.1f}", f"{one['ari']:.2f}")
+                if one["status"] == "done"
+                else (one["status"], "", "")
+            )
+        ]
+        all_done = all(one["status"] == "done" for one in runs)
+        growth = f"{runs[-1]['cpu_seconds'] / max(0.1, runs[0]['cpu_seconds']):.0f}" if all_done else ""
+        rows.append([name, *cells, growth])
+    head = [f"{what}, {int(size):,}" for size in sizes for what in ("seconds", "peak GB", "ARI")]
+    return table(["", *head, "seconds, times"], rows, found["command"])
+
+
+BLOCKS: dict[str, Block] = {"on_digits": on_digits, "untrained": untrained} | {
     file.stem.removeprefix(PREFIX): functools.partial(method, file.stem)
     for file in sorted(RESULTS.glob(f"{PREFIX}*.json"))
 }
