@@ -221,6 +221,17 @@ def test_more_may_be_drawn_beside_those_judged(coterie, run):
     assert sorted([*first.tolist(), *more]) == list(range(N))
 
 
+def test_a_sample_too_small_for_any_bound_says_so_when_it_is_drawn(coterie, run):
+    few = coterie("accept", run, "--draw", 58, "-o", "few.csv")
+    assert few.code == 0
+    assert "58 judged items cannot show that at most 5 % are wrong: that takes at least 59" in few.out
+    assert "Next:" not in few.err
+    for options in (("--draw", 59), ("--draw", 58, "--max-error", 0.1), ("--draw", 1, "--judged", judge(range(58)))):
+        enough = coterie("accept", run, *options, "-o", f"enough-{len(options)}-{options[1]}.csv")
+        assert "cannot show" not in enough.out
+        assert "Next:" in enough.err
+
+
 LINES = [f"a/{row:03}.png" for row in range(70)]
 
 

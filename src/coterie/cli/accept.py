@@ -18,7 +18,7 @@ from coterie.cli.accept_answer import (
     sentence,
     suggest,
 )
-from coterie.cli.output import check_ending, print_object
+from coterie.cli.output import check_ending, percent, print_object
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
@@ -109,6 +109,13 @@ def draw_items(request: AcceptRequest, folder: RunFolder, result: Result, out: P
     if before:
         print(f"Put the rows of {request.judged} and of {request.out} into one file and give that to --judged.")
         judged = "ALL.csv"
+    needed = accept.judged_needed(request.max_error, request.level)
+    if len(before) + size < needed:
+        print(
+            f"Note: {len(before) + size:,} judged items cannot show that at most {percent(request.max_error)} are wrong: "
+            f"that takes at least {needed:,}, all of them right. Draw more before you judge, or give a larger --max-error."
+        )
+        return
     again = ("accept", request.run, "--max-error", f"{request.max_error:g}", "--judged", judged)
     request.speech.suggest((again, "the largest set with so few wrong, by what was judged"))
 
