@@ -112,8 +112,9 @@ def draw_items(request: AcceptRequest, folder: RunFolder, result: Result, out: P
     needed = accept.judged_needed(request.max_error, request.level)
     if len(before) + size < needed:
         print(
-            f"Note: {len(before) + size:,} judged items cannot show that at most {percent(request.max_error)} are wrong: "
-            f"that takes at least {needed:,}, all of them right. Draw more before you judge, or give a larger --max-error."
+            f"Note: {len(before) + size:,} judged items cannot show that at most {percent(request.max_error)} are "
+            f"wrong: that takes at least {needed:,}, all of them right. Draw more before you judge, or give a larger "
+            "--max-error."
         )
         return
     again = ("accept", request.run, "--max-error", f"{request.max_error:g}", "--judged", judged)
