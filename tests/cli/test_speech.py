@@ -149,3 +149,12 @@ def test_more_and_less_at_once_cannot_be(coterie, vectors):
     answer = coterie("fit", vectors, "-k", 3, "-q", "-v")
     assert answer.code == 2
     assert "leave one of them out" in answer.err
+
+
+def test_a_rank_of_the_users_own_silences_nothing(coterie, vectors, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "3")
+    run = tmp_path / "run"
+    answer = coterie("fit", vectors, "-k", 3, "--method", "kmeans", "--no-calibrate", "-o", run)
+    assert answer.code == 0
+    assert "Report: " in answer.out
+    assert (run / "report.html").exists()

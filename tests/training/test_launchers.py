@@ -27,6 +27,12 @@ def test_one_process_in_place_of_several_is_refused(monkeypatch: pytest.MonkeyPa
         accelerator_for("cpu")
 
 
+def test_a_number_of_processes_without_a_place_to_meet_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="WORLD_SIZE is 2 in the environment, but RANK or MASTER_ADDR is missing"):
+        accelerator_for("cpu")
+
+
 def test_two_processes_of_accelerate_launch_share_a_run(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = (3 * rng.normal(size=(3, 8))[np.arange(60) % 3] + rng.normal(size=(60, 8))).astype(np.float32)

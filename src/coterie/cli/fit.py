@@ -28,6 +28,7 @@ from coterie.report import write_report
 from coterie.report.page import render
 from coterie.report.read import read_run
 from coterie.shortage import shortage
+from coterie.training.device import several_processes
 from coterie.training.interrupt import Stopped
 from coterie.training.plan import RunSettings, coerce
 from coterie.types import CoterieError, InputError, RunFailed, Source
@@ -152,8 +153,11 @@ def describe(request: FitRequest, done: RunResult, out: Path) -> tuple[dict[str,
 
 
 def first_process() -> bool:
-    """Whether this is the first of the processes that `accelerate launch` started; only that one speaks and writes."""
-    return os.environ.get("RANK", "0") == "0"
+    """Whether this is the first of the processes that `accelerate launch` started; only that one speaks and writes.
+
+    `RANK` without a number of processes is nobody's launcher: a user's own scripts may well set it.
+    """
+    return os.environ.get("RANK", "0") == "0" or not several_processes()
 
 
 def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:

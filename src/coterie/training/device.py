@@ -16,6 +16,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 LARGEST_KEPT = 32 * 2**20  # bytes; glibc takes no more
+MPI_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # the number of processes, of its launchers
 BELOW_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")  # oneDNN's names
 
 
@@ -49,9 +50,7 @@ def accelerator_for(device: str) -> Place:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise InputError("Device 'mps' was asked for, but torch sees none: use --device cpu or auto.")
     _check_launched()
-    place = (
-        _one_of_several(kind) if _several_processes() else Place(torch.device(_best() if kind == "auto" else device))
-    )
+    place = _one_of_several(kind) if several_processes() else Place(torch.device(_best() if kind == "auto" else device))
     if place.device.type == "cpu":
         keep_freed_memory()
     return place
@@ -61,23 +60,35 @@ def _best() -> str:
     return "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-def _several_processes() -> bool:
+def several_processes() -> bool:
     """Whether a launcher started more processes than this one."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if _met():
         return torch.distributed.get_world_size() > 1
-    sizes = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-    return any(os.environ.get(name, "1") not in ("", "0", "1") for name in sizes)
+    return any(os.environ.get(name, "1") not in ("", "0", "1") for name in ("WORLD_SIZE", *MPI_SIZES))
+
+
+def _met() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def _check_launched() -> None:
-    """Raise InputError where `accelerate launch` started one process and was told of several, as it does without cards.
+    """Raise InputError where `accelerate launch` started one process and was told of several, as it does without cards,
+    and where a number of processes stands in the environment without what a launcher sets beside it.
 
     Its launcher of one process says whether it is for a CPU, and where several, if they are several, would meet.
     """
-    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and not _several_processes():
+    if {"ACCELERATE_USE_CPU", "MASTER_ADDR"} <= os.environ.keys() and not several_processes():
         raise InputError(
             "accelerate launch was told of several processes and started one: without cards it needs --multi_gpu "
             "(coterie then --device cpu), or take torchrun; unset MASTER_ADDR if one process is what you want."
+        )
+    if _met() or any(name in os.environ for name in MPI_SIZES):
+        return
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size not in ("", "0", "1") and not {"RANK", "MASTER_ADDR"} <= os.environ.keys():
+        raise InputError(
+            f"WORLD_SIZE is {size[:20]} in the environment, but RANK or MASTER_ADDR is missing, so the processes "
+            "cannot meet: start them with torchrun or accelerate launch, or unset WORLD_SIZE if you want one process."
         )
 
 
