@@ -1,4 +1,4 @@
-"""A full disk, a port that is forwarded under another number, and more items than a page can hold."""
+"""A full disk, tabs that are duplicated or loaded again, a forwarded port, and more items than a page can hold."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import httpx2
 import numpy as np
 
 from helpers.app_runs import Running, watch
-from helpers.review_runs import probabilities_of, write_run
+from helpers.review_runs import probabilities_of, small_run, write_run
 
 SERVE = "import sys; from pathlib import Path; from coterie.app.server import serve\n"
 SERVE += "serve(Path(sys.argv[1]), 0, browser=False, source=None, name='ana')"
@@ -50,6 +50,56 @@ def test_a_full_disk_keeps_the_decision_in_the_tab(browser: Any, run: Path) -> N
     with Review(run) as review:
         assert [event.type for event, _ in review.events] == ["open", "reject"]
         assert review.state.label[row] == -1
+
+
+def test_a_duplicated_tab_has_numbers_of_its_own(page: Any, app: Running) -> None:
+    """A browser copies the storage of a tab that it duplicates, or that a page opens."""
+    from playwright.sync_api import expect
+
+    with page.context.expect_page() as opening:
+        page.evaluate("window.open(location.href)")
+    copy_of_it = opening.value
+    for group, (tab, name) in enumerate(((page, "cat"), (copy_of_it, "dog"))):
+        tab.bring_to_front()
+        tab.locator(f'.review[data-group="{group}"]').focus()
+        tab.keyboard.press("n")
+        tab.locator("#ask-input").fill(name)
+        tab.keyboard.press("Enter")
+        expect(tab.locator(f'.review[data-group="{group}"] h2')).to_contain_text(name)
+    assert [app.review.state.groups[group].name for group in (0, 1)] == ["cat", "dog"]
+
+
+def test_what_is_sent_again_after_a_reload_and_refused_is_said(page: Any, app: Running) -> None:
+    from playwright.sync_api import expect
+
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(app.address + "g/2")
+    expect(page.locator("#grid .cell[data-row]").first).to_be_focused()
+    row = int(page.locator("#grid .cell[data-row]").first.get_attribute("data-row"))
+    page.route("**/events", lambda route: route.abort())
+    page.keyboard.press("x")
+    expect(page.locator("#saved")).to_contain_text("1 not sent")
+    app.review.move([row], to=1)
+    page.unroute("**/events")
+    page.route("**/events", lambda route: route.abort(), times=1)
+    page.reload()
+    expect(page.locator("#toast")).to_contain_text("A decision from before this page was loaded was not taken.")
+    assert app.review.state.label[row] == 1
+
+
+def test_an_enlarged_picture_that_is_gone_says_why(browser: Any, serve: Any, tmp_path: Path) -> None:
+    from playwright.sync_api import expect
+
+    run = small_run(tmp_path)
+    app, page = serve(run), browser.new_page()
+    page.goto(app.address + "g/2")
+    tile = page.locator("#grid .cell[data-row]").first
+    expect(tile.locator("img")).to_have_js_property("complete", True)
+    (tmp_path / "photos" / app.review.base.ids[int(tile.get_attribute("data-row"))]).unlink()
+    page.keyboard.press("Enter")
+    expect(page.locator("#viewer figcaption")).to_contain_text("not shown: ")
+    expect(page.locator("#viewer img")).to_be_hidden()
+    page.close()
 
 
 def forward(listening: socket.socket, port: int) -> None:

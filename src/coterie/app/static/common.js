@@ -29,16 +29,18 @@ export async function get(path) {
 export const ask = async (path) => (await get(path)).json();
 
 // Decisions leave the tab one after the other, each with a number of its own; what is not sent yet outlives a reload.
-const tab = (sessionStorage.coterieTab ||= Array.from(crypto.getRandomValues(new Uint8Array(8)), (b) => b.toString(16).padStart(2, "0")).join(""));
+// A tab that is duplicated brings the storage along, and a page may come back as it was left: only this page's own name
+// keeps two decisions from having one number, the second of which the server would take for the first sent again.
+const random = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (b) => b.toString(16).padStart(2, "0")).join("");
+const tab = (sessionStorage.coterieTab ||= random()), page = random();
 const unsent = JSON.parse(sessionStorage.coterieUnsent || "[]"), waiting = new Map();
-let number = Number(sessionStorage.coterieNumber || 0), sending = false;
+let number = 0, sending = false;
 
 const keep = () => { sessionStorage.coterieUnsent = JSON.stringify(unsent); };
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 export function send(path, body) {
-  sessionStorage.coterieNumber = ++number;
-  const entry = { path, body: { op: `${tab}-${number}`, after: state.seq, ...body } };
+  const entry = { path, body: { op: `${page}-${++number}`, after: state.seq, ...body } };
   unsent.push(entry);
   keep();
   const promise = new Promise((done, failed) => waiting.set(entry.body.op, { done, failed }));
@@ -51,7 +53,7 @@ async function deliver() {
   if (sending) return;
   sending = true;
   for (let tries = 0; unsent.length;) {
-    const entry = unsent[0], { done, failed } = waiting.get(entry.body.op) || { done() {}, failed() {} };
+    const entry = unsent[0], { done, failed } = waiting.get(entry.body.op) || { done() {}, failed: lost };
     let answer, content;
     try {
       const response = await post(entry.path, entry.body);
@@ -73,6 +75,9 @@ async function deliver() {
   saved("saved");
   sending = false;
 }
+
+// The page that decided it is gone: only this one can say so.
+const lost = (error) => say(`A decision from before this page was loaded was not taken. ${error.message}`, true);
 
 export const post = (path, body) => fetch(base + path, {
   method: "POST", headers: { "Content-Type": "application/json", "X-Coterie": "1", Accept: "application/json" }, body: JSON.stringify(body),
@@ -98,7 +103,7 @@ async function listen() {
     if (document.hidden) { await pause(500); continue; }
     try {
       const answer = await ask(`/changes?after=${state.seq}&tab=${tab}`);
-      const foreign = answer.events.filter((event) => !event.op.startsWith(`${tab}-`));
+      const foreign = answer.events.filter((event) => !event.op.startsWith(`${page}-`));
       if (answer.events.length) state.seq = answer.events.at(-1).seq;
       totals(answer.totals);
       $("people").hidden = answer.tabs < 2;
@@ -266,10 +271,10 @@ onKeys({
 $("help").onclick = () => $("keys").showModal();
 
 // A picture that cannot be shown says why.
+const reason = (image) => fetch(image.src).then((answer) => answer.ok ? null : answer.json()).then((content) => content?.error || "cannot be shown").catch(() => "the server does not answer");
 export async function excuse(image) {
   const frame = image.parentElement;
-  const why = await fetch(image.src).then((answer) => answer.ok ? null : answer.json()).then((content) => content?.error || "cannot be shown").catch(() => "the server does not answer");
-  image.replaceWith(element("span", { className: "why", textContent: why, title: image.alt }));
+  image.replaceWith(element("span", { className: "why", textContent: await reason(image), title: image.alt }));
   frame?.classList.add("broken");
 }
 document.addEventListener("error", (event) => { if (event.target instanceof HTMLImageElement && event.target.src.includes("/thumb/")) excuse(event.target); }, true);
@@ -296,6 +301,10 @@ export function enlarge(items, at, moved = () => {}) {
     image.alt = item.id;
     const top = (item.top || []).map(([group, p]) => `${nameOf(group)} ${percent(p)}`).join(", ");
     caption.textContent = `${item.id}: ${item.group === undefined ? "" : `${nameOf(item.group)}. `}${top}`;
+    image.onerror = async () => {
+      const why = await reason(image);
+      if (items(at) === item) { image.hidden = true; caption.textContent += ` (not shown: ${why})`; }
+    };
   };
   dialog.onkeydown = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
