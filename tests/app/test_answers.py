@@ -5,14 +5,19 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from coterie.app import posts
 from coterie.cli import main
+from coterie.review import Review
+from coterie.review.refitting import Proposal, propose_refit
 from helpers.app_runs import Running
 from helpers.review_runs import probabilities_of, write_pictures, write_run
 
@@ -132,3 +137,37 @@ def test_an_export_of_the_review(app: Running, tmp_path: Path) -> None:
     assert job["state"] == "done", job["message"]
     assert ",cat," in out.read_text()
     assert "cat" in pq.read_table(app.review.path / "result.reviewed.parquet")["name"].to_pylist()
+
+
+def test_what_is_decided_while_the_head_trains_stays(
+    serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person gives an item to a group while the head is trained, which would put it into another one."""
+    rng = np.random.default_rng(0)
+    right = np.arange(400) % 4
+    said = np.where(np.arange(400) % 8 == 3, 2, right)
+    p = np.full((400, 4), 0.02, np.float32)
+    p[np.arange(400), said] = 0.94
+    features = np.eye(4)[right] * 6 + rng.normal(size=(400, 4))
+    app = serve(write_run(tmp_path / "run", p, embedding=features, kind="embeddings"))
+    wrong = np.flatnonzero(said != right)
+    app.review.move(wrong[:20], 3)
+    for group in range(3):
+        good = np.flatnonzero((right == group) & (said == group))[:10]
+        app.review.approve(group, good, seen=good)
+    decided: list[int] = []
+
+    def trained(review: Review) -> Proposal:
+        found = propose_refit(review)
+        decided.append(int(found.rows[0]))
+        review.move(decided, 0)
+        return found
+
+    monkeypatch.setattr(posts, "propose_refit", trained)
+    assert app.post("jobs/refit", {"settings": {}}).status_code == 200
+    while (job := app.get("jobs").json()["jobs"][0])["state"] == "running":
+        time.sleep(0.1)
+    assert job["result"]["better"]
+    answer = app.post("refit", {"op": "a" * 8, "after": app.review.last})
+    assert answer.status_code == 409
+    assert app.review.state.label[decided[0]] == 0

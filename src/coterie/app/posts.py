@@ -171,11 +171,12 @@ def _features(site: Site, settings: dict[str, Any]) -> Any:
 
 def _refit(site: Site, settings: dict[str, Any]) -> Any:
     def work(report: Report) -> tuple[str, Any]:
+        seen = site.review.last  # before the training: what is decided meanwhile is not in it
         found = propose_refit(site.review)
         state = site.review.state
         moves = Counter(zip(state.label[found.rows].tolist(), found.labels.tolist(), strict=True))
         told = [f"{n:,} from {state.name(a)} to {state.name(b)}" for (a, b), n in moves.most_common(12)]
-        site.proposal = (site.review.last, found)
+        site.proposal = (seen, found)
         shares = f"{found.held_out:.1%} of the decided items, each without itself; as they were {found.before:.1%}"
         return f"The new head predicts {shares}.", {
             "changes": len(found.rows),

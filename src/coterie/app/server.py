@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -86,14 +87,15 @@ class Server(uvicorn.Server):
 
 
 def bind(port: int) -> socket.socket:
-    """A socket on 127.0.0.1. Raises InputError for a port that is taken."""
+    """A socket on 127.0.0.1. Raises InputError for a port that is taken or may not be used."""
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind(("127.0.0.1", port))
     except OSError as error:
         listening.close()
-        raise InputError(f"Port {port} is taken: give another with --port.") from error
+        reason = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+        raise InputError(f"Port {port} {reason}: give another with --port.") from error
     listening.listen(128)
     return listening
 
