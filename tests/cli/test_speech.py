@@ -114,7 +114,7 @@ def suggested(err: str) -> list[list[str]]:
     [
         (("report", "RUN"), ["review"]),
         (("accept", "RUN"), ["accept"]),
-        (("accept", "RUN", "--draw", 9, "-o", "sample.csv"), ["accept"]),
+        (("accept", "RUN", "--draw", 60, "-o", "sample.csv"), ["accept"]),  # enough for a bound
         (("recalibrate", "RUN", "--judged", "judged.csv"), ["accept"]),
         (("compare", "RUN"), ["compare"]),
         (("evaluate", "RUN", "--labels", "labels.csv"), ["compare"]),
