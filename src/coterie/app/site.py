@@ -13,7 +13,7 @@ from coterie.app.listing import Listing
 from coterie.app.overview import Overview
 from coterie.app.pictures import open_pictures
 from coterie.app.thumbs import Store, Thumbs
-from coterie.records.group_names import upright
+from coterie.records.group_names import printed
 from coterie.report import wording
 from coterie.review import Review
 from coterie.review.log import FOLDER
@@ -45,7 +45,7 @@ class Site:
             trim_blocks=True,
             lstrip_blocks=True,
             undefined=StrictUndefined,
-            finalize=lambda value: upright(value) if type(value) is str else value,
+            finalize=printed,
         )
         self.environment.filters |= {
             "percent": wording.percent,

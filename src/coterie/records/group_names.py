@@ -21,6 +21,11 @@ def upright(text: str) -> str:
     return "".join(f"\\u{ord(sign):04x}" if sign in TURNING else sign for sign in text)
 
 
+def printed(value: object) -> object:
+    """What a template prints of a value: a text upright; markup, and what is no text, as it is."""
+    return upright(value) if type(value) is str else value
+
+
 def checked_name(name: object) -> str:
     """A group's name as it is stored: NFC, without blanks around it. Raises InputError for an invalid name."""
     if not isinstance(name, str):

@@ -16,7 +16,7 @@ from coterie.evaluation import acceptance
 from coterie.outputs import write_atomically
 from coterie.records import Record
 from coterie.records.duplicates import read_duplicates
-from coterie.records.group_names import upright
+from coterie.records.group_names import printed
 from coterie.records.recalibration import read_recalibration
 from coterie.records.run import read_choice
 from coterie.report import headline, wording
@@ -176,7 +176,7 @@ def template_environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
-        finalize=lambda value: upright(value) if type(value) is str else value,
+        finalize=printed,
     )
     environment.filters |= {
         "percent": wording.percent,
