@@ -19,8 +19,8 @@ import numpy as np
 from _runs import METRICS, RESULTS
 from frozen_heads import embedded, pictures
 
+from coterie.algorithms.votes import FEWEST, OF_GROUP
 from coterie.evaluation import evaluate
-from coterie.methods.spectral import FEWEST, OF_GROUP
 from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.training.device import machine

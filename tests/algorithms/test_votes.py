@@ -32,6 +32,14 @@ def test_the_share_of_a_group_is_its_mean_among_the_neighbours_in_all_partitions
     torch.testing.assert_close(votes(rows[3:4]).exp(), found[3:4])
 
 
+def test_without_a_number_a_tenth_of_a_mean_group_votes():
+    rows, groups = torch.randn(600, 3), torch.arange(600) % 4
+    by_itself, by_number = NeighbourVotes(3, 4, None), NeighbourVotes(3, 4, 15)
+    for votes in (by_itself, by_number):
+        votes.place(rows, [groups], 4)
+    torch.testing.assert_close(by_itself(rows), by_number(rows))
+
+
 def test_more_neighbours_than_landmarks_are_all_of_them():
     votes = NeighbourVotes(2, 2, 50)
     votes.place(torch.eye(2), [torch.tensor([0, 1])], 2)

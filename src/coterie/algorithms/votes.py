@@ -17,16 +17,18 @@ from torch import Tensor, nn
 from coterie.algorithms.neighbours import nearest
 from coterie.networks.memory import ItemTable
 
+OF_GROUP, FEWEST = 10, 5  # voters: this part of a mean group of the landmarks, and at least so many
 NOBODY = 0.01  # votes added to each group, so that no probability is 0
 
 
 class NeighbourVotes(nn.Module):
     """log of the mean share that each group has among an item's near landmarks, over all partitions. (n, d) -> (n, k).
 
-    A landmark is one of its own neighbours.
+    A landmark is one of its own neighbours. neighbours: None is a tenth of a mean group of the landmarks, for a fixed
+    number would lie closer together, and agree more, the more of them there are.
     """
 
-    def __init__(self, width: int, k: int, neighbours: int) -> None:
+    def __init__(self, width: int, k: int, neighbours: int | None) -> None:
         super().__init__()
         self.neighbours = neighbours
         self.landmarks, self.shares = ItemTable(width), ItemTable(k)
@@ -40,11 +42,12 @@ class NeighbourVotes(nn.Module):
         self.shares.fill(torch.from_numpy(shares).to(rows))
 
     def forward(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        known = self.landmarks.rows
-        asked = min(self.neighbours + 1, len(known))
+        known, k = self.landmarks.rows, self.shares.rows.shape[1]
+        neighbours = self.neighbours or max(FEWEST, len(known) // (OF_GROUP * k))
+        asked = min(neighbours + 1, len(known))
         _, index = nearest(known, asked, rows, exact=True)
         votes = self.shares.rows[index].sum(1)
-        return ((votes + NOBODY) / (asked + NOBODY * votes.shape[1])).log()
+        return ((votes + NOBODY) / (asked + NOBODY * k)).log()
 
 
 def matched_to_medoid(partitions: Sequence[np.ndarray], k: int) -> list[np.ndarray]:

@@ -32,7 +32,6 @@ from coterie.types import Features, InputError
 
 COMPONENTS = 128  # principal components of embeddings
 SPREAD = (0.8, 2.0)  # numbers of eigenvectors of the first and the last member, as multiples of k
-OF_GROUP, FEWEST = 10, 5  # voters: this part of a mean group of the landmarks, and at least so many
 
 CARD = Card(
     title="Spectral clustering",
@@ -53,7 +52,7 @@ class Spectral:
     components: Memory | None = None  # number of half-whitened principal components in place of the values
     restarts: Restarts = 20  # of the K-means on the eigenvectors
     members: Copies = 1  # partitions by different numbers of eigenvectors, which are combined by a vote of neighbours
-    voters: Count = 50  # near landmarks that vote
+    voters: Count | None = None  # near landmarks that vote; None: a tenth of a mean group of them
 
     card: ClassVar[Card] = CARD
 
@@ -135,7 +134,5 @@ def practical(facts: Facts) -> dict[str, Any]:
     neighbours = min(25 if long else 50, max(3, facts.n // 10))
     settings = {"neighbours": neighbours, "scale": min(7, neighbours // 2 + 1)}
     if long:
-        # A fixed number of voters would lie closer together, and agree more, the more items there are.
-        voters = max(FEWEST, min(facts.n, Spectral.landmarks) // (OF_GROUP * max(1, facts.k)))
-        settings |= {"components": COMPONENTS, "members": 5, "voters": voters}
+        settings |= {"components": COMPONENTS, "members": 5}
     return settings
