@@ -39,6 +39,7 @@ from coterie.stages import advice_of, calibrate, check_balance, check_result, co
 from coterie.training.history import History
 from coterie.training.interrupt import heed_signals
 from coterie.training.plan import RunSettings
+from coterie.training.runfolder import Resume
 from coterie.types import Assignments, CoterieError, InputError, Source
 
 MEASURED = ("metrics.json", "ood.json", recalibration.FILE, recalibration.TABLE)  # of one result
@@ -60,13 +61,14 @@ def run(
     settings: RunSettings,
     out: Path | None = None,
     *,
-    resume: bool = False,
+    resume: Resume = False,
     command: str = "",
     watch: Watch | None = None,
     cache: Path | None = None,
 ) -> RunResult:
     """Fit `source`, keep everything in the folder `out` (None: in memory). Raises InputError and RunFailed.
 
+    resume: go on with the run in `out`; "unfinished" raises Done for one that is done, and changes nothing of it.
     cache: without `out`, where decoded pictures and embeddings are kept for further runs over the same source.
     """
     watch = watch or Watch()

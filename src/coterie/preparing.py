@@ -49,7 +49,7 @@ from coterie.training.plan import (
     image_size_of,
     make_plan,
 )
-from coterie.training.runfolder import RunFolder
+from coterie.training.runfolder import Resume, RunFolder
 from coterie.types import InputError, Source
 from coterie.views.settings import without_effect
 
@@ -59,7 +59,7 @@ def prepare(
     settings: RunSettings,
     out: Path | None,
     *,
-    resume: bool,
+    resume: Resume,
     watch: Watch,
     cache: Path | None = None,
 ) -> Prepared:
@@ -72,7 +72,7 @@ def prepare(
     wait_for_all()
     try:
         return _prepare(
-            source, settings, folder, place, resume=resume, watch=watch, cache=folder.file("cache") or cache
+            source, settings, folder, place, resume=bool(resume), watch=watch, cache=folder.file("cache") or cache
         )
     except BaseException:
         folder.release()

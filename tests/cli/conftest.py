@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,3 +93,16 @@ def grouped(coterie: Coterie, vectors: Path, tmp_path_factory: pytest.TempPathFa
     answer = coterie("fit", vectors, "-k", 3, "-o", run, "--epochs", 1)
     assert answer.code == 0, answer.err
     return run
+
+
+@pytest.fixture(autouse=True)
+def _shared_runs_stay_as_they_are(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Name the test that writes into a run of the session: which others then fail depends on their order."""
+    shared = [request.getfixturevalue(name) for name in ("grouped", "finished") if name in request.fixturenames]
+    before = [_files(run) for run in shared]
+    yield
+    assert [_files(run) for run in shared] == before, "this test changed a shared run: let it work on a copy"
+
+
+def _files(run: Path) -> dict[str, tuple[int, int]]:
+    return {str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in run.rglob("*") if path.is_file()}

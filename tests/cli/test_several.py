@@ -10,9 +10,11 @@ import pytest
 
 from coterie import Clusterer, load
 from coterie.cli.folders import run_folder
+from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.several import fit_each
-from coterie.training.runfolder import Held
+from coterie.training.plan import RunSettings
+from coterie.training.runfolder import Done, Held
 from coterie.types import InputError
 from helpers import forked
 
@@ -58,6 +60,14 @@ def test_two_processes_share_the_seeds_and_none_is_fitted_twice(coterie, vectors
     changed = coterie(*words[:-1], "--set", "ae.batch_size=64", "--resume", "-o", tmp_path / "both")
     assert changed.code == 2
     assert "was begun with overrides" in changed.err
+
+
+def test_a_run_that_another_process_has_just_finished_is_left_as_it_is(grouped, vectors):
+    """Between a look at the record and the lock: resumed again, it would be `running` while others read its result."""
+    before = {path: path.read_bytes() for path in grouped.rglob("*") if path.is_file()}
+    with pytest.raises(Done, match="is done"):
+        run(str(vectors), RunSettings(n_clusters=3, epochs=1), grouped, resume="unfinished")
+    assert {path: path.read_bytes() for path in grouped.rglob("*") if path.is_file()} == before
 
 
 def test_a_run_that_another_process_has_is_asked_for_last(tmp_path, monkeypatch):

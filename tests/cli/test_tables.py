@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -62,22 +63,23 @@ def test_columns_are_chosen_said_kept_and_asked_for_again(coterie):
 
 
 def test_labels_in_any_order_and_form_measure_the_same(coterie, grouped):
+    run = shutil.copytree(grouped, "run")
     order = np.random.default_rng(0).permutation(60)
     found = []
     for head, separator, name in (("filename", ",", "a.csv"), ("", ";", "b.csv"), ("Image ID", "\t", "c.tsv")):
         rows = [f"{head}{separator}species", *(f"{row}{separator}c{Y[row]}" for row in order)]
         Path(name).write_text("\n".join(rows))
-        answer = coterie("evaluate", grouped, "--labels", name, "--json")
+        answer = coterie("evaluate", run, "--labels", name, "--json")
         assert answer.code == 0, answer.err
         found.append(answer.object["metrics"])
     assert all(metrics["acc"] == found[0]["acc"] > 0.9 for metrics in found)
     assert found[0]["labels"] == "column species of a.csv, matched by filename"
     rows = ["id,fine,kind", *(f"{row},{row % 7},c{Y[row]}" for row in order)]
     Path("d.csv").write_text("\n".join(rows))
-    assert "--label-column" in coterie("evaluate", grouped, "--labels", "d.csv").err
-    answer = coterie("evaluate", grouped, "--labels", "d.csv", "--label-column", "kind")
+    assert "--label-column" in coterie("evaluate", run, "--labels", "d.csv").err
+    answer = coterie("evaluate", run, "--labels", "d.csv", "--label-column", "kind")
     assert "Labels: column kind of d.csv, matched by id." in answer.out
-    assert json.loads((grouped / "metrics.json").read_text())["acc"] == found[0]["acc"]
+    assert json.loads((Path(run) / "metrics.json").read_text())["acc"] == found[0]["acc"]
 
 
 def test_labels_of_the_source_that_cannot_be_used_do_not_lose_the_run(coterie):

@@ -31,6 +31,7 @@ from coterie.shortage import shortage
 from coterie.training.device import several_processes
 from coterie.training.interrupt import Stopped
 from coterie.training.plan import RunSettings, coerce
+from coterie.training.runfolder import Resume
 from coterie.types import CoterieError, InputError, RunFailed, Source
 
 
@@ -41,7 +42,7 @@ class FitRequest:
     source: str | Spaces
     settings: dict[str, Any]
     out: Path | None
-    resume: bool = False
+    resume: Resume = False
     dry_run: bool = False
     as_json: bool = False
     labels: str | None = None

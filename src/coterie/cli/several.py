@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from coterie.records import groups_of, read_record
 from coterie.report.page import is_page
 from coterie.several import PAGE, TABLE, check_folder_of_runs, fit_each, gather, names_of, seeds_from
 from coterie.training.plan import RunSettings, coerce
+from coterie.training.runfolder import Done
 from coterie.trusting import trust_runs
 from coterie.types import InputError, Skipped
 
@@ -40,18 +42,18 @@ def fit_several(request: FitRequest, count: int) -> None:
         raise InputError("--runs needs a folder for the runs: give it with -o.")
     if request.dry_run:
         raise InputError("--runs goes with no --dry-run: leave one out; every run has the same plan.")
-    check_folder_of_runs(out, names_of(seeds), resume=request.resume)
+    check_folder_of_runs(out, names_of(seeds), resume=bool(request.resume))
     settings = settled(request)
     for name in names_of(seeds):
         check_alike(out / name, settings)
 
     def fit(seed: int, n_clusters: Any, folder: Path | None) -> int:
         assert folder is not None
-        begun = (folder / "run.yaml").exists()
-        if not begun or read_record(folder).get("status") != "done":
+        if not (folder / "run.yaml").exists() or read_record(folder).get("status") != "done":
             own = {**request.settings, "seed": seed, "n_clusters": n_clusters}
-            one = replace(request, settings=own, out=folder, resume=begun)
-            finished = fit_run(one)
+            one, finished = replace(request, settings=own, out=folder, resume="unfinished"), None
+            with contextlib.suppress(Done):  # by another process, after the look above
+                finished = fit_run(one)
             if finished is not None and not request.as_json:  # of several runs the object is one for all
                 tell(one, finished)
         return groups_of(read_record(folder)) or 0

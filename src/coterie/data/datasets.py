@@ -177,7 +177,10 @@ def _pixels(item: Any, what: str) -> NDArray[Any]:
     from PIL import Image
 
     try:
-        return np.asarray(item)
+        pixels = np.asarray(item)
+        if pixels.dtype.kind == "O" and isinstance(item, Image.Image):
+            item.load()  # Pillow before 11.1 gives no array of a closed picture and no error either; this raises it
+        return pixels
     except Exception as error:
         # What `with Image.open(path) as picture` leaves of a picture that nobody looked at meanwhile.
         if isinstance(item, Image.Image) and (getattr(item, "fp", item) is None or "closed" in str(error)):

@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -15,9 +15,15 @@ from coterie.records import read_record
 from coterie.training.sameness import difference
 from coterie.types import InputError
 
+Resume = bool | Literal["unfinished"]  # `unfinished`: as True, but a run that is done is left as it is
+
 
 class Held(InputError):
     """Another process is writing to the run folder."""
+
+
+class Done(InputError):
+    """The run in the folder is done, and only one that is not was to be resumed."""
 
 
 @dataclass
@@ -29,8 +35,8 @@ class RunFolder:
     record: dict[str, Any] = field(default_factory=dict)
     held: int | None = None  # the open folder while this process alone may write to it
 
-    def prepare(self, *, resume: bool) -> None:
-        """Make the folder, or take it up again, and hold it. Raises InputError when it may not be used."""
+    def prepare(self, *, resume: Resume) -> None:
+        """Make the folder, or take it up again, and hold it. Raises InputError when it may not be used, Held, Done."""
         if self.path is None or not self.writes:
             return
         if self.path.exists() and not self.path.is_dir():
@@ -75,7 +81,7 @@ class RunFolder:
     def __del__(self) -> None:
         self.release()
 
-    def _check(self, *, resume: bool) -> None:
+    def _check(self, *, resume: Resume) -> None:
         assert self.path is not None
         try:
             remove_parts(self.path)
@@ -92,6 +98,9 @@ class RunFolder:
                 raise InputError(
                     f"{self.path} already holds a run: go on with --resume, or choose another folder with -o."
                 )
+            # Only now, as the folder is held: before, another process may have been about to finish it.
+            if resume == "unfinished" and read_record(self.path).get("status") == "done":
+                raise Done(f"The run in {self.path} is done.")
         if not os.access(self.path, os.W_OK):
             raise InputError(
                 f"The run folder {self.path} may not be written: change its rights or choose another with -o."
