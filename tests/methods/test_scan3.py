@@ -129,6 +129,69 @@ def test_no_gradient_comes_from_the_undistorted_items() -> None:
     assert all(p.grad is not None for p in net.cluster.parameters())
 
 
+# What the net said at the start
+
+
+def begun(method: SCAN3, net: Net) -> torch.Tensor:
+    """The probabilities at the start, of which the method keeps its targets."""
+
+    def features(**_: Any) -> torch.Tensor:
+        with torch.no_grad():
+            return net.eval().backbone(DATA)
+
+    method.start(net, features, K, torch.Generator())
+    p = net.cluster(features()).softmax(1).detach()
+    net.train()
+    return p
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_of_each_group_the_surest_share_teaches(share: float) -> None:
+    method = SCAN3(labels="start", threshold=1.0, at_least=share)
+    net = net_of(method)
+    p, kept = begun(method, net), net.taught.rows
+    confidence, label = p.max(1)
+    for group in range(K):
+        mine = confidence[label == group].sort(descending=True).values
+        taught = kept[label == group].max(1).values.sort(descending=True).values
+        count = int(share * len(mine))
+        assert torch.allclose(taught[:count], mine[:count])
+        assert not taught[count:].any()
+
+
+def test_the_targets_are_those_of_the_start_whatever_the_net_says_meanwhile() -> None:
+    method = SCAN3(labels="start", at_least=1.0, balance=False, keep_statistics=True)
+    net = net_of(method)
+    p, batch = begun(method, net), batch_of(30)
+    with torch.no_grad():
+        net.cluster.weight.neg_()
+    (losses,) = list(method.step(net, batch))
+    expected = -(p[:30] * net.cluster(net.backbone(batch.strong)).log_softmax(1)).sum(1).mean()
+    assert torch.allclose(losses["self_label"], expected, atol=1e-6)
+
+
+def test_groups_that_the_net_is_unsure_of_last_where_the_start_teaches_and_shrink_where_the_surest_do() -> None:
+    """Their items are never among the surest half of a batch, so nothing holds them."""
+    used: dict[str, list[int]] = {}
+    for labels in ("step", "start"):
+        share = 1.0 if labels == "start" else 0.5
+        method = SCAN3(labels=labels, threshold=1.0, at_least=share, balance=False, keep_statistics=True)
+        net = net_of(method, times=4.0)
+        with torch.no_grad():
+            net.cluster.bias.copy_(torch.tensor([2.0, 0.0, 0.0]))  # of one group the net is surer
+        before, optimiser = begun(method, net).argmax(1), method.optimiser(net)
+        assert before.bincount(minlength=K).min() > 0
+        for _ in range(150):
+            for losses in method.step(net, batch_of()):
+                optimiser.zero_grad()
+                losses["self_label"].backward()
+                optimiser.step()
+        used[labels] = net.eval().cluster(net.backbone(DATA)).argmax(1).bincount(minlength=K).tolist()
+    unsure = sum(before.bincount(minlength=K).tolist()[1:])
+    assert sum(used["start"][1:]) >= 0.85 * unsure
+    assert sum(used["step"][1:]) <= 0.75 * unsure
+
+
 # Running statistics
 
 

@@ -4,6 +4,8 @@ Van Gansbeke, Vandenhende, Georgoulis, Proesmans and Van Gool, "SCAN: Learning t
 2020: its self-labelling step, which starts from backbone and head of `scan`. Defaults are the authors' CIFAR
 configuration. Differs from their code: a batch without a sure item takes no step (theirs raises), and the last epoch is
 reported.
+
+`labels="start"` is ours, for `--finetune`: the targets stay those of the start.
 """
 
 from __future__ import annotations
@@ -21,9 +23,10 @@ from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Share, Width
 from coterie.contract import Card, Facts, View, iterations_for
 from coterie.contract.logged import CONFIDENCE, SELECTED
 from coterie.networks.heads import SteadyLinear, mlp_head
+from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, hold_statistics, trainable
 from coterie.objectives.pseudo_labels import class_weights
-from coterie.types import Batch, Losses
+from coterie.types import Batch, Features, Losses
 
 IMAGENET = {
     "epochs": 25,
@@ -72,6 +75,9 @@ class SCAN3:
     batch_size: BatchSize = 1000
     threshold: Share = 0.99  # confidence above which an item is learned from
     at_least: Share = 0.0  # share of a batch, the surest, that is learned from whatever the threshold
+    # What is learned: the labels that the net gives in each step, or the probabilities that it gave at the start, which
+    # cannot drift; `at_least` is then a share of each group.
+    labels: Literal["step", "start"] = "step"
     balance: bool = True  # groups have equal weight, however many of their items are learned from
     clean_trains: bool = True  # the undistorted images feed the running statistics, too
     keep_statistics: bool = False  # batch normalisation keeps its statistics: for a pretrained net (--finetune)
@@ -86,7 +92,18 @@ class SCAN3:
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         """The head that was chosen in `scan`."""
         head = mlp_head(net.width, self.hidden, k) if self.head == "mlp" else SteadyLinear(net.width, k)
-        return {"cluster": head}
+        return {"cluster": head} | ({"taught": ItemTable(k)} if self.labels == "start" else {})
+
+    def start(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
+        """Keep what the net says of every item where that is what is learned; zeros of items that do not teach."""
+        if self.labels == "start":
+            with torch.no_grad():
+                p = net.cluster(features()).softmax(1)
+            confidence, label = p.max(1)
+            for group in label.unique():
+                mine = (label == group).nonzero()[:, 0]
+                p[mine[~sure(confidence[mine], self.threshold, self.at_least)]] = 0
+            net.taught.fill(p)
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.cluster)
@@ -98,26 +115,30 @@ class SCAN3:
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """Cross-entropy of the strong views with the labels of the sure items, over the global batch."""
-        p = batch.gather(self.said(net, batch.clean))
-        confidence, label = p.max(1)
-        keep = sure(confidence, self.threshold, self.at_least)
+        if self.labels == "step":
+            confidence, label = batch.gather(self.said(net, batch.clean)).max(1)
+            keep, used, target = sure(confidence, self.threshold, self.at_least), label, label
+        self._set((net.backbone, net.cluster), training=True)
         strong = batch.gather(net.cluster(net.backbone(batch.strong)))  # of all: they shape the batch statistics
+        if self.labels == "start":
+            target = batch.gather(net.taught.of(batch.index).to(strong))
+            keep, label = target.sum(1) > 0, target.argmax(1)
+            confidence, used = strong.detach().softmax(1).max(1)
+        k = strong.shape[1]
         agreement = (strong.argmax(1) == label).float().mean()
         batch.log(selected=keep.float().mean(), confidence=confidence.mean(), agreement=agreement)
-        batch.count(label, p.shape[1])
+        batch.count(used, k)
         batch.count_confidences(confidence)
         if keep.any():
-            weights = class_weights(label[keep], p.shape[1]) if self.balance else None
-            yield {"self_label": F.cross_entropy(strong[keep], label[keep], weights)}
+            weights = class_weights(label[keep], k) if self.balance else None
+            yield {"self_label": F.cross_entropy(strong[keep], target[keep], weights)}
 
     @torch.no_grad()
     def said(self, net: Net, view: Tensor) -> Float[Tensor, "b k"]:
         """Probabilities on the undistorted items, in training mode as in the authors' code, or in evaluation mode."""
         parts = (net.backbone, net.cluster)
         self._set(parts, training=self.clean_trains)
-        p = net.cluster(net.backbone(view)).softmax(1)
-        self._set(parts, training=True)
-        return p
+        return net.cluster(net.backbone(view)).softmax(1)
 
     def _set(self, parts: tuple[nn.Module, ...], *, training: bool) -> None:
         for part in parts:
