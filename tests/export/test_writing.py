@@ -139,7 +139,7 @@ def test_photos_that_are_gone_are_counted_and_named(coterie, run, photos, tmp_pa
     code, said, _ = coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out", "--json")
     assert code == 0
     notes = json.loads(said)["exports"][0]["notes"]
-    assert "1 items whose pictures are not there any more were left out, the first is d.png." in notes
+    assert "Left out (1): items whose pictures are not there any more, the first is d.png." in notes
     photos.rename(tmp_path / "moved")
     said = refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out2")
     assert f"The photos are not where they were ({photos}): say where with --source." in said
@@ -266,7 +266,7 @@ def test_names_of_every_kind_of_file(coterie, tmp_path):
     for name, needs in (("fiftyone", 14), ("labelstudio", 14), ("coco", 14)):
         code, said, failed = coterie("export", tmp_path / "r", "--to", name, "-o", tmp_path / name)
         assert code == 0, failed
-        assert f"{len(odd) - needs} items whose names are not UTF-8" in said
+        assert f"Left out ({len(odd) - needs}): items whose names are not UTF-8" in said
 
 
 def _png(shade: int) -> bytes:

@@ -112,18 +112,23 @@ def _refuse_what_is_no_source(source: Any) -> None:
         raise InputError("Sparse input is not supported; give a dense array (matrix.toarray()).")
     if isinstance(source, Mapping):
         keys = ", ".join(map(str, list(source)[:8])) or "nothing"
-        raise InputError(f"A {name} is no source; give one of the values that it holds ({keys}).")
+        raise InputError(f"{_a(name)} is no source; give one of the values that it holds ({keys}).")
     if isinstance(source, DataLoader):
         raise InputError("A DataLoader gives batches in an order of its own; give its Dataset (loader.dataset).")
     if isinstance(source, Set):
-        raise InputError(f"The items of a {name} have no order; give a list of them.")
+        raise InputError(f"{_a(name)} has no order; give a list of them.")
     if isinstance(source, Iterator):
         if hasattr(source, "read"):
             raise InputError("An open file is no source; give its path.")
-        raise InputError(f"A {name} can be read only once; give a list of its items.")
+        raise InputError(f"{_a(name)} can be read only once; give a list of its items.")
     if isinstance(source, type) or (callable(getattr(source, "collect", None)) and not hasattr(source, "__len__")):
         do = "an instance of it" if isinstance(source, type) else "what its collect() returns"
-        raise InputError(f"A {name} holds no items yet; give {do}.")
+        raise InputError(f"{_a(name)} holds no items yet; give {do}.")
+
+
+def _a(name: str) -> str:
+    """The name of a class with its article, for the beginning of a sentence."""
+    return f"{'An' if name[:1].lower() in 'aeio' else 'A'} {name}"
 
 
 def _is_dataset(source: Any) -> bool:
@@ -252,7 +257,7 @@ def _as_array(source: Any) -> NDArray[Any]:
     except Exception as error:  # whatever the object raises instead of becoming an array
         raise InputError(_why_no_array(source, kind)) from error
     if array.ndim == 0 and not isinstance(source, np.ndarray):
-        raise InputError(f"A {kind} is no source; {WANTED}.")
+        raise InputError(f"{_a(kind)} is no source; {WANTED}.")
     return array
 
 

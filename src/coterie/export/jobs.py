@@ -122,7 +122,7 @@ class Job:
         count, ids = int(left_out.sum()), (items or self.items).ids
         self.left_out += count
         if count:
-            self.notes.append(f"{count:,} items {why} were left out, the first is {ids[int(left_out.argmax())]}.")
+            self.notes.append(f"Left out ({count:,}): items {why}, the first is {ids[int(left_out.argmax())]}.")
 
 
 @dataclass(frozen=True)
