@@ -48,6 +48,7 @@ def fit_several(request: FitRequest, count: int) -> None:
         check_alike(out / name, settings)
 
     def fit(seed: int, n_clusters: Any, folder: Path | None) -> int:
+        """Fit one seed unless that is done, and return its number of groups. Raises Held where another process does."""
         assert folder is not None
         if not (folder / "run.yaml").exists() or read_record(folder).get("status") != "done":
             own = {**request.settings, "seed": seed, "n_clusters": n_clusters}

@@ -114,7 +114,7 @@ class SCAN3:
         return torch.optim.Adam(trained, self.learning_rate, weight_decay=self.weight_decay, fused=True)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """Cross-entropy of the strong views with the labels of the sure items, over the global batch."""
+        """Cross-entropy of the strong views with labels or targets, of the items of the global batch that teach."""
         if self.labels == "step":
             confidence, label = batch.gather(self.said(net, batch.clean)).max(1)
             keep, used, target = sure(confidence, self.threshold, self.at_least), label, label
