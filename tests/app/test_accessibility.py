@@ -106,6 +106,13 @@ def test_the_story_by_keyboard_alone(page: Page, app: Running, tmp_path: Path) -
         expect(page.locator("#saved")).to_have_text("saved")
         assert review.last == count
 
+    def tab_to(name: str) -> None:
+        for _ in range(200):
+            if page.evaluate("document.activeElement.id") == name:
+                return
+            key("Tab")
+        pytest.fail(f"the Tab key does not reach #{name}")
+
     number = int(page.locator(".review").first.get_attribute("data-group") or -1)
     key("n")
     page.keyboard.type("tabby cats")
@@ -152,8 +159,7 @@ def test_the_story_by_keyboard_alone(page: Page, app: Running, tmp_path: Path) -
     decided(7)
     key("v")
     page.wait_for_url("**/audit")
-    while page.evaluate("document.activeElement.id") != "size":
-        key("Tab")
+    tab_to("size")
     key("Control+a")
     page.keyboard.type("20")
     key("Enter")
@@ -166,8 +172,7 @@ def test_the_story_by_keyboard_alone(page: Page, app: Running, tmp_path: Path) -
     page.wait_for_load_state("load")
     key("e")
     page.wait_for_url("**/export")
-    while page.evaluate("document.activeElement.id") != "out":
-        key("Tab")
+    tab_to("out")
     key("Control+a")
     page.keyboard.type(str(tmp_path / "groups.csv"))
     key("Enter")

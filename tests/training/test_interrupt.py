@@ -108,18 +108,23 @@ def test_a_run_stopped_while_it_predicts_has_its_training(tmp_path: Path) -> Non
 def test_ctrl_c_in_python_keeps_a_checkpoint_where_there_is_a_folder(tmp_path: Path) -> None:
     handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     stopping = Clusterer(3, epochs=100_000, random_state=0, output=tmp_path / "run")
+    ended = threading.Event()
 
     def when_training() -> None:
         history = tmp_path / "run" / "history.jsonl"
         while not history.exists() or not history.stat().st_size:
-            time.sleep(0.02)
+            if ended.wait(0.02):
+                return
         os.kill(os.getpid(), signal.SIGINT)
 
     timer = threading.Thread(target=when_training)
     timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        stopping.fit(X)
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            stopping.fit(X)
+    finally:
+        ended.set()
+        timer.join()
     assert (tmp_path / "run" / "checkpoints" / "cdc.safetensors").exists()
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == handlers
 
