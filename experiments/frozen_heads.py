@@ -9,8 +9,9 @@ pictures with a column of labels, or a .npz with `images`, `labels` and `names`,
 Pictures are embedded once, into FOLDER/NAME; each fit is one run of the command in a process of its own, by its
 defaults, and what is there is not run again. Several processes may be at work on one folder. The first seed of all
 methods comes before the second of any. `scratch`, only where it is named: `--method auto --encoder none` on the
-pictures themselves, which trains a net. `sklearn`: scikit-learn's K-means, ten starts, on the embeddings centred and scaled to length 1. `bound`: what the runs'
-disagreement allows as their mean accuracy, without labels. `--kept`: only write down what has run already.
+pictures themselves, which trains a net. `sklearn`: scikit-learn's K-means, ten starts, on the embeddings centred and
+scaled to length 1. `bound`: what the runs' disagreement allows as their mean accuracy, without labels. `--kept`: only
+write down what has run already.
 
 Labels come in at the end, by Hungarian matching over all items. The encoder may have been taught with labels of other
 pictures: every record says so. experiments/results/frozen_heads_NAME.json has the numbers, after each run.
