@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -115,8 +116,9 @@ def test_names_go_from_files_to_frames_and_back(coterie):
         Clusterer(**settings).fit(frame.assign(label=Y))
 
 
-@pytest.mark.parametrize(("ending", "embedded"), [("parquet", False), ("parquet", True), ("npz", True)])
-def test_labels_by_row_want_the_pictures_that_were_fitted(coterie, ending, embedded):
+@pytest.mark.parametrize("embedded", [False, True])
+@pytest.mark.parametrize("ending", ["parquet", "npz"])
+def test_labels_and_pictures_by_row_want_the_pictures_that_were_fitted(coterie, ending, embedded):
     name = f"x.{ending}"
     pixels = np.random.default_rng(0).integers(0, 60, (24, 12, 12, 3)) + 60 * (np.arange(24) % 3)[:, None, None, None]
     pixels, labels = pixels.astype(np.uint8), np.arange(24) % 3
@@ -146,10 +148,19 @@ def test_labels_by_row_want_the_pictures_that_were_fitted(coterie, ending, embed
     again = coterie("evaluate", "run", "--json")
     assert again.code == 0, again.err
     assert again.object["metrics"]["acc"] == fitted.object["metrics"]["acc"]
+    exported = coterie("export", "run", "--to", "imagefolder", "-o", "out", "--json")
+    assert exported.code == 0, exported.err
     write(rows[::-1], labels[::-1], damaged)
     refused = coterie("evaluate", "run")
     assert refused.code == 2
     assert f"{name} has changed since run was fitted" in refused.err
+    refused = coterie("export", "run", "--to", "imagefolder", "-o", "other")
+    assert refused.code == 2
+    assert f"{name} has changed since the run was fitted, and its pictures are known by their row alone" in refused.err
+    assert not Path("other").exists()
+    write(rows, labels, damaged)
+    os.rename(name, moved := f"moved.{ending}")
+    assert coterie("export", "run", "--to", "imagefolder", "-o", "other", "--source", moved).code == 0
 
 
 @pytest.mark.parametrize("ending", ["parquet", "npz"])

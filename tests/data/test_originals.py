@@ -31,6 +31,7 @@ def record_of(source: object) -> dict:
     """What `run.yaml` says of a source."""
     opened = open_source(source)
     entry = {"origin": opened.origin, "path": absolute_path(source), "spec": asdict(opened.items.spec)}
+    entry["fingerprint"] = opened.fingerprint
     return {"source": entry, "ids": list(opened.ids)}
 
 
@@ -94,6 +95,35 @@ def test_cells_of_a_table(tmp_path):
     assert [originals.read(f"n{row}") for row in range(5)] == [picture(row) for row in range(5)]
     assert not originals.has("n9")
     assert suffix_of(originals.read("n0")) == ".png"
+
+
+def test_cells_that_have_names_may_stand_beside_new_ones(tmp_path):
+    path = tmp_path / "photos.parquet"
+
+    def write(rows, names):
+        cells = [{"bytes": picture(row), "path": None} for row in rows]
+        pq.write_table(pa.table({"image": cells} | ({"id": [f"n{row}" for row in rows]} if names else {})), path)
+
+    write(range(3), names=True)
+    record = record_of(str(path))
+    write(range(4)[::-1], names=True)
+    assert found(record).read("n2") == picture(2)
+    write(range(3), names=False)
+    record = record_of(str(path))
+    assert found(record).read("2") == picture(2)
+    write([0, 2, 1], names=False)
+    with pytest.raises(InputError, match="has changed since the run was fitted, and its pictures are known by"):
+        found(record)
+
+
+def test_pixels_of_an_array_that_is_another_now_are_refused(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (6, 8, 8), dtype=np.uint8)
+    np.save(tmp_path / "pixels.npy", pixels)
+    record = record_of(str(tmp_path / "pixels.npy"))
+    assert found(record).has("3")
+    np.save(tmp_path / "pixels.npy", pixels[::-1])
+    with pytest.raises(InputError, match="has changed since the run was fitted, and its pictures are known by"):
+        found(record)
 
 
 def test_pixels_of_an_array(tmp_path):

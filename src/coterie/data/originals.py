@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import re
@@ -12,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote_to_bytes
 
 from coterie.data.addresses import is_address, local
+from coterie.data.array_rows import RowIds
 from coterie.data.files import path_of
+from coterie.data.fingerprint import list_fingerprint
 from coterie.data.folders import ids_of, is_table_folder, list_images
 from coterie.data.named_files import names
 from coterie.records.files import check_regular, open_regular
@@ -85,7 +88,8 @@ def lies_at(entry: Mapping[str, Any]) -> str:
 def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | None = None) -> Originals:
     """The pictures of a run from its record (`run.yaml`); `given` says where they lie now, if elsewhere.
 
-    Raises InputError where there are no pictures, or where they cannot be found.
+    Raises InputError where there are no pictures, where they cannot be found, or where they are known by their rows and
+    the data are not those of the run any more.
     """
     source: Mapping[str, Any] = record.get("source") or {}
     spec = _spec(source)
@@ -93,19 +97,19 @@ def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | Non
         raise InputError("The run is over embeddings, which have no pictures: only a run over pictures can show them.")
     origin = str(source.get("origin") or "")
     if given is None and origin in names():
-        return _pixels(origin, spec)
+        return _pixels(origin, spec, {})  # a named set does not change
     path = place_of(source, origin, given)
     if re.fullmatch(r"list of \d+ paths", origin):
         return _files(path, {item: item for item in ids})
     if (path.suffix.lower() == ".parquet" and path.is_file()) or is_table_folder(path):
-        return _cells(path, (record.get("settings") or {}).get("columns"))
+        return _cells(path, (record.get("settings") or {}).get("columns"), source)
     if path.is_dir():
         paths = [name for name, _, _ in list_images(path).files]
         found = dict(zip(ids_of(paths), paths, strict=True))
         if ids and not any(item in found for item in ids):
             raise InputError(f"None of the run's pictures is in {path} ({ids[0]} is not): say where with --source.")
         return _files(path, found)
-    return _pixels(str(path), spec)
+    return _pixels(str(path), spec, source)
 
 
 def suffix_of(content: bytes) -> str:
@@ -163,11 +167,31 @@ def _files(root: Path, listed: Mapping[str, str]) -> Originals:
     return Originals("files", root, lambda item: item in listed and path(item).is_file(), read, path)
 
 
-def _cells(path: Path, columns: str | Sequence[str] | None) -> Originals:
+def _left_out(source: Mapping[str, Any]) -> set[str]:
+    """Ids that do not count in the fingerprint of a run's data, by the entry `source` of its record."""
+    embedded = (source.get("spec") or {}).get("encoding") is not None
+    return {item["id"] for item in source.get("skipped") or []} if embedded else set()
+
+
+def _check_same(fingerprint: str, path: Path | str, source: Mapping[str, Any]) -> None:
+    """Raise InputError for other data than a run's: where rows are the only names, each picture would be another."""
+    if fingerprint != (source.get("fingerprint") or fingerprint):
+        raise InputError(
+            f"{path} has changed since the run was fitted, and its pictures are known by their row alone: say with "
+            "--source where the data are as they were, or fit them again."
+        )
+
+
+def _cells(path: Path, columns: str | Sequence[str] | None, source: Mapping[str, Any]) -> Originals:
     from coterie.data.tables import picture_cells
 
     ids, cells = picture_cells(path, columns, CELLS_IN_MEMORY)
     rows = {item: row for row, item in enumerate(ids)}
+    if isinstance(ids, RowIds) and source.get("fingerprint"):
+        left_out = _left_out(source)
+        counted = [item for item in ids if item not in left_out]
+        digests = (hashlib.sha256(cells(rows[item]) or b"").digest() for item in counted)
+        _check_same(list_fingerprint(counted, digests), path, source)
 
     def read(item: str) -> bytes:
         content = cells(rows[item]) if item in rows else None
@@ -178,14 +202,19 @@ def _cells(path: Path, columns: str | Sequence[str] | None) -> Originals:
     return Originals("cells", path, lambda item: item in rows and bool(cells(rows[item])), read)
 
 
-def _pixels(source: str, spec: ItemSpec) -> Originals:
+def _pixels(source: str, spec: ItemSpec, entry: Mapping[str, Any]) -> Originals:
     """Pictures of an array or of a named set, in the form in which the run saw them."""
     import torch
     from PIL import Image
 
+    from coterie.data.pictures import recognised
     from coterie.data.source import open_source
 
     opened = open_source(source, like=spec)
+    if entry.get("fingerprint"):
+        embedded = (entry.get("spec") or {}).get("encoding") is not None
+        same = open_source(source, like=spec, encode=recognised(_left_out(entry))) if embedded else opened
+        _check_same(same.fingerprint, source, entry)
     rows = {item: row for row, item in enumerate(opened.ids)}
 
     def read(item: str) -> bytes:
