@@ -53,8 +53,10 @@ def test_an_input_is_known_by_every_name(mine: Path, way: str) -> None:
     out = WAYS[way](mine)
     with pytest.raises(InputError, match="which this command reads"):
         check_output(out, [None, mine], ours=lambda path: True)
-    with pytest.raises(InputError, match="coterie did not write it"):
+    with pytest.raises(InputError, match="is there already: give another name, or move it away"):
         check_output(out)
+    with pytest.raises(InputError, match="is there already and coterie did not write it"):
+        check_output(out, ours=lambda path: False)
     assert mine.read_bytes() == b"precious"
 
 

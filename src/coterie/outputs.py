@@ -65,11 +65,13 @@ def printable(text: str) -> str:
         return (whole or text.encode("utf-8", "surrogateescape")).decode("utf-8", "backslashreplace")
 
 
-def check_output(out: Path, reads: Iterable[Given] = (), *, ours: Callable[[Path], bool] = lambda path: False) -> Path:
+def check_output(
+    out: Path, reads: Iterable[Given] = (), *, ours: Callable[[Path], bool] | None = None, way_out: str = ""
+) -> Path:
     """The file that `out` names, links followed. Raises InputError where writing it would destroy something.
 
     It may be none of the files that the command `reads`, nothing of a run folder, and no file that is there already,
-    unless `ours` says that coterie wrote it.
+    unless `ours` says that coterie wrote it. Without `ours` nobody asks; `way_out` ends the sentence.
     """
     try:
         path = Path(os.path.realpath(out))
@@ -93,8 +95,9 @@ def check_output(out: Path, reads: Iterable[Given] = (), *, ours: Callable[[Path
         raise InputError(f"-o {out} cannot be written, for {above} is read-only: give another place.")
     if there and not path.is_file():
         raise InputError(f"-o {out} is no regular file: give another name.")
-    if there and not ours(path):
-        raise InputError(f"-o {out} is there already and coterie did not write it: give another name, or move it away.")
+    if there and (ours is None or not ours(path)):
+        stranger = "" if ours is None else " and coterie did not write it"
+        raise InputError(f"-o {out} is there already{stranger}: give another name, or move it away{way_out}.")
     return path
 
 

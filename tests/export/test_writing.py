@@ -79,11 +79,12 @@ def test_a_file_of_someone_else_is_not_replaced(coterie, run, tmp_path):
     path = tmp_path / "groups.csv"
     path.write_text("id,label\n1,2\n")
     refused(coterie, run, "--to", "csv", "-o", path)
-    refused(coterie, run, "--to", "csv", "-o", path, "--overwrite")
+    assert "coterie did not write it" in refused(coterie, run, "--to", "csv", "-o", path, "--overwrite")
     assert path.read_text() == "id,label\n1,2\n"
     path.unlink()
     assert coterie("export", run, "--to", "csv", "-o", path)[0] == 0
-    refused(coterie, run, "--to", "csv", "-o", path)
+    said = refused(coterie, run, "--to", "csv", "-o", path)
+    assert "is there already: give another name, or move it away, or --overwrite what coterie wrote there." in said
     assert coterie("export", run, "--to", "csv", "-o", path, "--overwrite")[0] == 0
 
 

@@ -48,7 +48,7 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
     table = None
     if out is not None:
         check_ending(out, ".csv", ".parquet")
-        table = check_output(out, [source], ours=lambda path: False)
+        table = check_output(out, [source])
     run = Path(source)
     of_run = os.path.lexists(run / "run.yaml")
     looked = look_at_run(run) if of_run else look_at_source(source)

@@ -63,7 +63,9 @@ def as_json(value: Any) -> str:
 def check_place(out: Path, reads: Iterable[Given], *, folder: bool, overwrite: bool) -> Path:
     """The path of the export, links followed. Raises InputError where writing it would destroy something."""
     if not folder:
-        return check_output(out, reads, ours=lambda path: overwrite and _is_table(path))
+        if overwrite:
+            return check_output(out, reads, ours=_is_table)
+        return check_output(out, reads, way_out=", or --overwrite what coterie wrote there")
     given_paths = [given for given in reads if given is not None]
     # What a file may not be, no folder may be: a place of a run, below a file, where nobody may write.
     path = Path(os.path.realpath(out))
