@@ -111,6 +111,7 @@ class Untrained:
 @pytest.mark.parametrize(
     ("members", "said"),
     [
+        ({"rate": 1e-3}, r"`rate` of Wrong is a float, but the engine calls it, as rate\(progress\): give a setting"),
         ({"logits": None, "logit": Untrained.logits}, "`logit` of Wrong is called by nothing; did you mean `logits`"),
         ({"optimizer": lambda self, net: None}, "did you mean `optimiser`"),
         ({"finish": lambda self, net, features: None}, r"`finish` of Wrong .* finish\(net, features, k, generator\)"),

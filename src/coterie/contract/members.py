@@ -90,6 +90,13 @@ def tensors(method: object, member: str, given: Any, of: str, axes: int) -> dict
 
 def _check_names(kind: type[Any]) -> None:
     """Misspelt members, and those that cannot be called as the engine calls them."""
+    for member, arguments in HOOKS.items():
+        value = getattr(kind, member, None)
+        if value is not None and not callable(value):
+            raise InputError(
+                f"`{member}` of {kind.__name__} is a {type(value).__name__}, but the engine calls it, as "
+                f"{member}({', '.join(arguments)}): give a setting another name."
+            )
     for member, of in vars(kind).items():
         if not inspect.isfunction(of) or member.startswith("_"):
             continue
