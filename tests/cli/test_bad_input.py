@@ -259,7 +259,13 @@ def test_what_was_never_run_or_has_not_ended_is_said(coterie, grouped, vectors):
     shutil.rmtree(Path(run) / "model")
     (Path(run) / "run.yaml").write_text((Path(run) / "run.yaml").read_text().replace("status: done", "status: stopped"))
     refused(coterie("predict", run, vectors, "-o", "x.parquet"), "its status is 'stopped'", "--resume")
-    refused(coterie("evaluate", run), "its status is 'stopped'")
+    for command in (
+        ("evaluate", run),
+        ("duplicates", run),
+        ("choose-k", run),
+        ("fit", vectors, "-k", 3, "--init", run),
+    ):
+        refused(coterie(*command), "has no model, its status is 'stopped'")
 
 
 def test_evaluate_wants_labels(coterie, grouped):

@@ -10,7 +10,6 @@ from typing import Any
 from coterie.cli.labels import find_labels
 from coterie.cli.ood import measure_ood, print_ood
 from coterie.cli.output import print_object, run_summary
-from coterie.cli.predict import check_finished
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
 from coterie.data import open_source
@@ -19,6 +18,7 @@ from coterie.data.originals import lies_at
 from coterie.data.pictures import recognised
 from coterie.outputs import check_folder
 from coterie.pipeline import evaluate_run
+from coterie.prediction.manifest import check_finished
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record

@@ -18,14 +18,14 @@ from coterie.cli.speech import Speech
 from coterie.data.spaces import Spaces
 from coterie.encoders import open_items
 from coterie.outputs import check_folder, check_output, remove_parts
+from coterie.prediction.manifest import check_finished
 from coterie.prediction.model import load_model
 from coterie.prediction.results import is_ours, write_result
-from coterie.records import read_record
 from coterie.scaling.engines import Engine, absolute, engine_called, here
 from coterie.scaling.predicting import Asked, predict_parts
 from coterie.training.device import accelerator_for
 from coterie.training.interrupt import Stopped
-from coterie.types import InputError, Skipped
+from coterie.types import Skipped
 
 
 @dataclass(frozen=True)
@@ -179,11 +179,3 @@ def check_table(out: Path, run: Path, source: str | Spaces) -> Path:
 def paths_of(source: str | Spaces) -> list[str]:
     """The paths of the source."""
     return source.paths if isinstance(source, Spaces) else [source]
-
-
-def check_finished(run: Path) -> None:
-    """Raise InputError for a run folder that has no model yet, and say how far it came, or whose record is damaged."""
-    # A model that was saved without a run has none.
-    status = read_record(run).get("status") if os.path.lexists(run / "run.yaml") else None
-    if status is not None and not (run / "model").is_dir():
-        raise InputError(f"The run in {run} has no model, its status is {status!r}: finish it with fit --resume.")

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from coterie.calibration import Calibration
+from coterie.records import read_record
 from coterie.records.files import read_json, validated
 from coterie.records.run import MOST_GROUPS, Entries, Name, Spec
 from coterie.types import InputError, ItemSpec
@@ -88,6 +89,14 @@ class ManifestEntries(Entries):
         return self
 
 
+def check_finished(run: Path) -> None:
+    """Raise InputError for a run folder that has no model yet, and say how far it came, or whose record is damaged."""
+    # A model that was saved without a run has none.
+    status = read_record(run).get("status") if os.path.lexists(run / "run.yaml") else None
+    if status is not None and not (run / "model").is_dir():
+        raise InputError(f"The run in {run} has no model, its status is {status!r}: finish it with fit --resume.")
+
+
 def read_manifest(folder: Path) -> Manifest:
     """The manifest of a model folder. Raises InputError for one that is missing, damaged or of another format.
 
@@ -102,6 +111,7 @@ def read_manifest(folder: Path) -> Manifest:
         )
     path = folder / "manifest.json"
     if not os.path.lexists(path):
+        check_finished(folder)
         raise InputError(f"There is no model in {folder}: its manifest.json is missing.")
     try:
         content = read_json(path, LARGEST)
