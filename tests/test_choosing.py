@@ -65,10 +65,19 @@ def test_long_embeddings_are_compared_by_angle_and_short_ones_by_feature():
     assert torch.allclose(short.std(0, correction=0), torch.ones(4), atol=1e-4)
 
 
-@pytest.mark.parametrize("seed", [-1, 2**63])
-def test_a_seed_is_a_number(seed):
-    with pytest.raises(InputError, match="random_state is"):
-        choose_k(POINTS, random_state=seed)
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        *(({"random_state": seed}, "random_state is") for seed in (-1, 2**63, True, "x", None)),
+        *(({"least": least}, f"least is {least!r}: it takes a whole number") for least in (None, 2.5, "x", True)),
+        *(({"most": most}, "most is .*: it takes a whole number") for most in ("x", [3], np.array([1, 2]))),
+        *(({"columns": columns}, "columns is .*: it takes a text, or a list") for columns in (1, [1], {"a": 1}, b"x")),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_is_no_number_or_text_is_refused_in_a_sentence(given, said):
+    with pytest.raises(InputError, match=said):
+        choose_k(POINTS, **given)
 
 
 def test_a_large_seed_is_one_too():

@@ -32,6 +32,13 @@ def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> 
         raise InputError(f"random_state is {repr(random_state)[:80]}: it takes a whole number or None.") from error
 
 
+def as_whole(given: Any, name: str) -> int:
+    """A whole number. Raises InputError for anything else, a truth value included."""
+    if isinstance(given, bool) or not isinstance(given, int | np.integer):
+        raise InputError(f"{name} is {repr(given)[:80]}: it takes a whole number.")
+    return int(given)
+
+
 def whole_number(given: Any, name: str, low: int, high: int) -> int:
     """A whole number within bounds. Raises InputError for anything else, a truth value included."""
     if isinstance(given, bool) or not isinstance(given, int | np.integer) or not low <= given <= high:

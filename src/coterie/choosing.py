@@ -20,6 +20,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from coterie.algorithms.finch import hierarchy
+from coterie.arguments import as_whole
 from coterie.data import open_source
 from coterie.data.outliers import mark_outliers, without
 from coterie.evaluation.group_rule import Choice
@@ -80,15 +81,17 @@ def choose_k(
     >>> choice.k, choice.clear, choice.plateau
     (3, True, (3, 3))
     """
-    if not isinstance(random_state, int | np.integer) or not 0 <= random_state < 2**63:
-        raise InputError(f"random_state is {repr(random_state)[:80]}: it takes a whole number from 0 to 2**63 - 1.")
+    seed = as_whole(random_state, "random_state")
+    if not 0 <= seed < 2**63:
+        raise InputError(f"random_state is {seed}: it takes a whole number from 0 to 2**63 - 1.")
+    least, most = as_whole(least, "least"), None if most is None else as_whole(most, "most")
     if isinstance(source, str | os.PathLike) and os.path.lexists(Path(source) / "run.yaml"):
-        looked = features_of_run(Path(source), int(random_state))
+        looked = features_of_run(Path(source), seed)
     else:
         opened = open_source(source, columns=columns)
         mark_outliers(opened)
-        looked = features_of_source(opened, int(random_state))
-    return choose(looked, least=least, most=most, seed=int(random_state), progress=progress)
+        looked = features_of_source(opened, seed)
+    return choose(looked, least=least, most=most, seed=seed, progress=progress)
 
 
 def choose(

@@ -275,6 +275,11 @@ def test_evaluate_wants_labels(coterie, grouped):
     refused(coterie("evaluate", grouped, "--labels", "labels.npy"), "3 labels for 60 items")
 
 
+def test_a_seed_is_called_as_the_option_is(coterie, vectors):
+    for command in (("choose-k", vectors), ("supervised", vectors, "--labels", "l.csv"), ("fit", vectors, "-k", 3)):
+        refused(coterie(*command, "--seed", -1), "--seed is -1")
+
+
 def test_unknown_methods_and_commands(coterie):
     refused(coterie("methods", "moko"), "Unknown method 'moko'", "did you mean 'moco'?")
     refused(coterie("fti", "digits"), "No such command 'fti'")

@@ -93,6 +93,8 @@ def test_rows_are_matched_by_id_or_refused(tmp_path: Path) -> None:
     ("sources", "message"),
     [
         ([space(0, 4)], "at least two sources of features, and 1 was given"),
+        (3, "Spaces are a list or a dict of sources of features, not 3"),
+        ("features", "Spaces are a list or a dict of sources of features, not 'features'"),
         ([space(0, 4), space(1, 5)[:50]], "space 1 has 60 rows and space 2 50"),
         (
             [space(0, 4), np.zeros((60, 8, 8), np.uint8) + np.arange(60, dtype=np.uint8)[:, None, None]],
@@ -100,7 +102,8 @@ def test_rows_are_matched_by_id_or_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_cannot_be_spaces_is_refused(sources: list[Any], message: str) -> None:
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_cannot_be_spaces_is_refused(sources: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_source(Spaces(sources))
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from coterie.choosing import choose_k
 from coterie.cli.compare import print_table
 from coterie.cli.output import print_object
+from coterie.cli.settings import check_seed
 from coterie.cli.speech import Speech
 from coterie.evaluation.group_rule import Choice
 from coterie.outputs import write_atomically
@@ -33,6 +34,7 @@ def choose_groups(
     source: str, least: int, most: int | None, seed: int, columns: str | None, speech: Speech, *, as_json: bool
 ) -> None:
     """Print the choice; of a run also into its folder and its report. Raises InputError."""
+    check_seed(seed)
     with speech.bar() as bar:
         found = choose_k(source, least=least, most=most, random_state=seed, columns=columns, progress=bar.looked)
     answer = {"source": source, **found.as_json()}

@@ -43,6 +43,12 @@ class Plain(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def check_seed(seed: int) -> None:
+    """Raise InputError for a seed that no random numbers begin with."""
+    if not 0 <= seed < 2**63:
+        raise InputError(f"--seed is {seed}: it takes a whole number from 0 to 2**63 - 1.")
+
+
 def _only_decimal() -> None:
     """Let `Plain` read numbers as `DECIMAL` has them, and dates as texts."""
     Plain.yaml_implicit_resolvers = {

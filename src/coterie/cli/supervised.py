@@ -8,6 +8,7 @@ from typing import Any
 
 from coterie.cli.labels import find_labels
 from coterie.cli.output import print_object
+from coterie.cli.settings import check_seed
 from coterie.cli.speech import Speech
 from coterie.cli.summary import METRICS
 from coterie.data import Labels, open_source
@@ -38,6 +39,7 @@ class YardstickRequest:
 
 def teach(asked: YardstickRequest) -> None:
     """Train with the labels, score, print. Raises InputError."""
+    check_seed(asked.seed)
     if asked.labels is None and asked.label_column is None:
         raise InputError(
             "supervised learns from labels: say which with --labels FILE, --labels folders, or --labels source for "

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from coterie.arguments import are_several
 from coterie.data.addresses import copied, is_address
 from coterie.data.array_files import open_array_file
 from coterie.data.arrays import open_array
@@ -82,7 +83,7 @@ def open_source(
     Images that cannot be read are listed in `Source.skipped`; more than the share `max_skipped` of them, less than two
     images (one with `like`), and all other bad input raises InputError. Nothing is ever written next to the data.
     """
-    asked = columns if columns is None or isinstance(columns, str) else tuple(columns)
+    asked = columns if columns is None or isinstance(columns, str) else _texts(columns)
     options = Options(
         like, image_size, channels, cache, memory_limit, max_skipped, workers, columns=asked, encode=encode, shown=shown
     )
@@ -90,6 +91,14 @@ def open_source(
         options = replace(options, progress=progress)
     opened = open_as_asked(source, options)
     return with_family(opened, family or "auto") if family or like is None else opened
+
+
+def _texts(columns: Any) -> tuple[str, ...]:
+    """Names of columns, one by one. Raises InputError."""
+    named = tuple(columns) if are_several(columns) else ()
+    if are_several(columns) and all(isinstance(name, str) for name in named):
+        return named
+    raise InputError(f"columns is {repr(columns)[:80]}: it takes a text, or a list of texts.")
 
 
 def open_as_asked(source: Any, options: Options) -> Source:

@@ -34,6 +34,8 @@ class Spaces:
     """
 
     def __init__(self, sources: Mapping[str, Any] | Iterable[Any]) -> None:
+        if isinstance(sources, str | bytes) or not isinstance(sources, Iterable):
+            raise InputError(f"Spaces are a list or a dict of sources of features, not {repr(sources)[:80]}.")
         named = isinstance(sources, Mapping)
         self.parts: list[Any] = list(sources.values() if isinstance(sources, Mapping) else sources)
         self.names: list[str] = [str(name) for name in sources] if named else [""] * len(self.parts)
