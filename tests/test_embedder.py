@@ -42,6 +42,23 @@ def test_a_pipeline_of_embed_and_clusterer(colours, weights):
     assert again["embed"].pooling == "mean"
 
 
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        *(({"weights": weights}, "weights is .*: it takes a path") for weights in (3, ["a"], True)),
+        *(({"output": output}, "output is .*: it takes a path") for output in (3, [1])),
+        *(({"image_size": size}, "image_size is .*: it takes a whole number") for size in ("x", [32], 32.0, True)),
+        *(({"max_skipped": part}, "max_skipped is .*: it takes a number from 0 to 1") for part in (None, "x", 2)),
+        *(({name: np.array([1, 2])}, f"{name} is .*: it takes a text") for name in ("pooling", "precision", "engine")),
+        ({"squash": "yes"}, "squash is 'yes': it takes True or False"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(colours, weights, given, said):
+    with pytest.raises(InputError, match=said):
+        embed(colours, SMALL, **{"weights": weights, **given})
+
+
 def test_new_pictures_are_embedded_as_those_of_the_fit(colours, weights):
     """One alone, two that are the same, and dark ones of 16 bits, whose own largest value is another."""
     wide = colours.astype(np.uint16) * 256

@@ -141,9 +141,17 @@ def test_it_is_no_method_that_could_stand_among_those_without_labels() -> None:
         (["a", "b"] * 30, {"held_out": 1.5}, "held_out is 1.5"),
         (["a", "b"] * 30, {"held_out": 0.001}, "none on one side"),
         (["a", "b"] * 30, {"settings": {"epoch": 3}}, "epoch"),
+        (["a", "b"] * 30, {"held_out": "some"}, "held_out is 'some': it takes a number from 0 to 1"),
+        (["a", "b"] * 30, {"held_out": True}, "held_out is True"),
+        (["a", "b"] * 30, {"init": 3}, "init is 3: it takes a path"),
+        (["a", "b"] * 30, {"backbone": None}, "backbone is None: it takes a text"),
+        (["a", "b"] * 30, {"settings": [1]}, r"settings are \[1\]: they take a dict"),
+        (3, {}, "The labels are 3: give one for each item"),
+        ([["a", "b"]] * 60, {}, "The labels are .*: give one for each item"),
         (["a", "b"] * 30, {"test": np.zeros((4, 3), np.float32), "test_labels": ["a"] * 4}, "3"),
     ],
 )
+@pytest.mark.usefixtures("unchecked_types")
 def test_bad_input_gets_one_sentence(labels: Any, more: dict[str, Any], match: str) -> None:
     with pytest.raises(InputError, match=match):
         supervised(groups()[0], labels, **more)

@@ -46,6 +46,20 @@ def whole_number(given: Any, name: str, low: int, high: int) -> int:
     return int(given)
 
 
+def share(given: Any, name: str) -> float:
+    """A number from 0 to 1. Raises InputError for anything else, a truth value included."""
+    if isinstance(given, bool) or not isinstance(given, int | float | np.number) or not 0 <= given <= 1:
+        raise InputError(f"{name} is {repr(given)[:80]}: it takes a number from 0 to 1.")
+    return float(given)
+
+
+def text(given: Any, name: str) -> str:
+    """A text. Raises InputError for anything else."""
+    if not isinstance(given, str):
+        raise InputError(f"{name} is {repr(given)[:80]}: it takes a text.")
+    return given
+
+
 def path_from(given: Any, what: str) -> Path:
     """The given path. Raises InputError, which names it as `what`, for what cannot be a path."""
     try:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from coterie.arguments import as_whole, path_from, share, text
 from coterie.isolation import isolated
 from coterie.types import InputError
 
@@ -90,20 +91,24 @@ def embedded(
     check_name(encoder)
     if encoder == NONE:
         raise InputError("There is nothing to embed without an encoder: `coterie encoders` lists those that there are.")
-    if pooling not in POOLINGS:
+    if text(pooling, "pooling") not in POOLINGS:
         raise InputError(f"pooling is {pooling!r}: it is one of {', '.join(POOLINGS)}.")
-    if precision not in ("auto", "bf16", "fp32"):
+    if text(precision, "precision") not in ("auto", "bf16", "fp32"):
         raise InputError(f"Unknown precision {precision!r}: use auto, bf16 or fp32.")
+    if not isinstance(squash, bool | np.bool_):
+        raise InputError(f"squash is {squash!r:.80}: it takes True or False.")
+    image_size = None if image_size is None else as_whole(image_size, "image_size")
     if image_size is not None and not 16 <= image_size <= 4096:
         raise InputError(f"The size is {image_size}: an encoder sees between 16 and 4,096 pixels a side.")
     place = accelerator_for(device).device
     name = at_hand_or_refused(str(place)) if encoder == AUTO else encoder
-    given = None if weights is None else os.fspath(weights)
+    given = None if weights is None else os.fspath(path_from(weights, "weights"))
+    output = None if output is None else path_from(output, "output")
     wanted = Wanted(name, given, image_size, bool(squash), pooling, place, precision)
-    spread = spread_of(X, output, engine, workers)
+    spread = spread_of(X, output, text(engine, "engine"), workers)
     folder = None if output is None else Path(os.path.abspath(output) if spread else output)
     encode = Encode(wanted, folder, place_of(X), spread=spread)
-    source = open_items(X, encode=encode, max_skipped=max_skipped, progress=progress)
+    source = open_items(X, encode=encode, max_skipped=share(max_skipped, "max_skipped"), progress=progress)
     check_used(encode, source)
     return source
 

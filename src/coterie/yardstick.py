@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coterie.arguments import seed_from
+from coterie.arguments import path_from, seed_from, share, text
 from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
 from coterie.contract import Card, Facts, View, epochs_for
 from coterie.data import labels_of, open_source
@@ -163,12 +162,15 @@ def supervised(
     >>> found.probabilities.shape, found.labels_used, found.held_out
     ((12, 3), 48, True)
     """
+    held_out, backbone = share(held_out, "held_out"), text(backbone, "backbone")
+    start = None if init is None else load_model(path_from(init, "init"))
+    if settings is not None and not isinstance(settings, Mapping):
+        raise InputError(f"settings are {repr(settings)[:80]}: they take a dict from names of settings to values.")
     opened = open_source(source)
     known = _labels(labels, source, opened)
-    start = None if init is None else load_model(Path(init))
     if start is not None and start.spec != opened.items.spec:
         raise InputError(f"{init} was trained on {start.spec}, but {opened.name} holds {opened.items.spec}.")
-    if not 0 <= held_out < 1:
+    if held_out == 1:
         raise InputError(f"held_out is {held_out}: it is a share of the items, from 0 to below 1.")
     seed, place, spec = seed_from(random_state), accelerator_for(device), opened.items.spec
     taught, scored = _split(np.flatnonzero(known.codes >= 0), 0.0 if test is not None else held_out, seed)
@@ -259,7 +261,10 @@ def _labels(given: Any, source: Any, opened: Source) -> Labels:
     elif given is None:
         found = labels_of(source, opened.ids)
     else:
-        found = encode(list(np.asarray(given).tolist()))
+        listed = np.asarray(given)
+        if listed.ndim != 1:
+            raise InputError(f"The labels are {repr(given)[:80]}: give one for each item, in a row.")
+        found = encode(listed.tolist())
     if found is None:
         raise InputError(f"{opened.name} carries no labels, and this learns from labels: give them.")
     if len(found.codes) != len(opened.items):
