@@ -77,7 +77,7 @@ def test_what_is_sent_again_after_a_reload_and_refused_is_said(page: Any, app: R
     expect(page.locator("#grid .cell[data-row]").first).to_be_focused()
     row = int(page.locator("#grid .cell[data-row]").first.get_attribute("data-row"))
     page.route("**/events", lambda route: route.abort())
-    page.keyboard.press("x")
+    page.locator('[data-pick="reject"]').click()
     expect(page.locator("#saved")).to_contain_text("1 not sent")
     app.review.move([row], to=1)
     page.unroute("**/events")
