@@ -14,7 +14,7 @@ from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
 from coterie.data import open_source
 from coterie.data.named_files import names
-from coterie.data.originals import lies_at
+from coterie.data.originals import lies_at, uncounted
 from coterie.data.pictures import recognised
 from coterie.outputs import check_folder
 from coterie.pipeline import evaluate_run
@@ -106,8 +106,7 @@ def _check_unchanged(run: Path, record: dict[str, Any], origin: str) -> None:
     """
     model, source = load_model(run), record.get("source", {})
     embedded = model.spec.encoding is not None
-    left_out = {item["id"] for item in source.get("skipped", [])} if embedded else set()
-    encode = recognised(left_out) if embedded or not origin.lower().endswith(".npz") else None
+    encode = recognised(uncounted(source)) if embedded or not origin.lower().endswith(".npz") else None
     columns = (record.get("settings") or {}).get("columns")
     opened = open_source(origin, like=model.spec, encode=encode, columns=columns)
     check_unchanged(opened, origin, source.get("fingerprint"), run)

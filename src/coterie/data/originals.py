@@ -112,6 +112,15 @@ def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | Non
     return _pixels(str(path), spec, source)
 
 
+def uncounted(source: Mapping[str, Any]) -> set[str]:
+    """Ids that do not count in the fingerprint of a run's data, by the entry `source` of its record.
+
+    That of embedded pictures is over the readable ones alone.
+    """
+    embedded = (source.get("spec") or {}).get("encoding") is not None
+    return {item["id"] for item in source.get("skipped") or []} if embedded else set()
+
+
 def suffix_of(content: bytes) -> str:
     """The ending that fits the bytes of a picture file, "" for an unknown kind."""
     return next((end for begin, end in BEGINNINGS.items() if content.startswith(begin)), "")
@@ -167,15 +176,9 @@ def _files(root: Path, listed: Mapping[str, str]) -> Originals:
     return Originals("files", root, lambda item: item in listed and path(item).is_file(), read, path)
 
 
-def _left_out(source: Mapping[str, Any]) -> set[str]:
-    """Ids that do not count in the fingerprint of a run's data, by the entry `source` of its record."""
-    embedded = (source.get("spec") or {}).get("encoding") is not None
-    return {item["id"] for item in source.get("skipped") or []} if embedded else set()
-
-
 def _check_same(fingerprint: str, path: Path | str, source: Mapping[str, Any]) -> None:
     """Raise InputError for other data than a run's: where rows are the only names, each picture would be another."""
-    if fingerprint != (source.get("fingerprint") or fingerprint):
+    if fingerprint != source["fingerprint"]:
         raise InputError(
             f"{path} has changed since the run was fitted, and its pictures are known by their row alone: say with "
             "--source where the data are as they were, or fit them again."
@@ -188,7 +191,7 @@ def _cells(path: Path, columns: str | Sequence[str] | None, source: Mapping[str,
     ids, cells = picture_cells(path, columns, CELLS_IN_MEMORY)
     rows = {item: row for row, item in enumerate(ids)}
     if isinstance(ids, RowIds) and source.get("fingerprint"):
-        left_out = _left_out(source)
+        left_out = uncounted(source)
         counted = [item for item in ids if item not in left_out]
         digests = (hashlib.sha256(cells(rows[item]) or b"").digest() for item in counted)
         _check_same(list_fingerprint(counted, digests), path, source)
@@ -213,7 +216,7 @@ def _pixels(source: str, spec: ItemSpec, entry: Mapping[str, Any]) -> Originals:
     opened = open_source(source, like=spec)
     if entry.get("fingerprint"):
         embedded = (entry.get("spec") or {}).get("encoding") is not None
-        same = open_source(source, like=spec, encode=recognised(_left_out(entry))) if embedded else opened
+        same = open_source(source, like=spec, encode=recognised(uncounted(entry))) if embedded else opened
         _check_same(same.fingerprint, source, entry)
     rows = {item: row for row, item in enumerate(opened.ids)}
 

@@ -95,9 +95,10 @@ def open_source(
 
 def _texts(columns: Any) -> tuple[str, ...]:
     """Names of columns, one by one. Raises InputError."""
-    named = tuple(columns) if are_several(columns) else ()
-    if are_several(columns) and all(isinstance(name, str) for name in named):
-        return named
+    if are_several(columns):
+        named = tuple(columns)
+        if all(isinstance(name, str) for name in named):
+            return named
     raise InputError(f"columns is {repr(columns)[:80]}: it takes a text, or a list of texts.")
 
 
