@@ -322,6 +322,8 @@ def test_the_data_are_not_changed():
         ({"random_state": "a"}, "random_state is 'a': it takes a whole number or None"),
         ({"random_state": 1.5}, "random_state is 1.5: it takes a whole number or None"),
         ({"random_state": -1}, "random_state is -1: it must be at least 0"),
+        ({"random_state": True}, "random_state is True: it takes a whole number or None"),
+        ({"method": np.zeros(3)}, r"method is array\(\[0., 0., 0.\]\): give a method's name"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_types")

@@ -16,10 +16,12 @@ from coterie.types import InputError
 def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> int:
     """A random state as scikit-learn has them, as the seed of a run; None: a different seed each time.
 
-    NumPy's global random state is not used. Raises InputError for what is none.
+    NumPy's global random state is not used. Raises InputError for what is none, a truth value included.
     """
     if random_state is None:
         return int(np.random.default_rng().integers(2**31 - 1))
+    if isinstance(random_state, bool):
+        raise InputError(f"random_state is {random_state}: it takes a whole number or None.")
     if isinstance(random_state, int | np.integer):
         if random_state < 0:
             raise InputError(f"random_state is {random_state}: it must be at least 0.")

@@ -34,25 +34,25 @@ OF_BACKBONE = ("init", "weights", "image_size")  # whose value says that a net i
 
 def resolve(settings: RunSettings) -> RunSettings:
     """The settings with a method and an encoder ("auto", "none" or a name). Raises InputError for two beginnings."""
-    encoder = settings.encoder
+    encoder, method = settings.encoder, method_name(settings.method)
     if encoder is not None:
         check_name(encoder)
     if settings.finetune:
         check_finetune(settings)
-        if method_name(settings.method) not in (AUTO, finetuning.METHOD):
+        if method not in (AUTO, finetuning.METHOD):
             raise InputError(
-                f"--finetune is done by {finetuning.METHOD}, not by {method_name(settings.method)}: leave --method out "
+                f"--finetune is done by {finetuning.METHOD}, not by {method}: leave --method out "
                 '(in Python: method="auto").'
             )
-        named = finetuning.METHOD if settings.method == AUTO else settings.method
+        named = finetuning.METHOD if method == AUTO else settings.method
         return replace(settings, method=named, encoder=NONE)
     trains = _trains_a_net(settings)
     if encoder not in (None, AUTO, NONE) and (settings.init is not None or settings.pretrained):
         other = "--init" if settings.init is not None else "--pretrained"
         raise InputError(f"--encoder {encoder} and {other} each choose a network for the pictures: leave one out.")
     if encoder is None:
-        encoder = AUTO if settings.method == AUTO and not trains else NONE
-    if settings.method != AUTO:
+        encoder = AUTO if method == AUTO and not trains else NONE
+    if method != AUTO:
         return replace(settings, encoder=encoder)
     free = not trains and settings.init is None and settings.epochs is None
     by_items = free and all(name.startswith((f"{GRAPH}.", "calibrate.")) for name in settings.overrides)
