@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
-from sklearn.utils import check_random_state
 
 from coterie.types import InputError
 
@@ -28,6 +27,8 @@ def seed_from(random_state: int | np.integer | np.random.RandomState | None) -> 
         return int(random_state)
     if isinstance(random_state, np.random.Generator):
         return int(random_state.integers(2**31 - 1))
+    from sklearn.utils import check_random_state  # which takes a second, and a command that is refused does without
+
     try:
         return int(check_random_state(random_state).randint(2**31 - 1))
     except ValueError as error:

@@ -28,6 +28,33 @@ def test_nothing_heavy_is_imported_before_a_command_needs_it():
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(["fit", "nowhere", "-k", "3"], ["fit", "--features", "nowhere", "-k", "3"]),
+        *(
+            ["embed", "nowhere", "-o", "out"],
+            ["choose-k", "nowhere"],
+            ["duplicates", "nowhere"],
+            ["supervised", "nowhere"],
+        ),
+        *([name, "nowhere"] for name in ("report", "evaluate", "accept", "review", "export")),
+        *(["predict", "nowhere", "nothing.npy", "-o", "out.parquet"], ["recalibrate", "nowhere", "--judged", "a.csv"]),
+    ],
+    ids=" ".join,
+)
+def test_what_is_not_there_is_said_before_anything_heavy_is_imported(words, tmp_path):
+    code = (
+        "import sys; from coterie.cli import main; code = main(); "
+        "print([name for name in ('torch', 'sklearn', 'pyarrow', 'scipy') if name in sys.modules], code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.stdout.strip() == "[] 2", done.stderr
+    assert "is no file, no folder and no named data set" in done.stderr or "so it is no run folder" in done.stderr
+
+
 def test_a_named_set_knows_how_many_groups_the_papers_ask_for(coterie):
     assert coterie("fit", "digits", "--dry-run", "--json").object["n_clusters"] == 10
     assert coterie("fit", "digits", "-k", 7, "--dry-run", "--json").object["n_clusters"] == 7

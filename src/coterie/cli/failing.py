@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import NoReturn
 
 import typer
@@ -18,15 +19,33 @@ DEBUG = "COTERIE_DEBUG"  # set to 1: an error that nobody foresaw comes with its
 
 
 @contextmanager
-def failures() -> Iterator[None]:
-    """Turn the errors that a user can do something about into one sentence and an exit code."""
+def failures(*, run: Path | None = None, sources: Sequence[str | None] = ()) -> Iterator[None]:
+    """Turn the errors that a user can do something about into one sentence and an exit code.
+
+    A run folder or a source that is not there is refused at once, before a command imports what it works with.
+    """
     try:
+        _look_for(run, sources)
         yield
     except (Exception, KeyboardInterrupt) as error:
         told = sentence(error)
         if told is None:
             raise
         stop(*told)
+
+
+def _look_for(run: Path | None, sources: Sequence[str | None]) -> None:
+    if run is not None:
+        from coterie.records.run import record_in
+
+        record_in(run)
+    if given := [source for source in sources if source is not None]:
+        from coterie.data.addresses import is_address
+        from coterie.data.source import looked_up
+
+        for source in given:
+            if not is_address(source):
+                looked_up(source)
 
 
 def sentence(error: BaseException) -> tuple[str, int] | None:

@@ -170,24 +170,30 @@ def pictures_at(kind: Place, path: Path, text: str) -> Pictures:
     return folder_pictures(path, origin=text) if kind == "folder" else file_picture(path, origin=text)
 
 
-def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
-    """What a text names: a data set, a folder, a file. `one`: a single picture is allowed. Raises InputError."""
-    path, shown = path_of(text), escaped(text)
+def looked_up(text: str) -> Path:
+    """The path that a text means. Raises InputError where nothing is there, unless it names a data set."""
+    path, shown = path_of(text), escaped(text)[:200]
     try:
         exists = path.exists()
     except (OSError, ValueError) as error:  # no rights on the way there, a name too long
         why = getattr(error, "strerror", None) or str(error)[:200]
-        raise InputError(f"{shown[:200]!r} cannot be looked up ({why}); check the path and its rights.") from error
+        raise InputError(f"{shown!r} cannot be looked up ({why}); check the path and its rights.") from error
+    if not exists and text not in names():
+        near = [] if os.path.dirname(text) else difflib.get_close_matches(text.lower(), names(), 1, 0.5)
+        hint = f"; did you mean {near[0]}?" if near else ": check the path."
+        raise InputError(f"{shown} is no file, no folder and no named data set{hint}")
+    return path
+
+
+def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
+    """What a text names: a data set, a folder, a file. `one`: a single picture is allowed. Raises InputError."""
+    path, shown = looked_up(text), escaped(text)
     if text in names():
         return "named", path
     if path.is_dir():
         if holds_features(path):
             return "features", path
         return "table" if is_table_folder(path) else "folder", path
-    if not exists:
-        near = [] if os.path.dirname(text) else difflib.get_close_matches(text.lower(), names(), 1, 0.5)
-        hint = f"; did you mean {near[0]}?" if near else ": check the path."
-        raise InputError(f"{shown[:200]} is no file, no folder and no named data set{hint}")
     regular_file(path, "The source")
     suffix = path.suffix.lower()
     if is_picture(path.name):

@@ -159,8 +159,8 @@ class RunRecord(Entries):
         return self
 
 
-def read_record(folder: Path) -> Record:
-    """The entries of a run folder's `run.yaml`. Raises InputError for one that does not fit the schema."""
+def record_in(folder: Path) -> Path:
+    """Where the record of a run folder lies. Raises InputError for a folder without one."""
     path = folder / "run.yaml"
     try:
         path.lstat()
@@ -170,6 +170,12 @@ def read_record(folder: Path) -> Record:
         ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}).") from error
+    return path
+
+
+def read_record(folder: Path) -> Record:
+    """The entries of a run folder's `run.yaml`. Raises InputError for one that does not fit the schema."""
+    path = record_in(folder)
     content: Record = read_yaml(path, LARGEST)
     if isinstance(content, dict):
         check_plain(content, str(path))

@@ -41,7 +41,7 @@ def evaluate(
 
     Prints accuracy and calibration. With --ood: how well the scores separate foreign items from the run's own.
     """
-    with failures():
+    with failures(run=run):
         from coterie.cli.evaluate import evaluate_finished
 
         speech = Speech(quiet, verbose)
@@ -67,7 +67,7 @@ def accept(
 
     Finds the largest set of sure items of which at most --max-error is wrong.
     """
-    with failures():
+    with failures(run=run):
         from coterie.cli.accept import accept_items
         from coterie.cli.accept_answer import AcceptRequest
 
@@ -92,7 +92,7 @@ def recalibrate(
 
     Writes a table of its own, which says that labels were used.
     """
-    with failures():
+    with failures(run=run):
         from coterie.cli.recalibrate import recalibrate_run
 
         recalibrate_run(run, judged, map_, out, Speech(quiet), as_json=as_json)
@@ -142,7 +142,7 @@ def supervised(
 
     It shows what the net can reach when the labels are known. It makes no groups and writes nothing.
     """
-    with failures():
+    with failures(sources=[source, test]):
         from coterie.cli.supervised import YardstickRequest, teach
 
         how = (held_out, init, backbone, epochs, seed, device, as_json, Speech(quiet, verbose))

@@ -140,7 +140,7 @@ def fit(
 
     Writes a run folder with the result table, the model and the report.
     """
-    with failures():
+    with failures(sources=[source, *(features or [])]):
         from coterie.encoders.weights import check_at_hand
 
         check_at_hand(encoder, weights)  # what is missing is said before anything heavy is imported

@@ -82,7 +82,7 @@ def embed(
 
     Run it again to continue after an interruption, or to embed only pictures that are new.
     """
-    with failures():
+    with failures(sources=[source]):
         from coterie.encoders.weights import check_at_hand
 
         check_at_hand(encoder, weights)
@@ -109,7 +109,7 @@ def choose_k(
 
     Prints a curve and a recommendation, or says that no number stands out.
     """
-    with failures():
+    with failures(sources=[source]):
         from coterie.cli.choose_k import choose_groups
 
         choose_groups(source, least, most, seed, columns, Speech(quiet, verbose), as_json=as_json)
@@ -126,7 +126,7 @@ def duplicates(
 
     Compares content and features. For a run, also says which of them are in different groups.
     """
-    with failures():
+    with failures(sources=[source]):
         from coterie.cli.duplicates import list_duplicates
 
         list_duplicates(source, out, Speech(quiet), as_json=as_json)

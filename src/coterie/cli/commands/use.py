@@ -51,7 +51,7 @@ def predict(
     The larger the column ood_score, the more an item is like the run's own items. With a folder as -o, or with
     --engine ray, the result is written in parts, and the same command continues an interrupted run.
     """
-    with failures():
+    with failures(sources=[source, *(features or [])]):
         from coterie.cli.predict import PredictRequest, predict_source
         from coterie.data.spaces import source_given
 
@@ -74,7 +74,7 @@ def review(
 
     Name, merge, split, correct and audit groups. Ctrl-C ends it.
     """
-    with failures():
+    with failures(run=run):
         from coterie.cli.review import review_run
 
         review_run(run, port, Speech(quiet), browser=not no_browser, source=source, name=name)
@@ -113,7 +113,7 @@ def export(
 
     With --from it reads back labels that were set there.
     """
-    with failures():
+    with failures(run=run):
         from coterie.cli.export import ExportRequest, export_finished
 
         given: dict[str, Any] = {"only": only, "link": link, "original": original, "include_rejected": include_rejected}
@@ -128,7 +128,7 @@ def report(run: Run, as_json: Json = False, quiet: Quiet = False) -> None:
 
     The report is one self-contained HTML file.
     """
-    with failures():
+    with failures(run=run):
         from coterie.cli.evaluate import renew_report
 
         renew_report(run, Speech(quiet), as_json=as_json)
