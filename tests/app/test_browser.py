@@ -257,6 +257,73 @@ def test_a_stray_of_a_sweep_goes_where_a_digit_says(page: Page, app: Running) ->
     assert sorted(app.review.state.members(2)) == sorted(rows[2:])
 
 
+def test_what_is_marked_goes_there_also_from_a_page_that_does_not_belong(page: Page, app: Running) -> None:
+    open_group(page, app, 2)
+    page.keyboard.press("f")
+    expect(page.locator("#sweep-text")).to_be_visible()
+    first = page.locator("#sweeping .cell").first
+    row = int(first.get_attribute("data-row") or -1)
+    page.keyboard.press("x")
+    page.keyboard.press("j")
+    decided(app, page, 1)
+    assert np.flatnonzero(app.review.state.decided).tolist() == [row]
+    assert app.review.state.label[row] == -1
+
+
+def test_a_sweep_leaves_what_others_decided_meanwhile(page: Page, app: Running) -> None:
+    open_group(page, app, 2)
+    page.keyboard.press("f")
+    expect(page.locator("#sweep-text")).to_be_visible()
+    cells = page.locator("#sweeping .cell")
+    rows = [int(cells.nth(i).get_attribute("data-row") or -1) for i in range(cells.count())]
+    app.review.move([rows[3]], 1)
+    expect(page.locator("#toast")).to_contain_text("1 item moved to group 1.")
+    page.keyboard.press("f")
+    decided(app, page, 2)
+    assert app.review.state.label[rows].tolist() == [2] * 3 + [1] + [2] * (len(rows) - 4)
+
+
+def test_what_others_took_away_is_chosen_no_more(page: Page, app: Running) -> None:
+    open_group(page, app, 2)
+    rows = [int(tiles(page).nth(i).get_attribute("data-row")) for i in range(2)]
+    page.keyboard.press("Space")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    app.review.move(rows[:1], 1)
+    expect(page.locator("#chosen")).to_have_text("1 chosen")
+    page.keyboard.press("x")
+    decided(app, page, 2)
+    assert app.review.state.label[rows].tolist() == [1, -1]
+
+
+def test_an_emptied_group_is_whole_again_after_undo(page: Page, app: Running) -> None:
+    members = app.review.state.members(2)
+    app.review.reject(members)
+    ready(page, "g/2", app)
+    expect(page.locator("#grid .empty")).to_be_visible()
+    expect(page.locator("#toolbar")).to_be_hidden()
+    page.keyboard.press("z")
+    expect(tiles(page)).to_have_count(len(members))
+    expect(page.locator("#grid .empty")).to_have_count(0)
+    expect(page.locator("#toolbar")).to_be_visible()
+
+
+def test_an_export_is_written_again_where_that_is_asked_for(page: Page, app: Running, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "groups.csv"
+    ready(page, "export", app)
+    page.locator("#out").fill(str(out))
+    page.locator("#go").click()
+    expect(page.locator("#job")).to_contain_text("120 items written")
+    app.review.rename(0, "tabby")
+    page.locator("#go").click()
+    expect(page.locator("#job")).to_contain_text("--overwrite")
+    page.locator("#overwrite").check()
+    expect(page.locator("#command")).to_contain_text("--overwrite")
+    page.locator("#go").click()
+    expect(page.locator("#job")).to_contain_text("120 items written")
+    assert ",tabby," in out.read_text()
+
+
 def test_the_queue_shows_nothing_that_is_decided(page: Page, app: Running) -> None:
     ready(page, "queue", app)
     seen = []
@@ -379,10 +446,11 @@ def test_history_undoes_any_event_and_goes_back(page: Page, app: Running) -> Non
 
 
 def test_two_tabs(page: Page, app: Running, browser: Any) -> None:
-    """The same group: 409, what changed is shown and the selection stays. Another group passes."""
+    """The same group: 409, what changed is shown, and what is still there stays chosen. Another group passes."""
     open_group(page, app, 2)
     page.route("**/changes*", lambda route: route.abort())  # this tab hears nothing of the other
     page.keyboard.press("Space")
+    page.keyboard.press("Shift+ArrowRight")
     row = int(tiles(page).first.get_attribute("data-row"))
     other = browser.new_page()
     open_group(other, app, 2)

@@ -39,7 +39,8 @@ def test_a_full_disk_keeps_the_decision_in_the_tab(browser: Any, run: Path) -> N
         whole = log.read_bytes()
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (len(whole) + 10, resource.RLIM_INFINITY))
         page.keyboard.press("x")
-        expect(page.locator("#saved")).to_have_text("1 not sent: the disk is full, trying again")
+        expect(page.locator("#saved")).to_have_text("1 not sent, trying again")
+        expect(page.locator("#toast")).to_contain_text("free some space, it is sent again.")
         assert log.read_bytes() == whole
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         expect(page.locator("#saved")).to_have_text("saved")
@@ -50,6 +51,27 @@ def test_a_full_disk_keeps_the_decision_in_the_tab(browser: Any, run: Path) -> N
     with Review(run) as review:
         assert [event.type for event, _ in review.events] == ["open", "reject"]
         assert review.state.label[row] == -1
+
+
+def test_a_run_that_is_moved_takes_decisions_when_it_is_back(browser: Any, app: Running, run: Path) -> None:
+    """Before, they went into the moved file, or with a removed one nowhere, and the page said "saved"."""
+    from playwright.sync_api import expect
+
+    page = browser.new_page()
+    page.goto(app.address + "g/2")
+    expect(page.locator("#grid .cell[data-row]").first).to_be_focused()
+    row = int(page.locator("#grid .cell[data-row]").first.get_attribute("data-row"))
+    away = run.rename(run.with_name("away"))
+    page.keyboard.press("x")
+    expect(page.locator("#toast")).to_contain_text("log.jsonl is not there any more")
+    assert app.review.last == 0
+    answer = app.get("export")
+    assert answer.status_code == 500
+    assert answer.json()["error"] == f"{run} cannot be used (No such file or directory)."
+    away.rename(run)
+    expect(page.locator("#saved")).to_have_text("saved")
+    assert app.review.state.label[row] == -1
+    page.close()
 
 
 def test_a_duplicated_tab_has_numbers_of_its_own(page: Any, app: Running) -> None:

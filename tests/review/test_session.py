@@ -194,6 +194,22 @@ review.close()
     assert issubclass(LogBroken, Exception)
 
 
+def test_a_run_that_is_moved_or_removed_takes_no_decision(run: Path) -> None:
+    """Before, they were called saved, and went into a file that was in no folder."""
+    review = Review(run).rename(0, "a")
+    away = run.rename(run.with_name("away"))
+    with pytest.raises(LogBroken, match=r"log.jsonl is not there any more. Move the run back"):
+        review.rename(1, "b")
+    away.rename(run)
+    review.rename(1, "b")
+    run.rename(away)
+    with pytest.raises(InputError, match=r"its reviewed table was not written. Where it was moved to, the decisions"):
+        review.close()
+    assert not run.exists()
+    with Review(away) as review:
+        assert [review.state.groups[group].name for group in (0, 1)] == ["a", "b"]
+
+
 def test_a_killed_process_keeps_what_it_acknowledged(run: Path) -> None:
     script = f"""
 from coterie.review import Review

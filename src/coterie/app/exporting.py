@@ -66,7 +66,8 @@ def exporting(site: Site, settings: dict[str, Any]) -> Any:
     def work(report: Report) -> tuple[str, Any]:
         site.review.write()
         run = site.review.path
-        options = Options(only=str(settings["only"]) if settings.get("only") else None, source=site.review.source)
+        only = str(settings["only"]) if settings.get("only") else None
+        options = Options(only=only, source=site.review.source, overwrite=settings.get("overwrite") is True)
         done = export(items_of_run(run), [name], place, options, [run])
         told = " ".join(note for one in done for note in one.notes)
         return f"{done[0].items:,} items written: {place}. {told}".strip(), str(place)

@@ -57,6 +57,10 @@ def application(site: Site) -> FastAPI:
             return refuse(request, 409, str(error), kind=kind, events=told)
         return refuse(request, 507 if isinstance(error, LogBroken) else 422, str(error))
 
+    @app.exception_handler(OSError)
+    async def gone(request: Request, error: OSError) -> Response:
+        return refuse(request, 500, f"{error.filename or 'A file'} cannot be used ({error.strerror or error}).")
+
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]

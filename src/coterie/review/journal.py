@@ -53,6 +53,11 @@ class Journal:
         return self._log.closed
 
     @property
+    def there(self) -> bool:
+        """Whether the log is still at its path."""
+        return self._log.there
+
+    @property
     def last(self) -> int:
         """The number of the last event."""
         return len(self._log.events) - 1

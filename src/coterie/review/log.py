@@ -26,7 +26,7 @@ class BeingReviewed(InputError):
 
 
 class LogBroken(CoterieError):
-    """The log takes no more events: the disk is full or has failed. Nothing that was acknowledged is lost."""
+    """The log takes no more events: the disk is full or has failed, or the log was moved away."""
 
 
 class Conflict(CoterieError):
@@ -125,6 +125,11 @@ class Log:
     def append(self, event: Event, content: Data) -> None:
         """Write an event to the disk. Raises LogBroken; then nothing of it is there."""
         line = event.line()
+        if not self.there:  # what is written into a file that was removed is gone with the process
+            raise LogBroken(
+                f"The decision could not be saved: {self.path} is not there any more. Move the run back, it is sent "
+                "again."
+            )
         try:
             if os.fstat(self._file).st_size != self._size:
                 os.ftruncate(self._file, self._size)  # the rest of a line that could not be taken back
@@ -142,6 +147,14 @@ class Log:
         self._size += len(line)
         self.events.append((event, content))
         self._ops[event.op] = event
+
+    @property
+    def there(self) -> bool:
+        """Whether the open file is still the one at its path."""
+        try:
+            return os.path.samestat(os.stat(self.path), os.fstat(self._file))
+        except OSError:
+            return False
 
     @property
     def closed(self) -> bool:

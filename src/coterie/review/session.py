@@ -67,11 +67,19 @@ class Review:
         self.close()
 
     def close(self) -> None:
-        """Write the reviewed table and let others have the review; nothing more can be decided here."""
+        """Write the reviewed table and let others have the review; nothing more can be decided here.
+
+        Raises InputError where the run was moved or removed meanwhile: it gets no table then.
+        """
         with self._journal.guard:
             if self._journal.closed:
                 return
             try:
+                if self.last > 0 and not self._journal.there:
+                    raise InputError(
+                        f"{self.path} is not there any more, so its reviewed table was not written. Where it was moved "
+                        "to, the decisions are in review/log.jsonl, and coterie export writes them."
+                    )
                 if self.last > 0:
                     self.write()
             finally:

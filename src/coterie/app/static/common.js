@@ -62,7 +62,8 @@ async function deliver() {
     } catch { answer = null; }
     if (!answer || answer.status === 507 || answer.status === 503) {
       // Nothing is lost: it stays here until the server has it.
-      saved(`${unsent.length} not sent${answer ? ": the disk is full" : ""}, trying again`, true);
+      saved(`${unsent.length} not sent, trying again`, true);
+      if (answer) say(content.error, true);
       await pause(Math.min(5000, 300 * 2 ** tries++));
       continue;
     }
@@ -104,7 +105,6 @@ async function listen() {
     try {
       const answer = await ask(`/changes?after=${state.seq}&tab=${tab}`);
       const foreign = answer.events.filter((event) => !event.op.startsWith(`${page}-`));
-      if (answer.events.length) state.seq = answer.events.at(-1).seq;
       totals(answer.totals);
       $("people").hidden = answer.tabs < 2;
       $("people").textContent = `${answer.tabs} tabs are open`;
@@ -114,8 +114,10 @@ async function listen() {
       if (foreign.length) {
         await renew();
         say(`${foreign.at(-1).by}: ${foreign.at(-1).text}`);
-        for (const listener of listeners) listener(foreign);
+        for (const listener of listeners) await listener(foreign);
       }
+      // Until a screen shows what others decided, this tab has not seen it: what it sends meanwhile is a conflict.
+      if (answer.events.length) state.seq = answer.events.at(-1).seq;
     } catch {
       saved(unsent.length ? `${unsent.length} not sent, trying again` : "the server does not answer; start coterie review again", true);
       await pause(1000);
@@ -148,7 +150,7 @@ export async function attempt(work, then = () => {}) {
     return answer;
   } catch (error) {
     if (error.kind === "conflict") {
-      await question("This was changed meanwhile", { text: "Nothing was written, and what you chose is still chosen.", list: error.events.map((event) => `${event.by}: ${event.text}`), yes: "Look again", no: null });
+      await question("This was changed meanwhile", { text: "Nothing was written. Of what you chose, what is still here stays chosen.", list: error.events.map((event) => `${event.by}: ${event.text}`), yes: "Look again", no: null });
       await renew();
       for (const listener of listeners) listener(error.events);
     } else say(error.message, true);

@@ -3,10 +3,10 @@ import { $, ask, count, onChange, post, say } from "./common.js";
 import { follow } from "./features.js";
 
 const form = $("export");
-const chosen = () => ({ to: new FormData(form).get("to"), only: $("only").value, out: $("out").value });
+const chosen = () => ({ to: new FormData(form).get("to"), only: $("only").value, out: $("out").value, overwrite: $("overwrite").checked });
 function command() {
-  const { to, only, out } = chosen();
-  $("command").textContent = `coterie export RUN --to ${to}${only === "" ? "" : ` --only ${only}`} -o ${/[^\w./-]/.test(out) ? `'${out.replaceAll("'", "'\\''")}'` : out}`;
+  const { to, only, out, overwrite } = chosen();
+  $("command").textContent = `coterie export RUN --to ${to}${only === "" ? "" : ` --only ${only}`}${overwrite ? " --overwrite" : ""} -o ${/[^\w./~-]/.test(out) ? `'${out.replaceAll("'", "'\\''")}'` : out}`;
 }
 const out = $("out");
 // The proposed name follows the format, until somebody writes another.

@@ -25,7 +25,7 @@ export class Grid {
     this.root.setAttribute("aria-rowcount", Math.ceil(this.total / (this.columns || 1)));
     this.measure();
     const focused = this.root.contains(document.activeElement) || document.activeElement === document.body;
-    this.rows.forEach((row) => row.remove());
+    this.root.replaceChildren();
     this.rows.clear();
     this.draw();
     if (focused) this.focus(this.current, false);
@@ -134,6 +134,11 @@ export class Grid {
     const [a, b] = [Math.min(this.anchor, to), Math.max(this.anchor, to)];
     for (let page = Math.floor(a / PAGE); page <= Math.floor(b / PAGE); page++) await this.fetch(page);
     for (let index = a; index <= b; index++) this.mark(index, true);
+    this.onSelect(this);
+  }
+  // What is in the group no more cannot be seen, so no key may act on it.
+  keep(rows) {
+    for (const row of this.selected.keys()) if (!rows.has(row)) this.selected.delete(row);
     this.onSelect(this);
   }
   clear() {

@@ -8,9 +8,12 @@ let order = document.body.dataset.order;
 const grid = new Grid($("grid"), () => `/items?group=${group}&order=${order}`, {
   onSelect: (of) => { $("chosen").textContent = of.selected.size ? `${count(of.selected.size)} chosen` : "none chosen"; },
 });
+const ordered = async (path) => [...new Int32Array(await (await get(`/order?group=${group}&${path}`)).arrayBuffer())];
 async function refresh() {
   await grid.load();
+  if (grid.selected.size) grid.keep(new Set(await ordered("order=surest")));
   $("size").textContent = count(grid.total);
+  $("toolbar").hidden = !grid.total;
   const named = groupOf(group);
   if (named?.name) $("title").textContent = named.name;
   ask(`/items?group=${group}&limit=0&undecided=1`).then((answer) => { $("open").textContent = count(answer.total); }).catch(() => {});
@@ -59,7 +62,7 @@ for (const button of document.querySelectorAll("[data-act]")) button.onclick = (
 // The sweep takes the place of the grid.
 let sweep = null;
 async function begin() {
-  const rows = [...new Int32Array(await (await get(`/order?group=${group}&order=surest&undecided=1`)).arrayBuffer())];
+  const rows = await ordered("order=surest&undecided=1");
   if (!rows.length) { say("Everything here is decided."); return; }
   sweep = { rows, search: new Search(Math.ceil(rows.length / PAGE)), strays: new Map(), current: 0 };
   $("sweeping").hidden = false;
@@ -109,16 +112,18 @@ async function no() {
 }
 async function stop() { await finish(); }
 async function finish() {
-  const { approved, seen } = outcome(sweep.search, sweep.rows, sweep.strays);
-  const looked = new Set(sweep.rows.slice(0, (sweep.search.low + 1) * PAGE)), strays = new Map();
-  for (const [row, to] of sweep.strays) if (looked.has(row)) strays.set(to, [...(strays.get(to) || []), row]);
+  // What was decided or moved since the sweep began, by others or by an undo, stays as it is.
+  const open = new Set(await ordered("order=surest&undecided=1")), still = (row) => open.has(row);
+  const found = outcome(sweep.search, sweep.rows, sweep.strays), approved = found.approved.filter(still), strays = new Map();
+  // What was marked was looked at, whatever was said of its page.
+  for (const [row, to] of sweep.strays) if (still(row)) strays.set(to, [...(strays.get(to) || []), row]);
   sweep = null;
   $("sweeping").hidden = true;
   $("sweeping").replaceChildren();
   $("grid").hidden = false;
   for (const [to, rows] of strays) await attempt(() => (to < 0 ? decide("reject", { rows: written(rows), how: how(rows) }) : decide("move", { rows: written(rows), to, how: how(rows) })));
-  if (approved.length) await attempt(() => decide("approve", { group, rows: written(approved), seen: written(seen) }), after);
-  else { say("Nothing was approved."); await refresh(); }
+  if (approved.length) await attempt(() => decide("approve", { group, rows: written(approved), seen: written(found.seen.filter(still)) }), after);
+  else { if (!strays.size) say("Nothing was approved."); await refresh(); }
 }
 if ($("sweep")) $("sweep").onclick = inTurn(() => (sweep ? null : begin()));
 $("order").onchange = (event) => { order = event.target.value; history.replaceState(null, "", `?order=${order}`); grid.current = 0; window.scrollTo(0, 0); refresh(); };
