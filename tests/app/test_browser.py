@@ -243,6 +243,13 @@ def test_a_stray_of_a_sweep_goes_where_a_digit_says(page: Page, app: Running) ->
     expect(page.locator("#sweep-text")).to_be_visible()
     cells = page.locator("#sweeping .cell")
     rows = [int(cells.nth(i).get_attribute("data-row") or -1) for i in range(cells.count())]
+    below = page.evaluate(
+        "() => { const all = [...document.querySelectorAll('#sweeping .cell')], left = all[0].offsetLeft;"
+        " return all.slice(1).findIndex((cell) => cell.offsetLeft === left) + 1; }"
+    )
+    page.keyboard.press("ArrowDown")
+    expect(cells.nth(below)).to_be_focused()
+    page.keyboard.press("ArrowUp")
     page.keyboard.press("1")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("x")

@@ -91,6 +91,27 @@ def test_a_duplicated_tab_has_numbers_of_its_own(page: Any, app: Running) -> Non
     assert [app.review.state.groups[group].name for group in (0, 1)] == ["cat", "dog"]
 
 
+def test_what_a_tab_keeps_is_of_one_run(browser: Any, serve: Any, tmp_path: Path) -> None:
+    """A decision that was not sent, and what could not be told, stay out of the next run at the same port."""
+    from playwright.sync_api import expect
+
+    first, page = serve(small_run(tmp_path / "a")), browser.new_page()
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.goto(first.address + "queue")
+    row = page.locator("#task[data-row]").get_attribute("data-row")
+    page.keyboard.press("u")
+    expect(page.locator(f'#task[data-row="{row}"]')).to_have_count(0)
+    first.stop()
+    page.keyboard.press("x")
+    expect(page.locator("#saved")).to_contain_text("1 not sent")
+    second = serve(small_run(tmp_path / "b", n=8), int(first.origin.rpartition(":")[2]))
+    page.goto(second.address + "queue")
+    expect(page.locator("#task[data-row]")).to_have_count(1)
+    expect(page.locator("#saved")).to_have_text("saved")
+    assert second.review.last == 0
+    page.close()
+
+
 def test_what_is_sent_again_after_a_reload_and_refused_is_said(page: Any, app: Running) -> None:
     from playwright.sync_api import expect
 
@@ -179,6 +200,22 @@ def test_many_items_in_many_groups_stay_few_nodes(browser: Any, serve: Any, tmp_
     told = watch(page)
     page.goto(app.address)
     expect(page.locator(".review")).to_have_count(100)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    group = int(page.locator(".review").nth(2).get_attribute("data-group"))
+    expect(page.locator("#acting")).to_have_text(f"group {group}")
+    page.locator('#table-acts [data-act="rename"]').click()
+    page.locator("#ask-input").fill("cat")
+    page.keyboard.press("Enter")
+    expect(page.locator(f'.review[data-group="{group}"] th')).to_contain_text("cat")
+    expect(page.locator("#acting")).to_have_text("cat")
+    page.keyboard.press("/")
+    for _ in range(60):
+        page.keyboard.press("ArrowDown")
+    expect(page.locator('#find-list [aria-selected="true"]')).to_be_in_viewport()
+    number = page.locator('#find-list [aria-selected="true"] .chip').text_content()
+    page.keyboard.press("Enter")
+    page.wait_for_url(f"**/g/{number}")
     page.goto(f"{app.address}g/0")
     expect(page.locator("#grid .cell[data-row]").first).to_be_focused()
     size = int((app.review.base.labels == 0).sum())

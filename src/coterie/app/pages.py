@@ -28,7 +28,8 @@ def overview(request: Request, sort: str = "least-sure", page: int = 0) -> str:
     """All groups with a few pictures each: least sure first, by number or by size."""
     site = site_of(request)
     sort = sort if sort in SORTS else "least-sure"
-    cards, total = site.overview.cards(sort, max(0, page))
+    page = min(max(0, page), (len(site.review.state.live) - 1) // PAGE)
+    cards, total = site.overview.cards(sort, page)
     shown = {row for card in cards for row in (*card.surest, *card.doubtful)}
     ids = {row: site.review.base.ids[row] for row in shown}
     return site.page(

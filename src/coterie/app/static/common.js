@@ -33,10 +33,12 @@ export const ask = async (path) => (await get(path)).json();
 // keeps two decisions from having one number, the second of which the server would take for the first sent again.
 const random = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (b) => b.toString(16).padStart(2, "0")).join("");
 const tab = (sessionStorage.coterieTab ||= random()), page = random();
-const unsent = JSON.parse(sessionStorage.coterieUnsent || "[]"), waiting = new Map();
+// What a tab keeps is of this address alone: it may have shown another run at the same port before.
+export const own = (name) => `coterie${name} ${base}`;
+const unsent = JSON.parse(sessionStorage[own("Unsent")] || "[]"), waiting = new Map();
 let number = 0, sending = false;
 
-const keep = () => { sessionStorage.coterieUnsent = JSON.stringify(unsent); };
+const keep = () => { sessionStorage[own("Unsent")] = JSON.stringify(unsent); };
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 export function send(path, body) {
@@ -185,8 +187,10 @@ export function chooseGroup(without = []) {
     found = state.groups.filter((group) => !without.includes(group.number) && (!wanted || String(group.number) === wanted || group.name.toLowerCase().includes(wanted) || `group ${group.number}`.includes(wanted)));
     found.sort((a, b) => (String(b.number) === wanted) - (String(a.number) === wanted));
     at = Math.min(at, Math.max(0, found.length - 1));
-    list.replaceChildren(...found.slice(0, 50).map((group, place) => element("li", { role: "option", id: `found-${place}`, "aria-selected": String(place === at), onclick() { chosen = group.number; dialog.close(); } }, chip(group.number), group.name || `Group ${group.number}`, element("small", { textContent: count(group.size) }))));
+    const first = Math.max(0, at - 40);  // 50 of many, among them the chosen one
+    list.replaceChildren(...found.slice(first, first + 50).map((group, i) => element("li", { role: "option", id: `found-${first + i}`, "aria-selected": String(first + i === at), onclick() { chosen = group.number; dialog.close(); } }, chip(group.number), group.name || `Group ${group.number}`, element("small", { textContent: count(group.size) }))));
     input.setAttribute("aria-activedescendant", found.length ? `found-${at}` : "");
+    $(`found-${at}`)?.scrollIntoView({ block: "nearest" });
   };
   const keys = (event) => {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") { at = (at + (event.key === "ArrowDown" ? 1 : -1) + found.length) % Math.max(1, found.length); draw(); event.preventDefault(); }

@@ -87,6 +87,8 @@ async function page() {
   look(0);
   ahead(sweep.rows.slice((search.page + 1) * PAGE, (search.page + 1) * PAGE + 12));
 }
+// How many pictures stand in a line of the sweep's page.
+const across = () => { const cells = [...$("sweeping").querySelectorAll(".cell")]; return cells.filter((cell) => cell.offsetTop === cells[0].offsetTop).length; };
 function look(place) {
   const cells = $("sweeping").querySelectorAll(".cell");
   sweep.current = Math.max(0, Math.min(cells.length - 1, place));
@@ -136,7 +138,7 @@ onKeys({
   f: inTurn(() => (group < 0 ? null : sweep ? yes() : begin())), j: inTurn(() => (sweep ? no() : null)),
   Escape: inTurn(() => (sweep ? stop() : null)), Enter: inTurn(() => (sweep ? yes() : grid.enlarge())),
   ArrowRight: () => (sweep ? look(sweep.current + 1) : grid.focus(grid.current)), ArrowLeft: () => (sweep ? look(sweep.current - 1) : grid.focus(grid.current)),
-  ArrowDown: () => (sweep ? look(sweep.current + 8) : grid.focus(grid.current)), ArrowUp: () => (sweep ? look(sweep.current - 8) : grid.focus(grid.current)),
+  ArrowDown: () => (sweep ? look(sweep.current + across()) : grid.focus(grid.current)), ArrowUp: () => (sweep ? look(sweep.current - across()) : grid.focus(grid.current)),
 });
 digits(digit);
 onChange(() => { if (!sweep) refresh(); });

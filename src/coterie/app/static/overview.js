@@ -1,17 +1,21 @@
 // Overview: a group has the focus, a key acts on it.
-import { $, attempt, base, chooseGroup, count, decide, get, groupOf, nameOf, onChange, onKeys, question, state } from "./common.js";
+import { $, attempt, base, chooseGroup, count, decide, get, groupOf, nameOf, onChange, onKeys, own, question } from "./common.js";
 import { written } from "./sweep.js";
 
 const all = () => [...document.querySelectorAll(".review")];
-let at = Math.max(0, all().findIndex((card) => card.dataset.group === sessionStorage.coterieCard));
+let at = Math.max(0, all().findIndex((card) => card.dataset.group === sessionStorage[own("Card")]));
 const focused = () => all()[at];
+function stand(place) {
+  at = place;
+  sessionStorage[own("Card")] = focused().dataset.group;
+  if ($("acting")) $("acting").textContent = nameOf(group());
+}
 function focus(place, scroll = true) {
   const cards = all();
   if (!cards.length) return;
-  at = Math.max(0, Math.min(cards.length - 1, place));
+  stand(Math.max(0, Math.min(cards.length - 1, place)));
   cards.forEach((card, index) => { card.tabIndex = index === at ? 0 : -1; });
   cards[at].focus({ preventScroll: !scroll });
-  sessionStorage.coterieCard = cards[at].dataset.group;
 }
 // The page is the server's, so it is fetched anew after a decision; the focus stays on its group.
 async function refresh() {
@@ -21,7 +25,7 @@ async function refresh() {
   bind();
   const place = all().findIndex((card) => card.dataset.group === number);
   at = place < 0 ? Math.min(at, all().length - 1) : place;
-  if (had) focus(at);
+  if (had) focus(at); else if (focused()) stand(at);
 }
 const group = () => Number(focused()?.dataset.group ?? -1);
 
@@ -60,10 +64,12 @@ onKeys({
 });
 function bind() {
   all().forEach((card, place) => {
-    card.addEventListener("focusin", () => { at = place; sessionStorage.coterieCard = card.dataset.group; });
+    card.addEventListener("focusin", () => stand(place));
     card.addEventListener("dblclick", () => { location.href = `${base}/g/${card.dataset.group}`; });
     for (const button of card.querySelectorAll("[data-act]")) button.addEventListener("click", () => { at = place; acts[button.dataset.act](); });
   });
+  // A table has its buttons once, above it, for the group that had the focus.
+  for (const button of document.querySelectorAll("#table-acts [data-act]")) button.onclick = () => { if (focused()) { focus(at); acts[button.dataset.act](); } };
   const sort = $("sort");
   if (sort) sort.onchange = () => sort.form.submit();
 }

@@ -1,9 +1,9 @@
 // The doubtful queue: one picture, one key.
-import { $, ahead, ask, attempt, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, inTurn, nameOf, onChange, onKeys, percent, picture, used } from "./common.js";
+import { $, ahead, ask, attempt, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, inTurn, nameOf, onChange, onKeys, own, percent, picture, used } from "./common.js";
 import { written } from "./sweep.js";
 import { compute } from "./features.js";
 
-const skipped = new Set(JSON.parse(sessionStorage.coterieSkipped || "[]"));
+const skipped = new Set(JSON.parse(sessionStorage[own("Skipped")] || "[]"));
 let task = null;
 
 async function next() {
@@ -19,7 +19,7 @@ function draw() {
   const { item, near, examples } = task;
   root.dataset.row = item.row;
   const choices = item.top.map(([group, p]) => element("div", { className: "choice" },
-    element("button", { type: "button", className: group === item.group ? "own" : "", onclick: () => (group === item.group ? approve(false) : move(group, false)) }, element("kbd", { textContent: digitOf(group) || "" }), chip(group), element("span", { textContent: nameOf(group) }), element("b", { textContent: percent(p) })),
+    element("button", { type: "button", className: group === item.group ? "own" : "", onclick: () => (group === item.group ? approve(false) : move(group, false)) }, digitOf(group) ? element("kbd", { textContent: digitOf(group) }) : "", chip(group), element("span", { textContent: nameOf(group) }), element("b", { textContent: percent(p) })),
     element("div", { className: "strip" }, element("ul", {}, ...examples[group].map((row) => element("li", {}, picture(row, `row ${row}`)))))));
   root.replaceChildren(
     element("figure", { className: "big" }, picture(item.row, item.id), element("figcaption", {}, element("code", { textContent: item.id }), ` in ${nameOf(item.group)}, ${percent(item.confidence)}`)),
@@ -51,7 +51,7 @@ const other = async () => { if (task) move(await chooseGroup(), false); };
 async function unsure() {
   if (!task) return;
   skipped.add(task.item.row);
-  sessionStorage.coterieSkipped = JSON.stringify([...skipped]);
+  sessionStorage[own("Skipped")] = JSON.stringify([...skipped]);
   await next();
 }
 const early = { approve: inTurn(approve), move: inTurn(move) };
