@@ -1,9 +1,12 @@
-"""What all benchmarks share: median timings, and the JSON file that a benchmark leaves, with the machine in words."""
+"""What all benchmarks share: median timings, parts in processes of their own, and the JSON file that one leaves."""
 
 from __future__ import annotations
 
 import json
+import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +29,24 @@ def seconds(functions: Sequence[Callable[[], object]], *, repeats: int = 5, warm
             function()
             own.append(time.perf_counter() - start)
     return [statistics.median(own) for own in times]
+
+
+def in_a_process(script: str, words: Sequence[str], limit: float, memory: float | None = None) -> dict[str, Any]:
+    """What `script --one WORDS` prints in its last line, as JSON; "stopped" after `limit` seconds, "failed" with the
+    last line of its error. `memory`: the most GB of its own that it may have."""
+
+    def bounded() -> None:
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_DATA, (int(memory * 2**30),) * 2)
+
+    command = [sys.executable, script, "--one", *words]
+    try:
+        said = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False, preexec_fn=bounded)
+    except subprocess.TimeoutExpired:
+        return {"status": f"stopped after {limit:.0f} s"}
+    if said.returncode != 0:
+        return {"status": f"failed: {(said.stderr.strip().splitlines() or ['killed'])[-1][:200]}"}
+    return {"status": "done", **json.loads(said.stdout.splitlines()[-1])}
 
 
 def write_results(name: str, command: str, **content: Any) -> Path:

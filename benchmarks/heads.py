@@ -13,13 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
 import sys
 import time
 from typing import Any
 
 import numpy as np
-from _measure import RESULTS, write_results
+from _measure import RESULTS, in_a_process, write_results
 
 N, DIM, GROUPS = 100_000, 384, 50
 CHOOSE_K = "choose-k"
@@ -58,18 +57,6 @@ def measure(name: str) -> dict[str, Any]:
     return found
 
 
-def in_a_process(name: str, limit: float) -> dict[str, Any]:
-    """What the head took; "stopped" after `limit` seconds, "failed" with the last line of its error."""
-    command = [sys.executable, __file__, "--one", name]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-    except subprocess.TimeoutExpired:
-        return {"status": f"stopped after {limit:.0f} s"}
-    if said.returncode != 0:
-        return {"status": f"failed: {said.stderr.strip().splitlines()[-1][:200]}"}
-    return {"status": "done", **json.loads(said.stdout.splitlines()[-1])}
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("heads", nargs="*", help=", ".join(HEADS))
@@ -85,7 +72,7 @@ def main() -> None:
     found = {name: {"status": "not run"} for name in HEADS}
     found |= json.loads(path.read_text(encoding="utf-8"))["heads"] if path.is_file() else {}
     for name in given.heads or HEADS:
-        found[name] = in_a_process(name, given.limit)
+        found[name] = in_a_process(__file__, [name], given.limit)
         print(name, found[name], flush=True)
         write_results("heads", "python benchmarks/heads.py", n=N, dim=DIM, groups=GROUPS, heads=found)
 

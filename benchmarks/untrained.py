@@ -16,14 +16,13 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from _measure import RESULTS, write_results
+from _measure import RESULTS, in_a_process, write_results
 from heads import DIM, GROUPS, made
 
 STARTS, NEIGHBOURS = 10, 25
@@ -127,22 +126,6 @@ def measure(name: str, n: int) -> dict[str, Any]:
     return {**spent, "peak_gb": round(peak / 2**30, 2), "ari": round(float(adjusted_rand_score(truth, labels)), 3)}
 
 
-def in_a_process(name: str, n: int, limit: float, memory: float) -> dict[str, Any]:
-    """What it took; "stopped" after `limit` seconds, "not run" with the last line of its error."""
-
-    def bounded() -> None:
-        resource.setrlimit(resource.RLIMIT_DATA, (int(memory * 2**30),) * 2)
-
-    command = [sys.executable, __file__, "--one", name, str(n)]
-    try:
-        said = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False, preexec_fn=bounded)
-    except subprocess.TimeoutExpired:
-        return {"status": f"stopped after {limit:.0f} s"}
-    if said.returncode != 0:
-        return {"status": f"not run: {(said.stderr.strip().splitlines() or ['killed'])[-1][:200]}"}
-    return {"status": "done", **json.loads(said.stdout.splitlines()[-1])}
-
-
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--items", type=int, nargs="+", default=[10_000, 100_000])
@@ -161,7 +144,7 @@ def main() -> None:
             found = sizes.setdefault(str(n), {})
             if name in found and not given.again:
                 continue
-            found[name] = in_a_process(name, n, given.limit, given.memory)
+            found[name] = in_a_process(__file__, [name, str(n)], given.limit, given.memory)
             print(n, name, found[name], flush=True)
             limits = {"limit_seconds": given.limit, "limit_gb": given.memory}
             write_results("untrained", "python benchmarks/untrained.py", dim=DIM, groups=GROUPS, **limits, sizes=sizes)
