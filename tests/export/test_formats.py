@@ -18,6 +18,7 @@ from PIL import Image
 from coterie.data import open_source
 from coterie.export import Options, export, format_names
 from coterie.export.items import items_of_run
+from coterie.review import Review
 from helpers.exports import NAMES, write_run
 
 IDS = sorted(NAMES)
@@ -154,20 +155,33 @@ def test_names_for_cvat(coterie, run, tmp_path):
 def test_hf_says_each_label_in_its_metadata(coterie, reviewed, tmp_path):
     exported(coterie, reviewed, "hf", tmp_path / "out", "--include-rejected")
     train = tmp_path / "out" / "train"
-    lines = [json.loads(line) for line in (train / "metadata.jsonl").read_text().splitlines()]
+    lines = pq.read_table(train / "metadata.parquet").to_pylist()
     assert {line["file_name"] for line in lines} == {
-        str(path.relative_to(train)) for path in train.rglob("*") if path.suffix != ".jsonl" and path.is_file()
+        str(path.relative_to(train)) for path in train.rglob("*") if path.suffix != ".parquet" and path.is_file()
     }
     by_id = {line["id"]: line for line in lines}
     assert list(by_id) == IDS
     assert by_id[IDS[0]] == {
         "file_name": by_id[IDS[0]]["file_name"],
         "label": "tabby cat",
-        "confidence": 0.99,
+        "confidence": pytest.approx(0.99),
         "source": "person",
         "id": IDS[0],
     }
     assert by_id[IDS[4]]["label"] is None
+
+
+def test_hf_keeps_names_that_look_like_a_time_or_a_split(coterie, run, tmp_path):
+    """`datasets` takes such a text in JSON for a time, and such a word in a folder's name for another split."""
+    with Review(run) as review:
+        review.rename(0, "2024-05-01").rename(1, "val d'Isère").rename(2, "train 2")
+    exported(coterie, run, "hf", tmp_path / "out")
+    train = tmp_path / "out" / "train"
+    assert sorted(path.name for path in train.iterdir()) == ["00_2024-05-01", "01", "02_train-2", "metadata.parquet"]
+    table = pq.read_table(train / "metadata.parquet")
+    assert {str(table.schema.field(name).type) for name in ("file_name", "label", "source", "id")} == {"string"}
+    assert set(table["label"].to_pylist()) == {"2024-05-01", "val d'Isère", "train 2"}
+    assert all((train / name).is_file() for name in table["file_name"].to_pylist())
 
 
 def test_hf_parquet_is_a_source_of_coterie_again(coterie, reviewed, photos, tmp_path):

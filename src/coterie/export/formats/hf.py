@@ -1,28 +1,47 @@
 """hf: an imagefolder of Hugging Face's `datasets`: `load_dataset("imagefolder", data_dir=OUT)`.
 
-With a metadata file the names of folders give no label, so it says them. It is JSON, not CSV, which `datasets` reads by
-pandas: that takes "NA" for no value and "007" for 7.
+With a metadata file the names of folders give no label, so it says them. It is a table with types: of CSV `datasets`
+takes "NA" for no value and "007" for 7, of JSON "2024-05-01" for a time.
 """
 
 from __future__ import annotations
 
+import io
+import re
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from coterie.export.jobs import Job
 from coterie.export.pictures import arrange, check_room, put, say_links
 from coterie.export.registry import FolderFormat
-from coterie.export.writing import Tree, as_json
+from coterie.export.writing import Tree
+
+# A word of these in a folder's name makes `datasets` take what is below for that split (its `data_files.py`).
+SPLITS = frozenset(("validation", "valid", "dev", "val", "test", "testing", "eval", "evaluation"))
+NAMES = ("file_name", "label", "confidence", "source", "id")
 
 
 def write(tree: Tree, job: Job) -> None:
     """A folder for each group below `train`, and the table that `datasets` reads beside them."""
     items, names = arrange(job)
+    names = [_of_no_split(name) for name in names]
     check_room(items, job.originals, job.options.link, tree.root)
-    lines = []
-    for row, (item, name, sure) in enumerate(zip(items.ids, names, items.sure, strict=True)):
+    for item, name in zip(items.ids, names, strict=True):
         put(item, job.originals, tree.place(f"train/{name}", item), job.options.link)
-        line = {"file_name": name, "label": items.name(row) or None, "confidence": sure, "source": items.source[row]}
-        lines.append(as_json({**line, "id": item}) + "\n")
-    tree.write("train/metadata.jsonl", "".join(lines))
+    labels = [items.name(row) or None for row in range(len(items))]
+    kinds = [(name, pa.float32() if name == "confidence" else pa.string()) for name in NAMES]
+    columns = [names, labels, items.sure, items.source, items.ids]
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns, schema=pa.schema(kinds, {"coterie.table": "export"})), buffer)
+    tree.write("train/metadata.parquet", buffer.getvalue())
     say_links(job)
+
+
+def _of_no_split(name: str) -> str:
+    """The name with the group's number alone for its folder, where the group's name would be taken for a split."""
+    folder, file = name.split("/", 1)
+    return f"{folder.split('_')[0]}/{file}" if SPLITS & set(re.split("[-._ 0-9]+", folder)) else name
 
 
 FORMAT = FolderFormat(write, pictures=True)
