@@ -54,6 +54,19 @@ def test_groups_that_hang_together_nowhere_are_found() -> None:
     assert adjusted_rand_score(truth, labels_of(found.assignments.probabilities)) == 1.0
 
 
+def test_votes_have_no_energy_and_partitions_of_one_member_have(tmp_path: Path) -> None:
+    data = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
+    asked = replace(SETTINGS, overrides={"neighbours": 8, "members": 5})
+    model = run(data, asked, tmp_path / "run").model
+    source = open_source(data, like=model.spec)
+    for score in ("energy", "max-logit"):  # the logs of votes sum to 0, so that an energy would be rounding errors
+        with pytest.raises(InputError, match=f"{score} needs logits, and this model has only probabilities"):
+            load_model(tmp_path / "run").predict(source, ood_scores=[score])
+    assert "energy" not in model.scores_of_fitted()
+    single = run(data, replace(SETTINGS, overrides={"neighbours": 8, "members": 1})).model
+    assert single.predict(source, ood_scores=["energy"]).ood_scores["energy"].std() > 0.01
+
+
 def test_by_angles_the_lengths_of_the_users_values_do_not_count() -> None:
     rng = np.random.default_rng(0)
     truth = np.arange(120) % 3

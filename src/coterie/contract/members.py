@@ -32,6 +32,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
     "passes": (),
     "finish": ("net", "features", "k", "generator"),
     "calibrated": (),
+    "has_logits": (),
     "found": ("net",),
 }
 WITH_STEP = ("epochs", "batch_size", "optimiser")

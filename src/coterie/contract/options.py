@@ -10,6 +10,7 @@ part_size                        items in the scope of one optimiser step, where
 finish(net, features, k, generator)  once after the last epoch of the last stage, before prediction
 logits(net, features)            -> {head: (n, k)}; their softmax is the answer, the first head's the main one
 predict(net, features)           -> {head: (n, k)} probabilities, for methods without logits
+has_logits()                     whether `logits` are more than logs of probabilities; they are unless it says no
 calibrated()                     whether the first head is taught how far it can be believed
 found(net)                       -> (k, a sentence), of a method whose card has `without_k`, after `finish`
 """
@@ -111,13 +112,13 @@ def finish(method: Method, net: Net, features: Features, k: int, generator: torc
 
 def gives_logits(method: Method) -> bool:
     """Whether the method gives logits, for scores that cannot be computed from probabilities."""
-    return _option(method, "logits") is not None
+    own = _option(method, "has_logits")
+    return _option(method, "logits") is not None and (own is None or bool(own()))
 
 
 def logits_of(method: Method, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
     """Logits by head, in the order of `predict`; empty for a method without."""
-    own = _option(method, "logits")
-    return {} if own is None else tensors(method, "logits", own(net, features), ROWS, 2)
+    return _logits(method, net, features) if gives_logits(method) else {}
 
 
 def predict(method: Method, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
@@ -125,7 +126,11 @@ def predict(method: Method, net: Net, features: Float[Tensor, "n d"]) -> dict[st
     own = _option(method, "predict")
     if own is not None:
         return cast(dict[str, Tensor], by_name(method, "predict", own(net, features), ROWS))
-    return {name: z.softmax(1) for name, z in logits_of(method, net, features).items()}
+    return {name: z.softmax(1) for name, z in _logits(method, net, features).items()}
+
+
+def _logits(method: Method, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
+    return tensors(method, "logits", cast(Any, method).logits(net, features), ROWS, 2)
 
 
 def calibrated(method: Method) -> bool:

@@ -59,6 +59,10 @@ class Spectral:
     def calibrated(self) -> bool:
         return self.members > 1  # the votes divide where members disagree
 
+    def has_logits(self) -> bool:
+        """Votes are shares of neighbours: their logarithms sum to nothing that an item could stand out by."""
+        return self.members == 1
+
     def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
         """No more neighbours than other items, and `scale` no larger than the neighbours."""
         most = min(facts.n, self.landmarks) - 1
