@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from coterie import finetuning
+from coterie.catalogue import method_class
 from coterie.data.addresses import local
 from coterie.data.folders import is_table_folder
 from coterie.encoders.catalogue import AUTO, NONE
@@ -53,10 +54,22 @@ def resolve(settings: RunSettings) -> RunSettings:
     if encoder is None:
         encoder = AUTO if method == AUTO and not trains else NONE
     if method != AUTO:
-        return replace(settings, encoder=encoder)
+        return replace(settings, encoder=_encoder_beside(method, encoder))
     free = not trains and settings.init is None and settings.epochs is None
     by_items = free and all(name.startswith((f"{GRAPH}.", "calibrate.")) for name in settings.overrides)
     return replace(settings, method=METHOD, encoder=encoder, by_items=by_items)
+
+
+def _encoder_beside(method: str, encoder: str) -> str:
+    """The encoder for a method that was named: none where it reads pictures only. Raises InputError for a named one."""
+    if encoder == NONE or "embeddings" in method_class(method).card.accepts:
+        return encoder
+    if encoder == AUTO:
+        return NONE
+    raise InputError(
+        f"Method {method!r} reads the pictures themselves, and --encoder {encoder} makes embeddings of them: leave "
+        "--encoder out, or take a method that reads embeddings (coterie methods lists them)."
+    )
 
 
 def by_items(settings: RunSettings, opened: Source) -> tuple[RunSettings, list[str]]:
