@@ -43,14 +43,18 @@ class StageTime:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The expected seconds of the stages, first to last, and of what comes after them (calibration, prediction)."""
+    """The expected seconds of the stages, first to last, and of what comes after them (calibration, prediction).
+
+    `embedding`: of an encoder that has still to make the embeddings.
+    """
 
     stages: list[StageTime]
     rest: float
+    embedding: float = 0.0
 
     @property
     def seconds(self) -> float:
-        return sum(stage.seconds for stage in self.stages) + self.rest
+        return self.embedding + sum(stage.seconds for stage in self.stages) + self.rest
 
     def __str__(self) -> str:
         """Such as "About 1 h 10 min on this machine: moco 55 min (200 epochs), cdc 15 min (20 epochs)."."""
@@ -59,6 +63,8 @@ class Forecast:
             for part in self.stages
             if part.epochs
         ]
+        if self.embedding:
+            parts.insert(0, f"embedding {roughly(self.embedding)}")
         whole = roughly(self.seconds)
         whole = f"About {whole}" if whole[0].isdigit() else whole.capitalize()
         return f"{whole} on this machine{': ' if parts else ''}{', '.join(parts)}."
@@ -127,7 +133,7 @@ def _forecast(prepared: Prepared) -> Forecast | None:
         rows = min(len(taught), (1 + TIMED) * head.batch_size)
         said = torch.rand(rows, k, generator=random).softmax(1)
         rest += cost * len(prepared.source.items) + _calibration(said, net.width, head, prepared)
-    return Forecast(stages, rest)
+    return Forecast(stages, rest, prepared.source.embedding_seconds)
 
 
 def _calibration(said: Tensor, width: int, settings: Calibration, prepared: Prepared) -> float:

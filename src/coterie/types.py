@@ -127,6 +127,7 @@ class Source:
     family_known: bool = False  # not to be guessed from the pictures
     pictures: Items | None = None  # what the items look like, where they are embeddings of pictures: for the report
     extra: Callable[[], Items] | None = None  # opens items that a method may train on but nobody asks to be grouped
+    embedding_seconds: float = 0.0  # how long an encoder would take, of a source that stands for what it would make
     extra_file: str = ""  # where those come from, or would if they were there; "": a source of this kind has none
 
 

@@ -123,7 +123,18 @@ def test_photographs_are_embedded_without_being_asked_for_and_said(coterie, colo
     assert plan["source"]["spec"]["encoding"]["encoder"] == WHEEL
     assert [stage["name"] for stage in plan["stages"]] == ["cdc"]
     assert any(note.startswith("Photographs: embedded by") for note in plan["notes"])
-    assert any("Embedding 30 pictures will take about" in note for note in plan["source"]["notes"])
+    shown = coterie("fit", colours, "-k", 3, "--dry-run")
+    assert yaml.safe_load(shown.out)["estimate"].split(": ")[1].startswith("embedding ")
+
+
+def test_an_encoder_for_a_method_that_reads_pictures_is_refused_before_anything_is_embedded(coterie, colours, weights, tmp_path):
+    out = tmp_path / "run"
+    answer = coterie("fit", colours, "-k", 3, "--method", "pica", *ENCODER, weights, "-o", out)
+    assert answer.code == 2
+    assert "'pica' reads the pictures themselves" in answer.err
+    assert not out.exists()
+    answer = coterie("fit", colours, "-k", 3, "--method", "pica", "--encoder", "auto", "--dry-run", "--json")
+    assert answer.object["source"]["kind"] == "images"
 
 
 @pytest.mark.parametrize(

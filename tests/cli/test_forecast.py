@@ -48,6 +48,11 @@ def test_the_sentence_names_each_stage_and_its_epochs():
     assert said == "About 1 h 10 min on this machine: moco 55 min (200 epochs), cdc 15 min (1 epoch)."
 
 
+def test_embedding_the_pictures_is_part_of_the_time():
+    said = str(Forecast([StageTime("cdc", 30, 20.0)], 2.0, embedding=5000.0))
+    assert said == "About 1 h 20 min on this machine: embedding 1 h 20 min, cdc 20 s (30 epochs)."
+
+
 @pytest.mark.parametrize("options", [("--set", "moco.epochs=5000"), ("--epochs", 3000), ("--method", "dec")])
 def test_a_dry_run_tells_it_first_and_writes_nothing(coterie, images, quick, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

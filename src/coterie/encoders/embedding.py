@@ -147,7 +147,7 @@ def embed_pictures(
 
 
 def rehearse(pictures: Pictures, survey: Survey, options: Options, wanted: Wanted) -> Source:
-    """A source like that of `embed_pictures`, from a few pictures only, with a note of how long all would take."""
+    """A source like that of `embed_pictures`, from a few pictures only, which says how long all would take."""
     readable = np.flatnonzero(survey.widths > 0)
     some = readable[np.unique(np.linspace(0, len(readable) - 1, REHEARSED).astype(np.int64))].tolist()
     few = replace(
@@ -169,7 +169,7 @@ def rehearse(pictures: Pictures, survey: Survey, options: Options, wanted: Wante
     source.items = Embeddings(source.items.array[np.arange(count) % len(source.items)])
     source.items.spec = spec
     source.ids = [str(pictures.ids[row]) for row in readable.tolist()]
-    source.notes.append(f"Embedding {count:,} pictures will take about {each * count:,.0f} s.")
+    source.embedding_seconds = each * count
     return source
 
 
