@@ -158,11 +158,19 @@ def settle(source: Source, seed: int, say: Say) -> tuple[int, dict[str, Any]]:
     found = choose(features_of_source(source, seed), seed=seed)
     if not found.clear:
         source.warnings.append(
-            f"{found.sentence} Taken is {found.k}, their median brought within that range, not a finding: give the "
-            "number that you want with -k."
+            f"{found.sentence} Taken is {found.k}, {_how_taken(found)}, not a finding: give the number that you want "
+            "with -k."
         )
     source.notes.extend([f"Number of groups: {found.sentence}", *found.notes] if found.clear else found.notes)
     return found.k, found.as_json()
+
+
+def _how_taken(found: Choice) -> str:
+    """How the number came about that `-k auto` goes on with where none stands out."""
+    if found.k == sorted(found.ticks.values())[len(found.ticks) // 2]:
+        return "the median of these"
+    low, high = found.plateau
+    return f"the number from {low} to {high} that is nearest to the median of these"
 
 
 def reduced(points: Tensor, seed: int) -> NDArray[np.float32]:

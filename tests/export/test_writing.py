@@ -153,6 +153,7 @@ def test_photos_that_are_gone_are_counted_and_named(coterie, run, photos, tmp_pa
     [
         (("--to", "coco"), "Give a file or folder with -o"),
         (("-o", "x"), "Give formats with --to"),
+        (("-o", "x", "--to", "csv", "--from", "y.csv"), "leave one of them out"),
         (("--to", "cvs", "-o", "x.csv"), "did you mean csv?"),
         (("--to", "csv", "-o", "x"), "must end in .csv"),
         (("--to", ",", "-o", "x"), "No format is named"),

@@ -37,7 +37,9 @@ def export_finished(request: ExportRequest) -> None:
     """Write the run in the formats asked for, or a file of judgements from one that came back. Raises InputError."""
     if request.out is None:
         raise InputError("Where shall it go? Give a file or folder with -o.")
-    if (request.to is None) == (request.back is None):
+    if request.to is not None and request.back is not None:
+        raise InputError("--to writes the run, and --from reads a file that came back: leave one of them out.")
+    if request.to is None and request.back is None:
         raise InputError("Give formats with --to (csv, imagefolder, ...), or a file that came back with --from.")
     if request.back is not None:
         read_judgements(request, request.back, request.out)
