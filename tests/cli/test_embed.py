@@ -127,7 +127,7 @@ def test_photographs_are_embedded_without_being_asked_for_and_said(coterie, colo
     assert yaml.safe_load(shown.out)["estimate"].split(": ")[1].startswith("embedding ")
 
 
-def test_an_encoder_for_a_method_that_reads_pictures_is_refused_before_anything_is_embedded(coterie, colours, weights, tmp_path):
+def test_an_encoder_beside_a_method_that_reads_pictures_is_refused_early(coterie, colours, weights, tmp_path):
     out = tmp_path / "run"
     answer = coterie("fit", colours, "-k", 3, "--method", "pica", *ENCODER, weights, "-o", out)
     assert answer.code == 2
