@@ -33,6 +33,13 @@ def test_copies_among_embeddings_and_in_a_report(coterie, tmp_path):
     assert "has changed since" in answer.err
 
 
+def test_where_there_are_none_it_says_so(coterie, tmp_path):
+    np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32))
+    answer = coterie("duplicates", tmp_path / "points.npy", "-o", tmp_path / "sets.csv")
+    assert answer.out == "None of the 40 items is a near-duplicate of another.\n"
+    assert (tmp_path / "sets.csv").exists()
+
+
 def test_pictures_of_digits(coterie):
     answer = coterie("duplicates", "digits", "--json")
     assert answer.code == 0, answer.err

@@ -72,6 +72,14 @@ def test_many_groups_keep_the_most_probable_ones_and_the_remainder(k: int, tmp_p
         np.testing.assert_allclose(others, (1 - top.values[row].sum()).clamp(min=0).item() / (k - TOP), atol=1e-7)
 
 
+def test_of_groups_that_are_equally_likely_the_label_comes_first(tmp_path: Path) -> None:
+    votes = torch.randint(0, 300, (64, 5), generator=torch.Generator().manual_seed(0))
+    p = torch.zeros(64, 300).scatter_add_(1, votes, torch.full((64, 5), 0.2))
+    write_result(tmp_path / "r.parquet", Assignments(ids(64), p, {"votes": p}))
+    table = pq.read_table(tmp_path / "r.parquet")
+    assert [row[0] for row in table["top_labels"].to_pylist()] == table["label"].to_pylist()
+
+
 def test_a_table_of_another_kind_is_an_input_error_that_names_it(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "other.parquet")
     (tmp_path / "text.parquet").write_text("hello")

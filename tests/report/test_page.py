@@ -4,16 +4,18 @@ import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from coterie.report import write_report
-from coterie.types import InputError
+from coterie.types import Encoding, InputError
 
 MakeRun = Callable[..., Path]
 VOID = {"meta", "link", "img", "br", "input"}
@@ -171,6 +173,20 @@ def test_doubtful_items_name_the_second_likeliest_group(make_run: MakeRun, top: 
     assert f"{100 * max(most_doubtful):.0f}% or {second} ({100 * most_doubtful[second]:.0f}%)" in words
 
 
+@pytest.mark.parametrize("top", [0, 3])
+def test_the_other_group_of_an_item_between_two_is_not_its_own(make_run: MakeRun, top: int) -> None:
+    run = make_run(kind="embeddings", top=top)
+    columns = pq.read_table(run / "result.parquet").to_pydict()
+    doubtful = int(np.argmin(columns["confidence"]))
+    columns["label"][doubtful], columns["confidence"][doubtful] = 0, 0.11
+    if top:
+        columns["top_labels"][doubtful], columns["top_probabilities"][doubtful] = [0, 2, 1], [0.11, 0.11, 0.0]
+    else:
+        columns["probabilities"][doubtful] = [0.11, 0.0, 0.11, 0.0]
+    pq.write_table(pa.table(columns), run / "result.parquet")
+    assert "11% or 2 (11%)" in Page(write_report(run)).words()
+
+
 def test_numbers_of_the_labels_appear(make_run: MakeRun) -> None:
     run = make_run(class_names=["cat", "dog", "owl"])
     metrics = json.loads((run / "metrics.json").read_text())
@@ -192,6 +208,11 @@ def test_headline_counts_and_says_how_sure(make_run: MakeRun) -> None:
     words = Page(write_report(make_run())).words()
     assert "60 images in 4 groups" in words
     assert "Sorted by moco in 1 min 15 s." in words
+    encoding = asdict(Encoding("dinov2-small", "vit", "ab" * 32, "Apache-2.0", "pictures alone", 224, origin=""))
+    encoding |= {"mean": [0.5] * 3, "std": [0.5] * 3}
+    source = {"name": "photos", "n": 60, "spec": {"kind": "embeddings", "dim": 5, "encoding": encoding}}
+    words = Page(write_report(make_run(backbone={"name": "identity"}, source=source))).words()
+    assert "Sorted by moco on embeddings by dinov2-small in 1 min 15 s." in words
     assert re.search(r"Mean confidence is \d+\.\d%: if it can be believed, about \d+ of 60 images", words)
 
 

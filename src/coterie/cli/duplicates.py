@@ -105,6 +105,9 @@ def described(looked: Search) -> list[dict[str, Any]]:
 def print_sets(answer: dict[str, Any], run: Path | None) -> None:
     """A line for each of the first sets, and how many there are."""
     sets = answer["sets"]
+    if not sets:
+        print(f"None of the {answer['n']:,} items is a near-duplicate of another.")
+        return
     for one in sets[:LISTED]:
         torn = f"   in groups {', '.join(map(str, one['groups']))}" if len(one.get("groups", [])) > 1 else ""
         torn += f", together in {one['together']}" if torn else ""

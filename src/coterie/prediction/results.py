@@ -90,10 +90,12 @@ def table_of(result: Assignments, labels_used: int = 0) -> pa.Table:
             if name != first:
                 columns[f"probabilities_{name}"] = rows(matrix, pa.float32())
     else:
-        top = p.topk(TOP, dim=1)
-        columns["top_labels"] = rows(top.indices.to(torch.int32), pa.int32())
-        columns["top_probabilities"] = rows(top.values, pa.float32())
-        columns["remainder"] = pa.array((1 - top.values.sum(1)).clamp(min=0).numpy())
+        # Sorted, not topk: that one may begin with another group than `label` where several are equally likely.
+        groups = torch.cat([part.sort(dim=1, descending=True, stable=True).indices[:, :TOP] for part in p.split(4096)])
+        values = p.gather(1, groups)
+        columns["top_labels"] = rows(groups.to(torch.int32), pa.int32())
+        columns["top_probabilities"] = rows(values, pa.float32())
+        columns["remainder"] = pa.array((1 - values.sum(1)).clamp(min=0).numpy())
     if result.ood_scores:
         columns["ood_score"] = pa.array(next(iter(result.ood_scores.values())).numpy())
     if result.embedding is not None:

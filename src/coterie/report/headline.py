@@ -71,10 +71,7 @@ def title(folder: RunFolder) -> str:
 def lede(folder: RunFolder) -> list[str]:
     """How the items were grouped, and how far to trust it; a sentence each."""
     run, result = folder.run, folder.result
-    backbone = (run.get("backbone") or {}).get("name")
-    how = " ".join(
-        filter(None, [f"Sorted by {method(run)}" if method(run) else "", f"with {backbone}" if backbone else ""])
-    )
+    how = _how(run)
     sentences = []
     if result is None:
         return ["No item has a group yet."]
@@ -92,6 +89,18 @@ def lede(folder: RunFolder) -> list[str]:
     if folder.metrics and None not in (folder.metrics.get("acc"), folder.metrics.get("confidence")):
         sentences.append(_measured(folder.metrics))
     return sentences
+
+
+def _how(run: Record) -> str:
+    """ "Sorted by cdc with mlp on embeddings by dinov2-small"; the identity, a net that does nothing, is left out."""
+    backbone = (run.get("backbone") or {}).get("name")
+    encoding = ((run.get("source") or {}).get("spec") or {}).get("encoding") or {}
+    words = [
+        f"Sorted by {method(run)}" if method(run) else "",
+        f"with {backbone}" if backbone and backbone != "identity" else "",
+        f"on embeddings by {encoding['encoder']}" if encoding.get("encoder") else "",
+    ]
+    return " ".join(filter(None, words))
 
 
 def _measured(metrics: Record) -> str:

@@ -101,5 +101,6 @@ def _mixed_up(
             break
         if stands_for != classes[row]:
             where = f"which stands for {stands_for}" if stands_for else "which stands for no class"
-            phrases.append(f"{count(int(counts[row, column]))} of {classes[row]} in group {clusters[column]}, {where}")
+            number = count(int(counts[row, column]))
+            phrases.append(f"{number} of class {classes[row]} in group {clusters[column]}, {where}")
     return phrases

@@ -35,7 +35,7 @@ class Result:
         return [str(found[int(row)]) for row in rows]
 
     def runners_up(self, rows: NDArray[np.integer]) -> dict[int, tuple[int, float]]:
-        """The second likeliest group of some rows and its probability: row -> (group, probability)."""
+        """The likeliest group of some rows beside their own, and its probability: row -> (group, probability)."""
         if len(rows) == 0:
             return {}
         with reading(self.path):
@@ -46,7 +46,9 @@ class Result:
         if "probabilities" in self._columns:
             for row, p in self._values("probabilities", rows):
                 if len(p) > 1:
-                    group = int(np.argsort(p)[-2])
+                    others = np.array(p)
+                    others[self.labels[row]] = -1  # where two are equal, sorting could give the item's own again
+                    group = int(others.argmax())
                     found[row] = (group, float(p[group]))
         elif {"top_labels", "top_probabilities"} <= self._columns:
             groups = dict(self._values("top_labels", rows))
