@@ -30,7 +30,7 @@ from coterie.outputs import write_atomically
 from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
-from coterie.preparing import Prepared, Watch, prepare
+from coterie.preparing import Prepared, Watch, prepare, was_reviewed
 from coterie.records import groups_of, read_record, recalibration
 from coterie.report import gallery_rows, map_rows, project
 from coterie.review.rows import read as read_rows
@@ -110,9 +110,14 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
         model.bank = make_bank(rows, groups, k, settings.seed, usual)
         seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
         if folder.path is not None and prepared.is_main:
-            if gone := forget_measured(folder.path, assignments):
+            # The log of a review knows its table by every byte, and another version or machine writes others.
+            keep = was_reviewed(folder.path) and os.path.lexists(folder.path / "result.parquet")
+            if keep:
+                watch.say("the result was reviewed: result.parquet stays as it is")
+            elif gone := forget_measured(folder.path, assignments):
                 watch.say(f"the result is another one than before: what was measured of that is removed ({gone})")
-            write_run_files(folder.path, model, prepared.source, assignments, store_embedding=settings.store_embedding)
+            kept = {"store_embedding": settings.store_embedding, "keep_result": keep}
+            write_run_files(folder.path, model, prepared.source, assignments, **kept)
     except KeyboardInterrupt:
         folder.update(status="stopped", warnings=prepared.warnings)
         raise
@@ -158,11 +163,12 @@ def forget_measured(out: Path, assignments: Assignments) -> str:
 
 
 def write_run_files(
-    out: Path, model: Model, source: Source, assignments: Assignments, *, store_embedding: bool
+    out: Path, model: Model, source: Source, assignments: Assignments, *, store_embedding: bool, keep_result: bool
 ) -> None:
     """The model, the result table, and what the report shows beside them: a few images and a map of the items."""
     model.save(out / "model")
-    write_result(out / "result.parquet", assignments if store_embedding else replace(assignments, embedding=None))
+    if not keep_result:
+        write_result(out / "result.parquet", assignments if store_embedding else replace(assignments, embedding=None))
     confidence, labels = (t.numpy() for t in assignments.probabilities.max(1))
     pictures = source.items if source.items.spec.kind == "images" else source.pictures
     if pictures is not None:

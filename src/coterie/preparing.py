@@ -155,11 +155,16 @@ def _prepare(
     return prepared
 
 
+def was_reviewed(out: Path) -> bool:
+    """Whether somebody decided something about the result of this run folder."""
+    return os.path.lexists(out / FOLDER / LOG) and len(read_log(out / FOLDER / LOG)[0]) > 1
+
+
 def _check_review(out: Path | None, *, calibrates: bool) -> None:
     """Raise InputError where a calibration after the end would change what somebody has reviewed."""
-    if out is None or not os.path.lexists(out / FOLDER / LOG):
+    if out is None or not was_reviewed(out):
         return
-    if calibrates != bool(read_record(out).get("calibration")) and len(read_log(out / FOLDER / LOG)[0]) > 1:
+    if calibrates != bool(read_record(out).get("calibration")):
         raise InputError(
             f"{out} was reviewed, and the review is of its confidences, which this command would replace by "
             f"{'calibrated' if calibrates else 'uncalibrated'} ones: give it a copy of the run without {FOLDER}/ and "

@@ -6,6 +6,8 @@ import csv
 import json
 import shutil
 
+import pyarrow.parquet as pq
+
 from coterie.review import Review
 
 
@@ -86,6 +88,22 @@ def test_what_was_measured_of_the_confidences_before_is_removed(coterie, vectors
     assert row["metrics"]["ece"] is None
     assert coterie("accept", run, "--recalibrated").code == 2
     assert "Measured against" not in (run / "report.html").read_text()
+
+
+def test_a_reviewed_run_that_is_resumed_keeps_its_review(coterie, vectors, tmp_path):
+    """The table of another version or machine has other bytes, by which its review knows it."""
+    run = tmp_path / "run"
+    fit = ("fit", vectors, "-k", 3, "--method", "kmeans", "--no-calibrate", "-o", run)
+    assert coterie(*fit).code == 0
+    table = run / "result.parquet"
+    pq.write_table(pq.read_table(table), table, compression="gzip")
+    with Review(run) as review:
+        review.rename(0, "first")
+    answer = coterie(*fit, "--resume")
+    assert answer.code == 0
+    assert "the result was reviewed: result.parquet stays as it is" in answer.err
+    with Review(run) as review:
+        assert review.state.groups[0].name == "first"
 
 
 def test_a_reviewed_run_is_not_calibrated_under_its_review(coterie, vectors, tmp_path):
