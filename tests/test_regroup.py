@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import make_blobs
 
 from coterie import Clusterer, load
+from coterie.export import Options, export_run
 from coterie.prediction.merging import merge_columns
 from coterie.records import read_record
 from coterie.types import InputError
@@ -175,9 +176,19 @@ def test_export_in_python(folder, tmp_path):
 
 
 def test_a_saved_run_is_exported_with_its_names(folder, tmp_path):
-    from coterie.export import Options, export_run
-
     quietly(load(folder), [[2, 4]]).rename({2: "tabby cat"}).save(tmp_path / "saved")
     export_run(tmp_path / "saved", ["csv"], tmp_path / "a.csv", Options())
     quietly(load(folder), [[2, 4]]).rename({2: "tabby cat"}).export("csv", tmp_path / "b.csv")
     assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
+
+
+def test_a_save_keeps_the_embeddings_of_the_table(tmp_path):
+    from coterie.pipeline import run
+    from coterie.training.plan import RunSettings
+
+    run(X, RunSettings(n_clusters=K, method="kmeans", calibrate=False, store_embedding=True), tmp_path / "run")
+    load(tmp_path / "run").rename({0: "tabby cat"}).save(tmp_path / "saved")
+    before, after = load(tmp_path / "run").result_, load(tmp_path / "saved").result_
+    assert np.array_equal(before.embedding, after.embedding)
+    export_run(tmp_path / "saved", ["projector"], tmp_path / "out", Options())
+    assert "tabby cat" in (tmp_path / "out" / "metadata.tsv").read_text()

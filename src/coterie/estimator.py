@@ -198,7 +198,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a run folder: the model (safetensors and JSON, no pickle), the result table, record and history.
 
-        `load` reads it back, and so do `coterie predict`, `evaluate` and `report`. Only `embedding_` is not kept.
+        `load` reads it back, and so do `coterie predict`, `evaluate` and `report`. Of embeddings only those are kept
+        that were in the table of a loaded run (`--set store_embedding=true`).
         Raises InputError for a folder that holds anything but an earlier save of this model.
 
         >>> import numpy as np
@@ -225,7 +226,10 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.model_.save(out / "model")
         if hasattr(self, "result_"):
             heads = {name: torch.tensor(p) for name, p in self.result_.heads.items()}
-            write_result(out / "result.parquet", Assignments(self.result_.ids, next(iter(heads.values())), heads))
+            stored = self.result_.embedding  # of a run that was fitted with store_embedding
+            embedding = None if stored is None else torch.tensor(stored)
+            written = Assignments(self.result_.ids, next(iter(heads.values())), heads, embedding)
+            write_result(out / "result.parquet", written)
         if hasattr(self, "record_"):
             write_atomically(out / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self.history_))
             RunFolder(out).update(**self.record_)
