@@ -198,6 +198,7 @@ def test_pictures_of_several_sizes_are_brought_to_one() -> None:
         assert any("4 different sizes" in note for note in source.notes)
 
 
+CONTENT = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 MASKED = np.ma.masked_array(ROWS, np.arange(60).reshape(12, 5) == 13)
 STRUCTURED = np.zeros(9, dtype=[("width", "f4"), ("height", "f4")])
 TIMES = np.arange(6).astype("datetime64[s]").reshape(3, 2)
@@ -241,6 +242,12 @@ REFUSED = {
     "missing values of pandas": (pd.DataFrame({"a": [1, None, 3], "b": [1, 2, 3]}, dtype="Int64"), "row 1|Row 1"),
     "texts in a frame": (pd.DataFrame({"a": [1.0, 2], "b": ["x", "y"]}), "columns that are not numbers"),
     "vectors beside numbers": (pd.DataFrame({"v": list(ROWS), "width": range(12)}), r"frame\['v'\]"),
+    "vectors beside names": (pd.DataFrame({"name": list("abcdefghijkl"), "v": list(ROWS)}), r"frame\['v'\]"),
+    "contents": ([CONTENT] * 9, r"content of a file, .* PIL\.Image\.open\(io\.BytesIO"),
+    "open files": ([io.BytesIO(CONTENT)] * 9, "content of a file"),
+    "pictures of datasets": ([{"bytes": CONTENT, "path": None}] * 9, "content of a file"),
+    "a column of contents": (pd.DataFrame({"image": [CONTENT] * 9}), "content of a file"),
+    "a column of pictures of datasets": (pd.DataFrame({"image": [{"bytes": CONTENT, "path": "a"}] * 9}), "content of"),
     "a label added to numbered columns": (pd.DataFrame(ROWS).assign(label=3), r"ids or row numbers are \(label\)"),
     "classes, ids and numbers of rows": (
         pd.DataFrame(ROWS, columns=list("abcde")).assign(species_id=1, image_id=range(12), Fine_Label=2).reset_index(),

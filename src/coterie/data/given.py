@@ -5,6 +5,7 @@ Whatever is none of them gets one sentence that says what to give instead.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -151,6 +152,11 @@ def _of_list(items: Sequence[Any], name: str) -> Given:
     if len(items) == 0:
         raise InputError(f"The {name} is empty: found 0 sample(s) while a minimum of 1 is required.")
     first = items[0]
+    if _is_content(first):
+        raise InputError(
+            f"Item 0 of the {name} is the content of a file, not a picture or its path: give opened pictures, such as "
+            "[PIL.Image.open(io.BytesIO(content)) for content in contents]."
+        )
     if isinstance(first, str | bytes | os.PathLike):
         for row, item in enumerate(items):
             if not isinstance(item, str | bytes | os.PathLike):
@@ -173,6 +179,13 @@ def _of_list(items: Sequence[Any], name: str) -> Given:
             return numbered
         return _of_arrays([_as_array(item) for item in items], numbered)
     return Table(_as_array(items))
+
+
+def _is_content(item: Any) -> bool:
+    """Whether this is an encoded picture: bytes, an open file, or what `datasets` makes of a picture for pandas."""
+    if isinstance(item, Mapping):
+        return item.keys() == {"bytes", "path"}
+    return (isinstance(item, bytes | bytearray) and 0 in item) or isinstance(item, io.IOBase)  # no path has a zero byte
 
 
 def _refuse_blocks_of_rows(items: Sequence[Any], name: str) -> None:
@@ -221,11 +234,13 @@ def _of_frame(frame: Any) -> Given:
             "minimum of 1 is required."
         )
     cells = [_first_cell(frame, place) for place in range(len(names))]
-    inner = [place for place, cell in enumerate(cells) if np.ndim(cell) > 0 or isinstance(cell, str | os.PathLike)]
+    texts = str | bytes | os.PathLike | Mapping
+    inner = [place for place, cell in enumerate(cells) if np.ndim(cell) > 0 or isinstance(cell, texts)]
     if inner and len(names) > 1:
+        best = next((place for place in inner if np.ndim(cells[place]) > 0), inner[0])  # vectors before their names
         raise InputError(
             f"The {kind} has columns that are not numbers ({', '.join(names[place] for place in inner)}) beside "
-            f"others; give one column, such as frame[{names[inner[0]]!r}], or the columns of features alone."
+            f"others; give one column, such as frame[{names[best]!r}], or the columns of features alone."
         )
     if inner:
         return _of_list(list(_as_array(_column(frame, 0))), kind)
