@@ -37,6 +37,10 @@ def test_several_seeds_are_matched(coterie, vectors, tmp_path):
     if all((np.bincount(run.labels) == np.bincount(runs[0].labels)).all() for run in runs):
         assert table.confidence.mean() <= max(run.confidence.mean() for run in runs) + 1e-3
     assert pq.read_table(out / "ensemble.parquet").column_names[:3] == ["id", "label", "confidence"]
+    for command, *more in (("review",), ("report",), ("predict", vectors, "-o", tmp_path / "x.parquet")):
+        answer = coterie(command, out, *more)
+        assert answer.code == 2
+        assert f"{out} holds runs and is none itself: give one of them, such as {out / 'seed-0'}." in answer.err
     again = coterie("fit", vectors, "-k", 3, "--runs", 3, "-o", out, *QUICK)
     assert again.code == 2
     assert "already holds runs" in again.err

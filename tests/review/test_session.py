@@ -167,6 +167,37 @@ def test_a_torn_last_line_is_cut_and_a_bad_one_refused(run: Path) -> None:
         Review(run)
 
 
+@pytest.mark.parametrize(("good", "bad"), [(b'"to":1', b'"to":77'), (b'"0-2"', b'"0-2000"')])
+def test_a_log_of_what_the_run_has_not_is_refused_by_its_line(run: Path, good: bytes, bad: bytes) -> None:
+    with Review(run) as review:
+        review.rename(0, "a").move([0, 1, 2], 1)
+    log = run / "review" / "log.jsonl"
+    log.write_bytes(log.read_bytes().replace(good, bad))
+    with pytest.raises(InputError, match=r"Line 3 of review/log.jsonl names a group or an item that the run does not"):
+        Review(run)
+
+
+@pytest.mark.parametrize("gone", [True, False])
+def test_a_log_that_is_lost_is_not_begun_anew_over_its_table(run: Path, gone: bool) -> None:
+    with Review(run) as review:
+        review.rename(0, "a")
+    log, table = run / "review" / "log.jsonl", run / "result.reviewed.parquet"
+    kept = log.read_bytes()
+    log.unlink() if gone else log.write_bytes(b"")
+    assert reviewed_table(run) == table
+    with pytest.raises(
+        InputError, match=r"log.jsonl is gone or empty, but .* holds what was decided: put the log back"
+    ):
+        Review(run)
+    log.write_bytes(kept)
+    with Review(run) as review:
+        assert review.state.groups[0].name == "a"
+    log.unlink()
+    table.rename(run.with_name("table.parquet"))
+    with Review(run) as review:
+        assert review.last == 0
+
+
 def test_a_full_disk_loses_nothing_and_keeps_the_log_whole(run: Path) -> None:
     """A limit on the size of files stands in for the disk: the kernel writes a part of the line."""
     script = f"""

@@ -12,7 +12,7 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from coterie.calibration import Calibration
 from coterie.records import read_record
 from coterie.records.files import read_json, validated
-from coterie.records.run import MOST_GROUPS, Entries, Name, Spec
+from coterie.records.run import MOST_GROUPS, Entries, Name, Spec, check_single
 from coterie.types import InputError, ItemSpec
 from coterie.views.normalise import RowNorm
 
@@ -112,6 +112,7 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / "manifest.json"
     if not os.path.lexists(path):
         check_finished(folder)
+        check_single(folder)
         raise InputError(f"There is no model in {folder}: its manifest.json is missing.")
     try:
         content = read_json(path, LARGEST)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -159,12 +161,21 @@ class RunRecord(Entries):
         return self
 
 
+def check_single(folder: Path) -> None:
+    """Raise InputError for a folder of several runs, as `fit --runs` writes it: one of them is to be given."""
+    with contextlib.suppress(OSError):
+        inside = (entry.name for entry in os.scandir(folder) if os.path.lexists(os.path.join(entry.path, "run.yaml")))
+        if (first := min(inside, default=None)) is not None:
+            raise InputError(f"{folder} holds runs and is none itself: give one of them, such as {folder / first}.")
+
+
 def record_in(folder: Path) -> Path:
     """Where the record of a run folder lies. Raises InputError for a folder without one."""
     path = folder / "run.yaml"
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError):
+        check_single(folder)
         raise InputError(
             f"{folder} holds no run.yaml, so it is no run folder: give the one that `coterie fit -o` wrote."
         ) from None

@@ -28,6 +28,7 @@ from coterie.review.events import (
     Undo,
 )
 from coterie.review.state import Group, Logged, State
+from coterie.types import InputError
 
 
 def beginning(label: NDArray[np.integer], k: int, names: Mapping[int, str] | None = None) -> State:
@@ -60,7 +61,13 @@ def replay(
             for part in content.parts:
                 state.groups.setdefault(part.group, Group(part.group, into=content.group))
         if event.seq not in state.undone:
-            apply(state, event, content)
+            try:
+                apply(state, event, content)
+            except (KeyError, IndexError) as error:
+                raise InputError(
+                    f"Line {event.seq + 1} of review/log.jsonl names a group or an item that the run does not have: "
+                    "put back a copy, or cut the file before it."
+                ) from error
     _remember_undone_audits(state, events)
     return state
 

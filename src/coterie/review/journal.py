@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import uuid
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.records.review import REVIEWED, read_review
 from coterie.review.base import Base
 from coterie.review.checks import check, reach
 from coterie.review.columns import columns_of
@@ -37,6 +39,7 @@ class Journal:
         if self._log.events:
             check_same(base, self._log.events)
         else:
+            _check_new(base.path, path)
             opened = Open(format=1, sha256=base.sha256, fingerprint=base.fingerprint, n=base.n, k=base.k)
             self._log.append(self._event("open", opened, uuid.uuid4().hex, -1), opened)
         self.features: NDArray[np.floating] | None = stored_features(base)
@@ -181,3 +184,15 @@ class Journal:
         for event, content in self.events[1:]:
             if isinstance(content, Undo):
                 self._touched[event.seq] = self._reach(content)
+
+
+def _check_new(run: Path, log: Path) -> None:
+    """Raise InputError where a review would begin anew over a table of decisions whose log is lost."""
+    before = None
+    with contextlib.suppress(InputError):  # a file of somebody else is left alone when the table is written
+        before = read_review(run)
+    if before is not None and before.events:
+        raise InputError(
+            f"{log} is gone or empty, but {run / REVIEWED} holds what was decided: put the log back, or move that "
+            "table away to begin anew."
+        )

@@ -200,11 +200,10 @@ def reviewed_table(run: Path) -> Path | None:
 
     For commands that read a review without holding it. Raises InputError for a log that cannot be read.
     """
-    log = run / FOLDER / LOG
-    if not os.path.lexists(log):
+    events, _ = read_log(run / FOLDER / LOG)
+    if not events:
         return run / REVIEWED if os.path.lexists(run / REVIEWED) else None
-    events, _ = read_log(log)
-    if len(events) <= 1:
+    if len(events) == 1:
         return None
     there = read_review(run)
     if there is not None and there.events == len(events) - 1 and there.sha256 == events[0][1].sha256:  # type: ignore[attr-defined]
