@@ -38,7 +38,8 @@ def test_auto_is_settled_before_any_method_trains(tmp_path):
 
 def test_where_no_number_stands_out_a_warning_says_so():
     points = np.random.default_rng(0).normal(size=(120, 6)).astype(np.float32)
-    model = Clusterer("auto", method="ae", epochs=0, random_state=0, calibrate=False).fit(points)
+    with pytest.warns(UserWarning, match=r"No number of groups stands out;.*Taken is"):
+        model = Clusterer("auto", method="ae", epochs=0, random_state=0, calibrate=False).fit(points)
     assert not model.record_["chosen_k"]["clear"]
     assert any(
         text.startswith("No number of groups stands out;") and "Taken is" in text for text in model.record_["warnings"]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits, make_blobs
@@ -91,6 +92,7 @@ def test_blobs_are_found(d, k):
     assert (model.confidence_ > 0.5).mean() > 0.9
 
 
+@pytest.mark.filterwarnings("ignore:About .* stand apart:UserWarning")  # rare shapes of a digit
 def test_pixels_as_embeddings_are_sorted_better_than_by_k_means():
     rows = slice(0, 600)
     model = Clusterer(10, random_state=0).fit(DIGITS[rows])
@@ -401,3 +403,16 @@ def test_what_a_model_cannot_read_is_named(rows: Any, message: str, method: str)
     model = Clusterer(3, random_state=0, epochs=1).fit(x)
     with pytest.raises(InputError, match=message):
         getattr(model, method)(rows)
+
+
+def test_pictures_that_cannot_be_read_are_named_by_fit_and_by_each_answer(tmp_path):
+    for number, picture in enumerate(pictures(24)):
+        Image.fromarray(picture).save(tmp_path / f"{number:02}.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    said = r"^1 unreadable picture was left out, .* \(bad\.png: not an image\)\.$"
+    with pytest.warns(UserWarning, match=said):
+        model = Clusterer(3, "kmeans", random_state=0, calibrate=False).fit(tmp_path)
+    assert len(model.labels_) == len(model.result_.ids) == 24
+    for answer in (model.predict, model.predict_proba, model.ood_score):
+        with pytest.warns(UserWarning, match=said):
+            assert len(answer(tmp_path)) == 24

@@ -63,7 +63,7 @@ def register(kind: type[Any]) -> type[Any]:
     ...     def logits(self, net, features):
     ...         return {"softmax": net.planes(features)}
     >>> points = np.random.default_rng(0).normal(size=(60, 4))
-    >>> Clusterer(3, method="randomplanes", calibrate=False, random_state=0).fit(points).labels_.shape
+    >>> Clusterer(3, method="randomplanes", calibrate=False, random_state=2).fit(points).labels_.shape
     (60,)
     """
     check_members(kind)

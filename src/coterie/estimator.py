@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from coterie.arguments import are_several, path_from, seed_from, whole_number
 from coterie.isolation import isolated
-from coterie.types import Assignments
+from coterie.types import Assignments, Source
 
 if TYPE_CHECKING:
     from coterie.contract import Method
@@ -114,7 +115,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
     def fit(self, X: Any, y: object = None) -> Clusterer:
         """Group the items of X: a folder, a file, a named set, an array of images or embeddings, a torch Dataset.
 
-        y is ignored: no label reaches training.
+        y is ignored: no label reaches training. What `coterie fit` warns of (`record_["warnings"]`) is a UserWarning,
+        and so are pictures that cannot be read: they are in no attribute; `result_.ids` names those that are.
 
         >>> import numpy as np
         >>> from coterie import Clusterer
@@ -143,6 +145,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.labels_, self.confidence_ = self.result_.labels, self.result_.confidence
         assert done.assignments.embedding is not None
         self.embedding_ = done.assignments.embedding.numpy()
+        left_out = [(item["id"], item["reason"]) for item in done.record["source"]["skipped"]]
+        _warn([*done.record["warnings"], *_said_of(left_out)])
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
@@ -171,7 +175,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         >>> p.shape, p.sum(axis=1).round(3).tolist()
         ((4, 2), [1.0, 1.0, 1.0, 1.0])
         """
-        return self._assign(X).probabilities.numpy()
+        return self.model_.predict(self._open(X)).probabilities.numpy()
 
     @isolated
     def ood_score(self, X: Any, score: str = "knn") -> NDArray[np.float32]:
@@ -188,11 +192,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         >>> bool(near > far)
         True
         """
-        from coterie.encoders import open_items
-
-        check_is_fitted(self, "model_")
-        source = open_items(X, like=self.model_.spec, device=self.device)
-        return self.model_.predict(source, ood_scores=[score]).ood_scores[score].numpy()
+        return self.model_.predict(self._open(X), ood_scores=[score]).ood_scores[score].numpy()
 
     @isolated
     def save(self, folder: str | os.PathLike[str]) -> Path:
@@ -327,11 +327,14 @@ class Clusterer(ClusterMixin, BaseEstimator):
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
         return coerce(RunSettings, plain, "Clusterer")
 
-    def _assign(self, X: Any) -> Assignments:
+    def _open(self, X: Any) -> Source:
+        """New items; what is left out of them is a UserWarning, for then rows of answers are not those of X."""
         from coterie.encoders import open_items
 
         check_is_fitted(self, "model_")
-        return self.model_.predict(open_items(X, like=self.model_.spec, device=self.device))
+        opened = open_items(X, like=self.model_.spec, device=self.device)
+        _warn([*opened.warnings, *_said_of([(item.id, item.reason) for item in opened.skipped])], further=1)
+        return opened
 
     def _remember_names(self) -> None:
         """Set `n_features_in_` and `feature_names_in_`, which scikit-learn compares new data with."""
@@ -342,6 +345,21 @@ class Clusterer(ClusterMixin, BaseEstimator):
             self.feature_names_in_ = np.array(spec.columns, dtype=object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
+
+
+def _warn(texts: Sequence[str], further: int = 0) -> None:
+    """Warn at the line that called an isolated method, which called this; `further` calls lie between."""
+    for text in texts:
+        warnings.warn(text, stacklevel=4 + further)
+
+
+def _said_of(left_out: Sequence[tuple[str, str]]) -> list[str]:
+    """A sentence about the pictures that could not be read, by id and reason; none where there are none."""
+    if not left_out:
+        return []
+    first = "; ".join(f"{name}: {reason}" for name, reason in left_out[:3]) + ("; ..." if len(left_out) > 3 else "")
+    were = "picture was" if len(left_out) == 1 else "pictures were"
+    return [f"{len(left_out):,} unreadable {were} left out, and the answers are of the others ({first})."]
 
 
 @isolated

@@ -127,7 +127,8 @@ def test_the_others_are_grouped_as_without_them(tmp_path: Path, change: str) -> 
     else:
         rows = np.arange(0, 200, 20)
         x[rows] = -9999
-    model = Clusterer(4, random_state=0, epochs=3).fit(x)
+    with pytest.warns(UserWarning, match=r"rows? .*far outside"):
+        model = Clusterer(4, random_state=0, epochs=3).fit(x)
     others = np.delete(np.arange(200), rows)
     assert adjusted_rand_score(y[others], model.labels_[others]) == 1
     assert any("row" in text and "far outside" in text for text in model.record_["warnings"])
@@ -152,7 +153,8 @@ def test_a_run_that_goes_on_from_another_leaves_such_rows_out_too(tmp_path: Path
     x, y = groups()
     Clusterer(4, random_state=0, epochs=1, output=tmp_path / "first").fit(x)
     x[7] = 1e25
-    model = Clusterer(4, random_state=0, epochs=3, init=tmp_path / "first").fit(x)
+    with pytest.warns(UserWarning, match="row 7"):
+        model = Clusterer(4, random_state=0, epochs=3, init=tmp_path / "first").fit(x)
     others = np.delete(np.arange(200), 7)
     assert adjusted_rand_score(y[others], model.labels_[others]) == 1
     assert any("row 7" in text for text in model.record_["warnings"])
