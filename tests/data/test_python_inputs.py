@@ -243,7 +243,7 @@ REFUSED = {
     "texts in a frame": (pd.DataFrame({"a": [1.0, 2], "b": ["x", "y"]}), "columns that are not numbers"),
     "vectors beside numbers": (pd.DataFrame({"v": list(ROWS), "width": range(12)}), r"frame\['v'\]"),
     "vectors beside names": (pd.DataFrame({"name": list("abcdefghijkl"), "v": list(ROWS)}), r"frame\['v'\]"),
-    "contents": ([CONTENT] * 9, r"content of a file, .* PIL\.Image\.open\(io\.BytesIO"),
+    "contents": ([CONTENT] * 9, r"content of a file, .*PIL\.Image\.open\(io\.BytesIO"),
     "open files": ([io.BytesIO(CONTENT)] * 9, "content of a file"),
     "pictures of datasets": ([{"bytes": CONTENT, "path": None}] * 9, "content of a file"),
     "a column of contents": (pd.DataFrame({"image": [CONTENT] * 9}), "content of a file"),
