@@ -331,6 +331,22 @@ def test_an_export_is_written_again_where_that_is_asked_for(page: Page, app: Run
     assert ",tabby," in out.read_text()
 
 
+def test_undo_waits_for_what_was_decided_before_it(page: Page, app: Running) -> None:
+    """Keys come faster than answers: Z undoes the key before it, and no earlier decision."""
+    open_group(page, app, 2)
+    page.keyboard.press("x")
+    decided(app, page, 1)
+    for path, screen in (("g/2", "#grid .cell[data-row]"), ("queue", "#task[data-row]"), ("", ".review")):
+        ready(page, path, app)
+        page.locator(screen).first.wait_for()
+        before = app.review.last
+        page.keyboard.press("x")
+        page.keyboard.press("z")
+        decided(app, page, before + 2)
+        assert [event.type for event, _ in app.review.events[-2:]] == ["reject", "undo"]
+        assert app.review.events[-1][0].data["targets"] == [before + 1]
+
+
 def test_the_queue_shows_nothing_that_is_decided(page: Page, app: Running) -> None:
     ready(page, "queue", app)
     seen = []
@@ -450,6 +466,20 @@ def test_history_undoes_any_event_and_goes_back(page: Page, app: Running) -> Non
     page.locator('#history li[data-seq="5"] [data-act="undo"]').click()  # the undo itself is undone
     decided(app, page, 6)
     assert app.review.state.groups[2].name == "cat"
+
+
+def test_the_history_has_its_oldest_decision_too(page: Page, app: Running) -> None:
+    for step in range(520):
+        app.review.move([step % 120], step % 4)
+    ready(page, "history", app)
+    expect(page.locator("#history li")).to_have_count(500)
+    page.locator("nav.pages a").click()
+    expect(page.locator("#history li")).to_have_count(21)
+    page.locator('#history li[data-seq="1"] [data-act="undo"]').click()
+    decided(app, page, 521)
+    expect(page.locator('#history li[data-seq="1"]')).to_have_class("undone")
+    page.locator("nav.pages a", has_text="Later ones").click()
+    expect(page.locator('#history li[data-seq="520"]')).to_be_visible()
 
 
 def test_two_tabs(page: Page, app: Running, browser: Any) -> None:

@@ -20,7 +20,7 @@ from coterie.review.table import accepted_rows, recalibrated, standing
 from coterie.types import InputError
 
 router = APIRouter(default_response_class=HTMLResponse)
-LATEST = 500  # events on the history's page
+LATEST = 500  # events on a page of the history
 
 
 @router.get("/")
@@ -149,10 +149,12 @@ def audit(request: Request) -> str:
 
 
 @router.get("/history")
-def history(request: Request) -> str:
-    """Every decision, newest first, each with its way back."""
+def history(request: Request, before: int | None = None) -> str:
+    """Every decision, newest first, each with its way back; 500 on a page, or the 500 before an event."""
     site = site_of(request)
     review = site.review
+    last = len(review.events) if before is None else min(max(before, 1), len(review.events))
+    first = max(0, last - LATEST)
     entries = [
         {
             "seq": event.seq,
@@ -162,9 +164,9 @@ def history(request: Request) -> str:
             "text": sentence(event, content, review.state),
             "undone": event.seq in review.state.undone,
         }
-        for event, content in reversed(review.events[-LATEST:])
+        for event, content in reversed(review.events[first:last])
     ]
-    return site.page("history", entries=entries, older=max(0, len(review.events) - LATEST))
+    return site.page("history", entries=entries, first=first, last=last, latest=LATEST, all=len(review.events))
 
 
 @router.get("/export")

@@ -200,6 +200,8 @@ def content_of(kind: str, data: dict[str, Any]) -> Data:
         return KINDS[kind].model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
+        if isinstance(own := first.get("ctx", {}).get("error"), InputError):
+            raise own from error  # of a name or of rows: a sentence by itself
         where = ".".join(map(str, first["loc"]))
         raise InputError(f"The event {kind} has a wrong entry {where or 'data'}: {first['msg']}.") from error
 

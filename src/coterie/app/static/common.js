@@ -143,7 +143,13 @@ export function say(text, bad = false) {
   clearTimeout(hiding);
   hiding = setTimeout(() => { toast.hidden = true; }, bad ? 12000 : 6000);
 }
-export async function attempt(work, then = () => {}) {
+let acting = Promise.resolve();
+export function attempt(work, then = () => {}) {
+  const done = act(work, then);
+  acting = Promise.all([acting, done]).then(() => {}, () => {});
+  return done;
+}
+async function act(work, then) {
   try {
     const answer = await work();
     if (answer?.text) say(`${answer.text} Z undoes it.`);
@@ -264,12 +270,14 @@ export async function undo(what = "last", event = 0) {
   if (!answer) return null;
   say(answer.text);
   await renew();
-  for (const listener of listeners) listener([]);
+  for (const listener of listeners) await listener([]);
   return answer;
 }
+// A decision that is on its way is the last one, whatever the server has by now.
+export const back = async (what) => { await acting; return undo(what); };
 onKeys({
   o: go("/"), q: go("/queue"), p: go("/map"), v: go("/audit"), h: go("/history"), e: go("/export"),
-  z: () => { undo(); }, y: () => { undo("redo"); },
+  z: inTurn(() => back("last")), y: inTurn(() => back("redo")),
   r: () => { import("./refit.js").then((module) => module.offer()); },
   "/": () => { chooseGroup().then((group) => { if (group !== null) location.href = `${base}/g/${group}`; }); },
   "?": () => { $("keys").showModal(); },

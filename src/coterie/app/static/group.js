@@ -1,5 +1,5 @@
 // One group: the grid, and the sweep.
-import { $, ahead, ask, attempt, base, chooseGroup, count, decide, digits, element, get, groupOf, nameOf, onChange, onKeys, percent, picture, question, say, used } from "./common.js";
+import { $, ahead, ask, attempt, back, base, chooseGroup, count, decide, digits, element, get, groupOf, nameOf, onChange, onKeys, percent, picture, question, say, used } from "./common.js";
 import { Grid } from "./grid.js";
 import { PAGE, Search, outcome, written } from "./sweep.js";
 
@@ -135,11 +135,12 @@ const later = inTurn(move), digit = (to) => { if (sweep) { used(to); stray(to); 
 onKeys({
   digit, a: picks.approve, x: () => (sweep ? stray() : picks.reject()), w: picks.new, n: rename, g: picks.move,
   "*": () => { if (!sweep) picks.all(); }, s: () => { if (group >= 0) location.href = `${base}/split/${group}`; },
+  z: inTurn(() => back("last")), y: inTurn(() => back("redo")),
   f: inTurn(() => (group < 0 ? null : sweep ? yes() : begin())), j: inTurn(() => (sweep ? no() : null)),
   Escape: inTurn(() => (sweep ? stop() : null)), Enter: inTurn(() => (sweep ? yes() : grid.enlarge())),
   ArrowRight: () => (sweep ? look(sweep.current + 1) : grid.focus(grid.current)), ArrowLeft: () => (sweep ? look(sweep.current - 1) : grid.focus(grid.current)),
   ArrowDown: () => (sweep ? look(sweep.current + across()) : grid.focus(grid.current)), ArrowUp: () => (sweep ? look(sweep.current - across()) : grid.focus(grid.current)),
 });
 digits(digit);
-onChange(() => { if (!sweep) refresh(); });
+onChange(() => (sweep ? null : refresh()));
 refresh().then(() => grid.focus(0, false));
