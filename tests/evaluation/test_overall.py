@@ -15,6 +15,7 @@ from coterie.evaluation import (
     overconfidence,
     risk_coverage,
 )
+from coterie.records.metrics import read_metrics
 from coterie.types import InputError
 
 
@@ -111,6 +112,20 @@ def test_confusion_has_the_agreement_on_its_diagonal() -> None:
     assert np.trace(counts) == pytest.approx(found["acc"] * 400)
     assert sorted(found["confusion"]["clusters"]) == list(range(6))
     assert counts.sum(axis=1).tolist() == np.bincount(true).tolist()
+
+
+def test_very_many_clusters_and_classes_have_no_table(tmp_path: Path) -> None:
+    """Ten thousand of each took more than seven minutes and a metrics.json larger than is read again."""
+    true, n = np.arange(2100).repeat(2), 4200
+    p = np.full((n, 2000), 0.5 / 1999, np.float32)
+    p[np.arange(n), true % 2000] = 0.5
+    found = evaluate(true, p, class_names=[str(number) for number in range(2100)])
+    assert found["acc"] == pytest.approx(4000 / n)
+    assert found["confusion"] == {}
+    assert {"ece", "aurc"} <= found["intervals"].keys()
+    assert not {"acc", "nmi", "f1"} & found["intervals"].keys()
+    (tmp_path / "metrics.json").write_text(json.dumps(found))
+    assert read_metrics(tmp_path / "metrics.json")
 
 
 def test_renaming_clusters_changes_no_overall_number() -> None:

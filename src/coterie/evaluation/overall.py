@@ -16,6 +16,7 @@ from coterie.evaluation.ranking import Floats, Ranking, area_under_roc, average_
 from coterie.types import InputError
 
 UNKNOWN = -1  # the label of an item whose class is not known
+LARGE = 1 << 22  # clusters x classes; above it resampled tables take many minutes, and JSON of the table 100s of MB
 CURVE_POINTS = 101  # of the risk-coverage curve that is kept
 
 
@@ -34,7 +35,8 @@ def evaluate(
     all items. Undefined numbers are None: `brier`, `nll` and `ece_classwise` wherever there are not as many clusters as
     classes. `one_cluster` is what putting everything in one group would score; `conventions` are the same numbers as
     other code computes them; `intervals` are 95 % bootstrap intervals with the matching held fixed, None at
-    `resamples=0`. Raises InputError for labels that do not fit the probabilities or the names.
+    `resamples=0`. Clusters x classes of more than 4,194,304 (2,048 of each) have no `confusion`, and only numbers of
+    confidences have intervals. Raises InputError for labels that do not fit the probabilities or the names.
 
     >>> import numpy as np
     >>> from coterie.evaluation import evaluate
@@ -80,7 +82,7 @@ def evaluate(
             "reliability": calibration_errors.reliability_of(ranking, bins),
             "acceptance": rejection.acceptance(confidence, correct),
             "risk_coverage": _curve(ranking),
-            "confusion": clusters.confusion(found),
+            "confusion": clusters.confusion(found) if found.counts.size <= LARGE else {},
         }
     )
 
@@ -155,7 +157,9 @@ def _intervals(found: matching.Matching, ranking: Ranking, bins: int, resamples:
         "e_aurc": rejection.e_aurc_of,
         "fpr95": false_positive_rate,
     }
-    bounds = intervals.bootstrap_counts(of_counts, found.counts, resamples=resamples)
+    bounds: dict[str, intervals.Interval] = {}
+    if found.counts.size <= LARGE:
+        bounds |= intervals.bootstrap_counts(of_counts, found.counts, resamples=resamples)
     bounds |= intervals.bootstrap_ranking(of_ranking, ranking, resamples=resamples)
     return {
         "level": intervals.LEVEL,
