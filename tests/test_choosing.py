@@ -81,6 +81,12 @@ def test_what_is_no_number_or_text_is_refused_in_a_sentence(given, said):
         choose_k(POINTS, **given)
 
 
+def test_columns_beside_a_run_are_refused(tmp_path):
+    Clusterer(3, method="kmeans", random_state=0, calibrate=False, output=tmp_path / "run").fit(POINTS)
+    with pytest.raises(InputError, match="a run has its own"):
+        choose_k(tmp_path / "run", columns="f0")
+
+
 def test_a_large_seed_is_one_too():
     """scikit-learn's own end at 2**32; many pixels take its randomised components."""
     pixels = np.random.default_rng(0).normal(size=(700, 520)).astype(np.float32)

@@ -119,14 +119,12 @@ def with_encoder(
     return (replace(settings, weights=None, image_size=None) if named else settings), encode
 
 
-def check_used(encode: Encode | None, opened: Source) -> None:
+def check_used(encode: Encode | None, opened: Source, advice: str = "leave --encoder out") -> None:
     """Raise InputError where the user named an encoder and the source has no pictures to embed."""
     if encode is None or encode.used or encode.wanted.name == AUTO:
         return
     holds = "embeddings" if opened.items.spec.kind == "embeddings" else "volumes"
-    raise InputError(
-        f"{opened.name} holds {holds}, and the encoder {encode.wanted.name} reads pictures: leave --encoder out."
-    )
+    raise InputError(f"{opened.name} holds {holds}, and the encoder {encode.wanted.name} reads pictures: {advice}.")
 
 
 def place_of(source: Any) -> str:

@@ -109,7 +109,7 @@ def embedded(
     folder = None if output is None else Path(os.path.abspath(output) if spread else output)
     encode = Encode(wanted, folder, place_of(X), spread=spread)
     source = open_items(X, encode=encode, max_skipped=share(max_skipped, "max_skipped"), progress=progress)
-    check_used(encode, source)
+    check_used(encode, source, "there is nothing to embed")
     return source
 
 

@@ -65,7 +65,7 @@ class Several:
 def seeds_from(first: int, count: int) -> range:
     """The seeds of so many runs. Raises InputError for too few, too many, or a last seed that no run takes."""
     if not 2 <= count <= MOST:
-        raise InputError(f"The number of runs is {count}: give 2 to {MOST}.")
+        raise InputError(f"The number of runs is {count}: give 1 to {MOST}.")
     if first + count > 2**63:
         raise InputError(f"The seed is {first}, and each of {count} runs takes the next one: begin with a smaller one.")
     return range(first, first + count)

@@ -171,7 +171,7 @@ def supervised(
     if start is not None and start.spec != opened.items.spec:
         raise InputError(f"{init} was trained on {start.spec}, but {opened.name} holds {opened.items.spec}.")
     if held_out == 1:
-        raise InputError(f"held_out is {held_out}: it is a share of the items, from 0 to below 1.")
+        raise InputError(f"held_out is {held_out:g}: it is a share of the items, from 0 to below 1.")
     seed, place, spec = seed_from(random_state), accelerator_for(device), opened.items.spec
     taught, scored = _split(np.flatnonzero(known.codes >= 0), 0.0 if test is not None else held_out, seed)
     if len(np.unique(known.codes[taught])) < 2:

@@ -283,6 +283,8 @@ def test_defects_of_a_file_of_judgements(coterie, run, content, words):
         (("--max-error", 5), ("accepted error is 5", "0.05")),
         (("--draw", 5, "-o", "drawn.csv", "--seed", -1), ("seed is -1",)),
         (("--judged", "judged.csv", "--confidence-level", 95), ("confidence level is 95", "0.95")),
+        (("--confidence-level", 0.9), ("of the bound from judged items", "--judged")),
+        (("--judged", "judged.csv", "--seed", 3), ("--seed is of the sample", "--draw")),
         (("-o", "accepted.txt"), (".csv or .parquet",)),
         (("--judged", "judged.csv", "-o", "judged.csv"), ("judged.csv, which this command reads",)),
         (("--draw", 5), ("--draw needs a file", "-o")),

@@ -145,6 +145,12 @@ def test_configurations_that_cannot_be(coterie, text, words):
     refused(coterie("fit", "data.npy", "--config", "c.yaml", "-o", "run"), *words)
 
 
+def test_a_folder_is_no_configuration(coterie, vectors, tmp_path):
+    answer = coterie("fit", vectors, "--config", tmp_path)
+    assert answer.code == 2
+    assert answer.err == f"coterie: The configuration {tmp_path} is no file.\n"
+
+
 def test_labels_of_another_length_are_refused_before_training(coterie):
     make_source("vectors")
     np.save("labels.npy", np.zeros(29, int))

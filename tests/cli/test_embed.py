@@ -280,6 +280,12 @@ def test_an_encoder_without_pictures_is_refused(coterie, vectors, weights, tmp_p
     assert "holds embeddings, and the encoder test_vit reads pictures" in answer.err
 
 
+def test_there_is_nothing_to_embed_in_embeddings(coterie, vectors, weights, tmp_path):
+    answer = coterie("embed", vectors, "-o", tmp_path / "features", *ENCODER, weights)
+    assert answer.code == 2
+    assert "reads pictures: there is nothing to embed." in answer.err
+
+
 def test_a_source_is_never_written_to(coterie, colours, tmp_path):
     answer = coterie("embed", colours, "-o", colours)
     assert answer.code == 2

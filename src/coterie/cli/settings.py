@@ -134,6 +134,8 @@ def read_config(path: Path) -> dict[str, Any]:
         content = plain_yaml(_text(path))
     except OSError as error:
         raise InputError(f"The configuration {path} cannot be read: {error.strerror}.") from error
+    except InputError:
+        raise
     except ValueError as error:  # of YAML, or bytes that are not UTF-8
         raise InputError(f"The configuration {path} is no YAML: {error}.") from error
     if not isinstance(content, dict):

@@ -71,8 +71,9 @@ def teach(asked: YardstickRequest) -> None:
         return
     print("  ".join(f"{name:>10}" for name in answer["metrics"]))
     print("  ".join(f"{value:>10.3f}" for value in answer["metrics"].values()))
-    apart = "items that were not taught" if found.held_out else "the taught items themselves"
-    print(f"Taught {found.labels_used:,} labels, scored on {len(found.labels):,} {apart}: no result of clustering.")
+    count = len(found.labels)
+    scored = f"{count:,} other items" if found.held_out else f"the same {count:,} items"
+    print(f"Taught with {found.labels_used:,} labels, scored on {scored}. This is no result of clustering.")
     asked.speech.suggest((("fit", asked.source, "-k", len(found.classes)), "what the same net finds without labels"))
 
 

@@ -60,7 +60,7 @@ def labels_from_folders(ids: Sequence[str]) -> Labels:
     """Return the name of the folder that each image lies in; -1 for images at the top; InputError if all are."""
     parents = [PurePosixPath(name).parent.name for name in ids]
     if not any(parents):
-        raise InputError("The images lie in no sub-folders, so the folders' names cannot serve as labels.")
+        raise InputError("The items lie in no sub-folders whose names could serve as labels: give a file of labels.")
     # Not `encode`: a folder called "-1", "007" or "NA" is a name.
     classes = sorted({parent for parent in parents if parent})
     place = {name: code for code, name in enumerate(classes)}

@@ -53,10 +53,12 @@ def accept(
     run: Run,
     max_error: Annotated[float, typer.Option(help="Share of the accepted items that may be wrong.")] = 0.05,
     judged: Annotated[Path | None, typer.Option(help="Judged items: columns id and right or label.")] = None,
-    confidence_level: Annotated[float, typer.Option(help="Confidence level of the bound from --judged.")] = 0.95,
+    confidence_level: Annotated[
+        float | None, typer.Option(help="Confidence level of the bound from --judged.  [default: 0.95]")
+    ] = None,
     out: Table = None,
     draw: Annotated[int | None, typer.Option(help="Write this many random items, to be judged, to -o.")] = None,
-    seed: Annotated[int, typer.Option(help="Seed of --draw.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="Seed of --draw.  [default: 0]")] = None,
     recalibrated: Annotated[
         bool, typer.Option("--recalibrated", help="Use the confidences that `recalibrate` corrected.")
     ] = False,
@@ -70,8 +72,14 @@ def accept(
     with failures(run=run):
         from coterie.cli.accept import accept_items
         from coterie.cli.accept_answer import AcceptRequest
+        from coterie.types import InputError
 
-        how = (max_error, confidence_level, judged, out, draw, seed, recalibrated)
+        if confidence_level is not None and judged is None and draw is None:
+            raise InputError("--confidence-level is of the bound from judged items: give them with --judged.")
+        if seed is not None and draw is None:
+            raise InputError("--seed is of the sample that --draw writes: give --draw, or leave --seed out.")
+        level = 0.95 if confidence_level is None else confidence_level
+        how = (max_error, level, judged, out, draw, seed or 0, recalibrated)
         accept_items(AcceptRequest(run, *how, as_json=as_json, speech=Speech(quiet)))
 
 
