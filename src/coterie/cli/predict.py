@@ -156,8 +156,9 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
     if request.recalibrated:
         print(f"Labels were used: the confidences are by the map of {answer['labels_used']} judged items.")
     if foreign is not None:
+        have = "has" if foreign["below"] == 1 else "have"
         print(
-            f"{foreign['below']:,} of them {'has' if foreign['below'] == 1 else 'have'} an ood_score ({foreign['score']}) below {foreign['threshold']:.3f}, "
+            f"{foreign['below']:,} of them {have} an ood_score ({foreign['score']}) below {foreign['threshold']:.3f}, "
             "where only 5 % of the run's own items lie: look at those before you believe their group."
         )
     elif request.ood_score is None:
