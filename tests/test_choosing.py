@@ -93,6 +93,16 @@ def test_a_large_seed_is_one_too():
     assert reduced(torch.from_numpy(pixels), 2**40).shape == (700, 50)
 
 
+@pytest.mark.parametrize("different", [2, 3, 4])
+def test_there_are_no_more_groups_than_different_items(different):
+    points = np.repeat(np.random.default_rng(0).normal(size=(different, 4)), 30, axis=0)
+    found = choose_k(points)
+    assert (found.k, found.plateau[1]) == (different, different)
+    assert any(f"Only {different} of the items are different" in note for note in found.notes)
+    with pytest.raises(InputError, match=f"Only {different} of the items are different, so there are no 5 groups"):
+        choose_k(points, least=5, most=7)
+
+
 def test_too_few_items_to_look_for_a_number():
     with pytest.raises(InputError, match="at least 8 items"):
         Clusterer("auto", method="ae", random_state=0).fit(POINTS[:6])

@@ -103,8 +103,16 @@ def choose(
     points = reduced(looked.points, seed)
     levels = [int(level.max()) + 1 for level in hierarchy(torch.from_numpy(points), "euclidean")]
     top = min(most_groups(looked.n), len(points) // 4) if most is None else most
+    notes = list(looked.notes)
+    # As many groups as different items hold as surely as the true ones: those above them are empty.
+    different = len({row.tobytes() for row in looked.points.cpu().numpy()})
+    if 1 < different < least:
+        raise InputError(f"Only {different} of the items are different, so there are no {least} groups to look for.")
+    if 1 < different < top:
+        top = different
+        notes.append(f"Only {different} of the items are different, so no more groups than that were looked at.")
     found = number_of_groups(points, least=least, most=top, levels=levels, seed=seed, progress=progress)
-    return replace(found, notes=[*found.notes, *looked.notes])
+    return replace(found, notes=[*found.notes, *notes])
 
 
 def features_of_source(source: Source, seed: int) -> Looked:
