@@ -50,6 +50,15 @@ def test_every_decision_and_its_undo(run: Path) -> None:
             review.redo()
 
 
+def test_the_history_counts_what_was_rejected(run: Path) -> None:
+    with Review(run) as review:
+        members = review.state.members(0)
+        review.reject(members[:1]).reject(members[1:3])
+        said = review.history()[-2:]
+    assert said[0].endswith("1 item rejected: it belongs to no group.")
+    assert said[1].endswith("2 items rejected: they belong to no group.")
+
+
 def test_a_new_process_sees_the_same(run: Path) -> None:
     with Review(run) as review:
         review.merge(0, [1])

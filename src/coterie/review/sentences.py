@@ -41,7 +41,8 @@ def sentence(event: Event, content: Data, state: State) -> str:
         case Move(rows=rows, to=to, how=how):
             return f"{_items(rows)} moved to {_group(to, state)}{SIDE[how]}."
         case Reject(rows=rows, how=how):
-            return f"{_items(rows)} rejected: they belong to no group{SIDE[how]}."
+            belong = "it belongs" if _count(rows) == 1 else "they belong"
+            return f"{_items(rows)} rejected: {belong} to no group{SIDE[how]}."
         case Approve(group=group, rows=rows, seen=seen):
             looked = f"{_count(seen):,} looked at, {_count(rows) - _count(seen):,} inferred"
             return f"{_items(rows)} approved in {_group(group, state)}: {looked}."
@@ -50,7 +51,8 @@ def sentence(event: Event, content: Data, state: State) -> str:
                 return f"Groups {a} and {b} are {'the same' if same else 'different'}."
             return f"Rows {a} and {b} belong {'together' if same else 'apart'}."
         case Draw(audit=audit, size=size, max_error=error, level=level):
-            return f"Audit {audit} drawn: {size:,} items, at most {error:.3g} wrong, confidence {level:.3g}."
+            claim = f"at most {100 * error:.3g} % wrong, with {100 * level:.3g} % confidence"
+            return f"Audit {audit} drawn: {size:,} items, to show {claim}."
         case Judge(audit=audit, row=row):
             return f"Row {row} judged in audit {audit}."  # the answer would be a running score
         case End(audit=audit):
