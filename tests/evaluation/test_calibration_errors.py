@@ -15,6 +15,7 @@ from coterie.evaluation import (
     root_mean_squared_calibration_error,
     squared_calibration_error,
 )
+from coterie.evaluation.calibration_errors import by_confidence
 from coterie.types import InputError
 
 CONFIDENCE = np.array([0.97, 0.91, 0.88, 0.84, 0.79, 0.73, 0.66, 0.61, 0.54, 0.42])
@@ -166,3 +167,17 @@ def test_reliability_adds_up_to_the_error() -> None:
 def test_bad_confidences_are_refused(confidence: list[float]) -> None:
     with pytest.raises(InputError, match="onfidence"):
         calibration_error(np.array(confidence), np.array([True, False]))
+
+
+@pytest.mark.parametrize("right", [[1, 2, 0], [1, -1, -1], [1.0, np.nan, 0.0], [0.2, 0.9, 0.4], [None] * 3, ["a"] * 3])
+def test_outcomes_are_right_or_wrong_and_nothing_else(right: list) -> None:
+    """Labels in their place, or -1 for wrong, gave a number."""
+    with pytest.raises(InputError, match="Whether each item is right is given as"):
+        by_confidence(np.array([0.9, 0.8, 0.4]), np.array(right))
+
+
+@pytest.mark.parametrize("bins", [0, -1, 10**9])
+def test_bins_are_at_least_one_and_fit_into_memory(bins: int) -> None:
+    for number in (calibration_error, adaptive_calibration_error, reliability):
+        with pytest.raises(InputError, match=f"bins is {bins}: it takes a whole number from 1 to 100000"):
+            number(np.array([0.9, 0.8]), np.array([True, False]), bins)

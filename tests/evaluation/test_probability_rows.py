@@ -82,3 +82,11 @@ def test_a_threshold_above_every_probability_leaves_nothing() -> None:
 def test_classes_that_do_not_fit_are_refused(y: list[int]) -> None:
     with pytest.raises(InputError, match="class"):
         brier(np.full((3, 3), 1 / 3), np.array(y))
+
+
+@pytest.mark.parametrize("row", [[2.0, -1.0], [3.0, 1.0], [np.nan, 0.5], [0.2, 0.2]])
+def test_rows_that_are_no_probabilities_are_refused(row: list[float]) -> None:
+    """Logits gave a number."""
+    for number in (brier, nll, classwise_calibration_error):
+        with pytest.raises(InputError, match="does not sum to 1, or one is below 0 or not a number"):
+            number(np.array([row, [0.5, 0.5]]), np.array([0, 1]))

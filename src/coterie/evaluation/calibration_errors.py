@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
+from coterie.arguments import whole_number
 from coterie.evaluation.ranking import Floats, Ranking, from_zero, rank, ratio
 from coterie.types import InputError
 
+MOST_BINS = 100_000
 Closed = Literal["right", "left"]
 Norm = Literal["mean", "root mean square", "maximum"]
 
@@ -198,7 +200,7 @@ def reliability(confidence: NDArray[np.floating], correct: NDArray[np.bool_], bi
 
 def reliability_of(ranking: Ranking, bins: int = 15) -> list[Bin]:
     """`reliability` of a ranking."""
-    edges = np.linspace(0, 1, bins + 1).tolist()
+    edges = np.linspace(0, 1, whole_number(bins, "bins", 1, MOST_BINS) + 1).tolist()
     table = [Bin(lower=edges[b], upper=edges[b + 1], count=0, confidence=None, accuracy=None) for b in range(bins)]
     for b, count, confidence_sum, correct_sum in zip(*_equal_width(ranking, bins, "right"), strict=True):
         table[b].update(count=int(count), confidence=float(confidence_sum / count), accuracy=float(correct_sum / count))
@@ -211,8 +213,11 @@ def by_confidence(confidence: NDArray[np.floating], correct: NDArray[Any]) -> Ra
 
 
 def checked(confidence: NDArray[np.floating], correct: NDArray[Any]) -> tuple[Floats, Floats]:
-    """Both as float64 of one shape; raises InputError for two shapes, no items, NaN or values outside [0, 1]."""
-    confidence, right = np.asarray(confidence, dtype=np.float64), np.asarray(correct, dtype=np.float64)
+    """Both as float64 of one shape.
+
+    Raises InputError for two shapes, no items, confidences that are NaN or outside [0, 1], outcomes other than 0 and 1.
+    """
+    confidence, right = np.asarray(confidence, dtype=np.float64), truths(correct).astype(np.float64)
     if confidence.ndim != 1 or confidence.shape != right.shape or len(right) == 0:
         raise InputError(
             f"There are confidences of shape {confidence.shape} for outcomes of shape {right.shape}: give one each."
@@ -233,7 +238,9 @@ def truths(right: Any) -> NDArray[np.bool_]:
 
 def bin_of(values: Floats, bins: int, closed: Closed = "right") -> NDArray[np.intp]:
     """The equal-width bin of each value in [0, 1]: (lo, hi] with 0 in bin 0, or [lo, hi) with 1 in bin `bins`."""
-    edges = np.linspace(0, 1, bins + 1)
+    if closed not in ("right", "left"):
+        raise InputError(f"closed is {closed!r}: it takes 'right' or 'left'.")
+    edges = np.linspace(0, 1, whole_number(bins, "bins", 1, MOST_BINS) + 1)
     if closed == "right":
         return np.searchsorted(edges[1:-1], values, side="left")
     return np.searchsorted(edges[1:], values, side="right")
@@ -257,7 +264,7 @@ def _equal_mass(ranking: Ranking, bins: int) -> tuple[Floats, Floats, Floats]:
     """
     ends = from_zero(ranking.counts)
     n = round(float(ends[..., -1].max()))  # the same for all resamples
-    groups = min(bins, n)
+    groups = min(whole_number(bins, "bins", 1, MOST_BINS), n)
     edges = np.arange(groups + 1, dtype=np.int64) * n // groups
     count = np.diff(edges).astype(np.float64)
 

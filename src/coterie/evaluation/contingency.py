@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from coterie.arguments import whole_number
 from coterie.types import InputError
 
 Ints = NDArray[np.int64]
@@ -52,6 +53,8 @@ def contingency(
 def _number(labels: NDArray[Any], stated: int | None, which: str) -> int:
     if labels.dtype.kind not in "iu":
         raise InputError(f"The {which} labels are of type {labels.dtype}: give integers from 0.")
+    if stated is not None:
+        stated = whole_number(stated, "n_classes" if which == "true" else "n_clusters", 1, 2**31)
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or (stated is not None and high >= stated):
         wrong = low if low < 0 else high

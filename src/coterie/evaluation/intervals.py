@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.arguments import as_whole, whole_number
 from coterie.evaluation.contingency import Ints
 from coterie.evaluation.ranking import Floats, Ranking
 from coterie.types import InputError
@@ -48,7 +49,7 @@ def bootstrap(
     n = len(arrays[0]) if arrays else 0
     if n == 0 or any(len(array) != n for array in arrays):
         raise InputError(f"There are arrays of lengths {[len(a) for a in arrays]} to resample: give equal lengths.")
-    _check(resamples, level)
+    _check(resamples, level, seed)
     generator = np.random.default_rng(seed)
     drawn = (generator.integers(n, size=n) for _ in range(resamples))
     return _middle(np.array([metric(*(array[rows] for array in arrays)) for rows in drawn]), level)
@@ -74,7 +75,7 @@ def bootstrap_counts(
     >>> 0.6 < low < 0.75 < high < 0.9
     True
     """
-    _check(resamples, level)
+    _check(resamples, level, seed)
     generator, cells = np.random.default_rng(seed), counts.ravel()
     used, n = np.flatnonzero(cells), int(cells.sum())
     found: dict[str, list[Floats]] = {name: [] for name in metrics}
@@ -142,8 +143,9 @@ def _middle(values: Floats, level: float) -> Interval:
     return float(low), float(high)
 
 
-def _check(resamples: int, level: float) -> None:
-    if resamples < 1:
+def _check(resamples: int, level: float, seed: int) -> None:
+    if as_whole(resamples, "resamples") < 1:
         raise InputError(f"resamples is {resamples}: give at least 1.")
-    if not 0 < level < 1:
+    whole_number(seed, "seed", 0, 2**63)
+    if not isinstance(level, int | float) or not 0 < level < 1:
         raise InputError(f"level is {level}: give a share between 0 and 1, such as 0.95.")

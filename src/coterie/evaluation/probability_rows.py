@@ -31,6 +31,7 @@ def brier(probabilities: Rows, column: NDArray[np.integer]) -> float:
     >>> brier(p, column)
     0.3125
     """
+    probabilities, column = _checked(probabilities, column)
     chosen = _of_class(probabilities, column)
     squares = np.einsum("ij,ij->", probabilities, probabilities, dtype=np.float64)
     return float(squares / len(chosen) - 2 * chosen.mean() + 1)
@@ -45,7 +46,7 @@ def nll(probabilities: Rows, column: NDArray[np.integer], floor: float = NLL_FLO
     >>> round(nll(p, column), 4)
     0.4904
     """
-    return float(-np.log(np.maximum(_of_class(probabilities, column), floor)).mean())
+    return float(-np.log(np.maximum(_of_class(*_checked(probabilities, column)), floor)).mean())
 
 
 def classwise_calibration_error(
@@ -63,7 +64,7 @@ def classwise_calibration_error(
     >>> classwise_calibration_error(p, column)
     0.375
     """
-    _of_class(probabilities, column)
+    probabilities, column = _checked(probabilities, column)
     errors = []
     for c in range(probabilities.shape[1]):
         p, is_class = probabilities[:, c], column == c
@@ -76,14 +77,22 @@ def classwise_calibration_error(
     return float(np.mean(errors)) if errors else float("nan")
 
 
-def _of_class(probabilities: Rows, column: NDArray[Any]) -> NDArray[np.float64]:
-    """p_i(y_i) as float64 (n,); raises InputError where rows and columns do not fit."""
-    if probabilities.ndim != 2 or column.shape != (len(probabilities),) or len(column) == 0:
-        raise InputError(
-            f"There are {column.shape} classes for probabilities of shape {probabilities.shape}: give one for each row."
-        )
-    if column.min() < 0 or column.max() >= probabilities.shape[1]:
-        raise InputError(
-            f"A class is outside 0 to {probabilities.shape[1] - 1}, the columns of the probabilities: correct it."
-        )
-    return np.take_along_axis(probabilities, column[:, None], axis=1)[:, 0].astype(np.float64)
+def _checked(probabilities: Any, column: Any) -> tuple[Rows, NDArray[np.integer]]:
+    """Both as arrays. Raises InputError where they do not fit, and for rows that are no probabilities."""
+    p, of = np.asarray(probabilities), np.asarray(column)
+    if p.ndim != 2 or of.shape != (len(p),) or len(of) == 0:
+        raise InputError(f"There are {of.shape} classes for probabilities of shape {p.shape}: give one for each row.")
+    if p.dtype.kind not in "fiu" or of.dtype.kind not in "iu":
+        raise InputError(f"There are classes of {of.dtype} for probabilities of {p.dtype}: give integers and numbers.")
+    if of.min() < 0 or of.max() >= p.shape[1]:
+        raise InputError(f"A class is outside 0 to {p.shape[1] - 1}, the columns of the probabilities: correct it.")
+    # Rows of 16 bits sum to 1 within a thousandth; NaN fails every comparison.
+    sums = p.sum(axis=1, dtype=np.float64)
+    if not (p.min() >= -1e-4 and np.abs(sums - 1).max() <= 1e-2):
+        raise InputError("A row of probabilities does not sum to 1, or one is below 0 or not a number: give no logits.")
+    return p, of
+
+
+def _of_class(p: Rows, column: NDArray[np.integer]) -> NDArray[np.float64]:
+    """p_i(y_i) as float64 (n,)."""
+    return np.take_along_axis(p, column[:, None], axis=1)[:, 0].astype(np.float64)
