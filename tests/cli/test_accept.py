@@ -55,6 +55,17 @@ def judge(rows: np.ndarray, name: str = "judged.csv", column: str = "right", wro
     return Path(name)
 
 
+def test_very_many_groups_do_not_bury_the_answer(coterie, run):
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    (run / "run.yaml").write_text(yaml.safe_dump(record | {"n_clusters": 300}))
+    write_result(run, np.arange(N) % 300)
+    answer = coterie("accept", run, "--max-error", 0.1)
+    assert answer.code == 0, answer.err
+    assert "The other 100 groups are in the answer of --json." in answer.out
+    assert len(answer.out.splitlines()) < 210
+    assert len(coterie("accept", run, "--max-error", 0.1, "--json").object["per_cluster"]) == 300
+
+
 def test_without_labels_the_confidences_decide(coterie, run):
     answer = coterie("accept", run, "--max-error", 0.1, "-o", "accepted.csv", "--json")
     assert answer.code == 0, answer.err

@@ -17,6 +17,7 @@ from coterie.records.recalibration import read_recalibration
 from coterie.report.read import Result, RunFolder
 
 SAMPLE = 300  # items that are proposed to be judged
+LINES = 200  # groups in the table for a person
 
 
 @dataclass(frozen=True)
@@ -120,10 +121,13 @@ def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
         print(f"Note: {text}")
     if found["accepted"]:
         print(f"{'group':>6}{'size':>10}{'accepted':>10}{'share':>9}{'expected error':>16}")
-        for row in found["per_cluster"]:
+        rows = found["per_cluster"]
+        for row in rows[:LINES]:
             share = percent(row["accepted"] / row["size"]) if row["size"] else "-"
             error = percent(row["expected_error"]) if row["accepted"] else "-"
             print(f"{row['cluster']:>6}{row['size']:>10,}{row['accepted']:>10,}{share:>9}{error:>16}")
+        if len(rows) > LINES:
+            print(f"The other {len(rows) - LINES:,} groups are in the answer of --json.")
     for note in found["notes"]:
         print(f"Note: {note}")
     if found["table"] is not None:
