@@ -115,7 +115,7 @@ def test_confusion_has_the_agreement_on_its_diagonal() -> None:
 
 
 def test_very_many_clusters_and_classes_have_no_table(tmp_path: Path) -> None:
-    """Ten thousand of each took more than seven minutes and a metrics.json larger than is read again."""
+    """Ten thousand of each took more than six minutes, and made a metrics.json larger than is read again."""
     true, n = np.arange(2100).repeat(2), 4200
     p = np.full((n, 2000), 0.5 / 1999, np.float32)
     p[np.arange(n), true % 2000] = 0.5
