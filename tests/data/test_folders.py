@@ -32,7 +32,7 @@ def test_every_readable_image_is_taken_and_every_bad_one_listed(mixed_folder, sn
     assert source.ids[0] == "a/00.png"
     assert source.items.spec == ItemSpec("images", 3, 64, 64)
     assert source.name == "photos"
-    assert "1 files were left out: 1 .txt." in source.notes
+    assert "1 file was left out: 1 .txt." in source.notes
     assert any("scaled and centre-cropped to 64x64" in note for note in source.notes)
     assert snapshot(mixed_folder) == before
 
@@ -278,3 +278,10 @@ def test_a_disk_that_runs_full_is_named_and_nothing_half_written_stays(mixed_fol
 def test_wrong_settings_are_named(mixed_folder, settings, message):
     with pytest.raises(InputError, match=message):
         open_source(mixed_folder, **settings)
+
+
+def test_numbers_beside_pictures_are_named_by_their_ending(mixed_folder):
+    (mixed_folder / "net.safetensors").write_bytes(b"x")
+    assert (
+        "2 files were left out: 1 .safetensors (save their numbers as .npy), 1 .txt." in open_source(mixed_folder).notes
+    )

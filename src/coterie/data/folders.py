@@ -49,7 +49,8 @@ def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: S
         )
     notes = []
     if listing.others:
-        notes.append(f"{listing.others.total()} files were left out: {left_out(listing.others)}.")
+        count = listing.others.total()
+        notes.append(f"{count} {'file was' if count == 1 else 'files were'} left out: {left_out(listing.others)}.")
     name = name or escaped(root.resolve().name) or "images"
     return _pictures_of(listing, root, name=name, where=f"the folder {root}", origin=origin, notes=notes)
 
@@ -187,7 +188,7 @@ def _sort_in(entry: os.DirEntry[str], folder: str, listing: Listing, folders: de
         if entry.name not in JUNK_FOLDERS:
             (links if entry.is_symlink() else folders).append(path + "/")
     elif end not in extensions():
-        listing.others[end if len(end) < 12 and end.isprintable() else ".?"] += 1
+        listing.others[end if len(end) < 16 and end.isprintable() else ".?"] += 1
     else:
         listing.files.append((path, facts.st_size, facts.st_mtime_ns))
         kind = kind_of(facts.st_mode)
