@@ -53,6 +53,22 @@ def test_a_full_disk_keeps_the_decision_in_the_tab(browser: Any, run: Path) -> N
         assert review.state.label[row] == -1
 
 
+def test_a_key_that_the_server_does_not_answer_says_so(browser: Any, app: Running) -> None:
+    """Before, F did nothing at all when the order of the sweep could not be had."""
+    from playwright.sync_api import expect
+
+    page = browser.new_page()
+    page.goto(app.address + "g/2")
+    expect(page.locator("#grid .cell[data-row]").first).to_be_focused()
+    page.route("**/order?**", lambda route: route.abort())
+    page.keyboard.press("f")
+    expect(page.locator("#toast")).to_have_text("The server does not answer: start coterie review again.")
+    page.unroute("**/order?**")
+    page.keyboard.press("f")
+    expect(page.locator("#sweeping")).to_be_visible()
+    page.close()
+
+
 def test_a_run_that_is_moved_takes_decisions_when_it_is_back(browser: Any, app: Running, run: Path) -> None:
     """Before, they went into the moved file, or with a removed one nowhere, and the page said "saved"."""
     from playwright.sync_api import expect

@@ -22,7 +22,7 @@ export const nameOf = (number) => number < 0 ? "nowhere" : groupOf(number)?.name
 export const chip = (number) => element("i", { className: `chip ${colour(number)}`, textContent: number < 0 ? "–" : number });
 
 export async function get(path) {
-  const answer = await fetch(base + path, { headers: { Accept: "application/json" } });
+  const answer = await fetch(base + path, { headers: { Accept: "application/json" } }).catch(() => { throw new Error("The server does not answer: start coterie review again."); });
   if (!answer.ok) throw Object.assign(new Error((await answer.json().catch(() => ({}))).error || `The server says ${answer.status}.`), { status: answer.status });
   return answer;
 }

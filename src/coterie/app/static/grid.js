@@ -1,5 +1,5 @@
 // A grid of any number of items, of which three screens are in the page. Keys act on what is selected, else on the focus.
-import { $, ask, element, enlarge, percent, picture, colour, nameOf } from "./common.js";
+import { $, ask, element, enlarge, percent, picture, colour, nameOf, say } from "./common.js";
 
 const KEYS = ["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", " ", "Enter", "Escape"];
 const PAGE = 60, SMALLEST = 112, UNDER = 36, GAP = 10;
@@ -34,7 +34,7 @@ export class Grid {
   // Keys that come while a decision is on its way wait for it, so that each acts on what is then shown.
   turn(work) {
     this.ahead = (this.ahead || 0) + 1;
-    this.last = (this.last || Promise.resolve()).then(work).catch(() => {}).finally(() => { this.ahead--; });
+    this.last = (this.last || Promise.resolve()).then(work).catch((error) => say(error.message, true)).finally(() => { this.ahead--; });
     return this.last;
   }
   async fetch(page) {
