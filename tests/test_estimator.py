@@ -405,6 +405,20 @@ def test_what_a_model_cannot_read_is_named(rows: Any, message: str, method: str)
         getattr(model, method)(rows)
 
 
+def test_settings_of_the_run_are_settings_too(tmp_path):
+    for number, picture in enumerate(pictures(12)):
+        Image.fromarray(picture).save(tmp_path / f"{number:02}.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"1 of the 13 images .* max_skipped"):
+        Clusterer(3, "kmeans", calibrate=False, settings={"max_skipped": 0}).fit(tmp_path)
+    with pytest.raises(InputError, match="max_skipped is 2: it must be at most 1"):
+        Clusterer(3, "kmeans", calibrate=False, settings={"max_skipped": 2}).fit(tmp_path)
+    x, _ = blobs()
+    model = Clusterer(3, "kmeans", random_state=0, calibrate=False, settings={"store_embedding": True})
+    model.set_params(output=tmp_path / "run").fit(x)
+    assert np.array_equal(load(tmp_path / "run").result_.embedding, model.embedding_)
+
+
 def test_pictures_that_cannot_be_read_are_named_by_fit_and_by_each_answer(tmp_path):
     for number, picture in enumerate(pictures(24)):
         Image.fromarray(picture).save(tmp_path / f"{number:02}.png")

@@ -33,7 +33,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
     methods` lists them), "auto" (by the source), or a settings object such as `CDC(cells=40)`, used as it is.
     random_state: an int makes runs repeatable (None: `record_["seed"]` says which was drawn). epochs: of the method's
     own stage; None takes the preset's. preset: "practical" or "paper". settings: single settings over the preset, such
-    as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}. init: a run folder whose backbone is the start.
+    as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}, and of the run: "max_skipped" (the largest share of
+    unreadable pictures), "store_embedding", "checkpoint_seconds". init: a run folder whose backbone is the start.
     finetune: with the method "auto", fine-tune the encoder of the run `init` (docs/encoders.md).
     pretrain: the method that trains the backbone first ("moco"), or "none"; "auto": as the method's paper. calibrate:
     train a calibration head on the finished run, which then gives the confidences, not the labels; "auto": after every
@@ -300,7 +301,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
     def _settings(self) -> RunSettings:
         """The parameters as settings of a run. Raises InputError for those that cannot be."""
-        from coterie.training.plan import RunSettings, coerce
+        from coterie.training.plan import OF_THE_RUN, RunSettings, coerce
 
         names = (
             "n_clusters",
@@ -323,6 +324,9 @@ class Clusterer(ClusterMixin, BaseEstimator):
             "columns": list(self.columns) if are_several(self.columns) else self.columns,
             "overrides": {} if self.settings is None else self.settings,
         }
+        if isinstance(self.settings, Mapping):
+            values |= {name: self.settings[name] for name in OF_THE_RUN if name in self.settings}
+            values["overrides"] = {name: value for name, value in self.settings.items() if name not in OF_THE_RUN}
         # Numbers of NumPy, as a grid search gives them.
         plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in values.items()}
         return coerce(RunSettings, plain, "Clusterer")

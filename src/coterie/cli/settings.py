@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from coterie.training.plan import RunSettings
+from coterie.training.plan import OF_THE_RUN, RunSettings
 from coterie.types import InputError
 
 LARGEST = 1 << 20  # bytes of a configuration
@@ -20,7 +20,6 @@ DECIMAL = {  # in YAML 1.1, which PyYAML reads, 010 is eight, 1:30 is ninety and
         r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
     ),
 }
-OF_THE_RUN = ("store_embedding", "max_skipped", "checkpoint_seconds")  # settings of no stage that have no option
 
 
 class Plain(yaml.SafeLoader):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, cast
 
 from coterie.bounds import Epochs, Groups, Seconds, Seed, Share, Side
@@ -20,8 +20,8 @@ from coterie.contract import (
     name_of,
 )
 from coterie.training.chain import chain_of as chain_of
+from coterie.training.coerce import OPTIONS, PARAMETERS, settings_of, shown
 from coterie.training.coerce import coerce as coerce
-from coterie.training.coerce import settings_of, shown
 from coterie.training.device import Precision
 from coterie.training.fitting import fit_to_data
 from coterie.training.presets import IMAGE_SIZE, preset_of, published_row
@@ -31,6 +31,7 @@ from coterie.views.settings import ViewSettings, practical_views
 
 # Of a group of 1 % that stands apart, ae, dec and vade find what cdc shares out (docs/methods/cdc.md).
 UNEQUAL_ADVICE = "for very unequal groups take ae, dec or vade, which have no such term"
+OF_THE_RUN = ("store_embedding", "max_skipped", "checkpoint_seconds")  # settings of no stage that have no option
 
 
 @dataclass(frozen=True)
@@ -222,11 +223,19 @@ def _check_accepts(name: str, facts: Facts) -> None:
         raise InputError(f"Method {name!r} takes {' or '.join(accepts)}, but the source holds {facts.kind}.")
 
 
+def _settings_of(stage: str) -> set[str]:
+    return {field.name for field in fields(cast(Any, method_class(stage)))} | set(method_class(stage).card.renamed)
+
+
 def _by_stage(overrides: Mapping[str, Any], names: list[str]) -> dict[str, dict[str, Any]]:
     """Sort `stage.setting` overrides by stage; `method` stands for the last one."""
     sorted_out: dict[str, dict[str, Any]] = {name: {} for name in [*names, "views", "calibrate"]}
     for path, value in overrides.items():
         stage, _, setting = path.rpartition(".")
+        if not stage and setting in (*OPTIONS, "n_clusters") and setting not in _settings_of(names[-1]):
+            option = "-k" if setting == "n_clusters" else f"--{setting.replace('_', '-')}"
+            python = PARAMETERS.get(setting, setting)
+            raise InputError(f"{setting} is no setting of {names[-1]}: give it as {option} ({python} in Python).")
         stage = names[-1] if stage in ("method", "") else stage
         if stage not in sorted_out:
             near = difflib.get_close_matches(stage, list(sorted_out), n=1)
