@@ -153,7 +153,6 @@ def test_what_trains_nothing_takes_no_random_backbone(backbone: str) -> None:
 # A ResNet of timm or torchvision on small images
 
 
-@pytest.mark.filterwarnings("ignore:One group holds:UserWarning")
 @pytest.mark.parametrize("pretrained", [True, False])
 def test_small_images_keep_the_first_layers_that_the_weights_have(
     pretrained: bool, hub: Path, files: dict[str, Path], tmp_path: Path

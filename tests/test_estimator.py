@@ -92,7 +92,6 @@ def test_blobs_are_found(d, k):
     assert (model.confidence_ > 0.5).mean() > 0.9
 
 
-@pytest.mark.filterwarnings("ignore:About .* stand apart:UserWarning")  # rare shapes of a digit
 def test_pixels_as_embeddings_are_sorted_better_than_by_k_means():
     rows = slice(0, 600)
     model = Clusterer(10, random_state=0).fit(DIGITS[rows])

@@ -24,7 +24,10 @@ from coterie.cli import main
 from coterie.data import open_source
 
 # Checks of a list's type draw which item they look at, from Python's random state.
-pytestmark = pytest.mark.usefixtures("unchecked_types")
+pytestmark = [
+    pytest.mark.usefixtures("unchecked_types"),
+    pytest.mark.filterwarnings("ignore:1 unreadable picture:UserWarning"),
+]
 
 X = np.random.default_rng(3).normal(size=(48, 6)).astype(np.float32) + np.repeat(np.eye(6)[:3], 16, 0) * 6
 # Made beforehand: what checks annotations in these tests draws from `random` to look into a sequence of columns.

@@ -176,7 +176,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         >>> p.shape, p.sum(axis=1).round(3).tolist()
         ((4, 2), [1.0, 1.0, 1.0, 1.0])
         """
-        return self.model_.predict(self._open(X)).probabilities.numpy()
+        opened = self._open(X)
+        return self.model_.predict(opened).probabilities.numpy()
 
     @isolated
     def ood_score(self, X: Any, score: str = "knn") -> NDArray[np.float32]:
@@ -193,7 +194,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         >>> bool(near > far)
         True
         """
-        return self.model_.predict(self._open(X), ood_scores=[score]).ood_scores[score].numpy()
+        opened = self._open(X)
+        return self.model_.predict(opened, ood_scores=[score]).ood_scores[score].numpy()
 
     @isolated
     def save(self, folder: str | os.PathLike[str]) -> Path:

@@ -134,7 +134,6 @@ def test_groups_that_neighbours_contradict_keep_their_items_at_half_the_confiden
     assert float(after[0, 2]) == pytest.approx(float(before[0, 2]), rel=1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:One group holds:UserWarning")
 def test_groups_without_a_reason_are_not_believed() -> None:
     """Labels that fall out of the blue: the neighbours of an item are of all groups, and the record says so."""
     rng = np.random.default_rng(0)

@@ -188,7 +188,6 @@ def what_is_said(points):
         return f"{failed.reason} {failed.advice}"
 
 
-@pytest.mark.filterwarnings("ignore:One group holds:UserWarning")
 def test_points_without_a_gap_end_in_advice_to_give_a_number():
     said = what_is_said(torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).numpy())
     assert "DBSCAN" in said
