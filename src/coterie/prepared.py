@@ -67,6 +67,7 @@ class Prepared:
     seconds_before: float = 0.0
     warnings: list[str] = field(default_factory=list)
     path: str | None = None  # where the source lies, absolute
+    read_at: float | None = None  # when that was listed, in seconds since 1970
     chosen_k: dict[str, Any] | None = None  # of -k auto: how the number of groups came about
     teacher: Teacher | None = None  # of --finetune: what a run on embeddings says, and its encoder
     judged: Judgements | None = None  # what only the calibration head is given
@@ -95,6 +96,7 @@ class Prepared:
                 "n": len(source.items),
                 "spec": plain(asdict(source.items.spec)),
                 "fingerprint": source.fingerprint,
+                "read_at": self.read_at,
                 "family": self.family,
                 "skipped": [asdict(item) for item in source.skipped],
                 "notes": list(source.notes),

@@ -6,6 +6,7 @@ A run that gets past `prepare` can only fail for reasons that training brings to
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def _prepare(
     settings = calibrated_where_judged(settings)
     card = check_beginning(settings)
     init, taught_by = _models(settings)
+    read_at = round(time.time(), 3)
     settings, opened, notes = _opened(source, settings, cache, place, init, watch, taught_by)
     settings, said = by_items(settings, opened)
     if said:
@@ -146,6 +148,7 @@ def _prepare(
         seconds_before=before,
         warnings=[*opened.warnings, *(text for text in warned if text not in opened.warnings)],
         path=absolute_path(source),
+        read_at=read_at,
         chosen_k=chosen_k,
         judged=judged,
     )

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from coterie.app import posts
@@ -41,6 +42,16 @@ def test_pictures_that_cannot_be_shown_say_why(serve: Any, tmp_path: Path) -> No
     assert reasons[1:] == ["truncated", "not an image", "more than 179 megapixels"]
     assert app.get("changes?after=0&wait=0").json()["broken"] == 4
     assert app.get("").status_code == 200
+
+
+def test_pictures_that_changed_since_the_fit_are_said(serve: Any, tmp_path: Path) -> None:
+    ids = write_pictures(tmp_path / "photos", 8, 2)
+    run = write_run(tmp_path / "run", probabilities_of(8, 2), ids=ids, source=str(tmp_path / "photos"))
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    record["source"]["read_at"] = time.time()  # of this fit, whose fingerprint is not that of the pictures
+    (run / "run.yaml").write_text(yaml.safe_dump(record))
+    os.utime(tmp_path / "photos" / ids[3], (time.time() + 10, time.time() + 10))
+    assert f"1 of 8 pictures was written since the run was fitted, the first is {ids[3]}" in serve(run).get("").text
 
 
 def test_names_of_any_kind(serve: Any, tmp_path: Path) -> None:

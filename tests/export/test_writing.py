@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+from coterie.data import open_source
 from coterie.export import Options, export_run
 from coterie.review import Review
 from helpers.exports import NAMES, write_run
@@ -146,6 +148,24 @@ def test_photos_that_are_gone_are_counted_and_named(coterie, run, photos, tmp_pa
     assert f"The photos are not where they were ({photos}): say where with --source." in said
     moved = ("--source", tmp_path / "moved")
     assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out2", *moved)[0] == 0
+
+
+@pytest.mark.parametrize(("formats", "end"), [("csv", ".csv"), ("imagefolder,csv", ""), ("labelstudio", "")])
+def test_photos_that_changed_since_the_fit_are_counted_and_named(coterie, run, photos, tmp_path, formats, end):
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    record["source"] |= {"fingerprint": open_source(photos).fingerprint, "read_at": time.time()}
+    (run / "run.yaml").write_text(yaml.safe_dump(record))
+
+    def told(place: str) -> list[bool]:
+        code, said, _ = coterie("export", run, "--to", formats, "-o", tmp_path / f"{place}{end}", "--json")
+        assert code == 0
+        wanted = "1 of 8 pictures was written since the run was fitted, the first is d.png"
+        return [any(note.startswith(wanted) for note in one["notes"]) for one in json.loads(said)["exports"]]
+
+    assert not any(told("same"))
+    (photos / "d.png").write_bytes((photos / "a" / "IMG_2.png").read_bytes())
+    os.utime(photos / "d.png", (time.time() + 10, time.time() + 10))
+    assert all(told("other"))
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,7 @@ def overview(request: Request, sort: str = "least-sure", page: int = 0) -> str:
         sort=sort,
         sorts=SORTS,
         hints=site.overview.hints(),
+        changed=site.pictures.changed,
         ids=ids,
         confidence=site.review.confidence,
     )

@@ -26,11 +26,13 @@ Sizes = Callable[[int], "int | None"]
 class Pictures:
     """Opens the picture of a row, or says in a few words why it cannot. `broken` counts those that could not.
 
-    `size`: the bytes of a row's file, None where that is not known.
+    `size`: the bytes of a row's file, None where that is not known. `changed`: what to say where they are others now.
     """
 
-    def __init__(self, open_row: Opener | None, why: str = "", size: Sizes = lambda row: None) -> None:
-        self._open, self.why, self.size = open_row, why, size
+    def __init__(
+        self, open_row: Opener | None, why: str = "", size: Sizes = lambda row: None, changed: str | None = None
+    ) -> None:
+        self._open, self.why, self.size, self.changed = open_row, why, size, changed
         self.broken: dict[int, str] = {}
 
     @property
@@ -103,4 +105,4 @@ def open_pictures(base: Base, source: str | None) -> Pictures:
             return originals.path(base.ids[row]).stat().st_size if originals.path is not None else None
         return None
 
-    return Pictures(lambda row: originals.open(base.ids[row]), size=size)
+    return Pictures(lambda row: originals.open(base.ids[row]), size=size, changed=originals.changed())

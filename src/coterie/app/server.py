@@ -160,6 +160,8 @@ def serve(run: Path, port: int, *, browser: bool, source: str | None, name: str 
             print(f"On your own machine: ssh -N -L {here}:127.0.0.1:{here} {socket.gethostname()}", file=sys.stderr)
         elif browser:
             webbrowser.open(address)
+        if server.site.pictures.changed is not None:
+            print(f"Note: {server.site.pictures.changed}", file=sys.stderr)
         print("Ctrl-C ends it; nothing is lost.", file=sys.stderr)
         with suppress(KeyboardInterrupt):
             server.run(sockets=[listening])

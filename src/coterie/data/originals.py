@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes
 
 from coterie.data.addresses import is_address, local
 from coterie.data.array_rows import RowIds
+from coterie.data.changed import changed_files, counted_ids, touched
 from coterie.data.files import path_of
 from coterie.data.fingerprint import list_fingerprint
 from coterie.data.folders import ids_of, is_table_folder, list_images
@@ -30,6 +31,12 @@ BEGINNINGS = {b"\x89PNG": ".png", b"\xff\xd8\xff": ".jpg", b"GIF8": ".gif", b"BM
 BEGINNINGS |= {b"MM\0*": ".tif", b"RIFF": ".webp", b"\0\0\0\x0cjP": ".jp2"}
 
 
+CHANGED_TABLE = (
+    "{path} has changed since the run was fitted: a group is that of the picture that had the id then, which may be "
+    "another one now. Fit again, or sort what is new with coterie predict."
+)
+
+
 @dataclass(frozen=True)
 class Originals:
     """Where the pictures of a run are. Nothing here writes, and only regular files are opened.
@@ -42,6 +49,7 @@ class Originals:
     has: Callable[[str], bool]  # whether the picture of this id is there
     read: Callable[[str], bytes]  # its file's bytes; of pixels those of a PNG. Raises InputError
     path: Callable[[str], Path] | None = None  # of "files": the absolute path, which may be in no encoding
+    changed: Callable[[], str | None] = lambda: None  # what to say of files that hold other pictures than the run saw
 
     def open(self, item: str) -> Image:
         """Open the picture of this id, to be decoded by the caller. Raises whatever Pillow does, and InputError."""
@@ -86,7 +94,7 @@ def lies_at(entry: Mapping[str, Any]) -> str:
 
 
 def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | None = None) -> Originals:
-    """The pictures of a run from its record (`run.yaml`); `given` says where they lie now, if elsewhere.
+    """The pictures of a run from its record (`run.yaml`) and all its ids; `given` says where they lie, if elsewhere.
 
     Raises InputError where there are no pictures, where they cannot be found, or where they are known by their rows and
     the data are not those of the run any more.
@@ -100,15 +108,15 @@ def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | Non
         return _pixels(origin, spec, {})  # a named set does not change
     path = place_of(source, origin, given)
     if re.fullmatch(r"list of \d+ paths", origin):
-        return _files(path, {item: item for item in ids})
+        return _files(path, {item: item for item in ids}, ids, source)
     if (path.suffix.lower() == ".parquet" and path.is_file()) or is_table_folder(path):
-        return _cells(path, (record.get("settings") or {}).get("columns"), source)
+        return _cells(path, (record.get("settings") or {}).get("columns"), ids, source)
     if path.is_dir():
         paths = [name for name, _, _ in list_images(path).files]
         found = dict(zip(ids_of(paths), paths, strict=True))
         if ids and not any(item in found for item in ids):
             raise InputError(f"None of the run's pictures is in {path} ({ids[0]} is not): say where with --source.")
-        return _files(path, found)
+        return _files(path, found, ids, source)
     return _pixels(str(path), spec, source)
 
 
@@ -160,7 +168,7 @@ def _spec(source: Mapping[str, Any]) -> ItemSpec:
     return ItemSpec(**entries)
 
 
-def _files(root: Path, listed: Mapping[str, str]) -> Originals:
+def _files(root: Path, listed: Mapping[str, str], ids: Sequence[str], source: Mapping[str, Any]) -> Originals:
     """The path of each id below the root, joined only when asked for, since most never are."""
 
     def path(item: str) -> Path:
@@ -173,7 +181,10 @@ def _files(root: Path, listed: Mapping[str, str]) -> Originals:
         with os.fdopen(open_regular(path(item)), "rb") as file:
             return file.read()
 
-    return Originals("files", root, lambda item: item in listed and path(item).is_file(), read, path)
+    def changed() -> str | None:
+        return changed_files(path, list(listed), ids, source, uncounted(source))
+
+    return Originals("files", root, lambda item: item in listed and path(item).is_file(), read, path, changed)
 
 
 def _check_same(fingerprint: str, path: Path | str, source: Mapping[str, Any]) -> None:
@@ -185,16 +196,28 @@ def _check_same(fingerprint: str, path: Path | str, source: Mapping[str, Any]) -
         )
 
 
-def _cells(path: Path, columns: str | Sequence[str] | None, source: Mapping[str, Any]) -> Originals:
+def _cells(path: Path, columns: str | Sequence[str] | None, ids: Sequence[str], source: Mapping[str, Any]) -> Originals:
     from coterie.data.tables import picture_cells
 
-    ids, cells = picture_cells(path, columns, CELLS_IN_MEMORY)
-    rows = {item: row for row, item in enumerate(ids)}
-    if isinstance(ids, RowIds) and source.get("fingerprint"):
+    found, cells = picture_cells(path, columns, CELLS_IN_MEMORY)
+    rows = {item: row for row, item in enumerate(found)}
+
+    def fingerprint(counted: Sequence[str]) -> str:
+        return list_fingerprint(counted, (hashlib.sha256(cells(rows[item]) or b"").digest() for item in counted))
+
+    if by_row := isinstance(found, RowIds) and source.get("fingerprint") is not None:
         left_out = uncounted(source)
-        counted = [item for item in ids if item not in left_out]
-        digests = (hashlib.sha256(cells(rows[item]) or b"").digest() for item in counted)
-        _check_same(list_fingerprint(counted, digests), path, source)
+        _check_same(fingerprint([item for item in found if item not in left_out]), path, source)
+
+    def changed() -> str | None:
+        files = [path, *path.glob("*.parquet")] if path.is_dir() else [path]
+        if by_row or not touched(files, source):
+            return None
+        wanted = counted_ids(ids, source, uncounted(source))
+        there = [item for item in found if item in wanted]
+        # Of a table that lacks some of the run's rows nothing can be said of the others.
+        same = len(there) < len(wanted) or fingerprint(there) == source["fingerprint"]
+        return None if same else CHANGED_TABLE.format(path=path)
 
     def read(item: str) -> bytes:
         content = cells(rows[item]) if item in rows else None
@@ -202,7 +225,7 @@ def _cells(path: Path, columns: str | Sequence[str] | None, source: Mapping[str,
             raise InputError(f"The picture {item} is not in {path} any more.")
         return content
 
-    return Originals("cells", path, lambda item: item in rows and bool(cells(rows[item])), read)
+    return Originals("cells", path, lambda item: item in rows and bool(cells(rows[item])), read, changed=changed)
 
 
 def _pixels(source: str, spec: ItemSpec, entry: Mapping[str, Any]) -> Originals:

@@ -6,14 +6,14 @@ import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.originals import Originals, originals_of
+from coterie.data.originals import Originals, originals_of, place_of
 from coterie.export.items import NOWHERE, ONLY, Items, chosen, items_of_run
 from coterie.export.registry import FileFormat, FolderFormat, Format, format_of
 from coterie.export.writing import Tree, check_place, head_of, new_file, new_tree
@@ -61,14 +61,14 @@ class Job:
 
     items: Items
     options: Options
-    originals_given: Originals | None = None  # of a job before, on the same run
+    look_up: Callable[[], Originals]  # where the pictures of the run are
     notes: list[str] = field(default_factory=list)
     left_out: int = 0
 
     @cached_property
     def originals(self) -> Originals:
         """Where the pictures are. Raises InputError where there are none."""
-        return self.originals_given or originals_of(self.items.record, self.items.ids, self.options.source)
+        return self.look_up()
 
     @cached_property
     def version(self) -> str:
@@ -164,6 +164,10 @@ def export(
     reads = [*reads, options.source, record_path if isinstance(record_path, str) and record_path[:1] == "/" else None]
     path = check_place(out, reads, folder=folder, overwrite=options.overwrite)
     jobs = _jobs(items, found, options)
+    shown = any(form.pictures for form in found.values())
+    if (note := _changed(items, options, next(iter(jobs.values())).look_up, shown=shown)) is not None:
+        for job in jobs.values():
+            job.notes.append(note)
     if not several:
         ((name, job),) = jobs.items()
         if isinstance(first, FileFormat):
@@ -195,7 +199,7 @@ def export(
 def _jobs(items: Items, found: dict[str, Format], options: Options) -> dict[str, Job]:
     """A job for each format. Raises InputError for what cannot be done, before anything is written."""
     jobs: dict[str, Job] = {}
-    originals: Originals | None = None
+    look_up = cache(lambda: originals_of(items.record, items.ids, options.source))
     for name, form in found.items():
         only = options.only or form.only
         ordered = only == "undecided"
@@ -203,10 +207,26 @@ def _jobs(items: Items, found: dict[str, Format], options: Options) -> dict[str,
         if ordered:
             taken = most_doubtful_first(taken)
             taken = taken if options.limit is None else taken.take(np.arange(min(options.limit, len(taken))))
-        jobs[name] = Job(taken, options, originals)
+        jobs[name] = Job(taken, options, look_up)
         if form.pictures:
-            originals = jobs[name].originals
+            look_up()
     return jobs
+
+
+def _changed(items: Items, options: Options, look_up: Callable[[], Originals], *, shown: bool) -> str | None:
+    """What to say where pictures were exchanged since the run saw them: their groups would be those of others.
+
+    A format that is `shown` no pictures does without a look at a table or an array, which would be read for it alone,
+    and at files that are not there.
+    """
+    source = items.record.get("source") or {}
+    if source.get("read_at") is None:  # of a run of an older version
+        return None
+    try:
+        place = place_of(source, str(source.get("origin") or ""), options.source)
+        return look_up().changed() if shown or place.is_dir() else None
+    except InputError:
+        return None
 
 
 def _watch(progress: Progress | None, name: str, job: Job) -> Callable[[], None]:

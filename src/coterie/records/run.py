@@ -85,6 +85,7 @@ class SourceEntry(Entries):
     n: Count | None = None
     spec: Spec = Spec()
     fingerprint: Name | None = None
+    read_at: Annotated[float, Field(ge=0, le=1e11)] | None = None  # when its files were listed, in seconds since 1970
     family: Name | None = None
     skipped: list[LeftOut] = []
     notes: list[str] = []
