@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,30 @@ def test_pictures_that_changed_since_the_fit_are_said(serve: Any, tmp_path: Path
     (run / "run.yaml").write_text(yaml.safe_dump(record))
     os.utime(tmp_path / "photos" / ids[3], (time.time() + 10, time.time() + 10))
     assert f"1 of 8 pictures was written since the run was fitted, the first is {ids[3]}" in serve(run).get("").text
+
+
+def test_the_map_on_the_audit_page_is_that_of_the_table(serve: Any, run: Path) -> None:
+    with Review(run) as review:
+        for place, row in enumerate(review.draw(40, max_error=0.1, seed=0)):
+            review.judge(int(row), "wrong" if place % 3 == 0 else "right")
+        review.end_audit()
+        table = review.table()
+    text = serve(run).get("audit").text
+    found = re.search(r"logit c′ = (-?[\d.]+) ln c − (-?[\d.]+) ln\(1 − c\) ([+-][\d.]+);", text)
+    assert found is not None
+    a, b, c0 = map(float, found.groups())
+    c = table["confidence"].to_numpy().astype(float).clip(1e-4, 1 - 1e-4)
+    mapped = 1 / (1 + np.exp(-(a * np.log(c) - b * np.log1p(-c) + c0)))
+    assert mapped == pytest.approx(table["confidence_judged"].to_numpy(), abs=0.02)
+
+
+def test_recalibrated_confidences_are_said_to_lie_elsewhere(serve: Any, run: Path) -> None:
+    said = "those that judged items corrected are in result.recalibrated.parquet"
+    app = serve(run)
+    assert said not in app.get("").text
+    (run / "recalibration.json").write_text("{}")
+    assert said in app.get("").text
+    assert said in app.get("accept").text
 
 
 def test_names_of_any_kind(serve: Any, tmp_path: Path) -> None:

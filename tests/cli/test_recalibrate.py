@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+import coterie.cli.recalibrate as recalibrating
+
 
 def read(path: Path) -> list[dict[str, str]]:
     with path.open() as file:
@@ -122,3 +124,31 @@ def test_table_and_map_of_a_run_go_together_wherever_a_copy_is_written(coterie, 
     assert coterie("predict", run, images, "-o", new, "--recalibrated").code == 0
     of_run, by_map = pq.read_table(run / "result.recalibrated.parquet"), pq.read_table(new)
     assert by_map["confidence"].to_numpy() == pytest.approx(of_run["confidence"].to_numpy(), abs=1e-5)
+
+
+def test_killed_between_table_and_map_neither_is_taken_for_the_other_s(coterie, judged, monkeypatch):
+    run, path = judged
+    assert coterie("recalibrate", run, "--judged", path).code == 0
+
+    def killed(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(recalibrating, "write_atomically", killed)  # what writes the map, after the table
+        assert coterie("recalibrate", run, "--judged", path, "--map", "platt").code == 130
+    for command in (("accept", run), ("predict", run, "digits", "-o", run.parent / "new.parquet")):
+        answer = coterie(*command, "--recalibrated")
+        assert answer.code == 2
+        assert f"coterie recalibrate {run} --judged FILE makes" in answer.err
+    assert coterie("recalibrate", run, "--judged", path).code == 0
+    assert coterie("accept", run, "--recalibrated").code == 0
+
+
+def test_export_says_where_the_recalibrated_confidences_are(coterie, judged, tmp_path):
+    run, path = judged
+    said = (
+        "Note: The confidences are the run's own; those that judged items corrected are in result.recalibrated.parquet."
+    )
+    assert said not in coterie("export", run, "--to", "csv", "-o", tmp_path / "a.csv").out
+    assert coterie("recalibrate", run, "--judged", path).code == 0
+    assert said in coterie("export", run, "--to", "csv", "-o", tmp_path / "b.csv").out

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -264,3 +265,14 @@ def test_ids_of_any_name_come_back_through_csv(tmp_path, names):
         return
     assert [names[row] for row in read.rows] == names
     assert read.right.all()
+
+
+def test_the_table_of_a_review_holds_judgements_only_where_somebody_decided(coterie, reviewed, tmp_path):
+    table = reviewed / "result.reviewed.parquet"
+    code, _, said = coterie("accept", reviewed, "--judged", table)
+    assert code == 2
+    assert f"{table} is a table of a review or of coterie export" in said
+    assert f"coterie export RUN --from {table} -o judged.csv" in said
+    code, said, _ = coterie("export", reviewed, "--from", table, "-o", tmp_path / "judged.csv", "--json")
+    assert code == 0
+    assert json.loads(said)["judged"] == pq.read_table(table)["decided"].to_pylist().count(True)

@@ -345,3 +345,12 @@ def test_someone_elses_file_in_the_tables_place_is_left_alone(run: Path) -> None
     with pytest.raises(InputError, match=r"result\.reviewed\.parquet"):
         review.close()
     assert (run / "result.reviewed.parquet").read_bytes() == b"mine"
+
+
+def test_what_a_killed_process_left_of_the_table_is_taken_away(run):
+    left = run / f".result.reviewed.parquet.{2**22 + 1}.part"  # no process has so high a number
+    left.write_bytes(b"half a table")
+    with Review(run) as review:
+        review.rename(0, "cat")
+        review.write()
+    assert not left.exists()

@@ -14,6 +14,7 @@ from coterie.app.overview import Overview
 from coterie.app.pictures import open_pictures
 from coterie.app.thumbs import Store, Thumbs
 from coterie.records.group_names import printed
+from coterie.records.recalibration import kept_beside
 from coterie.report import wording
 from coterie.review import Review
 from coterie.review.log import FOLDER
@@ -65,6 +66,7 @@ class Site:
             "pictures": self.pictures.there,
             "version": self.version,
             "totals": self.overview.totals(),
+            "beside": kept_beside(self.review.path),
             "groups": self.groups(),
             "has_features": self.review.features is not None,
             "name_of": self.review.state.name,

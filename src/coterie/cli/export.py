@@ -16,6 +16,7 @@ from coterie.export.back import judged_columns, read_back
 from coterie.export.items import NOWHERE, items_of_run
 from coterie.export.writing import check_place
 from coterie.outputs import write_atomically
+from coterie.records.recalibration import kept_beside
 from coterie.records.review import REVIEWED
 from coterie.types import InputError
 
@@ -64,6 +65,8 @@ def export_finished(request: ExportRequest) -> None:
         print(f"{one.format}: {one.items:,} of {len(items):,} items, {one.place}")
         for note in one.notes:
             print(f"  Note: {note}")
+    if (note := kept_beside(request.run)) is not None:
+        print(f"Note: {note}")
     if options.original and os.path.lexists(request.run / REVIEWED):
         print("Note: the run has a review, which --original leaves out.")
 

@@ -14,7 +14,7 @@ from coterie.cli.accept import read_judgements
 from coterie.cli.output import check_ending, percent, print_object
 from coterie.cli.speech import Speech
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
-from coterie.outputs import check_output, write_atomically
+from coterie.outputs import check_output, replacing, write_atomically
 from coterie.prediction.results import is_ours, read_result, write_result
 from coterie.records import groups_of
 from coterie.records.recalibration import FILE, TABLE, read_recalibration
@@ -41,9 +41,12 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
         heads = {name: torch.tensor(p) for name, p in whole.heads.items()}
         said = Assignments(whole.ids, next(iter(heads.values())), heads)
         answered = remapped(said, found.map)
-        # The run's own table goes with its map, wherever another copy is wanted.
-        for place in dict.fromkeys((own, table)):
-            write_result(place, answered, labels_used=found.judged)
+        if table != own:
+            write_result(table, answered, labels_used=found.judged)
+        # The run's own table goes with its map: a kill between the two leaves neither, not one beside the other's.
+        with replacing(own) as beside:
+            write_result(beside, answered, labels_used=found.judged)
+            (run / FILE).unlink(missing_ok=True)
         answer["table"] = str(table)
         write_atomically(run / FILE, json.dumps({**answer, "run": run.name}, indent=1) + "\n")
         answer["report"] = str(write_report(run))

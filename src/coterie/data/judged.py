@@ -60,7 +60,7 @@ def read_judged(
         )
     if {"confidence", "source", "decided"} <= table.cells.keys():
         raise InputError(
-            f"{path} was written by coterie export, and nobody judged the items that it calls undecided: "
+            f"{path} is a table of a review or of coterie export, and nobody judged the items that it calls undecided: "
             f"coterie export RUN --from {path} -o judged.csv takes what a person said."
         )
     key, judged = find_key(table, ids, (), str(path), answer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,3 +53,10 @@ def read_recalibration(run: Path) -> Record | None:
     """What the file of a run folder says; None without one. Raises InputError."""
     found: Record | None = read_entries(RecalibrationEntry, run / FILE, LARGEST)
     return found
+
+
+def kept_beside(run: Path) -> str | None:
+    """What review and export say of a run whose recalibrated confidences lie beside its own; None without any."""
+    if not os.path.lexists(run / FILE):
+        return None
+    return f"The confidences are the run's own; those that judged items corrected are in {TABLE}."

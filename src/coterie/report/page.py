@@ -13,7 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from coterie.evaluation import acceptance
-from coterie.outputs import write_atomically
+from coterie.outputs import remove_parts, write_atomically
 from coterie.records import Record
 from coterie.records.duplicates import read_duplicates
 from coterie.records.group_names import printed
@@ -41,7 +41,9 @@ def write_report(run: Path) -> Path:
 
     Raises InputError where the folder is no run, one of its files cannot be read, or `report.html` is someone else's.
     """
-    return write_page(Path(run) / "report.html", render(read_run(Path(run))))
+    page = render(read_run(Path(run)))
+    remove_parts(Path(run))  # of commands on this run that were killed
+    return write_page(Path(run) / "report.html", page)
 
 
 def write_page(path: Path, page: str) -> Path:

@@ -16,7 +16,7 @@ from coterie.records.arrays import read_arrays
 from coterie.records.files import is_there
 from coterie.records.history import read_lines
 from coterie.records.metrics import read_metrics
-from coterie.records.recalibration import TABLE
+from coterie.records.recalibration import FILE, TABLE
 from coterie.records.table import check_ids, labels_of, open_table, reading
 from coterie.types import InputError
 
@@ -154,9 +154,9 @@ def read_finished(path: Path) -> tuple[RunFolder, Result]:
 def read_recalibrated(folder: RunFolder) -> Result:
     """The result with the confidences corrected by a judged sample. Raises InputError where there is none."""
     found = _result(folder.path / TABLE, folder.run.get("source", {}).get("n"), groups_of(folder.run))
-    if found is None:
-        run = folder.path
-        raise InputError(f"{run} has no {TABLE}: coterie recalibrate {run} --judged FILE makes it.")
+    run = folder.path
+    if found is None or not is_there(run / FILE):  # a recalibration that was killed leaves a table without its map
+        raise InputError(f"{run} has no {TABLE} with its map: coterie recalibrate {run} --judged FILE makes both.")
     if folder.result is None or not (found.labels == folder.result.labels).all():
         raise InputError(f"{found.path} does not fit result.parquet: recalibrate the run again.")
     return found

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.evaluation.recalibration import LEAST, Recalibration, recalibrate
-from coterie.outputs import write_atomically
+from coterie.outputs import remove_parts, write_atomically
 from coterie.records.review import KEY, REVIEWED, ClaimEntry, GroupEntry, LabelsUsed, ReviewEntry, read_review
 from coterie.review.audits import Claim, claim_of
 from coterie.review.base import Base, read_base
@@ -191,6 +191,7 @@ def write_table(base: Base, state: State, features: NDArray[np.floating] | None,
         read_review(base.path)  # raises unless it is a table of a review
     sink = io.BytesIO()
     pq.write_table(build_table(base, state, features, events), sink, compression="zstd")
+    remove_parts(path.parent, path.name)  # of a review that was killed
     write_atomically(path, sink.getvalue())
     return path
 
