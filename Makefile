@@ -48,6 +48,7 @@ format: $(VENV)/installed
 bench: $(VENV)/installed
 	$(BIN)/python benchmarks/kmeans.py
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/steps.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/metrics.py
 

@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 from _measure import RESULTS, in_a_process, write_results
-from speed import Clock, pixels
+from speed import pixels
 from torch import Tensor, nn
 
 from coterie.catalogue import method_class, method_names
@@ -76,6 +76,25 @@ class Call:
         self.returned = True
 
 
+class Clock:
+    """Stops the time of every step of an epoch, from one end of a step to the next."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.last = 0.0
+
+    def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
+        self.last = time.perf_counter()
+
+    def step(self, losses: dict[str, float] | None) -> None:
+        now = time.perf_counter()
+        self.times.append(now - self.last)
+        self.last = now
+
+    def epoch(self, record: EpochRecord) -> None:
+        self.last = time.perf_counter()
+
+
 class Recorder:
     """The calls of each step of the last epoch; a call inside another one belongs to that."""
 
@@ -83,8 +102,7 @@ class Recorder:
         self.steps: list[list[Call]] = [[]]
         self.kept: list[list[Call]] = []
         self.inside = 0
-        parts = dict(net.named_children()) | {"backbone.trunk": net.backbone.trunk}
-        for name, part in parts.items():
+        for name, part in list(net.named_modules())[1:]:
             part.register_forward_pre_hook(partial(self.before, name), with_kwargs=True)
             part.register_forward_hook(self.after, always_call=True)
 
