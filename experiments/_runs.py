@@ -6,10 +6,12 @@ import argparse
 import fcntl
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from coterie.cli.settings import read_overrides
@@ -22,12 +24,23 @@ from coterie.preparing import Watch
 from coterie.records import Record, judgements_in, read_record
 from coterie.training.device import machine
 from coterie.training.plan import RunSettings
-from coterie.types import InputError
+from coterie.types import CoterieError, InputError
 
 RESULTS = Path(__file__).parent / "results"
 FIGURES = RESULTS.parents[1] / "docs" / "figures"
 METRICS = ("acc", "nmi", "ari", "ece", "confidence")
 GROUND = ("device", "backbone", "preset")
+
+
+def say_plainly(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    """Print an error that a user can do something about as its sentence alone, any other with its traceback."""
+    if isinstance(error, CoterieError):
+        print(f"{Path(sys.argv[0]).name}: {error}", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, where)
+
+
+sys.excepthook = say_plainly  # of every script that imports this; each then ends with exit code 1
 
 
 def label_free(run: Path) -> Record:
@@ -128,6 +141,15 @@ def reference(
         command = command_line(script, given, given.seeds[: at + 1], asked)
         title = f"{script}_{method}_{name}" if asked else f"{script}_{name}"
         write_records(title, command, records, given.results)
+
+
+def overrides_of(assignments: list[str], methods: Collection[str]) -> dict[str, Any]:
+    """What --set gave. Raises InputError for a setting of a stage that no run here has: no row would take it."""
+    overrides, stages = read_overrides(assignments), [*dict.fromkeys(methods), "views"]
+    for path in overrides:
+        if path.rpartition(".")[0] not in stages:
+            raise InputError(f"--set {path}: no run here has such a setting; they begin with {', '.join(stages)}.")
+    return overrides
 
 
 def of_stage(overrides: Mapping[str, Any], stage: str) -> dict[str, Any]:

@@ -14,9 +14,8 @@ from typing import Any
 
 from _pages import in_words, markdown, over_seeds
 from _rows import Line, Rows
-from _runs import command_line, ground, parser, write_records
+from _runs import command_line, ground, overrides_of, parser, write_records
 
-from coterie.cli.settings import read_overrides
 from coterie.outputs import write_atomically
 
 METRICS = ("acc", "f1", "nmi", "ari", "ece", "confidence", "balanced_accuracy")
@@ -70,7 +69,8 @@ def main() -> None:
     options.add_argument("--rows", nargs="+", choices=list(LINES), default=list(LINES))
     given = options.parse_args()
     data = given.name or given.source
-    rows = Rows(data, given.source, ground(given), given.runs, read_overrides(given.set), LINES, METRICS)
+    overrides = overrides_of(given.set, [line.method for line in LINES.values()])
+    rows = Rows(data, given.source, ground(given), given.runs, overrides, LINES, METRICS)
     records = rows.records(given.rows, given.seeds)
     command = command_line("autoencoders", given, given.seeds)
     if given.rows != list(LINES):

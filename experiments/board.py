@@ -25,13 +25,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from _boards import BOARDS, SUPERVISED, Board
+from _boards import BOARDS, FINE_TUNED, SUPERVISED, Board
 from _rows import Rows, with_starts
-from _runs import command_for_drawn, ground, parser_for_drawn, write_records
+from _runs import command_for_drawn, ground, overrides_of, parser_for_drawn, write_records
 from _tables import draw
 
 from coterie.catalogue import method_class, method_names
-from coterie.cli.settings import read_overrides
 from coterie.contract import is_trained
 from coterie.data import open_source
 from coterie.networks.backbones import choose_backbone
@@ -43,9 +42,20 @@ from coterie.yardstick import supervised
 METRICS = ("acc", "balanced_accuracy", "f1", "nmi", "ari", "ece", "ece_debiased", "confidence", "auroc")
 
 
+class Refused(Exception):
+    """A row that cannot be asked for so; `record` says why."""
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        super().__init__(record["failed"])
+        self.record = record
+
+
 @dataclass(frozen=True)
 class RowsInOwnProcess(Rows):
-    """Rows that are made in a process of their own, with the most memory that it had."""
+    """Rows that are made in a process of their own, with the most memory that it had.
+
+    Of a row that is refused no record is kept: the next command may ask for what can be.
+    """
 
     epochs: int | None = None  # of every row's own stage; None: the preset's
     spec: ItemSpec | None = None  # of the items, where backbones are those that `nets_on` gets
@@ -63,7 +73,10 @@ class RowsInOwnProcess(Rows):
 
     def record(self, name: str, seed: int, *, wait: bool) -> dict[str, Any] | None:
         """As all rows do. Raises InputError for a record that was made with another budget or other settings."""
-        found, settings = super().record(name, seed, wait=wait), self.settings(name, seed)
+        try:
+            found, settings = super().record(name, seed, wait=wait), self.settings(name, seed)
+        except Refused as refused:
+            return refused.record
         if found is not None and found["asked"] != _asked(settings):
             raise InputError(
                 f"{self.out(name, seed)} was made with {found['asked']}, and not with {_asked(settings)}: give another "
@@ -77,7 +90,12 @@ class RowsInOwnProcess(Rows):
         context.set_forkserver_preload(["_rows", "coterie.yardstick"])
         with ProcessPoolExecutor(1, mp_context=context) as pool:
             record, peak = pool.submit(_made, self, name, settings, out).result()
-        return {**record, "asked": _asked(settings), "peak_mib": round(peak / 1024)}
+        record = {**record, "asked": _asked(settings), "peak_mib": round(peak / 1024)}
+        if record["failed"]:
+            print(out.name, record["failed"], flush=True)
+        if record.pop("refused", False):
+            raise Refused(record)
+        return record
 
 
 def usual_backbone(method: str, settings: RunSettings, spec: ItemSpec, device: str) -> str:
@@ -102,8 +120,9 @@ def _made(rows: RowsInOwnProcess, name: str, settings: RunSettings, out: Path) -
         )
         record = {**made, "failed": None}
     except (RunFailed, InputError) as error:
-        reason = error.reason if isinstance(error, RunFailed) else str(error)
-        record = {"data": rows.data, "row": name, "seed": settings.seed, "failed": reason}
+        refused = isinstance(error, InputError)
+        reason = str(error) if refused else error.reason
+        record = {"data": rows.data, "row": name, "seed": settings.seed, "failed": reason, "refused": refused}
     return record, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
@@ -170,6 +189,12 @@ def main() -> None:
     options.add_argument("--done", action="store_true", help="train nothing, write what is there")
     options.add_argument("--with-labels", action="store_true", help="also the rows that learn from labels")
     given = options.parse_args()
+    known = {row: line.method for paper in given.papers for row, line in BOARDS[paper].lines.items()}
+    if unknown := set(given.rows or ()) - set(known):
+        options.error(f"no row {' '.join(sorted(unknown))}: give some of {' '.join(known)}")
+    if given.rows and not given.with_labels and (taught := {SUPERVISED, FINE_TUNED} & set(given.rows)):
+        options.error(f"{' '.join(sorted(taught))} learns from labels: add --with-labels")
+    overrides = overrides_of(given.set, known.values())
     until = time.monotonic() + 60 * given.minutes
     given.runs.mkdir(parents=True, exist_ok=True)
     name, file, labels, family = draw(given.source, given.items, given.runs)
@@ -177,7 +202,7 @@ def main() -> None:
     for paper in given.papers:
         board = BOARDS[paper]
         rows = RowsInOwnProcess(
-            name, str(file), base, given.runs, read_overrides(given.set), board.lines, METRICS, labels, given.epochs
+            name, str(file), base, given.runs, overrides, board.lines, METRICS, labels, given.epochs
         )
         if given.nets_on:
             rows = replace(rows, spec=open_source(str(file)).items.spec, nets_on=given.nets_on)
@@ -187,6 +212,7 @@ def main() -> None:
         records = records_of(rows, names, given.seeds, until, done=given.done)
         command = command_for_drawn("board", given, "papers") + (f" --epochs {given.epochs}" if given.epochs else "")
         command += f" --nets-on {given.nets_on}" if given.nets_on else ""
+        command += f" --rows {' '.join(given.rows)}" if given.rows else ""
         command += " --with-labels" if given.with_labels else ""
         write_records(f"board_{paper}_{name}", command, records, given.results)
 

@@ -13,9 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _runs import command_line, ground, of_stage, parser, row, write_records
+from _runs import command_line, ground, of_stage, overrides_of, parser, row, write_records
 
-from coterie.cli.settings import read_overrides
 from coterie.training.plan import RunSettings
 
 
@@ -65,10 +64,11 @@ def seed_record(
 def main() -> None:
     given = parser(__doc__).parse_args()
     name = given.name or given.source
+    overrides = overrides_of(given.set, ("moco", "cdc"))
     records, seeds = [], []
     for seed in given.seeds:
         seeds.append(seed)
-        records.append(seed_record(given.source, name, ground(given), seed, given.runs, read_overrides(given.set)))
+        records.append(seed_record(given.source, name, ground(given), seed, given.runs, overrides))
         command = command_line("cdc_reference", given, seeds)
         write_records(f"cdc_reference_{name}", command, records, given.results)
 

@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from _pages import write_tables
-from _runs import command_for_drawn, ground, parser_for_drawn
+from _runs import command_for_drawn, ground, overrides_of, parser_for_drawn
 from _tables import Study, draw
 from cdc_tables_rows import tables
 
 from coterie.catalogue import practical_settings
-from coterie.cli.settings import read_overrides
 from coterie.contract import Facts
 from coterie.data import open_source
 from coterie.methods.cdc import CDC
@@ -43,7 +42,7 @@ def main(words: list[str] | None = None) -> None:
     options.add_argument("--tables", nargs="+", choices=NAMES, default=list(NAMES))
     options.add_argument("--rows", nargs="+", default=[], help="only rows whose titles begin so, e.g. III")
     given = options.parse_args(words)
-    overrides = read_overrides(given.set)
+    overrides = overrides_of(given.set, ("moco", "cdc"))
     name, file, labels, family = draw(given.source, given.items, given.runs)
     study = Study(name, file, labels, family, ground(given), given.runs, overrides)
     known = tables(base_settings(file, given.k, overrides), given.k)

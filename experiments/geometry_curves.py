@@ -17,13 +17,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _runs import FIGURES, command_for_drawn, ground, label_free, of_stage, parser_for_drawn, saved, write_study
+from _runs import (
+    FIGURES,
+    command_for_drawn,
+    ground,
+    label_free,
+    of_stage,
+    overrides_of,
+    parser_for_drawn,
+    saved,
+    write_study,
+)
 from _tables import draw
 from torch import Tensor
 
 from coterie.algorithms.geometry import geometry_of
 from coterie.algorithms.kmeans import kmeans
-from coterie.cli.settings import read_overrides
 from coterie.data import Labels, open_source
 from coterie.evaluation import accuracy
 from coterie.networks.features import extract_features
@@ -116,7 +125,7 @@ def main(words: list[str] | None = None) -> None:
     options = parser_for_drawn(__doc__, Path("runs/geometry"))
     options.add_argument("--figures", type=Path, default=FIGURES)
     given = options.parse_args(words)
-    overrides = read_overrides(given.set)
+    overrides = overrides_of(given.set, STEADY)
     name, file, labels, _ = draw(given.source, given.items, given.runs)
     records: list[dict[str, Any]] = []
     for seed in given.seeds:

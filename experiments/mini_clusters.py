@@ -13,9 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from _runs import command_line, ground, label_free, of_stage, parser, row, write_records
-
-from coterie.cli.settings import read_overrides
+from _runs import command_line, ground, label_free, of_stage, overrides_of, parser, row, write_records
 
 IMAGES_EACH = (2, 5, 10, 20, 40)
 
@@ -24,7 +22,7 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--each", type=int, nargs="+", default=list(IMAGES_EACH), help="images in a mini-cluster")
     given = options.parse_args()
-    name, overrides = given.name or given.source, read_overrides(given.set)
+    name, overrides = given.name or given.source, overrides_of(given.set, ("moco", "cdc"))
     records: list[dict[str, Any]] = []
     for seed in given.seeds:
         moco = given.runs / f"{name}-moco-{seed}"

@@ -17,10 +17,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import FIGURES, command_for_drawn, ground, label_free, of_stage, parser_for_drawn, saved, write_study
+from _runs import (
+    FIGURES,
+    command_for_drawn,
+    ground,
+    label_free,
+    of_stage,
+    overrides_of,
+    parser_for_drawn,
+    saved,
+    write_study,
+)
 from _tables import draw
 
-from coterie.cli.settings import read_overrides
 from coterie.data import Labels
 from coterie.evaluation import evaluate
 from coterie.pipeline import run
@@ -90,7 +99,7 @@ def main(words: list[str] | None = None) -> None:
     options.add_argument("--sigmas", type=float, nargs="+", default=list(SIGMAS))
     options.add_argument("--figures", type=Path, default=FIGURES)
     given = options.parse_args(words)
-    overrides = read_overrides(given.set)
+    overrides = overrides_of(given.set, ("acai", "rdc"))
     _, file, labels, _ = draw(given.source, given.items, given.runs)
     images = np.load(file)
     records: list[dict[str, Any]] = []

@@ -17,10 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from _pages import write_tables
-from _runs import command_for_drawn, ground, parser_for_drawn
+from _runs import command_for_drawn, ground, overrides_of, parser_for_drawn
 from _tables import Row, Study, Table, draw
-
-from coterie.cli.settings import read_overrides
 
 COLUMNS = ("acc", "nmi", "ari", "ece", "pui", "certain")
 
@@ -70,8 +68,9 @@ def main(words: list[str] | None = None) -> None:
     options = parser_for_drawn(__doc__, Path("runs/pica_tables"))
     options.add_argument("--tables", nargs="+", choices=list(known), default=list(known))
     given = options.parse_args(words)
+    overrides = overrides_of(given.set, ("pica",))
     name, file, labels, family = draw(given.source, given.items, given.runs)
-    study = Study(name, file, labels, family, ground(given), given.runs, read_overrides(given.set), start=None)
+    study = Study(name, file, labels, family, ground(given), given.runs, overrides, start=None)
     chosen = [known[number] for number in given.tables]
     write_tables(chosen, study, given.seeds, command_for_drawn("pica_tables", given, "tables"), given.results)
 

@@ -26,13 +26,12 @@ from typing import Any
 import numpy as np
 import torch
 from _pages import in_words, markdown, mean_and_deviation
-from _runs import command_line, ground, label_free, of_stage, parser, write_records
+from _runs import command_line, ground, label_free, of_stage, overrides_of, parser, write_records
 from numpy.typing import NDArray
 from torch import Tensor
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.algorithms.neighbours import nearest
-from coterie.cli.settings import read_overrides
 from coterie.data import labels_of, open_source
 from coterie.evaluation import accuracy
 from coterie.networks.features import extract_features
@@ -180,7 +179,7 @@ def main(words: list[str] | None = None) -> None:
     pixels = source.items.take(torch.arange(len(source.items))).flatten(1).float()
     # Nothing is judged where nothing is trained.
     _, near = (rows, rows[:, None]) if given.done else nearest(pixels, NEAR + 1, queries=pixels[rows])
-    base = replace(ground(given), overrides=read_overrides(given.set), calibrate=False)
+    base = replace(ground(given), overrides=overrides_of(given.set, ("acai", "rdc")), calibrate=False)
     command = command_line("rdc_claim", given, given.seeds) + f" --refreshes {given.refreshes}"
     if given.rows != list(ROWS):
         command += " --rows " + " ".join(f'"{row}"' if " " in row else row for row in given.rows)

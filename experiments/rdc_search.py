@@ -19,11 +19,10 @@ from typing import Any
 import torch
 from _pages import in_words, markdown, over_seeds
 from _rows import Rows
-from _runs import command_line, ground, kept_once, parser, write_records
+from _runs import command_line, ground, kept_once, overrides_of, parser, write_records
 from autoencoders import LINES, METRICS
 
 from coterie.algorithms.nearest_mean import neighbour_agreement
-from coterie.cli.settings import read_overrides
 from coterie.data import open_source
 from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
@@ -115,9 +114,8 @@ def page(first: list[dict[str, Any]], records: list[dict[str, Any]], command: st
 def main() -> None:
     given = parser(__doc__).parse_args()
     data = given.name or given.source
-    study = Search(
-        data, given.source, ground(given), given.runs, read_overrides(given.set), LINES, METRICS, changes=VARIANTS
-    )
+    overrides = overrides_of(given.set, ("acai", "rdc"))
+    study = Search(data, given.source, ground(given), given.runs, overrides, LINES, METRICS, changes=VARIANTS)
     first = study.first(given.seeds)
     command = command_line("rdc_search", given, given.seeds)
     jobs = [(title, seed) for title in VARIANTS for seed in (given.seeds if title in EVERY_SEED else given.seeds[:1])]

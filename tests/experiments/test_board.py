@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +153,50 @@ def test_a_row_that_is_refused_is_told_and_the_others_go_on(scripts: Any, tmp_pa
     failed = {record["row"]: record["failed"] for record in records}
     assert failed["kmeans"] is None
     assert "neighbours" in failed["nmf"]
+    kept = [path.name for path in (tmp_path / "runs" / "records").glob("*.json")]
+    assert kept == ["digits-60-kmeans-0.json"]  # a later command may ask for what nmf can do
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--papers cdc --rows kmean", "no row kmean: give some of kmeans moco"),
+        ("--papers cdc --rows kmeans nmf", "no row nmf"),
+        ("--papers cdc --rows kmeans supervised", "supervised learns from labels: add --with-labels"),
+    ],
+)
+def test_a_row_that_nobody_would_make_is_refused_and_no_table_is_written(
+    scripts: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    words: str,
+    said: str,
+) -> None:
+    board, _, _ = scripts
+    monkeypatch.setattr("sys.argv", ["board.py", "digits", *words.split(), "--results", str(tmp_path)])
+    with pytest.raises(SystemExit):
+        board.main()
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "setting", ["mocoo.epochs=1", "epochs=1", "method.epochs=1", "calibrate.epochs=1", "pica.over=7"]
+)
+def test_a_setting_that_no_row_would_take_is_refused(
+    scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, setting: str
+) -> None:
+    board, _, _ = scripts
+    words = ["board.py", "digits", "--papers", "cdc", "--set", setting, "--results", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(InputError, match="no run here has such a setting; they begin with kmeans, moco"):
+        board.main()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_a_user_can_mend_is_said_without_a_traceback(tmp_path: Path) -> None:
+    words = [sys.executable, str(EXPERIMENTS / "board.py"), "nosuch", "--runs", str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "board.py: nosuch is no file, no folder and no named data set: check the path.\n"
