@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
 
 from coterie.types import InputError
 
@@ -51,9 +53,36 @@ def whole_number(given: Any, name: str, low: int, high: int) -> int:
 
 def share(given: Any, name: str) -> float:
     """A number from 0 to 1. Raises InputError for anything else, a truth value included."""
-    if isinstance(given, bool) or not isinstance(given, int | float | np.number) or not 0 <= given <= 1:
-        raise InputError(f"{name} is {repr(given)[:80]}: it takes a number from 0 to 1.")
+    return number(given, name, 0, 1)
+
+
+def is_number(given: Any) -> bool:
+    """Whether it is a real number, which a truth value is not."""
+    return isinstance(given, int | float | np.integer | np.floating) and not isinstance(given, bool)
+
+
+def number(given: Any, name: str, low: float, high: float) -> float:
+    """A number within bounds. Raises InputError for anything else, a truth value included."""
+    if not is_number(given) or not low <= given <= high:
+        raise InputError(f"{name} is {repr(given)[:80]}: it takes a number from {low:g} to {high:g}.")
     return float(given)
+
+
+def array_from(given: Any, name: str) -> NDArray[Any]:
+    """What NumPy makes of it. Raises InputError for rows of different lengths and the like."""
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:  # the last of a tensor that has gradients
+        raise InputError(f"{name} is {repr(given)[:80]}: it takes an array.") from error
+
+
+def numbers_from(given: Any, name: str) -> NDArray[np.float64]:
+    """An array of numbers as float64. Raises InputError for texts, complex numbers and what is none."""
+    array = array_from(given, name)
+    if array.dtype.kind in "biufO":
+        with suppress(TypeError, ValueError, OverflowError):
+            return np.asarray(array, np.float64)
+    raise InputError(f"{name} is {repr(given)[:80]}: it takes numbers.")
 
 
 def text(given: Any, name: str) -> str:

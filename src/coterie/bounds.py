@@ -14,9 +14,11 @@ from pydantic_core import PydanticCustomError
 
 
 def plain_number(value: Any) -> Any:
-    """NumPy's numbers as Python's; a truth value is no number."""
+    """NumPy's numbers as Python's; a truth value is no number, nor is the text 1_0, which Python takes for ten."""
     if isinstance(value, bool) or type(value).__name__ in ("bool", "bool_"):
         raise PydanticCustomError("truth_value", "it takes a number")
+    if isinstance(value, str) and ("_" in value or not value.isascii()):
+        raise PydanticCustomError("plain_digits", "it takes a number in plain digits")
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real) and value != value:

@@ -26,6 +26,7 @@ from coterie.records.group_names import groups_of_model
 from coterie.records.review import read_review
 from coterie.review.rows import written
 from coterie.types import InputError, Source
+from coterie.words import counted
 
 ALIKE = 0.5  # share of a group's items that must lie in one new group, for its judgements to be about that
 
@@ -100,9 +101,11 @@ def constraints_of(
         raise InputError(
             "None of the judgements can be used: no group of the run that was judged came again, or none of its items."
         )
-    notes = [f"{len(fixed)} judged items with their group and {len(others)} without took part in the calibration."]
+    notes = [
+        f"{counted(len(fixed), 'judged item')} with their group and {len(others)} without took part in the calibration."
+    ]
     if lost:
-        notes.append(f"{lost} judgements took no part, for less than half of their group came again as one.")
+        notes.append(f"{counted(lost, 'judgement')} took no part, for less than half of their group came again as one.")
 
     def column(rows: list[tuple[int, int]], which: int) -> Tensor:
         return torch.tensor([row[which] for row in rows], dtype=torch.int64)

@@ -207,3 +207,13 @@ def test_what_is_decided_while_the_head_trains_stays(
     answer = app.post("refit", {"op": "a" * 8, "after": app.review.last})
     assert answer.status_code == 409
     assert app.review.state.label[decided[0]] == 0
+
+
+def test_a_group_of_one_has_one_image(serve: Any, tmp_path: Path) -> None:
+    p = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]], np.float32)
+    ids = write_pictures(tmp_path / "photos", 3, 2)
+    app = serve(write_run(tmp_path / "run", p, ids=ids, source=str(tmp_path / "photos")))
+    for page in ("", "g/0", "split/0", "compare/1/0"):
+        text = app.get(page).text
+        assert "1 image" in text
+        assert "1 images" not in text

@@ -276,7 +276,7 @@ def test_no_more_items_are_asked_for_than_there_are(coterie, run):
         ("id,label,confidence\na/000.png,0,0.9\na/001.png,1,0.9\n", ("coterie wrote", "nobody judged")),
         (
             "id,label,name,confidence,source,decided\na/000.png,0,,0.9,model,false\na/001.png,3,,0.9,person,true\n",
-            ("written by coterie export", "--from judged.csv"),
+            ("a table of a review or of coterie export", "--from judged.csv"),
         ),
     ],
 )

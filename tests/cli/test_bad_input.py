@@ -288,6 +288,11 @@ def test_a_seed_is_called_as_the_option_is(coterie, vectors):
         refused(coterie(*command, "--seed", -1), "--seed is -1")
 
 
+def test_the_share_to_hold_out_is_of_a_source_without_a_second(coterie, vectors):
+    given = ("supervised", vectors, "--labels", "l.csv", "--test", vectors, "--held-out", 0.5)
+    refused(coterie(*given), "--held-out is a share of the source", "leave one of them out")
+
+
 def test_unknown_methods_and_commands(coterie):
     refused(coterie("methods", "moko"), "Unknown method 'moko'", "did you mean 'moco'?")
     refused(coterie("fti", "digits"), "No such command 'fti'")

@@ -277,11 +277,6 @@ def test_numbers_of_settings_are_decimal(coterie, vectors, tmp_path, written, re
             assert answer.object["stages"][-1]["settings"]["hidden"] == read
 
 
-def test_of_a_setting_given_twice_the_last_is_taken_as_of_any_option(coterie, vectors):
-    fit = ("fit", vectors, "-k", 3, "--method", "cdc", "--dry-run", "--json", "--set", "cdc.hidden=16", "--set")
-    assert coterie(*fit, "cdc.hidden=32").object["stages"][-1]["settings"]["hidden"] == 32
-
-
 @pytest.mark.parametrize("names", [("hidden", "cdc.hidden"), ("method.hidden", "hidden")])
 def test_a_setting_has_one_name_in_a_command(coterie, vectors, names):
     fit = ("fit", vectors, "-k", 3, "--method", "cdc", "--dry-run", "--json", "--set", f"{names[0]}=16", "--set")
@@ -357,3 +352,29 @@ def test_one_picture_that_cannot_be_read_is_named(coterie, finished, tmp_path, c
     assert answer.code == 2
     assert "The picture one.png cannot be read (" in answer.err
     assert "max_skipped" not in answer.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("fit", "digits", "-k", "3", "--n-clusters=4"), "--n-clusters is given twice, as 3 and 4: leave one out."),
+        (("fit", "digits", "-o", "a", "-k", "3", "--output", "b"), "--output is given twice, as a and b"),
+        (("fit", "digits", "--calibrate", "--no-calibrate"), "--calibrate and --no-calibrate are both given"),
+        (("fit", "digits", "--set", "cdc.cells=1", "--set", "cdc.cells=2"), "--set cdc.cells is given twice"),
+        (("export", "run", "--to", "csv", "--to", "hf", "-o", "x"), "--to is given twice, as csv and hf"),
+        (("fit", "digits", "-k", "1_0"), "-k (n_clusters) is '1_0': it takes a number in plain digits"),
+        (("fit", "digits", "-k", "3", "--seed", "1_0"), "--seed is '1_0': it takes a whole number."),
+        (("fit", "digits", "-k", "3", "--seed", "1.5"), "--seed is '1.5': it takes a whole number."),
+        (("choose-k", "digits", "--most", "١٢"), "--most is '١٢': it takes a whole number."),
+        (("accept", "run", "--max-error", "0.0_5"), "--max-error is '0.0_5': it takes a number."),
+    ],
+)
+def test_values_that_would_be_taken_for_others_are_refused(coterie, arguments, says):
+    answer = coterie(*arguments)
+    assert answer.code == 2
+    assert says in answer.err
+
+
+def test_an_option_may_be_repeated_with_the_same_value_and_a_list_with_others(coterie, vectors):
+    same = ("-k", 3, "--n-clusters", "3", "--set", "kmeans.restarts=2", "--set", "kmeans.restarts=2", "-q", "--quiet")
+    assert coterie("fit", vectors, "--method", "kmeans", *same, "--set", "views.vector_mix=0.2", "--dry-run").code == 0

@@ -181,6 +181,12 @@ def test_photos_that_changed_since_the_fit_are_counted_and_named(coterie, run, p
         (("--to", "csv", "-o", "x.csv", "--link", "soft"), "--link is 'soft'"),
         (("--to", "csv", "-o", "x.csv", "--limit", "0"), "--limit is 0"),
         (("--to", "csv", "-o", "x.csv", "--only", "accepted"), "Nothing is accepted yet"),
+        (("--to", "csv", "-o", "x.csv", "--thumbs"), "--thumbs is for embedding-atlas, and changes nothing of csv"),
+        (("--to", "csv,coco", "-o", "x", "--link", "hard"), "--link is for imagefolder and hf, and changes nothing of"),
+        (("--to", "csv", "-o", "x.csv", "--include-rejected"), "--include-rejected is for imagefolder and hf"),
+        (("--to", "hf-parquet", "-o", "x.parquet", "--prefix-names"), "--prefix-names is for imagefolder and hf"),
+        (("--to", "coco", "-o", "x", "--document-root", "."), "--document-root is for labelstudio"),
+        (("--from", "y.csv", "-o", "x.csv", "--only", "decided"), "--only is of what --to writes"),
         (("--to", "projector", "-o", "x"), "stores no embeddings"),
         (("--to", "embedding-atlas", "-o", "x.parquet"), "neither embeddings nor a map"),
     ],
@@ -260,6 +266,8 @@ def test_embeddings_have_no_pictures_but_tables(coterie, tmp_path):
     write_run(tmp_path / "r", None, [str(row) for row in range(9)], np.arange(9) % 3, embedding=np.eye(9))
     said = refused(coterie, tmp_path / "r", "--to", "imagefolder", "-o", tmp_path / "out")
     assert "over embeddings, which have no pictures" in said
+    said = refused(coterie, tmp_path / "r", "--to", "csv,coco,cleanlab", "-o", tmp_path / "out")
+    assert "coco needs the pictures. The run is over embeddings" in said
     for name, out in (("csv", "a.csv"), ("cleanlab", "cl"), ("projector", "pr"), ("embedding-atlas", "a.parquet")):
         code, _, said = coterie("export", tmp_path / "r", "--to", name, "-o", tmp_path / out)
         assert code == 0, said

@@ -14,6 +14,7 @@ from coterie.export.items import items_of_run
 from coterie.export.registry import format_of
 from coterie.review.table import accepted_rows, standing
 from coterie.types import InputError
+from coterie.words import counted
 
 if TYPE_CHECKING:
     from coterie.app.jobs import Report
@@ -70,6 +71,6 @@ def exporting(site: Site, settings: dict[str, Any]) -> Any:
         options = Options(only=only, source=site.review.source, overwrite=settings.get("overwrite") is True)
         done = export(items_of_run(run), [name], place, options, [run])
         told = " ".join(note for one in done for note in one.notes)
-        return f"{done[0].items:,} items written: {place}. {told}".strip(), str(place)
+        return f"{counted(done[0].items, 'item')} written: {place}. {told}".strip(), str(place)
 
     return work

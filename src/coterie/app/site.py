@@ -19,6 +19,7 @@ from coterie.report import wording
 from coterie.review import Review
 from coterie.review.log import FOLDER
 from coterie.review.refitting import Proposal
+from coterie.words import counted
 
 MEDIA = {
     "css": "text/css; charset=utf-8",
@@ -52,6 +53,7 @@ class Site:
             "percent": wording.percent,
             "short_percent": wording.short_percent,
             "count": wording.count,
+            "counted": counted,
             "shorten": wording.shorten,
         }
 

@@ -7,8 +7,9 @@ done; 1: the run failed; 2: the input is wrong.
 from __future__ import annotations
 
 import itertools
+import re
 import sys
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 import typer
 
@@ -16,6 +17,11 @@ from coterie.cli.commands import app
 from coterie.cli.console import OutputLost, Results, consoles, forget
 from coterie.cli.failing import debugging, sentence, unforeseen
 from coterie.training.interrupt import heed_signals
+
+NUMBERS = {  # Python's own int and float take 1_0, too, and digits of other scripts
+    int: (re.compile(r"[-+]?[0-9]+"), "a whole number"),
+    float: (re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(inf|nan)"), "a number"),
+}
 
 UsageError: Any = typer.BadParameter.__base__  # typer carries click within itself from some version on
 
@@ -49,9 +55,43 @@ def _check_empty(given: list[str]) -> None:
             raise UsageError(f"{option[:-1]} has an empty value: is a variable of the shell not set?")
 
 
+def _check_values(given: list[str]) -> None:
+    """Raise UsageError for an option with two values, of which click would take the last, and for no plain number."""
+    group: Any = typer.main.get_command(app)
+    command = group.commands.get(given[0]) if given else None
+    if command is None:
+        return
+    options = [param for param in command.params if param.param_type_name == "option"]
+    single = [option for option in options if not option.multiple and (not option.is_flag or option.secondary_opts)]
+    for option in single:
+        option.multiple = True  # of this copy of the command: its parser keeps all values
+    try:
+        found, _, _ = command.make_parser(command.context_class(command)).parse_args(given[1:])
+    except UsageError:
+        return  # which the command itself will say
+    hints = get_type_hints(command.callback)
+    for option in options:
+        values = found.get(option.name)
+        values = values if isinstance(values, list) else []
+        name = max(option.opts, key=len)
+        for pattern, what in (
+            NUMBERS[kind] for kind in get_args(hints[option.name]) or [hints[option.name]] if kind in NUMBERS
+        ):
+            if wrong := [value for value in values if not pattern.fullmatch(value.strip())]:
+                raise UsageError(f"{name} is {wrong[0]!r}: it takes {what}.")
+        if option in single and len(different := list(dict.fromkeys(values))) > 1:
+            how = (
+                f"{name} and {option.secondary_opts[0]} are both given"
+                if option.is_flag
+                else (f"{name} is given twice, as {different[0]} and {different[1]}")
+            )
+            raise UsageError(f"{how}: leave one out.")
+
+
 def _main(given: list[str], out: Results) -> int:
     try:
         _check_empty(given)
+        _check_values(given)
         code = app(given or ["--help"], prog_name="coterie", standalone_mode=False)
         out.flush()
         return int(code or 0)

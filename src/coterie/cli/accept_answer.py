@@ -15,6 +15,7 @@ from coterie.cli.speech import Speech
 from coterie.evaluation import accept
 from coterie.records.recalibration import read_recalibration
 from coterie.report.read import Result, RunFolder
+from coterie.words import counted
 
 SAMPLE = 300  # items that are proposed to be judged
 LINES = 200  # groups in the table for a person
@@ -136,7 +137,7 @@ def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
 
 def print_audit(audit: dict[str, Any]) -> None:
     """What was judged, and what would be needed where that was not enough."""
-    seen = f"{audit['judged_accepted']} judged items, {audit['wrong']} of them wrong"
+    seen = f"{counted(audit['judged_accepted'], 'judged item')}, {audit['wrong']} of them wrong"
     if audit["passed"]:
         print(
             f"Evidence: {seen}, in the accept set ({audit['judged']} were judged in all): its error is at most "
@@ -149,10 +150,11 @@ def print_audit(audit: dict[str, Any]) -> None:
     if audit["more"] is not None:
         more = f"for that, draw about {audit['more']:,} more from all items."
     print(
-        f"The strictest set tried, {first['accepted']:,} items with a confidence of at least {first['threshold']:.4f}, "
-        f"holds {seen}: its error may be up to {percent(audit['bound'])}. If none were wrong, {audit['needed']} judged "
-        f"items would be enough. With those that were wrong it takes {audit['more_there']:,} more judged items in that "
-        f"set, all of them right; {more}"
+        f"The strictest set tried, {counted(first['accepted'], 'item')} with a confidence of at least "
+        f"{first['threshold']:.4f}, holds {seen}: its error may be up to {percent(audit['bound'])}. "
+        f"If none were wrong, {audit['needed']} judged items would be enough. "
+        f"With those that were wrong it takes {audit['more_there']:,} more judged items in that set, "
+        f"all of them right; {more}"
     )
 
 

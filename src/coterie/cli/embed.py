@@ -16,6 +16,7 @@ from coterie.isolation import isolated
 from coterie.outputs import check_folder
 from coterie.records.features import FEATURES, ITEMS, MANIFEST, PARTS
 from coterie.training.interrupt import Stopped
+from coterie.words import counted
 
 
 @dataclass
@@ -78,7 +79,7 @@ def embed_source(request: EmbedRequest) -> None:
             }
         )
         return
-    print(f"{len(source.items):,} pictures -> {out / FEATURES}, {spec.dim} numbers each, {seconds:.0f} s.")
+    print(f"{counted(len(source.items), 'picture')} -> {out / FEATURES}, {spec.dim} numbers each, {seconds:.0f} s.")
     for text in source.notes:
         print(f"Note: {text}")
     print_skipped(skipped_items(source.skipped), f"; {out / MANIFEST} lists them all")

@@ -25,6 +25,7 @@ from coterie.records import groups_of, read_record
 from coterie.report import write_report
 from coterie.twins import check_unchanged
 from coterie.types import InputError, Skipped
+from coterie.words import counted
 
 
 def evaluate_finished(
@@ -76,7 +77,10 @@ def print_metrics(metrics: dict[str, Any], path: Path) -> None:
     if metrics.get("labels"):
         print(f"Labels: {metrics['labels']}.")
     if metrics.get("labels_used"):
-        print(f"{metrics['labels_used']:,} items whose judgement took part are left out, {metrics['n']:,} measured.")
+        judged = counted(
+            metrics["labels_used"], "item whose judgement took part is", "items whose judgement took part are"
+        )
+        print(f"{judged} left out, {metrics['n']:,} measured.")
     print(f"All numbers: {path}")
 
 

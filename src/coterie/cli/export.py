@@ -19,6 +19,7 @@ from coterie.outputs import write_atomically
 from coterie.records.recalibration import kept_beside
 from coterie.records.review import REVIEWED
 from coterie.types import InputError
+from coterie.words import counted
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ def export_finished(request: ExportRequest) -> None:
         print(f"{one.format}: {one.items:,} of {len(items):,} items, {one.place}")
         for note in one.notes:
             print(f"  Note: {note}")
-    if (note := kept_beside(request.run)) is not None:
-        print(f"Note: {note}")
+    if (elsewhere := kept_beside(request.run)) is not None:
+        print(f"Note: {elsewhere}")
     if options.original and os.path.lexists(request.run / REVIEWED):
         print("Note: the run has a review, which --original leaves out.")
 
@@ -74,6 +75,10 @@ def export_finished(request: ExportRequest) -> None:
 def read_judgements(request: ExportRequest, back: Path, out: Path) -> None:
     """Write the judgements of a file that came back as a table for --judged."""
     check_ending(out, ".csv", ".parquet")
+    plain = Options()
+    idle = [name for name, value in request.given.items() if value != getattr(plain, name)]
+    if idle := [name for name in idle if name not in ("original", "overwrite")]:
+        raise InputError(f"--{idle[0].replace('_', '-')} is of what --to writes, and --from reads: leave it out.")
     overwrite = bool(request.given.get("overwrite"))
     place = check_place(out, [back, request.run], folder=False, overwrite=overwrite)
     items = items_of_run(request.run, original=bool(request.given.get("original")))
@@ -86,7 +91,9 @@ def read_judgements(request: ExportRequest, back: Path, out: Path) -> None:
     if request.as_json:
         print_object(answer)
         return
-    print(f"{len(found.rows):,} judgements ({found.kind}), {other:,} of them other than the model's group: {out}")
+    print(
+        f"{counted(len(found.rows), 'judgement')} ({found.kind}), {other:,} of them other than the model's group: {out}"
+    )
     for note in found.notes:
         print(f"Note: {note}")
     request.speech.suggest(

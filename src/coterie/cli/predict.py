@@ -26,6 +26,7 @@ from coterie.scaling.predicting import Asked, predict_parts
 from coterie.training.device import accelerator_for
 from coterie.training.interrupt import Stopped
 from coterie.types import Skipped
+from coterie.words import counted
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
     foreign = answer["ood_score"]
     where = f"Parts of the table: {request.out}" if request.in_parts else f"Table: {request.out}"
     print(
-        f"{answer['n']:,} items assigned in {answer['seconds']} s, mean confidence {confidence:.2f}"
+        f"{counted(answer['n'], 'item')} assigned in {answer['seconds']} s, mean confidence {confidence:.2f}"
         f"{'' if answer['calibrated'] or request.recalibrated else ' (not calibrated)'}. {where}"
     )
     if request.recalibrated:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from coterie.cli.speech import Speech
 from coterie.types import InputError
+from coterie.words import counted
 
 NEEDED = ("fastapi", "uvicorn")
 
@@ -21,7 +22,9 @@ def review_run(run: Path, port: int, speech: Speech, *, browser: bool, source: s
 
     taken = serve(run, port, browser=browser, source=source, name=name)
     print(
-        f"{taken:,} decisions were taken. Table: {run / 'result.reviewed.parquet'}" if taken else "Nothing was decided."
+        f"{counted(taken, 'decision was', 'decisions were')} taken. Table: {run / 'result.reviewed.parquet'}"
+        if taken
+        else "Nothing was decided."
     )
     if taken:
         speech.suggest((("export", run, "--to", "csv", "-o", "groups.csv"), "write groups and names as a table"))

@@ -121,9 +121,11 @@ def read_overrides(assignments: list[str]) -> dict[str, Any]:
         if not equals or not name:
             raise InputError(f"--set {text[:60]!r} is no setting: write it as method.cells=40.")
         try:
-            overrides[name] = plain_yaml(value)
+            read = plain_yaml(value)
         except ValueError as error:
             raise InputError(f"--set {name} has a value that cannot be read, {value[:60]!r} ({error}).") from error
+        if overrides.setdefault(name, read) != read:
+            raise InputError(f"--set {name} is given twice, with two values: leave one out.")
     return overrides
 
 

@@ -27,7 +27,7 @@ class YardstickRequest:
     label_column: str | None
     test: str | None
     test_labels: str | None
-    held_out: float
+    held_out: float | None
     init: Path | None
     backbone: str
     epochs: int | None
@@ -47,6 +47,8 @@ def teach(asked: YardstickRequest) -> None:
         )
     if asked.test is None and asked.test_labels is not None:
         raise InputError("--test-labels are those of a second source: give it with --test.")
+    if asked.test is not None and asked.held_out is not None:
+        raise InputError("--held-out is a share of the source, and with --test that is scored: leave one of them out.")
     labels = _labels(asked.source, None if asked.labels == OWN else asked.labels, asked.label_column, "--labels")
     test_labels = None
     if asked.test is not None:
@@ -55,7 +57,7 @@ def teach(asked: YardstickRequest) -> None:
         found = supervised(
             asked.source,
             labels,
-            held_out=asked.held_out,
+            held_out=0.2 if asked.held_out is None else asked.held_out,
             init=asked.init,
             test=asked.test,
             test_labels=test_labels,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from coterie.data.array_rows import RowIds
 from coterie.types import InputError, Items, ItemSpec, Source
+from coterie.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -130,8 +131,8 @@ def check_rows(spaces: Spaces, place: int, first: Sequence[str], ids: Sequence[s
     if missing or extra:
         which, where, count = (missing, other, len(missing)) if missing else (extra, one, len(extra))
         raise InputError(
-            f"{where} lacks {count:,} items of the other space ({', '.join(which[:3])}{', ...' if count > 3 else ''}): "
-            "embed the same items for both."
+            f"{where} lacks {counted(count, 'item')} of the other space ({', '.join(which[:3])}"
+            f"{', ...' if count > 3 else ''}): embed the same items for both."
         )
     row = next(row for row, (a, b) in enumerate(zip(first, ids, strict=True)) if a != b)
     raise InputError(

@@ -26,9 +26,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
+from coterie.arguments import array_from, as_whole, is_number, number, numbers_from, whole_number
 from coterie.evaluation.calibration_errors import checked, truths
 from coterie.types import InputError
 
+MOST = 1 << 53  # items
 STEPS = 20  # accept sets of 5 %, 10 %, ... of all items are tried
 ROUNDING = 1e-7  # a confidence of 0.95 in float32 is 0.94999999, and must still serve an error of 0.05
 
@@ -127,6 +129,8 @@ def error_bound(wrong: int, judged: int, level: float = 0.95) -> float:
     >>> round(error_bound(0, 59), 4)
     0.0495
     """
+    wrong, judged = (whole_number(count, name, 0, MOST) for count, name in ((wrong, "wrong"), (judged, "judged")))
+    level = number(level, "level", 0, 1)
     return 1.0 if wrong >= judged else float(betaincinv(wrong + 1, judged - wrong, level))
 
 
@@ -141,6 +145,7 @@ def judged_needed(max_error: float, level: float = 0.95, wrong: int = 0) -> int:
     """
     _check_error(max_error)
     _check_level(level)
+    wrong = whole_number(wrong, "wrong", 0, MOST)
     enough = wrong + 1
     while error_bound(wrong, enough, level) > max_error:
         enough *= 2
@@ -191,8 +196,8 @@ def audit(
     >>> 0.55 < found.chosen.threshold < 0.65
     True
     """
-    values, needed = _values(np.asarray(confidence, np.float64)), judged_needed(max_error, level)
-    rows, outcomes = np.asarray(judged), truths(right)
+    values, needed = _values(numbers_from(confidence, "confidence")), judged_needed(max_error, level)
+    rows, outcomes = array_from(judged, "judged"), truths(right)
     if rows.size and rows.dtype.kind not in "iu":
         raise InputError(f"The judged rows are of type {rows.dtype}: give their numbers.")
     if rows.shape != outcomes.shape or rows.ndim != 1:
@@ -206,7 +211,11 @@ def audit(
         )
     if rows.min() < 0 or rows.max() >= len(values) or len(np.unique(rows)) < len(rows):
         raise InputError(f"The judged rows must be different rows from 0 to {len(values) - 1}.")
-    tried = threshold_grid(values, len(rows), max_error, level) if thresholds is None else thresholds
+    tried = (
+        threshold_grid(values, len(rows), max_error, level)
+        if thresholds is None
+        else numbers_from(thresholds, "thresholds").reshape(-1).tolist()
+    )
     seen, wrong_ones = values[rows], values[rows[~outcomes]]
     steps: list[Step] = []
     for threshold in sorted(set(tried), reverse=True):
@@ -230,9 +239,11 @@ def draw_sample(n: int, size: int, seed: int, judged: Sequence[int] = ()) -> NDA
     >>> rows.shape, len(set(rows.tolist()))
     ((300,), 300)
     """
-    if seed < 0:
-        raise InputError(f"The seed is {seed}: give a whole number of at least 0.")
-    left = np.setdiff1d(np.arange(n), np.asarray(judged, dtype=np.int64))
+    n, size, seed = as_whole(n, "n"), as_whole(size, "size"), whole_number(seed, "seed", 0, 2**63)
+    given = array_from(judged, "judged")
+    if given.size and given.dtype.kind not in "iu":
+        raise InputError(f"The judged rows are of type {given.dtype}: give their numbers.")
+    left = np.setdiff1d(np.arange(n), given)
     if not 1 <= size <= len(left):
         raise InputError(
             f"{size} items cannot be drawn: give a number from 1 to {len(left)}, the items not judged yet."
@@ -241,14 +252,17 @@ def draw_sample(n: int, size: int, seed: int, judged: Sequence[int] = ()) -> NDA
 
 
 def _values(confidence: NDArray[np.floating]) -> NDArray[np.float64]:
-    return checked(confidence, np.ones(len(confidence), dtype=bool))[0]
+    values = numbers_from(confidence, "confidence")
+    return checked(values, np.ones(values.shape, dtype=bool))[0]
 
 
 def _check_error(max_error: float) -> None:
-    if not 0 < max_error < 1:
-        raise InputError(f"The accepted error is {max_error:g}: it must lie between 0 and 1, as 0.05 for 5 %.")
+    if not is_number(max_error) or not 0 < max_error < 1:
+        raise InputError(f"The accepted error is {str(max_error)[:80]}: it must lie between 0 and 1, as 0.05 for 5 %.")
 
 
 def _check_level(level: float) -> None:
-    if not 0.5 <= level < 1:
-        raise InputError(f"The confidence level is {level:g}: it must be at least 0.5 and below 1, as 0.95 for 95 %.")
+    if not is_number(level) or not 0.5 <= level < 1:
+        raise InputError(
+            f"The confidence level is {str(level)[:80]}: it must be at least 0.5 and below 1, as 0.95 for 95 %."
+        )

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from coterie.arguments import whole_number
+from coterie.arguments import array_from, numbers_from, whole_number
 from coterie.evaluation.ranking import Floats, Ranking, from_zero, rank, ratio
 from coterie.types import InputError
 
@@ -217,7 +217,7 @@ def checked(confidence: NDArray[np.floating], correct: NDArray[Any]) -> tuple[Fl
 
     Raises InputError for two shapes, no items, confidences that are NaN or outside [0, 1], outcomes other than 0 and 1.
     """
-    confidence, right = np.asarray(confidence, dtype=np.float64), truths(correct).astype(np.float64)
+    confidence, right = numbers_from(confidence, "confidence"), truths(correct).astype(np.float64)
     if confidence.ndim != 1 or confidence.shape != right.shape or len(right) == 0:
         raise InputError(
             f"There are confidences of shape {confidence.shape} for outcomes of shape {right.shape}: give one each."
@@ -230,7 +230,7 @@ def checked(confidence: NDArray[np.floating], correct: NDArray[Any]) -> tuple[Fl
 
 def truths(right: Any) -> NDArray[np.bool_]:
     """Whether each item is right, as booleans: True and False, or 1 and 0, and nothing else (InputError)."""
-    flags = np.asarray(right)
+    flags = array_from(right, "Whether each item is right")
     if flags.dtype.kind != "b" and not (flags.dtype.kind in "iuf" and np.isin(flags, (0, 1)).all()):
         raise InputError(f"Whether each item is right is given as {flags.dtype}: give True or False, or 1 or 0.")
     return flags.astype(np.bool_)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coterie.arguments import whole_number
+from coterie.arguments import array_from, whole_number
 from coterie.types import InputError
 
 Ints = NDArray[np.int64]
@@ -34,7 +34,7 @@ def contingency(
     array([[2, 1],
            [0, 1]])
     """
-    true, pred = np.asarray(labels_true), np.asarray(labels_pred)
+    true, pred = array_from(labels_true, "labels_true"), array_from(labels_pred, "labels_pred")
     if true.ndim != 1 or true.shape != pred.shape:
         raise InputError(
             f"There are labels of shape {true.shape} for predictions of shape {pred.shape}: give one label per item."

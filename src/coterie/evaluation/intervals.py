@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.arguments import as_whole, whole_number
+from coterie.arguments import whole_number
 from coterie.evaluation.contingency import Ints
 from coterie.evaluation.ranking import Floats, Ranking
 from coterie.types import InputError
 
 RESAMPLES, LEVEL = 200, 0.95
 GROUPS = 2048  # distinct confidences that are told apart; more are taken together with their neighbours
+MOST = 10**7  # resamples
 CELLS = 1 << 20  # that are drawn at once: 8 MB
 
 Interval = tuple[float, float]
@@ -144,8 +145,7 @@ def _middle(values: Floats, level: float) -> Interval:
 
 
 def _check(resamples: int, level: float, seed: int) -> None:
-    if as_whole(resamples, "resamples") < 1:
-        raise InputError(f"resamples is {resamples}: give at least 1.")
+    whole_number(resamples, "resamples", 1, MOST)
     whole_number(seed, "seed", 0, 2**63)
-    if not isinstance(level, int | float) or not 0 < level < 1:
+    if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
         raise InputError(f"level is {level}: give a share between 0 and 1, such as 0.95.")

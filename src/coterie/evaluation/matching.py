@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from coterie.arguments import whole_number
+from coterie.arguments import array_from, whole_number
 from coterie.evaluation.contingency import Given, Ints, contingency
 from coterie.evaluation.ranking import Floats, ratio
 
@@ -180,7 +180,7 @@ def held_out_accuracy(labels_true: Given, labels_pred: Given, seed: int = 0) -> 
     >>> held_out_accuracy([0, 1] * 20, [1, 0] * 20)
     1.0
     """
-    true, pred = np.asarray(labels_true), np.asarray(labels_pred)
+    true, pred = array_from(labels_true, "labels_true"), array_from(labels_pred, "labels_pred")
     k, c = contingency(true, pred).shape
     if len(true) < 2:
         return float("nan")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from coterie.arguments import array_from, numbers_from
 from coterie.evaluation.matching import match
 from coterie.types import InputError
 
@@ -25,12 +26,12 @@ def oracle_temperature(labels_true: NDArray[np.integer], probabilities: NDArray[
     Raises InputError where there are not as many groups as classes: an item whose class has no group has no
     probability of being right.
     """
-    given = np.asarray(probabilities, dtype=np.float64)
+    given = numbers_from(probabilities, "probabilities")
     if given.ndim != 2:
         raise InputError(
             f"The probabilities have the shape {given.shape}: give one row per item, one column per group."
         )
-    true, k = np.asarray(labels_true), given.shape[1]
+    true, k = array_from(labels_true, "labels_true"), given.shape[1]
     if true.ndim == 1 and len(true) and int(true.max()) >= k:
         raise InputError(
             f"There are {int(true.max()) + 1} classes for {k} groups: temperature scaling needs a group for each class."

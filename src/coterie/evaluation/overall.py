@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.arguments import array_from, whole_number
 from coterie.evaluation import agreement, calibration_errors, clusters, intervals, matching, probability_rows, rejection
 from coterie.evaluation.contingency import Ints
 from coterie.evaluation.ranking import Floats, Ranking, area_under_roc, average_precision, false_positive_rate
@@ -45,10 +46,13 @@ def evaluate(
     >>> found["acc"], found["confidence"], found["one_cluster"]["acc"]
     (0.75, 0.75, 0.75)
     """
-    labels_true, p = np.asarray(labels_true), np.asarray(probabilities)
-    if p.ndim != 2 or len(p) != len(labels_true):
+    labels_true, p = array_from(labels_true, "labels_true"), array_from(probabilities, "probabilities")
+    resamples = whole_number(resamples, "resamples", 0, intervals.MOST)
+    if isinstance(class_names, str) or not isinstance(class_names, Sequence | np.ndarray):
+        raise InputError(f"class_names is {repr(class_names)[:80]}: it takes a list of names, one for each class.")
+    if p.ndim != 2 or labels_true.shape != (len(p),):
         raise InputError(
-            f"There are {len(labels_true)} labels for probabilities of shape {p.shape}: give one label for each row."
+            f"There are labels of shape {labels_true.shape} for probabilities of shape {p.shape}: give one for each."
         )
     known = labels_true != UNKNOWN
     if not known.all():

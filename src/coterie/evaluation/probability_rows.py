@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.arguments import array_from, number, share
 from coterie.evaluation.calibration_errors import bin_of
 from coterie.types import InputError
 
@@ -46,6 +47,7 @@ def nll(probabilities: Rows, column: NDArray[np.integer], floor: float = NLL_FLO
     >>> round(nll(p, column), 4)
     0.4904
     """
+    floor = number(floor, "floor", 0, 1)
     return float(-np.log(np.maximum(_of_class(*_checked(probabilities, column)), floor)).mean())
 
 
@@ -65,6 +67,7 @@ def classwise_calibration_error(
     0.375
     """
     probabilities, column = _checked(probabilities, column)
+    threshold = share(threshold, "threshold")
     errors = []
     for c in range(probabilities.shape[1]):
         p, is_class = probabilities[:, c], column == c
@@ -79,7 +82,7 @@ def classwise_calibration_error(
 
 def _checked(probabilities: Any, column: Any) -> tuple[Rows, NDArray[np.integer]]:
     """Both as arrays. Raises InputError where they do not fit, and for rows that are no probabilities."""
-    p, of = np.asarray(probabilities), np.asarray(column)
+    p, of = array_from(probabilities, "probabilities"), array_from(column, "column")
     if p.ndim != 2 or of.shape != (len(p),) or len(of) == 0:
         raise InputError(f"There are {of.shape} classes for probabilities of shape {p.shape}: give one for each row.")
     if p.dtype.kind not in "fiu" or of.dtype.kind not in "iu":

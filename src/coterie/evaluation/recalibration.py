@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import betaincinv, expit, log_expit
 
+from coterie.arguments import whole_number
 from coterie.evaluation.calibration_errors import adaptive_calibration_error_of, by_confidence, checked, truths
 from coterie.evaluation.ranking import Floats, Ranking
 from coterie.types import InputError
@@ -184,9 +185,9 @@ def recalibrate(
     confidence: NDArray[np.floating], right: ArrayLike, kind: Kind = "beta", seed: int = 0
 ) -> Recalibration:
     """Fit and check a map on judged confidences (m,). Raises InputError for too few judged items."""
-    if kind not in get_args(Kind):
+    if not isinstance(kind, str) or kind not in get_args(Kind):
         raise InputError(f"There is no map {kind!r}: give {', '.join(get_args(Kind))}.")
-    flags = truths(right)
+    flags, seed = np.atleast_1d(truths(right)), whole_number(seed, "seed", 0, 2**63)
     least = LEAST_ISOTONIC if kind == "isotonic" else LEAST
     if len(flags) < least:
         more = f"judge {least - len(flags)} more" + (", or take another map" if kind == "isotonic" else "")

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, xlogy
 
+from coterie.arguments import numbers_from
 from coterie.evaluation.calibration_errors import by_confidence, checked
 from coterie.evaluation.ranking import (
     Floats,
@@ -199,7 +200,9 @@ def acceptance(
     >>> row["count"], row["share"], round(row["expected_error"], 4), row["error"]
     (2, 0.5, 0.15, 0.0)
     """
-    values, right = checked(confidence, np.ones(len(confidence), dtype=bool) if correct is None else correct)
+    values = numbers_from(confidence, "confidence")
+    values, right = checked(values, np.ones(values.shape, dtype=bool) if correct is None else correct)
+    thresholds = tuple(numbers_from(thresholds, "thresholds").reshape(-1).tolist())
     table = []
     for threshold in thresholds:
         accepted = values >= threshold

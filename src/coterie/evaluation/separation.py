@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from coterie.arguments import numbers_from
 from coterie.evaluation import ranking
 from coterie.types import InputError
 
@@ -78,7 +79,7 @@ def evaluate_separation(inside: ArrayLike, outside: ArrayLike) -> dict[str, floa
 
 
 def _rank(inside: ArrayLike, outside: ArrayLike) -> ranking.Ranking:
-    ours, foreign = (np.asarray(scores, dtype=np.float64) for scores in (inside, outside))
+    ours, foreign = numbers_from(inside, "inside"), numbers_from(outside, "outside")
     for which, scores in (("inside", ours), ("outside", foreign)):
         if scores.ndim != 1 or len(scores) == 0:
             raise InputError(f"The scores of the {which} items have shape {scores.shape}: give one number per item.")

@@ -11,6 +11,7 @@ from coterie.data.column_names import listed
 from coterie.data.matching import tidy
 from coterie.export.known import ReadLabels, RunIndex, back, once, untouched
 from coterie.types import InputError
+from coterie.words import counted
 
 
 def of_tasks(tasks: list[Any], known: RunIndex) -> ReadLabels:
@@ -46,9 +47,13 @@ def of_tasks(tasks: list[Any], known: RunIndex) -> ReadLabels:
         if len(set(last.values())) > 1:
             divided.append(known.items.ids[at])
     if divided:
-        notes.append(f"Of {len(divided):,} items people disagree, the newest answer was taken: {listed(divided, 5)}.")
+        notes.append(
+            f"Of {counted(len(divided), 'item')} people disagree, the newest answer was taken: {listed(divided, 5)}."
+        )
     if empty:
-        notes.append(f"{empty:,} annotations without a choice say nothing.")
+        notes.append(
+            f"{counted(empty, 'annotation without a choice says', 'annotations without a choice say')} nothing."
+        )
     return back("labelstudio", found, known, notes)
 
 

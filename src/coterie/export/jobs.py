@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -20,6 +20,14 @@ from coterie.export.writing import Tree, check_place, head_of, new_file, new_tre
 from coterie.outputs import Given
 from coterie.types import InputError
 
+# The formats that an option is for, where it is not for all.
+HEEDED = {
+    "link": ("imagefolder", "hf"),
+    "include_rejected": ("imagefolder", "hf"),
+    "prefix_names": ("imagefolder", "hf"),
+    "document_root": ("labelstudio",),
+    "thumbs": ("embedding-atlas",),
+}
 LINKS = ("copy", "symlink", "hard")
 
 Progress = Callable[[str, int, int], None]  # the format, how many pictures are written, of how many items
@@ -155,6 +163,7 @@ def export(
     found = {name: format_of(name) for name in dict.fromkeys(formats)}
     if not found:
         raise InputError("No format is named: give at least one with --to.")
+    _refuse_unused(found, options)
     several = len(found) > 1
     first = next(iter(found.values()))
     if not several and isinstance(first, FileFormat) and out.suffix.lower() != first.ending:
@@ -196,6 +205,14 @@ def export(
     return done
 
 
+def _refuse_unused(formats: Iterable[str], options: Options) -> None:
+    """Raise InputError for an option that none of the formats heeds."""
+    for option, heeding in HEEDED.items():
+        if getattr(options, option) != getattr(Options(), option) and not set(heeding).intersection(formats):
+            name, given = f"--{option.replace('_', '-')}", ", ".join(formats)
+            raise InputError(f"{name} is for {' and '.join(heeding)}, and changes nothing of {given}: leave it out.")
+
+
 def _jobs(items: Items, found: dict[str, Format], options: Options) -> dict[str, Job]:
     """A job for each format. Raises InputError for what cannot be done, before anything is written."""
     jobs: dict[str, Job] = {}
@@ -208,8 +225,12 @@ def _jobs(items: Items, found: dict[str, Format], options: Options) -> dict[str,
             taken = most_doubtful_first(taken)
             taken = taken if options.limit is None else taken.take(np.arange(min(options.limit, len(taken))))
         jobs[name] = Job(taken, options, look_up)
-        if form.pictures:
+        if not form.pictures:
+            continue
+        try:
             look_up()
+        except InputError as error:
+            raise InputError(str(error) if len(found) == 1 else f"{name} needs the pictures. {error}") from error
     return jobs
 
 

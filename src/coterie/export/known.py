@@ -13,6 +13,7 @@ from coterie.data.column_names import listed
 from coterie.export.formats.labelstudio import nowhere_name
 from coterie.export.items import NOWHERE, Items
 from coterie.types import InputError
+from coterie.words import counted
 
 SAME = 1e-6  # confidences that were written and read again
 
@@ -72,8 +73,8 @@ def once(found: dict[int, int], at: int, group: int, known: RunIndex) -> None:
 
 def untouched(count: int) -> str:
     return (
-        f"{count:,} items came back unchanged, which does not confirm them. The others are corrections and no random "
-        "sample: use them for fit --judged, not for the bound of accept --judged."
+        f"{counted(count, 'item')} came back unchanged, which confirms nothing. The others are corrections and no "
+        "random sample: use them for fit --judged, not for the bound of accept --judged."
     )
 
 

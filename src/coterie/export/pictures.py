@@ -17,6 +17,7 @@ from coterie.export.items import NOWHERE, Items
 from coterie.export.jobs import Job
 from coterie.records.files import open_regular
 from coterie.types import InputError
+from coterie.words import counted
 
 CLONE = 0x40049409  # ioctl FICLONE: the copy shares the blocks of a file until one of the two is changed
 
@@ -44,7 +45,9 @@ def arrange(job: Job) -> tuple[Items, list[str]]:
             changed += name != items.ids[row].split("/")[-1] and not job.options.prefix_names
             names[row] = name
     if changed and job.originals.kind == "files":
-        job.notes.append(f"{changed:,} files have another name than in the source; coterie.jsonl says which is which.")
+        job.notes.append(
+            f"{counted(changed, 'file has', 'files have')} another name than in the source; coterie.jsonl says which."
+        )
     return items, [f"{folder}/{name}" for folder, name in zip(folders, names, strict=True)]
 
 

@@ -15,6 +15,7 @@ from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
 from coterie.records import read_record
 from coterie.types import InputError
+from coterie.words import counted
 
 
 def embed_run(
@@ -49,7 +50,7 @@ def embed_run(
 def _differences(origin: str, now: Sequence[str], then: Sequence[str]) -> str:
     fresh, gone = sorted(set(now) - set(then)), sorted(set(then) - set(now))
     parts = [
-        f"{len(items):,} items are {what} ({', '.join(items[:5])}{', …' if len(items) > 5 else ''})"
+        f"{counted(len(items), 'item is', 'items are')} {what} ({', '.join(items[:5])}{', …' * (len(items) > 5)})"
         for what, items in (("new", fresh), ("missing", gone))
         if items
     ]

@@ -8,6 +8,7 @@ from coterie.records.review import ClaimEntry, ReviewEntry, read_review
 from coterie.report.headline import Tile
 from coterie.report.read import RunFolder
 from coterie.report.wording import count, percent
+from coterie.words import counted
 
 
 @dataclass(frozen=True)
@@ -53,9 +54,9 @@ def _sentences(entry: ReviewEntry, kind: str) -> list[str]:
     else:
         found.append("No audit stands behind these labels, so nobody knows how many of them are wrong.")
     if entry.labels_used.imported:
-        found.append(f"{count(entry.labels_used.imported)} labels were imported.")
+        found.append(f"{counted(entry.labels_used.imported, 'label was', 'labels were')} imported.")
     if entry.labels_used.refits:
-        found.append(f"The head was trained again {count(entry.labels_used.refits)} times on what was decided.")
+        found.append(f"The head was trained again {counted(entry.labels_used.refits, 'time')} on what was decided.")
     if entry.not_likeliest:
         found.append(
             f"Merges made another group the likelier one for {count(entry.not_likeliest)} {kind} that nobody decided; "

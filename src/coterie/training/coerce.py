@@ -32,6 +32,7 @@ TAKES = {
     "float_type": "a number",
     "float_parsing": "a number",
     "truth_value": "a number",
+    "plain_digits": "a number in plain digits",
     "bool_type": "true or false",
     "bool_parsing": "true or false",
     "string_type": "text",

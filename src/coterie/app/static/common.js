@@ -15,6 +15,7 @@ export function element(name, properties = {}, ...children) {
 }
 
 export const count = (number) => number.toLocaleString("en");
+export const counted = (number, many) => `${count(number)} ${number === 1 ? many.slice(0, -1) : many}`; // "1 image", "2 images"
 export const percent = (share) => share > 0.995 && share < 1 ? ">99%" : `${Math.round(100 * share)}%`;
 export const colour = (number) => `c${((number % 12) + 12) % 12}`;
 export const groupOf = (number) => state.groups.find((group) => group.number === number);
@@ -111,7 +112,7 @@ async function listen() {
       $("people").hidden = answer.tabs < 2;
       $("people").textContent = `${answer.tabs} tabs are open`;
       $("broken").hidden = !answer.broken;
-      $("broken").textContent = `${count(answer.broken)} pictures cannot be shown`;
+      $("broken").textContent = `${counted(answer.broken, "pictures")} cannot be shown`;
       if (!unsent.length) saved("saved");
       if (foreign.length) {
         await renew();

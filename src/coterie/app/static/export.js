@@ -1,5 +1,5 @@
 // The export page: the same as a command.
-import { $, ask, count, onChange, post, say } from "./common.js";
+import { $, ask, counted, onChange, post, say } from "./common.js";
 import { follow } from "./features.js";
 
 const form = $("export");
@@ -18,7 +18,7 @@ function rename() {
 let asked = 0;
 async function size() {
   const { to, only } = chosen(), turn = ++asked, found = await ask(`/export/size?to=${to}&only=${only}`).catch(() => null);
-  if (turn === asked && found) $("size").textContent = `${count(found.items)} items${found.bytes === null ? "" : `, about ${(found.bytes / 1e9).toFixed(found.bytes < 1e8 ? 3 : 1)} GB`}. `;
+  if (turn === asked && found) $("size").textContent = `${counted(found.items, "items")}${found.bytes === null ? "" : `, about ${(found.bytes / 1e9).toFixed(found.bytes < 1e8 ? 3 : 1)} GB`}. `;
 }
 if (form) {
   form.oninput = (event) => { if (event.target.name === "to") rename(); command(); if (event.target !== out) size(); };

@@ -1,5 +1,5 @@
 // One group: the grid, and the sweep.
-import { $, ahead, ask, attempt, back, base, chooseGroup, count, decide, digits, element, get, groupOf, nameOf, onChange, onKeys, percent, picture, question, say, used } from "./common.js";
+import { $, ahead, ask, attempt, back, base, chooseGroup, count, counted, decide, digits, element, get, groupOf, kind, nameOf, onChange, onKeys, percent, picture, question, say, used } from "./common.js";
 import { Grid } from "./grid.js";
 import { PAGE, Search, outcome, written } from "./sweep.js";
 
@@ -12,7 +12,7 @@ const ordered = async (path) => [...new Int32Array(await (await get(`/order?grou
 async function refresh() {
   await grid.load();
   if (grid.selected.size) grid.keep(new Set(await ordered("order=surest")));
-  $("size").textContent = count(grid.total);
+  $("size").textContent = counted(grid.total, kind);
   $("toolbar").hidden = !grid.total;
   const named = groupOf(group);
   if (named?.name) $("title").textContent = named.name;

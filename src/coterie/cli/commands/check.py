@@ -136,7 +136,9 @@ def supervised(
     test_labels: Annotated[
         str | None, typer.Option(help="Labels of --test: a file, or 'folders'.  [default: its own]")
     ] = None,
-    held_out: Annotated[float, typer.Option(help="Without --test: share of the items that is kept for scoring.")] = 0.2,
+    held_out: Annotated[
+        float | None, typer.Option(help="Without --test: share of the items that is kept for scoring.  [default: 0.2]")
+    ] = None,
     init: Annotated[Path | None, typer.Option(help="Start from this run's backbone.")] = None,
     backbone: Annotated[str, typer.Option(help="As for fit.")] = "auto",
     epochs: Annotated[int | None, typer.Option(help="Epochs of training.  [default: by the number of items]")] = None,

@@ -16,6 +16,7 @@ from coterie.export.pictures import thumbnail
 from coterie.export.registry import FileFormat
 from coterie.report.map import project
 from coterie.types import InputError
+from coterie.words import counted
 
 NEIGHBOURS = 15
 SIDE = 160  # pixels of a thumbnail
@@ -44,7 +45,7 @@ def write(path: Path, job: Job) -> None:
         cells = [{"bytes": thumbnail(item, job.originals, SIDE), "path": item} for item in items.ids]
         lost = np.array([cell["bytes"] is None for cell in cells])
         if lost.any():
-            job.notes.append(f"{lost.sum():,} pictures cannot be read any more; their places are empty.")
+            job.notes.append(f"{counted(int(lost.sum()), 'picture')} cannot be read any more, and left empty.")
         columns["image"] = pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
         options += " --image image"
     table = pa.table(columns).replace_schema_metadata({"coterie.table": "export"})

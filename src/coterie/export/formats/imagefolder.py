@@ -10,6 +10,7 @@ from coterie.export.jobs import Job
 from coterie.export.pictures import arrange, check_room, put, say_links
 from coterie.export.registry import FolderFormat
 from coterie.export.writing import Tree
+from coterie.words import counted
 
 TORCHVISION = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
@@ -23,7 +24,8 @@ def write(tree: Tree, job: Job) -> None:
     say_links(job)
     others = [name for name in names if not name.lower().endswith(TORCHVISION)]
     if others:
-        job.notes.append(f"{len(others):,} pictures are of types that torchvision leaves out, such as {others[0]}.")
+        are = counted(len(others), "picture is", "pictures are")
+        job.notes.append(f"{are} of a type that torchvision leaves out, such as {others[0]}.")
 
 
 FORMAT = FolderFormat(write, pictures=True)
