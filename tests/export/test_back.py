@@ -100,7 +100,7 @@ def test_label_studio_s_newest_annotation_counts_whatever_zone_it_was_written_in
 
     assert out_and_back(coterie, run, "labelstudio", tmp_path, change) == {IDS[0]: (1, 0)}
     found = read_back(tmp_path / "labelstudio" / "tasks-0001.json", items_of_run(run))
-    assert found.notes == [f"Of 1 items people disagree, the newest answer was taken: {IDS[0]}."]
+    assert found.notes == [f"Of 1 item people disagree, the newest answer was taken: {IDS[0]}."]
 
 
 @pytest.mark.parametrize(
