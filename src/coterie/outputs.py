@@ -138,7 +138,7 @@ def remove_parts(folder: Path, only: str | None = None) -> None:
             continue
         for entry in entries:
             found = PART.fullmatch(entry.name)
-            if found and (only is None or found["name"] == _part_of(only)) and not _lives(int(found["process"])):
+            if found and (only is None or found["name"] == _part_of(only)) and not lives(int(found["process"])):
                 _remove(Path(entry.path))
 
 
@@ -168,7 +168,7 @@ def _part_of(name: str) -> str:
     return name if len(os.fsencode(name)) < 220 else name[:50]
 
 
-def _lives(process: int) -> bool:
+def lives(process: int) -> bool:
     """Whether another process of that number is there; this one has begun nothing when it asks."""
     if process == os.getpid() or os.name == "nt":  # Windows has no signal that only asks
         return process != os.getpid()

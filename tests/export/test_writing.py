@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -103,6 +104,22 @@ def test_what_a_killed_export_left_is_taken_away(coterie, run, tmp_path):
     assert not (tmp_path / "out").exists()
     assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out")[0] == 0
     assert not (tmp_path / "out.part").exists()
+
+
+def test_an_export_that_a_killed_overwrite_set_aside_is_taken_back(coterie, run, tmp_path):
+    out, old = tmp_path / "out", tmp_path / f"out.{2**22 + 1}.old"  # no process has so high a number
+    assert coterie("export", run, "--to", "imagefolder", "-o", out)[0] == 0
+    before = sorted(path.relative_to(out) for path in out.rglob("*"))
+    out.rename(old)  # as a kill between the two renames leaves it
+    assert "is not empty" in refused(coterie, run, "--to", "imagefolder", "-o", out)
+    assert sorted(path.relative_to(out) for path in out.rglob("*")) == before
+    shutil.copytree(out, old)  # as a kill before the last step leaves it
+    assert coterie("export", run, "--to", "imagefolder", "-o", out, "--overwrite")[0] == 0
+    assert sorted(os.listdir(tmp_path)) == ["out", "photos", "run"]
+    (tmp_path / "out.7.old").mkdir()
+    (tmp_path / "out.7.old" / "mine.txt").write_text("x")
+    assert coterie("export", run, "--to", "imagefolder", "-o", out, "--overwrite")[0] == 0
+    assert (tmp_path / "out.7.old" / "mine.txt").exists()
 
 
 def test_two_exports_to_one_place_do_not_mix(coterie, run, tmp_path):

@@ -71,6 +71,11 @@ def test_an_unknown_name_is_answered_with_the_nearest_known(wrong: str, near: st
         build_backbone(wrong, images(32))
 
 
+def test_a_small_net_too_wide_for_any_machine_is_refused() -> None:
+    with pytest.raises(InputError, match=r"'small-100000' has no such width: a small residual net takes 4 to 512"):
+        build_backbone("small-100000", images(8, 1))
+
+
 @pytest.mark.parametrize("name", ["small-x", "small-3", "small-"])
 def test_a_small_net_of_no_width_is_an_input_error(name: str) -> None:
     with pytest.raises(InputError, match=name):

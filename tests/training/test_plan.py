@@ -180,6 +180,11 @@ def test_a_batch_larger_than_the_data_is_an_error_where_it_was_asked_for() -> No
         make_plan(settings(overrides={"cdc.batch_size": 5000}), VECTORS, "x")
 
 
+def test_a_part_larger_than_its_batch_is_said() -> None:
+    plan = make_plan(settings(overrides={"cdc.batch_size": 500, "cdc.sub_batch": 5000}), VECTORS, "x")
+    assert "cdc: sub_batch 5000 is more than there can be, and works as 500." in plan.notes
+
+
 def test_a_batch_larger_than_the_data_is_adapted_where_a_preset_asked_for_it() -> None:
     plan = make_plan(settings(preset="paper"), replace(VECTORS, n=600), "x")
     assert plan.stages == [CDC(batch_size=600)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from coterie.data.originals import Originals, originals_of, place_of
 from coterie.export.items import NOWHERE, ONLY, Items, chosen, items_of_run
 from coterie.export.registry import FileFormat, FolderFormat, Format, format_of
-from coterie.export.writing import Tree, check_place, head_of, new_file, new_tree
+from coterie.export.writing import Tree, check_place, head_of, new_file, new_tree, take_back
 from coterie.outputs import Given
 from coterie.types import InputError
 
@@ -171,6 +172,8 @@ def export(
     folder = several or isinstance(first, FolderFormat)
     record_path = (items.record.get("source") or {}).get("path")
     reads = [*reads, options.source, record_path if isinstance(record_path, str) and record_path[:1] == "/" else None]
+    if folder:
+        take_back(Path(os.path.realpath(out)))
     path = check_place(out, reads, folder=folder, overwrite=options.overwrite)
     jobs = _jobs(items, found, options)
     shown = any(form.pictures for form in found.values())

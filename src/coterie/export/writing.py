@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coterie.outputs import Given, check_output, remove_parts, replacing
+from coterie.outputs import Given, check_output, lives, remove_parts, replacing
 from coterie.records.files import read_text
 from coterie.types import InputError
 
@@ -96,6 +97,25 @@ def check_place(out: Path, reads: Iterable[Given], *, folder: bool, overwrite: b
 def head_of(**entries: Any) -> dict[str, Any]:
     """The first line of `coterie.jsonl`, by which an export is known."""
     return {"coterie": "export", "format": FORMAT, **entries}
+
+
+def take_back(path: Path) -> None:
+    """Undo what an `--overwrite` that was killed left undone: the export before it is back in its place, or gone.
+
+    It is set aside as OUT.PROCESS.old while the new one takes its place. Only a whole export is touched.
+    """
+    try:
+        beside = [path.with_name(name) for name in os.listdir(path.parent)]
+    except OSError:
+        return
+    for old in beside:
+        found = re.fullmatch(re.escape(path.name) + r"\.(\d+)\.old", old.name)
+        if not found or lives(int(found[1])) or old.is_symlink() or not old.is_dir() or _stranger(old) is not None:
+            continue
+        if os.path.lexists(path):
+            shutil.rmtree(old)
+        else:
+            os.rename(old, path)
 
 
 @contextmanager

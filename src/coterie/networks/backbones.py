@@ -30,6 +30,8 @@ SOBEL = "sobel+"  # in front of the name of any backbone for images
 FULL_STEM = "full+"  # in front of timm's ResNets; their weights fit no other first layers
 SMALL_SIDE = 40  # pixels up to which timm's ResNets get the CIFAR stem
 
+WIDEST = 512  # channels of the first stage of a small net, which then has 310 million weights
+
 
 @dataclass(frozen=True)
 class BackboneChoice:
@@ -151,6 +153,8 @@ def _small_width(name: str) -> int:
     width = name.removeprefix("small-")
     if not width.isdigit() or int(width) < 4:
         raise InputError(f"Unknown backbone {name!r}: the small residual nets are 'small-16' and 'small-32'.")
+    if int(width) > WIDEST:
+        raise InputError(f"Backbone {name!r} has no such width: a small residual net takes 4 to {WIDEST} channels.")
     return int(width)
 
 

@@ -39,6 +39,8 @@ def _within_limits(method: Method, stage: str, given: Mapping[str, Any], facts: 
         fitted = max(least, value if most is None else min(value, most))
         if name not in given and fitted != value:
             changed[name] = fitted
+        if name in given and most is not None and value > most:  # where it does harm, the method refuses it by itself
+            notes.append(f"{stage}: {name} {value} is more than there can be, and works as {most}.")
     if others := [
         f"{name} {getattr(method, name)} -> {value}" for name, value in changed.items() if name != "batch_size"
     ]:
