@@ -20,6 +20,10 @@ UNKNOWN = -1  # the label of an item whose class is not known
 LARGE = 1 << 22  # clusters x classes; above it resampled tables take many minutes, and JSON of the table 100s of MB
 CURVE_POINTS = 101  # of the risk-coverage curve that is kept
 
+# Few items in a cell or a bin make these too large, and resampled ones larger still by about as much: the interval is
+# the basic one, mirrored at the number itself (Davison and Hinkley, Bootstrap Methods, 1997, section 5.2).
+BIASED = {"nmi", "ece", "ece_adaptive", "ece_debiased"}
+
 
 def evaluate(
     labels_true: NDArray[np.integer],
@@ -165,6 +169,10 @@ def _intervals(found: matching.Matching, ranking: Ranking, bins: int, resamples:
     if found.counts.size <= LARGE:
         bounds |= intervals.bootstrap_counts(of_counts, found.counts, resamples=resamples)
     bounds |= intervals.bootstrap_ranking(of_ranking, ranking, resamples=resamples)
+    for name in BIASED & bounds.keys():
+        found_here = of_counts[name](found.counts) if name in of_counts else of_ranking[name](ranking)
+        low, high = (min(1.0, max(0.0, 2 * float(found_here) - bound)) for bound in reversed(bounds[name]))
+        bounds[name] = low, high
     return {
         "level": intervals.LEVEL,
         "resamples": resamples,
