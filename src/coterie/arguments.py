@@ -69,7 +69,9 @@ def number(given: Any, name: str, low: float, high: float) -> float:
 
 
 def array_from(given: Any, name: str) -> NDArray[Any]:
-    """What NumPy makes of it. Raises InputError for rows of different lengths and the like."""
+    """What NumPy makes of it. Raises InputError for rows of different lengths and the like, and for masked values."""
+    if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):  # which would count as the values below
+        raise InputError(f"{name} has masked values: leave those items out.")
     try:
         return np.asarray(given)
     except (TypeError, ValueError, RuntimeError) as error:  # the last of a tensor that has gradients

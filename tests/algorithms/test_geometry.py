@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,3 +165,38 @@ def test_what_cannot_be_measured_is_refused() -> None:
         linear_dimension(torch.rand(9, 2), share=1.0)
     with pytest.raises(InputError, match="No group has 50"):
         geometry_of(torch.rand(60, 2), torch.arange(60) % 2)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        np.full((60, 2), np.nan),
+        np.full((60, 2), 1e300),
+        np.ones(60),
+        np.ones((60, 2), complex),
+        torch.ones(60, 2, dtype=torch.complex64),
+        [["a", "b"]] * 60,
+        [[1.0], [1.0, 2.0]],
+        np.ones((0, 2)),
+        None,
+    ],
+)
+@pytest.mark.parametrize("measure", [intrinsic_dimension, linear_dimension, geometry_of, singular_values])
+@pytest.mark.usefixtures("unchecked_types")
+def test_what_is_no_table_of_finite_numbers_is_refused(measure: Any, points: Any) -> None:
+    with pytest.raises(InputError, match=r"[.]$"):
+        measure(points)
+
+
+@pytest.mark.parametrize("groups", [np.zeros(59, int), ["a"] * 60, np.zeros((60, 1), int), [0.5] * 60])
+@pytest.mark.usefixtures("unchecked_types")
+def test_groups_that_do_not_fit_the_points_are_refused(groups: Any) -> None:
+    with pytest.raises(InputError, match="a whole number for each of the 60 points"):
+        geometry_of(np.random.default_rng(0).normal(size=(60, 2)), groups)
+
+
+def test_the_callers_settings_of_torch_change_no_number() -> None:
+    points = np.random.default_rng(0).normal(size=(200, 6))
+    expected = geometry_of(points)
+    with torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta"):
+        assert geometry_of(points) == expected

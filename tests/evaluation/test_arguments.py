@@ -95,3 +95,19 @@ def test_wrong_arguments_are_refused_by_name_or_answered(name: str, function: Ca
 def test_the_sentence_names_the_argument(call: Callable[[], Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         call()
+
+
+@pytest.mark.parametrize("key", ["labels_true", "confidence", "correct", "probabilities", "inside"])
+def test_masked_values_are_refused(key: str) -> None:
+    masked = np.ma.masked_array(SOUND[key], np.zeros_like(SOUND[key], bool))
+    masked[3] = np.ma.masked
+    given = {**SOUND, key: masked}
+    with pytest.raises(InputError, match=f"{key} has masked values"):
+        if key == "labels_true":
+            evaluation.accuracy(given["labels_true"], given["labels_pred"])
+        elif key == "inside":
+            evaluation.separation_auroc(given["inside"], given["outside"])
+        elif key == "probabilities":
+            evaluation.brier(given["probabilities"], given["column"])
+        else:
+            evaluation.auroc(given["confidence"], given["correct"])

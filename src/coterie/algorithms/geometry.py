@@ -8,6 +8,7 @@ measure networks this way; FT-VGAE and R-DC follow the features of deep clusteri
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coterie.algorithms.neighbours import nearest
+from coterie.arguments import array_from, numbers_from
+from coterie.isolation import isolated
 from coterie.types import InputError
 
 SMALLEST_GROUP = 50  # points; the dimensions of smaller groups are too uncertain to be averaged
@@ -42,6 +45,7 @@ class Geometry:
         return self.linear - self.intrinsic
 
 
+@isolated
 def intrinsic_dimension(points: Points, discard: float = 0.1) -> float:
     """ID by TwoNN: the ratios μ of the distances to the second and to the first neighbour follow F(μ) = 1 - μ^(-ID).
 
@@ -60,7 +64,7 @@ def intrinsic_dimension(points: Points, discard: float = 0.1) -> float:
     True
     """
     cloud = _tensor(points)
-    if not 0 <= discard < 1:
+    if not isinstance(discard, int | float) or not 0 <= discard < 1:
         raise InputError(f"discard is {discard}: it must be at least 0 and below 1.")
     if len(cloud) < 3:
         raise InputError(f"The intrinsic dimension of {len(cloud)} points cannot be measured: give at least 3.")
@@ -76,6 +80,7 @@ def intrinsic_dimension(points: Points, discard: float = 0.1) -> float:
     return float((x @ y) / (x @ x))
 
 
+@isolated
 def intrinsic_dimension_spread(
     points: Points, *, generator: torch.Generator, repeats: int = 20, share: float = 0.9
 ) -> tuple[float, float]:
@@ -95,6 +100,7 @@ def intrinsic_dimension_spread(
     return float(found.mean()), float(found.std())
 
 
+@isolated
 def linear_dimension(points: Points, share: float = 0.9, *, legacy_zero_based: bool = False) -> int:
     """LID: how many principal components of the z-scored features it takes to explain more than `share` of variance.
 
@@ -109,7 +115,7 @@ def linear_dimension(points: Points, share: float = 0.9, *, legacy_zero_based: b
     >>> linear_dimension(circle), linear_dimension(circle[:, [0, 0]])
     (2, 1)
     """
-    if not 0 < share < 1:
+    if not isinstance(share, int | float) or not 0 < share < 1:
         raise InputError(f"share is {share}: it must lie between 0 and 1.")
     cloud = _tensor(points).double()
     centred = cloud - cloud.mean(dim=0)
@@ -125,6 +131,7 @@ def linear_dimension(points: Points, share: float = 0.9, *, legacy_zero_based: b
     return below if legacy_zero_based else below + 1
 
 
+@isolated
 def geometry_of(
     points: Points, groups: Int[Tensor, " n"] | NDArray[np.integer] | None = None, *, smallest: int = SMALLEST_GROUP
 ) -> Geometry:
@@ -142,7 +149,7 @@ def geometry_of(
     cloud = _tensor(points)
     if groups is None:
         return Geometry(intrinsic_dimension(cloud), float(linear_dimension(cloud)), 1)
-    of = torch.as_tensor(groups, device=cloud.device)
+    of = _groups(groups, cloud)
     names, sizes = of.unique(return_counts=True)
     parts = [cloud[of == name] for name in names[sizes >= smallest]]
     if not parts:
@@ -151,6 +158,7 @@ def geometry_of(
     return Geometry(sum(intrinsic) / len(parts), sum(linear) / len(parts), len(parts))
 
 
+@isolated
 def curvature(points: Points, groups: Int[Tensor, " n"] | NDArray[np.integer] | None = None) -> float:
     """Mean LID - mean ID, see `geometry_of`.
 
@@ -164,6 +172,7 @@ def curvature(points: Points, groups: Int[Tensor, " n"] | NDArray[np.integer] | 
     return geometry_of(points, groups).curvature
 
 
+@isolated
 def singular_values(points: Points) -> Float[Tensor, " r"]:
     """Of the centred points, largest first, divided by √n: standard deviations along the principal directions.
 
@@ -180,4 +189,24 @@ def singular_values(points: Points) -> Float[Tensor, " r"]:
 
 
 def _tensor(points: Points) -> Float[Tensor, "n d"]:
-    return torch.as_tensor(points).detach().float()
+    """As float32, on the device that they are on. Raises InputError for what is no table of finite numbers."""
+    given: Any = points if isinstance(points, Tensor) else torch.from_numpy(numbers_from(points, "points"))
+    if given.ndim != 2 or given.is_complex() or 0 in given.shape:
+        raise InputError(f"The points have shape {tuple(given.shape)} ({given.dtype}): give real numbers (n, d).")
+    cloud = given.detach().float()
+    if not bool(cloud.isfinite().all()):
+        raise InputError(
+            "The points have values that are NaN, infinite or too large for float32: leave those rows out."
+        )
+    return cloud
+
+
+def _groups(given: Any, cloud: Tensor) -> Int[Tensor, " n"]:
+    """The number of each point's group. Raises InputError for anything else."""
+    numbers = given if isinstance(given, Tensor) else array_from(given, "groups")
+    if tuple(numbers.shape) != (len(cloud),) or (isinstance(numbers, np.ndarray) and numbers.dtype.kind not in "biu"):
+        raise InputError(
+            f"The groups have shape {tuple(numbers.shape)} ({numbers.dtype}): give a whole number for each of the "
+            f"{len(cloud)} points."
+        )
+    return torch.as_tensor(numbers, device=cloud.device)
