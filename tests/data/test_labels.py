@@ -4,6 +4,7 @@ import contextlib
 import json
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -368,3 +369,24 @@ def test_texts_that_are_no_characters_are_named(tmp_path, form, order):
         np.save(path, texts)
     with pytest.raises(InputError, match="text 1 holds what is no character"):
         read_label_file(path, ["0", "1", "2"])
+
+
+def test_python_objects_are_refused_with_what_to_save(tmp_path):
+    np.save(tmp_path / "x.npy", np.array(["cat", "dog", "dog"], dtype=object))
+    with pytest.raises(InputError, match=r"x\.npy holds Python objects.* labels\.astype\(str\)\.$"):
+        read_label_file(tmp_path / "x.npy", IDS)
+
+
+def test_python_objects_beside_a_sources_labels_do_not_hide_them(tmp_path):
+    where = tmp_path / "x.npz"
+    np.savez(where, embeddings=np.eye(3), labels=np.array([0, 1, 1]), files=np.array(IDS, dtype=object))
+    found = labels_of(where, ["0", "1", "2"])
+    assert found is not None
+    assert found.codes.tolist() == [0, 1, 1]
+    with pytest.raises(InputError, match=r"The array files of .* holds Python objects"):
+        read_label_file(where, IDS)
+
+
+def test_pandas_missing_values_are_unknown():
+    labels = encode(list(pd.array([3, None, 7], dtype="Int64")))
+    assert (labels.codes.tolist(), labels.names) == ([0, -1, 1], ["3", "7"])

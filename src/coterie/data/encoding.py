@@ -40,9 +40,11 @@ class Labels:
 
 
 def is_unknown(value: Any) -> bool:
-    """Whether a cell says that there is no label: None, NaN, an empty text, or one of `UNKNOWN`."""
+    """Whether a cell says that there is no label: None, NaN, pandas' NA, an empty text, or one of `UNKNOWN`."""
     if isinstance(value, str):
         return value.strip() in UNKNOWN
+    if type(value).__name__ in ("NAType", "NaTType"):
+        return True
     return value is None or (isinstance(value, float) and value != value)
 
 

@@ -21,6 +21,7 @@ from coterie.records.arrays import legible
 from coterie.types import InputError
 
 OURS = "The file is a result table of coterie, so that the numbers say how far two runs agree, and nothing of the truth"
+OBJECTS = "holds Python objects, whose pickle could run code: save it as text or numbers, such as labels.astype(str)"
 SPLITS = ("train", "val", "test")  # MedMNIST's file: train_images, train_labels, ...
 
 
@@ -97,6 +98,11 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _read_npy(path: Path) -> Columns:
     with path.open("rb") as content:  # NumPy leaves what it opened open where the content is broken
+        if content.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
+            content.seek(0)
+            if _header(content)[1].hasobject:
+                raise InputError(f"The label file {path} {OBJECTS}.")
+        content.seek(0)
         values = np.load(content, allow_pickle=False)
         if not isinstance(values, np.ndarray):  # an archive under this name
             raise InputError(f"The label file {path} is a .npz archive: give it that ending.")
@@ -117,16 +123,23 @@ def _read_npz(path: Path) -> Columns:
     return Columns(_same_length({name: array.tolist() for name, array in arrays.items()}, path))
 
 
-def flat_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays (n,) and (n, 1) of a .npz file, as (n,); those of MedMNIST's splits are joined."""
+def flat_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, NDArray[Any]]:
+    """The arrays (n,) and (n, 1) of a .npz file, of the names that are `wanted`, as (n,).
+
+    Those of MedMNIST's splits are joined. Raises InputError for Python objects under such a name.
+    """
     with path.open("rb") as content, np.load(content, allow_pickle=False) as file:
         if not hasattr(file, "files"):
             raise InputError(f"{path} is no .npz archive.")
         flat: dict[str, NDArray[Any]] = {}
         for name in file.files:
-            if f"{name}.npy" not in file.zip.namelist():
+            if f"{name}.npy" not in file.zip.namelist() or not wanted(name):
                 continue
-            if len(array_shape(file, name)) <= 2 and (array := file[name]).size == len(np.atleast_1d(array)):
+            with file.zip.open(f"{name}.npy") as member:
+                shape, dtype = _header(member)
+            if dtype.hasobject:
+                raise InputError(f"The array {name} of {path} {OBJECTS}.")
+            if len(shape) <= 2 and (array := file[name]).size == len(np.atleast_1d(array)):
                 flat[name] = _legible(array.reshape(-1), path)
     parts = [flat.pop(f"{split}_labels") for split in SPLITS if f"{split}_labels" in flat]
     return flat | ({"labels": np.concatenate(parts)} if parts else {})
@@ -140,13 +153,12 @@ def _legible(values: NDArray[Any], path: Path) -> NDArray[Any]:
             raise ValueError(str(error)) from error
 
 
-def array_shape(file: Any, name: str) -> tuple[int, ...]:
-    """The shape of an array in an open .npz file, by its header alone."""
-    with file.zip.open(f"{name}.npy") as content:
-        version = np.lib.format.read_magic(content)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape: tuple[int, ...] = read(content)[0]
-    return shape
+def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array whose .npy form is read next."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def _same_length(columns: dict[str, list[Any]], path: Path) -> dict[str, list[Any]]:

@@ -120,7 +120,7 @@ def caution(labels: Labels, groups: NDArray[np.integer]) -> str:
         known >= FEW
         and [labels.names[code] for code in labels.codes[rows].tolist()] == groups[rows].astype(str).tolist()
     ):
-        return "They are the numbers of the run's own groups, so nothing here says anything of the truth"
+        return "They equal the run's own groups: if they are from the run, nothing here says anything of the truth"
     if len(found) == 1 < known:
         return "All labelled items are of one class: NMI and ARI say nothing, and ACC is how many of them are together"
     if 0 < known < FEW:
@@ -201,8 +201,8 @@ def _of_named(name: str, ids: Sequence[str], column: str | None) -> Labels | Non
 
 def _of_npz(path: Path, ids: Sequence[str], wanted: str | None) -> Labels | None:
     with reading(f"{path} cannot be read as a .npz file"):
-        arrays = flat_arrays(path)
-    table = Columns({name: a.tolist() for name, a in arrays.items() if like_label(name) or name == wanted})
+        arrays = flat_arrays(path, lambda name: like_label(name) or name == wanted)
+    table = Columns({name: a.tolist() for name, a in arrays.items()})
     column = _column_of(table, wanted, str(path))
     if column is None:
         return None
