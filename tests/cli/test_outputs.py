@@ -150,3 +150,14 @@ def test_a_refused_run_leaves_no_folder(coterie, here):
     assert coterie("fit", "bad.npy", "-k", 3, "-o", "a/b").code == 2
     assert not Path("runs").exists()
     assert not Path("a").exists()
+
+
+def test_no_table_is_written_into_a_source_that_is_a_folder_of_tables(coterie, here, grouped):
+    (here / "parts").mkdir()
+    pq.write_table(pa.table({"embedding": list(np.eye(8, dtype=np.float32))}), here / "parts" / "a.parquet")
+    for out in ("parts/new.parquet", "parts/new"):
+        answer = coterie("predict", grouped, "parts", "-o", out)
+        assert answer.code == 2
+        assert "would be read as a part of the table parts" in answer.err
+    assert coterie("duplicates", "parts", "-o", "parts/sets.parquet").code == 2
+    assert [path.name for path in (here / "parts").iterdir()] == ["a.parquet"]

@@ -191,3 +191,12 @@ def test_columns_can_be_chosen(tmp_path):
     part(columns(), tmp_path / "x", [10])
     source = open_source(tmp_path / "x", columns="f0..f2")
     assert torch.equal(source.items.take(torch.arange(30)), torch.from_numpy(ROWS[:, :3]))
+
+
+def test_a_run_in_the_folder_is_no_part_of_the_table(tmp_path):
+    part(columns(), tmp_path / "parts", [15])
+    run = tmp_path / "parts" / "run"
+    run.mkdir()
+    (run / "run.yaml").write_text("version: 1\n")
+    pq.write_table(columns(), run / "result.parquet")
+    assert len(open_source(tmp_path / "parts").items) == 30

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.cli.output import check_ending, print_object
+from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
 from coterie.cli.speech import Speech, to_review
 from coterie.data import open_source
 from coterie.data.judged import table_content
@@ -48,6 +48,8 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
     table = None
     if out is not None:
         check_ending(out, ".csv", ".parquet")
+        if out.suffix == ".parquet":
+            check_beside(out, [source])
         table = check_output(out, [source])
     run = Path(source)
     of_run = os.path.lexists(run / "run.yaml")
@@ -55,6 +57,8 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
     sets, found = described(looked), looked.found
     split = sum(len(one.get("groups", [])) > 1 for one in sets)
     answer = {"source": source, "n": len(looked.opened.items), "items": found.items, "split": split, "sets": sets}
+    skipped = skipped_items(looked.opened.skipped)
+    answer |= {"skipped": len(skipped), "skipped_items": skipped}
     answer |= {"limit": found.limit, "dimension": found.dimension, "table": str(out) if out is not None else None}
     if of_run:
         write_atomically(run / FILE, json.dumps(answer, indent=1) + "\n")
@@ -65,6 +69,9 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
         print_object(answer)
         return
     print_sets(answer, run if of_run else None)
+    print_skipped(skipped)
+    for note in looked.opened.notes:
+        print(f"Note: {note}")
     if split:
         speech.suggest(to_review(run))
     elif sets and out is None:

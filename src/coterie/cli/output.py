@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,16 @@ def print_skipped(items: Sequence[Mapping[str, str]], where: str = "") -> None:
 def percent(share: float) -> str:
     """0.05 -> "5 %", 0.04873 -> "4.87 %"."""
     return f"{100 * share:.3g} %"
+
+
+def check_beside(out: Path, sources: Sequence[str]) -> None:
+    """Raise InputError for an -o in a source that is a folder of tables: it would count as one more of them."""
+    from coterie.data.folders import is_table_folder
+
+    for source in sources:
+        inside = Path(os.path.realpath(out)).parent == Path(os.path.realpath(os.path.expanduser(source)))
+        if inside and is_table_folder(Path(source)):
+            raise InputError(f"-o {out} would be read as a part of the table {source}: give a place outside of it.")
 
 
 def check_ending(out: Path, *endings: str) -> None:

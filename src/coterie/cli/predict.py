@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli.ood import compare_with_fitted, wanted_scores
-from coterie.cli.output import check_ending, print_object, print_skipped, skipped_items
+from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
 from coterie.cli.recalibrate import remap_by
 from coterie.cli.speech import Speech
 from coterie.data.spaces import Spaces
@@ -70,6 +70,7 @@ def predict_source(request: PredictRequest) -> None:
     """Write the result table of new items, or its parts, and say what it holds. Raises InputError."""
     run, begun = request.run, time.monotonic()
     engine = engine_called(request.engine, request.workers)
+    check_beside(request.out, paths_of(request.source))
     if request.in_parts:
         check_folder(request.out, [*paths_of(request.source), run])
         table = Path(os.path.realpath(request.out))

@@ -107,7 +107,7 @@ class _Metadata:
 def _refuse_nested(folder: Path) -> None:
     """Raise InputError for tables in sub-folders, which may be other parts of the same, or something else."""
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if _counts(entry.name) and entry.is_dir() and tables_in(Path(entry.path)):
+        if _counts(entry.name) and entry.is_dir() and tables_in(Path(entry.path)) and not _is_run(Path(entry.path)):
             raise InputError(
                 f"{folder} holds Parquet files and a folder with more of them ({entry.name}): give one folder whose "
                 "files are all of one table."
@@ -119,8 +119,7 @@ def refuse_tables_below(folder: Path) -> None:
     below = []
     for at, names, _ in os.walk(folder):
         names[:] = sorted(name for name in names if _counts(name))
-        # A run's table of results is no source.
-        if at != os.fspath(folder) and tables_in(Path(at)) and not (Path(at) / "run.yaml").exists():
+        if at != os.fspath(folder) and tables_in(Path(at)) and not _is_run(Path(at)):
             below.append(os.path.relpath(at, folder))
     if len(below) == 1:
         raise InputError(
@@ -132,6 +131,11 @@ def refuse_tables_below(folder: Path) -> None:
             f"{folder} holds no images, but Parquet files in {len(below)} folders ({listed(below, 3)}): give one of "
             f"them, or make one table of all: {made}."
         )
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether coterie wrote a run here: its table of results is no source."""
+    return (folder / "run.yaml").exists()
 
 
 def _check_alike(first: Any, other: Any, of_first: Path, path: Path) -> None:
