@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.datasets import make_blobs
@@ -79,6 +80,14 @@ def test_long_embeddings_are_compared_by_angle_and_short_ones_by_feature():
 def test_what_is_no_number_or_text_is_refused_in_a_sentence(given, said):
     with pytest.raises(InputError, match=said):
         choose_k(POINTS, **given)
+
+
+def test_what_was_taken_and_left_out_is_said():
+    points, _ = make_blobs(60, n_features=4, centers=3, random_state=0)
+    points[5] = 1e6
+    found = choose_k(pd.DataFrame(points, columns=["f0", "f1", "f2", "f3"]).assign(width=1.0), columns="f*", most=4)
+    assert "row 5" in found.notes[0]
+    assert any("f0 to f3" in note for note in found.notes)
 
 
 def test_columns_beside_a_run_are_refused(tmp_path):

@@ -70,6 +70,16 @@ def test_accuracy_needs_no_matching_and_is_never_above_the_matched_one() -> None
     assert found.accuracy <= found.metrics()["acc"]
 
 
+@pytest.mark.parametrize("value", [1e6, 1e30])
+def test_a_row_far_outside_is_named_and_sets_no_scale(value: float) -> None:
+    x, names = groups()
+    x[7] = value
+    found = supervised(x, names, settings=SHORT)
+    assert "row 7" in found.notes[0]
+    usual = found.rows != 7
+    assert (found.probabilities.argmax(1) == found.labels)[usual].all()
+
+
 def test_a_second_source_is_scored_by_the_names_of_its_classes() -> None:
     x, names = groups()
     keep = [row for row in range(60) if row % 5]
@@ -148,6 +158,7 @@ def test_it_is_no_method_that_could_stand_among_those_without_labels() -> None:
         (["a", "b"] * 30, {"settings": [1]}, r"settings are \[1\]: they take a dict"),
         (3, {}, "The labels are 3: give one for each item"),
         ([["a", "b"]] * 60, {}, "The labels are .*: give one for each item"),
+        (np.ma.masked_array(np.arange(60) % 3, np.arange(60) == 7), {}, "The labels have masked values"),
         (["a", "b"] * 30, {"test": np.zeros((4, 3), np.float32), "test_labels": ["a"] * 4}, "3"),
     ],
 )

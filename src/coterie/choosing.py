@@ -23,6 +23,7 @@ from coterie.algorithms.finch import hierarchy
 from coterie.arguments import as_whole
 from coterie.data import open_source
 from coterie.data.outliers import mark_outliers, without
+from coterie.data.reading import said_of
 from coterie.evaluation.group_rule import Choice
 from coterie.evaluation.number_of_groups import most_groups, number_of_groups
 from coterie.isolation import isolated
@@ -65,7 +66,8 @@ def choose_k(
     """Estimate the number of groups, without labels.
 
     The answer has `.k`, its `.plateau` (least, most), `.clear` (whether a number stands out), `.curve` with every
-    criterion, and `.sentence`, which says it in words (docs/choosing_k.md).
+    criterion, and `.sentence`, which says it in words (docs/choosing_k.md). `.notes` say which columns were taken and
+    what was left out.
 
     source: whatever `Clusterer.fit` takes, or a finished run's folder, whose features are then used. least, most: the
     range of numbers, by default 2 to the square root of the number of items, at most 200. random_state: a whole number;
@@ -93,6 +95,7 @@ def choose_k(
         opened = open_source(source, columns=columns)
         mark_outliers(opened)
         looked = features_of_source(opened, seed)
+        looked = replace(looked, notes=(*opened.warnings, *said_of(opened.skipped), *opened.notes, *looked.notes))
     return choose(looked, least=least, most=most, seed=seed, progress=progress)
 
 

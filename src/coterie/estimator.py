@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from coterie.arguments import are_several, path_from, seed_from, whole_number
 from coterie.isolation import isolated
-from coterie.types import Assignments, Source
+from coterie.types import Assignments, Skipped, Source
 
 if TYPE_CHECKING:
     from coterie.contract import Method
@@ -126,6 +126,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         >>> model.record_["seed"], len(model.result_.ids)
         (0, 4)
         """
+        from coterie.data.reading import said_of
         from coterie.pipeline import run
         from coterie.several import MOST, fit_runs, table_of
 
@@ -146,8 +147,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         self.labels_, self.confidence_ = self.result_.labels, self.result_.confidence
         assert done.assignments.embedding is not None
         self.embedding_ = done.assignments.embedding.numpy()
-        left_out = [(item["id"], item["reason"]) for item in done.record["source"]["skipped"]]
-        _warn([*done.record["warnings"], *_said_of(left_out)])
+        left_out = [Skipped(item["id"], item["reason"]) for item in done.record["source"]["skipped"]]
+        _warn([*done.record["warnings"], *said_of(left_out)])
         return self
 
     def predict(self, X: Any) -> NDArray[np.int64]:
@@ -335,11 +336,12 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
     def _open(self, X: Any) -> Source:
         """New items; what is left out of them is a UserWarning, for then rows of answers are not those of X."""
+        from coterie.data.reading import said_of
         from coterie.encoders import open_items
 
         check_is_fitted(self, "model_")
         opened = open_items(X, like=self.model_.spec, device=self.device)
-        _warn([*opened.warnings, *_said_of([(item.id, item.reason) for item in opened.skipped])], further=1)
+        _warn([*opened.warnings, *said_of(opened.skipped)], further=1)
         return opened
 
     def _remember_names(self) -> None:
@@ -357,15 +359,6 @@ def _warn(texts: Sequence[str], further: int = 0) -> None:
     """Warn at the line that called an isolated method, which called this; `further` calls lie between."""
     for text in texts:
         warnings.warn(text, stacklevel=4 + further)
-
-
-def _said_of(left_out: Sequence[tuple[str, str]]) -> list[str]:
-    """A sentence about the pictures that could not be read, by id and reason; none where there are none."""
-    if not left_out:
-        return []
-    first = "; ".join(f"{name}: {reason}" for name, reason in left_out[:3]) + ("; ..." if len(left_out) > 3 else "")
-    were = "picture was" if len(left_out) == 1 else "pictures were"
-    return [f"{len(left_out):,} unreadable {were} left out, and the answers are of the others ({first})."]
 
 
 @isolated

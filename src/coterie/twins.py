@@ -13,6 +13,8 @@ from torch import Tensor
 
 from coterie.algorithms.neighbours import nearest
 from coterie.data import open_source
+from coterie.data.items import ChosenItems
+from coterie.data.outliers import mark_outliers, without
 from coterie.encoders import open_items
 from coterie.evaluation.near_duplicates import Duplicates, near_duplicates
 from coterie.isolation import isolated
@@ -46,7 +48,9 @@ def duplicates_of(source: Source, model: Model | None = None) -> Duplicates:
     if rows.shape[1] >= SMALL_DIM:
         rows = F.normalize(rows, dim=1)
     elif model is None:
-        rows = normalise(rows, *normalisation(source.items))
+        mark_outliers(source)  # one row far outside would set the scale, and all others would lie close together
+        usual = without(np.asarray(source.outliers, np.int64), n)
+        rows = normalise(rows, *normalisation(ChosenItems(source.items, usual)))
     distances, neighbours = nearest(rows, min(NEIGHBOURS, n - 1))
     return near_duplicates(distances.double().numpy(), neighbours.numpy(), np.array(content))
 

@@ -22,12 +22,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coterie.arguments import path_from, seed_from, share, text
+from coterie.arguments import as_array, path_from, seed_from, share, text
 from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
 from coterie.contract import Card, Facts, View, epochs_for
 from coterie.data import labels_of, open_source
 from coterie.data.encoding import Labels, encode
 from coterie.data.items import ChosenItems
+from coterie.data.outliers import mark_outliers
+from coterie.data.reading import said_of
 from coterie.evaluation import evaluate
 from coterie.isolation import isolated
 from coterie.networks.backbones import build_backbone, choose_backbone
@@ -117,6 +119,7 @@ class Yardstick:
     seconds: float
     settings: Settings
     backbone: str
+    notes: tuple[str, ...] = ()  # what the source was taken for, and what of it was left out
 
     @property
     def accuracy(self) -> float:
@@ -174,15 +177,18 @@ def supervised(
         raise InputError(f"held_out is {held_out:g}: it is a share of the items, from 0 to below 1.")
     seed, place, spec = seed_from(random_state), accelerator_for(device), opened.items.spec
     taught, scored = _split(np.flatnonzero(known.codes >= 0), 0.0 if test is not None else held_out, seed)
+    mark_outliers(opened)
+    taught = np.setdiff1d(taught, np.asarray(opened.outliers, np.int64))
     if len(np.unique(known.codes[taught])) < 2:
         raise InputError(f"The labels of {opened.name} have fewer than two classes: there is nothing to learn.")
     k = len(known.names)
     chosen = _settings(settings or {}, len(taught), k, spec, str(place.device), start)
     method = Supervised(chosen, torch.from_numpy(known.codes[taught]))
     name = choose_backbone(backbone, spec, str(place.device)).name if start is None else start.backbone
-    shown, truth, which = opened.items, known.codes, scored
+    shown, truth, which, other = opened.items, known.codes, scored, None
     if test is not None:
-        shown, truth, which = _test(test, test_labels, spec, known.names)
+        other = open_source(test, like=spec)
+        shown, truth, which = _test(other, test, test_labels, known.names)
     began = time.monotonic()
     net = _trained(method, ChosenItems(opened.items, taught), opened.family, k, name, start, seed, place, progress)
     p = stream(net, shown, lambda view: net.cluster(net.backbone(view)).softmax(1), rows=torch.from_numpy(which))
@@ -196,6 +202,7 @@ def supervised(
         seconds=time.monotonic() - began,
         settings=chosen,
         backbone=name,
+        notes=tuple(text for one in (opened, other) if one is not None for text in _said_of(one)),
     )
 
 
@@ -261,7 +268,7 @@ def _labels(given: Any, source: Any, opened: Source) -> Labels:
     elif given is None:
         found = labels_of(source, opened.ids)
     else:
-        listed = np.asarray(given)
+        listed = as_array(given, "The labels")
         if listed.ndim != 1:
             raise InputError(f"The labels are {repr(given)[:80]}: give one for each item, in a row.")
         found = encode(listed.tolist())
@@ -283,11 +290,14 @@ def _split(rows: NDArray[np.int64], held_out: float, seed: int) -> tuple[NDArray
     return np.setdiff1d(rows, apart), apart
 
 
+def _said_of(opened: Source) -> list[str]:
+    return [*opened.warnings, *said_of(opened.skipped), *opened.notes]
+
+
 def _test(
-    test: Any, given: Any, spec: ItemSpec, names: list[str]
+    opened: Source, test: Any, given: Any, names: list[str]
 ) -> tuple[Items, NDArray[np.int64], NDArray[np.int64]]:
     """The items of a second source, their codes among `names`, and the rows whose class is known and was taught."""
-    opened = open_source(test, like=spec)
     found = _labels(given, test, opened)
     place = {name: code for code, name in enumerate(names)}
     codes = np.array([place.get(found.names[code], -1) if code >= 0 else -1 for code in found.codes], np.int64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 
 import numpy as np
+from PIL import Image
 from sklearn.datasets import make_blobs
 
 
@@ -31,6 +32,25 @@ def test_copies_among_embeddings_and_in_a_report(coterie, tmp_path):
     answer = coterie("duplicates", run)
     assert answer.code == 2
     assert "has changed since" in answer.err
+
+
+def test_a_row_far_outside_makes_no_duplicates_of_the_others(coterie, tmp_path):
+    points = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    points[7], points[9] = 1e7, points[3]
+    np.save(tmp_path / "points.npy", points)
+    sets = coterie("duplicates", tmp_path / "points.npy", "--json").object["sets"]
+    assert [one["items"] for one in sets] == [["3", "9"]]
+
+
+def test_pictures_that_cannot_be_read_are_named(coterie, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (12, 8, 8), dtype=np.uint8)
+    for number, pixels in enumerate(noise):
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    (tmp_path / "bad.png").write_text("no picture")
+    assert "bad.png" in coterie("duplicates", tmp_path).out
+    answer = coterie("duplicates", tmp_path, "--json").object
+    assert (answer["n"], answer["skipped"], answer["skipped_items"][0]["id"]) == (12, 1, "bad.png")
+    assert "bad.png" in coterie("choose-k", tmp_path, "--most", 3).out
 
 
 def test_where_there_are_none_it_says_so(coterie, tmp_path):

@@ -64,6 +64,16 @@ def test_each_space_has_a_scale_of_its_own() -> None:
         torch.testing.assert_close(std[part], own_std)
 
 
+def test_a_row_far_outside_in_one_space_is_named_and_sets_no_scale() -> None:
+    one, other = space(0, 4), space(1, 6)
+    clean = Clusterer(3, "turtle", random_state=0, calibrate=False, settings=QUICK).fit(Spaces([one, other]))
+    other[7] = 1e30
+    with pytest.warns(UserWarning, match=r"1 row of space 2 lies far outside the others \(row 7, "):
+        found = Clusterer(3, "turtle", random_state=0, calibrate=False, settings=QUICK).fit(Spaces([one, other]))
+    # As it is without the row: what varies still has the deviation 1.
+    assert torch.allclose(found.model_.net.std, clean.model_.net.std, rtol=0.1)
+
+
 def test_one_fingerprint_of_all_spaces() -> None:
     a, b, c = space(0, 70), space(1, 80), space(2, 80)
     found = [open_source(Spaces(parts)).fingerprint for parts in ([a, b], [a, c], [a, b.copy()])]

@@ -72,4 +72,6 @@ def print_ood(found: dict[str, Any], path: Path) -> None:
     print(f"{'score':<12}" + "  ".join(f"{name:>18}" for name in COLUMNS))
     for name, numbers in found["scores"].items():
         print(f"{name:<12}" + "  ".join(f"{numbers[column]:>18.3f}" for column in COLUMNS))
+    if left_out := found["skipped"]:
+        print(f"{left_out} unreadable {'image was' if left_out == 1 else 'images were'} left out.")
     print(f"All numbers: {path}")

@@ -76,6 +76,8 @@ def teach(asked: YardstickRequest) -> None:
     count = len(found.labels)
     scored = f"{count:,} other items" if found.held_out else f"the same {count:,} items"
     print(f"Taught with {found.labels_used:,} labels, scored on {scored}. This is no result of clustering.")
+    for note in found.notes:
+        print(f"Note: {note}")
     asked.speech.suggest((("fit", asked.source, "-k", len(found.classes)), "what the same net finds without labels"))
 
 
@@ -92,6 +94,7 @@ def describe(asked: YardstickRequest, found: Yardstick) -> dict[str, Any]:
         "backbone": found.backbone,
         "epochs": found.settings.epochs,
         "seconds": found.seconds,
+        "notes": list(found.notes),
         "metrics": {name: metrics[name] for name in ("accuracy", *METRICS)},
     }
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from coterie.data.array_rows import blocks, gather
 from coterie.data.items import Embeddings
+from coterie.data.spaces import SideBySide
 from coterie.types import Source
 
 FAR = 40.0  # times the distance from the median that three quarters of the rows keep
@@ -42,11 +43,16 @@ class Outliers:
 
 def mark_outliers(source: Source) -> None:
     """Name the rows of a source to be fitted that lie far outside: see `Source.outliers` and `Source.warnings`."""
-    if isinstance(source.items, Embeddings):
-        found = find_outliers(source.items, source.name)
-        source.outliers = found.rows.tolist()
-        if found.warning:
-            source.warnings.append(found.warning)
+    several = source.items if isinstance(source.items, SideBySide) else None
+    spaces = [(source.items, source.name)] if several is None else zip(several.spaces, several.names, strict=True)
+    rows: set[int] = set()
+    for items, name in spaces:
+        if isinstance(items, Embeddings):
+            found = find_outliers(items, name)
+            rows.update(found.rows.tolist())
+            if found.warning:
+                source.warnings.append(found.warning)
+    source.outliers = sorted(rows)
 
 
 def find_outliers(items: Embeddings, name: str) -> Outliers:

@@ -1,11 +1,11 @@
-"""Turns what other libraries raise on a damaged or odd file into one sentence."""
+"""Turns what other libraries raise on a damaged or odd file into one sentence; names the pictures left out for that."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from coterie.types import InputError
+from coterie.types import InputError, Skipped
 
 
 @contextmanager
@@ -23,3 +23,12 @@ def reading(failure: str) -> Iterator[None]:
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0].strip().rstrip(".")[:200] or type(error).__name__
         raise InputError(f"{failure} ({reason}).") from error
+
+
+def said_of(skipped: Sequence[Skipped]) -> list[str]:
+    """A sentence about the pictures that could not be read; none where there are none."""
+    if not skipped:
+        return []
+    first = "; ".join(f"{item.id}: {item.reason}" for item in skipped[:3]) + ("; ..." if len(skipped) > 3 else "")
+    were = "picture was" if len(skipped) == 1 else "pictures were"
+    return [f"{len(skipped):,} unreadable {were} left out, and the answers are of the others ({first})."]

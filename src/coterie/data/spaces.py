@@ -70,19 +70,19 @@ class Spaces:
 
 
 class SideBySide:
-    """Embeddings of the same items in several spaces, one after the other."""
+    """Embeddings of the same items in several spaces, one after the other; `names` is what messages call these."""
 
-    def __init__(self, spaces: Sequence[Items], specs: Sequence[ItemSpec]) -> None:
-        self._spaces = list(spaces)
+    def __init__(self, spaces: Sequence[Items], specs: Sequence[ItemSpec], names: Sequence[str]) -> None:
+        self.spaces, self.names = list(spaces), list(names)
         self.spec = ItemSpec("embeddings", dim=sum(spec.dim for spec in specs), spaces=tuple(specs))
 
     def __len__(self) -> int:
-        return len(self._spaces[0])
+        return len(self.spaces[0])
 
     def take(self, index: Tensor) -> Tensor:
         import torch
 
-        return torch.cat([space.take(index) for space in self._spaces], dim=1)
+        return torch.cat([space.take(index) for space in self.spaces], dim=1)
 
 
 def open_spaces(given: Spaces, like: ItemSpec | None, open_one: OpenOne) -> Source:
@@ -101,11 +101,13 @@ def open_spaces(given: Spaces, like: ItemSpec | None, open_one: OpenOne) -> Sour
     first = opened[0]
     digest = hashlib.sha256("\n".join(source.fingerprint for source in opened).encode()).hexdigest()
     joined = replace(first, name="+".join(source.name for source in opened), origin=str(spaces), fingerprint=digest)
-    joined.items = SideBySide([source.items for source in opened], specs)
+    called = [spaces.called(place) for place in range(len(opened))]
+    joined.items = SideBySide([source.items for source in opened], specs, called)
     by = "row number" if isinstance(first.ids, RowIds) else "the items' ids"
-    sizes = ", ".join(f"{spaces.called(place)} ({spec.dim})" for place, spec in enumerate(specs))
+    sizes = ", ".join(f"{name} ({spec.dim})" for name, spec in zip(called, specs, strict=True))
     joined.notes = [f"{len(opened)} spaces of features, matched by {by}: {sizes}."]
     joined.notes += [note for source in opened for note in source.notes]
+    joined.warnings = list(dict.fromkeys(text for source in opened for text in source.warnings))
     joined.skipped = list({item.id: item for source in opened for item in source.skipped}.values())
     joined.pictures = next((source.pictures for source in opened if source.pictures is not None), None)
     return joined
