@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coterie.arguments import as_array, path_from, seed_from, share, text
+from coterie.arguments import array_from, path_from, seed_from, share, text
 from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
 from coterie.contract import Card, Facts, View, epochs_for
 from coterie.data import labels_of, open_source
@@ -268,7 +268,7 @@ def _labels(given: Any, source: Any, opened: Source) -> Labels:
     elif given is None:
         found = labels_of(source, opened.ids)
     else:
-        listed = as_array(given, "The labels")
+        listed = array_from(given, "labels")
         if listed.ndim != 1:
             raise InputError(f"The labels are {repr(given)[:80]}: give one for each item, in a row.")
         found = encode(listed.tolist())

@@ -97,17 +97,23 @@ def test_the_sentence_names_the_argument(call: Callable[[], Any], says: str) -> 
         call()
 
 
-@pytest.mark.parametrize("key", ["labels_true", "confidence", "correct", "probabilities", "inside"])
-def test_masked_values_are_refused(key: str) -> None:
-    masked = np.ma.masked_array(SOUND[key], np.zeros_like(SOUND[key], bool))
-    masked[3] = np.ma.masked
-    given = {**SOUND, key: masked}
-    with pytest.raises(InputError, match=f"{key} has masked values"):
-        if key == "labels_true":
-            evaluation.accuracy(given["labels_true"], given["labels_pred"])
-        elif key == "inside":
-            evaluation.separation_auroc(given["inside"], given["outside"])
-        elif key == "probabilities":
-            evaluation.brier(given["probabilities"], given["column"])
-        else:
-            evaluation.auroc(given["confidence"], given["correct"])
+@pytest.mark.parametrize(
+    ("function", "first", "second"),
+    [
+        (evaluation.accuracy, TRUE, TRUE),
+        (evaluation.auroc, SURE, RIGHT),
+        (evaluation.brier, ROWS, TRUE),
+        (evaluation.separation_auroc, SURE, 1 - SURE),
+    ],
+)
+def test_masked_values_are_refused(function: Callable[..., float], first: Any, second: Any) -> None:
+    for given in ((masked(first), second), (first, masked(second))):
+        with pytest.raises(InputError, match="has masked values"):
+            function(*given)
+
+
+def masked(values: Any) -> Any:
+    """The same with its fourth value, or row, masked."""
+    hidden = np.ma.masked_array(values)
+    hidden[3] = np.ma.masked
+    return hidden
