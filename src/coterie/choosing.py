@@ -92,7 +92,7 @@ def choose_k(
             raise InputError("columns choose the features of a table, and a run has its own: leave them out.")
         looked = features_of_run(Path(source), seed)
     else:
-        opened = open_source(source, columns=columns)
+        opened = open_source(source, columns=columns, family="photo")  # of no matter here, so there is no note on it
         mark_outliers(opened)
         looked = features_of_source(opened, seed)
         looked = replace(looked, notes=(*opened.warnings, *said_of(opened.skipped), *opened.notes, *looked.notes))

@@ -291,7 +291,8 @@ def _split(rows: NDArray[np.int64], held_out: float, seed: int) -> tuple[NDArray
 
 
 def _said_of(opened: Source) -> list[str]:
-    return [*opened.warnings, *said_of(opened.skipped), *opened.notes]
+    notes = [note for note in opened.notes if "--family" not in note]  # which `supervised` does not have
+    return [*opened.warnings, *said_of(opened.skipped), *notes]
 
 
 def _test(

@@ -50,7 +50,9 @@ def test_pictures_that_cannot_be_read_are_named(coterie, tmp_path):
     assert "bad.png" in coterie("duplicates", tmp_path).out
     answer = coterie("duplicates", tmp_path, "--json").object
     assert (answer["n"], answer["skipped"], answer["skipped_items"][0]["id"]) == (12, 1, "bad.png")
-    assert "bad.png" in coterie("choose-k", tmp_path, "--most", 3).out
+    said = coterie("choose-k", tmp_path, "--most", 3).out
+    assert "bad.png" in said
+    assert "--family" not in said
 
 
 def test_where_there_are_none_it_says_so(coterie, tmp_path):

@@ -80,7 +80,7 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
 
 def look_at_source(source: str) -> Search:
     """Find the duplicates of a source by the content and the values of its items. Raises InputError."""
-    opened = open_source(source)
+    opened = open_source(source, family="photo")  # of no matter here, so there is no note on it
     return Search(opened, duplicates_of(opened))
 
 
