@@ -123,6 +123,12 @@ def test_the_slider_says_what_accept_says(app: Running, run: Path, capsys: pytes
         assert (mine["size"], mine["accepted"]) == (theirs["size"], theirs["accepted"])
 
 
+def test_a_small_run_is_told_what_its_audit_can_show(asked: Running) -> None:
+    words = asked.get("audit").text  # of 120 items, fewer than the usual sample of 150
+    assert words.count('<tr><th scope="row">') == 2
+    assert "300 for" not in words
+
+
 def test_conflicts_retries_and_what_is_wrong(app: Running) -> None:
     first = decide(app, 1, "rename", {"group": 0, "name": "cat"})
     assert decide(app, 1, "rename", {"group": 0, "name": "cat"}).json()["seq"] == first.json()["seq"]  # a retry

@@ -429,6 +429,19 @@ def test_the_map_by_keyboard(page: Page, app: Running) -> None:
     assert app.review.state.seen[row]  # it was looked at, unlike what a lasso takes
 
 
+def test_a_small_window_shows_the_whole_picture_and_the_choice(browser: Any, app: Running) -> None:
+    context = browser.new_context(viewport={"width": 800, "height": 600})
+    page = context.new_page()
+    page.goto(f"{app.address}queue")
+    picture = page.locator("#task .big img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => getComputedStyle(image).objectFit") == "contain"
+    box = page.locator("#task .big .tile-picture").bounding_box()
+    assert box is not None
+    assert box["height"] <= 300  # half of the window: the groups to choose from begin below it
+    context.close()
+
+
 def test_an_audit_shows_no_number_before_its_end(page: Page, app: Running) -> None:
     ready(page, "audit", app)
     page.locator("#size").fill("40")

@@ -48,6 +48,15 @@ def test_predict_writes_the_score_and_says_how_many_look_foreign(coterie, run, f
     assert np.isfinite(own).all()
 
 
+def test_no_item_looks_foreign_is_said_without_advice(coterie, run, vectors, tmp_path):
+    table = tmp_path / "few.npy"
+    scores = read_result(run / "result.parquet").confidence
+    np.save(table, np.load(vectors)[scores.argsort()[-5:]])
+    out = coterie("predict", run, table, "-o", tmp_path / "new.parquet").out
+    assert "None of them has an ood_score (knn) below" in out
+    assert "look at" not in out
+
+
 @pytest.mark.parametrize("score", SCORES)
 def test_every_score_can_be_asked_for(coterie, run, vectors, tmp_path, score):
     answer = coterie("predict", run, vectors, "-o", tmp_path / "new.parquet", "--ood-score", score, "--json")

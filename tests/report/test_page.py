@@ -140,6 +140,12 @@ def test_pictures_are_the_pixels_and_have_texts(make_run: MakeRun) -> None:
     assert all(a.get("aria-label") for a in page.all("svg", "chart"))
 
 
+def test_no_picture_waits_until_it_is_scrolled_to(make_run: MakeRun) -> None:
+    pictures = Page(write_report(make_run())).all("img")
+    assert len(pictures) > 1
+    assert all(picture.get("loading") is None for picture in pictures), "browsers print such pictures as empty boxes"
+
+
 def test_groups_are_cards_and_many_groups_are_rows(make_run: MakeRun) -> None:
     few = Page(write_report(make_run(k=4)))
     assert len(few.all("article", "card")) == 4
@@ -212,7 +218,8 @@ def test_headline_counts_and_says_how_sure(make_run: MakeRun) -> None:
     encoding |= {"mean": [0.5] * 3, "std": [0.5] * 3}
     source = {"name": "photos", "n": 60, "spec": {"kind": "embeddings", "dim": 5, "encoding": encoding}}
     words = Page(write_report(make_run(backbone={"name": "identity"}, source=source))).words()
-    assert "Sorted by moco on embeddings by dinov2-small in 1 min 15 s." in words
+    assert "Sorted by moco in 1 min 15 s, on embeddings by dinov2-small." in words
+    assert "time after the embedding 1 min 15 s" in words
     assert re.search(r"Mean confidence is \d+\.\d%: if it can be believed, about \d+ of 60 images", words)
 
 

@@ -131,9 +131,9 @@ def audit(request: Request) -> str:
     review = site.review
     items = review.confidence[review.state.label >= 0]
     proposals = [
-        {"error": error, "size": size, **plan(items, min(size, len(items)), error, 0.95)}
-        for error, size in ((0.05, 150), (0.05, 300), (0.10, 150), (0.10, 300))
-        if size <= len(items)
+        {"error": error, "size": size, **plan(items, size, error, 0.95)}
+        for error in (0.05, 0.10)
+        for size in sorted({min(size, len(items)) for size in (150, 300)} - {0})
     ]
     found = review.claims()
     return site.page(
@@ -172,7 +172,7 @@ def history(request: Request, before: int | None = None) -> str:
 
 @router.get("/export")
 def export(request: Request) -> str:
-    """The formats, what each is for, and the room on the disk."""
+    """The formats, and the room on the disk."""
     from coterie.app.exporting import formats, space_left
 
     site = site_of(request)

@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -158,11 +158,7 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
     if request.recalibrated:
         print(f"Labels were used: the confidences are by the map of {answer['labels_used']} judged items.")
     if foreign is not None:
-        have = "has" if foreign["below"] == 1 else "have"
-        print(
-            f"{foreign['below']:,} of them {have} an ood_score ({foreign['score']}) below {foreign['threshold']:.3f}, "
-            "where only 5 % of the run's own items lie: look at those before you believe their group."
-        )
+        print(foreign_sentence(foreign))
     elif request.ood_score is None:
         print("Note: the run keeps no sample of its items, so there is no ood_score: fit it again to have one.")
     print_skipped(answer["skipped_items"])
@@ -171,6 +167,17 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
     if foreign is not None and foreign["below"] > 0.1 * answer["n"] and isinstance(request.source, str):
         purpose = "how well each score tells these items from the run's own"
         request.speech.suggest((("evaluate", request.run, "--ood", request.source), purpose))
+
+
+def foreign_sentence(foreign: Mapping[str, Any]) -> str:
+    """How many of the items look foreign, and what to do with them."""
+    below = foreign["below"]
+    have = f"{below:,} of them have" if below > 1 else "1 of them has" if below else "None of them has"
+    advice = {0: "", 1: ": look at it before you believe its group"}
+    return (
+        f"{have} an ood_score ({foreign['score']}) below {foreign['threshold']:.3f}, "
+        f"where only 5 % of the run's own items lie{advice.get(below, ': look at those before you believe their group')}."
+    )
 
 
 def check_table(out: Path, run: Path, source: str | Spaces) -> Path:

@@ -76,7 +76,7 @@ def lede(folder: RunFolder) -> list[str]:
     if result is None:
         return ["No item has a group yet."]
     if how:
-        sentences.append(f"{how} in {duration(run['seconds'])}." if run.get("seconds") is not None else f"{how}.")
+        sentences.append(f"{how}.")
     mean = float(result.confidence.mean())
     wrong = round(float((1 - result.confidence).sum()))
     if folder.calibrated:
@@ -92,15 +92,21 @@ def lede(folder: RunFolder) -> list[str]:
 
 
 def _how(run: Record) -> str:
-    """ "Sorted by cdc with mlp on embeddings by dinov2-small"; the identity, a net that does nothing, is left out."""
+    """ "Sorted by cdc with mlp in 20 s, on embeddings by dinov2-small": the time is that after the embedding.
+
+    The identity, a net that does nothing, is left out.
+    """
+    if not method(run):
+        return ""
     backbone = (run.get("backbone") or {}).get("name")
     encoding = ((run.get("source") or {}).get("spec") or {}).get("encoding") or {}
     words = [
-        f"Sorted by {method(run)}" if method(run) else "",
+        f"Sorted by {method(run)}",
         f"with {backbone}" if backbone and backbone != "identity" else "",
-        f"on embeddings by {encoding['encoder']}" if encoding.get("encoder") else "",
+        f"in {duration(run['seconds'])}" if run.get("seconds") is not None else "",
     ]
-    return " ".join(filter(None, words))
+    embedded = f", on embeddings by {encoding['encoder']}" if encoding.get("encoder") else ""
+    return " ".join(filter(None, words)) + embedded
 
 
 def _measured(metrics: Record) -> str:

@@ -9,7 +9,7 @@ async function show() {
   const turn = ++asked, answer = await ask(`/accept/at?threshold=${marks[Number(slider.value)]}`);
   if (turn !== asked) return;
   $("value").textContent = exact(answer.threshold);
-  $("kept").textContent = `${count(answer.accepted)} of ${count(answer.n)} kept; ${exact(answer.expected_error)} of them are expected to be wrong.`;
+  $("kept").textContent = `${count(answer.accepted)} of ${count(answer.n)} accepted; ${exact(answer.expected_error)} of them are expected to be wrong.`;
   slider.setAttribute("aria-valuetext", $("kept").textContent);
   $("by-group").tBodies[0].replaceChildren(...answer.groups.map((row) => element("tr", {}, element("th", { scope: "row", textContent: row.name }), ...[count(row.size), count(row.accepted), exact(row.expected_error)].map((text) => element("td", { textContent: text })))));
 }
