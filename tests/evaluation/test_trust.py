@@ -22,6 +22,15 @@ def test_identical_runs_tie():
     assert "agree on all items" in found.sentences[0]
     assert "not distinguishable without judging" in found.sentences[1]
     assert found.recommended == found.medoid
+    assert "take any, such as a, or judge" in found.sentences[1]
+
+
+def test_one_of_runs_that_cannot_be_told_apart_is_nearest_to_the_others():
+    other = np.where(RNG.random(180) < 0.3, RNG.permutation(TRUTH), TRUTH)
+    found = trust(["far", "near", "also far"], [SPOILT, TRUTH, other], 3, [])
+    assert "take near, which agrees most with the others" in found.sentences[1]
+    two = trust(["far", "near"], [SPOILT, TRUTH], 3, [])
+    assert "agrees most" not in two.sentences[1]
 
 
 def test_a_spoilt_run_ranks_last_by_every_score():
