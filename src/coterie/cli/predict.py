@@ -173,10 +173,11 @@ def foreign_sentence(foreign: Mapping[str, Any]) -> str:
     """How many of the items look foreign, and what to do with them."""
     below = foreign["below"]
     have = f"{below:,} of them have" if below > 1 else "1 of them has" if below else "None of them has"
-    advice = {0: "", 1: ": look at it before you believe its group"}
+    advice = ": look at those before you believe their group" if below > 1 else ""
+    advice = ": look at it before you believe its group" if below == 1 else advice
     return (
         f"{have} an ood_score ({foreign['score']}) below {foreign['threshold']:.3f}, "
-        f"where only 5 % of the run's own items lie{advice.get(below, ': look at those before you believe their group')}."
+        f"where only 5 % of the run's own items lie{advice}."
     )
 
 

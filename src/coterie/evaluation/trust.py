@@ -98,9 +98,10 @@ def trust(names: Sequence[str], partitions: Sequence[Ints], k: int, spaces: Sequ
     else:
         # Two runs always agree equally with each other: neither is nearer to the others.
         equal = max(aris) - min(aris) < 1e-9
-        why = f"any, such as {names[middle]}" if equal else f"{names[middle]}, which agrees most with the others"
+        taken = f"any, such as {names[middle]}" if equal else f"{names[middle]}, which agrees most with the others"
         sentences.append(
-            f"The runs are not distinguishable without judging: take {why}, or judge 150 items of each that you consider."
+            f"The runs are not distinguishable without judging: take {taken}, or judge 150 items of each that you "
+            "consider."
         )
     return Trust(runs, agreement, bound, names[middle], names[chosen], apart, sentences)
 

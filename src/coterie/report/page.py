@@ -156,7 +156,9 @@ def _facts(run: Record, source: Record) -> list[tuple[str, str]]:
         "form": form if spec else None,
         "fingerprint": source.get("fingerprint"),
         "seed": run.get("seed"),
-        "time after the embedding" if encoding else "time": wording.duration(run["seconds"]) if run.get("seconds") is not None else None,
+        "time after the embedding" if encoding else "time": wording.duration(run["seconds"])
+        if "seconds" in run
+        else None,
         "device": run.get("device"),
         "precision": precision.get("value") if isinstance(precision, dict) else precision,
         "backbone": (run.get("backbone") or {}).get("name"),
