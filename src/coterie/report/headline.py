@@ -82,7 +82,7 @@ def lede(folder: RunFolder) -> list[str]:
     if folder.calibrated:
         sentences.append(
             f"Mean confidence is {percent(mean)}: if it can be believed, about {count(wrong)} "
-            f"of {count(len(result.labels))} {folder.kind} are in a wrong group."
+            f"of {count(len(result.labels))} {folder.kind} {'is' if wrong == 1 else 'are'} in a wrong group."
         )
     else:
         sentences.append(f"Mean confidence is {percent(mean)}, not calibrated: it does not say how many are wrong.")
