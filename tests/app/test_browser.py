@@ -364,6 +364,14 @@ def test_the_queue_shows_nothing_that_is_decided(page: Page, app: Running) -> No
     expect(page.locator("#waiting")).to_have_text("116")
 
 
+def test_a_queue_that_is_empty_leads_on(page: Page, app: Running) -> None:
+    for group in range(4):
+        app.review.approve(group)
+    ready(page, "queue", app)
+    page.locator("#task a", has_text="export").click()
+    expect(page.locator("#export")).to_be_visible()
+
+
 def test_shift_takes_along_what_is_alike(page: Page, app: Running) -> None:
     ready(page, "queue", app)
     expect(page.locator(".near li").first).to_be_visible()

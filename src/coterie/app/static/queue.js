@@ -1,5 +1,5 @@
 // The doubtful queue: one picture, one key.
-import { $, ahead, ask, attempt, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, inTurn, nameOf, onChange, onKeys, own, percent, picture, used } from "./common.js";
+import { $, ahead, ask, attempt, base, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, inTurn, nameOf, onChange, onKeys, own, percent, picture, used } from "./common.js";
 import { written } from "./sweep.js";
 import { compute } from "./features.js";
 
@@ -13,9 +13,11 @@ async function next() {
   draw();
   for (const later of answer.tasks.slice(1)) ahead([later.item.row, ...later.near.map((item) => item.row)]);
 }
+const link = (page, text) => element("a", { href: `${base}/${page}`, textContent: text });
+const done = () => element("p", { className: "empty" }, "Every item is decided. ", link("audit", "Audit"), " what was only inferred, or ", link("export", "export"), ".");
 function draw() {
   const root = $("task");
-  if (!task) { root.replaceChildren(element("p", { className: "empty", textContent: "Every item is decided." })); root.removeAttribute("data-row"); return; }
+  if (!task) { root.replaceChildren(done()); root.removeAttribute("data-row"); return; }
   const { item, near, examples } = task;
   root.dataset.row = item.row;
   const choices = item.top.map(([group, p]) => element("div", { className: "choice" },
