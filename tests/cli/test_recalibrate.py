@@ -49,7 +49,7 @@ def test_table_record_and_report_say_that_labels_were_used(coterie, judged, imag
     assert table["label"].equals(own["label"])
     assert not table["confidence"].equals(own["confidence"])
     assert json.loads((run / "recalibration.json").read_text())["labels_used"]["files"][0]["name"] == "judged.csv"
-    assert "Labels were used here, and only here" in (run / "report.html").read_text()
+    assert "Labels were used here and in the sentence at the top" in (run / "report.html").read_text()
     # Nothing that needs no labels has seen them.
     assert ((run / "result.parquet").read_bytes(), (run / "run.yaml").read_bytes()) == before
     assert coterie("compare", run, "--json").object == compared
@@ -62,6 +62,19 @@ def test_table_record_and_report_say_that_labels_were_used(coterie, judged, imag
     assert again["confidence"].to_numpy() == pytest.approx(table["confidence"].to_numpy(), abs=1e-5)
     accepted = coterie("accept", run, "--recalibrated", "--max-error", 0.3, "--json").object
     assert accepted["labels_used"]["judged"] == 60
+
+
+def test_confidences_that_judged_items_refuted_are_not_called_unchecked(coterie, judged, images, tmp_path):
+    run, path = judged
+    assert coterie("recalibrate", run, "--judged", path).code == 0
+    gap = json.loads((run / "recalibration.json").read_text())["before"]["gap"]
+    off = f"By 60 judged items the mean confidence is {abs(100 * gap):.1f} points too {'high' if gap > 0 else 'low'}."
+    accepted = coterie("accept", run, "--max-error", 0.5).out
+    assert f"{off} Take the corrected ones: --recalibrated." in accepted
+    assert "Nobody has checked" not in accepted
+    assert off not in coterie("accept", run, "--max-error", 0.5, "--recalibrated").out
+    assert off in coterie("predict", run, images, "-o", tmp_path / "new.parquet").out
+    assert off in (run / "report.html").read_text()
 
 
 def test_a_map_that_does_not_help_is_not_kept(coterie, judged):

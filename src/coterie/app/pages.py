@@ -13,6 +13,8 @@ from markupsafe import Markup
 from coterie.app.answers import site_of
 from coterie.app.listing import ORDERS
 from coterie.app.overview import CARDS, PAGE, SORTS
+from coterie.records.recalibration import read_recalibration
+from coterie.report.judged import how_far_off
 from coterie.review.audits import plan
 from coterie.review.queue import waiting
 from coterie.review.sentences import sentence
@@ -119,8 +121,9 @@ def accept_page(request: Request) -> str:
     accepted = int(accepted_rows(review.base, review.state, claim, review.features).sum()) if claim else 0
     frame = len(review.state.audits[claim.number].frame) if claim else 0
     calibrated = review.base.folder.calibrated
+    off = how_far_off(read_recalibration(review.path))
     return site.page(
-        "accept", marks=marks, claim=claim, claims=found, accepted=accepted, frame=frame, calibrated=calibrated
+        "accept", marks=marks, claim=claim, claims=found, accepted=accepted, frame=frame, calibrated=calibrated, off=off
     )
 
 

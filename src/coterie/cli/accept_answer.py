@@ -14,6 +14,7 @@ from coterie.cli.output import percent
 from coterie.cli.speech import Speech
 from coterie.evaluation import accept
 from coterie.records.recalibration import read_recalibration
+from coterie.report.judged import how_far_off
 from coterie.report.read import Result, RunFolder
 from coterie.words import counted
 
@@ -63,6 +64,7 @@ def describe(
         "audit": None,
         "calibrated": folder.calibrated,
         "labels_used": (read_recalibration(folder.path) or {}).get("labels_used") if request.recalibrated else None,
+        "judged_before": None if request.recalibrated else how_far_off(read_recalibration(folder.path)),
         "warnings": [str(text) for text in run.get("warnings") or []],
         "table": str(request.out) if request.out is not None else None,
     }
@@ -116,6 +118,8 @@ def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
         print_audit(found["audit"])
     elif found["labels_used"]:
         print(f"Labels were used: the confidences are by the map of {found['labels_used']['judged']} judged items.")
+    elif found["judged_before"]:
+        print(f"{found['judged_before']} Take the corrected ones: --recalibrated.")
     else:
         print("Nobody has checked this: it is as good as the calibration. To be sure, judge a sample.")
     for text in found["warnings"]:

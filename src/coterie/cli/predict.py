@@ -21,6 +21,8 @@ from coterie.outputs import check_folder, check_output, remove_parts
 from coterie.prediction.manifest import check_finished
 from coterie.prediction.model import load_model
 from coterie.prediction.results import is_ours, write_result
+from coterie.records.recalibration import read_recalibration
+from coterie.report.judged import how_far_off
 from coterie.scaling.engines import Engine, absolute, engine_called, here
 from coterie.scaling.predicting import Asked, predict_parts
 from coterie.training.device import accelerator_for
@@ -157,6 +159,8 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
     )
     if request.recalibrated:
         print(f"Labels were used: the confidences are by the map of {answer['labels_used']} judged items.")
+    elif off := how_far_off(read_recalibration(Path(request.run))):
+        print(f"{off} These confidences are not corrected: --recalibrated does it.")
     if foreign is not None:
         print(foreign_sentence(foreign))
     elif request.ood_score is None:

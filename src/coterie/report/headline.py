@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from coterie.records import Record
+from coterie.records.recalibration import read_recalibration
+from coterie.report.judged import how_far_off
 from coterie.report.read import Result, RunFolder
 from coterie.report.wording import count, duration, percent, points
 
@@ -86,6 +88,8 @@ def lede(folder: RunFolder) -> list[str]:
         )
     else:
         sentences.append(f"Mean confidence is {percent(mean)}, not calibrated: it does not say how many are wrong.")
+    if off := how_far_off(read_recalibration(folder.path)):
+        sentences.append(off)
     if folder.metrics and None not in (folder.metrics.get("acc"), folder.metrics.get("confidence")):
         sentences.append(_measured(folder.metrics))
     return sentences

@@ -22,11 +22,20 @@ def build_judged(found: Record | None) -> JudgedSection | None:
         return None
     rows = [(name, _cells(found[key])) for key, name in (("before", "before"), ("after", "after, cross-fitted"))]
     sentence = (
-        f"Labels were used here, and only here: {count(int(found['judged']))} judged items were used to "
-        f"fit the map {found['map']['kind']}. Its confidences are in result.recalibrated.parquet; everything else on "
-        "this page is without labels."
+        "Labels were used here and in the sentence at the top, nowhere else: "
+        f"{count(int(found['judged']))} judged items were used to fit the map {found['map']['kind']}. Its confidences are in result.recalibrated.parquet; the other numbers "
+        "of this page are without labels."
     )
     return JudgedSection(sentence, rows)
+
+
+def how_far_off(found: Record | None) -> str | None:
+    """ "By 200 judged items the mean confidence is 36.4 points too high."; None where nothing was corrected."""
+    if not found:
+        return None
+    gap = found["before"]["gap"]
+    side = "too high" if gap > 0 else "too low"
+    return f"By {count(int(found['judged']))} judged items the mean confidence is {points(gap)} {side}."
 
 
 def _cells(off: Record) -> list[str]:
