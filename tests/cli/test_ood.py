@@ -49,12 +49,12 @@ def test_predict_writes_the_score_and_says_how_many_look_foreign(coterie, run, f
 
 
 def test_no_item_looks_foreign_is_said_without_advice(coterie, run, vectors, tmp_path):
-    table = tmp_path / "few.npy"
-    scores = read_result(run / "result.parquet").confidence
-    np.save(table, np.load(vectors)[scores.argsort()[-5:]])
-    out = coterie("predict", run, table, "-o", tmp_path / "new.parquet").out
-    assert "None of them has an ood_score (knn) below" in out
-    assert "look at" not in out
+    table, out = tmp_path / "usual.npy", tmp_path / "new.parquet"
+    assert coterie("predict", run, vectors, "-o", out).code == 0
+    np.save(table, np.load(vectors)[read_result(out).ood_score.argsort()[-5:]])
+    said = coterie("predict", run, table, "-o", out).out
+    assert "None of them has an ood_score (knn) below" in said
+    assert "look at" not in said
 
 
 @pytest.mark.parametrize("score", SCORES)
