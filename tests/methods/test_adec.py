@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from coterie.contract import Facts
+from coterie.contract import Facts, check
 from coterie.methods.adec import ADEC
 from coterie.training.coerce import coerce
+from coterie.training.plan import RunSettings, make_plan
 from coterie.types import InputError
 from helpers.phases import batch_of, net_of, steps, touched_by_step
 
@@ -45,3 +48,13 @@ def test_a_fooled_discriminator_leaves_the_encoder_little_to_learn_from_it():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match=next(iter(wrong))):
         coerce(ADEC, wrong, "adec").check(Facts(100, 3, "embeddings", "cpu", dim=12))
+
+
+def test_a_beginning_that_leaves_the_encoder_no_epoch_is_refused_or_shortened() -> None:
+    facts = Facts(n=300, k=3, kind="embeddings", device="cpu", dim=12)
+    with pytest.raises(InputError, match=r"adec\.discriminator_epochs is 5 of adec\.epochs 5"):
+        check(ADEC(epochs=5, discriminator_epochs=5), facts)
+    check(ADEC(epochs=0), facts)
+    plan = make_plan(RunSettings(n_clusters=3, method="adec", epochs=1), facts, "few")
+    assert plan.method == replace(plan.method, epochs=1, discriminator_epochs=0)
+    assert any("discriminator_epochs 1 -> 0" in note for note in plan.notes)

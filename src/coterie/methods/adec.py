@@ -24,7 +24,7 @@ from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import divergence, reassign, soft_assign_t, target_of
-from coterie.types import Batch, Features, Losses
+from coterie.types import Batch, Features, InputError, Losses
 
 CARD = Card(
     title="ADEC",
@@ -59,6 +59,18 @@ class ADEC:
     restarts: Restarts = 20  # of the K-means that gives the first centres
 
     card: ClassVar[Card] = CARD
+
+    def limits(self, facts: Facts) -> dict[str, tuple[int, int | None]]:
+        """An epoch at least for the encoder."""
+        return {"discriminator_epochs": (0, max(0, self.epochs - 1))}
+
+    def check(self, facts: Facts) -> None:
+        """Raise InputError where the encoder would never learn."""
+        if self.epochs and self.discriminator_epochs >= self.epochs:
+            raise InputError(
+                f"adec.discriminator_epochs is {self.discriminator_epochs} of adec.epochs {self.epochs}: the encoder "
+                "would not be trained, so it must be smaller."
+            )
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         return {
