@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, make_dataclass, replace
+from dataclasses import dataclass, field, make_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,8 +17,8 @@ import torch
 import coterie
 from coterie import catalogue
 from coterie.cli.failing import unforeseen
-from coterie.contract import Card
-from coterie.contract.members import check_members
+from coterie.contract import Card, Pass, Step
+from coterie.contract.members import check_members, numbers
 from coterie.networks.net import trainable
 from coterie.prediction.answers import check_answers
 from coterie.types import InputError, RunFailed, Source
@@ -79,7 +80,16 @@ def test_a_name_of_coteries_own_is_refused() -> None:
         coterie.register(dict)
 
 
+POINTS = [[0.0], [0.1], [8.0], [9.0]]
 MINE = Card("Mine", "nobody", 2026, "none", "https://example.org")
+
+
+def carded(**entries: Any) -> Card:
+    """A card with entries that the tests' own type checks would not let through, as a user's code has none."""
+    card = copy.copy(MINE)
+    for name, value in entries.items():
+        object.__setattr__(card, name, value)
+    return card
 
 
 @dataclass(frozen=True)
@@ -119,6 +129,13 @@ class Untrained:
         ({"step": lambda self, net, batch: iter(())}, "no epochs and no batch_size and no optimiser"),
         ({"optimiser": lambda self, net: None}, "`optimiser` but no `step`"),
         ({"card": "mine"}, "`card` of Wrong is a str"),
+        ({"card": carded(scaling="unitt")}, "`card.scaling` of Wrong is 'unitt': input should be 'standard' or"),
+        ({"card": carded(logs={"x": "hint"})}, r"`card.logs` of Wrong is \{'x': 'hint'\}: "),
+        ({"card": carded(balance="weight")}, "`card.balance` of Wrong is 'weight', which is no setting of it"),
+        ({"card": carded(starts_from="wrong")}, "which is the method itself"),
+        ({"card": carded(views={"one": "cleam"})}, "The view 'one' of Wrong is 'cleam': known views are clean"),
+        ({"card": carded(views={"index": "clean"})}, "A view of Wrong has the name 'index'"),
+        ({"practical": lambda facts: {}}, "`practical` of Wrong is called without an object: make it a @staticmethod"),
     ],
 )
 def test_a_misspelt_or_missing_member_is_said_at_once(members: dict[str, Any], said: str) -> None:
@@ -127,6 +144,28 @@ def test_a_misspelt_or_missing_member_is_said_at_once(members: dict[str, Any], s
     kind = type("Wrong", (), {name: of for name, of in own.items() if of is not None})
     with pytest.raises(InputError, match=said), forgotten():
         coterie.register(dataclass(frozen=True)(kind))
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        (("epochs", int, -1), "`epochs` of Set is -1: it takes a whole number of at least 0"),
+        (("epochs", int, "3"), "`epochs` of Set is '3'"),
+        (("batch_size", int, 0), "`batch_size` of Set is 0: it takes a whole number of at least 1"),
+        (("size", Any, torch.zeros(2)), "setting `size` of Set is a Tensor, which no record can hold"),
+    ],
+)
+def test_defaults_that_cannot_be_are_refused(setting: Any, said: str) -> None:
+    name, of, value = setting
+    own = make_dataclass("Set", [(name, of, field(default=value))], bases=(Untrained,), frozen=True)
+    with forgotten(), pytest.raises(InputError, match=said):
+        coterie.register(own)
+
+
+def test_settings_that_could_change_are_refused() -> None:
+    own = {name: vars(Untrained)[name] for name in ("card", "heads", "logits")}
+    with forgotten(), pytest.raises(InputError, match=r"Loose can be changed: write @dataclass\(frozen=True\)"):
+        coterie.register(dataclass(type("Loose", (), own)))
 
 
 def test_a_setting_without_a_default_is_refused_and_a_helper_is_not() -> None:
@@ -143,12 +182,19 @@ def test_a_setting_without_a_default_is_refused_and_a_helper_is_not() -> None:
     [
         ("heads", [torch.nn.Linear(2, 2)], r"`heads` of Gives gave a list: .* \{name: module\}"),
         ("logits", None, r"`logits` of Gives gave nothing: .* row of k numbers"),
+        ("limits", None, r"`limits` of Gives gave nothing: .* \{setting: \(least, most\)\}"),
+        ("limits", {"size": 3}, r"`limits` of Gives gave size: 3; it takes \(least, most\) of a setting"),
+        ("check", False, "`check` of Gives gave a bool: it must give nothing, and raise"),
+        ("heads", {"groups": None}, "`heads` of Gives gave groups as a NoneType: it takes a module of torch"),
+        ("heads", {"backbone": torch.nn.Linear(2, 2)}, "`heads` of Gives gave a part the name 'backbone'"),
+        ("passes", Pass(), "`passes` of Gives gave a Pass: it must give a tuple of Pass"),
+        ("passes", (Pass(sample="drawn"),), "`passes` of Gives names drawn, which `heads` does not give"),
     ],
 )
 def test_what_is_no_mapping_is_said(member: str, gives: Any, said: str) -> None:
     own = {"card": MINE, "heads": Untrained.heads, "logits": Untrained.logits, member: lambda *given: gives}
     with forgotten(), pytest.raises(InputError, match=said):
-        coterie.Clusterer(2, method=dataclass(frozen=True)(type("Gives", (), own))()).fit([[0.0], [0.1], [8.0], [9.0]])
+        coterie.Clusterer(2, method=dataclass(frozen=True)(type("Gives", (), own))()).fit(POINTS)
 
 
 @dataclass(frozen=True)
@@ -190,7 +236,7 @@ def test_losses_and_logits_that_are_no_such_tensors_are_said(
 ) -> None:
     monkeypatch.setattr(Gives, member, staticmethod(gives))
     with forgotten(), pytest.raises(InputError, match=said):
-        coterie.Clusterer(2, method=Gives(), calibrate=False).fit([[0.0], [0.1], [8.0], [9.0]])
+        coterie.Clusterer(2, method=Gives(), calibrate=False).fit(POINTS)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +249,87 @@ def test_losses_and_logits_that_are_no_such_tensors_are_said(
 def test_a_step_that_trains_nothing_is_said(steps: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Gives, "step", steps)
     with forgotten(), pytest.raises(InputError, match=said):
-        coterie.Clusterer(2, method=Gives(), calibrate=False).fit([[0.0], [0.1], [8.0], [9.0]])
+        coterie.Clusterer(2, method=Gives(), calibrate=False).fit(POINTS)
+
+
+@pytest.mark.parametrize(
+    ("member", "gives", "said"),
+    [
+        ("optimiser", lambda net: None, "`optimiser` of Gives gave nothing: it must give an optimiser of torch"),
+        ("optimiser", lambda net: [], "`optimiser` of Gives gave a list"),
+        (
+            "optimiser",
+            lambda net: torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), 0.1),
+            "`optimiser` of Gives trains with all what is no part of the net",
+        ),
+        ("rate", lambda progress: None, "`rate` of Gives gave nothing: it must give a number from 0 on"),
+        ("rate", lambda progress: -1.0, "`rate` of Gives gave -1.0"),
+        ("rate", lambda progress: {"net": 1.0}, "`rate` of Gives gave a dict"),
+    ],
+)
+def test_what_training_cannot_take_is_said(member: str, gives: Any, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Gives, member, lambda self, given: gives(given), raising=False)
+    with forgotten(), pytest.raises(InputError, match=said):
+        coterie.Clusterer(2, method=Gives(), calibrate=False).fit(POINTS)
+
+
+def test_an_optimiser_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = staticmethod(lambda error: Step({"own": error.mean()}, trains=("judge",)))
+    monkeypatch.setattr(Gives, "loss", loss)
+    with forgotten(), pytest.raises(InputError, match="`step` of Gives trains judge, but `optimiser` gave all"):
+        coterie.Clusterer(2, method=Gives(), calibrate=False).fit(POINTS)
+
+
+@pytest.mark.parametrize("number", [0.5, 1, torch.tensor(0.5)])
+def test_plain_numbers_are_recorded_and_vectors_are_refused(number: Any) -> None:
+    assert float(numbers(Gives(), "batch.log", {"own": number})["own"]) == float(number)
+    with pytest.raises(InputError, match=r"`batch.log` of Gives gave own as a tensor of .* with the shape \(3,\)"):
+        numbers(Gives(), "batch.log", {"own": torch.zeros(3)})
+
+
+@pytest.mark.parametrize("answers", [lambda p: 2 * p, lambda p: torch.tensor([[-0.5, 1.5]]).expand(len(p), 2)])
+def test_rows_that_are_no_probabilities_are_said_before_they_are_written(answers: Any, tmp_path: Path) -> None:
+    def rows(self: object, net: Any, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"own": answers(net.groups(features).softmax(1))}
+
+    method = dataclass(frozen=True)(type("Gives", (), {"card": MINE, "heads": Untrained.heads, "predict": rows}))()
+    with forgotten(), pytest.raises(InputError, match="`predict` of Gives gave own with a row from"):
+        coterie.Clusterer(2, method=method, calibrate=False, output=tmp_path / "run").fit(POINTS)
+    assert not (tmp_path / "run" / "result.parquet").exists()
+
+
+class Forgetful(torch.nn.Module):
+    """Remembers the middle of the items outside of what a checkpoint holds."""
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows.sum(1, keepdim=True) - getattr(self, "middle", 0.0)
+
+
+@pytest.mark.parametrize(
+    ("answers", "said"),
+    [(None, "answers otherwise than the run did: what it learned"), (("other",), "cannot answer .*groups")],
+)
+def test_a_saved_model_that_could_not_answer_is_said_at_the_end_of_the_fit(
+    answers: tuple[str, ...] | None, said: str, tmp_path: Path
+) -> None:
+    def finish(self: object, net: Any, features: Any, k: int, generator: Any) -> None:
+        net.groups.middle = float(features().sum(1).mean())
+
+    def logits(self: object, net: Any, features: torch.Tensor) -> dict[str, torch.Tensor]:
+        side = net.groups(features)
+        return {"softmax": torch.cat([side, -side], dim=1)}
+
+    own = {
+        "card": replace(MINE, answers=answers),
+        "heads": lambda self, net, k: {"groups": Forgetful(), "other": torch.nn.Linear(1, 1)},
+        "logits": logits,
+        "finish": finish,
+    }
+    method = dataclass(frozen=True)(type("Gives", (), own))()
+    points = [[0.0], [0.1], [0.2], [9.0]]
+    with forgotten(), pytest.raises(InputError, match=f"The saved model of Gives {said}"):
+        coterie.Clusterer(2, method=method, calibrate=False, output=tmp_path / "run").fit(points)
+    assert not (tmp_path / "run" / "result.parquet").exists()
 
 
 @pytest.mark.parametrize("calibrate", [True, False])
@@ -219,12 +345,12 @@ def test_answers_that_are_no_probabilities_are_said(heads: list[str], said: str,
     own = {"card": MINE, "heads": Untrained.heads, "predict": rows}
     method = dataclass(frozen=True)(type("Gives", (), own))()
     with forgotten(), pytest.raises((InputError, RunFailed), match=said):
-        coterie.Clusterer(2, method=method, calibrate=calibrate).fit([[0.0], [0.1], [8.0], [9.0]])
+        coterie.Clusterer(2, method=method, calibrate=calibrate).fit(POINTS)
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (4,), (3, 2), (4, 2, 1)])
 def test_answers_of_another_shape_are_said(shape: tuple[int, ...]) -> None:
-    heads = {"own": torch.zeros(4, 2), "other": torch.zeros(shape)}
+    heads = {"own": torch.full((4, 2), 0.5), "other": torch.full(shape, 0.5)}
     with pytest.raises(InputError, match=r"of Untrained gave other with the shape .* 4 items and 2 groups: .*\(4, 2\)"):
         check_answers(Untrained(), heads, 4, 2)
     check_answers(Untrained(), {"own": heads["own"]}, 4, 2)

@@ -12,7 +12,7 @@ from typing import Any, cast
 import torch
 
 from coterie.catalogue import method_class, method_names
-from coterie.contract import Card, Facts, Method, is_trained, name_of, passes_of, setting_names
+from coterie.contract import Card, Facts, Method, heads_of, is_trained, name_of, passes_of, setting_names
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
 from coterie.prediction.model import Model
@@ -113,7 +113,7 @@ def _untrained(method: Method, backbone: BackboneChoice, spec: ItemSpec, k: int)
     """The untrained net of a stage. Torch's random state is left as it was."""
     with torch.random.fork_rng(devices=[]):
         net = Net(build_backbone(backbone.name, spec), spec, torch.zeros(1), torch.ones(1), half=False)
-        net.add(method.heads(net, k))
+        net.add(heads_of(method, net, k))
     return net
 
 

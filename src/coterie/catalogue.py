@@ -15,7 +15,7 @@ from importlib.metadata import entry_points
 from typing import Any, cast
 
 from coterie.contract import Facts, Method
-from coterie.contract.members import check_members
+from coterie.contract.members import by_name, check_members
 from coterie.contract.method import PACKAGE
 from coterie.types import InputError
 
@@ -120,4 +120,4 @@ def practical_settings(name: str, facts: Facts) -> dict[str, Any]:
     kind = method_class(name)
     own = import_module(kind.__module__) if kind.__module__.startswith(PACKAGE) else kind
     practical = getattr(own, "practical", None)
-    return {} if practical is None else dict(practical(facts))
+    return {} if practical is None else dict(by_name(kind, "practical", practical(facts), "{setting: value}"))

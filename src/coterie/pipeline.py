@@ -35,7 +35,7 @@ from coterie.records import groups_of, read_record, recalibration
 from coterie.report import gallery_rows, map_rows, project
 from coterie.review.rows import read as read_rows
 from coterie.shortage import shortage
-from coterie.stages import advice_of, calibrate, check_balance, check_result, count_groups, train
+from coterie.stages import advice_of, calibrate, check_balance, check_kept, check_result, count_groups, train
 from coterie.training.history import History
 from coterie.training.interrupt import heed_signals
 from coterie.training.plan import RunSettings
@@ -101,6 +101,7 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
         assignments = model.predict(prepared.source, embedding=True, progress=watch.predicted)
         check_result(assignments, k, prepared.warnings, advice_of(prepared))
         check_balance(assignments, model, prepared)
+        check_kept(model, prepared.source, assignments)
         assert assignments.embedding is not None
         groups = assignments.probabilities.argmax(1)
         usual, rows, left_out = None, assignments.embedding, np.asarray(prepared.source.outliers, np.int64)

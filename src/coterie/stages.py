@@ -6,6 +6,8 @@ A stage that is done is on the disk and is not done again.
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -13,16 +15,16 @@ from torch import nn
 
 from coterie.algorithms.kmeans import NotFinite
 from coterie.calibration import PostHoc, calibration_net
-from coterie.contract import Method, finish, found, name_of
-from coterie.contract.members import by_name
+from coterie.catalogue import own_names
+from coterie.contract import Method, finish, found, heads_of, name_of
 from coterie.data.array_rows import RowIds
-from coterie.data.items import Embeddings
+from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.outliers import without
 from coterie.judgements import constraints_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import extract_features, some_rows
 from coterie.networks.net import Net
-from coterie.prediction.model import Model
+from coterie.prediction.model import Model, load_model
 from coterie.preparing import Prepared, Watch
 from coterie.training.advice import Advice, advice_for
 from coterie.training.checkpoints import fitting, load_tree, save_tree
@@ -31,8 +33,10 @@ from coterie.training.engine import Stage, train_stage
 from coterie.training.plan import UNEQUAL_ADVICE, balance_term
 from coterie.training.seeds import generator_of, seed_of
 from coterie.training.soundness import overlooked, sample_rows, size_warning
-from coterie.types import Assignments, RunFailed
+from coterie.types import Assignments, InputError, RunFailed, Source
 from coterie.views.normalise import farthest, normalisation, normalise, unit_range
+
+KEPT_ROWS = 64  # items that a saved model is asked again
 
 
 def train(prepared: Prepared, watch: Watch) -> Net:
@@ -130,7 +134,7 @@ def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
     net = Net(trunk, spec, mean, std, half=prepared.precision.name == "bf16", row_norm=row_norm, limit=limit)
     if method.card.looks_at == "centre" and prepared.family == "photo":
         net.enlarge = prepared.plan.views.enlarge
-    net.add(by_name(method, "heads", method.heads(net, settings.k), "{name: module}"))
+    net.add(heads_of(method, net, settings.k))
     if before is not None:
         for name in method.card.inherits:
             net.get_submodule(name).load_state_dict(before.get_submodule(name).state_dict())
@@ -221,6 +225,28 @@ def check_result(assignments: Assignments, k: int, warnings: list[str], advice: 
         warnings.append(f"{empty} of the {k} groups {are} empty: a smaller -k may suit these data.")
     if said := size_warning(sizes):
         warnings.append(said)
+
+
+def check_kept(model: Model, source: Source, said: Assignments) -> None:
+    """Raise InputError for a method from outside the package whose saved model would answer otherwise than the run.
+
+    What it learned may lie outside of the net, or in a part that `card.answers` leaves out.
+    """
+    method = model.method
+    if name_of(method) in own_names():
+        return
+    kind, rows = type(method).__name__, np.arange(min(KEPT_ROWS, len(source.items)))
+    hint = "what it learned must be parts and buffers of the net, and `card.answers` must name all that answer"
+    with TemporaryDirectory() as folder:
+        model.save(Path(folder))
+        few = replace(source, items=ChosenItems(source.items, rows), ids=RowIds(len(rows)))
+        try:
+            again = load_model(Path(folder), model.net.mean.device).predict(few).probabilities
+        except Exception as error:
+            text = " ".join(str(error).split())[:200]
+            raise InputError(f"The saved model of {kind} cannot answer ({text}): {hint}.") from error
+    if not torch.allclose(again, said.probabilities[: len(rows)], atol=1e-3):
+        raise InputError(f"The saved model of {kind} answers otherwise than the run did: {hint}.")
 
 
 def check_balance(assignments: Assignments, model: Model, prepared: Prepared) -> None:

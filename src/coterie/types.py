@@ -157,10 +157,10 @@ class EpochStart:
     number: int
     features: Features
     generator: torch.Generator
-    logged: dict[str, Tensor] = field(default_factory=dict)
+    logged: dict[str, Tensor | float] = field(default_factory=dict)
     ended: bool = False
 
-    def log(self, **numbers: Tensor) -> None:
+    def log(self, **numbers: Tensor | float) -> None:
         """Record label-free health numbers of this epoch."""
         self.logged.update(numbers)
 
@@ -204,7 +204,7 @@ class Batch:
         self.partners = dict(partners or {})
         self.number, self.per_epoch, self._features = number, per_epoch, features
         self.ended = False
-        self.logged: dict[str, Tensor] = {}
+        self.logged: dict[str, Tensor | float] = {}
         self.counts: Tensor | None = None
         self.histogram: Tensor | None = None
 
@@ -223,7 +223,7 @@ class Batch:
             del edges[-2]
         return [slice(a, b) for a, b in pairwise(edges)]
 
-    def log(self, **numbers: Tensor) -> None:
+    def log(self, **numbers: Tensor | float) -> None:
         """Record label-free health numbers of this batch; the history shows their mean over the epoch."""
         self.logged.update(numbers)
 

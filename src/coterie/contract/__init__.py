@@ -17,6 +17,7 @@ from coterie.contract.options import (
     finish,
     found,
     gives_logits,
+    heads_of,
     limits_of,
     logits_of,
     optimisers_of,
@@ -25,6 +26,7 @@ from coterie.contract.options import (
     predict,
     rates_of,
     start,
+    trained_by,
     views_of,
 )
 
@@ -46,6 +48,7 @@ __all__ = [
     "finish",
     "found",
     "gives_logits",
+    "heads_of",
     "is_trained",
     "iterations_for",
     "limits_of",
@@ -58,5 +61,6 @@ __all__ = [
     "rates_of",
     "setting_names",
     "start",
+    "trained_by",
     "views_of",
 ]

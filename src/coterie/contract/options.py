@@ -17,19 +17,20 @@ found(net)                       -> (k, a sentence), of a method whose card has 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from coterie.contract.card import Facts, Pass, View
-from coterie.contract.members import by_name, tensors
+from coterie.contract.card import Facts, Pass, Step, View
+from coterie.contract.members import by_name, check_views, gave, tensors
 from coterie.contract.method import Method, Trained
 from coterie.networks.net import Net
-from coterie.types import EpochStart, Features
+from coterie.types import EpochStart, Features, InputError
 
 ROWS = "{head: a row of k numbers for each item}"
 ALL = "all"  # the name of a single optimiser
@@ -42,14 +43,44 @@ def _option(method: Method, name: str) -> Any:
 
 def check(method: Method, facts: Facts) -> None:
     """Raise InputError when the settings cannot work on such data (before any training)."""
-    if (own := _option(method, "check")) is not None:
-        own(facts)
+    if (own := _option(method, "check")) is not None and (said := own(facts)) is not None:
+        raise gave(method, "check", said, "nothing, and raise coterie.types.InputError where settings cannot work")
 
 
 def limits_of(method: Method, facts: Facts) -> dict[str, tuple[int, int | None]]:
     """(least, most) of settings that must fit these data; None: no most."""
     own = _option(method, "limits")
-    return {} if own is None else dict(own(facts))
+    limits = {} if own is None else by_name(method, "limits", own(facts), "{setting: (least, most)}")
+    for name, bounds in limits.items():
+        if not hasattr(method, name) or not isinstance(bounds, tuple) or len(bounds) != 2:
+            raise InputError(
+                f"`limits` of {type(method).__name__} gave {name}: {bounds!r:.80}; it takes (least, most) of a setting."
+            )
+    return dict(limits)
+
+
+def heads_of(method: Method, net: Net, k: int) -> dict[str, nn.Module]:
+    """The parts that a method adds to the net. Raises InputError for what is none, and where the card names others."""
+    given = by_name(method, "heads", method.heads(net, k), "{name: module}")
+    kind = type(method).__name__
+    for name, part in given.items():
+        if not isinstance(part, nn.Module):
+            raise InputError(f"`heads` of {kind} gave {name} as a {type(part).__name__}: it takes a module of torch.")
+        if not str(name).isidentifier() or hasattr(net, name):
+            raise InputError(f"`heads` of {kind} gave a part the name {name!r}, which is taken, or no name of Python.")
+    for wanted in passes_of(method):
+        names = [*([] if wanted.sample is None else [wanted.sample]), *wanted.partners.values()]
+        if unknown := [name for name in names if name not in given]:
+            raise InputError(f"`passes` of {kind} names {', '.join(unknown)}, which `heads` does not give.")
+    # A method may leave one of several answers out by its settings, but not all.
+    lacking = [name for name in method.card.inherits if name not in given]
+    if method.card.answers and not set(method.card.answers) & set(given):
+        lacking += method.card.answers
+    if lacking:
+        raise InputError(
+            f"`card` of {kind} names {', '.join(lacking)}, which `heads` does not give ({', '.join(given)})."
+        )
+    return dict(given)
 
 
 def start(method: Method, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
@@ -72,30 +103,58 @@ def begin_epoch(method: Method, net: Net, epoch: EpochStart) -> None:
 def optimisers_of(method: Trained, net: Net) -> dict[str, Optimizer]:
     """The optimisers by name; a single one is called `all`."""
     own = method.optimiser(net)
-    return {ALL: own} if isinstance(own, Optimizer) else dict(own)
+    named = {ALL: own} if isinstance(own, Optimizer) else own
+    if not (isinstance(named, Mapping) and named and all(isinstance(one, Optimizer) for one in named.values())):
+        raise gave(method, "optimiser", own, "an optimiser of torch, or {name: optimiser}")
+    parts = {id(parameter) for parameter in net.parameters()}
+    for name, one in named.items():
+        if not all(id(parameter) in parts for group in one.param_groups for parameter in group["params"]):
+            raise InputError(
+                f"`optimiser` of {type(method).__name__} trains with {name} what is no part of the net, so no model "
+                "would hold it: give it as one of `heads`."
+            )
+    return dict(named)
+
+
+def trained_by(method: Trained, step: Step, optimisers: Mapping[str, Optimizer]) -> list[Optimizer]:
+    """The optimisers that take a step. Raises InputError for a name that `optimiser` did not give."""
+    names = (step.trains,) if isinstance(step.trains, str) else step.trains
+    if unknown := [name for name in names if name not in optimisers]:
+        raise InputError(
+            f"`step` of {type(method).__name__} trains {', '.join(map(str, unknown))}, but `optimiser` gave "
+            f"{', '.join(optimisers)}."
+        )
+    return [optimisers[name] for name in names or optimisers]
 
 
 def rates_of(method: Trained, progress: float, groups: list[dict[str, Any]]) -> list[float]:
     """The factor on the learning rate of each group of parameters at this share of the training (0 to 1).
 
-    Raises KeyError for a method that gives factors by name and none for one of its groups.
+    Raises InputError for what is no factor, or where factors are by name and one of the groups has none.
     """
     own = _option(method, "rate")
     factor = 1.0 if own is None else own(progress)
-    return [factor[group["name"]] if isinstance(factor, Mapping) else factor for group in groups]
+    factors: list[Any] = [factor.get(group.get("name")) if isinstance(factor, Mapping) else factor for group in groups]
+    if not all(isinstance(one, int | float) and 0 <= one < math.inf for one in factors):
+        raise gave(method, "rate", factor, "a number from 0 on, or one for the name of each group of parameters")
+    return factors
 
 
 def views_of(method: Method) -> dict[str, View]:
     """The views that a method needs with its settings, by the attribute of the batch."""
     own = _option(method, "views")
-    views = method.card.views if own is None else own()
+    views = method.card.views if own is None else by_name(method, "views", own(), "{name: view}")
+    check_views(type(method), views)
     return {name: View(view) if isinstance(view, str) else view for name, view in views.items()}
 
 
 def passes_of(method: Method) -> tuple[Pass, ...]:
     """The passes of an epoch, in order: one through the complete batches, unless the method says otherwise."""
     own = _option(method, "passes")
-    return (Pass(),) if own is None else tuple(own())
+    passes = (Pass(),) if own is None else own()
+    if not isinstance(passes, list | tuple) or not passes or not all(isinstance(one, Pass) for one in passes):
+        raise gave(method, "passes", passes, "a tuple of Pass")
+    return tuple(passes)
 
 
 def part_size_of(method: Trained, n: int) -> int:
@@ -125,7 +184,7 @@ def predict(method: Method, net: Net, features: Float[Tensor, "n d"]) -> dict[st
     """Probabilities by head; the first is the answer, the others are reported beside it."""
     own = _option(method, "predict")
     if own is not None:
-        return cast(dict[str, Tensor], by_name(method, "predict", own(net, features), ROWS))
+        return tensors(method, "predict", own(net, features), ROWS, 2)
     return {name: z.softmax(1) for name, z in _logits(method, net, features).items()}
 
 

@@ -10,6 +10,8 @@ from torch import Tensor
 from coterie.contract import Method
 from coterie.types import InputError, RunFailed
 
+ROUNDING = 1e-2  # of sums of many probabilities, maybe in bfloat16
+
 
 def check_answers(method: Method, heads: Mapping[str, Tensor], n: int, k: int) -> None:
     """Raise InputError unless there is a head and each has a row for every item and a column for every group."""
@@ -21,6 +23,12 @@ def check_answers(method: Method, heads: Mapping[str, Tensor], n: int, k: int) -
             raise InputError(
                 f"`logits` or `predict` of {kind} gave {name} with the shape {tuple(p.shape)} for {n} items and {k} "
                 f"groups: it must give ({n}, {k})."
+            )
+        if (wrong := (p.sum(1) - 1).abs().maximum(-p.amin(1)) > ROUNDING).any():  # NaN is not: `check_numbers` says it
+            row = p[int(wrong.float().argmax())]
+            raise InputError(
+                f"`predict` of {kind} gave {name} with a row from {float(row.min()):.3g} to {float(row.max()):.3g} and "
+                f"the sum {float(row.sum()):.3g}: it must give probabilities, which sum to 1; `logits` may give others."
             )
 
 

@@ -28,8 +28,9 @@ from coterie.contract import (
     optimisers_of,
     rates_of,
     start,
+    trained_by,
 )
-from coterie.contract.members import tensors
+from coterie.contract.members import numbers, tensors
 from coterie.contract.options import ALL
 from coterie.networks.net import Net
 from coterie.training.advice import Advice, advice_for
@@ -232,7 +233,8 @@ class Training:
         # The numbers of the epoch's first step, which no method draws for both.
         begun = EpochStart(place.epoch, stage.features, generator_of(*path, 0, "method"))
         begin_epoch(self.method, self.net, begun)
-        place.meter.add({f"health.{key}": value.detach() for key, value in begun.logged.items()})
+        logged = numbers(self.method, "epoch.log", begun.logged)
+        place.meter.add({f"health.{key}": value for key, value in logged.items()})
         return begun.ended
 
     def batch(self, batch: Batch) -> None:
@@ -252,7 +254,8 @@ class Training:
             self.check(step)
             losses = self.take(step)
             meter.add({f"loss.{key}": value.detach() for key, value in losses.items()})
-        meter.add({f"health.{key}": value.detach() for key, value in batch.logged.items()})
+        logged = numbers(self.method, "batch.log", batch.logged)
+        meter.add({f"health.{key}": value for key, value in logged.items()})
         if batch.counts is not None:
             meter.add_groups(batch.counts)
         if batch.histogram is not None:
@@ -270,13 +273,13 @@ class Training:
 
     def take(self, step: Losses | Step) -> Losses:
         """One optimiser step. Optimisers that do not take part get no gradient."""
-        losses, names = (step.losses, step.trains) if isinstance(step, Step) else (step, ())
-        chosen = [self.optimisers[name] for name in names or self.optimisers]
+        step = step if isinstance(step, Step) else Step(step)
+        losses, chosen = step.losses, trained_by(self.method, step, self.optimisers)
         trained = [p for optimiser in chosen for group in optimiser.param_groups for p in group["params"]]
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
         # To these parameters only, where others lie on the way: a discriminator that judges, say.
-        torch.stack(list(losses.values())).sum().backward(inputs=trained if names else None)
+        torch.stack(list(losses.values())).sum().backward(inputs=trained if step.trains else None)
         average_gradients(trained)
         for optimiser in chosen:
             optimiser.step()
