@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 import pkgutil
-import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import hypothesis
 import jaxtyping
 import pytest
-from beartype import BeartypeConf, beartype
-from jaxtyping import install_import_hook
 
 import coterie
+from helpers import checked
 
 if TYPE_CHECKING:
     from coterie.types import Source
@@ -26,21 +24,9 @@ os.environ["COTERIE_DEBUG"] = "1"  # an error that nobody foresaw is one for the
 hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("hunt", print_blob=True, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("COTERIE_DRAWS", "fixed"))
-CONFIG = BeartypeConf(is_pep484_tower=True)  # an int is a float, as for mypy
-
-
-def checked(function: Callable[..., Any]) -> Callable[..., Any]:
-    """What beartype makes of a function; but Python cannot say whether a class keeps a protocol, so `type` must do."""
-    if hasattr(function, "__annotations__"):
-        plain = {n: type if typing.get_origin(hint) is type else hint for n, hint in function.__annotations__.items()}
-        function.__annotations__ = plain
-    decorated: Callable[..., Any] = beartype(conf=CONFIG)(function)
-    return decorated
-
-
 # Nothing above may import these. The command line is left out: typer calls its functions, and not by their annotations.
 PARTS = [f"coterie.{part.name}" for part in pkgutil.iter_modules(coterie.__path__) if part.name != "cli"]
-install_import_hook(PARTS, f"{__name__}.checked")
+checked.install(PARTS)
 
 
 @pytest.fixture(scope="session")
