@@ -6,6 +6,7 @@ and so on are set as `accelerate launch` sets them.
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,7 @@ RUN = RunSettings(
 PICA_RUN = replace(RUN, method="pica", overrides={"pica.epochs": 2, "pica.batch_size": 40, "pica.over": 6})
 
 
+@functools.cache
 def settings_of_all() -> dict[str, Trained]:
     """Every method that is trained, with the practical settings for so few items, and further ones of some."""
     found: dict[str, Trained] = {}
@@ -131,6 +133,7 @@ def net_of(backbone: str, spec: ItemSpec) -> Net:
     return Net(build_backbone(backbone, spec), spec, torch.tensor([0.3]), torch.tensor([0.35]), half=False)
 
 
+@functools.cache
 def images() -> Any:
     return (load_digits().images[:96] * 255 / 16).astype("uint8")
 

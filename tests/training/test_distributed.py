@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 import importlib.util
 import os
+import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from types import ModuleType
@@ -30,6 +29,7 @@ from coterie.training.checkpoints import load_tree
 from coterie.training.distributed import SharedBatchNorm, deal
 from coterie.training.history import read_history
 from coterie.types import Source
+from helpers import forked
 
 WORKER = Path(__file__).with_name("one_of_two.py")
 
@@ -53,8 +53,10 @@ def together(out: Path, *words: str) -> list[dict[str, Any]]:
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with open(out / "said", "w") as said:
         both = [
-            subprocess.Popen(
-                [sys.executable, str(WORKER), str(out), *words],
+            forked.start(
+                WORKER.read_text(encoding="utf-8"),
+                out,
+                *words,
                 env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
                 stdout=said,
                 stderr=said,
@@ -64,7 +66,8 @@ def together(out: Path, *words: str) -> list[dict[str, Any]]:
         while any(process.poll() is None for process in both):
             if any(process.poll() for process in both):  # the other would wait for it
                 for process in both:
-                    process.kill()
+                    if process.poll() is None:
+                        process.send_signal(signal.SIGKILL)
             time.sleep(0.05)
     assert [process.returncode for process in both] == [0, 0], (out / "said").read_text()
     return [load_tree(out / f"steps-{rank}") for rank in (0, 1)]
@@ -143,6 +146,7 @@ def test_in_training_a_shared_normalisation_of_one_process_is_the_one_it_replace
         dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_the_processes_found_each_other(steps: list[dict[str, Any]]) -> None:
     assert [found["processes"] for found in steps] == [2, 2]
 
