@@ -233,6 +233,40 @@ def test_the_same_seed_gives_the_same_result_bit_for_bit(fitted: Fitted) -> None
     assert torch.equal(again.assignments.probabilities, fitted.result.assignments.probabilities)
 
 
+class Stop:
+    """Presses Ctrl-C in a stage: of one epoch in its middle, of two after the first batch of the second."""
+
+    def __init__(self, stage: str) -> None:
+        self.stage, self.at, self.done, self.pressed = stage, -1, 0, False
+
+    def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
+        wanted = steps + 1 if epochs > 1 else max(1, steps // 2)
+        self.at, self.done = (wanted if stage == self.stage else -1), done
+
+    def step(self, losses: dict[str, float] | None) -> None:
+        self.done += 1
+        if self.done == self.at:
+            self.pressed = True
+            raise KeyboardInterrupt
+
+    def epoch(self, record: object) -> None: ...
+
+
+def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(fitted: Fitted, tmp_path: Path) -> None:
+    if fitted.name in UNTRAINED:
+        pytest.skip("it takes no steps")
+    settings = dataclasses.replace(settings_for(fitted.name, fitted.kind), checkpoint_seconds=0.0)
+    stop = Stop(fitted.name)
+    with pytest.raises(KeyboardInterrupt):
+        run(fitted.data, settings, tmp_path / "run", watch=Watch(progress=stop))
+    assert stop.pressed
+    resumed = run(fitted.data, settings, tmp_path / "run", resume=True)
+    assert torch.equal(resumed.assignments.probabilities, fitted.result.assignments.probabilities)
+    expected = fitted.result.model.net.state_dict()
+    for key, value in resumed.model.net.state_dict().items():
+        assert torch.equal(value, expected[key]), key
+
+
 def test_predicting_the_training_data_gives_the_result_bit_for_bit(fitted: Fitted) -> None:
     assert torch.equal(fitted.predict(), fitted.result.assignments.probabilities)
 

@@ -44,6 +44,8 @@ def image_net(name: str) -> str:
 def settings_for(name: str, kind: str, *, seed: int = 0) -> RunSettings:
     stages = chain_of(name, kind, None)
     overrides = {f"{stage}.epochs": 1 for stage in stages if stage not in UNTRAINED}
+    if kind == "embeddings" and name not in UNTRAINED:
+        overrides[f"{name}.epochs"] = 2  # which collapses on no processor, as it may on images
     # After a single epoch all codes of a reconstruction are much the same, and what starts from them may collapse.
     overrides |= {f"{stage}.epochs": 12 for stage in stages[:-1] if stage in ("ae", "acai")}
     backbone = "mlp" if kind == "embeddings" else "auto" if name in UNTRAINED else image_net(name)
