@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from coterie import Clusterer
 from coterie.cli.folders import new_folder
 from coterie.training.runfolder import RunFolder
 from coterie.types import InputError
+from helpers import forked
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def test_a_folder_is_held_while_a_run_writes_to_it(tmp_path):
 def test_a_killed_run_holds_nothing(tmp_path):
     hold = "import sys, os, signal; from pathlib import Path; from coterie.training.runfolder import RunFolder\n"
     hold += "RunFolder(Path(sys.argv[1])).prepare(resume=False); os.kill(os.getpid(), signal.SIGKILL)"
-    assert subprocess.run([sys.executable, "-c", hold, str(tmp_path)], check=False).returncode < 0
+    assert forked.run(hold, tmp_path).returncode < 0
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "images-ab.u8").write_bytes(b"")  # all that a run leaves that was killed early
     RunFolder(tmp_path).prepare(resume=False)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +14,7 @@ from PIL import Image
 from coterie.data import open_source
 from coterie.data.files import escaped, regular_file
 from coterie.types import InputError, ItemSpec
+from helpers import forked
 
 RGB = ItemSpec("images", 3, 16, 16)
 
@@ -281,6 +280,6 @@ def test_what_may_not_be_read_is_listed_by_name(folder, tmp_path_factory):
     for above in (folder, *folder.parents):
         if above.name.startswith(("pytest", "popen")) or base in (above, *above.parents):  # of pytest, none of others
             os.chmod(above, 0o755)
-    done = subprocess.run([sys.executable, "-c", RIGHTS, folder], capture_output=True, text=True)
+    done = forked.run(RIGHTS, folder)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "8 [('4.png', 'permission denied'), ('shut/', 'permission denied')]\n"
+    assert done.stdout.decode() == "8 [('4.png', 'permission denied'), ('shut/', 'permission denied')]\n"

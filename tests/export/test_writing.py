@@ -18,6 +18,7 @@ import yaml
 from coterie.data import open_source
 from coterie.export import Options, export_run
 from coterie.review import Review
+from helpers import forked
 from helpers.exports import NAMES, write_run
 
 
@@ -99,7 +100,7 @@ def test_what_a_killed_export_left_is_taken_away(coterie, run, tmp_path):
         "imagefolder.put = lambda *a: (pictures.put(*a), os.kill(os.getpid(), 9))\n"
         f"main(['export', {str(run)!r}, '--to', 'imagefolder', '-o', {str(tmp_path / 'out')!r}])\n"
     )
-    assert subprocess.run([sys.executable, "-c", script], check=False, timeout=300).returncode == -9
+    assert forked.run(script).returncode == -9
     assert (tmp_path / "out.part").is_dir()
     assert not (tmp_path / "out").exists()
     assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out")[0] == 0
