@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -27,6 +28,17 @@ hypothesis.settings.load_profile(os.environ.get("COTERIE_DRAWS", "fixed"))
 # Nothing above may import these. The command line is left out: typer calls its functions, and not by their annotations.
 PARTS = [f"coterie.{part.name}" for part in pkgutil.iter_modules(coterie.__path__) if part.name != "cli"]
 checked.install(PARTS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.option.loadscopereorder = False  # of pytest-xdist, which begins files of few but long tests last
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests first, then those of many: at the end no worker has a long one while the others wait."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    count = Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path not in slow, -count[item.path], str(item.path)))
 
 
 @pytest.fixture(scope="session")

@@ -208,6 +208,7 @@ def variables() -> dict[str, Any]:
 # ---- the pages
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:merge_groups moved")  # which items move depends on the pictures
 @pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
 def test_the_blocks_of_a_page_run_as_they_are_printed(

@@ -91,6 +91,7 @@ def test_a_table_has_our_means_beside_the_papers_numbers_and_says_what_holds(scr
     assert "| not run |" in lines["CC below SCAN-2"]
 
 
+@pytest.mark.slow
 def test_rows_run_apart_share_their_start_and_are_made_once(
     scripts: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -83,6 +83,7 @@ ray.shutdown()
 """
 
 
+@pytest.mark.slow
 def test_workers_write_what_one_process_writes_and_lose_nothing_when_killed(of_rows: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(2)
     rows = rng.normal(size=(2000, 8)).astype(np.float32)

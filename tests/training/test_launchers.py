@@ -33,6 +33,7 @@ def test_a_number_of_processes_without_a_place_to_meet_is_refused(monkeypatch: p
         accelerator_for("cpu")
 
 
+@pytest.mark.slow
 def test_two_processes_of_accelerate_launch_share_a_run(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = (3 * rng.normal(size=(3, 8))[np.arange(60) % 3] + rng.normal(size=(60, 8))).astype(np.float32)
