@@ -157,12 +157,14 @@ class EpochStart:
     number: int
     features: Features
     generator: torch.Generator
-    logged: dict[str, Tensor | float] = field(default_factory=dict)
+    logged: dict[str, Tensor] = field(default_factory=dict)
     ended: bool = False
 
     def log(self, **numbers: Tensor | float) -> None:
         """Record label-free health numbers of this epoch."""
-        self.logged.update(numbers)
+        import torch
+
+        self.logged.update({name: torch.as_tensor(number) for name, number in numbers.items()})
 
     def end(self) -> None:
         """Let the stage end with this epoch's first batch: the method's own, label-free stopping criterion holds."""
@@ -204,7 +206,7 @@ class Batch:
         self.partners = dict(partners or {})
         self.number, self.per_epoch, self._features = number, per_epoch, features
         self.ended = False
-        self.logged: dict[str, Tensor | float] = {}
+        self.logged: dict[str, Tensor] = {}
         self.counts: Tensor | None = None
         self.histogram: Tensor | None = None
 
@@ -225,7 +227,9 @@ class Batch:
 
     def log(self, **numbers: Tensor | float) -> None:
         """Record label-free health numbers of this batch; the history shows their mean over the epoch."""
-        self.logged.update(numbers)
+        import torch
+
+        self.logged.update({name: torch.as_tensor(number) for name, number in numbers.items()})
 
     def count(self, labels: Tensor, k: int) -> None:
         """Record how many items each group gets in this batch; the collapse check adds them up over the epoch."""
