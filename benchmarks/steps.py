@@ -116,7 +116,9 @@ class Recorder:
         self.epochs: list[list[list[Call]]] = []
         self.steps: list[list[Call]] = [[]]
         self.inside = 0
-        for name, part in list(net.named_modules())[1:]:
+        # What changes its input in place cannot be done again alone; such a part is a step within another one.
+        once = {name: part for name, part in net.named_modules() if name and not getattr(part, "inplace", False)}
+        for name, part in once.items():
             part.register_forward_pre_hook(partial(self.before, name), with_kwargs=True)
             part.register_forward_hook(self.after, always_call=True)
 
@@ -246,9 +248,9 @@ def main() -> None:
         print(json.dumps(measure(given.one)))
         return
     path = RESULTS / "steps.json"
-    done = {} if given.again or not path.exists() else json.loads(path.read_text(encoding="utf-8"))["methods"]
+    done = json.loads(path.read_text(encoding="utf-8"))["methods"] if path.exists() else {}
     for name in given.methods:
-        if name not in done:
+        if given.again or done.get(name, {}).get("status") != "done":
             done[name] = in_a_process(__file__, [name], given.limit)
             print(name, done[name], flush=True)
             write_results("steps", "python benchmarks/steps.py", methods=dict(sorted(done.items())))
