@@ -171,6 +171,14 @@ def test_in_the_first_epoch_the_last_layer_stays() -> None:
         ]
 
 
+def test_the_last_layer_learns_in_an_only_epoch() -> None:
+    net = small_net()
+    before = [net.students.directions.clone(), net.students.gain.clone()]
+    taken(net, replace(SMALL, epochs=1), 0)
+    assert not torch.equal(before[0], net.students.directions)
+    assert not torch.equal(before[1], net.students.gain)
+
+
 def test_the_teacher_of_the_head_with_the_lowest_loss_of_the_last_epoch_answers() -> None:
     net = small_net()
     net.balance.count(torch.tensor([9.0, 1.0]), new=True)

@@ -120,8 +120,8 @@ class TEMI:
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """The mean over heads of both directions: an item's student with its neighbour's teacher, and the reverse."""
         views = torch.cat([frozen(net, batch.own), frozen(net, batch.neighbour)])
-        # In the first epoch the last layer keeps its random weights.
-        logits = net.students(views, last=batch.number >= batch.per_epoch) / self.temperature
+        # In the first epoch the last layer keeps its random weights, unless there is no other one.
+        logits = net.students(views, last=self.epochs == 1 or batch.number >= batch.per_epoch) / self.temperature
         own, other = (batch.gather(part) for part in logits.log_softmax(2).chunk(2))
         with torch.no_grad():
             logits = net.teacher.students(views) / self.temperature
