@@ -11,8 +11,8 @@ embeddings where coterie takes an encoder, whose seconds then count. `to_target`
 `TARGETS` is reached: of coterie after each epoch of its last stage (the net is kept in memory after each; labels are
 read when the run is over), of the others at their end, since they show no answer before. True labels choose nothing.
 `--cifar10` names a table of its pictures with labels, in place of the named set.
-Numbers of an earlier call are kept; --again measures them anew. The authors' own loops of CDC and PICA are not here
-and were not run. Writes benchmarks/results/time_to_quality.json after each contender.
+Numbers of an earlier call are kept; --again measures them anew. The authors' loops have a benchmark of their own,
+beside_authors.py. Writes benchmarks/results/time_to_quality.json after each contender.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ import _docs_rdc
 import _docs_readme
 import _docs_review
 import _docs_scaling
+import _docs_speed
 import _docs_trust
 from _docs import Block
 
@@ -43,6 +44,7 @@ PAGES = (
     _docs_install,
     _docs_review,
     _docs_scaling,
+    _docs_speed,
 )
 BLOCKS: dict[str, Block] = {name: block for page in PAGES for name, block in page.BLOCKS.items()}
 # At the beginning of a line: a page that includes a part of another names its marks, too.
