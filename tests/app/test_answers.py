@@ -74,7 +74,10 @@ def test_recalibrated_confidences_are_said_to_lie_elsewhere(serve: Any, run: Pat
     said = "those that judged items corrected are in result.recalibrated.parquet"
     app = serve(run)
     assert said not in app.get("").text
-    (run / "recalibration.json").write_text("{}")
+    off = {"confidence": 0.9, "accuracy": 0.7, "gap": 0.2, "gap_interval": [0.1, 0.3], "ece": 0.2, "by_chance": 0.05}
+    map_ = {"kind": "temperature", "theta": [2.0], "corners": []}
+    entry = {"map": map_, "before": {**off, "p": 0.01}, "after": {**off, "p": 0.5}, "judged": 40}
+    (run / "recalibration.json").write_text(json.dumps(entry))
     assert said in app.get("").text
     assert said in app.get("accept").text
 
