@@ -13,7 +13,9 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from coterie import Clusterer
 from coterie.data import open_source
+from coterie.data.originals import absolute_path
 from coterie.types import InputError, ItemSpec, Source
 
 pd = pytest.importorskip("pandas")
@@ -78,6 +80,7 @@ VECTORS = {
     "lazily negated tensor": torch.view_as_complex(torch.tensor(np.stack([ROWS, -ROWS], -1))).conj().imag,
     "fortran": np.asfortranarray(ROWS),
     "big-endian": ROWS.astype(">f8"),
+    "memory view": memoryview(ROWS),
     "long double": ROWS.astype(np.longdouble),
     "every second of a larger one": np.repeat(ROWS, 2, axis=0)[::2],
     "masked without a mask": np.ma.masked_array(ROWS),
@@ -107,6 +110,14 @@ def test_embeddings_of_every_form_are_the_same_numbers(form: str) -> None:
     source = open_source(VECTORS[form])
     assert np.allclose(source.items.take(torch.arange(12)).numpy(), ROWS, rtol=1e-6)
     assert (source.items.spec.kind, source.items.spec.dim) == ("embeddings", 5)
+    assert absolute_path(VECTORS[form]) is None  # what the record of a run keeps of where they lie
+
+
+def test_infinity_is_named_whatever_numpy_does_of_errors() -> None:
+    rows = ROWS.copy()
+    rows[3, 1], rows[4, 1] = np.inf, -np.inf
+    with np.errstate(all="raise"), pytest.raises(InputError, match=r"infinity .*row 3, column 1"):
+        open_source(rows)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e4m3fn, torch.float16, torch.int8, torch.bool])
@@ -209,6 +220,7 @@ REFUSED = {
     "bool": (True, "is no source"),
     "numpy number": (np.float32(1), "is no source"),
     "object": (object(), "An object is no source"),
+    "clusterer": (Clusterer(3), "A Clusterer is no source"),
     "zero axes": (np.array(3.0), r"Reshape your data to \(n, d\): array has the shape \(\)"),
     "one axis": (ROWS[0], r"\(one item is array\[None\]"),
     "list of numbers": (ROWS[0].tolist(), "Reshape your data"),

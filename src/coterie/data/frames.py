@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,15 @@ from coterie.types import InputError
 FORMS: dict[str, Form] = {"f": "float", "i": "integer", "u": "integer", "b": "boolean"}
 
 
+def has_columns(source: Any) -> bool:
+    """Whether this is a table, with names of its columns or their numbers; not what was given no `columns`, as a
+    Clusterer."""
+    return isinstance(getattr(source, "columns", None), Iterable) and not isinstance(source, np.ndarray)
+
+
 def is_frame(source: Any) -> bool:
     """Whether this is a table with column names, at least one of which is a text."""
-    if not hasattr(source, "columns") or isinstance(source, np.ndarray):
-        return False
-    return any(isinstance(name, str) for name in _names(source))
+    return has_columns(source) and any(isinstance(name, str) for name in _names(source))
 
 
 def take_features(frame: Any, options: Options) -> tuple[Any, Features]:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.frames import has_columns
 from coterie.types import InputError
 
 MOST_TABLES = 3  # for training, validation and test
@@ -64,7 +65,7 @@ def understand(source: Any) -> Given:
         return Table(tensor_array(source, "The tensor"), "tensor", channels_first=True)
     if isinstance(source, list | tuple):
         return _of_list(source, type(source).__name__)
-    if hasattr(source, "columns") and not isinstance(source, np.ndarray):
+    if has_columns(source):
         return _of_frame(source)
     if _is_dataset(source):
         name = type(source).__name__

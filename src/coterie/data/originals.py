@@ -71,7 +71,12 @@ def absolute_path(source: Any) -> str | None:
         if not isinstance(text, str) or text in names():
             return None
         path = Path(os.path.abspath(os.path.expanduser(local(text))))
-    elif isinstance(source, Sequence) and source and all(isinstance(item, str | os.PathLike) for item in source):
+    elif (
+        isinstance(source, Sequence)
+        and not isinstance(source, memoryview)
+        and source
+        and all(isinstance(item, str | os.PathLike) for item in source)
+    ):
         path = Path.cwd()
     else:
         return None

@@ -192,7 +192,9 @@ def _check_values(items: Embeddings, name: str, offset: int) -> bool:
     for start, rows in blocks(items.array):
         values = items.convert(rows)
         # A sum is finite only if all its terms are, and costs no second array; it may also overflow, hence the look.
-        if not np.isfinite(values.sum(dtype=np.float64)):
+        with np.errstate(all="ignore"):  # whatever the caller has NumPy do of an overflow
+            total = values.sum(dtype=np.float64)
+        if not np.isfinite(total):
             bad = np.argwhere(~np.isfinite(values))
             if len(bad):
                 row, column = bad[0]
