@@ -175,6 +175,34 @@ def test_export_in_python(folder, tmp_path):
         fitted.export("imagefolder", tmp_path / "pictures")
 
 
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"to": None}, "to is None: it takes the name of a format or a list of them"),
+        ({"to": [1]}, "A format is 1: it takes a text"),
+        ({"only": np.array([1, 2])}, r"only is array\(\[1, 2\]\): it takes a text"),
+        ({"limit": "3"}, "limit is '3': it takes a whole number"),
+        ({"limit": True}, "limit is True: it takes a whole number"),
+        ({"limit": 2.5}, "limit is 2.5: it takes a whole number"),
+        ({"source": 5}, "source is 5: it takes a path"),
+        ({"overwrite": "no"}, "overwrite is 'no': it takes True or False"),
+        ({"overwrite": None}, "overwrite is None: it takes True or False"),
+        ({"thumbs": np.array([1, 2])}, "it takes True or False"),
+    ],
+)
+def test_options_of_an_export_have_their_types(folder, tmp_path, options, said):
+    with pytest.raises(InputError, match=said):
+        load(folder).export(**{"to": "csv", "out": tmp_path / "a.csv", **options})
+    assert not (tmp_path / "a.csv").exists()
+
+
+def test_an_export_takes_the_source_as_a_path(folder, tmp_path):
+    load(folder).export("csv", tmp_path / "a.csv", source=tmp_path, limit=np.int64(3), only=None, overwrite=np.True_)
+    with open(tmp_path / "a.csv", newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
+
+
 def test_a_saved_run_is_exported_with_its_names(folder, tmp_path):
     quietly(load(folder), [[2, 4]]).rename({2: "tabby cat"}).save(tmp_path / "saved")
     export_run(tmp_path / "saved", ["csv"], tmp_path / "a.csv", Options())

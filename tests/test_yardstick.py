@@ -156,6 +156,8 @@ def test_it_is_no_method_that_could_stand_among_those_without_labels() -> None:
         (["a", "b"] * 30, {"init": 3}, "init is 3: it takes a path"),
         (["a", "b"] * 30, {"backbone": None}, "backbone is None: it takes a text"),
         (["a", "b"] * 30, {"settings": [1]}, r"settings are \[1\]: they take a dict"),
+        (["a", "b"] * 30, {"test_labels": ["a"] * 60}, "test_labels are the labels of test, which was not given"),
+        (["a", "b"] * 30, {"progress": print}, "progress is .*: it takes an object with begin, step and epoch"),
         (3, {}, "The labels are 3: give one for each item"),
         ([["a", "b"]] * 60, {}, "The labels are .*: give one for each item"),
         (np.ma.masked_array(np.arange(60) % 3, np.arange(60) == 7), {}, "labels has masked values"),

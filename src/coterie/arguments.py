@@ -105,6 +105,15 @@ def path_from(given: Any, what: str) -> Path:
     return Path(text)
 
 
+def flag(given: Any, name: str) -> bool:
+    """A truth value. Raises InputError for anything else: "no" would count as true."""
+    if not isinstance(given, bool | np.bool_):
+        raise InputError(f"{name} is {repr(given)[:80]}: it takes True or False.")
+    return bool(given)
+
+
 def are_several(columns: Any) -> TypeGuard[Iterable[str]]:
     """Whether columns are named one by one."""
-    return isinstance(columns, Iterable) and not isinstance(columns, str | bytes | Mapping)
+    # An array without axes says that it is iterable, and is not.
+    several = isinstance(columns, Iterable) and not isinstance(columns, str | bytes | Mapping)
+    return several and getattr(columns, "ndim", 1) > 0

@@ -87,6 +87,8 @@ def choose_k(
     if not 0 <= seed < 2**63:
         raise InputError(f"random_state is {seed}: it takes a whole number from 0 to 2**63 - 1.")
     least, most = as_whole(least, "least"), None if most is None else as_whole(most, "most")
+    if not callable(progress):
+        raise InputError(f"progress is {repr(progress)[:80]}: it takes a function of a text.")
     if isinstance(source, str | os.PathLike) and os.path.lexists(Path(source) / "run.yaml"):
         if columns is not None:
             raise InputError("columns choose the features of a table, and a run has its own: leave them out.")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from coterie.arguments import flag, path_from, text, whole_number
 from coterie.export import Exported, Options, export
 from coterie.export.items import items_of_result
 from coterie.prediction.merging import merged_result, new_merges, new_names
@@ -57,12 +59,35 @@ def export_fitted(fitted: Clusterer, to: str | Sequence[str], out: Any, options:
     """Write a fitted Clusterer's groups in one or several formats. Raises InputError."""
     if not hasattr(fitted, "result_"):
         raise InputError("This model was loaded without its result table, so it has no items to export.")
-    formats = [name.strip() for name in to.split(",")] if isinstance(to, str) else list(to)
-    known = Options.__dataclass_fields__.keys() - {"original"}
-    if wrong := sorted(options.keys() - known):
-        raise InputError(f"export has no option {wrong[0]!r}; it has {', '.join(sorted(known))}.")
+    formats = _formats(to)
+    chosen = _options(options)
     items = items_of_result(fitted.result_, getattr(fitted, "record_", {}), fitted.model_.names)
     embedding = getattr(fitted, "embedding_", None)
     into = dict(fitted.model_.merges)
     items = replace(items, into=into, embedding=items.embedding if items.embedding is not None else embedding)
-    return export(items, formats, Path(os.fspath(out)), Options(**options))
+    return export(items, formats, Path(os.fspath(out)), chosen)
+
+
+def _formats(to: Any) -> list[str]:
+    if isinstance(to, str):
+        return [name.strip() for name in to.split(",")]
+    if not isinstance(to, list | tuple):
+        raise InputError(f"to is {repr(to)[:80]}: it takes the name of a format or a list of them.")
+    return [text(name, "A format") for name in to]
+
+
+def _options(given: Mapping[str, Any]) -> Options:
+    """The options as Python gives them: a path may be a Path, and what is of a wrong type is named."""
+    reads: dict[str, Callable[[Any, str], Any]] = {
+        "only": text,
+        "link": text,
+        "limit": lambda value, name: whole_number(value, name, 1, sys.maxsize),
+        "source": lambda value, name: os.fspath(path_from(value, name)),
+        "document_root": lambda value, name: os.fspath(path_from(value, name)),
+        **dict.fromkeys(("include_rejected", "thumbs", "overwrite", "prefix_names"), flag),
+    }
+    if wrong := sorted(given.keys() - reads.keys()):
+        raise InputError(f"export has no option {wrong[0]!r}; it has {', '.join(sorted(reads))}.")
+    plain = Options()
+    unset = {name for name, value in given.items() if value is None and getattr(plain, name) is None}
+    return Options(**{name: reads[name](value, name) for name, value in given.items() if name not in unset})

@@ -169,6 +169,10 @@ def supervised(
     start = None if init is None else load_model(path_from(init, "init"))
     if settings is not None and not isinstance(settings, Mapping):
         raise InputError(f"settings are {repr(settings)[:80]}: they take a dict from names of settings to values.")
+    if test_labels is not None and test is None:
+        raise InputError("test_labels are the labels of test, which was not given: give both or neither.")
+    if progress is not None and not isinstance(progress, Progress):
+        raise InputError(f"progress is {repr(progress)[:80]}: it takes an object with begin, step and epoch.")
     opened = open_source(source)
     known = _labels(labels, source, opened)
     if start is not None and start.spec != opened.items.spec:

@@ -104,6 +104,7 @@ def test_rows_are_matched_by_id_or_refused(tmp_path: Path) -> None:
     [
         ([space(0, 4)], "at least two sources of features, and 1 was given"),
         (3, "Spaces are a list or a dict of sources of features, not 3"),
+        (np.array(3), r"Spaces are a list or a dict of sources of features, not array\(3\)"),
         ("features", "Spaces are a list or a dict of sources of features, not 'features'"),
         ([space(0, 4), space(1, 5)[:50]], "space 1 has 60 rows and space 2 50"),
         (

@@ -35,7 +35,7 @@ class Spaces:
     """
 
     def __init__(self, sources: Mapping[str, Any] | Iterable[Any]) -> None:
-        if isinstance(sources, str | bytes) or not isinstance(sources, Iterable):
+        if isinstance(sources, str | bytes) or not isinstance(sources, Iterable) or getattr(sources, "ndim", 1) == 0:
             raise InputError(f"Spaces are a list or a dict of sources of features, not {repr(sources)[:80]}.")
         named = isinstance(sources, Mapping)
         self.parts: list[Any] = list(sources.values() if isinstance(sources, Mapping) else sources)
