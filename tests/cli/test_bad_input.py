@@ -298,12 +298,8 @@ def test_unknown_methods_and_commands(coterie):
     refused(coterie("fti", "digits"), "No such command 'fti'")
 
 
-def test_a_working_directory_that_was_deleted_is_said(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_working_directory_that_was_deleted_is_said(coterie, tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert main(["methods", "cdc"]) == 2
-    said = capsys.readouterr().err
-    assert said == "coterie: The folder that you are in is not there any more: change to another one.\n"
+    refused(coterie("methods", "cdc"), "The folder that you are in is not there any more")
