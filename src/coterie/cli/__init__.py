@@ -18,7 +18,6 @@ from coterie.cli.commands import app
 from coterie.cli.console import OutputLost, Results, consoles, forget
 from coterie.cli.failing import debugging, sentence, unforeseen
 from coterie.training.interrupt import heed_signals
-from coterie.types import InputError
 
 NUMBERS = {  # Python's own int and float take 1_0, too, and digits of other scripts
     int: (re.compile(r"[-+]?[0-9]+"), "a whole number"),
@@ -45,14 +44,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _ended(text: str) -> str:
     """Click's message with a full stop: some of its sentences end without one."""
     return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
-
-
-def _check_place() -> None:
-    """Raise InputError where the working directory was deleted: torch ends the process there."""
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise InputError("The folder that you are in is not there any more: change to another one.") from None
 
 
 def _check_empty(given: list[str]) -> None:
@@ -100,7 +91,11 @@ def _check_values(given: list[str]) -> None:
 
 def _main(given: list[str], out: Results) -> int:
     try:
-        _check_place()
+        os.getcwd()
+    except FileNotFoundError:  # torch would end the process there with a library that it cannot load
+        print("coterie: The folder that you are in is not there any more: change to another one.", file=sys.stderr)
+        return 2
+    try:
         _check_empty(given)
         _check_values(given)
         code = app(given or ["--help"], prog_name="coterie", standalone_mode=False)
