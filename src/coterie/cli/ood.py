@@ -14,6 +14,7 @@ from coterie.prediction.model import Model, load_model
 from coterie.prediction.ood import DEFAULT, available
 from coterie.records.metrics import read_foreign
 from coterie.training.device import accelerator_for
+from coterie.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -73,5 +74,5 @@ def print_ood(found: dict[str, Any], path: Path) -> None:
     for name, numbers in found["scores"].items():
         print(f"{name:<12}" + "  ".join(f"{numbers[column]:>18.3f}" for column in COLUMNS))
     if left_out := found["skipped"]:
-        print(f"{left_out} unreadable {'image was' if left_out == 1 else 'images were'} left out.")
+        print(f"{counted(left_out, 'unreadable image was', 'unreadable images were')} left out.")
     print(f"All numbers: {path}")

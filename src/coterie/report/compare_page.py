@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from coterie.report.compare import Comparison
 from coterie.report.page import asset, template_environment
 from coterie.report.wording import duration, percent
+from coterie.words import counted
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def render_comparison(comparison: Comparison) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    return f"{len(comparison.rows)} {'run' if len(comparison.rows) == 1 else 'runs'} side by side"
+    return f"{counted(len(comparison.rows), 'run')} side by side"
 
 
 def _lede(comparison: Comparison) -> list[str]:

@@ -22,6 +22,7 @@ from coterie.review.events import (
     Undo,
 )
 from coterie.review.state import State
+from coterie.words import counted
 
 SIDE = {"single": "", "several": "", "lasso": ", chosen on the map", "group": ", the whole group"}
 
@@ -77,8 +78,7 @@ def _count(rows: str) -> int:
 
 
 def _items(rows: str) -> str:
-    count = _count(rows)
-    return f"{count:,} item{'' if count == 1 else 's'}"
+    return counted(_count(rows), "item")
 
 
 def _group(number: int, state: State) -> str:
