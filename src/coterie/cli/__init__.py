@@ -75,6 +75,8 @@ def _check_values(given: list[str]) -> None:
         values = found.get(option.name)
         values = values if isinstance(values, list) else []
         name = max(option.opts, key=len)
+        if "-o" in option.opts and "-" in values:  # elsewhere that is standard output; here it would be a file's name
+            raise UsageError("-o - names no file: results go to a file or a folder, and --json prints an object")
         for pattern, what in (
             NUMBERS[kind] for kind in get_args(hints[option.name]) or [hints[option.name]] if kind in NUMBERS
         ):

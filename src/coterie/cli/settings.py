@@ -14,10 +14,10 @@ from coterie.training.plan import OF_THE_RUN, RunSettings
 from coterie.types import InputError
 
 LARGEST = 1 << 20  # bytes of a configuration
-DECIMAL = {  # in YAML 1.1, which PyYAML reads, 010 is eight, 1:30 is ninety and 1e3 a text
-    "int": re.compile(r"[-+]?[0-9][0-9_]*$"),
+DECIMAL = {  # in YAML 1.1, which PyYAML reads, 010 is eight, 1_0 ten, 1:30 ninety and 1e3 a text
+    "int": re.compile(r"[-+]?[0-9]+$"),
     "float": re.compile(
-        r"[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9_]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
+        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
     ),
 }
 
@@ -58,7 +58,7 @@ def _only_decimal() -> None:
         Plain.add_implicit_resolver(f"tag:yaml.org,2002:{name}", pattern, list("-+.0123456789"))
 
     def whole(loader: Plain, node: yaml.ScalarNode) -> int:
-        return int(str(loader.construct_scalar(node)).replace("_", ""))
+        return int(str(loader.construct_scalar(node)))
 
     Plain.add_constructor("tag:yaml.org,2002:int", whole)
 
