@@ -16,9 +16,7 @@ from coterie.types import InputError
 LARGEST = 1 << 20  # bytes of a configuration
 DECIMAL = {  # in YAML 1.1, which PyYAML reads, 010 is eight, 1_0 ten, 1:30 ninety and 1e3 a text
     "int": re.compile(r"[-+]?[0-9]+$"),
-    "float": re.compile(
-        r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"
-    ),
+    "float": re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|[-+]?\.(inf|Inf|INF)$|\.(nan|NaN|NAN)$"),
 }
 
 
