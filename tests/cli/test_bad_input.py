@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from helpers.disks import small_disk
 
 
 def refused(answer, *words: str) -> None:
@@ -198,13 +199,8 @@ def test_a_run_is_resumed_only_as_it_was_begun(coterie, grouped, vectors):
 @pytest.fixture
 def full_disk(tmp_path: Path) -> Iterator[Path]:
     """A file system with room for one page."""
-    place = tmp_path / "full"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a tiny file system can only be mounted by root, where the system lets it")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    with small_disk(tmp_path / "full", "4k") as place:
+        yield place
 
 
 def test_a_full_disk_is_named(coterie, grouped, vectors, full_disk):

@@ -24,7 +24,8 @@ from coterie.encoders.loading import Encoder, Wanted, load_encoder
 from coterie.encoders.opening import Encode
 from coterie.types import Encoding, InputError, ItemSpec
 from helpers import forked
-from helpers.forked import SELF_KILLER
+from helpers.disks import fill, small_disk
+from helpers.forked import COTERIE, SELF_KILLER
 
 SMALL = "test_vit"
 CHUNK = 16  # pictures of a part: fewer than by default, to be quick
@@ -125,6 +126,24 @@ def test_a_damaged_part_is_made_again(many, weights, tmp_path):
     part.write_bytes(part.read_bytes()[:1000])
     embed(many, SMALL, weights=weights, output=tmp_path / "cut")
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
+
+
+def test_a_disk_that_fills_at_the_end_is_said_and_loses_nothing(photos, weights, tmp_path):
+    embed(photos, SMALL, weights=weights, output=tmp_path / "whole")
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        out = disk / "features"
+        command = ["embed", photos, "--encoder", SMALL, "--weights", weights, "-o", out, "-q"]
+        assert forked.run(SELF_KILLER, 2, *command).returncode == -signal.SIGKILL  # all parts are there, and no more
+        for unfinished in out.glob(".*.part"):
+            unfinished.unlink()
+        filler = fill(disk)
+        answer = forked.run(COTERIE, *command)
+        assert answer.returncode == 2
+        assert b"features.npy could not be written (No space left on device)" in answer.stderr
+        assert [path.name for path in out.iterdir()] == ["parts"]
+        filler.unlink()
+        assert forked.run(COTERIE, *command).returncode == 0
+        assert files_of(out) == files_of(tmp_path / "whole")
 
 
 @pytest.mark.slow

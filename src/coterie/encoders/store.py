@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.feature_folders import encoding_of, read_items
-from coterie.outputs import remove_parts, write_atomically
+from coterie.outputs import remove_parts, replacing, write_atomically
 from coterie.records.features import FEATURES, FORMAT, ITEMS, MANIFEST, PARTS, holds_features, read_features
 from coterie.types import Encoding, InputError
 
@@ -160,22 +160,13 @@ class Store:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        part = self.folder / f".{FEATURES}.{os.getpid()}.part"
-        try:
-            array = np.lib.format.open_memmap(part, "w+", np.float16, (len(ids), width))
-            at = 0
+        header = {"descr": np.dtype(np.float16).str, "fortran_order": False, "shape": (len(ids), width)}
+        # Written, not mapped: a full disk is an error here, and in a map a signal that ends the process.
+        with replacing(self.folder / FEATURES) as beside, open(beside, "wb") as out:
+            np.lib.format.write_array_header_1_0(out, header)
             for number in range(-(-count // CHUNK)):
-                rows = self.get(number).features
-                array[at : at + len(rows)] = rows
-                at += len(rows)
-            array.flush()
-            del array
+                out.write(self.get(number).features.tobytes())
             (self.folder / MANIFEST).unlink(missing_ok=True)
-            os.replace(part, self.folder / FEATURES)
-        except OSError as error:
-            raise InputError(f"{self.folder} cannot be written ({error.strerror}): free some space.") from error
-        finally:
-            part.unlink(missing_ok=True)
         buffer = io.BytesIO()
         table = pa.table({"id": pa.array(ids, pa.string()), "digest": pa.array(digests, pa.binary())})
         pq.write_table(table, buffer)
