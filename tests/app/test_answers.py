@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,9 @@ from coterie.app import posts
 from coterie.cli import main
 from coterie.review import Review
 from coterie.review.refitting import Proposal, propose_refit
+from helpers import forked
 from helpers.app_runs import Running
+from helpers.forked import COTERIE
 from helpers.review_runs import probabilities_of, write_pictures, write_run
 
 
@@ -153,6 +156,24 @@ def test_conflicts_retries_and_what_is_wrong(app: Running) -> None:
 def test_a_second_server_is_refused(app: Running, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["review", str(run), "--no-browser", "--port", "0"]) == 2
     assert f"is being reviewed already by process {os.getpid()}" in capsys.readouterr().err
+
+
+# Asks for the page, as a browser in the terminal does, and stops the server when it has it or has waited long enough.
+TEXT_BROWSER = """
+import os, pathlib, signal, sys, urllib.request
+try: pathlib.Path(sys.argv[0] + ".html").write_bytes(urllib.request.urlopen(sys.argv[1], timeout=20).read())
+finally: os.kill(os.getppid(), signal.SIGINT)
+"""
+
+
+def test_a_browser_in_the_terminal_is_answered(run: Path, tmp_path: Path) -> None:
+    script = tmp_path / "browser.py"
+    script.write_text(TEXT_BROWSER)
+    env = {name: value for name, value in os.environ.items() if name != "SSH_CONNECTION"}
+    env["BROWSER"] = f"{sys.executable} {script} %s"
+    answer = forked.run(COTERIE, "review", run, "--port", 0, env=env)
+    assert answer.returncode == 0, answer.stderr
+    assert b"Overview" in (tmp_path / "browser.py.html").read_bytes()
 
 
 def test_without_its_extra_review_says_how_to_get_it(

@@ -8,6 +8,7 @@ import os
 import secrets
 import socket
 import sys
+import threading
 import time
 import webbrowser
 from collections.abc import Iterator
@@ -159,7 +160,8 @@ def serve(run: Path, port: int, *, browser: bool, source: str | None, name: str 
             here = listening.getsockname()[1]
             print(f"On your own machine: ssh -N -L {here}:127.0.0.1:{here} {socket.gethostname()}", file=sys.stderr)
         elif browser:
-            webbrowser.open(address)
+            # A browser in the terminal ends before `open` returns, and shows nothing until the server below answers.
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         if server.site.pictures.changed is not None:
             print(f"Note: {server.site.pictures.changed}", file=sys.stderr)
         print("Ctrl-C ends it; nothing is lost.", file=sys.stderr)
