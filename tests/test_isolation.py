@@ -22,6 +22,7 @@ from PIL import Image, ImageFile
 from coterie import Clusterer, calibrate, load
 from coterie.cli import main
 from coterie.data import open_source
+from helpers import forked
 
 # Checks of a list's type draw which item they look at, from Python's random state.
 pytestmark = [
@@ -223,6 +224,31 @@ def test_calls_that_overlap_put_back_what_the_first_found() -> None:
     finally:
         with contextlib.suppress(Exception):
             torch.set_default_dtype(torch.float32)
+
+
+FORK_AFTER_A_FIT = """
+import os, signal, warnings
+import numpy as np, torch
+from coterie import Clusterer
+torch.set_num_threads(2)
+points = np.repeat(np.eye(6)[:3] * 9, 1400, 0) + np.random.default_rng(3).normal(size=(4200, 6))
+model = Clusterer(3, method="kmeans", random_state=0, calibrate=False).fit(points)
+child = os.fork()
+if child:
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+signal.alarm(100)
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    labels = model.predict(points)
+    again = Clusterer(3, method="kmeans", random_state=0, calibrate=False).fit(points).labels_
+told = {str(one.message) for one in said}
+same = (labels == model.labels_).all() and (again == model.labels_).all()
+os._exit(0 if same and torch.get_num_threads() == 2 and len(told) == 1 and "forked" in told.pop() else 1)
+"""
+
+
+def test_a_process_that_is_forked_after_a_fit_can_fit() -> None:
+    assert forked.run(FORK_AFTER_A_FIT).returncode == 0
 
 
 def test_a_command_in_this_process_puts_everything_back(tmp_path: Path) -> None:

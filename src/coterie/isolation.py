@@ -7,6 +7,7 @@ public function of Python's face runs within `own_state`.
 from __future__ import annotations
 
 import functools
+import os
 import random
 import sys
 import threading
@@ -23,6 +24,23 @@ MAX_IMAGE_PIXELS = 1024**3 // 4 // 3  # Pillow's own limit
 _lock = threading.Lock()
 _inside = 0  # calls in progress, in all threads
 _undo = ExitStack()  # what the last of them does
+_threaded = False  # whether several threads have computed here
+_forked = False  # from a process where they had: they are not in this one, and who asks for them waits for ever
+
+ONE_THREAD = (
+    "This process was forked from one where coterie computed with several threads, which a fork does not take along: "
+    "it computes with one. Start processes with multiprocessing's 'spawn' or 'forkserver' to have all."
+)
+
+
+def _after_fork() -> None:
+    global _lock, _forked
+    _lock = threading.Lock()  # another thread may have held it
+    _forked = _forked or _threaded
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def isolated(function: Callable[P, R]) -> Callable[P, R]:
@@ -49,6 +67,7 @@ def own_state() -> Iterator[None]:
             mine.callback(_leave)
             if _inside == 1:
                 _undo = ExitStack()
+                _threads_of_the_process(_undo)
                 _of_the_process(_undo)
         _of_the_thread(mine)
         yield
@@ -105,7 +124,6 @@ def _of_the_process(undo: ExitStack) -> None:
     undo.callback(random.setstate, random.getstate())
     undo.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002
     _random_state_of_torch(undo)
-    _set(undo, torch.get_num_threads, torch.set_num_threads, torch.get_num_threads())
     _set(undo, torch.get_default_dtype, torch.set_default_dtype, torch.float32)
     deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if deterministic[0]:
@@ -126,6 +144,22 @@ def _of_the_process(undo: ExitStack) -> None:
         _swap(undo, image, "MAX_IMAGE_PIXELS", MAX_IMAGE_PIXELS)
     if (image_file := sys.modules.get("PIL.ImageFile")) is not None:
         _swap(undo, image_file, "LOAD_TRUNCATED_IMAGES", False)
+
+
+def _threads_of_the_process(undo: ExitStack) -> None:
+    global _threaded
+    import torch
+
+    wanted = torch.get_num_threads()
+    if alone := _forked and wanted > 1:
+        warnings.warn(ONE_THREAD, stacklevel=2)
+        wanted = 1
+    _set(undo, torch.get_num_threads, torch.set_num_threads, wanted)
+    if alone:
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+        undo.enter_context(threadpool_limits(1, "openmp"))  # of scikit-learn, which has its own
+    _threaded = _threaded or wanted > 1
 
 
 def _flags() -> Iterator[tuple[Any, str, Any]]:
