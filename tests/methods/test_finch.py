@@ -117,6 +117,11 @@ def test_the_scale_gives_the_confidence_that_was_asked_for() -> None:
     p = (-squared / scale_for(squared, 0.1)).softmax(1)
     assert torch.equal(p.argmax(1), squared.argmin(1))
     assert bool(torch.isfinite(scale_for(torch.ones(5, 3), 0.9)))
+    # A group without a mean changes nothing for the others.
+    empty = torch.cat([squared, squared.new_full((200, 1), torch.inf)], 1)
+    p = (-empty / scale_for(empty, 0.6)).softmax(1)
+    assert float(p.max(1).values.mean()) == pytest.approx(0.6, abs=1e-3)
+    assert float(p[:, 4].max()) == 0
 
 
 def test_a_handful_of_items_is_grouped() -> None:

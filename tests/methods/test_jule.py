@@ -201,3 +201,14 @@ def test_a_run_ends_itself_and_finds_groups_far_apart(tmp_path: Path) -> None:
     assert groups == sorted(groups, reverse=True)
     assert groups[-1] == K
     assert len({(int(a), i % K) for i, a in enumerate(found.assignments.probabilities.argmax(1))}) == K
+
+
+@pytest.mark.parametrize("calibrate", [False, True])
+def test_more_groups_than_chains_leave_some_empty(calibrate: bool) -> None:
+    """Chains of nearest neighbours hold two items at least, so 24 items give no more than 12."""
+    chosen = RunSettings(n_clusters=16, method="jule", overrides={"jule.epochs": 1}, device="cpu", calibrate=calibrate)
+    result = run(blobs(8).numpy(), chosen)
+    p = result.assignments.probabilities
+    assert bool(torch.isfinite(p).all())
+    assert len(p.argmax(1).unique()) <= 12
+    assert "of the 16 groups are empty" in " ".join(result.record["warnings"])

@@ -84,9 +84,10 @@ def scale_for(squared: Float[Tensor, "n k"], confidence: float) -> Float[Tensor,
     """The scale at which softmax(-squared / scale) has this mean top-1 probability, by bisection of its logarithm.
 
     At most 16 times the mean lead of the nearest over the others: a flatter softmax could no longer tell them apart.
+    A group without a mean, which is infinitely far from all rows, gets a probability of 0.
     """
     lead = (squared - squared.amin(1, keepdim=True)).double()
-    middle = lead.mean().clamp(min=1e-12)
+    middle = lead[lead.isfinite()].mean().clamp(min=1e-12)
     low, high = -30.0, 4.0
     for _ in range(60):
         log_scale = (low + high) / 2
