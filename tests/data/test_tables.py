@@ -208,6 +208,7 @@ def test_numbered_floats_beside_labels_and_ids_are_plain(tmp_path, others):
         ({"__index_level_0__": range(20)}, ("__index_level_0__",)),
         ({"quality": VECTORS[:, 0]}, ("quality, f0 to f5 (6)",)),
         ({"seen": CODES > 1}, ("boolean column seen",)),
+        ({f"prob_{group}": VECTORS[:, group] for group in range(3)}, ("f0 to f5 (6)", "prob_0 to prob_2 (3)")),
         (
             {"class_0": CODES == 0, "class_1": CODES == 1, "class_2": CODES == 2},
             ("boolean columns class_0 to class_2",),
@@ -225,6 +226,23 @@ def test_columns_that_may_be_no_features_are_refused_with_what_was_found(tmp_pat
         source = open_source(path, columns=asked)
         assert np.array_equal(values(source), VECTORS)
         assert source.items.spec.chosen
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["f0", "f1", "f2", "f3", "f6"], "f0 to f3 (4), f6"),
+        (["f5", "f10", "f4", "f9", "f3", "f8"], "f3 to f5 (3), f8 to f10 (3)"),
+        (["f1", "f10", "f2", *(f"f{place}" for place in range(3, 10))], "f1 to f10"),
+        (["w400", "w405", "w410", "w415"], "w400 to w415"),
+        (["0x0", "0x1", "1x0", "1x1"], "0x0 to 1x1"),
+        (["prob_0", "prob_1", "prob_2"], "prob_0 to prob_2"),
+    ],
+)
+def test_the_note_names_no_column_that_was_not_taken(tmp_path, names, said):
+    columns = dict.fromkeys(names, VECTORS[:, 0])
+    source = opened(tmp_path / "x.parquet", columns)
+    assert source.notes[0] == f"Features: {len(names)} columns, {said}."
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,8 @@ _LABEL_WORDS |= frozenset(("groundtruth", "gt", "species", "ytrue"))
 # "label_source" is about a label, and "predicted_label" is not a true one.
 _ABOUT = frozenset(("source", "confidence", "score", "prob", "probability", "count", "date", "time", "by", "weight"))
 _ABOUT |= frozenset(("pred", "predicted", "prediction", "proposed", "suggested", "file", "path"))
+_OUTPUTS = frozenset(("prob", "probs", "proba", "probas", "probability", "probabilities", "confidence"))
+_OUTPUTS |= frozenset(("logit", "logits", "pred", "preds", "predicted", "prediction", "predictions"))
 
 LEAST_VALUES = 3  # columns: two numbers may well be names
 
@@ -60,6 +62,11 @@ def like_label(name: str) -> bool:
     """Whether this may be a label: fine_label, species_id, Class 2."""
     said = words(name)
     return is_label(name) or (not _LABEL_WORDS.isdisjoint(said) and _ABOUT.isdisjoint(said))
+
+
+def is_output(name: str) -> bool:
+    """Whether a column of this name is what a model said of an item: prob_0, logit1, prediction."""
+    return not _OUTPUTS.isdisjoint(word.rstrip("0123456789") for word in words(name))
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ def not_plain(table: Table, found: Sequence[str]) -> InputError:
         example = f"{names[0]}..{names[-1]}" if len(names) > 1 else names[0]
     return InputError(
         f"It is unclear which columns of {table.where} are the features: it has {', '.join(said)}. Choose them by "
-        f"--columns '{example}' (names, first..last or patterns such as 'f*'; in Python columns=[...])."
+        f"--columns '{example}' (names, first..last or patterns such as 'f*')."
     )
 
 
@@ -49,11 +50,24 @@ def in_runs(names: Sequence[str]) -> str:
     families: dict[str, list[str]] = {}
     for name in names:
         families.setdefault(family_of(name), []).append(name)
+    runs = [run for its in families.values() for run in _unbroken(its)]
     parts = []
-    for its in families.values():
-        count = f" ({len(its)})" if len(families) > 1 else ""
-        parts += [f"{its[0]} to {its[-1]}{count}"] if len(its) >= FAMILY else its
+    for run in runs:
+        count = f" ({len(run)})" if len(runs) > 1 else ""
+        parts += [f"{run[0]} to {run[-1]}{count}"] if len(run) >= FAMILY else run
     return listed(parts)
+
+
+def _unbroken(names: list[str]) -> list[list[str]]:
+    """Names of one family, parted where a number is missing: f0 to f3, f6. In equal steps (w400, w405) none is."""
+    numbers = [re.findall(r"\d+", name) for name in names]
+    if len(numbers[0]) != 1:
+        return [names]
+    ordered = sorted((int(number), name) for (number,), name in zip(numbers, names, strict=True))
+    steps = [after[0] - before[0] for before, after in itertools.pairwise(ordered)]
+    names = [name for _, name in ordered]
+    ends = [place + 1 for place, step in enumerate(steps) if step != 1] if len({*steps}) > 1 else []
+    return [names[first:last] for first, last in itertools.pairwise([0, *ends, len(names)])]
 
 
 def span(names: Sequence[str]) -> str:

@@ -13,7 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.array_rows import blocks
-from coterie.data.column_names import are_values, is_index, is_label, like_label, listed, names_items, no_names
+from coterie.data.column_names import (
+    are_values,
+    is_index,
+    is_label,
+    is_output,
+    like_label,
+    listed,
+    names_items,
+    no_names,
+)
 from coterie.data.column_words import (
     FAMILY,
     NUMBERS,
@@ -149,7 +158,7 @@ def _plain(table: Table, kind: str | None) -> Features:
     if texts:
         raise InputError(
             f"Column {texts[0]} of {table.where} holds no numbers, but is called as the {len(names)} features are: "
-            f"write its values as numbers, or choose columns by --columns (in Python columns=[...])."
+            f"write its values as numbers, or choose columns by --columns."
         )
     notes = [taken(names), *held_apart(table)]
     if others:
@@ -197,6 +206,8 @@ def _alike(table: Table, names: Sequence[str]) -> bool:
     """Whether numeric columns are plainly of one kind: all float, or numbered (f0, f1 ...)."""
     if any(like_label(name) or is_index(name) or names_items(name) for name in names):
         return False
+    if any(map(is_output, names)) and not all(map(is_output, names)):
+        return False
     families = Counter(map(family_of, names))
     numbered = {family for family, count in families.items() if "#" in family and count >= FAMILY}
     strays = [name for name in names if family_of(name) not in numbered]
@@ -220,8 +231,7 @@ def check_values(values: NDArray[Any], names: Sequence[str], where: str) -> None
     example = f"{others[0]}..{others[-1]}" if place in (0, len(names) - 1) else ",".join(others)
     raise InputError(
         f"It is unclear which columns of {where} are the features: {names[place]} has only {what}, and the others do "
-        f"not. Choose them by --columns '{example}' (names, first..last or patterns such as 'f*'; in Python "
-        "columns=[...])."
+        f"not. Choose them by --columns '{example}' (names, first..last or patterns such as 'f*')."
     )
 
 
