@@ -76,6 +76,18 @@ def test_merges_and_names_are_kept(folder, tmp_path):
         again.merge_groups([[0, 4]])
 
 
+def test_a_renamed_model_goes_back_into_its_folder_and_a_merged_one_does_not(folder, tmp_path):
+    place = load(folder).save(tmp_path / "saved")
+    table = (place / "result.parquet").read_bytes()
+    load(place).rename({1: "cats"}).save(place)
+    assert load(place).model_.names == {1: "cats"}
+    load(place).rename({1: ""}).save(place)
+    assert load(place).model_.names == {}
+    with pytest.raises(InputError, match="holds this model with other groups"):
+        quietly(load(place), [[2, 4]]).save(place)
+    assert (place / "result.parquet").read_bytes() == table
+
+
 def test_the_order_of_merges_makes_the_same_sums_on_every_side(folder):
     model = load(folder)
     for pair in ([0, 4], [0, 1], [0, 3]):
@@ -197,8 +209,10 @@ def test_options_of_an_export_have_their_types(folder, tmp_path, options, said):
     assert not (tmp_path / "a.csv").exists()
 
 
-def test_an_export_takes_the_source_as_a_path(folder, tmp_path):
-    load(folder).export("csv", tmp_path / "a.csv", source=tmp_path, limit=np.int64(3), only=None, overwrite=np.True_)
+def test_an_export_takes_the_values_of_python(folder, tmp_path):
+    with pytest.raises(InputError, match="the run is over embeddings: leave source out"):
+        load(folder).export("csv", tmp_path / "a.csv", source=tmp_path)  # a Path
+    load(folder).export("csv", tmp_path / "a.csv", limit=np.int64(3), only=None, overwrite=np.True_)
     with open(tmp_path / "a.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
 

@@ -187,13 +187,22 @@ def check_model_folder(folder: Path, model: Model) -> None:
         if not folder.is_dir():
             raise InputError(f"{folder} is a file: give another folder.")
         weights, manifest = folder / "model" / "weights.safetensors", folder / "model" / "manifest.json"
-        same = weights.is_file() and weights.read_bytes() == model.weights()
-        same = same and manifest.is_file() and manifest.read_bytes() == model.manifest().encode()
+        ours = weights.is_file() and weights.read_bytes() == model.weights()
+        same = ours and manifest.is_file() and _unnamed(manifest.read_bytes()) == _unnamed(model.manifest())
     except OSError as error:
         raise InputError(f"{folder} cannot be used ({error.strerror}): give another folder.") from error
     if not same:
         what = "another run" if (folder / "run.yaml").exists() or weights.exists() else "other files"
+        what = "this model with other groups" if ours else what
         raise InputError(f"{folder} holds {what}: give an empty folder or a new one.")
+
+
+def _unnamed(manifest: str | bytes) -> dict[str, object] | None:
+    """What a manifest says but for the names of groups, which may be given anew; None where it cannot be read."""
+    try:
+        return {key: value for key, value in json.loads(manifest).items() if key != "names"}
+    except (ValueError, AttributeError, RecursionError):
+        return None
 
 
 def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
