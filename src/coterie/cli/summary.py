@@ -11,6 +11,7 @@ from coterie.cli.output import print_object, print_skipped, run_summary
 from coterie.forecast import forecast
 from coterie.pipeline import RunResult
 from coterie.preparing import Prepared
+from coterie.words import counted
 
 METRICS = ("acc", "nmi", "ari", "ece", "confidence")
 
@@ -36,8 +37,8 @@ def print_summary(summary: dict[str, Any], done: RunResult, page: Path, seconds:
     """A few lines for a person."""
     confidence = done.assignments.probabilities.max(1).values
     print(
-        f"{summary['n']:,} items in {summary['k']} groups, {seconds:.0f} s. Mean confidence {confidence.mean():.2f}"
-        f"{'' if summary['calibrated'] else ' (not calibrated)'}; ",
+        f"{summary['n']:,} items in {counted(summary['k'], 'group')}, {seconds:.0f} s. "
+        f"Mean confidence {confidence.mean():.2f}{'' if summary['calibrated'] else ' (not calibrated)'}; ",
         end="",
     )
     print(f"{(confidence > 0.9).float().mean():.0%} of the items above 0.9.")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.types import InputError
+from coterie.words import counted
 
 NO_GROUP = (-1, "-1", b"-1")  # the label that DBSCAN and others give to what belongs nowhere
 LARGEST = 2.0**53  # from here on a float does not hold every whole number
@@ -27,7 +28,7 @@ class Calibrated:
 
     def __repr__(self) -> str:
         n, k = self.probabilities.shape
-        return f"<Calibrated: {n:,} items in {k} groups, mean confidence {self.confidence.mean():.2f}>"
+        return f"<Calibrated: {n:,} items in {counted(k, 'group')}, mean confidence {self.confidence.mean():.2f}>"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import numpy as np
 from coterie.outputs import printable, write_atomically
 from coterie.records.table import check_ids, labels_of, open_table
 from coterie.types import Assignments, InputError
+from coterie.words import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -47,7 +48,7 @@ class ResultTable:
 
     def __repr__(self) -> str:
         n, mean = len(self.ids), float(np.mean(self.confidence))
-        return f"<ResultTable: {n:,} items in {self.k} groups, mean confidence {mean:.2f}>"
+        return f"<ResultTable: {n:,} items in {counted(self.k, 'group')}, mean confidence {mean:.2f}>"
 
 
 def write_result(path: Path, result: Assignments, *, labels_used: int = 0) -> None:

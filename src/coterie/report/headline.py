@@ -11,6 +11,7 @@ from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
 from coterie.report.read import Result, RunFolder
 from coterie.report.wording import count, duration, percent, points
+from coterie.words import counted
 
 SURE, DOUBTFUL = 0.9, 0.5
 CALIBRATED = {True: "top-1 probability", False: "top-1 probability, not calibrated"}
@@ -67,7 +68,8 @@ def title(folder: RunFolder) -> str:
     items = count(n) + " " + folder.kind if isinstance(n, int) else folder.kind.capitalize()
     if not folder.n_clusters:
         return items
-    return f"{items} in {folder.n_clusters} groups" if folder.result else f"{items}, {folder.n_clusters} groups wanted"
+    groups = counted(folder.n_clusters, "group")
+    return f"{items} in {groups}" if folder.result else f"{items}, {groups} wanted"
 
 
 def lede(folder: RunFolder) -> list[str]:

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from coterie.report.charts import svg
+from coterie.words import counted
 
 COLOURS = 12  # group colours of the style sheet; more groups use them again, told apart by their numbers
 LEVELS = (0.5, 0.9)  # confidences at which a dot becomes bolder
@@ -46,7 +47,7 @@ def scatter(
     middles = _apart(middles, size * 1.12)
     for group, (x, y) in zip(groups.tolist(), middles, strict=True):
         body.append(_badge(group, x, y, size, pictures.get(group)))
-    label = f"Map of {len(xy)} items in {len(groups)} groups; near items have similar embeddings"
+    label = f"Map of {len(xy)} items in {counted(len(groups), 'group')}; near items have similar embeddings"
     return svg(WIDTH, HEIGHT, "".join(body), label, "chart map dense" if dense else "chart map")
 
 

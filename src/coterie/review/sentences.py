@@ -31,7 +31,7 @@ def sentence(event: Event, content: Data, state: State) -> str:
     """What the event did, in the names that groups have now."""
     match content:
         case Open():
-            return f"The review began: {content.n:,} items in {content.k} groups."
+            return f"The review began: {content.n:,} items in {counted(content.k, 'group')}."
         case Rename(group=group, name=name):
             return f"Group {group} is called {name}." if name else f"Group {group} has no name any more."
         case Merge(into=into, groups=others):
