@@ -315,6 +315,24 @@ def test_an_emptied_group_is_whole_again_after_undo(page: Page, app: Running) ->
     expect(page.locator("#toolbar")).to_be_visible()
 
 
+def test_the_large_view_shows_the_picture_itself(page: Page, app: Running) -> None:
+    for path in ("queue", "audit"):
+        if path == "audit":
+            app.review.draw(20, max_error=0.1, seed=0)
+        ready(page, path, app)
+        shown = page.locator("#task .big img")
+        expect(shown).to_have_attribute("src", re.compile(r"/image/\d+"))
+        assert shown.evaluate("image => image.naturalWidth") > 0
+
+
+def test_the_export_page_says_who_reads_each_format(page: Page, app: Running) -> None:
+    ready(page, "export", app)
+    expect(page.locator(".formats label", has_text="lightly")).to_contain_text("LightlyStudio (file)")
+    expect(page.locator(".formats label", has_text="cleanlab")).to_contain_text("groups as arrays (folder)")
+    page.locator('.formats input[value="imagefolder"]').check()
+    expect(page.locator("#out")).to_have_value(re.compile("/export$"))
+
+
 def test_an_export_is_written_again_where_that_is_asked_for(page: Page, app: Running, tmp_path: Path) -> None:
     out = tmp_path / "out" / "groups.csv"
     ready(page, "export", app)

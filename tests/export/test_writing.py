@@ -33,7 +33,7 @@ def test_a_folder_that_is_not_empty_is_refused(coterie, run, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("x")
     said = refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out")
-    assert "is not empty: give a new folder, or --overwrite what coterie wrote there." in said
+    assert "is not empty: give a new folder, or --overwrite to replace what coterie wrote there." in said
     said = refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out", "--overwrite")
     assert "holds mine.txt, which coterie did not write" in said
     assert os.listdir(tmp_path / "out") == ["mine.txt"]
@@ -88,7 +88,10 @@ def test_a_file_of_someone_else_is_not_replaced(coterie, run, tmp_path):
     path.unlink()
     assert coterie("export", run, "--to", "csv", "-o", path)[0] == 0
     said = refused(coterie, run, "--to", "csv", "-o", path)
-    assert "is there already: give another name, or move it away, or --overwrite what coterie wrote there." in said
+    assert (
+        "is there already: give another name, or move it away, or --overwrite to replace what coterie wrote there."
+        in said
+    )
     assert coterie("export", run, "--to", "csv", "-o", path, "--overwrite")[0] == 0
 
 
@@ -200,9 +203,9 @@ def test_photos_that_changed_since_the_fit_are_counted_and_named(coterie, run, p
         (("--to", "csv", "-o", "x.csv", "--limit", "0"), "--limit is 0"),
         (("--to", "csv", "-o", "x.csv", "--only", "accepted"), "Nothing is accepted yet"),
         (("--to", "csv", "-o", "x.csv", "--thumbs"), "--thumbs is for embedding-atlas, and changes nothing of csv"),
-        (("--to", "csv,coco", "-o", "x", "--link", "hard"), "--link is for imagefolder and hf, and changes nothing of"),
-        (("--to", "csv", "-o", "x.csv", "--include-rejected"), "--include-rejected is for imagefolder and hf"),
-        (("--to", "hf-parquet", "-o", "x.parquet", "--prefix-names"), "--prefix-names is for imagefolder and hf"),
+        (("--to", "csv,coco", "-o", "x", "--link", "hard"), "--link is for hf and imagefolder, and changes nothing of"),
+        (("--to", "csv", "-o", "x.csv", "--include-rejected"), "--include-rejected is for hf and imagefolder"),
+        (("--to", "hf-parquet", "-o", "x.parquet", "--prefix-names"), "--prefix-names is for hf and imagefolder"),
         (("--to", "coco", "-o", "x", "--document-root", "."), "--document-root is for labelstudio"),
         (("--from", "y.csv", "-o", "x.csv", "--only", "decided"), "--only is of what --to writes"),
         (("--to", "projector", "-o", "x"), "stores no embeddings"),
@@ -284,6 +287,8 @@ def test_embeddings_have_no_pictures_but_tables(coterie, tmp_path):
     write_run(tmp_path / "r", None, [str(row) for row in range(9)], np.arange(9) % 3, embedding=np.eye(9))
     said = refused(coterie, tmp_path / "r", "--to", "imagefolder", "-o", tmp_path / "out")
     assert "over embeddings, which have no pictures" in said
+    said = refused(coterie, tmp_path / "r", "--to", "csv", "-o", tmp_path / "out.csv", "--source", tmp_path)
+    assert "--source says where the pictures are, and the run is over embeddings" in said
     said = refused(coterie, tmp_path / "r", "--to", "csv,coco,cleanlab", "-o", tmp_path / "out")
     assert "coco needs the pictures. The run is over embeddings" in said
     for name, out in (("csv", "a.csv"), ("cleanlab", "cl"), ("projector", "pr"), ("embedding-atlas", "a.parquet")):

@@ -11,7 +11,7 @@ import numpy as np
 
 from coterie.export import Options, export, format_names
 from coterie.export.items import items_of_run
-from coterie.export.registry import format_of
+from coterie.export.registry import Format, format_of
 from coterie.review.table import accepted_rows, standing
 from coterie.types import InputError
 from coterie.words import counted
@@ -24,9 +24,9 @@ HOLDING = ("hf", "hf-parquet", "imagefolder")  # formats with the pictures thems
 SAMPLED = 200  # pictures whose sizes stand for all
 
 
-def formats() -> dict[str, str]:
-    """The names of all formats, and what the file of each ends in; "" is a folder."""
-    return {name: getattr(format_of(name), "ending", "") for name in format_names()}
+def formats() -> dict[str, Format]:
+    """All formats by name."""
+    return {name: format_of(name) for name in format_names()}
 
 
 def space_left(path: Path) -> int:

@@ -125,6 +125,11 @@ def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | Non
     return _pixels(str(path), spec, source)
 
 
+def has_pictures(record: Mapping[str, Any]) -> bool:
+    """Whether the items of a run are pictures, those that were embedded among them."""
+    return _spec(record.get("source") or {}).kind == "images"
+
+
 def uncounted(source: Mapping[str, Any]) -> set[str]:
     """Ids that do not count in the fingerprint of a run's data, by the entry `source` of its record.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,21 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.originals import Originals, originals_of, place_of
+from coterie.data.originals import Originals, has_pictures, originals_of, place_of
 from coterie.export.items import NOWHERE, ONLY, Items, chosen, items_of_run
-from coterie.export.registry import FileFormat, FolderFormat, Format, format_of
+from coterie.export.registry import FileFormat, FolderFormat, Format, format_names, format_of
 from coterie.export.writing import Tree, check_place, head_of, new_file, new_tree, take_back
 from coterie.outputs import Given
 from coterie.types import InputError
 
-# The formats that an option is for, where it is not for all.
-HEEDED = {
-    "link": ("imagefolder", "hf"),
-    "include_rejected": ("imagefolder", "hf"),
-    "prefix_names": ("imagefolder", "hf"),
-    "document_root": ("labelstudio",),
-    "thumbs": ("embedding-atlas",),
-}
 LINKS = ("copy", "symlink", "hard")
 
 Progress = Callable[[str, int, int], None]  # the format, how many pictures are written, of how many items
@@ -164,7 +156,7 @@ def export(
     found = {name: format_of(name) for name in dict.fromkeys(formats)}
     if not found:
         raise InputError("No format is named: give at least one with --to.")
-    _refuse_unused(found, options)
+    _refuse_unused(items, found, options)
     several = len(found) > 1
     first = next(iter(found.values()))
     if not several and isinstance(first, FileFormat) and out.suffix.lower() != first.ending:
@@ -180,15 +172,22 @@ def export(
     if (note := _changed(items, options, next(iter(jobs.values())).look_up, shown=shown)) is not None:
         for job in jobs.values():
             job.notes.append(note)
-    if not several:
-        ((name, job),) = jobs.items()
-        if isinstance(first, FileFormat):
-            with new_file(path) as place:
-                first.write(place, job)
-        else:
-            with new_tree(path, _head(job, name), _watch(progress, name, job)) as tree:
-                first.write(tree, job)
-        return [_exported(name, job, out)]
+    if several:
+        return _write_several(path, out, found, jobs, progress)
+    ((name, job),) = jobs.items()
+    if isinstance(first, FileFormat):
+        with new_file(path) as place:
+            first.write(place, job)
+    else:
+        with new_tree(path, _head(job, name), _watch(progress, name, job)) as tree:
+            first.write(tree, job)
+    return [_exported(name, job, out)]
+
+
+def _write_several(
+    path: Path, out: Path, found: Mapping[str, Format], jobs: Mapping[str, Job], progress: Progress | None
+) -> list[Exported]:
+    """Write each format to its own place in one folder."""
     done = []
     with new_tree(path, head_of(to=list(found))) as whole:
         for name, form in found.items():
@@ -208,9 +207,13 @@ def export(
     return done
 
 
-def _refuse_unused(formats: Iterable[str], options: Options) -> None:
-    """Raise InputError for an option that none of the formats heeds."""
-    for option, heeding in HEEDED.items():
+def _refuse_unused(items: Items, formats: Iterable[str], options: Options) -> None:
+    """Raise InputError for an option that none of the formats heeds, or that says where no pictures are."""
+    if options.source is not None and not has_pictures(items.record):
+        raise InputError("--source says where the pictures are, and the run is over embeddings: leave --source out.")
+    known = {name: format_of(name) for name in format_names()}
+    for option in dict.fromkeys(option for form in known.values() for option in form.heeds):
+        heeding = [name for name, form in known.items() if option in form.heeds]
         if getattr(options, option) != getattr(Options(), option) and not set(heeding).intersection(formats):
             name, given = f"--{option.replace('_', '-')}", ", ".join(formats)
             raise InputError(f"{name} is for {' and '.join(heeding)}, and changes nothing of {given}: leave it out.")

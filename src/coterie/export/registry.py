@@ -24,8 +24,10 @@ class FileFormat:
 
     ending: str
     write: Callable[[Path, Job], None]
+    purpose: str  # who reads it, for the user
     pictures: bool = False  # whether the pictures themselves are needed, or only where they are
     only: str = "all"
+    heeds: tuple[str, ...] = ()  # the options that are not for all formats
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,10 @@ class FolderFormat:
     """A folder; `write` fills the tree that it is given."""
 
     write: Callable[[Tree, Job], None]
+    purpose: str
     pictures: bool = False
     only: str = "all"  # which items, where the user does not say it
+    heeds: tuple[str, ...] = ()
 
 
 Format = FileFormat | FolderFormat

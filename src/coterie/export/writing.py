@@ -66,7 +66,7 @@ def check_place(out: Path, reads: Iterable[Given], *, folder: bool, overwrite: b
     if not folder:
         if overwrite:
             return check_output(out, reads, ours=_is_table)
-        return check_output(out, reads, way_out=", or --overwrite what coterie wrote there")
+        return check_output(out, reads, way_out=", or --overwrite to replace what coterie wrote there")
     given_paths = [given for given in reads if given is not None]
     # What a file may not be, no folder may be: a place of a run, below a file, where nobody may write.
     path = Path(os.path.realpath(out))
@@ -86,7 +86,9 @@ def check_place(out: Path, reads: Iterable[Given], *, folder: bool, overwrite: b
             raise InputError(f"-o {out} holds {given}, which this command reads: choose another folder.")
     if path.is_dir() and any(path.iterdir()):
         if not overwrite:
-            raise InputError(f"{out} is not empty: give a new folder, or --overwrite what coterie wrote there.")
+            raise InputError(
+                f"{out} is not empty: give a new folder, or --overwrite to replace what coterie wrote there."
+            )
         if (other_file := _stranger(path)) is not None:
             raise InputError(
                 f"{out} holds {other_file}, which coterie did not write: move it away, or give another -o."

@@ -1,5 +1,5 @@
 // The audit: one picture, one key, no score before the end.
-import { $, ahead, ask, attempt, chip, count, decide, digits, element, enlarge, inTurn, onChange, onKeys, picture, question } from "./common.js";
+import { $, ahead, ask, attempt, chip, count, decide, digits, element, enlarge, inTurn, large, onChange, onKeys, picture, question } from "./common.js";
 
 const audit = Number(document.body.dataset.open) || null;
 let item = null, answer = null;
@@ -19,7 +19,7 @@ function draw() {
   const stop = element("button", { type: "button", id: "end", onclick: end }, item ? "Stop here" : "Show the result");
   if (!item) { root.replaceChildren(element("p", { className: "empty", textContent: "That was the last one. Z still takes the last answer back; after the result nothing can be changed." }), element("div", { className: "acts" }, stop)); stop.className = "primary"; stop.focus(); return; }
   root.replaceChildren(
-    element("figure", { className: "big" }, picture(item.row, item.id), element("figcaption", {}, element("code", { textContent: item.id }))),
+    element("figure", { className: "big" }, large(item.row, item.id), element("figcaption", {}, element("code", { textContent: item.id }))),
     element("div", {}, element("h2", {}, chip(item.shown), ` Is this ${item.name}?`), element("div", { className: "strip" }, element("h3", { textContent: "Its surest" }), element("ul", {}, ...answer.examples.map((row) => element("li", {}, picture(row, `row ${row}`)))))),
     element("div", { className: "acts" },
       element("button", { type: "button", className: "primary", onclick: () => judge("right") }, "Right ", element("kbd", { textContent: "F" })),

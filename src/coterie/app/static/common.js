@@ -304,6 +304,14 @@ export function picture(row, id) {
   else frame.append(element("span", { className: "why" }, element("code", { textContent: id.length > 40 ? `…${id.slice(-39)}` : id })));
   return frame;
 }
+// A large view: the thumbnail at once, and in its place the picture itself when it has come.
+export function large(row, id) {
+  const frame = picture(row, id), small = frame.querySelector("img"), whole = new Image();
+  if (small === null) return frame;
+  whole.onload = () => { small.src = whole.src; };
+  whole.src = `${base}/image/${row}?v=${data.version}`;
+  return frame;
+}
 export function ahead(rows) { if (pictures) for (const row of rows) new Image().src = `${base}/thumb/${row}?v=${data.version}`; }
 
 export function enlarge(items, at, moved = () => {}) {

@@ -1,5 +1,5 @@
 // The doubtful queue: one picture, one key.
-import { $, ahead, ask, attempt, base, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, inTurn, nameOf, onChange, onKeys, own, percent, picture, used } from "./common.js";
+import { $, ahead, ask, attempt, base, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, inTurn, large, nameOf, onChange, onKeys, own, percent, picture, used } from "./common.js";
 import { written } from "./sweep.js";
 import { compute } from "./features.js";
 
@@ -24,7 +24,7 @@ function draw() {
     element("button", { type: "button", className: group === item.group ? "own" : "", onclick: () => (group === item.group ? approve(false) : move(group, false)) }, digitOf(group) ? element("kbd", { textContent: digitOf(group) }) : "", chip(group), element("span", { textContent: nameOf(group) }), element("b", { textContent: percent(p) })),
     element("div", { className: "strip" }, element("ul", {}, ...examples[group].map((row) => element("li", {}, picture(row, `row ${row}`)))))));
   root.replaceChildren(
-    element("figure", { className: "big" }, picture(item.row, item.id), element("figcaption", {}, element("code", { textContent: item.id }), ` in ${nameOf(item.group)}, ${percent(item.confidence)}`)),
+    element("figure", { className: "big" }, large(item.row, item.id), element("figcaption", {}, element("code", { textContent: item.id }), ` in ${nameOf(item.group)}, ${percent(item.confidence)}`)),
     element("div", {}, element("div", { className: "choices" }, ...choices),
       near.length ? element("div", { className: "near" }, element("h2", { textContent: `${near.length} much alike, with Shift` }), element("ul", {}, ...near.map((one) => element("li", {}, picture(one.row, one.id))))) : ""),
     element("div", { className: "acts" },

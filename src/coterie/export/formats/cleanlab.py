@@ -49,4 +49,4 @@ def _npy(array: NDArray[np.generic]) -> bytes:
     return buffer.getvalue()
 
 
-FORMAT = FolderFormat(write)
+FORMAT = FolderFormat(write, "cleanlab: probabilities and groups as arrays")

@@ -46,4 +46,4 @@ def write(tree: Tree, job: Job) -> None:
         job.notes.append(f"Several pictures are called {again} but for their endings, and Datumaro refuses that.")
 
 
-FORMAT = FolderFormat(write, pictures=True)
+FORMAT = FolderFormat(write, "Datumaro, CVAT: a category for each picture", pictures=True)

@@ -24,4 +24,4 @@ def write(path: Path, job: Job) -> None:
             writer.writerow([guarded(item), label, guarded(items.name(row)), sure, source, answer])
 
 
-FORMAT = FileFormat(".csv", write)
+FORMAT = FileFormat(".csv", write, "table programs")

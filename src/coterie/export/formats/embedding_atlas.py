@@ -91,4 +91,4 @@ def _neighbours(embedding: NDArray[np.float32]) -> pa.Array:
     return pa.StructArray.from_arrays(lists, ["ids", "distances"])
 
 
-FORMAT = FileFormat(".parquet", write)
+FORMAT = FileFormat(".parquet", write, "Apple's Embedding Atlas: a map with neighbours", heeds=("thumbs",))

@@ -31,4 +31,4 @@ def write(tree: Tree, job: Job) -> None:
     )
 
 
-FORMAT = FolderFormat(write, pictures=True)
+FORMAT = FolderFormat(write, "FiftyOne; the pictures stay where they are", pictures=True)

@@ -44,4 +44,9 @@ def _of_no_split(name: str) -> str:
     return f"{folder.split('_')[0]}/{file}" if SPLITS & set(re.split("[-._ 0-9]+", folder)) else name
 
 
-FORMAT = FolderFormat(write, pictures=True)
+FORMAT = FolderFormat(
+    write,
+    "a folder for each group, for Hugging Face's datasets",
+    pictures=True,
+    heeds=("link", "include_rejected", "prefix_names"),
+)

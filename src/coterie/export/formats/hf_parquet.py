@@ -51,4 +51,4 @@ def write(path: Path, job: Job) -> None:
             writer.write_table(pa.table(columns, schema=schema), row_group_size=ROW_GROUP)
 
 
-FORMAT = FileFormat(".parquet", write, pictures=True)
+FORMAT = FileFormat(".parquet", write, "pictures and groups in one table, for Hugging Face's datasets", pictures=True)

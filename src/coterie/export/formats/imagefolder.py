@@ -28,4 +28,9 @@ def write(tree: Tree, job: Job) -> None:
         job.notes.append(f"{are} of a type that torchvision leaves out, such as {others[0]}.")
 
 
-FORMAT = FolderFormat(write, pictures=True)
+FORMAT = FolderFormat(
+    write,
+    "a folder for each group: torchvision, fastai, Keras, CVAT",
+    pictures=True,
+    heeds=("link", "include_rejected", "prefix_names"),
+)

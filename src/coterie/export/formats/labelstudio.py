@@ -81,4 +81,10 @@ def _set_up(choices: list[str]) -> str:
     )
 
 
-FORMAT = FolderFormat(write, pictures=True, only="undecided")
+FORMAT = FolderFormat(
+    write,
+    "Label Studio: the undecided items, the most doubtful first",
+    pictures=True,
+    only="undecided",
+    heeds=("document_root",),
+)

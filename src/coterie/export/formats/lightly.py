@@ -24,4 +24,4 @@ def write(path: Path, job: Job) -> None:
             writer.writerow([guarded(by_path[item]), guarded(items.name(row)), sure, items.source[row]])
 
 
-FORMAT = FileFormat(".csv", write, pictures=True)
+FORMAT = FileFormat(".csv", write, "LightlyStudio", pictures=True)

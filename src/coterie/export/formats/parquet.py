@@ -53,4 +53,4 @@ def table_of(items: Items) -> pa.Table:
     return pa.table(columns).replace_schema_metadata({**metadata, "coterie.groups": json.dumps(groups)})
 
 
-FORMAT = FileFormat(".parquet", write)
+FORMAT = FileFormat(".parquet", write, "pandas, polars, DuckDB: with all probabilities")

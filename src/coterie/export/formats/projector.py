@@ -39,4 +39,4 @@ def write(tree: Tree, job: Job) -> None:
         job.notes.append(f"The projector shows up to about {MANY:,} points well: --limit takes fewer.")
 
 
-FORMAT = FolderFormat(write)
+FORMAT = FolderFormat(write, "TensorBoard's projector")
