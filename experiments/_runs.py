@@ -165,13 +165,21 @@ def command_line(script: str, given: argparse.Namespace, seeds: list[int], asked
     return " ".join([*words, *ground_words(given)])
 
 
+def given_seed(text: str) -> int:
+    """A seed of the command line."""
+    seed = int(text)
+    if seed < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return seed
+
+
 def parser(description: str | None) -> argparse.ArgumentParser:
     """The options that experiments on one source share."""
     found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("source")
     found.add_argument("-k", type=int, required=True)
     found.add_argument("--name")
-    found.add_argument("--seeds", type=int, nargs="+", default=[0])
+    found.add_argument("--seeds", type=given_seed, nargs="+", default=[0])
     found.add_argument("--runs", type=Path, default=Path("runs/reference"))
     found.add_argument("--results", type=Path, default=RESULTS)
     return with_ground(found)
@@ -184,7 +192,7 @@ def parser_for_drawn(description: str | None, runs: Path) -> argparse.ArgumentPa
     found.add_argument("-k", type=int, default=10)
     found.add_argument("--items", type=int, default=10_000, help="images that are drawn; 0: all")
     found.add_argument(
-        "--seeds", type=int, nargs="+", default=[0], help="of training; images are drawn by one of their own"
+        "--seeds", type=given_seed, nargs="+", default=[0], help="of training; images are drawn by one of their own"
     )
     found.add_argument("--runs", type=Path, default=runs)
     found.add_argument("--results", type=Path, default=RESULTS)

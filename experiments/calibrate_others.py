@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import RESULTS
+from _runs import RESULTS, given_seed
 from numpy.typing import NDArray
 
 from coterie import calibrate
@@ -158,7 +158,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("-k", type=int, required=True)
     parser.add_argument("--init", type=Path, required=True, help="run folder whose backbone gives the features")
     parser.add_argument("--name")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=given_seed, nargs="+", default=[0])
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
     parser.add_argument("--losses", nargs="+", default=["region", "smoothing", "focal", "l1", "mixup"])
     parser.add_argument("--runs", type=Path, default=Path("runs/calibrate"))

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import torch
 from _pages import in_words, markdown, mean_and_deviation
-from _runs import RESULTS, ground, ground_words, kept_once, row, with_ground, write_records
+from _runs import RESULTS, given_seed, ground, ground_words, kept_once, row, with_ground, write_records
 
 from coterie.algorithms.nearest_mean import neighbour_agreement
 from coterie.cli.settings import read_overrides
@@ -133,7 +133,7 @@ def main(words: list[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("sources", nargs="+")
     options.add_argument("-k", type=int, required=True)
-    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    options.add_argument("--seeds", type=given_seed, nargs="+", default=[0, 1])
     options.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     options.add_argument("--done", action="store_true", help="train nothing: only read what is there")
     options.add_argument("--runs", type=Path, default=Path("runs/grey"))

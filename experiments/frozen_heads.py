@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import METRICS, RESULTS, claim, kept_once, label_free
+from _runs import METRICS, RESULTS, claim, given_seed, kept_once, label_free
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("data", nargs="+")
     parser.add_argument("--items", type=int)
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--seeds", type=given_seed, nargs="+", default=[0, 1, 2])
     parser.add_argument("--encoder", default="efficientnet-lite0")
     parser.add_argument("--device", default="cpu", help="of the methods, as in coterie fit")
     parser.add_argument("--kept", action="store_true", help="run nothing")

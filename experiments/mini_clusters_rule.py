@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import RESULTS, claim, kept_once
+from _runs import RESULTS, claim, given_seed, kept_once
 from frozen_heads import embedded, pictures
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
@@ -205,7 +205,7 @@ def main(words: list[str] | None = None) -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("data", nargs="+", help="sources that decide")
     options.add_argument("--read", nargs="*", default=[], help="sources that are only read")
-    options.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    options.add_argument("--seeds", type=given_seed, nargs="+", default=[0, 1])
     options.add_argument("--each", type=int, nargs="+", default=list(EACH), help="images in a mini-cluster")
     options.add_argument("--forms", nargs="+", choices=FORMS, default=list(FORMS))
     options.add_argument("--items", type=int, default=2_500)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import METRICS, RESULTS, label_free
+from _runs import METRICS, RESULTS, given_seed, label_free
 from sklearn.cluster import KMeans
 
 from coterie.data import labels_of, open_source
@@ -92,7 +92,7 @@ def main() -> None:
     parser.add_argument("table", type=Path)
     parser.add_argument("-k", type=int, default=10)
     parser.add_argument("--pictures", type=int, default=3000)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=given_seed, nargs="+", default=[0])
     parser.add_argument("--finetune", type=int, nargs="*", help="train the encoder of these seeds on; of all, if bare")
     parser.add_argument("--folder", type=Path, default=Path("runs/photos"))
     asked = parser.parse_args()

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _runs import FIGURES, RESULTS, saved
+from _runs import FIGURES, RESULTS, given_seed, saved
 from sklearn.metrics import silhouette_score
 from torch import Tensor, nn
 
@@ -177,7 +177,7 @@ def draw(codes: dict[str, dict[str, np.ndarray]]) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=given_seed, nargs="+", default=[0])
     seeds = parser.parse_args().seeds
     records: list[dict[str, Any]] = []
     drawn: dict[str, dict[str, np.ndarray]] = {}

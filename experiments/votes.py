@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _runs import METRICS, RESULTS
+from _runs import METRICS, RESULTS, given_seed
 from frozen_heads import embedded, pictures
 
 from coterie.algorithms.votes import FEWEST, OF_GROUP
@@ -46,7 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+")
     parser.add_argument("--items", type=int, nargs="+", default=[300, 600, 1200, 1797, 2500, 5000, 10_000])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=given_seed, nargs="+", default=[0, 1])
     parser.add_argument("--folder", type=Path, default=Path("runs/frozen"))
     given = parser.parse_args()
     records: list[dict[str, Any]] = []
