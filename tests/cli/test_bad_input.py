@@ -243,7 +243,7 @@ def test_model_folders_that_cannot_be_trusted(coterie, grouped, vectors, command
 
 
 def test_predict_says_what_is_wrong_before_it_works(coterie, grouped, vectors):
-    refused(coterie("predict", grouped, vectors, "-o", "new.csv"), "must end in .parquet")
+    refused(coterie("predict", grouped, vectors, "-o", "new.txt"), "must end in .parquet or .csv")
     Path("new.parquet").mkdir()
     refused(coterie("predict", grouped, vectors, "-o", "new.parquet"), "is a folder")
     Path("note.txt").write_text("")

@@ -48,6 +48,24 @@ def test_predict_writes_the_score_and_says_how_many_look_foreign(coterie, run, f
     assert np.isfinite(own).all()
 
 
+def test_predict_writes_a_short_csv_and_replaces_none(coterie, run, vectors, tmp_path):
+    out, whole = tmp_path / "new.csv", tmp_path / "new.parquet"
+    said = coterie("predict", run, vectors, "-o", out).out
+    assert "a .csv table has no probabilities" in said
+    assert coterie("predict", run, vectors, "-o", whole, "-q").code == 0
+    lines, table = out.read_text().splitlines(), read_result(whole)
+    assert lines[0] == "id,label,confidence,ood_score"
+    rows = [line.split(",") for line in lines[1:]]
+    assert [row[0] for row in rows] == list(table.ids)
+    assert [int(row[1]) for row in rows] == table.labels.tolist()
+    assert np.array_equal(np.float32([row[2] for row in rows]), table.confidence)
+    for more, says in ((), "is there already"), (("--embedding",), "--embedding writes no .csv"):
+        place = out if not more else tmp_path / "other.csv"
+        answer = coterie("predict", run, vectors, "-o", place, *more)
+        assert answer.code == 2
+        assert says in answer.err
+
+
 def test_no_item_looks_foreign_is_said_without_advice(coterie, run, vectors, tmp_path):
     table, out = tmp_path / "usual.npy", tmp_path / "new.parquet"
     assert coterie("predict", run, vectors, "-o", out).code == 0
@@ -108,6 +126,7 @@ def test_evaluate_keeps_other_sources_and_takes_labels_too(coterie, run, foreign
     [
         (("--ood", "vectors", "--ood-score", "enrgy"), "did you mean energy"),
         (("--ood-score", "energy"), "--ood"),
+        (("--device", "cpu"), "--device is for the scores of --ood"),
         (("--ood", "nowhere.npy"), "nowhere.npy"),
     ],
 )

@@ -42,6 +42,8 @@ def evaluate_finished(
     """Measure a run against true labels, against the items of a second source, or both."""
     if ood is None and ood_score is not None:
         raise InputError("--ood-score needs a second source to compare with: give it with --ood.")
+    if ood is None and device != "auto":
+        raise InputError("--device is for the scores of --ood, and labels need no net: leave --device out.")
     record = read_record(run)
     check_finished(run)
     if labels is not None and labels != "folders":

@@ -15,9 +15,10 @@ from coterie.cli.ood import compare_with_fitted, wanted_scores
 from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
 from coterie.cli.recalibrate import remap_by
 from coterie.cli.speech import Speech
+from coterie.data.judged import table_content
 from coterie.data.spaces import Spaces
 from coterie.encoders import open_items
-from coterie.outputs import check_folder, check_output, remove_parts
+from coterie.outputs import check_folder, check_output, printable, remove_parts, write_atomically
 from coterie.prediction.manifest import check_finished
 from coterie.prediction.model import load_model
 from coterie.prediction.results import is_ours, write_result
@@ -27,7 +28,7 @@ from coterie.scaling.engines import Engine, absolute, engine_called, here
 from coterie.scaling.predicting import Asked, predict_parts
 from coterie.training.device import accelerator_for
 from coterie.training.interrupt import Stopped
-from coterie.types import Skipped
+from coterie.types import Assignments, InputError, Skipped
 from coterie.words import counted
 
 
@@ -78,6 +79,7 @@ def predict_source(request: PredictRequest) -> None:
         table = Path(os.path.realpath(request.out))
     else:
         table = check_table(request.out, run, request.source)
+        check_plain(request, engine)
     check_finished(run)
     whole = engine is here and not request.in_parts
     done = predict_whole(request, table) if whole else predict_parted(request, table, engine)
@@ -113,11 +115,27 @@ def predict_whole(request: PredictRequest, table: Path) -> Predicted:
     labels_used = 0
     if request.recalibrated:
         found, labels_used = remap_by(request.run, found)
-    write_result(table, found, labels_used=labels_used)
+    if table.suffix == ".csv":
+        write_atomically(table, table_content(table, short(found)))
+    else:
+        write_result(table, found, labels_used=labels_used)
     confidence = float(found.probabilities.max(1).values.mean())
     foreign = compare_with_fitted(model, scores, next(iter(found.ood_scores.values()), None))
     about = (model.calibrated, confidence, labels_used, foreign, opened.skipped, opened.notes)
     return Predicted(opened.name, len(opened.items), model.k, *about)
+
+
+def short(found: Assignments) -> dict[str, Any]:
+    """The columns of a .csv: what has one value for an item."""
+    confidence, label = found.probabilities.max(1)
+    columns: dict[str, Any] = {
+        "id": list(map(printable, found.ids)),
+        "label": label.numpy(),
+        "confidence": confidence.numpy(),
+    }
+    if found.ood_scores:
+        columns["ood_score"] = next(iter(found.ood_scores.values())).numpy()
+    return columns
 
 
 def predict_parted(request: PredictRequest, table: Path, engine: Engine) -> Predicted:
@@ -165,6 +183,8 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
         print(foreign_sentence(foreign))
     elif request.ood_score is None:
         print("Note: the run keeps no sample of its items, so there is no ood_score: fit it again to have one.")
+    if request.out.suffix == ".csv":
+        print("Note: a .csv table has no probabilities; one that ends in .parquet has.")
     print_skipped(answer["skipped_items"])
     for note in notes:
         print(f"Note: {note}")
@@ -187,8 +207,15 @@ def foreign_sentence(foreign: Mapping[str, Any]) -> str:
 
 def check_table(out: Path, run: Path, source: str | Spaces) -> Path:
     """The path of the result table. Raises InputError, before any work, where it could not or may not be written."""
-    check_ending(out, ".parquet")
+    check_ending(out, ".parquet", ".csv")
     return check_output(out, [*paths_of(source), run], ours=is_ours)
+
+
+def check_plain(request: PredictRequest, engine: Engine) -> None:
+    """Raise InputError for a .csv file of what only .parquet holds."""
+    for option, asked in (("--embedding", request.embedding), ("--engine", engine is not here)):
+        if request.out.suffix == ".csv" and asked:
+            raise InputError(f"{option} writes no .csv file: give a name that ends in .parquet with -o.")
 
 
 def paths_of(source: str | Spaces) -> list[str]:

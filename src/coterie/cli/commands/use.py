@@ -31,7 +31,8 @@ def predict(
     source: GivenSource = None,
     *,
     out: Annotated[
-        Path, typer.Option("-o", "--output", help="Result table to write (.parquet), or a folder for its parts.")
+        Path,
+        typer.Option("-o", "--output", help="Table to write (.parquet or .csv), or a folder for its parts."),
     ],
     features: Features = None,
     device: Device = "auto",
