@@ -147,10 +147,10 @@ def test_the_same_seed_gives_the_same_model(photos, frozen, tuned):
     [
         ({"init": None}, "goes on from a finished run"),
         ({"method": "cdc"}, "done by scan3"),
-        ({"n_clusters": 4}, "give -k 3"),
-        ({"encoder": SMALL}, "leave --encoder out"),
-        ({"image_size": 48}, "leave --image-size out"),
-        ({"backbone": "resnet18"}, "leave --backbone"),
+        ({"n_clusters": 4}, "give n_clusters=3"),
+        ({"encoder": SMALL}, "leave encoder out"),
+        ({"image_size": 48}, "leave image_size out"),
+        ({"backbone": "resnet18"}, "leave backbone"),
         ({"pretrain": "moco"}, "both train the backbone"),
     ],
 )

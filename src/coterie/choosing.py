@@ -21,6 +21,7 @@ from torch import Tensor
 
 from coterie.algorithms.finch import hierarchy
 from coterie.arguments import as_whole
+from coterie.callers import fitting
 from coterie.data import open_source
 from coterie.data.outliers import mark_outliers, without
 from coterie.data.reading import said_of
@@ -97,7 +98,8 @@ def choose_k(
         opened = open_source(source, columns=columns, family="photo")  # of no matter here, so there is no note on it
         mark_outliers(opened)
         looked = features_of_source(opened, seed)
-        looked = replace(looked, notes=(*opened.warnings, *said_of(opened.skipped), *opened.notes, *looked.notes))
+        said = (*opened.warnings, *said_of(opened.skipped), *opened.notes)
+        looked = replace(looked, notes=(*map(fitting, said), *looked.notes))
     return choose(looked, least=least, most=most, seed=seed, progress=progress)
 
 

@@ -41,10 +41,7 @@ def resolve(settings: RunSettings) -> RunSettings:
     if settings.finetune:
         check_finetune(settings)
         if method not in (AUTO, finetuning.METHOD):
-            raise InputError(
-                f"--finetune is done by {finetuning.METHOD}, not by {method}: leave --method out "
-                '(in Python: method="auto").'
-            )
+            raise InputError(f"--finetune is done by {finetuning.METHOD}, not by {method}: give --method auto.")
         named = finetuning.METHOD if method == AUTO else settings.method
         return replace(settings, method=named, encoder=NONE)
     trains = _trains_a_net(settings)

@@ -18,6 +18,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from coterie.arguments import are_several, path_from, seed_from, whole_number
+from coterie.callers import fitting
 from coterie.isolation import isolated
 from coterie.types import Assignments, Skipped, Source
 
@@ -203,8 +204,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """Write a run folder: the model (safetensors and JSON, no pickle), the result table, record and history.
 
         `load` reads it back, and so do `coterie predict`, `evaluate` and `report`. Of embeddings only those are kept
-        that were in the table of a loaded run (`--set store_embedding=true`).
-        Raises InputError for a folder that holds anything but an earlier save of this model.
+        that were in the table of a loaded run (the setting `store_embedding`).
+        Raises InputError for a folder that holds anything but this model, maybe under other names of its groups.
 
         >>> import numpy as np
         >>> from coterie import Clusterer
@@ -358,7 +359,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
 def _warn(texts: Sequence[str], further: int = 0) -> None:
     """Warn at the line that called an isolated method, which called this; `further` calls lie between."""
     for text in texts:
-        warnings.warn(text, stacklevel=4 + further)
+        warnings.warn(fitting(text), stacklevel=4 + further)
 
 
 @isolated

@@ -16,6 +16,9 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
+from coterie.callers import fit_advice
+from coterie.types import CoterieError
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -44,6 +47,21 @@ if hasattr(os, "register_at_fork"):
 
 
 def isolated(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function of Python's face run within `own_state`, and put what it refuses into the words of its caller."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:  # one call on the stack: warnings count them
+        try:
+            with own_state():
+                return function(*args, **kwargs)
+        except CoterieError as error:
+            fit_advice(error)
+            raise
+
+    return wrapper
+
+
+def in_own_state(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function run within `own_state`."""
 
     @functools.wraps(function)

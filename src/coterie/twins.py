@@ -17,7 +17,7 @@ from coterie.data.items import ChosenItems
 from coterie.data.outliers import mark_outliers, without
 from coterie.encoders import open_items
 from coterie.evaluation.near_duplicates import Duplicates, near_duplicates
-from coterie.isolation import isolated
+from coterie.isolation import in_own_state
 from coterie.networks.features import extract_features
 from coterie.prediction.model import Model
 from coterie.types import InputError, Source
@@ -27,7 +27,7 @@ NEIGHBOURS = 5
 SIDE = 16  # pixels of a picture without features
 
 
-@isolated
+@in_own_state
 def find_duplicates(source: Any) -> Duplicates:
     """Sets of near-duplicates of whatever `Clusterer.fit` takes; pictures are compared as 16 × 16 pixels."""
     return duplicates_of(open_source(source))

@@ -80,7 +80,7 @@ def test_sources_that_cannot_be_clustered(coterie, kind, words):
         (("data.npy", "-k", 3, "--set", "cdc.sub_batch=1"), ("cdc.sub_batch is 1",)),
         (("data.npy", "-k", 3, "--set", "cdc.head_rate=-1"), ("cdc.head_rate is -1",)),
         (("data.npy", "-k", 3, "--set", "cdc.cels=4"), ("Unknown setting cdc.cels", "did you mean cdc.cells?")),
-        (("data.npy", "-k", 3, "--set", "seed=4"), ("seed is no setting of cdc", "--seed (random_state in Python)")),
+        (("data.npy", "-k", 3, "--set", "seed=4"), ("seed is no setting of cdc", "give it as --seed")),
         (("data.npy", "--set", "n_clusters=4", "-k", 3), ("n_clusters is no setting of cdc", "as -k")),
         (("data.npy", "-k", 3, "--set", "cdcc.cells=4"), ("did you mean cdc?",)),
         (("data.npy", "-k", 3, "--set", "cdc.cells=many"), ("cdc.cells is 'many'",)),

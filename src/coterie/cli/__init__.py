@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 
 import typer
 
+from coterie.callers import as_written
 from coterie.cli.commands import app
 from coterie.cli.console import OutputLost, Results, consoles, forget
 from coterie.cli.failing import debugging, sentence, unforeseen
@@ -30,7 +31,7 @@ UsageError: Any = typer.BadParameter.__base__  # typer carries click within itse
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the command `coterie`; `arguments` None means those of the command line."""
     given = sys.argv[1:] if arguments is None else arguments
-    with consoles() as out, heed_signals(pass_on=False):
+    with consoles() as out, heed_signals(pass_on=False), as_written():
         try:
             return _main(given, out)
         except OutputLost as lost:

@@ -12,7 +12,7 @@ from coterie.cli.speech import Speech
 from coterie.embedder import embedded
 from coterie.encoders.catalogue import ENTRIES
 from coterie.encoders.weights import at_hand
-from coterie.isolation import isolated
+from coterie.isolation import in_own_state
 from coterie.outputs import check_folder
 from coterie.records.features import FEATURES, ITEMS, MANIFEST, PARTS
 from coterie.training.interrupt import Stopped
@@ -39,7 +39,7 @@ class EmbedRequest:
     speech: Speech = field(default_factory=Speech)
 
 
-@isolated
+@in_own_state
 def embed_source(request: EmbedRequest) -> None:
     """Write the folder of embeddings and say what it holds. Raises InputError."""
     out = request.out

@@ -20,7 +20,7 @@ from coterie.cli.summary import print_summary, show_plan, summarise
 from coterie.data import GROUPS, Labels
 from coterie.data.spaces import Spaces
 from coterie.deciding import resolve
-from coterie.isolation import isolated
+from coterie.isolation import in_own_state
 from coterie.outputs import check_folder, printable
 from coterie.pipeline import RunResult, evaluate_run, run
 from coterie.preparing import Prepared, Watch, prepare
@@ -67,7 +67,7 @@ class Finished:
     seconds: float
 
 
-@isolated
+@in_own_state
 def fit_source(request: FitRequest) -> None:
     """Run a request, or show its plan, and print the result. Raises InputError and RunFailed."""
     if request.dry_run:
@@ -81,7 +81,7 @@ def fit_source(request: FitRequest) -> None:
         suggest(request, finished)
 
 
-@isolated
+@in_own_state
 def fit_run(request: FitRequest) -> Finished | None:
     """Run a request; None in all processes but the first of several. Raises InputError and RunFailed."""
     settings = settled(request)

@@ -16,7 +16,7 @@ LARGEST = 64  # pixels a side, beyond which pictures are photographs
 SAMPLE = 512
 SOFT = 14  # an edge of a glyph is as wide as this part of its side
 SHADE = 6  # greys that JPEG may add to a plain ground
-CHANGE = "--family {other} (in Python family={other!r}) says otherwise"
+CHANGE = "--family {other} says otherwise"
 
 
 def with_family(source: Source, family: Family | Literal["auto"]) -> Source:

@@ -31,7 +31,7 @@ from coterie.data.pictures import Pictures, open_pictures
 from coterie.data.spaces import Spaces, open_spaces
 from coterie.data.tables import open_table
 from coterie.data.vectors import open_vectors, said_of_codes
-from coterie.isolation import isolated
+from coterie.isolation import in_own_state
 from coterie.outputs import printable
 from coterie.records.features import holds_features
 from coterie.types import Encoding, InputError, ItemSpec, Source
@@ -42,7 +42,7 @@ TABLES = {".csv": "read_csv", ".tsv": "read_table", ".txt": "read_table", ".xlsx
 TABLES |= {".feather": "read_feather", ".arrow": "read_feather", ".orc": "read_orc", ".jsonl": "read_json"}
 
 
-@isolated
+@in_own_state
 def open_source(
     source: Any,
     *,

@@ -20,7 +20,7 @@ from coterie.contract import (
     name_of,
 )
 from coterie.training.chain import chain_of as chain_of
-from coterie.training.coerce import OPTIONS, PARAMETERS, settings_of, shown
+from coterie.training.coerce import OPTIONS, settings_of, shown
 from coterie.training.coerce import coerce as coerce
 from coterie.training.device import Precision
 from coterie.training.fitting import fit_to_data
@@ -234,8 +234,7 @@ def _by_stage(overrides: Mapping[str, Any], names: list[str]) -> dict[str, dict[
         stage, _, setting = path.rpartition(".")
         if not stage and setting in (*OPTIONS, "n_clusters") and setting not in _settings_of(names[-1]):
             option = "-k" if setting == "n_clusters" else f"--{setting.replace('_', '-')}"
-            python = PARAMETERS.get(setting, setting)
-            raise InputError(f"{setting} is no setting of {names[-1]}: give it as {option} ({python} in Python).")
+            raise InputError(f"{setting} is no setting of {names[-1]}: give it as {option}.")
         stage = names[-1] if stage in ("method", "") else stage
         if stage not in sorted_out:
             near = difflib.get_close_matches(stage, list(sorted_out), n=1)
