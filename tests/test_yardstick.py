@@ -157,6 +157,7 @@ def test_it_is_no_method_that_could_stand_among_those_without_labels() -> None:
         (["a", "b"] * 30, {"backbone": None}, "backbone is None: it takes a text"),
         (["a", "b"] * 30, {"settings": [1]}, r"settings are \[1\]: they take a dict"),
         (["a", "b"] * 30, {"test_labels": ["a"] * 60}, "test_labels are the labels of test, which was not given"),
+        (["a", "b"] * 30, {"test": np.zeros((4, 3), np.float32), "held_out": 0.2}, "leave one of them out"),
         (["a", "b"] * 30, {"progress": print}, "progress is .*: it takes an object with begin, step and epoch"),
         (3, {}, "The labels are 3: give one for each item"),
         ([["a", "b"]] * 60, {}, "The labels are .*: give one for each item"),

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from coterie.arguments import array_from, path_from, seed_from, share, text
 from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
+from coterie.callers import fitting
 from coterie.contract import Card, Facts, View, epochs_for
 from coterie.data import labels_of, open_source
 from coterie.data.encoding import Labels, encode
@@ -48,6 +49,7 @@ from coterie.views.normalise import normalisation
 from coterie.views.settings import ViewSettings, practical_views
 
 NAME = "supervised"
+HELD_OUT = 0.2  # of the source, where no second one is scored
 CARD = Card(
     title="Supervised",
     paper="Jia, Cheng, Liu, Hou: Towards Calibrated Deep Clustering Network",
@@ -137,7 +139,7 @@ def supervised(
     source: Any,
     labels: Any = None,
     *,
-    held_out: float = 0.2,
+    held_out: float | None = None,
     init: str | os.PathLike[str] | None = None,
     test: Any = None,
     test_labels: Any = None,
@@ -151,9 +153,10 @@ def supervised(
 
     source: as for `Clusterer.fit`. labels: (n,) names or whole numbers, None, NaN or "" where they are not known;
     None: those that come with the source. test, test_labels: a second source that is scored; without one `held_out` of
-    the items, drawn by the seed, are kept from training and scored (0: the taught items themselves, as the paper has it
-    for two of its sets). init: a run folder whose backbone is the start; its pre-training may have seen the scored
-    images, though never their labels. settings: of `coterie.yardstick.Settings`, over a practical number of epochs.
+    the items (None: 0.2), drawn by the seed, are kept from training and scored (0: the taught items themselves, as the
+    paper has it for two of its sets). init: a run folder whose backbone is the start; its pre-training may have seen
+    the scored images, though never their labels. settings: of `coterie.yardstick.Settings`, over a practical number of
+    epochs.
 
     Raises InputError for input that cannot work, before training.
 
@@ -165,22 +168,18 @@ def supervised(
     >>> found.probabilities.shape, found.labels_used, found.held_out
     ((12, 3), 48, True)
     """
-    held_out, backbone = share(held_out, "held_out"), text(backbone, "backbone")
-    start = None if init is None else load_model(path_from(init, "init"))
+    backbone, apart = text(backbone, "backbone"), _share_apart(held_out, test, test_labels)
     if settings is not None and not isinstance(settings, Mapping):
         raise InputError(f"settings are {repr(settings)[:80]}: they take a dict from names of settings to values.")
-    if test_labels is not None and test is None:
-        raise InputError("test_labels are the labels of test, which was not given: give both or neither.")
     if progress is not None and not isinstance(progress, Progress):
         raise InputError(f"progress is {repr(progress)[:80]}: it takes an object with begin, step and epoch.")
+    start = None if init is None else load_model(path_from(init, "init"))
     opened = open_source(source)
     known = _labels(labels, source, opened)
     if start is not None and start.spec != opened.items.spec:
         raise InputError(f"{init} was trained on {start.spec}, but {opened.name} holds {opened.items.spec}.")
-    if held_out == 1:
-        raise InputError(f"held_out is {held_out:g}: it is a share of the items, from 0 to below 1.")
     seed, place, spec = seed_from(random_state), accelerator_for(device), opened.items.spec
-    taught, scored = _split(np.flatnonzero(known.codes >= 0), 0.0 if test is not None else held_out, seed)
+    taught, scored = _split(np.flatnonzero(known.codes >= 0), apart, seed)
     mark_outliers(opened)
     taught = np.setdiff1d(taught, np.asarray(opened.outliers, np.int64))
     if len(np.unique(known.codes[taught])) < 2:
@@ -202,7 +201,7 @@ def supervised(
         truth[which],
         torch.cat(list(p)).numpy(),
         labels_used=len(taught),
-        held_out=test is not None or held_out > 0,
+        held_out=test is not None or apart > 0,
         seconds=time.monotonic() - began,
         settings=chosen,
         backbone=name,
@@ -283,6 +282,19 @@ def _labels(given: Any, source: Any, opened: Source) -> Labels:
     return found
 
 
+def _share_apart(held_out: float | None, test: Any, test_labels: Any) -> float:
+    """The share of the source that is kept for scoring. Raises InputError for what says nothing beside the rest."""
+    if test is None and test_labels is not None:
+        raise InputError("test_labels are the labels of test, which was not given: give both or neither.")
+    if held_out is None:
+        return HELD_OUT if test is None else 0.0
+    if test is not None:
+        raise InputError("held_out is a share of the source, and with test that is scored: leave one of them out.")
+    if share(held_out, "held_out") == 1:
+        raise InputError(f"held_out is {held_out}: it is a share of the items, from 0 to below 1.")
+    return float(held_out)
+
+
 def _split(rows: NDArray[np.int64], held_out: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rows that are taught and those that are scored; all of them both where nothing is held out."""
     count = round(held_out * len(rows))
@@ -296,7 +308,7 @@ def _split(rows: NDArray[np.int64], held_out: float, seed: int) -> tuple[NDArray
 
 def _said_of(opened: Source) -> list[str]:
     notes = [note for note in opened.notes if "--family" not in note]  # which `supervised` does not have
-    return [*opened.warnings, *said_of(opened.skipped), *notes]
+    return [fitting(text) for text in (*opened.warnings, *said_of(opened.skipped), *notes)]
 
 
 def _test(

@@ -57,7 +57,7 @@ def teach(asked: YardstickRequest) -> None:
         found = supervised(
             asked.source,
             labels,
-            held_out=0.2 if asked.held_out is None else asked.held_out,
+            held_out=asked.held_out,
             init=asked.init,
             test=asked.test,
             test_labels=test_labels,
