@@ -37,7 +37,8 @@ def board(stem: str) -> str:
         f"{first['data']}: {first['n']:,} images, {first['k']} groups; backbone of the first row that trains: "
         f"`{next((one['backbone'] for one in done if one['backbone'] != 'identity'), first['backbone'])}`; "
         f"{_machines(done)}. Percent, mean ± standard deviation over seeds; last epoch. Seconds are without "
-        "those of the run that a row starts from, and with those of the calibration head. `ECE of Cal` is that of the "
+        "those of the run that a row starts from, and with those of the calibration head; where two machines took "
+        "part, the mean on each. `ECE of Cal` is that of the "
         "head that is calibrated afterwards, where a method is not calibrated by itself."
     )
     return f"{table(head, lines, found['command'])}\n{about}\n\n{_orders(here, runs)}\n"
@@ -72,15 +73,18 @@ def _line(here: Board, shown: TableLine, runs: list[dict[str, Any]], printed: di
         numbers[0] += f" ({len(mine) - len(done)} of {len(mine)} failed)"
     after = [one["heads"]["cal"]["ece"] for one in done if one["calibrated_after"]]
     epochs = " + ".join(f"{count}" for count in done[0]["epochs"].values() if count) or "–"
+    seconds: dict[str, list[float]] = {}
+    for one in done:
+        seconds.setdefault(_place(one), []).append(one["seconds"])
     return [
         title,
         *numbers,
         mean_and_deviation(after),
-        f"{statistics.mean(one['seconds'] for one in done):.0f}",
+        ", ".join(f"{statistics.mean(found):.0f}" for found in seconds.values()),
         f"{max(one['peak_mib'] for one in done):,}",
         epochs,
         ", ".join(str(one["seed"]) for one in done),
-        ", ".join(dict.fromkeys(_place(one) for one in done)),
+        ", ".join(seconds),
         paper,
     ]
 
