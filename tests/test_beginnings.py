@@ -278,6 +278,23 @@ def test_a_run_of_dae_gives_its_decoder_to_others(tmp_path: Path) -> None:
     assert prepare(images, again, None, resume=False, watch=Watch()).plan.method.card.title == "IDEC"
 
 
+@pytest.mark.parametrize("name", ["ae", "acai", "byol", "dec", "moco", "simclr", "simsiam"])
+def test_a_stage_that_can_train_nothing_of_its_answer_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"trains a backbone, and 'identity'.*leave --backbone out"):
+        begin(VECTORS, method=name, backbone="identity")
+    if method_class(name).card.starts_from is None:
+        run(VECTORS, RunSettings(3, "kmeans", device="cpu", calibrate=False), tmp_path / "run")
+        with pytest.raises(InputError, match=r"trains a backbone.*leave --init out, or give a run that trained one"):
+            begin(VECTORS, method=name, init=str(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("name", ["propos", "tcc"])
+def test_a_head_and_its_average_are_trained_on_the_own_values_of_the_items(name: str) -> None:
+    short = {f"{name}.epochs": 1}
+    chosen = RunSettings(3, name, backbone="identity", overrides=short, device="cpu", calibrate=False)
+    assert len(run(VECTORS, chosen).history.records) == 1
+
+
 # STL-10's unlabelled images
 
 

@@ -12,7 +12,17 @@ from typing import Any, cast
 import torch
 
 from coterie.catalogue import method_class, method_names
-from coterie.contract import Card, Facts, Method, heads_of, is_trained, name_of, passes_of, setting_names
+from coterie.contract import (
+    Card,
+    Facts,
+    Method,
+    heads_of,
+    is_trained,
+    name_of,
+    optimisers_of,
+    passes_of,
+    setting_names,
+)
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
 from coterie.networks.net import Net
 from coterie.prediction.model import Model
@@ -74,6 +84,8 @@ def with_beginning(
     if init is not None:
         plan = _with_its_rows(plan, settings, init)
     _check_trained(plan, backbone, loaded=facts.loaded or init is not None)
+    if backbone.name == "identity":
+        _check_learns(plan, backbone, spec, init)
     check_inherited(plan, settings, backbone, spec, init)
     return plan
 
@@ -196,6 +208,26 @@ def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> Non
             "give it others with --pretrained, --weights FILE or --init RUN."
         )
     plan.notes.append(f"{name_of(first)} has 0 epochs: backbone {backbone.name!r} keeps its random weights.")
+
+
+def _check_learns(plan: Plan, backbone: BackboneChoice, spec: ItemSpec, init: Model | None) -> None:
+    """Raise InputError for a stage that trains nothing of its answer where the backbone has nothing to train."""
+    assert plan.facts is not None
+    for method in plan.stages:
+        if not is_trained(method) or not method.epochs:
+            continue
+        net = _untrained(method, backbone, spec, plan.facts.k)
+        groups = [group for one in optimisers_of(method, net).values() for group in one.param_groups]
+        moved = {id(parameter) for group in groups for parameter in group["params"]}
+        # A decoder is kept for the stages that go on with it, and answers nothing.
+        names = [name for name in net.head_names if name in (method.card.answers or net.head_names)]
+        heads = [net.get_submodule(name) for name in names if name != "decoder"]
+        if not any(id(parameter) in moved for head in heads for parameter in head.parameters()):
+            way_out = "leave --backbone out" if init is None else "leave --init out, or give a run that trained one"
+            raise InputError(
+                f"{method.card.title} trains a backbone, and 'identity', the items' own values, has nothing to train: "
+                f"{way_out}."
+            )
 
 
 def _learns_from_too_few(plan: Plan, facts: Facts) -> bool:

@@ -154,5 +154,5 @@ def test_other_backbones_and_embeddings_are_refused() -> None:
     with pytest.raises(InputError, match="reads images"):
         build_backbone("decnn-4", ItemSpec("embeddings", dim=9))
     net = Net(build_backbone("small-4", spec), spec, torch.zeros(1), torch.ones(1), half=False)
-    with pytest.raises(InputError, match="no other backbone has: leave --backbone out"):
+    with pytest.raises(InputError, match="no other backbone has: leave --backbone or --init out"):
         coder_of(net)

@@ -67,5 +67,5 @@ def test_what_it_cannot_read_is_refused() -> None:
     with pytest.raises(InputError, match="at least 4 pixels a side, and these have 3: take a larger --image-size"):
         build_backbone("depict", spec_of(9, 3))
     net = Net(build_backbone("small-4", spec_of(8)), spec_of(8), torch.zeros(1), torch.ones(1), half=False)
-    with pytest.raises(InputError, match="which no other backbone has: leave --backbone out"):
+    with pytest.raises(InputError, match="which no other backbone has: leave --backbone or --init out"):
         encoder_of(net)

@@ -44,8 +44,8 @@ def coder_of(net: Net) -> SparseCoder:
     found = getattr(net.backbone.trunk, "convolutions", None)
     if not isinstance(found, SparseCoder):
         raise InputError(
-            "DeCNN's features are the codes of its own two layers, which no other backbone has: leave --backbone out, "
-            "or take --backbone decnn or decnn-4."
+            "DeCNN's features are the codes of its own two layers, which no other backbone has: leave --backbone or "
+            "--init out, or take --backbone decnn or decnn-4."
         )
     return found
 

@@ -102,8 +102,8 @@ def encoder_of(net: Net) -> Encoder:
     found = net.backbone.trunk
     if not isinstance(found, Encoder):
         raise InputError(
-            "DEPICT rebuilds the layers of its own encoder, which no other backbone has: leave --backbone out, or take "
-            "--backbone depict-20 for a code of 20 numbers."
+            "DEPICT rebuilds the layers of its own encoder, which no other backbone has: leave --backbone or --init "
+            "out, or take --backbone depict-20 for a code of 20 numbers."
         )
     return found
 

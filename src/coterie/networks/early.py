@@ -23,7 +23,7 @@ def early_part(net: Net) -> nn.Module:
             return part
     raise InputError(
         "This method compares early maps of the backbone, and of this one they are not known: "
-        "take --backbone small-16, dccm or a ResNet of timm's."
+        "take --backbone small-16, dccm or a ResNet of timm's, and leave --init out."
     )
 
 

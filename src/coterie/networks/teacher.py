@@ -27,7 +27,9 @@ class Teacher(nn.Module):
         """teacher <- keep · teacher + (1 - keep) · net's part, of parameters; its norms keep their own statistics."""
         for name in self.names:
             own, others = self.get_submodule(name).parameters(), net.get_submodule(name).parameters()
-            torch._foreach_lerp_(list(own), [p.detach() for p in others], 1 - keep)
+            averages: list[torch.Tensor] = list(own)
+            if averages:  # the identity has none
+                torch._foreach_lerp_(averages, [p.detach() for p in others], 1 - keep)
 
     @torch.no_grad()
     def take_over(self, net: nn.Module, *, statistics: bool = True) -> None:
