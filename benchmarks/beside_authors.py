@@ -2,14 +2,13 @@
 
     python benchmarks/beside_authors.py --cc PATH --scan PATH --cdc PATH --simsiam PATH --secu PATH --divclust PATH
 
-Each PATH is a checkout of the authors' repository on GitHub (Yunfan-Li/Contrastive-Clustering,
-wvangansbeke/Unsupervised-Classification, ChengJianH/CDC, facebookresearch/simsiam, idstcv/SeCu, ManiadisG/DivClust).
-Its training function, losses, views and settings for CIFAR-10 (SimSiam: ImageNet, at 32 pixels) are imported from there
-and run as they are, on pictures that its DataLoader reads from memory; only what needs a card is sent to the processor,
-the backbone is coterie's, and packages that the loop does not use (logs, plots) may be absent (`_authors.py`). Ours
-is the engine with the same batch, backbone and heads, in float32 and in the precision that it takes by itself.
-Seconds are those from one batch to the next, without an epoch's first two; the middle of three turns is told. Data: ten
-random patterns under noise, 32×32×3. Each loop runs in a process of its own. Let nothing else run beside it. Writes
+Each PATH is a checkout of the authors' repository on GitHub (`CONTESTS`). Its training function, losses, views and
+settings for CIFAR-10 (SimSiam: ImageNet, at 32 pixels) are imported from there and run as they are, on pictures that
+its DataLoader reads from memory; only what needs a card is sent to the processor, the backbone is coterie's, and
+packages that the loop does not use (logs, plots) may be absent (`_authors.py`). Ours is the engine with the same batch,
+backbone and heads, in float32 and in the precision that it takes by itself. Seconds are those from one batch to the
+next, without an epoch's first two; the middle of three turns is told. Data: ten random
+patterns under noise, 32×32×3. Each loop runs in a process of its own. Let nothing else run beside it. Writes
 benchmarks/results/beside_authors.json; what is not given a PATH is "not run".
 """
 
@@ -53,8 +52,9 @@ CELLS, PART = 500, 500  # of CDC's CIFAR-10 row
 
 @dataclass(frozen=True)
 class Contest:
-    """A method, its batch, how many batches an epoch has, and what makes one epoch of the authors' loop."""
+    """The authors' repository, a method, its batch, batches of an epoch, and what makes an epoch of their loop."""
 
+    repository: str
     method: str
     batch: int
     batches: int
@@ -67,12 +67,12 @@ SIMSIAM = {"simsiam.batch_size": 256, "simsiam.projector_hidden": WIDTH, "simsia
 SIMSIAM |= {"simsiam.predictor_hidden": 512}
 DIVCLUST = {"divclust.batch_size": 256, "divclust.hidden": WIDTH, "divclust.clusterings": 20}
 CONTESTS = {
-    "cc": Contest("cc", 256, 12, their_cc, {"cc.batch_size": 256}),
-    "scan": Contest("scan", 128, 16, their_scan, {"scan.batch_size": 128}),
-    "cdc": Contest("cdc", 1000, 5, their_cdc, CDC_ROW | {"cdc.hidden": HIDDEN}),
-    "simsiam": Contest("simsiam", 256, 10, their_simsiam, SIMSIAM),
-    "secu": Contest("secu", 128, 16, their_secu, {"secu.batch_size": 128, "secu.hidden": WIDTH}),
-    "divclust": Contest("divclust", 256, 10, their_divclust, DIVCLUST),
+    "cc": Contest("Yunfan-Li/Contrastive-Clustering", "cc", 256, 12, their_cc, {"cc.batch_size": 256}),
+    "scan": Contest("wvangansbeke/Unsupervised-Classification", "scan", 128, 16, their_scan, {"scan.batch_size": 128}),
+    "cdc": Contest("ChengJianH/CDC", "cdc", 1000, 5, their_cdc, CDC_ROW | {"cdc.hidden": HIDDEN}),
+    "simsiam": Contest("facebookresearch/simsiam", "simsiam", 256, 10, their_simsiam, SIMSIAM),
+    "secu": Contest("idstcv/SeCu", "secu", 128, 16, their_secu, {"secu.batch_size": 128, "secu.hidden": WIDTH}),
+    "divclust": Contest("ManiadisG/DivClust", "divclust", 256, 10, their_divclust, DIVCLUST),
 }
 
 
@@ -127,7 +127,7 @@ def measure(name: str, checkout: Path, workers: int) -> dict[str, Any]:
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in CONTESTS:
-        options.add_argument(f"--{name}", type=Path, metavar="PATH", help="checkout of its authors' repository")
+        options.add_argument(f"--{name}", type=Path, metavar="PATH", help=f"checkout of {CONTESTS[name].repository}")
     options.add_argument("--workers", type=int, default=2, help="processes that read for their loop")
     options.add_argument("--limit", type=float, default=1800.0, help="seconds for each")
     options.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
@@ -142,7 +142,8 @@ def main() -> None:
     for name in CONTESTS:
         checkout = getattr(given, name)
         words = [name, str(checkout), str(given.workers)]
-        methods[name] = {"status": "not run"} if checkout is None else in_a_process(__file__, words, given.limit)
+        found = {"status": "not run"} if checkout is None else in_a_process(__file__, words, given.limit)
+        methods[name] = {"repository": CONTESTS[name].repository} | found
         print(name, methods[name], flush=True)
     asked = [f"--{name} PATH" for name in CONTESTS if getattr(given, name) is not None]
     command = " ".join(["python benchmarks/beside_authors.py", *asked, f"--workers {given.workers}"])

@@ -7,8 +7,6 @@ from _docs import BENCHMARKS, Block, records, table
 from coterie.catalogue import method_class, own_names
 from coterie.contract import is_trained
 
-AUTHORS = {"cc": "Contrastive-Clustering", "scan": "Unsupervised-Classification", "cdc": "CDC"}
-
 
 def steps() -> str:
     """A row for each method that takes steps, the dearest beside its passes first."""
@@ -32,11 +30,11 @@ def beside_authors() -> str:
     rows = []
     for name, one in found["methods"].items():
         if one["status"] != "done":
-            rows.append([name, f"`{AUTHORS[name]}`", one["status"], *[""] * 5])
+            rows.append([name, f"`{one['repository']}`", one["status"], *[""] * 5])
             continue
         times = [f"{one[key]:.2f}" for key in ("authors_seconds", "seconds_float32", "seconds")]
         faster = [f"{one['times_faster_float32']:.1f}", f"{one['times_faster']:.1f} ({one['precision']})"]
-        rows.append([name, f"`{AUTHORS[name]}`", str(one["batch"]), *times, *faster])
+        rows.append([name, f"`{one['repository']}`", str(one["batch"]), *times, *faster])
     head = ["", "their repository", "batch", "theirs, s", "ours in float32, s", "ours, s"]
     return table([*head, "times faster in float32", "times faster"], rows, found["command"])
 
