@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -211,7 +212,7 @@ def test_the_callers_accelerator_stays(tmp_path: Path) -> None:
 def test_calls_that_overlap_put_back_what_the_first_found() -> None:
     torch.set_default_dtype(torch.float64)
     found: list[Any] = []
-    models = [Clusterer(3, epochs=3, random_state=0) for _ in range(3)]
+    models = [Clusterer(3, epochs=3, random_state=0) for _ in range(2)]
     try:
         before = state()
         threads = [threading.Thread(target=lambda model=model: found.append(model.fit(X))) for model in models]
@@ -224,6 +225,25 @@ def test_calls_that_overlap_put_back_what_the_first_found() -> None:
     finally:
         with contextlib.suppress(Exception):
             torch.set_default_dtype(torch.float32)
+
+
+def test_fits_in_several_threads_are_those_of_one() -> None:
+    def fit() -> NDArray[np.float32]:
+        return Clusterer(3, method="idec", epochs=1, calibrate=False, random_state=0, settings=few).fit(X).confidence_
+
+    few = {"ae.epochs": 10}
+    alone, found = fit(), list[NDArray[np.float32]]()
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        threads = [threading.Thread(target=lambda: found.append(fit())) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    np.testing.assert_array_equal(found, [alone] * 2)
 
 
 FORK_AFTER_A_FIT = """

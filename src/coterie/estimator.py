@@ -119,6 +119,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         y is ignored: no label reaches training. What `coterie fit` warns of (`record_["warnings"]`) is a UserWarning,
         and so are pictures that cannot be read: they are in no attribute; `result_.ids` names those that are.
+        Of several threads one fits at a time, for torch has one random state for all; processes fit side by side.
 
         >>> import numpy as np
         >>> from coterie import Clusterer

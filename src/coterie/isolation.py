@@ -27,6 +27,7 @@ MAX_IMAGE_PIXELS = 1024**3 // 4 // 3  # Pillow's own limit
 _lock = threading.Lock()
 _inside = 0  # calls in progress, in all threads
 _undo = ExitStack()  # what the last of them does
+_turn = threading.RLock()  # held by the thread that trains
 _threaded = False  # whether several threads have computed here
 _forked = False  # from a process where they had: they are not in this one, and who asks for them waits for ever
 
@@ -37,8 +38,8 @@ ONE_THREAD = (
 
 
 def _after_fork() -> None:
-    global _lock, _forked
-    _lock = threading.Lock()  # another thread may have held it
+    global _lock, _turn, _forked
+    _lock, _turn = threading.Lock(), threading.RLock()  # another thread may have held them
     _forked = _forked or _threaded
 
 
@@ -67,6 +68,17 @@ def in_own_state(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         with own_state():
+            return function(*args, **kwargs)
+
+    return wrapper
+
+
+def in_turn(function: Callable[P, R]) -> Callable[P, R]:
+    """Let a function that trains wait until no other thread does: torch has one random state for all threads."""
+
+    @functools.wraps(function)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+        with _turn:
             return function(*args, **kwargs)
 
     return wrapper

@@ -25,6 +25,7 @@ from coterie.data.labels import caution
 from coterie.data.outliers import without
 from coterie.evaluation import evaluate
 from coterie.forecast import WORTH_SAYING, forecast
+from coterie.isolation import in_turn
 from coterie.networks.heads import standardise_rows
 from coterie.outputs import write_atomically
 from coterie.prediction.bank import make_bank
@@ -56,6 +57,7 @@ class RunResult:
     source: Source
 
 
+@in_turn
 def run(
     source: Any,
     settings: RunSettings,

@@ -17,7 +17,7 @@ from coterie.contract import Facts
 from coterie.data import open_source
 from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.outliers import mark_outliers, without
-from coterie.isolation import isolated
+from coterie.isolation import in_turn, isolated
 from coterie.networks.features import extract_features, some_rows, stream
 from coterie.prediction.clusterings import Calibrated, read_clustering
 from coterie.training.coerce import shown
@@ -33,6 +33,7 @@ from coterie.views.settings import ViewSettings
 
 
 @isolated
+@in_turn
 def calibrate(
     embeddings: Any,
     probabilities_or_labels: Any,

@@ -32,7 +32,7 @@ from coterie.data.items import ChosenItems
 from coterie.data.outliers import mark_outliers
 from coterie.data.reading import said_of
 from coterie.evaluation import evaluate
-from coterie.isolation import isolated
+from coterie.isolation import in_turn, isolated
 from coterie.networks.backbones import build_backbone, choose_backbone
 from coterie.networks.features import extract_features, stream
 from coterie.networks.heads import mlp_head
@@ -135,6 +135,7 @@ class Yardstick:
 
 
 @isolated
+@in_turn
 def supervised(
     source: Any,
     labels: Any = None,

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.calibration.constraints import CONSTRAINED, Constraints, constraint_loss, judged_means
+from coterie.isolation import in_turn
 from coterie.networks.heads import mlp_head
 from coterie.objectives.mini_clusters import practical_cells
 from coterie.types import InputError
@@ -36,6 +37,7 @@ class Refit:
     before: float
 
 
+@in_turn
 def refit(
     features: NDArray[np.floating], said: NDArray[np.float32], given: Constraints, seed: int = 0, steps: int = STEPS
 ) -> Refit:
