@@ -14,6 +14,7 @@ import pytest
 
 import coterie
 from helpers import forked
+from helpers.forked import COTERIE
 
 OPEN = ("fine", "warm")
 CLOSED = [
@@ -97,6 +98,7 @@ def test_what_may_not_be_read_is_said_and_nothing_is_lost(grouped: Path, vectors
         if code:
             line = said.splitlines()[-1]
             assert line.startswith("coterie: ")
+            assert "free some space" not in line
             assert closed == "." or Path(closed).name in line or f"{name}/model" in line, (command, closed, line)
         assert code != 0 or (closed not in needed[command] and closed != ".") or command == "compare", (command, closed)
     for name, closed in names.items():
@@ -108,3 +110,18 @@ def test_what_may_not_be_read_is_said_and_nothing_is_lost(grouped: Path, vectors
         changes = {file for file in before[name] if after.get(file) != before[name][file]}
         assert changes <= {"report.html", "metrics.json", "run.yaml", "result.parquet", "map.npz"}, changes
         assert set(before[name]) <= set(after)
+
+
+# Somebody without a name or a home folder, as in a container that runs under a number.
+NOBODY = "import os; os.environ.pop('HOME', None); os.setgroups([]), os.setgid(54321), os.setuid(54321)\n" + COTERIE
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
+def test_a_user_without_a_home_folder(place: Path) -> None:
+    env = {name: value for name, value in os.environ.items() if name != "COTERIE_DATA"}
+    listed = forked.run(NOBODY, "encoders", cwd=place, env=env)
+    assert listed.returncode == 0, listed.stderr
+    answer = forked.run(NOBODY, "fit", "fashion-mnist", "-k", 10, cwd=place, env=env)
+    assert answer.returncode == 2
+    assert b"no home folder" in answer.stderr
+    assert b"set COTERIE_DATA" in answer.stderr

@@ -55,7 +55,7 @@ def read_columns(path: str | os.PathLike[str], what: str, endings: Sequence[str]
     path = Path(path)
     allowed = {ending: READERS[ending] for ending in endings or READERS}
     with reading(f"The {what} {str(path)[:200]} cannot be read"):
-        path = regular_file(path.expanduser(), f"The {what}")
+        path = regular_file(os.path.expanduser(path), f"The {what}")
         if path.suffix.lower() not in allowed:
             *most, last = allowed
             raise InputError(f"The {what} {path} must be a {', '.join(most)} or {last} file.")

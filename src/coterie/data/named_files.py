@@ -103,8 +103,11 @@ def names() -> list[str]:
 
 
 def data_root() -> Path:
+    """Where data sets are looked for and kept. Raises InputError where no such place is known."""
     root = os.environ.get("COTERIE_DATA")
-    return path_of(root, "COTERIE_DATA") if root else Path.home() / ".cache" / "coterie"
+    if not root and os.path.expanduser("~") == "~":  # as in a container whose user has no name
+        raise InputError("This user has no home folder to keep data sets in: set COTERIE_DATA to a folder.")
+    return path_of(root or "~/.cache/coterie", "COTERIE_DATA")
 
 
 def locate(name: str, download: bool | None = None) -> Path:
@@ -150,7 +153,7 @@ def missing(name: str, file: str = "") -> InputError:
 def _find(name: str) -> Path | None:
     root = data_root()
     if name in MEDMNIST:
-        files = (root / f"{name}.npz", Path.home() / ".medmnist" / f"{name}.npz")
+        files = (root / f"{name}.npz", Path(os.path.expanduser("~/.medmnist"), f"{name}.npz"))
         return next((file for file in files if file.is_file()), None)
     if name == VGG16_FC1:
         file = root / f"{name}.npz"

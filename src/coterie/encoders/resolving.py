@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -90,7 +91,7 @@ def _of_folder(name: str, wanted: Wanted) -> tuple[Entry, WeightFile, dict[str, 
         found = fetched(name, rest)
         folder = fetched(name, rest, (CONFIG,)).path.parent
     else:
-        folder = Path(rest if source == "local-dir" else name).expanduser()
+        folder = Path(os.path.expanduser(rest if source == "local-dir" else name))
         if not folder.is_dir():
             hint = f" For Hugging Face's write hf-hub:{name}." if name.count("/") == 1 else ""
             raise InputError(f"The encoder {name} is no folder and no name that is known.{hint}")

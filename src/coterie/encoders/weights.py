@@ -77,8 +77,8 @@ def hub_cache() -> Path:
     """Hugging Face's cache, as its library finds it."""
     for name, rest in (("HF_HUB_CACHE", ""), ("HUGGINGFACE_HUB_CACHE", ""), ("HF_HOME", "hub")):
         if value := os.environ.get(name):
-            return Path(value).expanduser() / rest
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "huggingface" / "hub"
+            return Path(os.path.expanduser(value), rest)
+    return Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"), "huggingface", "hub")
 
 
 def available() -> list[str]:
@@ -204,7 +204,7 @@ def _unreachable() -> str | None:
 
 def local_file(text: str) -> WeightFile:
     """A weight file that the user gave. Raises InputError where it is none."""
-    path = Path(text).expanduser()
+    path = Path(os.path.expanduser(text))
     if not path.exists():
         raise InputError(f"The weights file {path} does not exist.")
     if path.is_dir():
