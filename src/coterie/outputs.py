@@ -6,6 +6,7 @@ May not live here: anything that knows what is in the files.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -47,11 +48,16 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        raise InputError(
-            f"{path} could not be written ({error.strerror}): free some space or choose another -o."
-        ) from error
+        raise InputError(f"{path} could not be written ({error.strerror}): {_way_out(error)}another place.") from error
     finally:
         _remove(beside)
+
+
+def _way_out(error: OSError) -> str:
+    """What may help, before "another place": not every command has an -o, and rights are no matter of space."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "free some space or take "
+    return "change its rights or take " if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else "take "
 
 
 def printable(text: str) -> str:
