@@ -212,7 +212,7 @@ def test_the_callers_accelerator_stays(tmp_path: Path) -> None:
 def test_calls_that_overlap_put_back_what_the_first_found() -> None:
     torch.set_default_dtype(torch.float64)
     found: list[Any] = []
-    models = [Clusterer(3, epochs=3, random_state=0) for _ in range(2)]
+    models = [Clusterer(3, epochs=3, random_state=0) for _ in range(3)]
     try:
         before = state()
         threads = [threading.Thread(target=lambda model=model: found.append(model.fit(X))) for model in models]
