@@ -121,6 +121,8 @@ def test_it_goes_on_from_the_backbone_of_a_run(tmp_path: Path) -> None:
     fresh = supervised(x, names, settings=still)
     found = supervised(x, names, init=tmp_path / "run", settings=still)
     assert found.backbone != fresh.backbone
+    with pytest.raises(InputError, match=r"brings its own backbone, 'ae.*': leave backbone=.small-16. out"):
+        supervised(x, names, init=tmp_path / "run", backbone="small-16", settings=still)
     assert Settings().learning_rate == 1e-3
     assert supervised(x, names, init=tmp_path / "run", settings={"epochs": 1}).settings.learning_rate == 1e-4
 

@@ -175,6 +175,8 @@ def supervised(
     if progress is not None and not isinstance(progress, Progress):
         raise InputError(f"progress is {repr(progress)[:80]}: it takes an object with begin, step and epoch.")
     start = None if init is None else load_model(path_from(init, "init"))
+    if start is not None and backbone not in ("auto", start.backbone):
+        raise InputError(f"{init} brings its own backbone, {start.backbone!r}: leave --backbone {backbone} out.")
     opened = open_source(source)
     known = _labels(labels, source, opened)
     if start is not None and start.spec != opened.items.spec:
