@@ -19,6 +19,7 @@ FILES = (
     *("run.yaml", "history.jsonl", "result.parquet", "report.html", "metrics.json", "ood.json", "gallery.npz"),
     *("map.npz", "traceback.txt", "result.reviewed.parquet"),
 )
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FOLDERS = ("model", "checkpoints", "cache", "review")
 PART = re.compile(r"\.?(?P<name>.+)\.(?P<process>\d+)\.part")  # what is being written, and by which process
 
@@ -48,16 +49,20 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        raise InputError(f"{path} could not be written ({error.strerror}): {_way_out(error)}another place.") from error
+        raise not_written(path, error) from error
     finally:
         _remove(beside)
 
 
-def _way_out(error: OSError) -> str:
-    """What may help, before "another place": not every command has an -o, and rights are no matter of space."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "free some space or take "
-    return "change its rights or take " if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else "take "
+def not_written(path: Path, error: OSError) -> InputError:
+    """The error of a command whose output could not be written, and what may help: not every command has an -o."""
+    if error.errno in NO_ROOM:
+        advice = "free some space or take another place"
+    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        advice = "change its rights or take another place"
+    else:
+        advice = "take another place"
+    return InputError(f"{path} could not be written ({error.strerror}): {advice}.")
 
 
 def printable(text: str) -> str:

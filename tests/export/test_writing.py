@@ -19,6 +19,7 @@ from coterie.data import open_source
 from coterie.export import Options, export_run
 from coterie.review import Review
 from helpers import forked
+from helpers.disks import fill, small_disk
 from helpers.exports import NAMES, write_run
 
 
@@ -37,6 +38,17 @@ def test_a_folder_that_is_not_empty_is_refused(coterie, run, tmp_path):
     said = refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out", "--overwrite")
     assert "holds mine.txt, which coterie did not write" in said
     assert os.listdir(tmp_path / "out") == ["mine.txt"]
+
+
+@pytest.mark.parametrize("form", ["imagefolder", "hf"])
+def test_a_full_disk_is_said_of_the_export(coterie, run, photos, tmp_path, form):
+    held = sum(path.stat().st_size for path in photos.rglob("*") if path.is_file())
+    with small_disk(tmp_path / "disk", "256k") as disk:
+        # Room for the first line of the map and for all bytes of the pictures, not for the pages that they begin.
+        fill(disk, spare=held // 4096 * 4096 + 2 * 4096)
+        said = refused(coterie, run, "--to", form, "-o", disk / "out")
+        assert f"{disk / 'out'} could not be written (No space left on device): free some space" in said
+        assert os.listdir(disk) == ["filler"]
 
 
 def test_overwrite_replaces_an_export_and_no_file_of_anyone_else(coterie, run, tmp_path):

@@ -25,9 +25,9 @@ def small_disk(place: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", str(place)], check=True)
 
 
-def fill(place: Path) -> Path:
-    """A file that takes all that is left of a file system."""
+def fill(place: Path, spare: int = 0) -> Path:
+    """A file that takes all that is left of a file system but so many bytes."""
     filler = place / "filler"
     left = os.statvfs(place)
-    filler.write_bytes(b"x" * (left.f_bavail * left.f_frsize))
+    filler.write_bytes(b"x" * (left.f_bavail * left.f_frsize - spare))
     return filler

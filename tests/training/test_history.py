@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from coterie.training.history import EpochRecord, History, read_history
+from coterie.types import InputError
 
 
 def record(stage: str, epoch: int) -> EpochRecord:
@@ -23,6 +24,18 @@ def test_what_is_added_is_on_the_disk_at_once(history: History) -> None:
     assert history.path is not None
     assert read_history(history.path).records == history.records
     assert history.rows()[0]["losses"] == {"cluster": 1.5}
+
+
+def test_a_file_that_cannot_grow_is_named(history: History) -> None:
+    resource = pytest.importorskip("resource")
+    assert history.path is not None
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (history.path.stat().st_size, limits[1]))  # as a full disk refuses more
+    try:
+        with pytest.raises(InputError, match=r"history.jsonl could not be written .*: free some space"):
+            history.add(record("cdc", 4))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
 
 @pytest.mark.parametrize("cut", [1, 5, 40])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coterie.outputs import Given, check_output, lives, remove_parts, replacing
+from coterie.outputs import Given, check_output, lives, not_written, remove_parts, replacing
 from coterie.records.files import read_text
 from coterie.types import InputError
 
@@ -142,8 +142,10 @@ def new_tree(path: Path, head: dict[str, Any], watch: Callable[[], None] = lambd
             shutil.rmtree(old)
         else:
             os.rename(part, path)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(part, ignore_errors=True)
+        if isinstance(error, OSError) and error.filename is None:  # while a file of the tree was written
+            raise not_written(path, error) from error
         raise
     finally:
         os.close(held)

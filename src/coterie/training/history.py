@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from coterie.outputs import write_atomically
+from coterie.outputs import not_written, write_atomically
 from coterie.records.history import EpochLine, read_lines
 
 
@@ -33,10 +33,14 @@ class History:
     records: list[EpochRecord] = field(default_factory=list)
 
     def add(self, record: EpochRecord) -> None:
+        """Add an epoch, in the file too. Raises InputError where that cannot be written."""
         self.records.append(record)
         if self.path is not None:
-            with open(self.path, "a", encoding="utf-8") as file:
-                file.write(json.dumps(asdict(record)) + "\n")
+            try:
+                with open(self.path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps(asdict(record)) + "\n")
+            except OSError as error:
+                raise not_written(self.path, error) from error
 
     def keep(self, stage: str, epochs: int) -> None:
         """Remove what is newer than a checkpoint: the epochs of `stage` beyond `epochs`, and a half-written line."""
