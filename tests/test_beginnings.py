@@ -278,14 +278,23 @@ def test_a_run_of_dae_gives_its_decoder_to_others(tmp_path: Path) -> None:
     assert prepare(images, again, None, resume=False, watch=Watch()).plan.method.card.title == "IDEC"
 
 
-@pytest.mark.parametrize("name", ["ae", "acai", "byol", "dec", "moco", "simclr", "simsiam"])
-def test_a_stage_that_can_train_nothing_of_its_answer_is_refused(name: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"trains a backbone, and 'identity'.*leave --backbone out"):
-        begin(VECTORS, method=name, backbone="identity")
-    if method_class(name).card.starts_from is None:
-        run(VECTORS, RunSettings(3, "kmeans", device="cpu", calibrate=False), tmp_path / "run")
-        with pytest.raises(InputError, match=r"trains a backbone.*leave --init out, or give a run that trained one"):
-            begin(VECTORS, method=name, init=str(tmp_path / "run"))
+LEARN_FEATURES = {"acai", "ae", "byol", "dae", "moco", "simclr", "simsiam", "vae"}  # and answer by K-means on them
+
+
+def test_a_method_that_could_train_nothing_of_its_answer_is_refused(tmp_path: Path) -> None:
+    run(VECTORS, RunSettings(3, "kmeans", device="cpu", calibrate=False), tmp_path / "run")
+    for name in method_names():
+        card = method_class(name).card
+        given = {"method": name, "calibrate": False}
+        if "embeddings" not in card.accepts:
+            continue
+        if {name, card.starts_from if "embeddings" in card.starts_on else name} & LEARN_FEATURES:
+            with pytest.raises(InputError, match=r"trains a backbone, and 'identity'.*leave --backbone out"):
+                begin(VECTORS, backbone="identity", **given)
+            with pytest.raises(InputError, match="leave --init out, "):
+                begin(VECTORS, init=str(tmp_path / "run"), **given)
+        else:
+            assert begin(VECTORS, backbone="identity", **given).backbone.name == "identity"
 
 
 @pytest.mark.parametrize("name", ["propos", "tcc"])
