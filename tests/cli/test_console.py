@@ -169,6 +169,13 @@ def test_a_signal_keeps_what_was_done(number: signal.Signals, vectors: Path, tmp
     assert (run / "checkpoints" / "cdc.safetensors").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_before_the_work_begins_has_its_own_exit_code(number: signal.Signals) -> None:
+    script = "import os, sys\nfrom coterie.cli import app, main\n"
+    script += f"@app.command()\ndef ask() -> None: os.kill(os.getpid(), {int(number)})\nsys.exit(main())"
+    assert forked.run(script, "ask").returncode == 128 + number
+
+
 def test_what_nobody_foresaw_is_one_sentence(vectors: Path, tmp_path: Path) -> None:
     script = "import sys, coterie.pipeline as p; from coterie.cli import main\n"
     script += "def fail(*a, **k): raise KeyError('surprise')\np.make_bank = fail; sys.exit(main())"

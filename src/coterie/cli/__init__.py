@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import signal
 import sys
 from typing import Any, get_args, get_type_hints
 
@@ -18,12 +19,14 @@ from coterie.callers import as_written
 from coterie.cli.commands import app
 from coterie.cli.console import OutputLost, Results, consoles, forget
 from coterie.cli.failing import debugging, sentence, unforeseen
-from coterie.training.interrupt import heed_signals
+from coterie.training.interrupt import asked, heed_signals
 
 NUMBERS = {  # Python's own int and float take 1_0, too, and digits of other scripts
     int: (re.compile(r"[-+]?[0-9]+"), "a whole number"),
     float: (re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(inf|nan)"), "a number"),
 }
+
+INTERRUPTED = 130  # typer's code for every signal that became a KeyboardInterrupt outside of `failures`
 
 UsageError: Any = typer.BadParameter.__base__  # typer carries click within itself from some version on
 
@@ -102,13 +105,15 @@ def _main(given: list[str], out: Results) -> int:
         _check_empty(given)
         _check_values(given)
         code = app(given or ["--help"], prog_name="coterie", standalone_mode=False)
+        if code == INTERRUPTED:
+            code = 128 + (asked() or signal.SIGINT)
         out.flush()
         return int(code or 0)
     except UsageError as error:
         print(f"coterie: {_ended(error.format_message())} See coterie --help.", file=sys.stderr)
         return 2
     except typer.Abort:
-        return 130
+        return INTERRUPTED
     except KeyboardInterrupt as error:
         return 128 + getattr(error, "number", 2)
     except OutputLost:

@@ -70,6 +70,11 @@ def heed_signals(*, pass_on: bool = True) -> Iterator[None]:
             signal.raise_signal(stop.asked)
 
 
+def asked() -> int | None:
+    """The signal by which this process was asked to stop, within `heed_signals`."""
+    return None if _stop is None else _stop.asked
+
+
 @contextmanager
 def between_steps() -> Iterator[Stop]:
     """Within the block, a first signal only sets `asked`, which the code inside checks where the state is complete."""
