@@ -18,6 +18,7 @@ from coterie.beginning import (
     backbone_of,
     check_beginning,
     check_spaces,
+    epochs_of,
     extra_items,
     first_weights,
     with_beginning,
@@ -280,12 +281,18 @@ def calibrated_where_judged(settings: RunSettings) -> RunSettings:
 def _without_effect(plan: Plan, settings: RunSettings, source: Source) -> list[str]:
     """What to say of options and settings of views that change nothing for such items."""
     kind = source.items.spec.kind
-    idle = [f"--set views.{name}" for name in without_effect(plan.views_given, kind, source.family)]
+    unused = without_effect(plan.views_given, kind, source.family)
+    idle = [f"--set views.{name}" for name in unused]
     if kind == "embeddings":
         given = {"--image-size": settings.image_size is not None, "--family": settings.family != "auto"}
         idle = [option for option, said in given.items() if said] + idle
     what = "embeddings" if kind == "embeddings" else "letters or signs" if source.family == "glyph" else "photographs"
-    return [f"Without effect on {what}: {', '.join(idle)}."] if idle else []
+    said = [f"Without effect on {what}: {', '.join(idle)}."] if idle else []
+    if not any(map(epochs_of, plan.stages)):  # then items are scaled at the most
+        others = sorted(plan.views_given.difference(unused, ("row_norm", "enlarge")))
+        idle = [f"--set views.{name}" for name in others]
+        said += [f"Without effect where nothing is trained: {', '.join(idle)}."] if idle else []
+    return said
 
 
 def _refuse_copies(source: Source) -> None:

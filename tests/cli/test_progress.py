@@ -102,3 +102,11 @@ def test_options_that_change_nothing_for_such_items_are_said(coterie, request, s
     plan = coterie("fit", path, "-k", 3, "--method", "cdc", "--dry-run", "--json", *options).object
     found = [note for note in plan["notes"] if note.startswith("Without effect on ")]
     assert found == ([] if said is None else [f"Without effect on {said}"])
+
+
+@pytest.mark.parametrize(("method", "idle"), [("kmeans", True), ("cdc", False)])
+def test_views_of_a_method_that_trains_nothing_are_said(coterie, vectors, method, idle):
+    given = (*FLIP, *MIX, "--set", "views.row_norm=none")
+    plan = coterie("fit", vectors, "-k", 3, "--method", method, "--dry-run", "--json", *given).object
+    said = "Without effect where nothing is trained: --set views.vector_mix."
+    assert (said in plan["notes"]) == idle
