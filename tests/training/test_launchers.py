@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from coterie.prediction.results import read_result
 from coterie.training.device import accelerator_for
 from coterie.training.plan import RunSettings
 from coterie.types import InputError
+from helpers import forked
 
 
 def test_one_process_in_place_of_several_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +33,13 @@ def test_a_number_of_processes_without_a_place_to_meet_is_refused(monkeypatch: p
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(InputError, match="WORLD_SIZE is 2 in the environment, but RANK or MASTER_ADDR is missing"):
         accelerator_for("cpu")
+
+
+def test_processes_of_mpi_without_an_address_are_refused() -> None:
+    script = "from coterie.training.device import accelerator_for; accelerator_for('cpu')"
+    answer = forked.run(script, env={**os.environ, "PMI_SIZE": "2", "PMI_RANK": "1"})
+    assert b"InputError: Several processes were started, by PMI_SIZE in" in answer.stderr
+    assert b"give them MASTER_ADDR" in answer.stderr
 
 
 @pytest.mark.slow

@@ -99,10 +99,16 @@ def _one_of_several(kind: str) -> Place:
     states = [(state._shared_state, dict(state._shared_state)) for state in (AcceleratorState, GradientState)]
     for shared, _ in states:
         shared.clear()
+    told = ", ".join(name for name in ("WORLD_SIZE", *MPI_SIZES) if name in os.environ)  # before Accelerate adds to it
     try:
         # Accelerate shares the work among processes on CPUs only when it is told that there is nothing else.
         accelerator = Accelerator(cpu=kind == "cpu" or (kind == "auto" and _best() == "cpu"), mixed_precision="no")
         return Place(accelerator.device, accelerator.process_index, accelerator.num_processes)
+    except ValueError as error:  # of the environment: no address to meet at, or a number that is none
+        raise InputError(
+            f"Several processes were started, by {told} in the environment, and cannot meet ({error}): give them "
+            "MASTER_ADDR, start them with torchrun, or unset that if you want one process."
+        ) from error
     finally:
         for shared, before in states:
             shared.clear()
