@@ -158,3 +158,10 @@ def test_a_rank_of_the_users_own_silences_nothing(coterie, vectors, tmp_path, mo
     assert answer.code == 0
     assert "Report: " in answer.out
     assert (run / "report.html").exists()
+
+
+def test_a_run_whose_name_begins_with_a_dash_is_named_as_it_can_be_typed(coterie, grouped, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(grouped, "-run")
+    answer = coterie("report", "--", "-run")
+    assert suggested(answer.err) == [["review", "./-run"]]

@@ -46,7 +46,12 @@ class Speech:
         if self.quiet:
             return
         sys.stdout.flush()  # in a terminal both streams are one text
-        commands = [shlex.join(["coterie", *map(str, words)]) for words, _ in steps]
+        commands = [shlex.join(["coterie", *map(_typed, words)]) for words, _ in steps]
         width = max(map(len, commands), default=0)
         for number, (command, (_, purpose)) in enumerate(zip(commands, steps, strict=True)):
             print(f"{'' if number else 'Next:':<6}{command:<{width}}  # {purpose}", file=sys.stderr)
+
+
+def _typed(word: object) -> str:
+    """A word of a command as it is to be typed: a path that begins with a dash would be an option."""
+    return f"./{word}" if isinstance(word, Path) and str(word).startswith("-") else str(word)
