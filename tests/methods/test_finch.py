@@ -184,11 +184,13 @@ def test_a_level_of_the_hierarchy_is_taken_where_groups_lie_apart(k: int, tmp_pa
 
 
 def test_items_that_hang_together_have_no_level_and_say_so() -> None:
-    with pytest.raises(RunFailed, match=r"are connected by first neighbours.*-k"):
+    with pytest.raises(RunFailed, match=r"are connected by first neighbours.*with n_clusters"):
         Clusterer("auto", "finch", random_state=0).fit(np.array([[0.0], [1.0], [1.9]], np.float32))
 
 
-@pytest.mark.parametrize(("k", "final", "said"), [(3, "level", "-k auto"), ("auto", "required", "finch.final=level")])
+@pytest.mark.parametrize(
+    ("k", "final", "said"), [(3, "level", 'n_clusters="auto"'), ("auto", "required", "finch.final=level")]
+)
 def test_the_number_of_groups_and_what_finds_it_go_together(k: int | str, final: str, said: str) -> None:
     with pytest.raises(InputError, match=said):
         Clusterer(k, "finch", settings={"final": final}).fit(blobs(3))
