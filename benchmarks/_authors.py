@@ -211,7 +211,8 @@ class Alone(nn.Module):
 
 
 def view(crop: float, jitter: tuple[float, ...], *more: Any) -> transforms.Compose:
-    """A view of photographs: crop of at least this share, colours, what is given; then flipped and normalised."""
+    """A view of photographs: crop of at least this share, colours, what is given; flipped, and normalised by round
+    numbers, which cost what the authors' do."""
     parts: list[Any] = [transforms.RandomResizedCrop(SIDE, scale=(crop, 1.0))]
     parts += [transforms.RandomApply([transforms.ColorJitter(*jitter)], p=0.8), transforms.RandomGrayscale(p=0.2)]
     parts += [*more, transforms.RandomHorizontalFlip(), transforms.ToTensor()]

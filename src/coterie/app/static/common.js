@@ -304,12 +304,13 @@ export function picture(row, id) {
   else frame.append(element("span", { className: "why" }, element("code", { textContent: id.length > 40 ? `…${id.slice(-39)}` : id })));
   return frame;
 }
+const whole = (row) => `${base}/image/${row}?v=${data.version}`;
 // A large view: the thumbnail at once, and in its place the picture itself when it has come.
 export function large(row, id) {
-  const frame = picture(row, id), small = frame.querySelector("img"), whole = new Image();
+  const frame = picture(row, id), small = frame.querySelector("img"), come = new Image();
   if (small === null) return frame;
-  whole.onload = () => { small.src = whole.src; };
-  whole.src = `${base}/image/${row}?v=${data.version}`;
+  come.onload = () => { small.src = come.src; };
+  come.src = whole(row);
   return frame;
 }
 export function ahead(rows) { if (pictures) for (const row of rows) new Image().src = `${base}/thumb/${row}?v=${data.version}`; }
@@ -320,7 +321,7 @@ export function enlarge(items, at, moved = () => {}) {
     const item = items(at);
     if (!item) return;
     image.hidden = !pictures;
-    if (pictures) image.src = `${base}/image/${item.row}?v=${data.version}`;
+    if (pictures) image.src = whole(item.row);
     image.alt = item.id;
     const top = (item.top || []).map(([group, p]) => `${nameOf(group)} ${percent(p)}`).join(", ");
     caption.textContent = `${item.id}: ${item.group === undefined ? "" : `${nameOf(item.group)}. `}${top}`;
