@@ -20,10 +20,12 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from coterie import Clusterer, calibrate, load
+from coterie import Clusterer, calibrate, embed, load
 from coterie.cli import main
 from coterie.data import open_source
+from coterie.isolation import own_state
 from helpers import forked
+from helpers.encoder_weights import random_weights
 
 # Checks of a list's type draw which item they look at, from Python's random state.
 pytestmark = [
@@ -244,6 +246,20 @@ def test_fits_in_several_threads_are_those_of_one() -> None:
     finally:
         sys.setswitchinterval(before)
     np.testing.assert_array_equal(found, [alone] * 2)
+
+
+def test_loading_and_embedding_draw_nothing_from_a_fit_in_another_thread(tmp_path: Path) -> None:
+    """torch has one random state for all threads: what the others draw, the fit would miss."""
+    of_images = Clusterer(3, method="ae", epochs=1, calibrate=False, random_state=0, backbone="small-8").fit(PIXELS)
+    of_vectors = Clusterer(3, method="vae", epochs=1, calibrate=False, random_state=0).fit(X)
+    saved = {"i": of_images.save(tmp_path / "i"), "v": of_vectors.save(tmp_path / "v")}
+    weights = random_weights(tmp_path, "test_vit")
+    with own_state():
+        before = torch.get_rng_state()
+        for folder, items in ((saved["i"], PIXELS), (saved["v"], X)):
+            load(folder).predict_proba(items)
+        embed(np.tile(PIXELS[:2, :, :, None], (1, 4, 4, 3)), "test_vit", weights=weights)
+        assert torch.equal(torch.get_rng_state(), before)
 
 
 FORK_AFTER_A_FIT = """

@@ -20,6 +20,7 @@ from coterie.encoders.folding import folded
 from coterie.encoders.resolving import Wanted as Wanted
 from coterie.encoders.resolving import resolve
 from coterie.encoders.weights import WeightFile
+from coterie.networks.draws import OwnDraws
 from coterie.networks.weights import of_trunk, read_weights
 from coterie.types import Encoding, InputError
 
@@ -59,7 +60,8 @@ class Encoder:
 def whole_net(wanted: Wanted) -> tuple[nn.Module, Encoding]:
     """Build the encoder's net and fill it. Raises InputError where its weights cannot be found or do not fit."""
     entry, found, config = resolve(wanted)
-    net = _build(entry, wanted, config)
+    with OwnDraws():
+        net = _build(entry, wanted, config)
     given = read_weights(found.path)
     digest = file_digest(found.path)
     fill(

@@ -15,6 +15,7 @@ from coterie.calibration import Calibration, calibration_head, keep_groups
 from coterie.catalogue import method_class
 from coterie.contract import Method, calibrated, gives_logits, logits_of, name_of, predict
 from coterie.networks.backbones import build_backbone
+from coterie.networks.draws import OwnDraws
 from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
 from coterie.outputs import write_atomically
@@ -220,7 +221,8 @@ def load_model(folder: Path, device: torch.device | str = "cpu") -> Model:
     weights = folder / "weights.safetensors"
     # First without memory: the sizes that a manifest asks for must be those of the weights before a net is made.
     _check_weights(weights, _build(manifest, method, "meta"))
-    net = _build(manifest, method, "cpu")
+    with OwnDraws():
+        net = _build(manifest, method, "cpu")
     with utf8_path(weights) as opened:
         net.load_state_dict(load_file(opened))
     net.to(device).eval()

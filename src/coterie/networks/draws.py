@@ -1,0 +1,36 @@
+"""Random weights that are overwritten at once, drawn apart from torch's random state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+# What layers begin with. Those of `nn.init` reach a mode as themselves, those that they call do not.
+DRAWS = ("rand", "randn", "randint", "randperm", "normal", "uniform_", "normal_", "random_", "kaiming_uniform_")
+
+
+class OwnDraws(TorchFunctionMode):
+    """Within, in this thread, layers draw from a generator of their own.
+
+    torch has one random state for all threads. A net that is built to be filled from a file would draw from that of a
+    fit in another thread, and the fit would give other numbers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        if getattr(func, "__name__", "") in DRAWS and given.get("generator") is None:
+            given["generator"] = self.generator
+        return func(*args, **given)
