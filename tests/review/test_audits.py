@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from coterie.evaluation import accept
+from coterie.evaluation.recalibration import recalibrate
+from coterie.records.review import read_review
 from coterie.review import Review
 from coterie.review.audits import own_level, plan
 from coterie.review.table import accepted_rows, standing
@@ -130,3 +132,118 @@ def test_judged_confidences_are_a_column_of_their_own(run: Path) -> None:
     assert (np.diff(judged[np.argsort(said)]) >= -1e-6).all()
     assert judged.mean() != said.mean()
     assert (table["model_confidence"] == said).all()
+
+
+def test_a_claim_is_about_the_items_that_had_a_group_at_the_draw_and_their_confidence_then(run: Path) -> None:
+    """The second audit of a run: groups are merged and items rejected before its draw and after it."""
+    with Review(run) as review:
+        judge_all(review, 60, max_error=0.2)
+        review.end_audit()
+        gone = np.argsort(review.base.confidence)[-30:]
+        review.merge(0, [1]).reject(gone)
+        then, label = review.confidence.copy(), review.state.label.copy()
+        rows = review.draw(120, seed=5, max_error=0.2)
+        right = np.ones(120, bool)
+        right[np.argsort(then[rows])[:12]] = right[[0, 50]] = False
+        for row, answer in zip(rows.tolist(), right.tolist(), strict=True):
+            review.judge(row, "right" if answer else "wrong", belongs=None if answer else 3)
+        claim = review.end_audit()
+        frame = np.setdiff1d(np.arange(400), gone)
+        assert not np.isin(rows, gone).any()
+        assert claim.found == accept.audit(then[frame], np.searchsorted(frame, rows), right, 0.2, 0.975)
+        assert claim.mean_confidence == pytest.approx(then[rows].mean())
+        for group in claim.groups:
+            inside = label[rows] == group["group"]
+            wrong = int((~right[inside]).sum())
+            assert (group["judged"], group["wrong"]) == (inside.sum(), wrong)
+            assert group["bound"] == accept.error_bound(wrong, int(inside.sum()), 0.95)
+        assert sum(group["judged"] for group in claim.groups) == 120
+        thresholds = [step["threshold"] for step in claim.band]
+        assert thresholds == sorted(set(thresholds), reverse=True)
+        for place, step in enumerate(claim.band, 1):
+            assert step["accepted"] == (then[frame] >= step["threshold"]).sum() == np.ceil(place / 20 * 370)
+            inside = then[rows] >= step["threshold"]
+            assert (step["judged"], step["wrong"]) == (inside.sum(), (~right[inside]).sum())
+            assert step["upper"] == accept.error_bound(step["wrong"], step["judged"], 1 - 0.05 / 20)
+
+        more = np.setdiff1d(np.flatnonzero(then >= claim.threshold), [*gone, *rows])[:5]
+        review.merge(2, [3]).reject(more[:2]).move(more[2:], 0)
+        accepted = (then >= claim.threshold) & ~np.isin(np.arange(400), [*gone, *more[:2]])
+        assert (accepted_rows(review.base, review.state, claim, None) == accepted).all()
+        table = review.table()
+        assert table["accepted"].to_pylist() == accepted.tolist()
+        said = np.array(table["confidence"].fill_null(0).to_numpy(), np.float64)
+        judged = recalibrate(*(np.concatenate(both) for both in judgements(review)))
+        there = review.state.label >= 0
+        np.testing.assert_allclose(
+            table["confidence_judged"].fill_null(0).to_numpy()[there], judged.map(said)[there], atol=1e-5
+        )
+        review.write()
+    entry = read_review(run)
+    assert entry is not None
+    assert entry.claim is not None
+    assert (entry.claim.audit, entry.claim.of, entry.claim.accepted) == (2, 370, accepted.sum())
+
+
+def judgements(review: Review) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Confidences at each audit's draw, and whether they were right."""
+    groups = review.base.probabilities(np.arange(400)).astype(np.float64)
+    merged = np.c_[groups[:, 0] + groups[:, 1], 0 * groups[:, 1], groups[:, 2:]]
+    values, right = [], []
+    for p, audit in zip((groups, merged), review.state.audits.values(), strict=True):
+        rows = audit.sample
+        values.append(p[rows, audit.labels[rows]])
+        right.append(np.array([audit.judged[row].answer == "right" for row in rows.tolist()]))
+    return values, right
+
+
+def test_the_table_counts_what_people_decided(run: Path) -> None:
+    with Review(run) as review:
+        review.approve(0, [0, 4, 8, 12], seen=[0, 4]).move([1, 2], 3).reject([5])
+        review.submit("import", {"sha256": "0" * 64, "kind": "csv", "rows": "30-36", "labels": [1] * 7})
+        rows = review.draw(20, seed=0)
+        for row in rows[:3].tolist():
+            review.judge(row, "unsure")
+        review.write()
+        state = review.state
+    entry = read_review(run)
+    assert entry is not None
+    used = entry.labels_used
+    assert (used.decided, used.seen, used.inferred, used.judged, used.imported) == (14, 12, 2, 3, 7)
+    assert entry.rejected == 1
+    for group in entry.groups:
+        inside = state.label == group.number
+        assert group.size == inside.sum()
+        assert (group.decided, group.seen) == ((inside & state.decided).sum(), (inside & state.seen).sum())
+
+
+@pytest.mark.parametrize("what", ["lasso", "reject", "import", "refit"])
+def test_what_moves_items_that_nobody_looked_at_voids_the_claim(run: Path, what: str) -> None:
+    kinds = {"lasso": "move", "reject": "reject"}
+    data = {
+        "lasso": {"rows": "1-3", "to": 0, "how": "group"},
+        "reject": {"rows": "1-3", "how": "lasso"},
+        "import": {"sha256": "0" * 64, "kind": "csv", "rows": "1", "labels": [0]},
+        "refit": {"sha256": "0" * 64, "settings": {}, "rows": "1", "labels": [0]},
+    }
+    with Review(run) as review:
+        judge_all(review, 60, max_error=0.1)
+        review.end_audit()
+        assert review.table()["confidence_judged"].null_count < 400
+        review.submit(kinds.get(what, what), data[what])
+        assert standing(review.claims()) is None
+        first = review.claims()[1].voided
+        review.split(2, 2)
+        assert review.claims()[1].voided == first, "it was void already"
+        assert review.table()["confidence_judged"].null_count == 400
+
+
+def test_what_was_decided_after_it_was_judged_stays(run: Path) -> None:
+    with Review(run) as review:
+        rows = review.draw(20, seed=0).tolist()
+        for row in rows[:4]:
+            review.judge(row, "wrong", belongs=3)
+        review.move([rows[1]], 2)
+        review.reject([rows[2]])
+        review.end_audit()
+        assert review.state.label[rows[:4]].tolist() == [3, 2, -1, 3]

@@ -51,6 +51,9 @@ def test_what_does_not_help_is_not_offered(mixed_up: tuple[Path, np.ndarray]) ->
         with pytest.raises(InputError, match="Only 0 items"):
             review.refit(steps=40)
         rows = np.flatnonzero(review.state.label == 0)[:15]
+        review.approve(0)
+        with pytest.raises(InputError, match="Only 0 items"):  # nobody looked at them
+            review.refit(steps=40)
         review.approve(0, rows, seen=rows)
         with pytest.raises(InputError, match="would not help"):
             review.refit(steps=40)

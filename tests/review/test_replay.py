@@ -12,7 +12,7 @@ from coterie.review import rows as row_texts
 from coterie.review.checks import check
 from coterie.review.events import Event, content_of, plain
 from coterie.review.fold import replay
-from coterie.review.state import State
+from coterie.review.state import SOURCES, State
 from coterie.types import InputError
 
 N, K = 12, 4
@@ -20,14 +20,16 @@ LABELS = np.arange(N) % K
 
 some_rows = st.sets(st.integers(0, N - 1), min_size=1, max_size=5)
 group = st.integers(0, K + 4)
+how = st.sampled_from(["single", "several", "lasso", "group"])
 step = st.one_of(
     st.tuples(st.just("rename"), group, st.sampled_from(["a", "b", ""])),
     st.tuples(st.just("merge"), group, group),
     st.tuples(st.just("split"), group, st.integers(1, 3)),
-    st.tuples(st.just("move"), some_rows, group),
-    st.tuples(st.just("reject"), some_rows),
+    st.tuples(st.just("move"), some_rows, group, how),
+    st.tuples(st.just("reject"), some_rows, how),
     st.tuples(st.just("approve"), some_rows, group),
     st.tuples(st.just("refit"), some_rows, group),
+    st.tuples(st.just("import"), some_rows, st.integers(-1, K + 4)),
     st.tuples(st.just("undo"), st.integers(1, 20)),
 )
 
@@ -46,12 +48,14 @@ def data_of(chosen: tuple[Any, ...], state: State) -> dict[str, Any]:
         return {"targets": [first]}
     text = row_texts.written(first)
     if kind == "reject":
-        return {"rows": text}
+        return {"rows": text, "how": rest[0]}
     if kind == "refit":
         return {"sha256": "0" * 64, "settings": {}, "rows": text, "labels": [rest[0]] * len(first)}
+    if kind == "import":
+        return {"sha256": "0" * 64, "kind": "csv", "rows": text, "labels": [rest[0]] * len(first)}
     if kind == "approve":
-        return {"rows": text, "group": rest[0], "seen": text}
-    return {"rows": text, "to": rest[0]}
+        return {"rows": text, "group": rest[0], "seen": row_texts.written(sorted(first)[::2])}
+    return {"rows": text, "to": rest[0], "how": rest[1]}
 
 
 def write_log(steps: list[tuple[Any, ...]]) -> list[Any]:
@@ -78,14 +82,14 @@ def event(seq: int, kind: str, data: dict[str, Any]) -> Event:
     return Event(seq=seq, op=str(seq), after=seq - 1, at="", by="", type=kind, data=data)
 
 
-def twin(events: list[Any]) -> tuple[list[int], list[bool], dict[int, str]]:
+def twin(events: list[Any]) -> tuple[list[int], list[bool], list[bool], list[str], dict[int, str]]:
     def happened(seq: int) -> bool:
         return not any(
             later.type == "undo" and seq in content.targets and happened(later.seq)
             for later, content in events[seq + 1 :]
         )
 
-    label, decided, source = LABELS.tolist(), [False] * N, ["model"] * N
+    label, decided, seen, source = LABELS.tolist(), [False] * N, [False] * N, ["model"] * N
     names: dict[int, str] = dict.fromkeys(range(K), "")
     went: dict[int, int] = {}
     for _, content in events:
@@ -119,16 +123,21 @@ def twin(events: list[Any]) -> tuple[list[int], list[bool], dict[int, str]]:
                 went.pop(part.group)
                 names[part.group] = ""
                 for row in rows:
-                    label[row], decided[row], source[row] = part.group, False, "group"
-        elif entry.type in ("move", "reject", "approve", "refit"):
-            for place, row in enumerate(row_texts.read(content.rows).tolist()):
-                if entry.type == "refit":
-                    if not decided[row] and source[row] in ("model", "refit"):
-                        label[row], source[row] = now(content.labels[place]), "refit"
-                    continue
+                    label[row], decided[row], seen[row], source[row] = part.group, False, False, "group"
+        elif entry.type in ("refit", "import"):
+            for row, to in zip(row_texts.read(content.rows).tolist(), content.labels, strict=True):
+                to = now(to) if to >= 0 else -1
+                if entry.type == "import":
+                    label[row], decided[row], seen[row], source[row] = to, True, True, "import"
+                elif not decided[row] and source[row] in ("model", "refit"):
+                    label[row], source[row] = to, "refit"
+        elif entry.type in ("move", "reject", "approve"):
+            for row in row_texts.read(content.rows).tolist():
                 to = content.group if entry.type == "approve" else content.to
                 label[row], decided[row], source[row] = now(to) if to >= 0 else -1, True, "person"
-    return label, decided, {g: name for g, name in names.items() if g not in went}
+                one_by_one = row in row_texts.read(content.seen) if entry.type == "approve" else content.how
+                seen[row] = one_by_one in (True, "single", "several")
+    return label, decided, seen, source, {g: name for g, name in names.items() if g not in went}
 
 
 @settings(max_examples=150, deadline=None)
@@ -136,9 +145,11 @@ def twin(events: list[Any]) -> tuple[list[int], list[bool], dict[int, str]]:
 def test_the_fold_equals_its_twin(steps: list[tuple[Any, ...]]) -> None:
     events = write_log(steps)
     state = replay(events, LABELS, K)
-    label, decided, names = twin(events)
+    label, decided, seen, source, names = twin(events)
     assert state.label.tolist() == label
     assert state.decided.tolist() == decided
+    assert state.seen.tolist() == seen
+    assert [SOURCES[code] for code in state.origin] == source
     assert {g: state.groups[g].name for g in state.live} == names
 
 
