@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
 from coterie.evaluation import group_criteria as criteria
@@ -56,6 +57,21 @@ def test_groups_generalise_and_shuffled_labels_do_not():
     points = rng.normal(size=(180, 5)) + 8 * np.eye(5)[own]
     assert criteria.generalisation(points, own, 3) == 1
     assert abs(criteria.generalisation(points, rng.permutation(own), 3)) < 0.3
+
+
+def test_the_linear_classifier_is_the_discriminant_analysis_of_scikit_learn():
+    """Five folds; groups of unequal sizes and spread, so that the priors and the covariance count."""
+    rng = np.random.default_rng(0)
+    own = rng.choice(4, 300, p=[0.55, 0.25, 0.15, 0.05])
+    points = rng.normal(size=(300, 5)) @ (np.eye(5) + np.tri(5) / 2) + 1.5 * np.eye(5)[own]
+    said = criteria.linear_predictions(points, own)
+    fold, oracle = np.random.default_rng(0).permutation(300) % 5, np.empty(300, int)
+    for held in range(5):
+        inside = fold == held
+        fitted = LinearDiscriminantAnalysis(solver="lsqr").fit(points[~inside], own[~inside])
+        oracle[inside] = fitted.predict(points[inside])
+    assert (said == oracle).mean() > 0.99
+    assert (said == own).mean() < 0.95
 
 
 def test_a_renumbering_of_the_groups_changes_nothing():

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+from sklearn.metrics import adjusted_rand_score
 
 from coterie.evaluation import stability as module
 from coterie.evaluation.stability import Partition
@@ -58,6 +59,50 @@ def test_the_same_partitions_are_not_ambiguous():
     assert module.ambiguous_share(same, 60, 4) == 0
     mixed = [Partition(one.rows, rng.integers(4, size=48), one.centres, 0.0) for one in same]
     assert module.ambiguous_share(mixed, 60, 4) > 0.3
+
+
+def test_pairs_that_are_sometimes_together_are_counted(monkeypatch):
+    """Of the first items alone, over the partitions that hold both; 1 of 4 together is ambiguous, 1 of 12 is not."""
+    monkeypatch.setattr(module, "CONSENSUS_ITEMS", 25)
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(12):
+        rows = np.sort(rng.choice(40, 30, replace=False))
+        labels = np.where(rng.random(30) < 0.85, rows // 10, rng.integers(4, size=30))
+        found.append(Partition(rows, labels, np.zeros((4, 1)), 0.0))
+    said = [dict(zip(one.rows.tolist(), one.labels.tolist(), strict=True)) for one in found]
+    shares = []
+    for i, j in itertools.combinations(range(25), 2):
+        together = [one[i] == one[j] for one in said if i in one and j in one]
+        shares.append(sum(together) / len(together))
+    slow = np.mean([0.1 < share < 0.9 for share in shares])
+    assert 0.3 < slow < 0.9
+    assert module.ambiguous_share(found, 40, 4) == pytest.approx(slow)
+
+
+def test_two_samples_are_compared_on_the_items_of_both():
+    points = three_blobs()
+    first, second = module.sub_samples(points, 4, np.random.default_rng(0))
+    assert len(first.rows) == len(second.rows) == 96
+    assert len({*first.rows.tolist(), *second.rows.tolist()}) > 96
+    one, other = (dict(zip(part.rows.tolist(), part.labels.tolist(), strict=True)) for part in (first, second))
+    both = sorted(one.keys() & other.keys())
+    expected = adjusted_rand_score([one[row] for row in both], [other[row] for row in both])
+    assert module.stability(first, second) == pytest.approx(expected)
+    assert expected < 1
+
+
+def test_the_weaker_and_the_stronger_half_both_count():
+    """Each half's groups are judged by the other's centres, and the mean of both is taken."""
+    points, rng = np.random.default_rng(3).normal(size=(60, 2)), np.random.default_rng(0)
+    order = np.random.default_rng(0).permutation(60)
+    parts = [module.partition(points, 4, rows, np.random.default_rng(0)) for rows in (order[:30], order[30:])]
+    halves = [module._together(points, parts[i], parts[1 - i], 4) for i in (0, 1)]
+    assert halves[0] != halves[1]
+    made = iter(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "partition", lambda *_: next(made))
+        assert module.prediction_strength(points, 4, rng) == pytest.approx(np.mean(halves))
 
 
 def test_seeds_are_rows_and_different_ones():

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import cohen_kappa_score, silhouette_score
 
+from coterie.evaluation.group_criteria import linear_predictions
 from coterie.evaluation.trust import Space, flags, trust
 
 RNG = np.random.default_rng(0)
@@ -81,3 +83,29 @@ def test_odd_sizes_are_flagged():
         "18 groups below a twentieth of an even share",
         "1 group above five even shares",
     ]
+
+
+def test_the_scores_are_those_of_scikit_learn():
+    """Kappa of LDA's predictions, the silhouette, and neighbours of the same group beyond chance, in others' spaces."""
+    own = [Space(POINTS, np.arange(180), home=0), Space(POINTS[20:, :3], np.arange(20, 180))]
+    found = trust(["a", "b"], [TRUTH, SPOILT], 3, own).runs
+    for run, labels, spaces in ((found[0], TRUTH, own[1:]), (found[1], SPOILT, own)):
+        told = []
+        for space in spaces:
+            there, points = labels[space.rows], space.points
+            order = ((points[:, None] - points[None]) ** 2).sum(2).argsort(1)[:, 1:16]
+            chance = ((np.bincount(there) / len(there)) ** 2).sum()
+            near = ((there[order] == there[:, None]).mean() - chance) / (1 - chance)
+            said = linear_predictions(points, there)
+            told.append((cohen_kappa_score(there, said), silhouette_score(points, there), near))
+        assert (run.kappa, run.silhouette, run.neighbours) == pytest.approx(tuple(np.mean(told, 0)))
+
+
+def test_the_intervals_hold_the_ranks_of_19_in_20_resamples():
+    """Two runs that differ in six items of 180: chance decides which of them is first."""
+    one, other = TRUTH.copy(), TRUTH.copy()
+    one[:3], other[60:63] = 1, 2
+    found = trust(["a", "b", "spoilt"], [one, other, SPOILT], 3, SPACES)
+    assert not found.distinguishable
+    assert found.runs[0].interval[0] < found.runs[1].rank < found.runs[0].interval[1]
+    assert found.runs[2].interval == (3, 3)

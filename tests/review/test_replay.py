@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coterie.review import rows as row_texts
@@ -140,6 +140,9 @@ def twin(events: list[Any]) -> tuple[list[int], list[bool], list[bool], list[str
     return label, decided, seen, source, {g: name for g, name in names.items() if g not in went}
 
 
+# What draws hardly find: a decided item is merged away, and the members of a split lose the merge that brought them.
+@example([("move", {0, 1}, 1, "single"), ("merge", 2, 1)])
+@example([("merge", 0, 1), ("split", 0, 3), ("undo", 1), ("refit", {0, 1, 2}, 3)])
 @settings(max_examples=150, deadline=None)
 @given(st.lists(step, max_size=25))
 def test_the_fold_equals_its_twin(steps: list[tuple[Any, ...]]) -> None:
