@@ -12,13 +12,35 @@ from coterie.methods.acai import ACAI
 from coterie.training.coerce import coerce
 from coterie.training.passes import plan_passes
 from coterie.types import InputError
-from helpers.phases import batch_of, net_of, steps, touched_by_step
+from helpers.phases import DATA, batch_of, net_of, steps, touched_by_step
 
 
 def test_each_step_teaches_one_side_only():
     method = ACAI()
     net = net_of(method)
     assert touched_by_step(method, net, batch_of(net)) == [{"backbone", "decoder"}, {"critic"}]
+
+
+def test_both_losses_item_by_item() -> None:
+    """Eq. 1 and 2 with R-DC's readings: means over values, the batch reversed, one blend for the whole batch."""
+    method = ACAI(interpolation_weight=0.25)
+    net = net_of(method, spread=30.0)
+    batch = batch_of(net, shifted=DATA[:16].roll(1, 1))
+    autoencoder, critic = steps(method, net, batch)
+    drawn = torch.Generator().manual_seed(0)
+    alpha = [0.5 - abs(share - 0.5) for share in torch.rand(16, generator=drawn).tolist()]
+    blend = float(torch.rand(1, generator=drawn)) / 2
+    with torch.no_grad():
+        x = batch.shifted
+        z = net.backbone(x)
+        told = net.decoder(z)
+        mixed = net.decoder(torch.stack([alpha[i] * z[i] + (1 - alpha[i]) * z[15 - i] for i in range(16)]))
+        said, of_real = net.critic(mixed).tolist(), net.critic(blend * x + (1 - blend) * told).tolist()
+    error = sum(float((told[i] - x[i]).square().mean()) for i in range(16)) / 16
+    wrong = sum((said[i] - alpha[i]) ** 2 + of_real[i] ** 2 for i in range(16)) / 16
+    assert autoencoder["reconstruction"].item() == pytest.approx(error, rel=1e-4)
+    assert autoencoder["interpolation"].item() == pytest.approx(0.25 * sum(a**2 for a in said) / 16, rel=1e-4)
+    assert critic["critic"].item() == pytest.approx(wrong, rel=1e-4)
 
 
 def test_a_frozen_critic_gets_no_step():

@@ -3,13 +3,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import torch
 
 from coterie.contract import Facts, check
 from coterie.methods.adec import ADEC
+from coterie.objectives.assignment import soft_assign_t, target_distribution
 from coterie.training.coerce import coerce
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import InputError
-from helpers.phases import batch_of, net_of, steps, touched_by_step
+from helpers.phases import DATA, batch_of, net_of, steps, touched_by_step
 
 
 def test_each_step_changes_only_its_own_network():
@@ -17,6 +19,28 @@ def test_each_step_changes_only_its_own_network():
     net = net_of(method)
     taken = touched_by_step(method, net, batch_of(net))
     assert taken == [{"backbone", "clusters"}, {"decoder"}, {"discriminator"}]
+
+
+def test_the_losses_of_all_three_steps() -> None:
+    method = ADEC(discriminator_epochs=0, adversarial_weight=0.5)
+    net = net_of(method, spread=30.0)
+    shifted, clean = DATA[:16].roll(1, 1), DATA[:16]
+    encoder, decoder, discriminator = steps(method, net, batch_of(net, shifted=shifted))
+    with torch.no_grad():
+        z = net.backbone(shifted)
+        told = net.decoder(z)
+        # How likely it finds a reconstruction, and an item, to be real.
+        made, real = net.discriminator(told).sigmoid(), net.discriminator(clean).sigmoid()
+        q = soft_assign_t(z, net.clusters.centres)
+        p = target_distribution(soft_assign_t(net.backbone(DATA), net.clusters.centres))[:16]
+    expected = {
+        "divergence": (p * (p / q).log()).sum(1).mean(),
+        "adversarial": -0.5 * made.log().mean(),
+        "reconstruction": (told - clean).square().mean(),
+        "discriminator": -(real.log() + (1 - made).log()).mean(),
+    }
+    found = {name: value.item() for name, value in {**encoder, **decoder, **discriminator}.items()}
+    assert found == {name: pytest.approx(value.item(), rel=1e-3) for name, value in expected.items()}
 
 
 def test_the_discriminator_is_alone_at_first():

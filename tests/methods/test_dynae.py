@@ -69,6 +69,26 @@ def test_sure_items_aim_at_the_centre_and_conflicted_ones_at_themselves():
     torch.testing.assert_close(losses["latent"], (z - net.clusters.centres[label]).square().mean())
 
 
+def test_the_clean_item_says_who_is_sure_and_what_the_distorted_one_aims_at() -> None:
+    method = DynAE(image_weight=2.0)
+    net = net_of(method, spread=30.0)
+    clean, shifted = DATA[:16], DATA[:16].roll(1, 1)
+    with torch.no_grad():
+        own, z, images = net.backbone(clean), net.backbone(shifted), net.decoder(net.clusters.centres)
+        q = soft_assign_t(own, net.clusters.centres)
+        net.thresholds.beta.copy_(torch.tensor([float(q.amax(1).median()), -1.0]))
+        sure, label, told = net.thresholds.sure(q), q.argmax(1).tolist(), net.decoder(z)
+        assert 0 < int(sure.sum()) < 16
+        latent = image = 0.0
+        for i in range(16):
+            code, aim = (net.clusters.centres[label[i]], images[label[i]]) if sure[i] else (own[i], clean[i])
+            latent += float((z[i] - code).square().mean()) / 16
+            image += 2 * float((told[i] - aim).square().mean()) / 16
+    (losses,) = method.step(net, batch_of(net, number=1, shifted=shifted))
+    assert losses["latent"].item() == pytest.approx(latent, rel=1e-4)
+    assert losses["image"].item() == pytest.approx(image, rel=1e-4)
+
+
 def test_centres_begin_as_codes_of_items_and_learn_nothing():
     method = DynAE()
     net = net_of(method)
