@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 import torch
@@ -21,10 +23,13 @@ def test_each_step_teaches_one_side_only():
     assert touched_by_step(method, net, batch_of(net)) == [{"backbone", "decoder"}, {"critic"}]
 
 
-def test_both_losses_item_by_item() -> None:
+@pytest.mark.parametrize("pairing", ["own", "all"])
+def test_both_losses_item_by_item(pairing: Literal["own", "all"]) -> None:
     """Eq. 1 and 2 with R-DC's readings: means over values, the batch reversed, one blend for the whole batch."""
-    method = ACAI(interpolation_weight=0.25)
+    method = ACAI(interpolation_weight=0.25, critic_pairing=pairing)
     net = net_of(method, spread=30.0)
+    with torch.no_grad():
+        net.critic.trunk.layers[-1].weight.mul_(200)  # what it says of one item and of another differs
     batch = batch_of(net, shifted=DATA[:16].roll(1, 1))
     autoencoder, critic = steps(method, net, batch)
     drawn = torch.Generator().manual_seed(0)
@@ -37,7 +42,8 @@ def test_both_losses_item_by_item() -> None:
         mixed = net.decoder(torch.stack([alpha[i] * z[i] + (1 - alpha[i]) * z[15 - i] for i in range(16)]))
         said, of_real = net.critic(mixed).tolist(), net.critic(blend * x + (1 - blend) * told).tolist()
     error = sum(float((told[i] - x[i]).square().mean()) for i in range(16)) / 16
-    wrong = sum((said[i] - alpha[i]) ** 2 + of_real[i] ** 2 for i in range(16)) / 16
+    pairs = [(i, i) for i in range(16)] if pairing == "own" else [(i, j) for i in range(16) for j in range(16)]
+    wrong = sum((said[i] - alpha[j]) ** 2 for i, j in pairs) / len(pairs) + sum(a**2 for a in of_real) / 16
     assert autoencoder["reconstruction"].item() == pytest.approx(error, rel=1e-4)
     assert autoencoder["interpolation"].item() == pytest.approx(0.25 * sum(a**2 for a in said) / 16, rel=1e-4)
     assert critic["critic"].item() == pytest.approx(wrong, rel=1e-4)

@@ -15,7 +15,7 @@ from coterie.contract import Facts
 from coterie.methods.dac import DAC, relation
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
-from coterie.objectives.pairs import cosines
+from coterie.objectives.pairs import cosines, exchanged
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
 
@@ -151,6 +151,17 @@ def test_targets_stand_while_every_copy_of_every_image_is_trained_on() -> None:
     assert batch.logged["selected"].item() == 1
     assert batch.counts is not None
     assert int(batch.counts.sum()) == SIZE
+
+
+def test_a_distorted_image_is_compared_with_the_plain_one_that_it_comes_from() -> None:
+    method = DAC(batch_size=SIZE, part=PART, repeats=2, consistency=3.0)
+    twin, batch = net_of(method), a_batch(method)
+    said = twin.cluster(twin.backbone(batch.clean)).softmax(1).detach()
+    rows = next(exchanged(batch))
+    assert rows.tolist() != list(range(PART))
+    p = twin.cluster(twin.backbone(batch.moved1[rows])).softmax(1)
+    losses = next(method.step(net_of(method), a_batch(method)))
+    torch.testing.assert_close(dict(losses), dict(method.losses(p, said[rows], 0.99, 0.99)))
 
 
 def test_the_heads_last_layers_begin_as_the_identity() -> None:

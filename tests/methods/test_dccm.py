@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from torch.nn import functional as F
 from coterie.contract import Facts
 from coterie.methods.dccm import DCCM, Judge, graph_loss, label_loss, map_loss
 from coterie.networks.backbones import build_backbone
+from coterie.networks.early import early_maps
 from coterie.networks.net import Net
-from coterie.objectives.pairs import cosines
+from coterie.objectives.pairs import cosines, exchanged
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
@@ -142,6 +144,27 @@ def test_graph_and_labels_stand_while_every_copy_of_every_image_is_trained_on() 
     for view in seen:
         assert view.grad is not None
         assert bool((view.grad.abs().amax((1, 2, 3)) > 0).all())
+
+
+def test_a_step_has_the_graph_and_labels_of_the_plain_images_and_the_maps_of_the_distorted_ones() -> None:
+    method = replace(METHOD, linked_above=0.8, sure_above=0.4, label_weight=3.0, map_weight=0.5)
+    twin, batch = net_of(method), a_batch(method)
+    said = twin.cluster(twin.backbone(batch.clean)).softmax(1).detach()
+    rows = next(exchanged(batch))
+    said, linked = said[rows], cosines(said[rows]) >= 0.8
+    with early_maps(twin) as kept:
+        features = twin.backbone(batch.moved1[rows])
+    before_last = twin.cluster[:-1](features)  # answers before the last normalisation
+    p = twin.cluster[-1](before_last).softmax(1)
+    chance = torch.rand(PART, PART, generator=batch.generator)
+    expected = {
+        "graph": graph_loss(p, linked),
+        "label": 3 * label_loss(p, said, 0.4),
+        "map": 0.5 * map_loss(twin.judge, before_last, kept[0], linked, chance),
+    }
+    assert bool((said.amax(1) >= 0.4).any())
+    losses = next(method.step(net_of(method), a_batch(method)))
+    torch.testing.assert_close(dict(losses), expected)
 
 
 def test_the_head_begins_as_the_first_features_normalised() -> None:

@@ -157,6 +157,26 @@ def test_everything_is_trained() -> None:
     assert {id(p) for p in group["params"]} == {id(p) for p in net.parameters()}
 
 
+def test_the_diversity_is_of_the_answers_on_both_views_by_the_bound_that_they_move() -> None:
+    method = replace(METHOD, balance_weight=3.0, target=0.99, pace=0.8, interval=2)
+    for number, bound in ((0, 0.5 * 1.2), (1, 0.5)):  # raised, since they are less alike than that; then left
+        net, batch = net_of(method), batch_at()
+        net.diversity.bound.fill_(0.5)
+        batch.number = number
+        with torch.no_grad():
+            p, q = (
+                torch.stack([head(net.backbone(view)) for head in net.clusterings]).softmax(2)
+                for view in (batch.one, batch.two)
+            )
+        both = torch.cat([p, q], dim=1)
+        losses = next(method.step(net, batch))
+        assert torch.equal(net.diversity.labels[: 2 * SIZE], both.argmax(2).T.int())
+        above = [max(0.0, slow_likeness(both[a], both[b]) - bound) for a in range(4) for b in range(4) if a != b]
+        assert losses["diversity"].item() == pytest.approx(sum(above) / 4, rel=1e-4)
+        uneven = [math.log(3) + float((m * m.log()).sum()) for m in (*p.mean(1), *q.mean(1))]
+        assert losses["balance"].item() == pytest.approx(3 * sum(uneven) / 4, rel=1e-3)
+
+
 def test_losses_are_summed_within_an_epoch() -> None:
     net = net_of(METHOD)
     for _ in range(2):

@@ -25,7 +25,7 @@ from helpers.two_views import waves
 SIZE, K, SIDE = 12, 3, 8
 SPEC = ItemSpec("images", channels=1, height=SIDE, width=SIDE)
 FACTS = Facts(n=1000, k=K, kind="images", device="cpu", side=SIDE)
-METHOD = IIC(batch_size=SIZE, over=6, copies=2, sub_heads=2)
+METHOD = IIC(batch_size=SIZE, over=6, copies=2, sub_heads=2, entropy_weight=1.5)
 
 
 def loss(x: Tensor, y: Tensor, weight: float = 1.0) -> Tensor:
@@ -130,7 +130,7 @@ def test_an_image_counts_with_each_of_its_copies_and_sub_heads_are_averaged(turn
     head = twin.get_submodule(turn[:-1])
     x = head(twin.backbone(batch.plain))
     first, second = head(twin.backbone(torch.cat([batch.copy1, batch.copy2]))).chunk(2)
-    each = [loss(torch.cat([x[:, i], x[:, i]]), torch.cat([first[:, i], second[:, i]])) for i in range(2)]
+    each = [loss(torch.cat([x[:, i], x[:, i]]), torch.cat([first[:, i], second[:, i]]), 1.5) for i in range(2)]
     net = net_of(METHOD)
     (losses,) = list(METHOD.step(net, batch))
     (name,) = losses

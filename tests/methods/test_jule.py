@@ -90,6 +90,20 @@ def test_without_a_pair_or_another_group_there_is_no_loss(labels: list[int]) -> 
     assert losses["triplet"].item() == batch.logged["active"].item() == 0
 
 
+def test_a_step_is_the_mean_of_the_triplets_of_the_items_groups() -> None:
+    method = JULE(embedding=4, negatives=1, pair_weight=0.7, margin=0.3)
+    net, labels, index = net_of(method), torch.arange(12) % 4 % 3, torch.arange(11, -1, -1)
+    net.assigned.fill(labels[:, None])
+    view = blobs()[:12]
+    random = torch.Generator().manual_seed(3)
+    batch = Batch(index, {"clean": view}, part_size=12, progress=0, generator=random, share=OneProcess())
+    (losses,) = method.step(net, batch)
+    z = F.normalize(net.embed(net.backbone(view)))
+    expected = triplets(z, labels[index], 1, 0.7, 0.3, torch.Generator().manual_seed(3)).mean()
+    torch.testing.assert_close(losses["triplet"], expected)
+    assert int(net.steps.done) == 1
+
+
 # Batches
 
 

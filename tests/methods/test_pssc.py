@@ -134,6 +134,29 @@ def test_a_step_trains_coefficients_encoder_decoder_and_classifier() -> None:
     torch.testing.assert_close(losses["balance"], METHOD.graph_weight * p.sum(0).square().sum())
 
 
+def test_every_term_is_of_the_items_expressed_by_the_others_and_weighs_as_asked() -> None:
+    weights = {"reconstruction": 2.0, "neighbour": 3.0, "expression": 4.0, "label": 5.0, "graph": 6.0}
+    method = PSSC(batch_size=SIZE, sure_above=0.4, **{f"{name}_weight": value for name, value in weights.items()})  # type: ignore[arg-type]
+    net, batch = net_of(method), a_batch()
+    with torch.no_grad():
+        net.expression.coefficients.normal_(0, 0.3)
+    (losses,) = method.step(net, batch)
+    with torch.no_grad():
+        x, z = batch.clean, net.backbone(batch.clean)
+        coefficients = net.expression.coefficients.clone().fill_diagonal_(0)
+        decoded, logits, graph = net.decoder(coefficients @ z), net.classify(z), links(coefficients)
+    p = logits.softmax(1)
+    expected = {
+        "reconstruction": 2 * (x - decoded).square().sum(),
+        "neighbours": 3 * weighted_reconstruction(x, decoded, normalised(graph)),
+        "expression": 4 * (z - coefficients @ z).square().sum() / 2,
+        "label": 5 * label_loss(logits, 0.4),
+        "graph": 6 * graph_loss(graph, p.argmax(1)),
+        "balance": 6 * p.sum(0).square().sum(),
+    }
+    torch.testing.assert_close({name: value.detach() for name, value in losses.items()}, expected)
+
+
 # What is refused, and a run
 
 

@@ -99,32 +99,33 @@ def test_the_same_generator_draws_the_same() -> None:
 
 def test_the_losses_are_those_of_both_tracks() -> None:
     """Written out on a twin, with the draws that the batch's generator gives."""
-    net, twin, batch = net_of(METHOD), net_of(METHOD), batch_at()
+    method = replace(METHOD, alpha=0.3, temperature=0.5, sharpness=0.4, jiggle=0.2)
+    net, twin, batch = net_of(method), net_of(method), batch_at()
     for one in (net, twin):
         assert not bool(one.joined.weight.any())  # at the start items are compared by themselves
         for start, part in enumerate((one, one.teacher)):
             part.joined.weight.data.copy_(waves(5, 3, start=start))
-    losses = next(METHOD.step(net, batch))
+    losses = next(method.step(net, batch))
     again, generator = batch_at(), torch.Generator().manual_seed(1)
     for _ in range(2):
         torch.randn(SIZE, again.one.shape[1], generator=generator)
     with torch.no_grad():
         own = F.normalize(twin.embed(twin.backbone(again.one)))
         other = F.normalize(twin.teacher.embed(twin.teacher.backbone(again.two)))
-        logits, other_logits = (rows @ F.normalize(twin.prototypes.centres).T for rows in (own, other))
-        other_drawn = METHOD.drawn(other_logits, generator)
-        noise = 0.1 * torch.randn(twin.groups.rows.shape, generator=generator)
-        drawn = METHOD.drawn(logits, generator)
+        logits, other_logits = (rows @ F.normalize(twin.prototypes.centres).T / 0.4 for rows in (own, other))
+        other_drawn = method.drawn(other_logits, generator)
+        noise = 0.2 * torch.randn(twin.groups.rows.shape, generator=generator)
+        drawn = method.drawn(logits, generator)
         e, e_other = F.normalize(own + twin.joined(drawn)), F.normalize(other + twin.teacher.joined(other_drawn))
         r, r_other = F.normalize(drawn.T @ own), F.normalize(other_drawn.T @ other)
         bank = F.normalize(twin.groups.rows + noise)
-        positive = (e * e_other).sum(1)
-        items = torch.cat([positive[:, None], e @ twin.items.rows.T], dim=1).logsumexp(1) - positive
+        positive = (e * e_other).sum(1) / 0.5
+        items = torch.cat([positive[:, None], e @ twin.items.rows.T / 0.5], dim=1).logsumexp(1) - positive
         p, q = logits.softmax(1), other_logits.softmax(1)
     expected = {
-        "groups": 0.5 * group_contrast(r, r_other, bank, 1.0),
-        "items": 0.5 * items.mean(),
-        "divergence": 0.5 * (p * (p / q).log()).sum(1).mean(),
+        "groups": 0.3 * group_contrast(r, r_other, bank, 0.5),
+        "items": 0.7 * items.mean(),
+        "divergence": 0.7 * (p * (p / q).log()).sum(1).mean(),
     }
     torch.testing.assert_close(dict(losses), expected, rtol=1e-4, atol=1e-5)
     assert losses["divergence"].item() >= 0

@@ -158,6 +158,30 @@ def test_the_teachers_have_no_gradient_and_follow() -> None:
         torch.testing.assert_close(teacher, 0.9 * was + 0.1 * own)
 
 
+def test_a_step_is_the_formula_with_the_other_members_teacher() -> None:
+    method = replace(SMALL, temperature=0.5, beta=0.7)
+    net = small_net(method)
+    with torch.no_grad():  # teachers and students that disagree
+        for parameter in (*net.students.parameters(), *net.teacher.parameters()):
+            parameter += torch.randn_like(parameter)
+    pairs = batch(5)
+    with torch.no_grad():
+        s, s2, t, t2 = (
+            (heads(rows) / 0.5).softmax(2).double()
+            for heads in (net.students, net.teacher.students)
+            for rows in (pairs.own, pairs.neighbour)
+        )
+    prior, total = 0.9 / 3 + 0.1 * (t.mean(0) + t2.mean(0)) / 2, 0.0
+    for i in range(12):
+        alike = float((t[i] * t2[i]).sum()) / 2
+        for head in range(2):
+            for student, teacher in ((s, t2), (s2, t)):
+                ratio = (student[i, head] * teacher[i, head]) ** 0.7 / prior[head]
+                total -= alike * math.log(float(ratio.sum())) / (12 * 2 * 2)
+    (losses,) = method.step(net, pairs)
+    assert losses["information"].item() == pytest.approx(total, rel=1e-4)
+
+
 def test_in_the_first_epoch_the_last_layer_stays() -> None:
     net = small_net()
     for number, stays in [(0, True), (1, True), (2, False)]:
