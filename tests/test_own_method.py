@@ -17,7 +17,7 @@ import torch
 import coterie
 from coterie import catalogue
 from coterie.cli.failing import unforeseen
-from coterie.contract import Card, Pass, Step
+from coterie.contract import Card, OnlyIf, Pass, Step
 from coterie.contract.members import check_members, numbers
 from coterie.networks.net import trainable
 from coterie.prediction.answers import check_answers
@@ -131,7 +131,11 @@ class Untrained:
         ({"card": "mine"}, "`card` of Wrong is a str"),
         ({"card": carded(scaling="unitt")}, "`card.scaling` of Wrong is 'unitt': input should be 'standard' or"),
         ({"card": carded(logs={"x": "hint"})}, r"`card.logs` of Wrong is \{'x': 'hint'\}: "),
-        ({"card": carded(balance="weight")}, "`card.balance` of Wrong is 'weight', which is no setting of it"),
+        ({"card": carded(balance="weight")}, "`card.balance` of Wrong names 'weight', which is no setting of it"),
+        (
+            {"card": carded(only_if=(OnlyIf("steps", bool, ("weight",)),))},
+            "`card.only_if` of Wrong names 'steps', which is no setting of it",
+        ),
         ({"card": carded(starts_from="wrong")}, "which is the method itself"),
         ({"card": carded(views={"one": "cleam"})}, "The view 'one' of Wrong is 'cleam': known views are clean"),
         ({"card": carded(views={"index": "clean"})}, "A view of Wrong has the name 'index'"),

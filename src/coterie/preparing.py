@@ -43,6 +43,7 @@ from coterie.review.log import FOLDER, LOG, read_log
 from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History, read_history
+from coterie.training.idle import idle as idle_settings
 from coterie.training.plan import (
     UNEQUAL_ADVICE,
     Plan,
@@ -292,7 +293,7 @@ def _without_effect(plan: Plan, settings: RunSettings, source: Source) -> list[s
         others = sorted(plan.views_given.difference(unused, ("row_norm", "enlarge")))
         idle = [f"--set views.{name}" for name in others]
         said += [f"Without effect where nothing is trained: {', '.join(idle)}."] if idle else []
-    return said
+    return said + idle_settings(plan.stages, plan.given, "vector" if kind == "embeddings" else source.family)
 
 
 def _refuse_copies(source: Source) -> None:

@@ -9,7 +9,10 @@ import torch
 from coterie.calibration import Calibration, PostHoc
 from coterie.catalogue import method_class, method_names
 from coterie.contract import setting_names
+from coterie.methods.cc import CC
 from coterie.methods.cdc import CDC
+from coterie.methods.dac import DAC
+from coterie.methods.dccm import DCCM
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
 from coterie.training.advice import advice_for
@@ -122,3 +125,14 @@ def test_a_batch_of_all_items_cannot_be_raised() -> None:
 def test_advice_on_a_calibration_speaks_of_its_own_settings() -> None:
     head = PostHoc(Calibration(), torch.ones(4, 2) / 2)
     assert advice_for(head, "cdc").smaller_steps() == "Try a lower learning rate (--set calibrate.head_rate)."
+
+
+def test_a_short_training_that_collapsed_may_take_more_epochs() -> None:
+    assert "aise --set pica.epochs" in advice_for(PICA(epochs=2)).collapsed()
+    assert "epochs" not in advice_for(PICA(epochs=50)).collapsed()
+
+
+def test_advice_names_the_setting_that_balances_groups_and_the_one_that_selects() -> None:
+    assert "aise --set cc.balance_weight" in advice_for(CC()).collapsed()
+    assert "lower --set dccm.sure_above" in advice_for(DCCM()).nothing_selected()
+    assert "lower --set dac.upper" in advice_for(DAC()).nothing_selected()

@@ -6,7 +6,7 @@ dataclass of its hyperparameters; everything learned or remembered is a part of 
 file or wrap one: nothing here is inherited.
 """
 
-from coterie.contract.card import Card, Facts, Pass, Reading, Step, View, epochs_for, iterations_for
+from coterie.contract.card import Card, Facts, OnlyIf, Pass, Reading, Step, View, epochs_for, iterations_for
 from coterie.contract.method import Method, Trained, is_trained, name_of, setting_names
 from coterie.contract.options import (
     begin_epoch,
@@ -34,6 +34,7 @@ __all__ = [
     "Card",
     "Facts",
     "Method",
+    "OnlyIf",
     "Pass",
     "Reading",
     "Step",

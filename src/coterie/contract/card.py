@@ -9,7 +9,7 @@ from typing import Any, Literal
 from coterie.types import ItemSpec, Kind, Losses
 from coterie.views.recipes import View
 
-__all__ = ["Card", "Facts", "Pass", "Reading", "Step", "View", "epochs_for", "iterations_for"]
+__all__ = ["Card", "Facts", "OnlyIf", "Pass", "Reading", "Step", "View", "epochs_for", "iterations_for"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,15 @@ class Reading:
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     rows: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class OnlyIf:
+    """Settings that do nothing unless another one has a value that passes the test."""
+
+    other: str
+    holds: Callable[[Any], bool]
+    settings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,11 @@ class Card:
     spaces: bool = False  # takes several spaces of features, as `data.spaces` puts them side by side
     balance: str | None = None  # the setting that weighs a term for groups of equal size
     backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
+    # settings that do nothing beside certain values of others, on all but photographs, or in a stage that another
+    # follows: a run says so of those that the user set
+    only_if: tuple[OnlyIf, ...] = ()
+    of_photographs: tuple[str, ...] = ()
+    of_the_last: tuple[str, ...] = ()
     # number that `step` logs -> what the report calls it, and a hint how to read it
     logs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # old name of a setting -> its new name; None: removed

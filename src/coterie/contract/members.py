@@ -117,8 +117,16 @@ def _check_card(kind: type[Any]) -> None:
             raise InputError(
                 f"`card.{entry.name}` of {name} is {value!r:.80}: {said[:1].lower()}{said[1:]}."
             ) from error
-    if card.balance is not None and card.balance not in [setting.name for setting in fields(kind)]:
-        raise InputError(f"`card.balance` of {name} is {card.balance!r}, which is no setting of it.")
+    named = {
+        "balance": [] if card.balance is None else [card.balance],
+        "only_if": [setting for one in card.only_if for setting in (one.other, *one.settings)],
+        "of_photographs": card.of_photographs,
+        "of_the_last": card.of_the_last,
+    }
+    known = [setting.name for setting in fields(kind)]
+    for entry_name, settings in named.items():
+        if unknown := [setting for setting in settings if setting not in known]:
+            raise InputError(f"`card.{entry_name}` of {name} names {unknown[0]!r}, which is no setting of it.")
     if card.starts_from == name.lower():
         raise InputError(f"`card.starts_from` of {name} is {card.starts_from!r}, which is the method itself.")
 

@@ -36,6 +36,7 @@ CARD = Card(
     scaling="unit",
     gives=("decoder",),
     answers=("groups", "decoder"),
+    of_the_last=("restarts",),
     code={"alpha_folded": False, "critic_pairing": "all", "critic_frozen": True, "order": "source"},
     text=Reading(),
     backbone=lambda spec, device, as_published: "ae",

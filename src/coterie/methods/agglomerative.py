@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from coterie.algorithms.agglomeration import by_mutual_neighbours
 from coterie.algorithms.nearest_mean import NearestMean, neighbour_agreement
 from coterie.bounds import Count, Memory
-from coterie.contract import Card, Facts
+from coterie.contract import Card, Facts, OnlyIf
 from coterie.networks.identity import grouped_values, own_backbone
 from coterie.networks.net import Net
 from coterie.types import Features, InputError
@@ -31,6 +31,7 @@ CARD = Card(
     family="hierarchical",
     url="https://doi.org/10.1016/0031-3203(78)90018-3",
     backbone=own_backbone("Agglomerative clustering"),
+    only_if=(OnlyIf("linkage", lambda linkage: linkage == "mutual", ("width",)),),
 )
 
 

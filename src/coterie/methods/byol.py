@@ -38,6 +38,7 @@ CARD = Card(
     url="https://arxiv.org/abs/2006.07733",
     gives=("project", "predict", "teacher"),
     answers=("groups",),
+    of_photographs=("blur", "solarise"),
     presets={
         "cifar10": NO_BLUR,
         "cifar20": NO_BLUR,

@@ -37,6 +37,7 @@ CARD = Card(
     views={"one": "contrastive", "two": "contrastive"},  # `CC.views` replaces them
     answers=("cluster",),
     balance="balance_weight",
+    of_photographs=("jitter", "blur"),
     presets={
         "cifar10": {"image_size": 224},
         "cifar20": {"image_size": 224},

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight, Width
-from coterie.contract import Card, Facts, logged
+from coterie.contract import Card, Facts, OnlyIf, logged
 from coterie.networks.features import some_rows
 from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows
 from coterie.networks.net import Net, trainable
@@ -52,6 +52,18 @@ CARD = Card(
     starts_from="moco",
     answers=("cluster", "calibrate"),
     balance="entropy_weight",
+    only_if=(
+        OnlyIf(
+            "layout",
+            lambda layout: layout != "single",
+            ("entropy_weight", "cells", "cell_norm", "restarts", "stop_gradient"),
+        ),
+        OnlyIf("calibration_loss", lambda loss: loss == "region", ("cells", "cell_norm", "restarts")),
+        OnlyIf("selection", lambda rule: rule in ("cdc", "gsf", "ppf"), ("match_label",)),
+        OnlyIf("threshold", lambda least: least is None, ("match_label",)),
+        OnlyIf("selection", lambda rule: rule in ("gsf", "ppf"), ("joins_above",)),
+        OnlyIf("selection", lambda rule: rule == "freematch", ("threshold_decay",)),
+    ),
     presets={
         "cifar10": {},
         "cifar20": {"cells": 40, "backbone_rate": 1e-5},

@@ -40,6 +40,7 @@ CARD = Card(
     starts_on=("images", "embeddings"),
     inherits=("project", "predict", "teacher"),
     answers=("project", "answer"),
+    of_photographs=("crop", "blur"),
     presets={"cifar10": {}},
     logs={
         "embedding_std": logged.EMBEDDING_STD,

@@ -33,6 +33,7 @@ CARD = Card(
     scaling="unit",
     gives=("decoder",),
     backbone=lambda spec, device, as_published: "ae",
+    of_the_last=("restarts",),
     logs={"explained": logged.EXPLAINED},
 )
 

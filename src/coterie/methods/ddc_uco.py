@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.bounds import BatchSize, Epochs, Positive, PositiveRate, Weight, Width
-from coterie.contract import Card, Facts, logged
+from coterie.contract import Card, Facts, OnlyIf, logged
 from coterie.networks.blocks import NAME, block_maps
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
@@ -45,6 +45,7 @@ CARD = Card(
     views={"clean": "clean"},
     scaling="unit",
     answers=("hidden", "cluster"),
+    only_if=(OnlyIf("companion_weight", lambda weight: weight > 0, ("companion_growth",)),),
     presets={"mnist": {}, "usps": {"image_size": 32}, "fashion-mnist": {}, "coil-100": {"image_size": 64}},
     backbone=backbone,
     logs={"confidence": logged.CONFIDENCE},

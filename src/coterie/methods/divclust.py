@@ -33,7 +33,7 @@ from coterie.bounds import (
     Strength,
     Width,
 )
-from coterie.contract import Card, Facts, View, epochs_for, logged
+from coterie.contract import Card, Facts, OnlyIf, View, epochs_for, logged
 from coterie.networks.heads import mlp_head, projector
 from coterie.networks.net import Net, trainable
 from coterie.objectives.contrastive import column_contrast, embedding_std, nt_xent
@@ -52,6 +52,11 @@ CARD = Card(
     views={"one": "contrastive", "two": "contrastive"},  # `DivClust.views` replaces them
     answers=("clusterings", "matched"),
     balance="balance_weight",
+    only_if=(
+        OnlyIf("target", lambda target: target < 1, ("interval", "pace", "bank")),
+        OnlyIf("clusterings", lambda count: count > 1, ("target", "interval", "pace", "bank")),
+    ),
+    of_photographs=("jitter", "blur"),
     presets={
         "cifar10": {"image_size": 224},
         "cifar20": {"image_size": 224},

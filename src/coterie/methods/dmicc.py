@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
 from coterie.bounds import BatchSize, Epochs, Positive, PositiveRate, Rate, Restarts, Share, Strength, Weight, Width
-from coterie.contract import Card, Facts, View, epochs_for, logged
+from coterie.contract import Card, Facts, OnlyIf, View, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, SteadyLinear
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
@@ -40,6 +40,11 @@ CARD = Card(
     url="https://github.com/Li-Hyn/DMICC",
     views={"one": "contrastive", "two": "contrastive"},  # `DMICC.views` replaces them
     answers=("project", "groups"),
+    only_if=(
+        OnlyIf("feature_weight", lambda weight: weight > 0, ("feature_balance",)),
+        OnlyIf("view_weight", lambda weight: weight > 0, ("view_balance", "view_term")),
+    ),
+    of_photographs=("jitter",),
     presets={"stl10": {"image_size": 96}},
     logs={
         "embedding_std": logged.EMBEDDING_STD,

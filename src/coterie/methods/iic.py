@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.bounds import BatchSize, Copies, Epochs, PositiveRate, Weight, Width
-from coterie.contract import Card, Facts, Pass, View, logged
+from coterie.contract import Card, Facts, OnlyIf, Pass, View, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
 from coterie.networks.sobel import behind_sobel
@@ -44,6 +44,7 @@ CARD = Card(
     accepts=("images",),
     answers=("primary",),
     balance="entropy_weight",
+    only_if=(OnlyIf("over_clustering", lambda yes: yes, ("over", "over_passes", "over_first")),),
     presets={
         "cifar10": CIFAR,
         "cifar20": {

@@ -20,7 +20,7 @@ from torch.nn import functional
 from coterie.algorithms.kmeans import assign, kmeans, kmeans_by_mini_batches
 from coterie.algorithms.neighbours import Metric
 from coterie.bounds import Count, Restarts
-from coterie.contract import Card, Facts
+from coterie.contract import Card, Facts, OnlyIf
 from coterie.networks.features import some_rows
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.identity import grouped_values, own_backbone
@@ -37,6 +37,7 @@ CARD = Card(
     family="centres",
     url="https://doi.org/10.1109/TIT.1982.1056489",
     backbone=own_backbone("K-means"),
+    only_if=(OnlyIf("mini_batches", lambda yes: not yes, ("iterations",)),),
 )
 
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from coterie.algorithms.factors import codes_of, neighbour_graph, smooth_factors
 from coterie.algorithms.kmeans import place_groups
 from coterie.bounds import Count, Memory, Restarts, Weight, Width
-from coterie.contract import Card, Facts
+from coterie.contract import Card, Facts, OnlyIf
 from coterie.networks.features import some_rows
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.identity import own_backbone
@@ -38,6 +38,7 @@ CARD = Card(
     url="https://www.ijcai.org/Proceedings/09/Papers/171.pdf",
     scaling="unit",
     backbone=own_backbone("NMF"),
+    only_if=(OnlyIf("locality", lambda weight: weight > 0, ("neighbours",)),),
 )
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.bounds import BatchSize, BelowOne, Copies, Epochs, Rate, Weight, Width
-from coterie.contract import Card, Facts, Pass, logged
+from coterie.contract import Card, Facts, OnlyIf, Pass, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
 from coterie.networks.sobel import behind_sobel
@@ -38,6 +38,10 @@ CARD = Card(
     accepts=("images",),
     answers=("primary",),
     balance="entropy_weight",
+    only_if=(
+        OnlyIf("over_clustering", lambda yes: yes, ("over",)),
+        OnlyIf("perturb", lambda perturb: perturb != "off", ("copies",)),
+    ),
     presets={
         "cifar10": {},
         "cifar20": {},

@@ -40,6 +40,7 @@ CARD = Card(
     url="https://arxiv.org/abs/2111.11821",
     gives=("project", "predict", "teacher"),
     answers=("project", "answer"),
+    of_photographs=("blur",),
     presets={
         "cifar10": {},
         "cifar20": JOINED,

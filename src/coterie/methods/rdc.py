@@ -22,7 +22,7 @@ from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.nearest_mean import NearestMean
 from coterie.algorithms.neighbours import nearest
 from coterie.bounds import BatchSize, BelowOne, Count, Epochs, PartShare, Positive, Rate, Restarts, Weight
-from coterie.contract import Card, Facts, Pass, Reading, iterations_for, logged
+from coterie.contract import Card, Facts, OnlyIf, Pass, Reading, iterations_for, logged
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
@@ -58,6 +58,12 @@ CARD = Card(
     inherits=("decoder",),
     scaling="unit",
     answers=("groups", "decoder"),
+    only_if=(
+        OnlyIf("core_ratio", lambda ratio: ratio is None, ("core_share",)),
+        OnlyIf("gap", lambda gap: gap is None, ("accepted",)),
+        OnlyIf("solver", lambda solver: solver == "sgd", ("momentum",)),
+        OnlyIf("final", lambda final: final == "kmeans", ("restarts",)),
+    ),
     presets={
         "pneumoniamnist": {**TWO, "core_ratio": 0.6, "gap": 0.1, "epoch_steps": 50, "epochs": 1},
         "breastmnist": {"core_ratio": 0.6, "gap": 0.6, "epoch_steps": 4, "epochs": 1},

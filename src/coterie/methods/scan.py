@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.neighbours import neighbour_lists
 from coterie.bounds import BatchSize, Copies, Epochs, PositiveRate, Rate, Weight, Width
-from coterie.contract import Card, Facts, Pass, View, iterations_for
+from coterie.contract import Card, Facts, OnlyIf, Pass, View, iterations_for
 from coterie.contract.logged import CONFIDENCE
 from coterie.networks.heads import SteadyLinear, mlp_head
 from coterie.networks.memory import ItemTable
@@ -59,6 +59,7 @@ CARD = Card(
     gives=("cluster",),
     answers=("cluster",),
     balance="entropy_weight",
+    only_if=(OnlyIf("head", lambda head: head == "mlp", ("hidden",)),),
     presets={
         "cifar10": {},
         "cifar20": {"epochs": 100, "batch_size": 512},

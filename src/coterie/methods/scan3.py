@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Share, Width
-from coterie.contract import Card, Facts, View, iterations_for
+from coterie.contract import Card, Facts, OnlyIf, View, iterations_for
 from coterie.contract.logged import CONFIDENCE, SELECTED
 from coterie.networks.heads import SteadyLinear, mlp_head
 from coterie.networks.memory import ItemTable
@@ -53,6 +53,7 @@ CARD = Card(
     starts_on=("images", "embeddings"),
     inherits=("cluster",),
     answers=("cluster",),
+    only_if=(OnlyIf("head", lambda head: head == "mlp", ("hidden",)),),
     presets={
         "cifar10": {},
         "cifar20": {},

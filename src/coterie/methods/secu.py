@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from coterie.bounds import AboveZero, BatchSize, BelowOne, Copies, Epochs, Positive, PositiveRate, Rate, Share, Width
-from coterie.contract import Card, Facts, Pass, View, epochs_for, logged
+from coterie.contract import Card, Facts, OnlyIf, Pass, View, epochs_for, logged
 from coterie.networks.heads import mlp_head, steady_product
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
@@ -39,6 +39,11 @@ CARD = Card(
     url="https://arxiv.org/abs/2311.14310",
     views={"one": "contrastive", "two": "contrastive"},  # `SeCu.views` replaces them
     answers=("project", "sets"),
+    only_if=(
+        OnlyIf("constraint", lambda constraint: constraint == "size", ("least_size", "dual_rate")),
+        OnlyIf("constraint", lambda constraint: constraint == "entropy", ("evenness",)),
+    ),
+    of_photographs=("crop", "blur", "solarise"),
     presets={
         "cifar10": {},
         "cifar20": LONGER,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.sinkhorn import sinkhorn
 from coterie.bounds import AboveZero, BatchSize, Copies, Epochs, Positive, PositiveRate, Rate, Times, Width
-from coterie.contract import Card, Facts, Pass, epochs_for, logged
+from coterie.contract import Card, Facts, OnlyIf, Pass, epochs_for, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
@@ -37,6 +37,7 @@ CARD = Card(
     url="https://arxiv.org/abs/1911.05371",
     views={"distorted": "perturbed"},
     answers=("cluster",),
+    only_if=(OnlyIf("others", lambda others: others > 0, ("over",)),),
     presets={"cifar10": {}, "cifar20": {}},
     logs={
         "changed": ("changed labels", "share of the labels that were made anew; fewer as they settle"),

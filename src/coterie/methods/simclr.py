@@ -19,7 +19,7 @@ from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.lars import lars
 from coterie.algorithms.schedules import warm_up_cosine
 from coterie.bounds import BatchSize, BelowOne, Epochs, Positive, PositiveRate, Rate, Share, Strength, Width
-from coterie.contract import Card, Facts, Pass, View, epochs_for, logged
+from coterie.contract import Card, Facts, OnlyIf, Pass, View, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
 from coterie.objectives.contrastive import embedding_std, nt_xent
@@ -35,6 +35,8 @@ CARD = Card(
     family="contrastive",
     url="https://arxiv.org/abs/2002.05709",
     answers=("groups",),
+    only_if=(OnlyIf("solver", lambda solver: solver == "lars", ("trust",)),),
+    of_photographs=("jitter", "blur"),
     presets={
         "cifar10": {},
         "cifar20": {},

@@ -23,7 +23,7 @@ from coterie.algorithms.neighbours import Metric
 from coterie.algorithms.spectral import SpectralCoordinates, eigenvectors
 from coterie.algorithms.votes import NeighbourVotes
 from coterie.bounds import Copies, Count, Memory, Restarts
-from coterie.contract import Card, Facts
+from coterie.contract import Card, Facts, OnlyIf
 from coterie.networks.components import Components
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.identity import grouped_values, own_backbone
@@ -40,6 +40,7 @@ CARD = Card(
     family="spectral",
     url="https://papers.nips.cc/paper/2619-self-tuning-spectral-clustering",
     backbone=own_backbone("Spectral clustering"),
+    only_if=(OnlyIf("members", lambda members: members > 1, ("voters",)),),
 )
 
 

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from coterie.bounds import AboveZero, BatchSize, Epochs, Positive, PositiveRate, Rate, Share, Width
-from coterie.contract import Card, Facts, View, epochs_for, logged
+from coterie.contract import Card, Facts, OnlyIf, View, epochs_for, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
@@ -40,6 +40,8 @@ CARD = Card(
     views={"weak": "contrastive", "strong": "strong", "clean": "clean"},  # `TCL.views` replaces them
     answers=("shared", "cluster"),
     balance="balance_weight",
+    only_if=(OnlyIf("boost_epochs", lambda epochs: epochs > 0, ("threshold", "share")),),
+    of_photographs=("blur",),
     presets={"cifar10": LARGE, "cifar20": LARGE, "imagenet10": {**LARGE, "blur": 0.5}},
     logs={
         "labelled": ("labelled share", "items that are sure enough to teach in the boosting"),

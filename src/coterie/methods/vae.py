@@ -35,6 +35,7 @@ CARD = Card(
     views={"shifted": "shifted"},
     answers=("groups",),
     backbone=lambda spec, device, as_published: "ae",
+    of_the_last=("restarts",),
     logs={"used": ("dimensions in use", "of the code; 0 is a collapse of the posterior onto the prior")},
 )
 

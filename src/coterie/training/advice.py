@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from coterie.contract import Method, name_of
+from coterie.contract import Method, is_trained, name_of
+from coterie.training.idle import broken
+
+FEW_EPOCHS = 10  # below which a collapse may come of too little training
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,8 @@ class Advice:
     before: str | None = None  # the stage before
     half: bool = False  # it computes in bfloat16
     whole: bool = False  # a batch is all items already
+    balance: str | None = None  # the setting that draws groups to equal sizes
+    short: bool = False  # it trains for fewer epochs than most data take
 
     def _set(self, *names: str) -> list[str]:
         """The settings among these that the stage has, as `--set` options."""
@@ -34,7 +39,8 @@ class Advice:
     def collapsed(self) -> str:
         """Advice after everything went into one group."""
         tries = [f"train the stage before it, {self.before}, longer"] if self.before is not None else []
-        tries += [f"raise {name}" for name in self._set("entropy_weight")]
+        tries += [f"raise {name}" for name in self._set("epochs") if self.short]
+        tries += [f"raise {name}" for name in self._set(self.balance or "entropy_weight")]
         tries += [f"lower {name}" for name in self._set("learning_rate", "backbone_rate")[:1]]
         return _sentence([*tries, "check that the items differ from each other"])
 
@@ -45,7 +51,7 @@ class Advice:
 
     def nothing_selected(self) -> str:
         tries = [] if self.whole else [f"raise {name}" for name in self._set("batch_size")]
-        tries += [f"lower {name}" for name in self._set("threshold")]
+        tries += [f"lower {name}" for name in self._set("threshold", "sure_above", "upper")]
         return _sentence([*tries, "ask for fewer groups"])
 
 
@@ -53,9 +59,10 @@ def advice_for(method: Method, before: str | None = None, *, half: bool = False,
     """The advice that fits a stage; `before` is the name of the stage before it."""
     settings: Any = getattr(method, "settings", method)  # a calibration keeps its settings apart
     idle = {f.name for f in fields(settings) if getattr(settings, f.name) is None}  # left out, so not at work
-    if getattr(settings, "layout", None) == "single":
-        idle.add("entropy_weight")  # CDC without its calibration head has no such term
-    return Advice(name_of(method), tuple(f.name for f in fields(settings) if f.name not in idle), before, half, whole)
+    idle.update(name for one in broken(method) for name in one.settings)
+    at_work = tuple(f.name for f in fields(settings) if f.name not in idle)
+    short = is_trained(method) and method.epochs < FEW_EPOCHS
+    return Advice(name_of(method), at_work, before, half, whole, method.card.balance, short)
 
 
 def _joined(parts: Sequence[str]) -> str:

@@ -24,6 +24,7 @@ from coterie.training.coerce import OPTIONS, settings_of, shown
 from coterie.training.coerce import coerce as coerce
 from coterie.training.device import Precision
 from coterie.training.fitting import fit_to_data
+from coterie.training.idle import chosen
 from coterie.training.presets import IMAGE_SIZE, preset_of, published_row
 from coterie.training.presets import preset_names as preset_names
 from coterie.types import InputError
@@ -83,6 +84,7 @@ class Plan:
     facts: Facts | None = None
     calibration_given: Mapping[str, Any] = field(default_factory=dict)  # settings that the user chose
     views_given: frozenset[str] = frozenset()  # those of views
+    given: Mapping[str, frozenset[str]] = field(default_factory=dict)  # those of each stage
 
     @property
     def method(self) -> Method:
@@ -133,6 +135,9 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     names = chain_of(name, facts.kind, settings.init, weights=facts.loaded, pretrain=settings.pretrain)
     _check_accepts(name, facts)
     overrides = _by_stage(settings.overrides, names)
+    chosen_by_user = {stage: frozenset(overrides[stage]) for stage in names}
+    if not isinstance(given, str):
+        chosen_by_user[names[-1]] |= chosen(given)
     notes: list[str] = []
     stages: list[Method] = []
     for stage in names:
@@ -159,7 +164,7 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     calibration = _calibration(overrides["calibrate"], facts, settings.calibrate, stages[-1])
     view_settings = coerce(ViewSettings, {**views, **overrides["views"]}, "views")
     given_views = frozenset(overrides["views"])
-    return Plan(stages, view_settings, notes, calibration, facts, overrides["calibrate"], given_views)
+    return Plan(stages, view_settings, notes, calibration, facts, overrides["calibrate"], given_views, chosen_by_user)
 
 
 def balance_term(method: Method) -> str | None:

@@ -1,0 +1,41 @@
+"""Settings that the user gave and that do nothing in this run; they are said to be without effect."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from typing import Any, cast
+
+from coterie.contract import Method, OnlyIf, name_of
+
+
+def chosen(method: Method) -> frozenset[str]:
+    """The settings of a ready-made method that are not its defaults."""
+    found = fields(cast(Any, method))
+    return frozenset(f.name for f in found if f.default is MISSING or getattr(method, f.name) != f.default)
+
+
+def broken(method: Method) -> list[OnlyIf]:
+    """The conditions of settings that are not met beside the method's other settings."""
+    return [one for one in method.card.only_if if not one.holds(getattr(method, one.other))]
+
+
+def idle(stages: Sequence[Method], given: Mapping[str, frozenset[str]], family: str) -> list[str]:
+    """A sentence for each reason why settings among those that the user gave, by stage, do nothing."""
+    said = []
+    for method in stages:
+        stage, card = name_of(method), method.card
+        reasons: list[tuple[Iterable[str], str]] = []
+        for one in broken(method):
+            value = getattr(method, one.other)
+            text = value if isinstance(value, str) else json.dumps(value)
+            reasons.append((one.settings, f"with {stage}.{one.other}={text}"))
+        if family != "photo":
+            reasons.append((card.of_photographs, f"on {'letters or signs' if family == 'glyph' else 'embeddings'}"))
+        if method is not stages[-1]:
+            reasons.append((card.of_the_last, f"where {name_of(stages[-1])} comes after {stage}"))
+        for settings, why in reasons:
+            if unused := [f"{stage}.{name}" for name in settings if name in given.get(stage, ())]:
+                said.append(f"{' and '.join(unused)} {'have' if unused[1:] else 'has'} no effect {why}.")
+    return said

@@ -1,0 +1,100 @@
+"""Settings that do nothing beside the others are said, and truly do nothing."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from coterie import Clusterer
+from coterie.catalogue import method_class, method_names
+from coterie.contract import Facts
+from coterie.methods.cdc import CDC
+from coterie.training.advice import advice_for
+from coterie.training.idle import idle
+from coterie.training.plan import RunSettings, make_plan
+
+IMAGES = Facts(n=200, k=3, kind="images", device="cpu", side=32)
+
+
+def said(method: Any, family: str = "photo", **overrides: Any) -> list[str]:
+    facts = replace(IMAGES, kind="embeddings", side=0, dim=20) if family == "vector" else IMAGES
+    plan = make_plan(RunSettings(n_clusters=3, method=method, overrides=overrides), facts, "x")
+    return idle(plan.stages, plan.given, family)
+
+
+@pytest.mark.parametrize(
+    ("method", "family", "overrides", "sentences"),
+    [
+        ("cdc", "photo", {"joins_above": 0.5}, ["cdc.joins_above has no effect with cdc.selection=cdc."]),
+        ("cdc", "photo", {"joins_above": 0.5, "selection": "gsf"}, []),
+        ("cdc", "photo", {"layout": "single"}, []),  # what the user did not set
+        (
+            "cdc",
+            "photo",
+            {"layout": "single", "cells": 9, "stop_gradient": False},
+            ["cdc.cells and cdc.stop_gradient have no effect with cdc.layout=single."],
+        ),
+        ("nmf", "vector", {"neighbours": 3}, ["nmf.neighbours has no effect with nmf.locality=0.0."]),
+        (
+            "pica",
+            "photo",
+            {"over": 9, "over_clustering": False},
+            ["pica.over has no effect with pica.over_clustering=false."],
+        ),
+        ("rdc", "photo", {"gap": 2.0, "accepted": 0.5}, ["rdc.accepted has no effect with rdc.gap=2.0."]),
+        ("rdc", "photo", {"accepted": 0.5}, []),
+        ("simclr", "photo", {"blur": 0.5}, []),
+        ("simclr", "glyph", {"blur": 0.5}, ["simclr.blur has no effect on letters or signs."]),
+        ("secu", "vector", {"crop": 0.5}, ["secu.crop has no effect on embeddings."]),
+        ("dec", "photo", {"ae.restarts": 3}, ["ae.restarts has no effect where dec comes after ae."]),
+        ("ae", "photo", {"restarts": 3}, []),
+        (CDC(joins_above=0.5), "vector", {}, ["cdc.joins_above has no effect with cdc.selection=cdc."]),
+        (CDC(selection="ppf", joins_above=0.5), "vector", {}, []),
+    ],
+)
+def test_what_does_nothing_is_said_of_what_the_user_set(
+    method: Any, family: str, overrides: dict[str, Any], sentences: list[str]
+) -> None:
+    assert said(method, family, **overrides) == sentences
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_cards_name_settings_of_the_method(name: str) -> None:
+    kind = method_class(name)
+    method = kind()
+    for one in kind.card.only_if:
+        one.holds(getattr(method, one.other))
+        assert all(hasattr(method, setting) for setting in one.settings)
+    assert all(hasattr(method, setting) for setting in (*kind.card.of_photographs, *kind.card.of_the_last))
+
+
+@pytest.mark.parametrize(
+    ("method", "idle_too"),
+    [
+        ("agglomerative", {"linkage": "ward", "width": 2}),
+        ("kmeans", {"mini_batches": True, "iterations": 1}),
+        ("nmf", {"neighbours": 1}),
+        ("spectral", {"neighbours": 5, "scale": 3, "voters": 1}),
+        ("cdc", {"epochs": 1, "threshold_decay": 0.0, "joins_above": 0.0}),
+        ("simclr", {"epochs": 1, "blur": 1.0, "jitter": 0.0}),
+    ],
+)
+def test_what_is_said_to_have_no_effect_has_none(method: str, idle_too: dict[str, Any]) -> None:
+    rows = np.random.default_rng(0).random((60, 8), np.float32)
+
+    def fitted(settings: dict[str, Any]) -> Clusterer:
+        return Clusterer(3, method, random_state=0, calibrate=False, device="cpu", settings=settings).fit(rows)
+
+    found = fitted(idle_too)
+    notes = " ".join(note.split(" no effect ")[0] for note in found.record_["notes"] if " no effect " in note)
+    without = {name: value for name, value in idle_too.items() if f"{method}.{name}" not in notes}
+    assert len(without) < len(idle_too)
+    assert np.array_equal(found.predict_proba(rows), fitted(without).predict_proba(rows))
+
+
+def test_advice_names_no_setting_that_does_nothing() -> None:
+    assert "entropy_weight" in advice_for(CDC()).collapsed()
+    assert "entropy_weight" not in advice_for(CDC(layout="single")).collapsed()
