@@ -32,7 +32,7 @@ from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Stage, train_stage
 from coterie.training.plan import UNEQUAL_ADVICE, balance_term
 from coterie.training.seeds import generator_of, seed_of
-from coterie.training.soundness import overlooked, sample_rows, size_warning
+from coterie.training.soundness import divided, overlooked, sample_rows, size_warning
 from coterie.types import Assignments, InputError, RunFailed, Source
 from coterie.views.normalise import farthest, normalisation, normalise, unit_range
 
@@ -250,7 +250,7 @@ def check_kept(model: Model, source: Source, said: Assignments) -> None:
 
 
 def check_balance(assignments: Assignments, model: Model, prepared: Prepared) -> None:
-    """Warn of a small group that stands apart and is no group of the result. Looks at up to 3,000 items.
+    """Warn of groups that stand apart and are no groups of the result. Looks at up to 3,000 items.
 
     Embeddings are looked at as they come, for a net that was taught a wrong grouping may have drawn them together;
     images as the backbone sees them.
@@ -266,14 +266,21 @@ def check_balance(assignments: Assignments, model: Model, prepared: Prepared) ->
         points = assignments.embedding[rows]
     if not bool(points.isfinite().all()):
         return
-    inside = overlooked(points, assignments.probabilities[rows].argmax(1), model.k, prepared.settings.seed)
-    if inside is None:
+    labels, seed = assignments.probabilities[rows].argmax(1), prepared.settings.seed
+    inside = overlooked(points, labels, model.k, seed)
+    others = divided(points, labels, model.k, seed) if inside is None else None
+    if inside is None and others is None:
         return
-    count = round(int(inside.sum()) * n / len(rows))
-    examples = ", ".join(str(assignments.ids[row]) for row in rows[inside][:3].tolist())
-    text = f"About {count:,} of the {n:,} items ({examples}, ...) stand apart from all others but are no group here"
-    if term := balance_term(prepared.plan.method):
-        text += f": {term} draws groups to equal sizes; {UNEQUAL_ADVICE}."
+    marked = inside if inside is not None else others
+    assert marked is not None
+    count = round(int(marked.sum()) * n / len(rows))
+    examples = ", ".join(str(assignments.ids[row]) for row in rows[marked][:3].tolist())
+    text, term = f"About {count:,} of the {n:,} items ({examples}, ...) ", balance_term(prepared.plan.method)
+    if inside is not None:
+        text += "stand apart from all others but are no group here"
+        advice = UNEQUAL_ADVICE if term else "try another method or number of groups"
     else:
-        text += "; try another method or number of groups."
-    prepared.warnings.append(text)
+        text += f"are in other groups than K-means finds, whose {model.k} groups all stand apart from each other"
+        advice = "compare the result of the method kmeans"
+    text += f": {term} draws groups to equal sizes" if term else ""
+    prepared.warnings.append(f"{text}; {advice}.")

@@ -84,6 +84,21 @@ def test_a_small_group_that_was_shared_out_is_told_in_the_end(coterie, tmp_path)
     assert warning in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_a_large_group_that_was_divided_is_told_where_k_means_groups_all_stand_apart(coterie, tmp_path):
+    rng = np.random.default_rng(3)
+    centres, groups = rng.uniform(-4, 4, (4, 16)), np.repeat(np.arange(4), [250, 105, 37, 20])
+    np.save(tmp_path / "x.npy", (centres[groups] + rng.normal(size=(412, 16))).astype(np.float32))
+    run = ("fit", tmp_path / "x.npy", "-k", 4, "--json", "-o")
+    answer = coterie(*run, tmp_path / "run", "--epochs", 2)
+    assert answer.code == 0, answer.err
+    assert 250 not in answer.object["sizes"]  # should CDC ever find them, this test wants other data
+    (warning,) = [text for text in answer.object["warnings"] if "stand apart" in text]
+    assert "are in other groups than K-means finds, whose 4 groups all stand apart" in warning
+    assert "cdc.entropy_weight draws groups to equal sizes; compare the result of the method kmeans." in warning
+    other = coterie(*run, tmp_path / "other", "--method", "kmeans")
+    assert sorted(other.object["sizes"]) == [20, 37, 105, 250], other.err
+
+
 MIX, FLIP = ("--set", "views.vector_mix=0.2"), ("--set", "views.flip=0.3")
 
 

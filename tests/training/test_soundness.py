@@ -8,7 +8,7 @@ import torch
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_iris, make_blobs
 
-from coterie.training.soundness import SAMPLE, _gap, overlooked, sample_rows, size_warning
+from coterie.training.soundness import SAMPLE, _gap, divided, overlooked, sample_rows, size_warning
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,49 @@ def test_real_tables_raise_no_alarm(load, k) -> None:  # type: ignore[no-untyped
     x = (x - x.mean(0)) / x.std(0)
     for labels in (KMeans(k, n_init=5, random_state=0).fit_predict(x), y):
         assert overlooked(torch.tensor(x), torch.from_numpy(labels).long(), k) is None
+
+
+def test_two_small_groups_of_one_size_that_were_put_together_are_seen() -> None:
+    x, y = make_blobs([900, 25, 25, 25, 25], n_features=16, random_state=0)
+    labels = torch.from_numpy(np.where(y == 4, 3, y)).long()
+    labels[(labels == 0).nonzero().flatten()[::2]] = 4
+    inside = overlooked(torch.tensor(x), labels, 5)
+    assert inside is not None
+    assert len(np.unique(y[inside.numpy()])) == 1
+    assert int(inside.sum()) == 25
+
+
+@pytest.mark.parametrize("d", [4, 16, 64])
+def test_a_large_group_in_two_and_two_others_in_one_are_seen_where_all_groups_stand_apart(d: int) -> None:
+    rng = np.random.default_rng(d)
+    centres, y = 12 * np.eye(4)[:, np.arange(d) % 4] / np.sqrt(d / 4), np.repeat(np.arange(4), [700, 400, 200, 160])
+    x = torch.tensor(centres[y] + rng.normal(size=(len(y), d)))
+    true = torch.from_numpy(y)
+    assert divided(x, true, 4) is None
+    assert divided(x, torch.tensor([2, 0, 3, 1])[true], 4) is None, "the names of groups do not matter"
+    wrong = torch.where(true == 3, 2, true)
+    wrong[:700:2] = 3
+    found = divided(x, wrong, 4)
+    assert found is not None
+    assert int(found.sum()) == 350 + 160
+    assert set(true[found].tolist()) == {0, 3}
+    few = true.clone()
+    few[:70] = 1  # 5 % of the items
+    assert divided(x, few, 4) is None
+
+
+@pytest.mark.parametrize("d", [1, 2, 16, 64])
+@pytest.mark.parametrize("kind", ["normal", "heavy", "even", "skewed"])
+def test_where_k_means_groups_do_not_stand_apart_nothing_is_said_to_be_divided(kind: str, d: int) -> None:
+    rng = np.random.default_rng(d)
+    draws = {
+        "normal": rng.standard_normal,
+        "heavy": lambda size: rng.standard_t(2, size),
+        "even": rng.random,
+        "skewed": rng.standard_exponential,
+    }
+    for k in (2, 3, 8):
+        assert divided(torch.tensor(draws[kind](size=(400, d))), torch.arange(400) % k, k) is None
 
 
 def test_single_outliers_are_no_groups() -> None:

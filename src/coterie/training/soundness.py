@@ -1,8 +1,8 @@
 """Is a finished result sound, as far as sizes and distances can tell? No labels, and nothing that steers a run.
 
-Each check returns a sentence for the user, or None. They look for results that are wrong without a sign of it: one
-group that took nearly all items, and small groups that stand apart but were shared out among the others, as methods do
-that draw groups to equal sizes.
+They look for results that are wrong without a sign of it: one group that took nearly all items, small groups that stand
+apart but were shared out among the others, and large ones that were divided while others were put together, as methods
+do that draw groups to equal sizes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from coterie.algorithms.consensus import matched_to
 from coterie.algorithms.kmeans import KMeansResult, kmeans
 from coterie.training.seeds import generator_of
 
@@ -23,7 +24,12 @@ FEWEST = 4  # items in the sample that make a group
 SMALL = 0.34  # of an even share: what is looked for; methods with a balance term find larger ones
 APART = 4.5  # gap between two groups over the sum of their deviations along it; halves of one Gaussian have 1.3
 ROUND = 0.15  # least silhouette: how much farther the next group is than the own one
-FOUND = 0.5  # overlap (Jaccard) with a group of the result from which on it is that group
+FOUND = (
+    0.5  # overlap (Jaccard) with a group of the result above which it is that group; two in one, as large, have this
+)
+CLEAR = 2.5  # gap of each of K-means' groups to its nearest from which on they are taken for the groups of these data
+CLEARLY_ROUND = 0.3  # and their silhouette; a table of few independent yes-or-no columns has less
+AGREED = 0.05  # share of the items in other groups than K-means' up to which the two say the same
 
 
 def size_warning(sizes: Int[Tensor, " k"]) -> str | None:
@@ -60,33 +66,67 @@ def overlooked(points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, 
     m = len(points)
     if k > MOST_GROUPS or m < 8 * k:
         return None
-    points = points.float() / points.float().var(0).sum().sqrt().clamp(min=1e-30)
     for centres in (k, 2 * k):
-        found = kmeans(points, centres, generator=generator_of(seed, "overlooked", centres), restarts=RESTARTS)
+        points, found = _searched(points, centres, seed)
         if (inside := _apart(points, found, labels, k)) is not None:
             return inside
     return None
 
 
+def divided(points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, seed: int = 0) -> Tensor | None:
+    """Items (m,) that the result has in other groups than K-means, where every one of K-means' groups stands apart.
+
+    None where they do not, as in most data, or where the two agree on all but 5 % of the items.
+    """
+    m = len(points)
+    if k > MOST_GROUPS or m < 8 * k:
+        return None
+    points, found = _searched(points, k, seed)
+    others = matched_to(found.labels, labels, k)[found.labels] != labels
+    if float(others.float().mean()) <= AGREED:
+        return None
+    for group in range(k):
+        inside = found.labels == group
+        if int(inside.sum()) < FEWEST:
+            return None
+        silhouette, gap = _standing(points, found, group)
+        if silhouette < CLEARLY_ROUND or gap < CLEAR:
+            return None
+    return others
+
+
+def _searched(points: Float[Tensor, "m d"], centres: int, seed: int) -> tuple[Float[Tensor, "m d"], KMeansResult]:
+    """The points at a total variance of one, and K-means' groups of them."""
+    points = points.float() / points.float().var(0).sum().sqrt().clamp(min=1e-30)
+    generator = generator_of(seed, "overlooked", centres)
+    return points, kmeans(points, centres, generator=generator, restarts=RESTARTS)
+
+
 def _apart(points: Float[Tensor, "m d"], found: KMeansResult, labels: Int[Tensor, " m"], k: int) -> Tensor | None:
     """The largest of K-means' groups that is small, stands apart, and is no group of the result."""
     m = len(points)
-    distances = torch.cdist(points, found.centres)
     sizes = found.labels.bincount(minlength=len(found.centres))
     for group in sizes.argsort(descending=True).tolist():
         inside = found.labels == group
         size = int(sizes[group])
-        if not FEWEST <= size <= SMALL * m / k or _overlap(inside, labels, k) >= FOUND:
+        if not FEWEST <= size <= SMALL * m / k or _overlap(inside, labels, k) > FOUND:
             continue
-        own = distances[inside, group]
-        others = distances[inside].clone()
-        others[:, group] = torch.inf
-        nearest = others.min(1).values
-        silhouette = ((nearest - own) / torch.maximum(own, nearest).clamp(min=1e-12)).mean()
-        beside = found.labels == int((found.centres - found.centres[group]).norm(dim=1).argsort()[1])
-        if silhouette >= ROUND and _gap(points[inside], points[beside]) >= APART:
+        silhouette, gap = _standing(points, found, group)
+        if silhouette >= ROUND and gap >= APART:
             return inside
     return None
+
+
+def _standing(points: Float[Tensor, "m d"], found: KMeansResult, group: int) -> tuple[float, float]:
+    """Mean silhouette (by centres) of one of K-means' groups, and its gap to the group with the nearest centre."""
+    inside = found.labels == group
+    distances = torch.cdist(points[inside], found.centres)
+    own = distances[:, group].clone()
+    distances[:, group] = torch.inf
+    nearest = distances.min(1).values
+    silhouette = ((nearest - own) / torch.maximum(own, nearest).clamp(min=1e-12)).mean()
+    beside = found.labels == int((found.centres - found.centres[group]).norm(dim=1).argsort()[1])
+    return float(silhouette), _gap(points[inside], points[beside])
 
 
 def _overlap(inside: Tensor, labels: Tensor, k: int) -> float:
