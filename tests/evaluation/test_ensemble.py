@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import adjusted_rand_score
 
 from coterie.evaluation import accuracy
 from coterie.evaluation.ensemble import accuracy_bound, combine, mean_aris, medoid, order_of
@@ -55,3 +56,7 @@ def test_the_medoid_agrees_most_with_the_others():
     assert medoid([far, truth, near]) in (1, 2)
     assert np.argmin(mean_aris([far, truth, near])) == 0
     assert mean_aris([truth]) == [1.0]
+    table = [
+        [adjusted_rand_score(one, other) for other in (far, truth, near) if other is not one] for one in (truth, near)
+    ]
+    assert mean_aris([far, truth, near])[1:] == pytest.approx(np.mean(table, axis=1))

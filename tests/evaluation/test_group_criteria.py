@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.sparse.csgraph import laplacian
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
+from sklearn.neighbors import NearestNeighbors
 
 from coterie.evaluation import group_criteria as criteria
 
@@ -36,6 +38,14 @@ def test_three_cliques_are_three_zeros():
     assert values[:3] == pytest.approx([0, 0, 0], abs=1e-9)
     assert values[3] > 0.5
     assert criteria.eigengap(values, 2, 6) == 3
+
+
+def test_eigenvalues_are_those_of_scipys_laplacian():
+    points = np.random.default_rng(0).normal(size=(60, 2))
+    graph = NearestNeighbors(n_neighbors=15).fit(points).kneighbors_graph().toarray()
+    expected = np.linalg.eigvalsh(laplacian(np.maximum(graph, graph.T), normed=True))
+    assert criteria.eigenvalues(points, 8) == pytest.approx(expected[:9], abs=1e-9)
+    assert criteria.eigengap(np.array([0, 1e-3, 0.2, 0.9, 1.0]), 2, 4) == 3  # hardly connected is not two parts
 
 
 def test_the_largest_rise_counts_where_the_graph_is_whole():

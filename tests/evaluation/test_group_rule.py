@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.evaluation.group_rule import Row, alike, choice, confirming, recommended
+from coterie.evaluation.group_rule import Row, alike, choice, confirming, recommended, ticks_of
 
 ROW = Row(2, 1.0, 1.0, 0.5, 0.05, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0)
 DOUBTFUL = {"prediction_strength": 0.79}
@@ -65,3 +65,31 @@ def test_the_answer_lies_within_its_plateau_and_on_the_curve(numbers):
     found = choice(rows, TICKS, [], 100)
     assert found.plateau[0] <= found.k <= found.plateau[1]
     assert {*found.plateau} <= {row.k for row in rows}
+
+
+def test_each_criterion_alone_takes_its_best_and_the_gap_the_first_that_is_not_beaten():
+    """Beaten by more than the next one's error, that is; where every next one beats it, the last."""
+    rows = [
+        replace(ROW, k=k, gap=gap, gap_error=0.1, coding_rate=rate, silhouette=silhouette, excess=excess)
+        for k, gap, rate, silhouette, excess in (
+            (2, 0.0, 3, 1, 1),
+            (3, 0.5, 2, 2, 2),
+            (4, 0.55, 1, 9, 3),
+            (5, 0.8, 4, 3, 4),
+        )
+    ]
+    assert ticks_of(rows, 7) == {"eigengap": 7, "silhouette": 4, "gap": 3, "coding rate": 4, "stability": 5}
+    assert ticks_of([replace(row, gap=row.k) for row in rows], 7)["gap"] == 5
+
+
+def test_a_plateau_reaches_both_ways_and_the_notes_say_what_to_mind():
+    rows = [replace(ROW, k=k, excess=excess) for k, excess in ((20, 0.3), (22, 0.5), (25, 0.48), (28, 0.46), (32, 0.2))]
+    near = {"eigengap": 25, "silhouette": 40, "gap": 25, "coding rate": 25, "stability": 22}
+    found = choice(rows, near, [], 100)
+    assert (found.k, found.plateau) == (28, (22, 28))
+    assert found.notes == ["Beyond 20 groups the prediction strength is a mean over groups, not that of the weakest."]
+    last = choice(rows[:4], {**near, "silhouette": 45}, [], 100)
+    assert last.notes[0].startswith("The criteria differ: eigengap 25, silhouette 45")
+    assert last.notes[2] == "28 is the largest number tried: there may be more."
+    few = choice([replace(ROW, k=k, excess=0.5 if k == 3 else 0.1) for k in (2, 3, 4)], dict.fromkeys(near, 3), [], 100)
+    assert (few.k, few.notes) == (3, [])

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import sem
 
+from coterie.evaluation import group_criteria, stability
 from coterie.evaluation.group_rule import Choice
-from coterie.evaluation.number_of_groups import between, grid, most_groups, number_of_groups
+from coterie.evaluation.number_of_groups import Measure, between, grid, most_groups, number_of_groups
 from coterie.types import InputError
 
 
@@ -49,6 +51,31 @@ def test_a_square_has_no_number_of_groups(golden):
 def test_one_seed_gives_one_answer_and_a_scale_changes_nothing(golden, of_blobs):
     assert number_of_groups(4 * golden[0], most=7) == of_blobs
     assert json.loads(json.dumps(of_blobs.as_json()))["plateau"] == [3, 3]
+
+
+def test_a_row_has_the_means_and_standard_errors_of_its_samples(golden):
+    """Four groups of three blobs, on wide and narrow axes: the five first splits, samples and Gaussians are enough."""
+    points = (golden[0] * [3, 0.5]).astype(np.float32)
+    found, rng = Measure(points, 7).row(4), np.random.default_rng([7, 4])
+    strength = [stability.prediction_strength(points, 4, rng) for _ in range(5)]
+    pairs = [stability.sub_samples(points, 4, rng) for _ in range(5)]
+    null = []
+    for _ in range(5):
+        gaussian = rng.standard_normal(points.shape, dtype=np.float32) * points.std(0)
+        null.append(stability.sub_samples(gaussian, 4, rng))
+    whole = stability.partition(points, 4, np.arange(300), rng).labels
+    own, chance = (np.array([stability.stability(*pair) for pair in both]) for both in (pairs, null))
+    within, expected = (np.log([part.inertia for pair in both for part in pair]) for both in (pairs, null))
+    assert np.mean(strength) < 0.7  # else more of them are drawn
+    assert found.prediction_strength == pytest.approx(np.mean(strength))
+    assert (found.stability, found.excess) == pytest.approx((own.mean(), own.mean() - chance.mean()))
+    assert found.error == pytest.approx(np.hypot(sem(own), sem(chance)))
+    assert found.gap == pytest.approx(expected.mean() - within.mean(), abs=1e-6)
+    assert found.gap_error == pytest.approx(np.sqrt(expected.var(ddof=1) * (1 + 1 / 5)))
+    assert found.ambiguous == stability.ambiguous_share([part for pair in pairs for part in pair], 300, 4)
+    assert found.silhouette == pytest.approx(group_criteria.silhouettes(points, whole).mean())
+    assert found.generalisation == group_criteria.generalisation(points, whole, 4, 7)
+    assert found.coding_rate == pytest.approx(group_criteria.coding_rate(points, whole) / 300)
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,8 @@ def test_each_cluster_by_itself() -> None:
         right = np.array(["abcd"[c] == row["class"] for c in true])
         assert row["size"] == inside.sum()
         assert row["acc"] == pytest.approx(right[inside].mean())
+        classes = np.bincount(true[inside], minlength=4)
+        assert (row["purity"], row["largest_class"]) == (classes.max() / inside.sum(), "abcd"[classes.argmax()])
         assert row["recall"] == (pytest.approx(right[inside].sum() / right.sum()) if row["class"] else None)
         assert row["ece"] == pytest.approx(calibration_error(confidence[inside], right[inside]))
         assert row["overconfidence"] == pytest.approx(overconfidence(confidence[inside], right[inside]))

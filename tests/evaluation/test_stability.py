@@ -41,6 +41,11 @@ def test_many_groups_are_judged_by_their_mean():
     mixed = labels.copy()
     mixed[[1, 2]] = mixed[[2, 1]]  # two groups of two, each with a stranger
     assert module._together(points, Partition(np.arange(50), mixed, points[:25], 0.0), judge, 25) == 23 / 25
+    mixed = labels.copy()
+    mixed[[0, 1, 2, 3]] = 0  # a group of four, of which two pairs of six are together
+    assert module._together(points, Partition(np.arange(50), mixed, points[:25], 0.0), judge, 25) == pytest.approx(
+        (46 + 4 / 3) / 50
+    )
 
 
 def test_the_right_number_holds_and_others_do_not():

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 from sklearn.metrics import cohen_kappa_score, silhouette_score
 
 from coterie.evaluation.group_criteria import linear_predictions
-from coterie.evaluation.trust import Space, flags, trust
+from coterie.evaluation.trust import Space, _of_items, flags, trust
 
 RNG = np.random.default_rng(0)
 TRUTH = np.repeat(np.arange(3), 60)
@@ -78,7 +79,13 @@ def test_without_features_only_the_agreement_is_told():
 
 
 def test_odd_sizes_are_flagged():
+    """9 of 2,000 items are below a twentieth of an even share of 200, 11 are not; 1,000 are not above five of them."""
     assert flags(TRUTH, 3) == []
+    assert flags(np.repeat(np.arange(10), [11, 1000, *[122] * 7, 135]), 10) == []
+    assert flags(np.repeat(np.arange(10), [9, 1002, *[122] * 7, 135]), 10) == [
+        "1 group below a twentieth of an even share",
+        "1 group above five even shares",
+    ]
     assert flags(np.array([0] * 99 + [1]), 20) == [
         "18 groups below a twentieth of an even share",
         "1 group above five even shares",
@@ -101,11 +108,34 @@ def test_the_scores_are_those_of_scikit_learn():
         assert (run.kappa, run.silhouette, run.neighbours) == pytest.approx(tuple(np.mean(told, 0)))
 
 
-def test_the_intervals_hold_the_ranks_of_19_in_20_resamples():
-    """Two runs that differ in six items of 180: chance decides which of them is first."""
+def test_ranks_and_their_intervals_are_those_of_resampled_items():
+    """Item scores are means over items, so a resample weights them; each score ranks the runs in each resample."""
     one, other = TRUTH.copy(), TRUTH.copy()
     one[:3], other[60:63] = 1, 2
-    found = trust(["a", "b", "spoilt"], [one, other, SPOILT], 3, SPACES)
+    runs = [one, other, SPOILT]
+    found = trust(["a", "b", "spoilt"], runs, 3, SPACES)
+    items = np.stack([_of_items(SPACES[0], labels, 3) for labels in runs])
+    rng, ranks = np.random.default_rng(1), []
+    for _ in range(400):
+        drawn = items[:, rng.integers(180, size=180)].mean(1)
+        ranks.append(rankdata(-drawn, axis=0).mean(1))
+    low, high = np.quantile(ranks, [0.025, 0.975], axis=0)
+    assert [run.rank for run in found.runs] == pytest.approx(np.mean(ranks, 0), abs=0.1)
+    assert [run.interval for run in found.runs] == pytest.approx(np.stack([low, high], 1), abs=0.34)
+    assert low[0] < found.runs[1].rank < high[0], "chance decides which of both is first"
     assert not found.distinguishable
-    assert found.runs[0].interval[0] < found.runs[1].rank < found.runs[0].interval[1]
-    assert found.runs[2].interval == (3, 3)
+
+
+def test_one_score_that_says_otherwise_is_enough_not_to_recommend(monkeypatch):
+    """The first run is ahead by two scores in every resample, and behind by the third."""
+    ahead = np.array([[0.9, 0.9, 0.1], [0.5, 0.5, 0.5], [0.1, 0.1, 0.4]])
+    runs = [TRUTH, SPOILT, np.where(np.arange(180) < 40, 0, TRUTH)]
+    turns = iter(np.repeat(ahead[:, None], 180, 1))
+    monkeypatch.setattr("coterie.evaluation.trust._of_items", lambda *_: next(turns))
+    found = trust(["a", "b", "c"], runs, 3, SPACES)
+    assert [run.rank for run in found.runs] == pytest.approx([5 / 3, 5 / 3, 8 / 3])
+    turns = iter(np.repeat(np.array([[0.9, 0.9, 0.4], [0.5, 0.2, 0.5], [0.1, 0.5, 0.1]])[:, None], 180, 1))
+    found = trust(["a", "b", "c"], runs, 3, SPACES)
+    assert [run.rank for run in found.runs] == pytest.approx([4 / 3, 2, 8 / 3])
+    assert found.runs[0].interval[1] < found.runs[1].interval[0]
+    assert not found.distinguishable
