@@ -59,6 +59,22 @@ def test_pictures_are_looked_at_as_pixels_and_that_is_said():
     assert looked.notes == (PIXELS,)
 
 
+def test_numbers_go_up_to_the_square_root_of_the_items_and_to_a_quarter_of_them():
+    assert max(row.k for row in choose_k(POINTS[:104]).curve) == 10
+    assert max(row.k for row in choose_k(POINTS[:11]).curve) == 2
+
+
+def test_of_very_many_items_some_are_looked_at(monkeypatch):
+    monkeypatch.setattr("coterie.choosing.SAMPLE", 50)
+    for made in (POINTS, np.random.default_rng(0).integers(0, 256, (60, 6, 6), dtype=np.uint8)):
+        source = open_source(made)
+        looked, again, other = (features_of_source(source, seed) for seed in (1, 1, 2))
+        assert len(looked.points) == len({tuple(row.tolist()) for row in looked.points}) == 50
+        assert looked.n == len(made)
+        assert torch.equal(looked.points, again.points)
+        assert not torch.equal(looked.points, other.points)
+
+
 def test_long_embeddings_are_compared_by_angle_and_short_ones_by_feature():
     rng = np.random.default_rng(0)
     long = features_of_source(open_source(rng.normal(size=(30, 64)).astype(np.float32)), 0).points

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import entropy
 from sklearn.metrics import adjusted_rand_score
 
 from coterie.evaluation import accuracy
@@ -31,6 +34,26 @@ def test_the_names_of_groups_do_not_matter():
     assert found.probabilities == pytest.approx(own)
     assert found.information == pytest.approx(0, abs=1e-12)
     assert order_of(own.argmax(1), renamed.argmax(1), 4).tolist() == [1, 3, 0, 2]
+
+
+def test_runs_are_matched_to_the_medoid_by_their_likeliest_groups():
+    """Every renaming of the three groups is tried; the mean, the disagreement and the votes follow item by item."""
+    rng = np.random.default_rng(4)
+    truth = rng.integers(3, size=60)
+    heads = [rng.dirichlet(np.full(3, 0.4), 60) for _ in range(3)]
+    for head, order in zip(heads, ([0, 1, 2], [1, 2, 0], [2, 1, 0]), strict=True):
+        rows = np.flatnonzero(rng.random(60) < 0.7)
+        head[rows] = head[rows] / 3 + np.eye(3)[np.array(order)[truth[rows]]] * 2 / 3
+    found, labels = combine(heads), [head.argmax(1) for head in heads]
+    assert found.medoid == np.argmax(mean_aris(labels))
+    matched = []
+    for head, own in zip(heads, labels, strict=True):
+        best = max(permutations(range(3)), key=lambda order: (np.array(order)[labels[found.medoid]] == own).sum())
+        matched.append(head[:, best])
+    mean = np.mean(matched, axis=0)
+    assert found.probabilities == pytest.approx(mean)
+    assert found.information == pytest.approx(entropy(mean, axis=1) - np.mean([entropy(p, axis=1) for p in matched], 0))
+    assert found.votes == pytest.approx(np.mean([p.argmax(1) == mean.argmax(1) for p in matched], axis=0))
 
 
 def test_the_bound_of_two_runs():

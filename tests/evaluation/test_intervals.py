@@ -79,6 +79,20 @@ def test_seed_decides() -> None:
     assert first == again != other
 
 
+def test_large_tables_are_drawn_a_few_at_a_time_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = np.random.default_rng(0).integers(1, 9, (4, 5))
+    at_once = bootstrap_counts({"nmi": nmi_of}, table, resamples=50)
+    monkeypatch.setattr("coterie.evaluation.intervals.CELLS", 140)  # 7 of 20 cells
+    drawn: list[int] = []
+
+    def counted(tables: np.ndarray) -> np.ndarray:
+        drawn.append(len(tables))
+        return nmi_of(tables)
+
+    assert bootstrap_counts({"nmi": counted}, table, resamples=50) == at_once
+    assert drawn == [7] * 7 + [1]
+
+
 def test_undefined_resamples_are_left_out() -> None:
     confidence, correct = np.array([0.9, 0.8, 0.3]), np.array([True, True, False])
     assert bootstrap(auroc, confidence, correct) == (1, 1)

@@ -50,6 +50,8 @@ def test_numbers_of_whole_rows_are_those_with_the_columns_in_the_order_of_the_cl
     assert found["brier"] == pytest.approx(brier(by_class, true))
     assert found["nll"] == pytest.approx(nll(by_class, true))
     assert found["ece_classwise"] == pytest.approx(classwise_calibration_error(by_class, true))
+    above = classwise_calibration_error(by_class, true, threshold=0.01)
+    assert found["ece_classwise_thresholded"] == pytest.approx(above) != found["ece_classwise"]
     assert found["intervals"] is None
 
 

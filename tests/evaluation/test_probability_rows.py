@@ -35,6 +35,7 @@ def test_slow_twins(seed: int, bins: int, threshold: float) -> None:
     p, y = example(seed)
     slow = slow_classwise(p, y, bins, threshold)
     assert classwise_calibration_error(p, y, bins, threshold=threshold) == pytest.approx(slow, abs=1e-12)
+    assert classwise_calibration_error(p, y, bins) == pytest.approx(slow_classwise(p, y, bins, 0), abs=1e-12)
     squares = [sum((row[c] - (c == label)) ** 2 for c in range(4)) for row, label in zip(p, y, strict=True)]
     assert brier(p, y) == pytest.approx(np.mean(squares))
     logs = [-np.log(max(row[label], 1e-3)) for row, label in zip(p, y, strict=True)]

@@ -95,6 +95,9 @@ def test_isotonic_takes_many_and_rises():
     confidence, right = sample(600)
     found = fit("isotonic", confidence, right)
     assert (np.diff(found(np.linspace(0, 1, 30))) >= 0).all()
+    for kind in (*KINDS, "isotonic"):
+        ends = fit(kind, np.r_[confidence, 0.0, 1.0], np.r_[right, False, True])(np.array([0.0, 1.0]))
+        assert 0 < ends[0] < ends[1] < 1, "never sure"
     with pytest.raises(InputError, match="judge 100 more, or take another map"):
         recalibrate(confidence[:400], right[:400], "isotonic")
     with pytest.raises(InputError, match=f"at least {LEAST}"):
