@@ -27,6 +27,7 @@ from coterie.methods.ddc_uco import (
     to_corners,
 )
 from coterie.networks.backbones import build_backbone
+from coterie.networks.blocks import block_maps
 from coterie.networks.net import Net
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
@@ -205,6 +206,24 @@ def test_a_step_has_a_companion_for_every_map_and_for_the_features_where_there_i
     method = DDCUCO(hidden=6, companion_weight=0)
     (losses,) = method.step(net_of(method), a_batch())
     assert set(losses) == main
+
+
+def test_groups_are_compared_by_the_hidden_layer_their_corners_too_and_by_every_map() -> None:
+    method = DDCUCO(hidden=6, bandwidth=0.4, companion_weight=0.5, companion_growth="linear")
+    twin, batch = net_of(method), a_batch()
+    with block_maps(twin) as kept:
+        hidden = twin.hidden(twin.backbone(batch.clean))
+    p, near = twin.cluster(hidden).softmax(1), kernel(squared_distances(hidden), 0.4)
+    first, second = (cauchy_schwarz(p, kernel(projection_distances(one), 0.4)) for one in kept)
+    expected = {
+        "divergence": cauchy_schwarz(p, near),
+        "overlap": overlap(p),
+        "corners": cauchy_schwarz(to_corners(p), near),
+        "companion1": 0.25 * first,
+        "companion2": 0.5 * second,
+    }
+    (losses,) = method.step(net_of(method), batch)
+    torch.testing.assert_close(dict(losses), expected)
 
 
 def test_companions_weigh_as_asked() -> None:
