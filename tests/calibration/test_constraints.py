@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from coterie.calibration.constraints import FIXED, NOT, PAIR, Constraints, constraint_loss, judged_targets
+from coterie.calibration.constraints import FIXED, NOT, PAIR, Constraints, constraint_loss, judged_means, judged_targets
 from coterie.training.refit import refit
 from coterie.types import InputError
 
@@ -56,6 +56,7 @@ def test_a_target_counts_a_fixed_item_ten_times() -> None:
     first = (0.9 + 0.7) / 12, (0.1 + 10 + 0.3) / 12
     assert torch.allclose(found[:3], torch.tensor([first] * 3), atol=1e-6)
     assert torch.allclose(found[3:], torch.tensor([[0.3, 0.7]] * 2), atol=1e-6)
+    torch.testing.assert_close(judged_means(said, fixed, torch.tensor([1, 1, 1, 0, 0]), 2), found)
 
 
 def clouds(n: int = 400) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
