@@ -8,7 +8,9 @@ from sklearn.base import clone
 from sklearn.datasets import make_blobs
 
 from coterie import Clusterer
-from coterie.several import seeds_from
+from coterie.evaluation.ensemble import combine
+from coterie.prediction.results import ResultTable
+from coterie.several import gather, seeds_from
 from coterie.types import InputError
 
 QUICK = {"method": "ae", "epochs": 1, "calibrate": False}
@@ -32,6 +34,31 @@ def test_the_medoid_is_the_answer(rows):
     alone = Clusterer(3, random_state=model.record_["seed"], **QUICK).fit(rows)
     np.testing.assert_array_equal(alone.predict_proba(rows), model.predict_proba(rows))
     np.testing.assert_array_equal(alone.embedding_, model.embedding_)
+
+
+def test_the_confidence_is_the_mean_probability_of_the_medoids_group():
+    """Groups stay those of the run most like the others; each run calls them by other numbers and is sure of others."""
+    rng, truth = np.random.default_rng(1), np.arange(90) % 3
+    heads = []
+    for share, order in ((0.5, [0, 1, 2]), (0.9, [1, 2, 0]), (0.9, [2, 1, 0])):
+        said = np.where(rng.random(90) < share, truth, rng.integers(3, size=90))
+        p = rng.dirichlet(np.ones(3), 90) / 2 + np.eye(3)[said] / 2
+        heads.append(p[:, np.argsort(order)].astype(np.float32))
+    tables = [ResultTable([str(row) for row in range(90)], p.argmax(1), p.max(1), {"own": p}) for p in heads]
+    found, matched = gather(["a", "b", "c"], tables, None), combine(heads)
+    single = heads[found.medoid]
+    assert found.medoid == matched.medoid != 0
+    answer = found.ensemble.probabilities.numpy()
+    labels = single.argmax(1)
+    assert (answer.argmax(1) == labels).all()
+    assert (matched.probabilities.argmax(1) != labels).any()
+    share = matched.probabilities[np.arange(90), labels]
+    np.testing.assert_allclose(answer.max(1), share.clip(1 / 3), atol=1e-3)
+    np.testing.assert_allclose(found.ensemble.heads["mean"].numpy(), matched.probabilities, atol=1e-6)
+    np.testing.assert_array_equal(found.ensemble.heads["single"].numpy(), single)
+    said = found.as_json()
+    assert (said["medoid"], said["recommended"]) == ("abc"[found.medoid],) * 2
+    assert said["confidence"]["single"] == pytest.approx(single.max(1).mean())
 
 
 def test_one_number_of_groups_is_found_for_all(rows):

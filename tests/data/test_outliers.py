@@ -252,5 +252,8 @@ def test_rows_of_zeros_among_dense_ones_are_named() -> None:
         [],
         ["Nothing but zeros: rows 3, 70 of array; remove what has no embedding."],
     )
+    more = x.copy()
+    more[10:17] = 0
+    assert "rows 3, 10, 11, 12, 13 and 4 more of array" in to_fit(more).warnings[0]
     assert to_fit(x[:, :2]).warnings == []
     assert to_fit(np.where(x > 0, x, 0)).warnings == []

@@ -108,6 +108,7 @@ def test_the_grid_is_within_its_range_and_holds_the_levels(least, more, levels):
 def test_numbers_next_to_the_best_are_looked_at():
     assert between([2, 8, 10, 12, 15], 12) == [11, 13, 14]
     assert between([2, 3], 2) == []
+    assert between([2, 8, 12], 12) == [9, 10, 11]
     assert len(between([40, 75, 94], 75)) == 8
     assert most_groups(10_000) == 100
     assert most_groups(10**6) == 200
