@@ -35,6 +35,16 @@ def test_a_number_of_processes_without_a_place_to_meet_is_refused(monkeypatch: p
         accelerator_for("cpu")
 
 
+@pytest.mark.parametrize("host", ["no host", 64 * "x"])
+def test_a_machine_to_meet_at_that_cannot_be_found_is_refused(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before, torch looked for it half an hour, and heeded no signal."""
+    monkeypatch.setattr("coterie.training.device.PATIENCE", 0)
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("MASTER_ADDR", host)):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=f"to meet cannot be found .MASTER_ADDR is '{host}': .*reach"):
+        accelerator_for("cpu")
+
+
 def test_processes_of_mpi_without_an_address_are_refused() -> None:
     script = "from coterie.training.device import accelerator_for; accelerator_for('cpu')"
     answer = forked.run(script, env={**os.environ, "PMI_SIZE": "2", "PMI_RANK": "1"})

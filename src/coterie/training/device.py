@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import socket
+import time
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,6 +18,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 LARGEST_KEPT = 32 * 2**20  # bytes; glibc takes no more
+PATIENCE = 30  # seconds for the name of the machine to meet at, which a cluster may still be making known
 MPI_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # the number of processes, of its launchers
 BELOW_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")  # oneDNN's names
 
@@ -90,6 +93,24 @@ def _check_launched() -> None:
             f"WORLD_SIZE is {size[:20]} in the environment, but RANK or MASTER_ADDR is missing, so the processes "
             "cannot meet: start them with torchrun or accelerate launch, or unset WORLD_SIZE if you want one process."
         )
+    if size not in ("", "0", "1"):
+        _check_address(os.environ["MASTER_ADDR"])
+
+
+def _check_address(host: str) -> None:
+    """Raise InputError for a machine that cannot be found: torch looks for it half an hour, and no signal stops it."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            socket.getaddrinfo(host, None)
+            return
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name too long for any machine
+            if time.monotonic() >= end:
+                raise InputError(
+                    f"The machine where the processes are to meet cannot be found (MASTER_ADDR is {host[:80]!r}: "
+                    f"{getattr(error, 'strerror', None) or error}): give them an address that each of them can reach."
+                ) from error
+        time.sleep(1)
 
 
 def _one_of_several(kind: str) -> Place:
