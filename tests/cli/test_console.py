@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -18,6 +19,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from coterie.cli import main
 from helpers import forked
 from helpers.forked import CLOSED, COTERIE
 
@@ -118,6 +120,14 @@ def test_closed_full_and_broken_streams(argument: str) -> None:
     silent = said(">/dev/full 2>/dev/full")
     assert silent.returncode == 1
     assert said("| true; echo ${PIPESTATUS[0]}").stderr == b""
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_program_that_closed_its_streams_may_call_the_command(stream: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.StringIO()
+    closed.close()
+    monkeypatch.setattr(sys, stream, closed)
+    assert (main(["methods", "kmeans"]), main(["methods", "nope"])) == (0, 2)
 
 
 def test_results_of_a_command_that_cannot_be_printed() -> None:

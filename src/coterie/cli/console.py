@@ -84,7 +84,9 @@ def consoles() -> Iterator[Results]:
             os.open(os.devnull, os.O_RDWR)  # else the next file that is opened gets its number, and what is printed
     before = sys.stdout, sys.stderr
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        results, remarks = Results(before[0] or nowhere), Remarks(before[1] or nowhere)
+        # None, or closed, is what a program without a console has for them.
+        to = [nowhere if stream is None or getattr(stream, "closed", False) else stream for stream in before]
+        results, remarks = Results(to[0]), Remarks(to[1])
         sys.stdout, sys.stderr = results, remarks
         try:
             yield results
