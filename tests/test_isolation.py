@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
+import subprocess
 import sys
 import threading
 import warnings
@@ -260,6 +261,25 @@ def test_loading_and_embedding_draw_nothing_from_a_fit_in_another_thread(tmp_pat
             load(folder).predict_proba(items)
         embed(np.tile(PIXELS[:2, :, :, None], (1, 4, 4, 3)), "test_vit", weights=weights)
         assert torch.equal(torch.get_rng_state(), before)
+
+
+AFTER_THE_MAIN_THREAD = """
+import atexit, threading
+import numpy as np
+from coterie import Clusterer
+points = np.repeat(np.eye(6)[:3] * 9, 20, 0)
+def fit():
+    print(len(Clusterer(3, method="ae", epochs=1, calibrate=False, random_state=0).fit(points).labels_), flush=True)
+atexit.register(fit)
+threading.Thread(target=fit).start()
+"""
+
+
+def test_a_fit_may_outlive_the_main_thread() -> None:
+    """In a thread that nobody waits for, and in a function of `atexit`: Python starts no more threads of a pool."""
+    program = [sys.executable, "-c", AFTER_THE_MAIN_THREAD]
+    answer = subprocess.run(program, capture_output=True, text=True, check=False)
+    assert answer.stdout.split() == ["60", "60"], answer.stderr
 
 
 FORK_AFTER_A_FIT = """

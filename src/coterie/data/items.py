@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from coterie.data.array_rows import gather
 from coterie.data.pixel_values import ValueRule
+from coterie.isolation import Threads
 from coterie.types import InputError, Items, ItemSpec
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class DecodedImages:
         # lasting one would not survive a fork.
         rows = self._rows[index.numpy()]
         order = np.argsort(rows, kind="stable")
-        with quiet_pillow(), ThreadPoolExecutor(self._workers) as pool:
+        with quiet_pillow(), Threads(self._workers) as pool:
             for place, image in zip(order, pool.map(one, rows[order].tolist()), strict=True):
                 images[place] = image
         return torch.from_numpy(images)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from coterie.data.picture_form import Progress
 from coterie.data.pixel_values import ValueRule, rule_for
 from coterie.data.ranges import PixelValues
+from coterie.isolation import Threads
 from coterie.types import ItemSpec
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def spans(work: Callable[[int], Result], count: int, threads: int, doing: str, p
         if threads == 1:
             yield from map(span, starts)
             return
-        with ThreadPoolExecutor(threads) as pool:
+        with Threads(threads) as pool:
             for first in range(0, len(starts), 4 * threads):
                 yield from pool.map(span, starts[first : first + 4 * threads])
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from coterie.data.pixel_values import ValueRule
 from coterie.data.survey import Survey
 from coterie.encoders.loading import Encoder, Wanted, load_encoder
 from coterie.encoders.store import CHUNK, NO_DIGEST, Chunk, Job, Known, Store
+from coterie.isolation import Threads
 from coterie.records.features import FORMAT
 from coterie.types import InputError, Items, ItemSpec, Skipped, Source
 
@@ -264,7 +265,7 @@ def _in_threads(
     if device.type == "cpu" and threads > 1:
         torch.set_num_threads(1)
     waiting: deque[Future[list[Seen]]] = deque()
-    pool = ThreadPoolExecutor(threads)
+    pool = Threads(threads)
     try:
         for part in parts:
             waiting.append(pool.submit(work, part))

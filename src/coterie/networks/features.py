@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coterie.isolation import Threads
 from coterie.networks.net import HalfPrecision, Net
 from coterie.types import Items, ItemSpec
 from coterie.views.normalise import normalise
@@ -50,7 +50,7 @@ def stream(
     was_training = net.training
     net.eval()
     try:
-        with ThreadPoolExecutor(1) as pool:  # reads the next chunk while this one is computed
+        with Threads(1) as pool:  # reads the next chunk while this one is computed
             chunks = list(index.split(size))
             ahead = pool.submit(items.take, chunks[0]) if chunks else None
             for number, chunk in enumerate(chunks):

@@ -8,7 +8,6 @@ number of operations and hardly their size. Either way a batch's views are the s
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from coterie.contract import Trained, name_of, part_size_of, views_of
+from coterie.isolation import Threads
 from coterie.networks.net import Net
 from coterie.training.distributed import deal, share_of
 from coterie.training.passes import PassPlan, steps_of
@@ -91,7 +91,7 @@ def _one_pass(maker: BatchMaker, plan: PassPlan, epoch: int, first: int) -> Iter
 
     together = batches_at_once(plan.items.spec, plan.size, device)
     blocks = [range(begin, min(begin + together, plan.steps)) for begin in range(first, plan.steps, together)]
-    with ThreadPoolExecutor(1) as pool:
+    with Threads(1) as pool:
         ahead = pool.submit(read, blocks[0])
         for following in [*blocks[1:], None]:
             block = ahead.result()
