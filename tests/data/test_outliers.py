@@ -257,3 +257,34 @@ def test_rows_of_zeros_among_dense_ones_are_named() -> None:
     assert "rows 3, 10, 11, 12, 13 and 4 more of array" in to_fit(more).warnings[0]
     assert to_fit(x[:, :2]).warnings == []
     assert to_fit(np.where(x > 0, x, 0)).warnings == []
+
+
+def column_of(*far: float, inside: float = 1.0) -> list[int]:
+    """The rows left out of 201 from -1 to 1, whose unit is 0.75, with one at `inside` and these after them."""
+    x = np.zeros((201 + len(far), 2), np.float32)
+    x[:, 1] = np.random.default_rng(0).normal(size=len(x))
+    x[:201, 0], x[0, 0], x[201:, 0] = np.linspace(-1, 1, 201), inside, far
+    return to_fit(x).outliers
+
+
+def test_a_row_is_far_from_40_units_on_and_8_times_farther_than_the_others() -> None:
+    assert column_of(29) == []
+    assert column_of(31) == [201]
+    assert column_of(15 * 7.9, inside=15) == []
+    assert column_of(15 * 8.1, inside=15) == [201]
+    assert column_of(1e5, 1e3) == [201, 202], "the innermost gap counts"
+
+
+def test_three_rows_that_keep_together_are_a_group_and_two_are_not() -> None:
+    """Together is within five units."""
+    assert column_of(1000, 1003) == [201, 202]
+    assert column_of(1000, 1003, 1001) == []
+    assert column_of(1000, 1004, 1008) == [201, 202, 203]
+
+
+def test_the_values_that_are_named_are_those_of_the_file() -> None:
+    """Also where a constant was taken off numbers that are close together and far from 0."""
+    x = 1e6 + np.random.default_rng(0).normal(size=(100, 3)) / 8
+    x[7, 1] = 1e6 + 1000
+    assert open_source(x).items.spec.offset
+    assert "(row 7, column 1: 1.001e+06, the median is 1e+06)" in to_fit(x).warnings[0]
