@@ -197,8 +197,8 @@ def used_rows(record: dict[str, Any]) -> np.ndarray:
     return read_rows(str((record.get("labels_used") or {}).get("rows") or ""))
 
 
-def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
-    """Compare a finished run's result table with true labels and keep the numbers in `metrics.json`."""
+def evaluate_run(out: Path, labels: Labels, *, keep: bool = True) -> dict[str, Any]:
+    """Compare a finished run's result table with true labels; with `keep` the numbers stay in `metrics.json`."""
     record = read_record(out)
     table = read_result(out / "result.parquet", record.get("source", {}).get("n"), groups_of(record))
     used = used_rows(record)
@@ -214,5 +214,6 @@ def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
     metrics = {**answer, "heads": heads, "labels": note}
     if len(used):
         metrics["labels_used"] = len(used)
-    write_atomically(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+    if keep:
+        write_atomically(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics

@@ -125,3 +125,23 @@ def test_a_user_without_a_home_folder(place: Path) -> None:
     assert answer.returncode == 2
     assert b"no home folder" in answer.stderr
     assert b"set COTERIE_DATA" in answer.stderr
+
+
+def test_a_run_that_may_not_be_written_is_measured(grouped: Path, vectors: Path, place: Path) -> None:
+    run = place / "run"
+    shutil.copytree(grouped, run)
+    shutil.copy(vectors, place / "vectors.npy")
+    (place / "l.csv").write_text("id,label\n" + "".join(f"{row},{row % 3}\n" for row in range(60)))
+    for path in (run, *run.rglob("*"), place / "vectors.npy", place / "l.csv"):
+        os.chmod(path, 0o555 if path.is_dir() else 0o444)
+    before = digests(run)
+    program = NOBODY if os.getuid() == 0 else COTERIE
+    answer = forked.run(program, "evaluate", run, "--labels", "l.csv", "--ood", "vectors.npy", cwd=place)
+    assert answer.returncode == 0, answer.stderr
+    assert b"ACC" in answer.stdout.upper()
+    assert b"60 fitted items against 60" in answer.stdout
+    assert b"All numbers" not in answer.stdout
+    assert answer.stderr.decode().count(f"{run} may not be written: these numbers are printed and not kept.") == 1
+    assert digests(run) == before
+    for path in (run, *run.rglob("*")):
+        os.chmod(path, 0o777)

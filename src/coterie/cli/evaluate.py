@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,8 @@ def evaluate_finished(
     if labels is not None and labels != "folders":
         check_folder(run, [labels], writes=("metrics.json", "ood.json", "report.html"))
     asked = labels is not None or label_column is not None or ood is None
-    metrics = evaluate_labels(run, record, labels, label_column) if asked else None
+    keep = os.access(run, os.W_OK)
+    metrics = evaluate_labels(run, record, labels, label_column, keep=keep) if asked else None
     foreign = None
     if ood is not None:
         with speech.bar() as bar:
@@ -58,20 +60,23 @@ def evaluate_finished(
                 bar.items = items
                 return bar.predicted
 
-            foreign = measure_ood(run, ood, ood_score, device, watch)
+            foreign = measure_ood(run, ood, ood_score, device, watch, keep=keep)
+    if not keep:
+        print(f"{run} may not be written: these numbers are printed and not kept.", file=sys.stderr)
     if as_json:
         answer = run_summary(run, record)
         answer |= {"metrics": metrics} if metrics is not None else {}
         print_object(answer | ({"ood": foreign} if foreign is not None else {}))
         return
     if metrics is not None:
-        print_metrics(metrics, run / "metrics.json")
+        print_metrics(metrics, run / "metrics.json" if keep else None)
     if foreign is not None:
-        print_ood(foreign, run / "ood.json")
-    speech.suggest((("compare", run, "OTHER-RUN"), "these numbers beside those of other runs"))
+        print_ood(foreign, run / "ood.json" if keep else None)
+    if keep:
+        speech.suggest((("compare", run, "OTHER-RUN"), "these numbers beside those of other runs"))
 
 
-def print_metrics(metrics: dict[str, Any], path: Path) -> None:
+def print_metrics(metrics: dict[str, Any], path: Path | None) -> None:
     """A table for a person: a line for each head."""
     print("          " + "  ".join(f"{name:>10}" for name in METRICS))
     for name, head in metrics["heads"].items():
@@ -83,11 +88,14 @@ def print_metrics(metrics: dict[str, Any], path: Path) -> None:
             metrics["labels_used"], "item whose judgement took part is", "items whose judgement took part are"
         )
         print(f"{judged} left out, {metrics['n']:,} measured.")
-    print(f"All numbers: {path}")
+    if path is not None:
+        print(f"All numbers: {path}")
 
 
-def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, column: str | None = None) -> dict[str, Any]:
-    """Measure a run against true labels, keep the numbers, renew the report."""
+def evaluate_labels(
+    run: Path, record: dict[str, Any], wanted: str | None, column: str | None = None, *, keep: bool
+) -> dict[str, Any]:
+    """Measure a run against true labels; with `keep`, write the numbers and renew the report."""
     source = record.get("source", {})
     origin, skipped = lies_at(source), source.get("skipped", [])
     ids = read_result(run / "result.parquet", source.get("n"), groups_of(record)).ids
@@ -100,8 +108,9 @@ def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, colum
         raise InputError(f"{origin or run} {why}: give the labels with --labels FILE or --labels folders.")
     if labels.by_row and origin not in names():
         _check_unchanged(run, record, origin)
-    metrics = evaluate_run(run, labels)
-    write_report(run)
+    metrics = evaluate_run(run, labels, keep=keep)
+    if keep:
+        write_report(run)
     return metrics
 
 

@@ -40,9 +40,15 @@ def compare_with_fitted(model: Model, names: Sequence[str], scores: Tensor | Non
 
 
 def measure_ood(
-    run: Path, source: str, wanted: str | None, device: str, watch: Callable[[int], Callable[[int], None]]
+    run: Path,
+    source: str,
+    wanted: str | None,
+    device: str,
+    watch: Callable[[int], Callable[[int], None]],
+    *,
+    keep: bool,
 ) -> dict[str, Any]:
-    """How well each score tells the fitted items from those of `source`; kept in `ood.json` by source.
+    """How well each score tells the fitted items from those of `source`; with `keep` in `ood.json`, by source.
 
     The inside are the items that the model keeps, at most 10,000 drawn with the run's seed; none of them is its own
     nearest neighbour. `watch` takes the number of items and returns a function that is called with each number of
@@ -63,11 +69,12 @@ def measure_ood(
         "skipped": len(opened.skipped),
         "scores": {name: evaluate_separation(inside[name].numpy(), outside[name].numpy()) for name in names},
     }
-    write_atomically(path, json.dumps(before | {source: found}, indent=1) + "\n")
+    if keep:
+        write_atomically(path, json.dumps(before | {source: found}, indent=1) + "\n")
     return found
 
 
-def print_ood(found: dict[str, Any], path: Path) -> None:
+def print_ood(found: dict[str, Any], path: Path | None) -> None:
     """A table for a person: a line for each score."""
     print(f"{found['n_inside']:,} fitted items against {found['n_outside']:,} of {found['source']}:")
     print(f"{'score':<12}" + "  ".join(f"{name:>18}" for name in COLUMNS))
@@ -75,4 +82,5 @@ def print_ood(found: dict[str, Any], path: Path) -> None:
         print(f"{name:<12}" + "  ".join(f"{numbers[column]:>18.3f}" for column in COLUMNS))
     if left_out := found["skipped"]:
         print(f"{counted(left_out, 'unreadable image was', 'unreadable images were')} left out.")
-    print(f"All numbers: {path}")
+    if path is not None:
+        print(f"All numbers: {path}")
