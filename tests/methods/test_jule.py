@@ -122,6 +122,12 @@ def test_items_of_a_group_come_together_and_none_comes_twice(seed: int, together
     assert sorted(GroupTable(together).draw(5, generator).tolist()) == [0, 1, 2, 3, 4]  # before the first epoch
 
 
+def test_the_embedding_begins_small_and_without_biases() -> None:
+    embed = net_of(JULE(embedding=2000)).embed
+    assert float(embed.weight.detach().std()) == pytest.approx(0.01, rel=0.05)
+    assert not embed.bias.any()
+
+
 # The alternation
 
 

@@ -205,6 +205,25 @@ def test_labels_are_the_groups_of_the_inherited_head() -> None:
     assert net.mixture.labels.rows[:, 0].tolist() == [0, 1, 2] * 10
 
 
+def test_an_item_must_be_as_sure_as_asked_and_is_one_of_its_own_neighbours() -> None:
+    """Each group has ten items, so that the eleventh of an item's neighbours is in another one."""
+    net = net_of(SMALL)
+    with torch.no_grad():
+        for parameter in net.cluster.parameters():
+            parameter.mul_(0.01)
+        confidence, label = net.cluster(DATA).softmax(1).max(1)
+    least = min(float(confidence[label == group].median()) for group in range(K))
+    assert 0.34 < least < 0.9
+    begun = (net.eval(), features_of(net), K, torch.Generator().manual_seed(0))
+    start(replace(SMALL, confidence=least, neighbours=10), *begun)
+    taught = net.mixture.labels.rows[:, 0] != NONE
+    assert 0 < int(taught.sum()) < N
+    assert bool((confidence[taught] > least).all())
+    for method in (replace(SMALL, confidence=1.0, neighbours=10), replace(SMALL, confidence=least, neighbours=11)):
+        with pytest.raises(RunFailed, match="no reliable item"):
+            start(method, *begun)
+
+
 # The average, the schedule, the beginning
 
 

@@ -113,6 +113,18 @@ def test_heads_side_by_side_are_single_heads() -> None:
         torch.testing.assert_close(single(rows)[:, 0], expected)
 
 
+def test_heads_begin_small_without_biases_and_with_directions_as_torch_draws_them() -> None:
+    torch.manual_seed(0)
+    bank = HeadBank(2, 60, 50, 64, 30)
+    for weights in (bank.first, bank.second):
+        assert float(weights.detach().std()) == pytest.approx(0.02, rel=0.05)
+    assert not bank.first_bias.any()
+    assert not bank.second_bias.any()
+    assert bool((bank.gain == 1).all())
+    assert 0.12 < float(bank.directions.detach().max()) <= 0.125  # 64 ** -0.5
+    assert -0.125 <= float(bank.directions.detach().min()) < -0.12
+
+
 def small_net(method: TEMI = SMALL, k: int = 3, d: int = 10) -> Net:
     torch.manual_seed(0)
     spec = ItemSpec("embeddings", dim=d)

@@ -146,6 +146,13 @@ def test_classifiers_begin_anew_or_go_on() -> None:
     assert 0.09 < float(drawn.matrix0.abs().max()) <= 0.1
 
 
+def test_the_task_encoder_begins_as_torchs_linear_layer() -> None:
+    task = TaskEncoder((100,), 200)
+    for own in (task.directions[0].detach(), task.biases[0].detach(), task.matrices()[0].detach()):
+        assert -0.1 - 1e-6 <= float(own.min()) < -0.09
+        assert 0.09 < float(own.max()) <= 0.1 + 1e-6
+
+
 def test_the_answer_is_the_mean_over_spaces() -> None:
     task, rows = TaskEncoder((4, 2), 3), rows_of()
     with torch.no_grad():

@@ -85,6 +85,7 @@ def test_the_mixture_begins_as_the_blobs_that_are_there() -> None:
     deviations = (0.5 * net.mixture.log_variances).exp().mean(0)
     torch.testing.assert_close(deviations, torch.tensor([0.5, 1.0]).repeat(5), atol=0.2, rtol=0)
     assert net.mixture.weights.softmax(0).tolist() == pytest.approx([1 / 3] * 3)
+    torch.testing.assert_close((0.5 * net.log_variance.bias).exp(), deviations, atol=0.05, rtol=0)  # an item's, too
     p = predict(method, net, z)["mixture"]
     assert torch.equal(nearest[torch.arange(300) % K], p.argmax(1))
 

@@ -123,6 +123,15 @@ def test_directions_in_a_plane_have_at_most_two_dimensions() -> None:
     assert effective_dimension(plane[:1].expand(9, -1), plane[:1]) == 1.0
 
 
+def test_the_effective_dimension_is_the_participation_ratio_around_the_nearest_directions() -> None:
+    rows, directions = unit_rows(300, 8), unit_rows(300, 8)[:2]
+    rest = rows - directions[(rows @ directions.T).argmax(1)]
+    eigenvalues = torch.linalg.eigvalsh(rest.double().T @ rest.double())
+    expected = float(eigenvalues.sum() ** 2 / eigenvalues.square().sum())
+    assert 3 < expected < 8
+    assert effective_dimension(rows, directions) == pytest.approx(expected, rel=1e-4)
+
+
 def test_an_item_without_a_direction_belongs_to_all_groups_alike() -> None:
     vectors, truth = groups_of_vectors()
     vectors[7] = 0
