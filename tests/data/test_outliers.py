@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import make_blobs
 from sklearn.metrics import adjusted_rand_score
 
-from coterie import Clusterer, calibrate, load
+from coterie import Clusterer, Spaces, calibrate, load
 from coterie.data import open_source
 from coterie.data.outliers import mark_outliers
 from coterie.types import InputError, Source
@@ -282,9 +282,18 @@ def test_three_rows_that_keep_together_are_a_group_and_two_are_not() -> None:
     assert column_of(1000, 1004, 1008) == [201, 202, 203]
 
 
+def test_rows_far_outside_in_any_of_several_spaces_are_left_out() -> None:
+    first, second = groups()[0], groups(d=5)[0]
+    first[[3, 50], 0], second[9, 1] = 1e6, -1e6
+    source = open_source(Spaces([first, second]))
+    mark_outliers(source)
+    assert source.outliers == [3, 9, 50]
+    assert len(source.warnings) == 2
+
+
 def test_the_values_that_are_named_are_those_of_the_file() -> None:
     """Also where a constant was taken off numbers that are close together and far from 0."""
     x = 1e6 + np.random.default_rng(0).normal(size=(100, 3)) / 8
-    x[7, 1] = 1e6 + 1000
-    assert open_source(x).items.spec.offset
-    assert "(row 7, column 1: 1.001e+06, the median is 1e+06)" in to_fit(x).warnings[0]
+    x[7, 1] = 1e6 + 60
+    assert open_source(x).items.spec.offset[1] > 0
+    assert "(row 7, column 1: 1.00006e+06, the median is 1e+06)" in to_fit(x).warnings[0]
