@@ -19,6 +19,7 @@ from coterie.judgements import Judgements
 from coterie.networks.backbones import BackboneChoice, Start
 from coterie.networks.net import Net
 from coterie.prediction.model import Model
+from coterie.review.rows import written
 from coterie.training.device import PrecisionChoice, machine
 from coterie.training.engine import Progress
 from coterie.training.history import EpochRecord, History
@@ -100,6 +101,7 @@ class Prepared:
                 "family": self.family,
                 "skipped": [asdict(item) for item in source.skipped],
                 "notes": list(source.notes),
+                **({"outliers": written(source.outliers)} if len(source.outliers) else {}),
             },
             "n_clusters": self.settings.n_clusters,
             "seed": self.settings.seed,

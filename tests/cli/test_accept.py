@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from sklearn.datasets import make_blobs
 
 from coterie.cli.accept_answer import sample_size
 from coterie.data.judged import read_judged, table_content
@@ -384,6 +385,20 @@ def test_what_the_run_was_warned_of_is_said_again(coterie, run):
     (run / "run.yaml").write_text(yaml.safe_dump(record))
     assert "Note: One group holds 390" in coterie("accept", run).out
     assert coterie("accept", run, "--json").object["warnings"] == record["warnings"]
+
+
+def test_rows_far_outside_are_not_accepted_however_sure_they_look(coterie, tmp_path):
+    rows = make_blobs(60, n_features=8, centers=3, random_state=0)[0].astype(np.float32)
+    rows[5], rows[17] = 1e6, -1e7
+    np.save(tmp_path / "rows.npy", rows)
+    out, table = tmp_path / "run", tmp_path / "accepted.csv"
+    fast = ("--method", "kmeans", "--set", "calibrate.epochs=2")
+    assert coterie("fit", tmp_path / "rows.npy", "-k", 3, "-o", out, *fast).code == 0
+    found = coterie("accept", out, "--max-error", 0.7, "-o", table, "--json").object
+    accepted = [row["id"] for row in csv.DictReader(table.open())]
+    assert len(accepted) == found["accepted"] > 10
+    assert not {"5", "17"} & set(accepted)
+    assert found["notes"] == ["2 rows far outside the others: not accepted."]
 
 
 def test_cells_that_a_table_program_would_calculate_are_guarded_and_read_again(tmp_path):

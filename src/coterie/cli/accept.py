@@ -23,7 +23,9 @@ from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
 from coterie.report.read import Result, RunFolder, read_finished, read_recalibrated
+from coterie.review.rows import read as read_rows
 from coterie.types import InputError
+from coterie.words import counted
 
 
 def accept_items(request: AcceptRequest) -> None:
@@ -47,15 +49,21 @@ def accept_items(request: AcceptRequest) -> None:
             f"--draw {sample_size(len(result.labels))} -o to-judge.csv)."
         )
     audit, notes = None, []
+    usual, confidence = np.ones(len(result.labels), bool), result.confidence
+    if len(outside := read_rows(str((folder.run.get("source") or {}).get("outliers") or ""), len(usual))):
+        usual[outside] = False
+        confidence = np.where(usual, confidence, 0)  # a row far outside looks sure, whatever it is
+        notes.append(f"{counted(len(outside), 'row')} far outside the others: not accepted.")
     if request.judged is not None:
         read = read_judgements(request.judged, folder, result)
-        judged, notes = read.rows, read.notes
-        audit = accept.audit(result.confidence, judged, read.right, request.max_error, request.level)
+        judged = read.rows
+        notes += read.notes
+        audit = accept.audit(confidence, judged, read.right, request.max_error, request.level)
         threshold = audit.chosen.threshold if audit.chosen else None
         judged_total = len(judged)
     else:
-        threshold, judged_total = accept.expected_threshold(result.confidence, request.max_error), 0
-    accepted = accept.accepted_items(result.confidence, threshold)
+        threshold, judged_total = accept.expected_threshold(confidence, request.max_error), 0
+    accepted = accept.accepted_items(confidence, threshold) & usual
     if out is not None:
         write_rows(out, result, np.flatnonzero(accepted))
     found = describe(request, folder, result, threshold, accepted)

@@ -89,6 +89,7 @@ class SourceEntry(Entries):
     family: Name | None = None
     skipped: list[LeftOut] = []
     notes: list[str] = []
+    outliers: str = ""  # the rows that lie far outside all others, as "5,17-19"; training left them out
 
 
 class StageEntry(Entries):
