@@ -297,6 +297,16 @@ def test_a_method_that_could_train_nothing_of_its_answer_is_refused(tmp_path: Pa
             assert begin(VECTORS, backbone="identity", **given).backbone.name == "identity"
 
 
+@pytest.mark.parametrize("name", ["deepfinch", "dec", "scan", "cdc"])
+def test_without_the_stage_before_it_a_method_must_train_something_of_its_answer(name: str) -> None:
+    given = {"method": name, "pretrain": "none", "backbone": "identity", "calibrate": False}
+    if name == "deepfinch":
+        with pytest.raises(InputError, match=r"trains a backbone, and 'identity'.*leave --backbone out"):
+            begin(VECTORS, **given)
+    else:
+        assert begin(VECTORS, **given).backbone.name == "identity"
+
+
 @pytest.mark.parametrize("name", ["propos", "tcc"])
 def test_a_head_and_its_average_are_trained_on_the_own_values_of_the_items(name: str) -> None:
     short = {f"{name}.epochs": 1}

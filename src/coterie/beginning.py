@@ -14,7 +14,7 @@ import torch
 from coterie.catalogue import method_class, method_names
 from coterie.contract import Card, Facts, Method, heads_of, is_trained, name_of, passes_of, setting_names
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.prediction.model import Model
 from coterie.records.run import read_record
 from coterie.training.plan import Plan, RunSettings, method_name
@@ -201,16 +201,18 @@ def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> Non
 
 
 def _check_learns(plan: Plan, backbone: BackboneChoice, spec: ItemSpec, init: Model | None) -> None:
-    """Raise InputError for a stage that learns features alone, where the backbone has nothing to train."""
+    """Raise InputError for a stage that learns features alone, where the backbone has nothing to train.
+
+    K-means' centres are no parameters; a decoder is kept for the stages that go on with it, and answers nothing.
+    """
     assert plan.facts is not None
     for method in plan.stages:
-        if not epochs_of(method) or method.card.starts_from is not None:
+        if not epochs_of(method):
             continue
         net = _untrained(method, backbone, spec, plan.facts.k)
-        # K-means' centres are no parameters; a decoder is kept for the stages that go on with it, and answers nothing.
         names = [name for name in net.head_names if name in (method.card.answers or net.head_names)]
         heads = [net.get_submodule(name) for name in names if name != "decoder"]
-        if not any(list(head.parameters()) for head in heads):
+        if not trainable(*heads):
             way_out = "leave --backbone out" if init is None else "leave --init out, or give a run that trained one"
             raise InputError(
                 f"{method.card.title} trains a backbone, and 'identity', the items' own values, has nothing to train: "

@@ -32,6 +32,11 @@ def logged_names() -> set[str]:
     return found
 
 
+def test_a_setting_without_a_value_is_said_not_to_be_set() -> None:
+    stages = build_stages({"stages": [{"name": "cdc", "settings": {"threshold": None, "cells": 9}}]}, [])
+    assert stages[0].settings == [("threshold", "not set"), ("cells", "9")]
+
+
 def test_numbers_that_methods_log_are_explained() -> None:
     names = logged_names()
     assert {"selected", "core_share"} <= names

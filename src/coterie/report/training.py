@@ -76,7 +76,9 @@ def _stage(name: str, told: Record, lines: list[Record], logs: Record) -> Stage:
     if counted:
         drawing = shades([int(line["epoch"]) for line in counted], [line["confidence_histogram"] for line in counted])
         curves.append(Curve("confidences", "epochs across, confidence 0 to 1 upwards; darker: more items", "", drawing))
-    settings = [(key, str(value)) for key, value in (told.get("settings") or {}).items()]
+    settings = [
+        (key, "not set" if value is None else str(value)) for key, value in (told.get("settings") or {}).items()
+    ]
     return Stage(name, " · ".join(filter(None, parts)), settings, curves)
 
 
