@@ -44,6 +44,18 @@ def test_a_run_folder_and_its_model_folder_load_alike(done: tuple[Path, RunResul
     assert np.array_equal(read_result(out / "result.parquet").heads["cal"], result.assignments.probabilities.numpy())
 
 
+def test_what_a_net_does_to_its_input_is_kept(done: tuple[Path, RunResult], folder: Path) -> None:
+    """Embeddings are cut off, images looked at in their middle, as when the model was fitted."""
+    model, source = load_model(folder), done[1].source
+    model.net.limit, model.net.enlarge = 0.5, 1.25
+    cut_off = model.predict(source).probabilities
+    assert not torch.equal(cut_off, done[1].assignments.probabilities)
+    model.save(folder / "model")
+    again = load_model(folder)
+    assert torch.equal(again.predict(source).probabilities, cut_off)
+    assert again.net.enlarge == 1.25
+
+
 def test_prediction_reports_its_progress_and_gives_the_embedding_when_asked(done: tuple[Path, RunResult]) -> None:
     _, result = done
     seen: list[int] = []
