@@ -16,7 +16,9 @@ from sklearn.datasets import make_blobs
 from coterie.cli.accept_answer import sample_size
 from coterie.data.judged import read_judged, table_content
 from coterie.evaluation import accept
+from coterie.review import Review
 from coterie.types import InputError
+from helpers.review_runs import small_run
 
 N, K = 400, 4
 
@@ -385,6 +387,16 @@ def test_what_the_run_was_warned_of_is_said_again(coterie, run):
     (run / "run.yaml").write_text(yaml.safe_dump(record))
     assert "Note: One group holds 390" in coterie("accept", run).out
     assert coterie("accept", run, "--json").object["warnings"] == record["warnings"]
+
+
+def test_of_a_reviewed_run_it_says_where_the_reviewed_groups_are(coterie, tmp_path):
+    run = small_run(tmp_path, pictures=False)
+    assert coterie("accept", run, "--max-error", 0.3, "--json").object["notes"] == []
+    with Review(run) as review:
+        review.reject([3])
+    notes = coterie("accept", run, "--max-error", 0.3, "--json").object["notes"]
+    assert len(notes) == 1
+    assert f"coterie export {run} --to csv" in notes[0]
 
 
 def test_rows_far_outside_are_not_accepted_however_sure_they_look(coterie, tmp_path):

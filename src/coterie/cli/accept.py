@@ -22,6 +22,7 @@ from coterie.cli.output import check_ending, percent, print_object
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
+from coterie.records.review import read_review
 from coterie.report.read import Result, RunFolder, read_finished, read_recalibrated
 from coterie.review.rows import read as read_rows
 from coterie.types import InputError
@@ -48,7 +49,7 @@ def accept_items(request: AcceptRequest) -> None:
             f"them by the same fit command with --resume --calibrate, or judge a sample (coterie accept {request.run} "
             f"--draw {sample_size(len(result.labels))} -o to-judge.csv)."
         )
-    audit, notes = None, []
+    audit, notes = None, of_review(folder)
     usual, confidence = np.ones(len(result.labels), bool), result.confidence
     if len(outside := read_rows(str((folder.run.get("source") or {}).get("outliers") or ""), len(usual))):
         usual[outside] = False
@@ -76,6 +77,19 @@ def accept_items(request: AcceptRequest) -> None:
     else:
         print_found(found, request)
         suggest(found, request)
+
+
+def of_review(folder: RunFolder) -> list[str]:
+    """What to say of a run whose groups people have changed: the confidences are of those before."""
+    review = read_review(folder.path)
+    if review is None or not review.events:
+        return []
+    audited = review.claim is not None and review.claim.voided is None
+    more = " (--only accepted: those that its audit accepts)" if audited else ""
+    return [
+        "The run was reviewed, and this is about its groups before that. The reviewed ones: coterie export "
+        f"{folder.path} --to csv -o reviewed.csv{more}."
+    ]
 
 
 def check_table(request: AcceptRequest, result: Result) -> Path:
