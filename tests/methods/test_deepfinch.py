@@ -46,7 +46,7 @@ def test_classifiers_and_labels_begin_anew_with_every_hierarchy_and_not_between(
     list(steps(method, net, batch_of(net, number=4)))
     assert not torch.equal(net.levels.weight, weights)
     bound = 10**-0.5  # drawn as torch's linear layer is
-    for drawn in (weights, net.levels.weight):
+    for drawn in (weights.detach(), net.levels.weight.detach()):
         assert -bound <= float(drawn.min()) < -0.99 * bound
         assert 0.99 * bound < float(drawn.max()) <= bound
     assert not torch.equal(net.labels.rows, labels)
