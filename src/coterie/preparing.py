@@ -39,7 +39,7 @@ from coterie.prepared import Prepared as Prepared
 from coterie.prepared import Watch as Watch
 from coterie.records.review import REVIEWED
 from coterie.records.run import read_record
-from coterie.review.log import FOLDER, LOG, read_log
+from coterie.review.log import FOLDER, LOG, check_closed, read_log
 from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History, read_history
@@ -166,8 +166,11 @@ def was_reviewed(out: Path) -> bool:
 
 
 def _check_review(out: Path | None, *, calibrates: bool) -> None:
-    """Raise InputError where a calibration after the end would change what somebody has reviewed."""
-    if out is None or not was_reviewed(out):
+    """Raise InputError where somebody reviews the run now, or a calibration would change what was reviewed."""
+    if out is None:
+        return
+    check_closed(out)
+    if not was_reviewed(out):
         return
     if calibrates != bool(read_record(out).get("calibration")):
         raise InputError(

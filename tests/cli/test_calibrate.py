@@ -119,3 +119,16 @@ def test_a_reviewed_run_is_not_calibrated_under_its_review(coterie, vectors, tmp
         assert review.rename(1, "second")
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("review", "result.reviewed.parquet"))
     assert coterie(*fit, copy).code == 0
+
+
+def test_a_run_does_not_go_on_under_an_open_review(coterie, vectors, tmp_path):
+    """Before, its table was replaced: what was decided after that could not be opened again."""
+    run = tmp_path / "run"
+    fit = ("fit", vectors, "-k", 3, "--method", "kmeans", "--resume", "-o", run)
+    assert coterie(*fit, "--no-calibrate").code == 0
+    with Review(run) as review:
+        answer = coterie(*fit, "--set", "calibrate.epochs=2")
+        assert (answer.code, answer.err.count("is being reviewed: stop `coterie review`")) == (2, 1), answer.err
+        review.rename(0, "first")
+    with Review(run) as review:
+        assert review.state.groups[0].name == "first"

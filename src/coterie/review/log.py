@@ -70,6 +70,24 @@ class Lock:
             self._file = -1
 
 
+def check_closed(run: Path) -> None:
+    """Raise BeingReviewed where a process has the review of this run open: a new result would change under it."""
+    try:
+        file = os.open(run / FOLDER / LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # nobody ever reviewed it
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: all processes of a run ask at once
+    except BlockingIOError as error:
+        raise BeingReviewed(f"{run} is being reviewed: stop `coterie review` before the run goes on.") from error
+    except OSError:  # a file system without locks
+        return
+    finally:
+        os.close(file)
+
+
 def read_log(path: Path) -> tuple[list[tuple[Event, Data]], int]:
     """The events of a log and the bytes that they take; a torn last line is left out.
 
