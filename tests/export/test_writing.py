@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from coterie.data import open_source
 from coterie.export import Options, export_run
@@ -49,6 +52,15 @@ def test_a_full_disk_is_said_of_the_export(coterie, run, photos, tmp_path, form)
         said = refused(coterie, run, "--to", form, "-o", disk / "out")
         assert f"{disk / 'out'} could not be written (No space left on device): free some space" in said
         assert os.listdir(disk) == ["filler"]
+
+
+def test_copies_that_do_not_fit_are_said_in_units_of_their_size(coterie, run, photos, tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(photos / "d.png")  # 30 kB
+    with small_disk(tmp_path / "disk", "256k") as disk:
+        fill(disk, spare=4 * 4096)
+        said = refused(coterie, run, "--to", "imagefolder", "-o", disk / "out")
+        assert re.search(r"The copies take 3\d\.\d kB, but only 1\d\.\d kB are free at ", said)
 
 
 def test_overwrite_replaces_an_export_and_no_file_of_anyone_else(coterie, run, tmp_path):
@@ -168,6 +180,20 @@ def test_the_user_s_photos_keep_their_bytes_and_times(coterie, run, photos, tmp_
         assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / f"{number}", "--link", link)[0] == 0
         assert coterie("export", run, "--to", "hf", "-o", tmp_path / f"{number}", "--overwrite")[0] == 0
     assert before == {path: (path.read_bytes(), path.stat().st_mtime_ns, path.stat().st_mode) for path in before}
+
+
+@pytest.mark.parametrize(("link", "call"), [("symlink", "symlink"), ("hard", "link")])
+def test_a_disk_without_links_is_said(coterie, run, tmp_path, monkeypatch, link, call):
+    """As FAT and exFAT, on memory cards, which are rarely at hand to be mounted."""
+
+    def refuse(source: str, place: str) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted", source)
+
+    monkeypatch.setattr(os, call, refuse)
+    said = refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out", "--link", link)
+    assert "(Operation not permitted)" in said
+    assert said.rstrip().endswith("links; use --link copy.")
+    assert not (tmp_path / "out").exists()
 
 
 def test_photos_that_are_gone_are_counted_and_named(coterie, run, photos, tmp_path):
@@ -336,8 +362,6 @@ def test_names_of_every_kind_of_file(coterie, tmp_path):
 
 def _png(shade: int) -> bytes:
     import io
-
-    from PIL import Image
 
     buffer = io.BytesIO()
     Image.new("RGB", (4, 4), (10 * shade, 0, 0)).save(buffer, "PNG")

@@ -15,6 +15,7 @@ from coterie.data.originals import Originals, suffix_of
 from coterie.export.file_names import NO_GROUP, distinct, file_name, group_folder
 from coterie.export.items import NOWHERE, Items
 from coterie.export.jobs import Job
+from coterie.outputs import NO_ROOM
 from coterie.records.files import open_regular
 from coterie.types import InputError
 from coterie.words import counted
@@ -59,9 +60,15 @@ def check_room(items: Items, originals: Originals, link: str, place: Path) -> No
     free = shutil.disk_usage(place).free
     if needed > free:
         raise InputError(
-            f"The copies take {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free at {place}: free some "
-            "space, or use --link symlink."
+            f"The copies take {_size(needed)}, but only {_size(free)} are free at {place}: free some space, or use "
+            "--link symlink."
         )
+
+
+def _size(count: int) -> str:
+    """1234567 bytes -> "1.2 MB"."""
+    unit, power = next(((unit, power) for unit, power in (("GB", 9), ("MB", 6)) if count >= 10**power), ("kB", 3))
+    return f"{count / 10**power:.1f} {unit}"
 
 
 def put(item: str, originals: Originals, place: Path, link: str) -> None:
@@ -73,16 +80,19 @@ def put(item: str, originals: Originals, place: Path, link: str) -> None:
     path = originals.path(item)
     if link == "copy":
         _copy(path, place)
-    elif link == "symlink":
-        os.symlink(path, place)
-    else:
-        try:
+        return
+    try:
+        if link == "symlink":
+            os.symlink(path, place)
+        else:
             os.link(os.path.realpath(path), place)
-        except OSError as error:
-            raise InputError(
-                f"{item} cannot be linked to {place} ({error.strerror}): the folders must lie on one disk that knows "
-                "hard links; use --link copy."
-            ) from error
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        must = "the disk of -o must know such" if link == "symlink" else "both must lie on one disk that knows hard"
+        raise InputError(
+            f"{item} cannot be linked to {place} ({error.strerror}): {must} links; use --link copy."
+        ) from error
 
 
 def say_links(job: Job) -> None:
