@@ -11,6 +11,7 @@ import pytest
 
 from coterie.data import labels_of, read_label_file
 from coterie.data.encoding import encode
+from coterie.data.matching import match
 from coterie.types import InputError
 
 IDS = ["a/1.png", "a/2.png", "b/3.png"]
@@ -390,3 +391,16 @@ def test_python_objects_beside_a_sources_labels_do_not_hide_them(tmp_path):
 def test_pandas_missing_values_are_unknown():
     labels = encode(list(pd.array([3, None, 7], dtype="Int64")))
     assert (labels.codes.tolist(), labels.names) == ([0, -1, 1], ["3", "7"])
+
+
+def test_names_in_several_folders_are_found_by_their_ends_and_never_guessed() -> None:
+    """A name that is the end of one item and of which another is the end may be either."""
+    ids = ["1/a.png", "2/b.png", "a.png"]
+    assert match(["/one/1/a.png", "/two/2/b.png"], ids[:2], [], "labels").tolist() == [0, 1]
+    assert match(["/two/2/b.png", "/one/1/c.png"], ids, ["1/c.png"], "labels").tolist() == [1, -1]
+    for keys, pool in (
+        (["2/b.png", "1/a.png"], ["a.png", "c/1/a.png", "2/b.png"]),
+        (["b.png"], ["1/b.png", "2/b.png"]),
+    ):
+        with pytest.raises(InputError, match="which may be several items of the source"):
+            match(keys, pool, [], "labels")
