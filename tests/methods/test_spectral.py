@@ -123,6 +123,15 @@ def test_where_nothing_is_to_be_found_members_part_and_nobody_is_sure() -> None:
     assert voted.max(1).values.mean() < sure.max(1).values.mean() - 0.1
 
 
+@pytest.mark.parametrize("sizes", [(160, 60, 30, 20), (200, 80, 40, 40, 40), (150, 40, 25)])
+def test_long_embeddings_in_groups_of_unequal_size_that_stand_apart_are_not_divided(sizes: tuple[int, ...]) -> None:
+    rng, truth = np.random.default_rng(1), np.repeat(np.arange(len(sizes)), sizes)
+    data = (2 * rng.normal(size=(len(sizes), 160)))[truth] + rng.normal(size=(len(truth), 160))
+    found = run(data.astype(np.float32), replace(SETTINGS, n_clusters=len(sizes))).assignments.probabilities
+    assert adjusted_rand_score(truth, labels_of(found)) == 1.0
+    assert float(found.max(1).values.mean()) > 0.95
+
+
 def test_how_sure_it_is_does_not_rise_with_the_number_of_items() -> None:
     """Groups that overlap: more items of the same kind make nothing clearer."""
     rng = np.random.default_rng(0)

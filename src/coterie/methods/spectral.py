@@ -32,6 +32,7 @@ from coterie.types import Features, InputError
 
 COMPONENTS = 128  # principal components of embeddings
 SPREAD = (0.8, 2.0)  # numbers of eigenvectors of the first and the last member, as multiples of k
+CLEAR = 1.5  # (1 - λ of the first eigenvector after k) / (1 - λ of the k-th) from which on k groups stand apart
 
 CARD = Card(
     title="Spectral clustering",
@@ -52,7 +53,8 @@ class Spectral:
     distance: Metric = "euclidean"  # cosine: of the items' own values, each scaled to length 1
     components: Memory | None = None  # number of half-whitened principal components in place of the values
     restarts: Restarts = 20  # of the K-means on the eigenvectors
-    members: Copies = 1  # partitions by different numbers of eigenvectors, which are combined by a vote of neighbours
+    # partitions by different numbers of eigenvectors, unless k groups stand apart, combined by a vote of neighbours
+    members: Copies = 1
     voters: Count | None = None  # near landmarks that vote; None: a tenth of a mean group of them
 
     card: ClassVar[Card] = CARD
@@ -111,9 +113,16 @@ class Spectral:
         place_groups(net.groups, torch.cat([net.spectral(part) for part in rows.split(4096)]), generator, self.restarts)
 
     def partitions(self, rows: Float[Tensor, "n d"], k: int, generator: torch.Generator) -> list[Int[Tensor, " n"]]:
-        """K-means on the leading eigenvectors, a different number for each member, each row scaled to length 1."""
+        """K-means on the leading eigenvectors, a different number for each member, each row scaled to length 1.
+
+        Where the eigenvalues say that k groups stand apart, all members take k: one more divides the largest group, one
+        less puts two together.
+        """
         counts = [min(max(2, round(k * factor)), len(rows)) for factor in np.linspace(*SPREAD, self.members)]
-        *_, vectors = eigenvectors(rows, self.neighbours, self.scale, max(counts), generator)
+        most = min(max(*counts, k + 1), len(rows))
+        *_, values, vectors = eigenvectors(rows, self.neighbours, self.scale, most, generator)
+        if most > k and 1 - values[k] >= CLEAR * max(1 - values[k - 1], 0):
+            counts = [k] * self.members
         found = []
         for count in counts:
             points = functional.normalize(torch.from_numpy(vectors[:, :count]).to(rows), dim=1)
