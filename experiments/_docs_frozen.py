@@ -57,6 +57,22 @@ def graph_choice() -> str:
     return table([*head, "κ of K-means", "κ of K-means on components", "κ of `spectral`"], rows, found["command"])
 
 
+def short_embeddings() -> str:
+    """Made groups of few numbers: the mean of each method over the sets of a kind."""
+    found = records("short_embeddings")
+    rows = []
+    for kind in dict.fromkeys(one["kind"] for one in found["records"]):
+        sets = [one for one in found["records"] if one["kind"] == kind]
+        for method in ("cdc", "spectral", "kmeans"):
+            runs = [one[method] for one in sets]
+            lowest = percent(min(run["ari"] for run in runs))
+            seconds = f"{sum(run['seconds'] for run in runs) / len(runs):.1f}"
+            scores = [mean_percent([run[key] for run in runs]) for key in ("acc", "ari", "ece")]
+            rows.append([kind, str(len(sets)), f"`{method}`", *scores, lowest, seconds])
+    head = ["groups", "sets", "method", "ACC", "ARI", "ECE", "lowest ARI", "seconds"]
+    return table(head, rows, found["command"])
+
+
 def votes() -> str:
     """How sure the votes are by the number of items: 50 voters, and a part of a group."""
     found = records("votes")
@@ -160,5 +176,6 @@ BLOCKS: dict[str, Block] = {
     "heads": heads,
     "million": million,
     "photos": photos,
+    "short-embeddings": short_embeddings,
     "votes": votes,
 }

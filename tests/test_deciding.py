@@ -21,15 +21,15 @@ def method_for(data: np.ndarray, **given: Any) -> tuple[str, str]:
     return prepared.settings.method, " ".join(prepared.plan.notes)
 
 
-def test_long_embeddings_are_grouped_by_a_graph_and_a_note_says_so():
-    method, notes = method_for(LONG)
+@pytest.mark.parametrize("data", [LONG, LONG[:, :128], LONG[:, :1]])
+def test_embeddings_are_grouped_by_a_graph_and_a_note_says_so(data):
+    method, notes = method_for(data)
     assert method == "spectral"
     assert "--method cdc" in notes
 
 
-@pytest.mark.parametrize("data", [LONG[:, :128], LONG[:60]])
-def test_short_or_few_ones_are_not(data):
-    method, notes = method_for(data)
+def test_few_ones_are_not():
+    method, notes = method_for(LONG[:60])
     assert method == "cdc"
     assert "--method cdc" not in notes
 

@@ -1,6 +1,6 @@
 """Resolves `--method auto` and `--encoder`: which encoder embeds the pictures, and which method groups the items.
 
-By what is grouped: photographs, where an encoder is on this computer, are embedded, and long embeddings grouped by a
+By what is grouped: photographs, where an encoder is on this computer, are embedded, and embeddings grouped by a
 neighbour graph; small grey pictures, glyphs, and photographs without an encoder train a net. docs/frozen_heads.md
 gives the reasons.
 """
@@ -23,12 +23,12 @@ from coterie.encoders.catalogue import AUTO, NONE
 from coterie.encoders.loading import Wanted
 from coterie.encoders.opening import Encode, check_name
 from coterie.finetuning import check_finetune
-from coterie.methods.spectral import COMPONENTS, Spectral
+from coterie.methods.spectral import Spectral
 from coterie.training.plan import RunSettings, method_name
 from coterie.types import InputError, Source
 
 METHOD = "cdc"  # what `auto` groups with, where it is not
-GRAPH = "spectral"  # for embeddings of more than `COMPONENTS` features
+GRAPH = "spectral"  # for embeddings
 LEAST = 100  # items of which a neighbour graph says something
 OF_BACKBONE = ("init", "weights", "image_size")  # whose value says that a net is to be trained
 
@@ -75,7 +75,7 @@ def by_items(settings: RunSettings, opened: Source) -> tuple[RunSettings, list[s
         return settings, []
     settings, spec = replace(settings, by_items=False), opened.items.spec
     count = len(opened.items) - len(opened.outliers)
-    if spec.kind != "embeddings" or spec.dim <= COMPONENTS or count < LEAST:
+    if spec.kind != "embeddings" or count < LEAST:
         return settings, []
     drawn = f" of {Spectral.landmarks:,} random items, which the others join" if count > Spectral.landmarks else ""
     said = (

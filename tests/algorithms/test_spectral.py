@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
-from coterie.algorithms.spectral import SpectralCoordinates, leading_vectors, linked, local_graph
+from coterie.algorithms.spectral import SpectralCoordinates, few_copies, leading_vectors, linked, local_graph
 
 
 def generator() -> torch.Generator:
@@ -103,3 +103,10 @@ def test_coordinates_do_not_depend_on_the_other_items() -> None:
     asked = torch.randn(64, 20, generator=torch.Generator().manual_seed(1))
     order = torch.randperm(64, generator=generator())
     assert torch.equal(part(asked[order]), part(asked)[order])
+
+
+def test_of_copies_a_few_are_kept_and_all_where_too_little_would_stay() -> None:
+    rows = torch.tensor([[0.0, 1], [2, 3], [0, 1], [0, 1], [2, 3], [4, 5]])
+    assert few_copies(rows, 2, least=3).tolist() == [True, True, True, False, True, True]
+    assert few_copies(rows, 1, least=3).tolist() == [True, True, False, False, False, True]
+    assert few_copies(rows, 1, least=4).all()

@@ -132,6 +132,14 @@ def test_long_embeddings_in_groups_of_unequal_size_that_stand_apart_are_not_divi
     assert float(found.max(1).values.mean()) > 0.95
 
 
+@pytest.mark.parametrize("dim", [16, 160])
+def test_many_copies_of_an_item_do_not_change_the_groups(dim: int) -> None:
+    data, truth = clumps(dim=dim)
+    copies = np.concatenate([data, np.repeat(data[:1], 100, 0)])
+    found = run(copies, replace(SETTINGS, n_clusters=3)).assignments.probabilities
+    assert adjusted_rand_score(np.concatenate([truth, np.repeat(truth[:1], 100)]), labels_of(found)) == 1.0
+
+
 def test_how_sure_it_is_does_not_rise_with_the_number_of_items() -> None:
     """Groups that overlap: more items of the same kind make nothing clearer."""
     rng = np.random.default_rng(0)

@@ -142,6 +142,12 @@ def test_single_outliers_are_no_groups() -> None:
     assert overlooked(x, torch.arange(500) % 2, 2) is None
 
 
+def test_copies_of_an_item_are_no_group() -> None:
+    x = torch.randn(500, 16, generator=torch.Generator().manual_seed(0))
+    x[:20] = x[0]
+    assert overlooked(x, torch.arange(500) % 5, 5) is None
+
+
 def test_too_few_items_or_too_many_groups_are_not_looked_at() -> None:
     x, _ = with_a_small_group(0.02, 4, 2)
     assert overlooked(x[-30:], torch.arange(30) % 5, 5) is None

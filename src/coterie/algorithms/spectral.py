@@ -8,9 +8,12 @@ item's row scaled to length 1.
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.sparse import csr_array, diags_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from scipy.sparse.linalg import eigsh
@@ -49,6 +52,22 @@ class SpectralCoordinates(nn.Module):
         own = distances[:, min(self.scale, distances.shape[1] - 1)].clamp(min=float(self.scales.rows.min()))
         affinity = (-distances.square() / (own[:, None] * self.scales.rows[index, 0])).exp()
         return functional.normalize((affinity[:, :, None] * self.vectors.rows[index]).sum(1), dim=1)
+
+
+def few_copies(rows: Float[Tensor, "n d"], most: int, least: int) -> Bool[Tensor, " n"]:
+    """Which rows to keep so that none is there more than `most` times; all, where fewer than `least` would stay.
+
+    An item's scale is its distance to its s-th neighbour: with more than s copies it is 0, and the copies are a part of
+    the graph that hangs together with nothing.
+    """
+    met: Counter[bytes] = Counter()
+    keep = []
+    for row in rows.cpu().numpy():
+        key = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+        met[key] += 1
+        keep.append(met[key] <= most)
+    kept = torch.tensor(keep, device=rows.device)
+    return kept if int(kept.sum()) >= least else torch.ones_like(kept)
 
 
 def eigenvectors(

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from coterie.algorithms.kmeans import kmeans, place_groups
 from coterie.algorithms.neighbours import Metric
-from coterie.algorithms.spectral import SpectralCoordinates, eigenvectors
+from coterie.algorithms.spectral import SpectralCoordinates, eigenvectors, few_copies
 from coterie.algorithms.votes import NeighbourVotes
 from coterie.bounds import Copies, Count, Memory, Restarts
 from coterie.contract import Card, Facts, OnlyIf
@@ -106,6 +106,7 @@ class Spectral:
         if self.components is not None:
             net.components.place(self.values(net, some))
         rows = self.rows(net, some)
+        rows = rows[few_copies(rows, self.scale, least=k + 1)]
         if self.members > 1:
             net.votes.place(rows, self.partitions(rows, k, generator), k)
             return

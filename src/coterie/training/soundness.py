@@ -20,7 +20,7 @@ TINY = 0.05  # of an even share: a group far below
 SAMPLE = 3000  # items that the search for overlooked groups looks at
 RESTARTS = 6  # of its K-means
 MOST_GROUPS = 64  # with more groups the search would take long and find little
-FEWEST = 4  # items in the sample that make a group
+FEWEST = 4  # different items in the sample that make a group
 SMALL = 0.34  # of an even share: what is looked for; methods with a balance term find larger ones
 APART = 4.5  # gap between two groups over the sum of their deviations along it; halves of one Gaussian have 1.3
 ROUND = 0.15  # least silhouette: how much farther the next group is than the own one
@@ -112,7 +112,7 @@ def _apart(points: Float[Tensor, "m d"], found: KMeansResult, labels: Int[Tensor
         if not FEWEST <= size <= SMALL * m / k or _overlap(inside, labels, k) > FOUND:
             continue
         silhouette, gap = _standing(points, found, group)
-        if silhouette >= ROUND and gap >= APART:
+        if silhouette >= ROUND and gap >= APART and len(points[inside].unique(dim=0)) >= FEWEST:
             return inside
     return None
 
