@@ -268,11 +268,9 @@ def check_balance(assignments: Assignments, model: Model, prepared: Prepared) ->
         return
     labels, seed = assignments.probabilities[rows].argmax(1), prepared.settings.seed
     inside = overlooked(points, labels, model.k, seed)
-    others = divided(points, labels, model.k, seed) if inside is None else None
-    if inside is None and others is None:
+    marked = inside if inside is not None else divided(points, labels, model.k, seed)
+    if marked is None:
         return
-    marked = inside if inside is not None else others
-    assert marked is not None
     count = round(int(marked.sum()) * n / len(rows))
     examples = ", ".join(str(assignments.ids[row]) for row in rows[marked][:3].tolist())
     text, term = f"About {count:,} of the {n:,} items ({examples}, ...) ", balance_term(prepared.plan.method)
@@ -282,5 +280,6 @@ def check_balance(assignments: Assignments, model: Model, prepared: Prepared) ->
     else:
         text += f"are in other groups than K-means finds, whose {model.k} groups all stand apart from each other"
         advice = "compare the result of the method kmeans"
+        advice += "" if items.spec.kind == "embeddings" else " with this run as its beginning"
     text += f": {term} draws groups to equal sizes" if term else ""
     prepared.warnings.append(f"{text}; {advice}.")

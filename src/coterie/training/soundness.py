@@ -24,9 +24,7 @@ FEWEST = 4  # different items in the sample that make a group
 SMALL = 0.34  # of an even share: what is looked for; methods with a balance term find larger ones
 APART = 4.5  # gap between two groups over the sum of their deviations along it; halves of one Gaussian have 1.3
 ROUND = 0.15  # least silhouette: how much farther the next group is than the own one
-FOUND = (
-    0.5  # overlap (Jaccard) with a group of the result above which it is that group; two in one, as large, have this
-)
+FOUND = 0.5  # overlap (Jaccard) with a group of the result above which it is that group; two of a size in one have this
 CLEAR = 2.5  # gap of each of K-means' groups to its nearest from which on they are taken for the groups of these data
 CLEARLY_ROUND = 0.3  # and their silhouette; a table of few independent yes-or-no columns has less
 AGREED = 0.05  # share of the items in other groups than K-means' up to which the two say the same
