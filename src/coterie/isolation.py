@@ -92,6 +92,7 @@ class Threads(ThreadPoolExecutor):
     """
 
     def submit(self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """As of any pool; without a thread the work is done here, and its exception is in the answer."""
         try:
             return super().submit(fn, *args, **kwargs)
         except RuntimeError:
