@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -40,11 +42,14 @@ def settings_for(name: str, kind: str) -> RunSettings:
 
 
 @pytest.fixture(scope="module", params=RUNS, ids="-".join)
-def fitted(request: pytest.FixtureRequest, digits: Source, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+def fitted(
+    request: pytest.FixtureRequest, digits: Source, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fitted]:
     name, kind = request.param
     data = data_of(kind, digits)
     folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "run"
-    return Fitted(name, data, folder, run(data, settings_for(name, kind), folder))
+    yield Fitted(name, data, folder, run(data, settings_for(name, kind), folder))
+    shutil.rmtree(folder)  # all of them are 2 GB
 
 
 def test_the_calibrated_head_answers_and_the_methods_own_stay_as_they_were(fitted: Fitted) -> None:

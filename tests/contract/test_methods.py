@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
@@ -181,11 +182,14 @@ class Fitted:
 
 
 @pytest.fixture(scope="module", params=RUNS, ids="-".join)
-def fitted(request: pytest.FixtureRequest, digits: Source, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+def fitted(
+    request: pytest.FixtureRequest, digits: Source, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Fitted]:
     name, kind = request.param
     data = data_of(kind, digits)
     folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "run"
-    return Fitted(name, kind, data, folder, run(data, settings_for(name, kind), folder))
+    yield Fitted(name, kind, data, folder, run(data, settings_for(name, kind), folder))
+    shutil.rmtree(folder)  # all of them are 2 GB
 
 
 def test_every_head_gives_probabilities(fitted: Fitted) -> None:

@@ -29,5 +29,7 @@ def fill(place: Path, spare: int = 0) -> Path:
     """A file that takes all that is left of a file system but so many bytes."""
     filler = place / "filler"
     left = os.statvfs(place)
-    filler.write_bytes(b"x" * (left.f_bavail * left.f_frsize - spare))
+    free = left.f_bavail * left.f_frsize
+    assert free < 1 << 28, f"{place} is no small file system: {free} bytes are free"
+    filler.write_bytes(b"x" * (free - spare))
     return filler

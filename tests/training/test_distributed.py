@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import importlib.util
 import os
+import shutil
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -74,10 +76,11 @@ def together(out: Path, *words: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
+def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
     """Where two processes left whole runs, and what each found of single steps."""
     out = tmp_path_factory.mktemp("two")
-    return out, together(out)
+    yield out, together(out)
+    shutil.rmtree(out)
 
 
 @pytest.fixture(scope="module")
