@@ -12,9 +12,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from coterie.training.device import machine
+from coterie.training.device import cpu_has_bf16, machine
 
-RESULTS = Path(__file__).parent / "results"
+# Seconds of the two kinds of processor do not compare: each has a folder, and both stay.
+RESULTS = Path(__file__).parent / "results" / ("" if cpu_has_bf16() else "without_bfloat16")
 
 
 def seconds(functions: Sequence[Callable[[], object]], *, repeats: int = 5, warm_up: int = 1) -> list[float]:
@@ -50,8 +51,8 @@ def in_a_process(script: str, words: Sequence[str], limit: float, memory: float 
 
 
 def write_results(name: str, command: str, **content: Any) -> Path:
-    """Write benchmarks/results/NAME.json: the command that made it, the machine, and `content`."""
-    RESULTS.mkdir(exist_ok=True)
+    """Write NAME.json below benchmarks/results/: the command that made it, the machine, and `content`."""
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(
         json.dumps({"command": command, "machine": machine(), **content}, indent=1) + "\n", encoding="utf-8"

@@ -65,6 +65,14 @@ def test_the_machine_is_described_without_its_name() -> None:
     assert socket.gethostname() not in map(str, facts.values())
 
 
+def test_the_machine_says_what_its_processor_computes_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    assert machine()["instructions"] == torch.backends.cpu.get_cpu_capability()  # no ", bfloat16"
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")
+    monkeypatch.setattr("torch.cpu._is_avx512_bf16_supported", lambda: True, raising=False)
+    assert str(machine()["instructions"]).endswith(", bfloat16")
+
+
 FAULTS = """
 import ctypes, resource, torch
 from coterie.training.device import M_MMAP_THRESHOLD, keep_freed_memory

@@ -196,6 +196,7 @@ def machine() -> dict[str, str | int]:
     facts: dict[str, str | int] = {
         "system": platform.system(),
         "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability() + (", bfloat16" if cpu_has_bf16() else ""),
         "cores": os.cpu_count() or 1,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
