@@ -26,8 +26,12 @@ PART = re.compile(r"\.?(?P<name>.+)\.(?P<process>\d+)\.part")  # what is being w
 Given = str | os.PathLike[str] | None
 
 
+class NotWritten(InputError):
+    """An output could not be written: the disk is full, or the place may not be written."""
+
+
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a whole file or leave the old one. Raises InputError when it cannot be written.
+    """Write a whole file or leave the old one. Raises NotWritten when it cannot be written.
 
     Of text, what UTF-8 has no form for (the bytes of a file name that is in no encoding) is written as an escape.
     """
@@ -39,7 +43,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 def replacing(path: Path) -> Iterator[Path]:
     """A path to write to; the file there takes the place `path` when the block ends, whole or not at all.
 
-    Raises InputError for an OSError in the block.
+    Raises NotWritten for an OSError in the block.
     """
     beside = path.with_name(f".{_part_of(path.name)}.{os.getpid()}.part")
     try:
@@ -54,7 +58,7 @@ def replacing(path: Path) -> Iterator[Path]:
         _remove(beside)
 
 
-def not_written(path: Path, error: OSError) -> InputError:
+def not_written(path: Path, error: OSError) -> NotWritten:
     """The error of a command whose output could not be written, and what may help: not every command has an -o."""
     if error.errno in NO_ROOM:
         advice = "free some space or take another place"
@@ -62,7 +66,7 @@ def not_written(path: Path, error: OSError) -> InputError:
         advice = "change its rights or take another place"
     else:
         advice = "take another place"
-    return InputError(f"{path} could not be written ({error.strerror}): {advice}.")
+    return NotWritten(f"{path} could not be written ({error.strerror}): {advice}.")
 
 
 def printable(text: str) -> str:

@@ -197,8 +197,20 @@ def used_rows(record: dict[str, Any]) -> np.ndarray:
     return read_rows(str((record.get("labels_used") or {}).get("rows") or ""))
 
 
-def evaluate_run(out: Path, labels: Labels, *, keep: bool = True) -> dict[str, Any]:
-    """Compare a finished run's result table with true labels; with `keep` the numbers stay in `metrics.json`."""
+def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
+    """Compare a finished run's result table with true labels, and keep the numbers. Raises InputError."""
+    metrics = measure_run(out, labels)
+    keep_metrics(out, metrics)
+    return metrics
+
+
+def keep_metrics(out: Path, metrics: dict[str, Any]) -> None:
+    """Write `metrics.json` into the run folder. Raises NotWritten."""
+    write_atomically(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
+
+
+def measure_run(out: Path, labels: Labels) -> dict[str, Any]:
+    """A finished run's result table beside true labels; nothing is written."""
     record = read_record(out)
     table = read_result(out / "result.parquet", record.get("source", {}).get("n"), groups_of(record))
     used = used_rows(record)
@@ -214,6 +226,4 @@ def evaluate_run(out: Path, labels: Labels, *, keep: bool = True) -> dict[str, A
     metrics = {**answer, "heads": heads, "labels": note}
     if len(used):
         metrics["labels_used"] = len(used)
-    if keep:
-        write_atomically(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     return metrics

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from coterie.choosing import choose_k
 from coterie.cli.compare import print_table
+from coterie.cli.keeping import Keeping
 from coterie.cli.output import print_object
 from coterie.cli.settings import check_seed
 from coterie.cli.speech import Speech
@@ -40,8 +41,11 @@ def choose_groups(
     answer = {"source": source, **found.as_json()}
     run = Path(source)
     if os.path.lexists(run / "run.yaml"):
-        write_atomically(run / CHOICE, json.dumps(answer, indent=1) + "\n")
-        answer["report"] = str(write_report(run))
+        keeping = Keeping(run)
+        keeping.keep(CHOICE, lambda: write_atomically(run / CHOICE, json.dumps(answer, indent=1) + "\n"))
+        keeping.keep("report.html", lambda: write_report(run))
+        keeping.say()
+        answer |= {"report": str(keeping.kept["report.html"])} if keeping.lost is None else {}
     if as_json:
         print_object(answer)
         return

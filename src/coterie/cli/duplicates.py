@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.cli.keeping import Keeping
 from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
 from coterie.cli.speech import Speech, to_review
 from coterie.data import open_source
@@ -61,8 +62,10 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
     answer |= {"skipped": len(skipped), "skipped_items": skipped}
     answer |= {"limit": found.limit, "dimension": found.dimension, "table": str(out) if out is not None else None}
     if of_run:
-        write_atomically(run / FILE, json.dumps(answer, indent=1) + "\n")
-        write_report(run)
+        keeping = Keeping(run)
+        keeping.keep(FILE, lambda: write_atomically(run / FILE, json.dumps(answer, indent=1) + "\n"))
+        keeping.keep("report.html", lambda: write_report(run))
+        keeping.say()
     if table is not None:
         write_atomically(table, table_content(table, columns_of(looked), ours=False))
     if as_json:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from coterie.cli.keeping import Keeping
 from coterie.cli.labels import find_labels
-from coterie.cli.ood import measure_ood, print_ood
+from coterie.cli.ood import keep_ood, measure_ood, print_ood
 from coterie.cli.output import print_object, run_summary
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
@@ -18,7 +18,7 @@ from coterie.data.named_files import names
 from coterie.data.originals import lies_at, uncounted
 from coterie.data.pictures import recognised
 from coterie.outputs import check_folder
-from coterie.pipeline import evaluate_run
+from coterie.pipeline import keep_metrics, measure_run
 from coterie.prediction.manifest import check_finished
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
@@ -50,9 +50,12 @@ def evaluate_finished(
     if labels is not None and labels != "folders":
         check_folder(run, [labels], writes=("metrics.json", "ood.json", "report.html"))
     asked = labels is not None or label_column is not None or ood is None
-    keep = os.access(run, os.W_OK)
-    metrics = evaluate_labels(run, record, labels, label_column, keep=keep) if asked else None
-    foreign = None
+    keeping = Keeping(run)
+    metrics, foreign = None, None
+    if asked:
+        metrics = evaluate_labels(run, record, labels, label_column)
+        keeping.keep("metrics.json", lambda: keep_metrics(run, metrics))
+        keeping.keep("report.html", lambda: write_report(run))
     if ood is not None:
         with speech.bar() as bar:
 
@@ -60,19 +63,19 @@ def evaluate_finished(
                 bar.items = items
                 return bar.predicted
 
-            foreign = measure_ood(run, ood, ood_score, device, watch, keep=keep)
-    if not keep:
-        print(f"{run} may not be written: these numbers are printed and not kept.", file=sys.stderr)
+            foreign = measure_ood(run, ood, ood_score, device, watch)
+        keeping.keep("ood.json", lambda: keep_ood(run, foreign))
+    keeping.say()
     if as_json:
         answer = run_summary(run, record)
         answer |= {"metrics": metrics} if metrics is not None else {}
         print_object(answer | ({"ood": foreign} if foreign is not None else {}))
         return
     if metrics is not None:
-        print_metrics(metrics, run / "metrics.json" if keep else None)
+        print_metrics(metrics, keeping.kept.get("metrics.json"))
     if foreign is not None:
-        print_ood(foreign, run / "ood.json" if keep else None)
-    if keep:
+        print_ood(foreign, keeping.kept.get("ood.json"))
+    if keeping.lost is None:
         speech.suggest((("compare", run, "OTHER-RUN"), "these numbers beside those of other runs"))
 
 
@@ -92,10 +95,8 @@ def print_metrics(metrics: dict[str, Any], path: Path | None) -> None:
         print(f"All numbers: {path}")
 
 
-def evaluate_labels(
-    run: Path, record: dict[str, Any], wanted: str | None, column: str | None = None, *, keep: bool
-) -> dict[str, Any]:
-    """Measure a run against true labels; with `keep`, write the numbers and renew the report."""
+def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, column: str | None = None) -> dict[str, Any]:
+    """Measure a run against true labels; nothing is written."""
     source = record.get("source", {})
     origin, skipped = lies_at(source), source.get("skipped", [])
     ids = read_result(run / "result.parquet", source.get("n"), groups_of(record)).ids
@@ -108,10 +109,7 @@ def evaluate_labels(
         raise InputError(f"{origin or run} {why}: give the labels with --labels FILE or --labels folders.")
     if labels.by_row and origin not in names():
         _check_unchanged(run, record, origin)
-    metrics = evaluate_run(run, labels, keep=keep)
-    if keep:
-        write_report(run)
-    return metrics
+    return measure_run(run, labels)
 
 
 def _check_unchanged(run: Path, record: dict[str, Any], origin: str) -> None:

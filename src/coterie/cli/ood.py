@@ -45,23 +45,20 @@ def measure_ood(
     wanted: str | None,
     device: str,
     watch: Callable[[int], Callable[[int], None]],
-    *,
-    keep: bool,
 ) -> dict[str, Any]:
-    """How well each score tells the fitted items from those of `source`; with `keep` in `ood.json`, by source.
+    """How well each score tells the fitted items from those of `source`; nothing is written.
 
     The inside are the items that the model keeps, at most 10,000 drawn with the run's seed; none of them is its own
     nearest neighbour. `watch` takes the number of items and returns a function that is called with each number of
     items done. Raises InputError for a source or a score that cannot be used.
     """
-    path = run / "ood.json"
-    before = read_foreign(path)
+    read_foreign(run / "ood.json")  # what is no such file is refused before the work
     model = load_model(run, accelerator_for(device).device)
     names = available(logits=model.gives_logits, bank=model.bank) if wanted is None else (wanted,)
     inside = model.scores_of_fitted(names)
     opened = open_items(source, like=model.spec, device=device)
     outside = model.predict(opened, ood_scores=names, progress=watch(len(opened.items))).ood_scores
-    found = {
+    return {
         "source": source,
         "data": opened.name,
         "n_inside": len(inside[names[0]]),
@@ -69,9 +66,12 @@ def measure_ood(
         "skipped": len(opened.skipped),
         "scores": {name: evaluate_separation(inside[name].numpy(), outside[name].numpy()) for name in names},
     }
-    if keep:
-        write_atomically(path, json.dumps(before | {source: found}, indent=1) + "\n")
-    return found
+
+
+def keep_ood(run: Path, found: dict[str, Any]) -> None:
+    """Add what `measure_ood` found to the run's `ood.json`, by source. Raises NotWritten."""
+    path = run / "ood.json"
+    write_atomically(path, json.dumps(read_foreign(path) | {found["source"]: found}, indent=1) + "\n")
 
 
 def print_ood(found: dict[str, Any], path: Path | None) -> None:

@@ -15,7 +15,7 @@ from coterie.cli.output import check_ending, percent, print_object
 from coterie.cli.speech import Speech
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
 from coterie.outputs import check_output, replacing, write_atomically
-from coterie.prediction.results import is_ours, read_result, write_result
+from coterie.prediction.results import is_ours, read_result, result_content, write_result
 from coterie.records import groups_of
 from coterie.records.recalibration import FILE, TABLE, read_recalibration
 from coterie.report import write_report
@@ -45,7 +45,7 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
             write_result(table, answered, labels_used=found.judged)
         # The run's own table goes with its map: a kill between the two leaves neither, not one beside the other's.
         with replacing(own) as beside:
-            write_result(beside, answered, labels_used=found.judged)
+            beside.write_bytes(result_content(answered, found.judged))
             (run / FILE).unlink(missing_ok=True)
         answer["table"] = str(table)
         write_atomically(run / FILE, json.dumps({**answer, "run": run.name}, indent=1) + "\n")

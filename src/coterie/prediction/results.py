@@ -59,13 +59,18 @@ def write_result(path: Path, result: Assignments, *, labels_used: int = 0) -> No
     With more than 256 groups `top_labels`, `top_probabilities` and `remainder` stand in place of the probabilities.
     Raises InputError where another file is in the place.
     """
-    import pyarrow.parquet as pq
-
     if os.path.lexists(path) and not is_ours(path):
         raise InputError(f"{path} is there already and coterie did not write it: give another name, or move it away.")
+    write_atomically(path, result_content(result, labels_used))
+
+
+def result_content(result: Assignments, labels_used: int = 0) -> bytes:
+    """The file that `write_result` writes."""
+    import pyarrow.parquet as pq
+
     sink = io.BytesIO()
     pq.write_table(table_of(result, labels_used), sink, compression="zstd")
-    write_atomically(path, sink.getvalue())
+    return sink.getvalue()
 
 
 def table_of(result: Assignments, labels_used: int = 0) -> pa.Table:
