@@ -16,6 +16,7 @@ from coterie.types import InputError
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results"
+OLDER = BENCHMARKS / "without_bfloat16"  # of a processor without it, where benchmarks/_measure.py puts them
 SCORES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "ece": "ECE", "confidence": "mean confidence"}
 
 Block = Callable[[], str]

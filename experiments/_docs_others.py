@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import statistics
+from pathlib import Path
 
-from _docs import BENCHMARKS, Block, mean_percent, not_run, records, score_cells, table
+from _docs import BENCHMARKS, OLDER, Block, mean_percent, not_run, records, score_cells, table
 from _docs_cdc import scored
 from _pages import mean_and_deviation
 
@@ -174,9 +175,9 @@ def beside_clustpy() -> str:
     return table(head, rows, found["command"])
 
 
-def time_to_quality() -> str:
+def time_to_quality(folder: Path = BENCHMARKS) -> str:
     """Each contender's ACC, and the seconds until the stated one and to the end; means over the seeds."""
-    found = records("time_to_quality", BENCHMARKS)
+    found = records("time_to_quality", folder)
     rows = []
     for data, of_data in found["data"].items():
         for name, seeds in of_data["contenders"].items():
@@ -208,4 +209,5 @@ BLOCKS: dict[str, Block] = {
     "neighbours-embeddings": neighbours_of_embeddings,
     "beside-clustpy": beside_clustpy,
     "time-to-quality": time_to_quality,
+    "time-to-quality-older": functools.partial(time_to_quality, OLDER),
 }

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from _docs import BENCHMARKS, Block, records, table
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from _docs import BENCHMARKS, OLDER, Block, records, table
+from _pages import markdown
 
 from coterie.catalogue import method_class, own_names
 from coterie.contract import is_trained
 
 
-def steps() -> str:
+def steps(folder: Path = BENCHMARKS) -> str:
     """A row for each method that takes steps, the dearest beside its passes first."""
-    found = records("steps", BENCHMARKS)
+    found = records("steps", folder)
     done = {name: one for name, one in found["methods"].items() if one["status"] == "done"}
     rows = [
         [f"[{name}](methods/{name}.md)", str(one["batch"]), f"`{one['backbone']}`", one["precision"]]
@@ -39,4 +44,44 @@ def beside_authors() -> str:
     return table([*head, "times faster in float32", "times faster"], rows, found["command"])
 
 
-BLOCKS: dict[str, Block] = {"steps": steps, "beside-authors": beside_authors}
+def processors() -> str:
+    """What both kinds of processor were measured at, side by side."""
+    newer, older = (
+        {name: records(name, folder) for name in ("startup", "speed", "allocator", "metrics")}
+        for folder in (BENCHMARKS, OLDER)
+    )
+    rows = []
+    for title, name, read in PARTS:
+        found = (newer[name], older[name])
+        rows.append(
+            [title, f"`{name}.py`", *(cell for one in found for cell in (read(one), str(one["machine"]["threads"])))]
+        )
+    head = ["", "`benchmarks/`", "AVX-512, bfloat16", "threads", "without", "threads"]
+    return f"{markdown(head, rows)}\n"
+
+
+PARTS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
+    ("`coterie --help`, s", "startup", lambda one: f"{one['help']['median_seconds']:.2f}"),
+    (
+        "`from coterie import Clusterer`, s",
+        "startup",
+        lambda one: f"{one['import of Clusterer']['median_seconds']:.1f}",
+    ),
+    ("a bad source is refused, s", "startup", lambda one: f"{one['fit of a missing folder']['median_seconds']:.1f}"),
+    ("views a second", "speed", lambda one: f"{one['views']['views_per_second']:,}"),
+    ("beside PIL's", "speed", lambda one: f"{one['views']['times']:.0f} times"),
+    ("pictures predicted a second", "speed", lambda one: f"{one['predict']['images_per_second']:,}"),
+    ("of the speed of bare passes", "speed", lambda one: f"{one['predict']['ratio']:.0%}"),
+    (
+        "`small-16`, there and back, batch of 256, ms",
+        "allocator",
+        lambda one: f"{1000 * one['small-16']['kept_seconds']:,.0f}",
+    ),
+    ("`small-32`, the same, ms", "allocator", lambda one: f"{1000 * one['small-32']['kept_seconds']:,.0f}"),
+    ("all metrics of a million rows, s", "metrics", lambda one: f"{one['results'][0]['seconds']:.1f}"),
+)
+BLOCKS: dict[str, Block] = {
+    "steps": steps,
+    "beside-authors": beside_authors,
+    "processors": processors,
+}
