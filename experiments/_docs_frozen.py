@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from _docs import BENCHMARKS, RESULTS, Block, mean_percent, percent, records, score_cells, table
+from _docs import BENCHMARKS, OLDER, RESULTS, Block, mean_percent, percent, records, score_cells, table
 
 NAMES = {"sklearn": "K-means (scikit-learn)"}
 
@@ -151,12 +151,17 @@ def heads() -> str:
 
 
 def million() -> str:
-    """Seconds and memory of every part at each size that was measured, from the largest down."""
+    """Seconds and memory of every part at each size that was measured, from the largest down.
+
+    A part that only a processor without bfloat16 has measured says so; none of them computes in it.
+    """
     found = records("million", BENCHMARKS)
+    older = records("million", OLDER)["sizes"] if (OLDER / "million.json").exists() else {}
     rows = []
     for part in dict.fromkeys(part for parts in found["sizes"].values() for part in parts):
         for n in sorted(map(int, found["sizes"]), reverse=True):
-            one = found["sizes"][str(n)].get(part, {"status": "not run"})
+            there = older.get(str(n), {}).get(part)
+            one = found["sizes"][str(n)].get(part) or there or {"status": "not run"}
             seconds = [f"{one[name]:,.0f}" if name in one else "" for name in ("cpu_seconds", "seconds")]
             memory = f"{one['own_gb']:.1f}" if "own_gb" in one else ""
             said = [f"ARI {one['ari']:.2f}"] if "ari" in one else []
@@ -164,6 +169,7 @@ def million() -> str:
             whole = f"{one.get('extrapolated_seconds', 0):,} s for all {n:,}"
             said += [f"{one['pictures']:,} pictures; {whole}"] if "pictures" in one else []
             said += [] if one["status"] == "done" else [one["status"]]
+            said += ["AVX2 only"] if one is there else []
             rows.append([part, f"{n:,}", *seconds, memory, "; ".join(said)])
     head = ["part", "items", "seconds of processor", "seconds", "GB beyond the file", ""]
     return table(head, rows, f"{found['command']} --items N")
