@@ -24,7 +24,7 @@ from coterie.review.refitting import Proposal, propose_refit
 from helpers import forked
 from helpers.app_runs import Running
 from helpers.forked import COTERIE
-from helpers.review_runs import probabilities_of, write_pictures, write_run
+from helpers.review_runs import probabilities_of, put_far_outside, write_pictures, write_run
 
 
 def decide(app: Running, number: int, kind: str, data: dict[str, Any], after: int = 0) -> Any:
@@ -127,6 +127,14 @@ def test_the_slider_says_what_accept_says(app: Running, run: Path, capsys: pytes
     assert found["expected_error"] == pytest.approx(told["expected_error"])
     for mine, theirs in zip(found["groups"], told["per_cluster"], strict=True):
         assert (mine["size"], mine["accepted"]) == (theirs["size"], theirs["accepted"])
+
+
+def test_the_slider_leaves_out_rows_far_outside(serve: Any, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put_far_outside(run, "3,40-44")
+    app = serve(run)
+    test_the_slider_says_what_accept_says(app, run, capsys)
+    assert app.get("accept/at?threshold=0").json()["accepted"] == 114
+    assert "6 rows far outside the others: not accepted." in app.get("accept").text
 
 
 def test_a_small_run_is_told_what_its_audit_can_show(asked: Running) -> None:

@@ -88,3 +88,10 @@ def small_run(folder: Path, n: int = 120, k: int = 4, *, pictures: bool = True, 
     p = probabilities_of(n, k)
     kind = "images" if pictures else "embeddings"
     return write_run(folder / "run", p, ids=ids, source=str(folder / "photos"), embedding=embedding, kind=kind)
+
+
+def put_far_outside(run: Path, rows: str) -> None:
+    """Say in the record of a run that these rows ("5,17") lie far outside all others."""
+    record = yaml.safe_load((run / "run.yaml").read_text(encoding="utf-8"))
+    record["source"]["outliers"] = rows
+    (run / "run.yaml").write_text(yaml.safe_dump(record), encoding="utf-8")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pyarrow.parquet import read_table
 
 from coterie.evaluation import accept
 from coterie.evaluation.recalibration import recalibrate
@@ -14,7 +15,7 @@ from coterie.review import Review
 from coterie.review.audits import own_level, plan
 from coterie.review.table import accepted_rows, standing
 from coterie.types import InputError
-from helpers.review_runs import small_run
+from helpers.review_runs import put_far_outside, small_run
 
 
 @pytest.fixture
@@ -43,6 +44,24 @@ def test_the_claim_is_that_of_accept(run: Path) -> None:
         assert claim.threshold is not None
         chosen = accepted_rows(review.base, review.state, claim, None)
         assert (chosen == (review.base.confidence >= claim.threshold)).all()
+
+
+def test_no_row_far_outside_is_accepted_however_sure_it_looks(run: Path) -> None:
+    with Review(run) as review:
+        far = np.argsort(-review.base.confidence)[:30]
+    put_far_outside(run, ",".join(map(str, sorted(far.tolist()))))
+    with Review(run) as review:
+        rows = review.draw(120, seed=3, max_error=0.1)
+        for row in rows.tolist():  # all that are wrong look surest
+            review.judge(row, "wrong" if row in far else "right")
+        claim = review.end_audit()
+        assert claim.threshold is not None
+        chosen = accepted_rows(review.base, review.state, claim, None)
+        assert not chosen[far].any()
+        assert chosen.sum() > 100
+        ranked = np.where(np.isin(np.arange(400), far), 0, review.base.confidence)
+        assert claim.found == accept.audit(ranked, rows, ~np.isin(rows, far), 0.1)
+    assert not read_table(run / "result.reviewed.parquet")["accepted"].to_numpy()[far].any()
 
 
 def test_judgements_become_labels_at_the_end_alone(run: Path) -> None:

@@ -149,7 +149,7 @@ def accept_at(request: Request, threshold: float) -> dict[str, Any]:
     review = site.review
     label, confidence = review.state.label, review.confidence
     inside = label >= 0
-    chosen = accept.accepted_items(confidence[inside], threshold)
+    chosen = accept.accepted_items(confidence[inside], threshold) & ~review.base.outside[inside]
     shares = accept.by_cluster(label[inside].astype(np.int64), confidence[inside], chosen, review.state.next_group)
     count = int(chosen.sum())
     expected = float((1 - confidence[inside][chosen]).mean()) if count else None

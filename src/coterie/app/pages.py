@@ -20,6 +20,7 @@ from coterie.review.queue import waiting
 from coterie.review.sentences import sentence
 from coterie.review.table import accepted_rows, recalibrated, standing
 from coterie.types import InputError
+from coterie.words import counted
 
 router = APIRouter(default_response_class=HTMLResponse)
 LATEST = 500  # events on a page of the history
@@ -115,15 +116,23 @@ def accept_page(request: Request) -> str:
     review = site.review
     found = review.claims()
     claim = standing(found)
-    inside = review.state.label >= 0
-    values = np.sort(review.confidence[inside])[::-1]
+    outside = review.base.outside
+    values = np.sort(review.confidence[(review.state.label >= 0) & ~outside])[::-1]
     marks = np.unique(values[-(-np.arange(1, 21) * len(values) // 20) - 1])[::-1].tolist() if len(values) else []
     accepted = int(accepted_rows(review.base, review.state, claim, review.features).sum()) if claim else 0
     frame = len(review.state.audits[claim.number].frame) if claim else 0
     calibrated = review.base.folder.calibrated
     off = how_far_off(read_recalibration(review.path))
     return site.page(
-        "accept", marks=marks, claim=claim, claims=found, accepted=accepted, frame=frame, calibrated=calibrated, off=off
+        "accept",
+        marks=marks,
+        claim=claim,
+        claims=found,
+        accepted=accepted,
+        frame=frame,
+        calibrated=calibrated,
+        off=off,
+        far=counted(int(outside.sum()), "row") if outside.any() else None,
     )
 
 
@@ -132,7 +141,7 @@ def audit(request: Request) -> str:
     """The audit that is on, an item at a time and without a score, or the claims of those that have ended."""
     site = site_of(request)
     review = site.review
-    items = review.confidence[review.state.label >= 0]
+    items = np.where(review.base.outside, 0, review.confidence)[review.state.label >= 0]
     proposals = [
         {"error": error, "size": size, **plan(items, size, error, 0.95)}
         for error in (0.05, 0.10)

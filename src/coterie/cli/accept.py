@@ -24,7 +24,7 @@ from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
 from coterie.records.review import read_review
 from coterie.report.read import Result, RunFolder, read_finished, read_recalibrated
-from coterie.review.rows import read as read_rows
+from coterie.review.base import outside_of
 from coterie.types import InputError
 from coterie.words import counted
 
@@ -50,11 +50,10 @@ def accept_items(request: AcceptRequest) -> None:
             f"--draw {sample_size(len(result.labels))} -o to-judge.csv)."
         )
     audit, notes = None, of_review(folder)
-    usual, confidence = np.ones(len(result.labels), bool), result.confidence
-    if len(outside := read_rows(str((folder.run.get("source") or {}).get("outliers") or ""), len(usual))):
-        usual[outside] = False
-        confidence = np.where(usual, confidence, 0)  # a row far outside looks sure, whatever it is
-        notes.append(f"{counted(len(outside), 'row')} far outside the others: not accepted.")
+    outside, confidence = outside_of(folder.run, len(result.labels)), result.confidence
+    if outside.any():
+        confidence = np.where(outside, 0, confidence)  # a row far outside looks sure, whatever it is
+        notes.append(f"{counted(int(outside.sum()), 'row')} far outside the others: not accepted.")
     if request.judged is not None:
         read = read_judgements(request.judged, folder, result)
         judged = read.rows
@@ -64,7 +63,7 @@ def accept_items(request: AcceptRequest) -> None:
         judged_total = len(judged)
     else:
         threshold, judged_total = accept.expected_threshold(confidence, request.max_error), 0
-    accepted = accept.accepted_items(confidence, threshold) & usual
+    accepted = accept.accepted_items(confidence, threshold) & ~outside
     if out is not None:
         write_rows(out, result, np.flatnonzero(accepted))
     found = describe(request, folder, result, threshold, accepted)

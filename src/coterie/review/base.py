@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.fingerprint import file_digest
+from coterie.records import Record
 from coterie.records.group_names import groups_of_model
 from coterie.records.table import numbers, open_table
 from coterie.report.read import RunFolder, read_finished
+from coterie.review import rows as row_texts
 from coterie.types import InputError
 
 Ids = Sequence[str] | Sequence[int] | NDArray[Any]
@@ -48,6 +50,11 @@ class Base:
     def names(self) -> dict[int, str]:
         """Names of groups that the model had before the review."""
         return groups_of_model(self.path)[0]
+
+    @cached_property
+    def outside(self) -> NDArray[np.bool_]:
+        """Rows (n,) far outside all others: they look sure, whatever they are, and are accepted at no threshold."""
+        return outside_of(self.folder.run, self.n)
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -150,6 +157,13 @@ class Base:
             column = file.read(columns=[name])[name].combine_chunks()
             flat = column.flatten() if hasattr(column, "flatten") and column.type.num_fields else column
             return np.asarray(numbers(flat), np.float32)
+
+
+def outside_of(record: Record, n: int) -> NDArray[np.bool_]:
+    """The rows (n,) that lie far outside all others, by the record of the run. Raises InputError."""
+    found = np.zeros(n, bool)
+    found[row_texts.read(str((record.get("source") or {}).get("outliers") or ""), n)] = True
+    return found
 
 
 def read_base(run: Path) -> Base:

@@ -50,7 +50,7 @@ def claims(base: Base, state: State, features: NDArray[np.floating] | None) -> d
     for number, audit in sorted(state.audits.items()):
         if audit.ended is not None:
             then = columns_of(base, state, features, audit.columns).confidence(audit.labels)
-            found[number] = claim_of(audit, then, len(state.audits))
+            found[number] = claim_of(audit, np.where(base.outside, 0, then), len(state.audits))
     return found
 
 
@@ -60,11 +60,11 @@ def standing(found: dict[int, Claim]) -> Claim | None:
 
 
 def accepted_rows(base: Base, state: State, claim: Claim, features: NDArray[np.floating] | None) -> NDArray[np.bool_]:
-    """What a claim accepts, of the items that still have a group (n,)."""
+    """What a claim accepts, of the items that still have a group (n,); nothing far outside all others."""
     audit = state.audits[claim.number]
     then = columns_of(base, state, features, audit.columns).confidence(audit.labels)
     above = np.zeros(base.n, bool) if claim.threshold is None else then >= claim.threshold
-    return above & (audit.labels >= 0) & (state.label >= 0)
+    return above & (audit.labels >= 0) & (state.label >= 0) & ~base.outside
 
 
 def recalibrated(base: Base, state: State, features: NDArray[np.floating] | None) -> Recalibration | None:
