@@ -132,6 +132,34 @@ def test_a_killed_run_holds_nothing(tmp_path):
     RunFolder(tmp_path).prepare(resume=False)
 
 
+FORKED_HOLDER = """
+import os, sys
+from pathlib import Path
+from coterie.export.writing import new_tree
+from coterie.review.log import Lock
+from coterie.training.runfolder import RunFolder
+run = Path(sys.argv[1])
+folder, done, go = RunFolder(run), *os.pipe()
+folder.prepare(resume=False)
+review, tree = Lock(run), new_tree(run.parent / "tree", {"coterie": "export"})
+tree.__enter__()
+if not (child := os.fork()):
+    os.close(go)
+    os.read(done, 1)
+    os._exit(folder.held.descriptor != -1)
+folder.release(), review.release(), tree.__exit__(None, None, None)
+(run / "run.yaml").write_text("status: done")
+RunFolder(run).prepare(resume=True), Lock(run)
+os.close(go)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_a_process_forked_from_one_that_holds_a_run_holds_nothing(tmp_path):
+    answer = forked.run(FORKED_HOLDER, tmp_path / "run")
+    assert answer.returncode == 0, answer.stderr
+
+
 def name_one(parent: str) -> str:
     return str(new_folder(Path(parent), "photos-cdc"))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from coterie.locks import Lock
 from coterie.outputs import Given, check_output, lives, not_written, remove_parts, replacing
 from coterie.records.files import read_text
 from coterie.types import InputError
@@ -148,7 +149,7 @@ def new_tree(path: Path, head: dict[str, Any], watch: Callable[[], None] = lambd
             raise not_written(path, error) from error
         raise
     finally:
-        os.close(held)
+        _release(held)
 
 
 @contextmanager
@@ -159,14 +160,14 @@ def new_file(path: Path) -> Iterator[Path]:
         yield beside
 
 
-def _begin(part: Path) -> int:
-    """Make the folder and lock it; one left by a killed export is removed. Returns its open descriptor."""
+def _begin(part: Path) -> Lock | None:
+    """Make the folder and lock it; one left by a killed export is removed."""
     try:
         part.mkdir()
     except FileExistsError:
         if part.is_symlink() or not part.is_dir() or _stranger(part, whole=False) is not None:
             raise InputError(f"{part} is there and coterie did not write it: move it away.") from None
-        os.close(_hold(part))
+        _release(_hold(part))
         shutil.rmtree(part)
         part.mkdir()
     except OSError as error:
@@ -174,21 +175,22 @@ def _begin(part: Path) -> int:
     return _hold(part)
 
 
-def _hold(folder: Path) -> int:
-    """Lock the folder while the descriptor is open. Raises InputError where another export writes here."""
+def _hold(folder: Path) -> Lock | None:
+    """Lock the folder; None where there are no locks. Raises InputError where another export writes here."""
     descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
-        import fcntl
-
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return Lock(descriptor)
     except BlockingIOError:
-        os.close(descriptor)
         raise InputError(
             f"Another export is being written to {folder}: wait for its end, or give another -o."
         ) from None
     except (ImportError, OSError):  # Windows; a file system without locks
-        pass
-    return descriptor
+        return None
+
+
+def _release(held: Lock | None) -> None:
+    if held is not None:
+        held.release()
 
 
 def _stranger(folder: Path, *, whole: bool = True) -> str | None:

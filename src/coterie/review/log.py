@@ -14,6 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from coterie.locks import Lock as FileLock
 from coterie.records.files import check_regular
 from coterie.review.events import Data, Event, content_of
 from coterie.types import CoterieError, InputError
@@ -42,32 +43,27 @@ class Lock:
     """One process a review. The file stays; the lock ends with the process, however that ends."""
 
     def __init__(self, run: Path) -> None:
-        import fcntl
-
         folder = run / FOLDER
         try:
             folder.mkdir(exist_ok=True)
-            self._file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise InputError(
                 f"{folder} cannot be written ({error.strerror}): give a run in a place of yours."
             ) from error
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held = FileLock(file)
         except OSError as error:
-            holder = os.read(self._file, 20).decode("ascii", "replace").strip()
-            os.close(self._file)
+            holder = (folder / LOCK).read_bytes()[:20].decode("ascii", "replace").strip()
             who = f"process {holder}" if holder.isdigit() else "another process"
             raise BeingReviewed(f"{run} is being reviewed already by {who}: open its address, or stop it.") from error
         with contextlib.suppress(OSError):  # the number is for the message alone; a full disk must not lock people out
-            os.ftruncate(self._file, 0)
-            os.pwrite(self._file, f"{os.getpid()}\n".encode(), 0)
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let another process have the review."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        self._held.release()
 
 
 def check_closed(run: Path) -> None:

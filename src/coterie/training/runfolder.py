@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import yaml
 
+from coterie.locks import Lock
 from coterie.outputs import remove_parts, write_atomically
 from coterie.records import read_record
 from coterie.training.sameness import difference
@@ -33,7 +34,7 @@ class RunFolder:
     path: Path | None
     writes: bool = True
     record: dict[str, Any] = field(default_factory=dict)
-    held: int | None = None  # the open folder while this process alone may write to it
+    held: Lock | None = None  # on the folder, while this process alone may write to it
 
     def prepare(self, *, resume: Resume) -> None:
         """Make the folder, or take it up again, and hold it. Raises InputError when it may not be used, Held, Done."""
@@ -56,26 +57,20 @@ class RunFolder:
 
     def _hold(self) -> None:
         """Let no other process write here until `release`, or until this process has ended in any way."""
-        try:
-            import fcntl
-        except ImportError:  # Windows
-            return
         assert self.path is not None
         try:
-            self.held = os.open(self.path, os.O_RDONLY)
-            fcntl.flock(self.held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.held = Lock(os.open(self.path, os.O_RDONLY))
         except BlockingIOError as error:
-            self.release()
             raise Held(
                 f"Another run is being written to {self.path}: wait for its end, or choose another folder with -o."
             ) from error
-        except OSError:  # a file system without locks, or a folder that may not be read
-            self.release()
+        except (ImportError, OSError):  # Windows; a file system without locks, or a folder that may not be read
+            pass
 
     def release(self) -> None:
         """Let others write here."""
         if self.held is not None:
-            os.close(self.held)
+            self.held.release()
             self.held = None
 
     def __del__(self) -> None:
