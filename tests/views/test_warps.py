@@ -89,6 +89,13 @@ def test_boxes_that_never_fit_become_torchvisions_centre_crop():
         assert [tuple(row) for row in torch.stack(box, 1).tolist()] == [tuple(want)] * 2
 
 
+@pytest.mark.parametrize("ratio", [(0.01, 0.01), (100.0, 100.0)], ids=["narrow", "flat"])
+def test_boxes_of_extreme_ratios_hold_at_least_a_pixel(ratio):
+    boxes = random_resized_crop_boxes(Draw(torch.Generator().manual_seed(0), 4), (12, 12), ratio=ratio)
+    assert min(int(boxes[2].min()), int(boxes[3].min())) == 1
+    assert crop_resize(torch.rand(4, 3, 12, 12), *boxes, out=(12, 12)).isfinite().all()
+
+
 def _warps(b: int, h: int, w: int) -> list[torch.Tensor]:
     def spread(low: float, high: float) -> torch.Tensor:
         return low + (high - low) * torch.rand(b)

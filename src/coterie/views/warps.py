@@ -117,8 +117,8 @@ def random_resized_crop_boxes(
     first = fits.int().argmax(0, keepdim=True)
     found = fits.any(0)
     # The centre crop: the whole image, cut where it is narrower or wider than the ratios allow.
-    whole_h = round(w / ratio[0]) if w / h < ratio[0] else h
-    whole_w = round(h * ratio[1]) if w / h > ratio[1] else w
+    whole_h = max(1, round(w / ratio[0])) if w / h < ratio[0] else h
+    whole_w = max(1, round(h * ratio[1])) if w / h > ratio[1] else w
     height = torch.where(found, heights.gather(0, first)[0], float(whole_h)).long()
     width = torch.where(found, widths.gather(0, first)[0], float(whole_w)).long()
     top, left = (draw.uniform() * (h - height + 1)).long(), (draw.uniform() * (w - width + 1)).long()
