@@ -182,7 +182,8 @@ def test_csv_of_a_person_is_all_judged(coterie, run, tmp_path):
     ("text", "says"),
     [
         ("id,label\na/IMG_1.jpg,9\n", "says group 9 of a/IMG_1.jpg"),
-        ("id,label\na/IMG_1.jpg,1.5\n", "says group 1.5"),
+        ("id,label\na/IMG_1.jpg,1.5\n", "says '1.5' of a/IMG_1.jpg, and no group of the run is called so"),
+        ("id,label\na/IMG_1.jpg,0_1\n", "says '0_1' of a/IMG_1.jpg, and no group of the run is called so"),
         ("id,name\na/IMG_1.jpg,cats\n", "no group of the run is called so"),
         ("id,label\nx.jpg,1\n", "names x.jpg, which is not in the source"),
         ("id,label,name\na/IMG_1.jpg,1,group 2\n", "label and name belong to different groups"),
@@ -195,6 +196,18 @@ def test_what_a_table_cannot_say(coterie, run, tmp_path, text, says):
     path = tmp_path / "mine.csv"
     path.write_text(text)
     assert says in refused(coterie, run, path, tmp_path)
+
+
+def test_a_group_that_is_called_0_1_is_not_group_1(coterie, run, tmp_path):
+    """Python reads 0_1 as the number one."""
+    with Review(run) as review:
+        review.rename(2, "0_1")
+    path = tmp_path / "mine.csv"
+    path.write_text(f"id,label\n{IDS[0]},0_1\n{IDS[1]},1.0\n{IDS[3]},-1\n")
+    assert back(coterie, run, path, tmp_path) == {IDS[0]: (2, 0), IDS[1]: (1, 1), IDS[3]: (-1, 0)}
+    path.write_text("id,label\n" + "".join(f"{item},{label}\n" for item, label in zip(IDS, ["0_1"] * 4, strict=False)))
+    read = read_judged(path, IDS, np.arange(8) % 3, 3, {"0_1": 2, "0_2": 1, "1_2": 0})
+    assert read.groups.tolist() == [2] * 4
 
 
 @pytest.mark.parametrize("content", ["{}", "[]", "[1]", '{"labels": []}', "nonsense", '"text"', "[" * 50 + "]" * 50])

@@ -251,6 +251,17 @@ def test_labelstudio(coterie, reviewed, photos, tmp_path):
         assert task["predictions"][0]["result"][0]["value"]["choices"][0] in choices
 
 
+def test_labelstudio_offers_the_groups_that_are_decided_already(coterie, photos, tmp_path):
+    """A choice is for whatever a person sees, also where no undecided item has any probability of that group."""
+    labels = np.array([0, 0, 1, 1, 2, 2, 0, 1])
+    write_run(tmp_path / "run", photos, IDS, labels, confidence=np.ones(8))
+    with Review(tmp_path / "run") as review:
+        review.move([IDS[4], IDS[5]], 2)
+    exported(coterie, tmp_path / "run", "labelstudio", tmp_path / "out", "--limit", 2)
+    choices = [one.get("value") for one in ElementTree.parse(tmp_path / "out" / "config.xml").iter("Choice")]
+    assert choices == ["group 0", "group 1", "group 2", "none of these"]
+
+
 def test_labelstudio_begins_with_the_most_doubtful(coterie, run, tmp_path):
     exported(coterie, run, "labelstudio", tmp_path / "out", "--limit", 3)
     tasks = json.loads((tmp_path / "out" / "tasks-0001.json").read_text())

@@ -91,6 +91,15 @@ def _number_of(text: str) -> int | float | str | None:
     return text
 
 
+def whole_number(text: str) -> int | None:
+    """The whole number that a text is, also as 3.0, which is what becomes of 3 beside an empty cell; None for others.
+
+    Python reads 1_0 as ten; as a folder or a class it is a name.
+    """
+    found = re.fullmatch(r"([-+]?\d{1,18})(\.0*)?", text.strip(), re.ASCII)
+    return int(found[1]) if found else None
+
+
 def _text(value: bytes) -> str:
     try:
         return value.decode()

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.column_names import listed, names_items
-from coterie.data.encoding import is_unknown
+from coterie.data.encoding import is_unknown, whole_number
 from coterie.data.guards import guarded, unguarded
 from coterie.data.label_columns import find_key
 from coterie.data.label_tables import OURS, Columns, read_columns
@@ -187,9 +187,4 @@ def _group(value: Any, item: Any, n_clusters: int, names: Mapping[str, int], pat
 
 
 def _number(value: Any) -> int | None:
-    """A whole number, also as 3.0, which is what becomes of 3 in a column with an empty cell."""
-    try:
-        number = float(str(value))
-    except ValueError:
-        return None
-    return int(number) if number.is_integer() else None
+    return whole_number(str(value))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.data.column_names import listed
-from coterie.data.encoding import is_unknown
+from coterie.data.encoding import is_unknown, whole_number
 from coterie.data.guards import unguarded
 from coterie.data.label_columns import find_key
 from coterie.data.label_tables import Columns, read_columns
@@ -86,15 +86,12 @@ def _of_table(table: Columns, known: RunIndex) -> ReadLabels:
 def _cell(value: Any, number: bool, known: RunIndex, item: str) -> int:
     """The group in a cell, by its number or its name."""
     text = str(unguarded(value, known.groups)).strip()
-    if number:
-        try:
-            group = float(text)
-        except ValueError:
-            return known.group(text, item)
-        if group == NOWHERE or (group.is_integer() and int(group) in known.items.alive):
-            return int(group)
-        raise InputError(f"{known.where} says group {text} of {item}, which the run does not have.")
-    return known.group(text, item)
+    group = whole_number(text) if number else None
+    if group is None:
+        return known.group(text, item)
+    if group == NOWHERE or group in known.items.alive:
+        return group
+    raise InputError(f"{known.where} says group {text} of {item}, which the run does not have.")
 
 
 def judged_columns(said: ReadLabels, items: Items) -> dict[str, Any]:

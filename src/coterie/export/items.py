@@ -44,6 +44,7 @@ class Items:
     named: dict[int, str]  # names that somebody gave
     record: Record
     into: dict[int, int] = field(default_factory=dict)  # of groups that were merged: the one they went to
+    empty: frozenset[int] = frozenset()  # of all items, not of these alone: groups without item, name or probability
     columns: dict[str, Any] = field(default_factory=dict)  # of the reviewed table, as they stand there: pa.Array
     probabilities: NDArray[np.float32] | None = None  # (m, n_groups)
     embedding: NDArray[np.float32] | None = None  # (m, d)
@@ -62,10 +63,7 @@ class Items:
     @cached_property
     def alive(self) -> list[int]:
         """The groups that an item may be in: not those that a review merged into others, nor those it left empty."""
-        empty = set(range(self.n_groups)) - set(self.label.tolist()) - self.named.keys() if self.reviewed else set()
-        if self.probabilities is not None:
-            empty -= set(np.flatnonzero(self.probabilities.any(axis=0)).tolist())
-        return [group for group in range(self.n_groups) if group not in self.into.keys() | empty]
+        return [group for group in range(self.n_groups) if group not in self.into.keys() | self.empty]
 
     def resolve(self, group: int) -> int:
         """The group itself, or the one that it was merged into."""
@@ -184,6 +182,8 @@ def _as_reviewed(items: Items, path: Path) -> Items:
         if label.min(initial=0) < NOWHERE:
             raise InputError(f"{path} is damaged: row {int(label.argmin())} is in group {label.min()}.")
         confidence = columns["confidence"].cast(pa.float32()).fill_null(float("nan")).to_numpy(zero_copy_only=False)
+        names = checked_names({group: name for group, name in named.items() if group not in into})
+        held = {*label.tolist(), *names, *(() if p is None else np.flatnonzero(p.any(axis=0)).tolist())}
         return replace(
             items,
             label=label,
@@ -191,8 +191,9 @@ def _as_reviewed(items: Items, path: Path) -> Items:
             source=columns["source"].to_pylist(),
             decided=columns["decided"].fill_null(False).to_numpy(zero_copy_only=False),
             n_groups=width,
-            named=checked_names({group: name for group, name in named.items() if group not in into}),
+            named=names,
             into=items.into | into,
+            empty=frozenset(range(width)) - held,
             columns={name: column for name, column in columns.items() if name not in needed},
             probabilities=p,
             reviewed=True,
