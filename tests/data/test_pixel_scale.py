@@ -347,3 +347,12 @@ def test_rounding_beyond_the_range_is_no_note():
     assert not any("cut off" in note for note in open_source(scenes).notes)
     scenes[0, 5, 5] = 1e4
     assert any("cut off" in note for note in open_source(scenes).notes)
+
+
+def test_a_black_picture_is_no_picture_of_a_model_that_knows_no_0():
+    """Temperatures from 1000 to 3000: all zeros are another unit, or nothing at all."""
+    like = ItemSpec("images", channels=1, height=8, width=8, low=1000.0, high=3000.0)
+    with pytest.raises(InputError, match="fitted on values from 1000 to 3000"):
+        open_source(np.zeros((3, 8, 8), np.float32), like=like)
+    black = open_source(np.zeros((3, 8, 8), np.float32), like=ItemSpec("images", channels=1, height=8, width=8))
+    assert not black.items.take(torch.arange(3)).any()

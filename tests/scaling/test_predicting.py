@@ -126,6 +126,16 @@ def test_parts_and_one_piece_are_the_same_table(form: str, tmp_path: Path, reque
     assert not (tmp_path / "parts").exists()
 
 
+def test_floats_are_scaled_by_all_of_them_and_not_by_those_of_a_part(of_pictures: Path, tmp_path: Path) -> None:
+    """The first 32 pictures alone would look like values from 0 to 1."""
+    pixels = PIXELS.astype(np.float32)
+    pixels[:32] = PIXELS[:32] % 2 * np.float32(0.9)
+    np.save(tmp_path / "data.npy", pixels)
+    done = predict_parts(Asked(of_pictures, str(tmp_path / "data.npy"), "cpu"), tmp_path / "parts")
+    whole = in_one_piece(of_pictures, str(tmp_path / "data.npy")).drop_columns("embedding")
+    assert pa.concat_tables(done.parts.tables()).equals(whole)
+
+
 def dying(after: int, task: Task, numbers: Sequence[int]) -> Iterator[str]:
     """The engine of this process, which is stopped after so many parts."""
     yield from here(task, numbers[:after])
