@@ -33,6 +33,7 @@ from coterie.encoders import open_items
 from coterie.encoders.store import lend_to
 from coterie.finetuning import Teacher, encoding_to_train, finetuned, lighter, teacher_of
 from coterie.judgements import Judgements, read_judgements
+from coterie.networks.backbones import BackboneChoice
 from coterie.outputs import check_folder
 from coterie.prediction.model import Model, load_model
 from coterie.prepared import Prepared as Prepared
@@ -124,7 +125,7 @@ def _prepare(
     if term := balance_term(plan.method):
         plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}.")
     plan.notes.extend([*advice_for(plan, opened.family, init), *extra_items(plan, opened)])
-    plan.notes.extend(_without_effect(plan, settings, opened))
+    plan.notes.extend(_without_effect(plan, settings, opened, backbone))
     plan = with_beginning(plan, settings, backbone, spec, init)
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     if teacher is not None:
@@ -282,7 +283,7 @@ def calibrated_where_judged(settings: RunSettings) -> RunSettings:
     return replace(settings, calibrate=True)
 
 
-def _without_effect(plan: Plan, settings: RunSettings, source: Source) -> list[str]:
+def _without_effect(plan: Plan, settings: RunSettings, source: Source, backbone: BackboneChoice) -> list[str]:
     """What to say of options and settings of views that change nothing for such items."""
     kind = source.items.spec.kind
     unused = without_effect(plan.views_given, kind, source.family)
@@ -296,7 +297,9 @@ def _without_effect(plan: Plan, settings: RunSettings, source: Source) -> list[s
         others = sorted(plan.views_given.difference(unused, ("row_norm", "enlarge")))
         idle = [f"--set views.{name}" for name in others]
         said += [f"Without effect where nothing is trained: {', '.join(idle)}."] if idle else []
-    return said + idle_settings(plan.stages, plan.given, "vector" if kind == "embeddings" else source.family)
+    values = "" if plan.views.row_norm == "none" else "rows that were scaled one by one (views.row_norm)"
+    values = values if backbone.name == "identity" else "the features of a backbone"
+    return said + idle_settings(plan.stages, plan.given, "vector" if kind == "embeddings" else source.family, values)
 
 
 def _refuse_copies(source: Source) -> None:

@@ -68,7 +68,8 @@ def test_cards_name_settings_of_the_method(name: str) -> None:
     for one in kind.card.only_if:
         one.holds(getattr(method, one.other))
         assert all(hasattr(method, setting) for setting in one.settings)
-    assert all(hasattr(method, setting) for setting in (*kind.card.of_photographs, *kind.card.of_the_last))
+    named = (*kind.card.of_photographs, *kind.card.of_the_last, *kind.card.of_own_values)
+    assert all(hasattr(method, setting) for setting in named)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +94,32 @@ def test_what_is_said_to_have_no_effect_has_none(method: str, idle_too: dict[str
     without = {name: value for name, value in idle_too.items() if f"{method}.{name}" not in notes}
     assert len(without) < len(idle_too)
     assert np.array_equal(found.predict_proba(rows), fitted(without).predict_proba(rows))
+
+
+@pytest.mark.parametrize(
+    ("method", "why", "choice"),
+    [
+        ("kmeans", "on the features of a backbone", {"backbone": "mlp"}),
+        ("vmf", "on rows that were scaled one by one (views.row_norm)", {"row_norm": "l2"}),
+        ("vmf", None, {}),
+    ],
+)
+def test_centre_is_of_the_items_own_values(method: str, why: str | None, choice: dict[str, str]) -> None:
+    rows = np.random.default_rng(0).random((60, 8), np.float32)
+    settings: dict[str, Any] = {"distance": "cosine"} if method == "kmeans" else {}
+    settings |= {f"views.{name}": value for name, value in choice.items() if name == "row_norm"}
+    backbone = choice.get("backbone", "auto")
+
+    def fitted(centre: bool) -> Clusterer:
+        given = {**settings, "centre": centre}
+        same: dict[str, Any] = {"random_state": 0, "calibrate": False, "device": "cpu", "backbone": backbone}
+        return Clusterer(3, method, settings=given, **same).fit(rows)
+
+    found = fitted(True)
+    notes = [note for note in found.record_["notes"] if "centre has no effect" in note]
+    assert notes == ([] if why is None else [f"{method}.centre has no effect {why}."])
+    alike = np.array_equal(found.predict_proba(rows), fitted(False).predict_proba(rows))
+    assert alike == (why is not None)
 
 
 def test_advice_names_no_setting_that_does_nothing() -> None:

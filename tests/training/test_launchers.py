@@ -14,6 +14,7 @@ import yaml
 
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
+from coterie.training import device
 from coterie.training.device import accelerator_for
 from coterie.training.plan import RunSettings
 from coterie.types import InputError
@@ -43,6 +44,40 @@ def test_a_machine_to_meet_at_that_cannot_be_found_is_refused(host: str, monkeyp
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=f"to meet cannot be found .MASTER_ADDR is '{host}': .*reach"):
         accelerator_for("cpu")
+
+
+def test_where_nobody_listens_is_said_and_refused_in_the_end(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before, torch waited half an hour without a word, and heeded no signal."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+        for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", port)):
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr(device, "WORD", 0)
+        monkeypatch.setattr(device, "LONGEST_WAIT", 0.5)
+        with pytest.raises(InputError, match=f"Nobody listens .*127.0.0.1, port {port}.*RANK 0"):
+            accelerator_for("cpu")
+        assert capsys.readouterr().err.count(f"waiting at 127.0.0.1, port {port} for the process with RANK 0") == 1
+        free.listen()
+        device._check_listening("127.0.0.1", port, "1")
+
+
+def test_the_first_process_says_that_it_waits_for_others() -> None:
+    script = "from coterie.training import device; device.WORD = 0.2; device.accelerator_for('cpu')"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    env = {**os.environ, "WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    waiting = subprocess.Popen([sys.executable, "-c", script], env=env, stderr=subprocess.PIPE)
+    try:
+        assert waiting.stderr is not None
+        said = next(line for line in waiting.stderr if b"coterie:" in line)
+        assert said.startswith(f"coterie: waiting at 127.0.0.1, port {port} for all processes".encode())
+    finally:
+        waiting.kill()
+        waiting.communicate()
 
 
 def test_processes_of_mpi_without_an_address_are_refused() -> None:

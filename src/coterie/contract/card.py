@@ -62,11 +62,12 @@ class Card:
     spaces: bool = False  # takes several spaces of features, as `data.spaces` puts them side by side
     balance: str | None = None  # the setting that weighs a term for groups of equal size
     backbone: Callable[[ItemSpec, str, bool], str] | None = None  # what `auto` means here: (form, device, as published)
-    # settings that do nothing beside certain values of others, on all but photographs, or in a stage that another
-    # follows: a run says so of those that the user set
+    # settings that do nothing beside certain values of others, on all but photographs, in a stage that another follows,
+    # or on other values than the items' own (a net's features): a run says so of those that the user set
     only_if: tuple[OnlyIf, ...] = ()
     of_photographs: tuple[str, ...] = ()
     of_the_last: tuple[str, ...] = ()
+    of_own_values: tuple[str, ...] = ()
     # number that `step` logs -> what the report calls it, and a hint how to read it
     logs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # old name of a setting -> its new name; None: removed

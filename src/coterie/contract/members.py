@@ -122,6 +122,7 @@ def _check_card(kind: type[Any]) -> None:
         "only_if": [setting for one in card.only_if for setting in (one.other, *one.settings)],
         "of_photographs": card.of_photographs,
         "of_the_last": card.of_the_last,
+        "of_own_values": card.of_own_values,
     }
     known = [setting.name for setting in fields(kind)]
     for entry_name, settings in named.items():

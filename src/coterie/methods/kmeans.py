@@ -38,6 +38,7 @@ CARD = Card(
     url="https://doi.org/10.1109/TIT.1982.1056489",
     backbone=own_backbone("K-means"),
     only_if=(OnlyIf("mini_batches", lambda yes: not yes, ("iterations",)),),
+    of_own_values=("centre",),
 )
 
 

@@ -38,6 +38,7 @@ CARD = Card(
     family="centres",
     url="https://www.jmlr.org/papers/v6/banerjee05a.html",
     backbone=own_backbone("The vMF mixture"),
+    of_own_values=("centre",),
 )
 
 

@@ -6,6 +6,8 @@ import ctypes
 import os
 import platform
 import socket
+import sys
+import threading
 import time
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +20,8 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # glibc, malloc.h
 LARGEST_KEPT = 32 * 2**20  # bytes; glibc takes no more
+WORD = 20  # seconds of waiting for other processes, after which it is said
+LONGEST_WAIT = 1800  # seconds, as torch waits
 PATIENCE = 30  # seconds for the name of the machine to meet at, which a cluster may still be making known
 MPI_SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")  # the number of processes, of its launchers
 BELOW_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")  # oneDNN's names
@@ -95,6 +99,7 @@ def _check_launched() -> None:
         )
     if size not in ("", "0", "1"):
         _check_address(os.environ["MASTER_ADDR"])
+        _check_listening(os.environ["MASTER_ADDR"], os.environ.get("MASTER_PORT", ""), os.environ["RANK"])
 
 
 def _check_address(host: str) -> None:
@@ -113,6 +118,37 @@ def _check_address(host: str) -> None:
         time.sleep(1)
 
 
+def _check_listening(host: str, port: str, rank: str) -> None:
+    """Wait until the first process listens; InputError if it never does. In torch no signal would end the wait."""
+    if rank == "0" or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        return
+    begun, said = time.monotonic(), False
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            waited = time.monotonic() - begun
+            if waited >= LONGEST_WAIT:
+                raise InputError(
+                    f"Nobody listens where the processes are to meet ({_meeting()}: {error.strerror or error}): start "
+                    "the process with RANK 0 on that machine, or set MASTER_ADDR and MASTER_PORT to where it is."
+                ) from error
+            if waited >= WORD and not said:
+                _say_waiting("the process with RANK 0, which does not listen yet")
+                said = True
+        time.sleep(1)
+
+
+def _meeting() -> str:
+    return f"{os.environ.get('MASTER_ADDR', '?')[:80]}, port {os.environ.get('MASTER_PORT', '?')[:10]}"
+
+
+def _say_waiting(whom: str) -> None:
+    if sys.stderr is not None:
+        print(f"coterie: waiting at {_meeting()} for {whom}.", file=sys.stderr, flush=True)
+
+
 def _one_of_several(kind: str) -> Place:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState
@@ -121,6 +157,9 @@ def _one_of_several(kind: str) -> Place:
     for shared, _ in states:
         shared.clear()
     told = ", ".join(name for name in ("WORLD_SIZE", *MPI_SIZES) if name in os.environ)  # before Accelerate adds to it
+    word = threading.Timer(WORD, _say_waiting, ["all processes that were announced"])
+    word.daemon = True
+    word.start()
     try:
         # Accelerate shares the work among processes on CPUs only when it is told that there is nothing else.
         accelerator = Accelerator(cpu=kind == "cpu" or (kind == "auto" and _best() == "cpu"), mixed_precision="no")
@@ -131,6 +170,7 @@ def _one_of_several(kind: str) -> Place:
             "MASTER_ADDR, start them with torchrun, or unset that if you want one process."
         ) from error
     finally:
+        word.cancel()
         for shared, before in states:
             shared.clear()
             shared.update(before)

@@ -21,8 +21,11 @@ def broken(method: Method) -> list[OnlyIf]:
     return [one for one in method.card.only_if if not one.holds(getattr(method, one.other))]
 
 
-def idle(stages: Sequence[Method], given: Mapping[str, frozenset[str]], family: str) -> list[str]:
-    """A sentence for each reason why settings among those that the user gave, by stage, do nothing."""
+def idle(stages: Sequence[Method], given: Mapping[str, frozenset[str]], family: str, values: str = "") -> list[str]:
+    """A sentence for each reason why settings among those that the user gave, by stage, do nothing.
+
+    `values`: what is grouped, where that is not the items' own values.
+    """
     said = []
     for method in stages:
         stage, card = name_of(method), method.card
@@ -33,6 +36,8 @@ def idle(stages: Sequence[Method], given: Mapping[str, frozenset[str]], family: 
             reasons.append((one.settings, f"with {stage}.{one.other}={text}"))
         if family != "photo":
             reasons.append((card.of_photographs, f"on {'letters or signs' if family == 'glyph' else 'embeddings'}"))
+        if values:
+            reasons.append((card.of_own_values, f"on {values}"))
         if method is not stages[-1]:
             reasons.append((card.of_the_last, f"where {name_of(stages[-1])} comes after {stage}"))
         for settings, why in reasons:
