@@ -32,7 +32,7 @@ def serving() -> Iterator[Any]:
 
 
 @pytest.fixture
-def serve() -> Iterator[Any]:
+def serve(tmp_path: Path) -> Iterator[Any]:  # ends before the folder goes in which its runs lie
     with serving() as start:
         yield start
 

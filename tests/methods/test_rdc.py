@@ -52,6 +52,27 @@ def test_the_latent_loss_does_not_reach_the_decoder_and_targets_carry_no_gradien
 
 
 @pytest.mark.parametrize("refresh", ["bank", "epoch"])
+def test_targets_are_made_in_evaluation_mode(refresh):
+    border = {"core_ratio": 1.0, "gap": 1.0, "include_border": True, "border_image": "decoded"}
+    method = RDC(**border, widest=None, refresh=refresh)
+    net = net_of(method)
+    norm = torch.nn.BatchNorm1d(10)
+    net.backbone.trunk = torch.nn.Sequential(net.backbone.trunk, norm)
+    list(steps(method, net, batch_of(net)))
+    batch, counted = batch_of(net, number=1, shifted=DATA[16:32]), int(norm.num_batches_tracked)
+    net.eval()
+    code = net.backbone(batch.clean)
+    image = net.decoder(code)
+    net.train()
+    (losses,) = steps(method, net, batch)
+    assert int(norm.num_batches_tracked) == counted + 1  # of the shifted items
+    assert net.backbone.training
+    z = net.backbone(batch.shifted)
+    torch.testing.assert_close(losses["latent"], (z - code).square().mean())
+    torch.testing.assert_close(losses["image"], 30 * (net.decoder(z) - image).square().mean())
+
+
+@pytest.mark.parametrize("refresh", ["bank", "epoch"])
 def test_targets_do_not_depend_on_the_distorted_view(refresh):
     method = RDC(refresh=refresh)
     net = net_of(method)

@@ -20,7 +20,7 @@ from coterie.bounds import BatchSize, Count, Epochs, Positive, Rate, Restarts, S
 from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import Centres
-from coterie.networks.net import Net, trainable
+from coterie.networks.net import Net, in_evaluation, trainable
 from coterie.objectives.assignment import soft_assign_all, soft_assign_t
 from coterie.types import Batch, Features, Losses
 
@@ -90,8 +90,8 @@ class DynAE:
         """Sure items aim at their centre and its image, conflicted ones at their own code and clean image."""
         if batch.number % self.refresh_every == 0:
             self.refresh(net, batch)
-        with torch.no_grad():
-            own = net.backbone(batch.clean)
+        with torch.no_grad(), in_evaluation(net.backbone, net.decoder):
+            own = net.backbone.as_trained(batch.clean)
             q = soft_assign_t(own, net.clusters.centres)
             sure, label = net.thresholds.sure(q)[:, None], q.argmax(1)
             code = torch.where(sure, net.clusters.centres[label], own)

@@ -26,7 +26,7 @@ from coterie.contract import Card, Facts, OnlyIf, Pass, Reading, iterations_for,
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
-from coterie.networks.net import Net, trainable
+from coterie.networks.net import Net, in_evaluation, trainable
 from coterie.objectives.proximity import (
     Copies,
     GapFrom,
@@ -211,14 +211,14 @@ class RDC:
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """Eq. 12-14: core items aim at their centroid in code and image, border items at their own clean image.
 
-        Targets are constants, made from clean items. Squared errors are means over an item's values, and both losses
-        are divided by the whole batch, so that the pull grows with the share of core items. In the authors' code
-        border items aim at their own code of the last refresh and at its decoding (`include_border`, `border_code`,
-        `border_image`), so that no image of the data is a target.
+        Targets are constants, made from clean items in evaluation mode. Squared errors are means over an item's values,
+        and both losses are divided by the whole batch, so that the pull grows with the share of core items. In the
+        authors' code border items aim at their own code of the last refresh and at its decoding (`include_border`,
+        `border_code`, `border_image`), so that no image of the data is a target.
         """
-        with torch.no_grad():
+        with torch.no_grad(), in_evaluation(net.backbone, net.decoder):
             codes = self.refresh == "bank" or self.border_code == "fresh"
-            clean = net.backbone(batch.clean) if codes else net.bank.of(batch.index)
+            clean = net.backbone.as_trained(batch.clean) if codes else net.bank.of(batch.index)
             if self.refresh == "bank":
                 self.renew_rows(net, batch, clean)
             row = net.centroids.of(batch.index)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 import torch
@@ -95,6 +96,19 @@ def hold_statistics(part: nn.Module) -> None:
     for module in part.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+
+@contextlib.contextmanager
+def in_evaluation(*parts: nn.Module) -> Iterator[None]:
+    """Within it these parts compute as in prediction: batch normalisation takes its statistics and keeps them."""
+    before = [(module, module.training) for part in parts for module in part.modules()]
+    for module, _ in before:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
 
 
 def trainable(*parts: nn.Module) -> list[nn.Parameter]:
