@@ -20,6 +20,7 @@ from coterie.records import groups_of
 from coterie.records.recalibration import FILE, TABLE, read_recalibration
 from coterie.report import write_report
 from coterie.report.read import read_finished
+from coterie.report.wording import gap
 from coterie.types import Assignments, InputError
 
 
@@ -85,7 +86,7 @@ def print_recalibration(found: Recalibration, answer: dict[str, Any]) -> None:
     for name, said in (("Before", found.before), ("After", found.after)):
         low, high = said.gap_interval
         print(
-            f"{name}: mean confidence {percent(said.confidence)}, {_points(said.gap)} (95 % interval "
+            f"{name}: mean confidence {percent(said.confidence)}, {gap(said.gap)} (95 % interval "
             f"{100 * low:+.1f} to {100 * high:+.1f} points); calibration error of 5 bins beyond chance "
             f"{100 * said.ece:+.1f} points (p = {said.p:.2g})."
         )
@@ -102,10 +103,3 @@ def print_recalibration(found: Recalibration, answer: dict[str, Any]) -> None:
         )
     for note in answer["notes"]:
         print(f"Note: {note}")
-
-
-def _points(gap: float) -> str:
-    """A gap of confidence over accuracy, in words."""
-    if abs(gap) < 0.0005:
-        return "as high as it should be"
-    return f"{100 * abs(gap):.1f} points too {'high' if gap > 0 else 'low'}"

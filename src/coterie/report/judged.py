@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from coterie.records import Record
-from coterie.report.wording import count, percent, points
+from coterie.report.wording import count, gap, percent
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,11 @@ def how_far_off(found: Record | None) -> str | None:
     """ "By 200 judged items the mean confidence is 36.4 points too high."; None where nothing was corrected."""
     if not found:
         return None
-    gap = found["before"]["gap"]
-    side = "too high" if gap > 0 else "too low"
-    return f"By {count(int(found['judged']))} judged items the mean confidence is {points(gap)} {side}."
+    return f"By {count(int(found['judged']))} judged items the mean confidence is {gap(found['before']['gap'])}."
 
 
 def _cells(off: Record) -> list[str]:
     low, high = off["gap_interval"]
-    gap = f"{points(off['gap'])} {'too high' if off['gap'] > 0 else 'too low'}"
     interval = f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
     beyond = f"{100 * off['ece']:+.1f} points".replace("-", "−")
-    return [percent(off["confidence"]), percent(off["accuracy"]), gap, interval, beyond, f"{off['p']:.2g}"]
+    return [percent(off["confidence"]), percent(off["accuracy"]), gap(off["gap"]), interval, beyond, f"{off['p']:.2g}"]

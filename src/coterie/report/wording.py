@@ -30,6 +30,13 @@ def points(difference: float) -> str:
     return f"{100 * abs(difference):.1f} points"
 
 
+def gap(difference: float) -> str:
+    """Mean confidence less accuracy, in words: -0.034 -> "3.4 points too low", 0.0001 -> "as high as it should be"."""
+    if abs(difference) < 0.0005:
+        return "as high as it should be"
+    return f"{points(difference)} too {'high' if difference > 0 else 'low'}"
+
+
 def count(number: int) -> str:
     return f"{number:,}"
 
@@ -38,7 +45,7 @@ def number(value: float) -> str:
     """Three significant digits: 6.2137 -> "6.21", 0.000213 -> "0.000213", 12345.6 -> "12,346"."""
     if not math.isfinite(value):
         return "not finite"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if abs(value) >= 999.5 else f"{value:.3g}"
 
 
 def duration(seconds: float | None) -> str:
