@@ -23,7 +23,7 @@ from coterie.beginning import (
     first_weights,
     with_beginning,
 )
-from coterie.contract import Facts
+from coterie.contract import Facts, name_of, views_of
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
 from coterie.data.outliers import mark_outliers
@@ -55,6 +55,7 @@ from coterie.training.plan import (
 )
 from coterie.training.runfolder import Resume, RunFolder
 from coterie.types import InputError, Source
+from coterie.views.recipes import settings_read
 from coterie.views.settings import without_effect
 
 
@@ -297,9 +298,23 @@ def _without_effect(plan: Plan, settings: RunSettings, source: Source, backbone:
         others = sorted(plan.views_given.difference(unused, ("row_norm", "enlarge")))
         idle = [f"--set views.{name}" for name in others]
         said += [f"Without effect where nothing is trained: {', '.join(idle)}."] if idle else []
+    elif others := sorted(plan.views_given.difference(unused)):
+        said += _unread(plan, source, others)
     values = "" if plan.views.row_norm == "none" else "rows that were scaled one by one (views.row_norm)"
     values = values if backbone.name == "identity" else "the features of a backbone"
     return said + idle_settings(plan.stages, plan.given, "vector" if kind == "embeddings" else source.family, values)
+
+
+def _unread(plan: Plan, source: Source, names: list[str]) -> list[str]:
+    """What to say of those of these settings of views that no view of the run's stages asks for."""
+    trained = [stage for stage in plan.stages if epochs_of(stage)]
+    views = [view for stage in trained for view in views_of(stage).values()]
+    few = source.items.take(torch.arange(min(2, len(source.items)), device="cpu"))
+    read = settings_read(few, views, plan.views, source.family, plan.views_given)
+    if source.family == "photo" and any(stage.card.looks_at == "centre" for stage in plan.stages):
+        read.add("enlarge")
+    idle = [f"--set views.{name}" for name in names if name not in read]
+    return [f"Without effect on the views of {' and '.join(map(name_of, trained))}: {', '.join(idle)}."] if idle else []
 
 
 def _refuse_copies(source: Source) -> None:

@@ -125,3 +125,22 @@ def test_views_of_a_method_that_trains_nothing_are_said(coterie, vectors, method
     plan = coterie("fit", vectors, "-k", 3, "--method", method, "--dry-run", "--json", *given).object
     said = "Without effect where nothing is trained: --set views.vector_mix."
     assert (said in plan["notes"]) == idle
+
+
+@pytest.mark.parametrize(
+    ("source", "method", "given", "said"),
+    [
+        ("images", "simclr", ("shift=0.2", "crop_scale=[0.5, 1]"), "simclr: --set views.shift."),
+        ("images", "idec", ("shift=0.2", "crop_scale=[0.5, 1]"), "ae and idec: --set views.crop_scale."),
+        ("images", "pica", ("enlarge=1.5", "cutout=4"), "pica: --set views.cutout."),
+        ("images", "cdc", ("cutout=4", "strong_ops=2", "jitter_chance=0.5"), None),
+        ("images", "byol", ("blur=0.1", "jitter_chance=0.5"), None),
+        ("vectors", "idec", ("vector_noise=0.2", "row_norm=l2"), "ae and idec: --set views.vector_noise."),
+    ],
+)
+def test_settings_that_no_view_of_the_run_asks_for_are_said(coterie, request, source, method, given, said):
+    path, options = request.getfixturevalue(source), [part for one in given for part in ("--set", f"views.{one}")]
+    family = ["--family", "photo"] if source == "images" else []
+    plan = coterie("fit", path, "-k", 3, "--method", method, "--dry-run", "--json", *family, *options).object
+    found = [note for note in plan["notes"] if note.startswith("Without effect on the views of ")]
+    assert found == ([] if said is None else [f"Without effect on the views of {said}"])

@@ -9,7 +9,7 @@ PICA's pair, a hardly moved image and a strongly distorted one. Every distortion
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -105,6 +105,32 @@ def make_views(
         shown = normalise(recipe(images, draw, each), mean, std, settings.row_norm)
         made.append(random_cutout(shown, draw, each.cutout) if view.cut_out else shown)
     return made
+
+
+def settings_read(
+    raw: Tensor, views: Sequence[View], settings: ViewSettings, family: Family, given: Collection[str] = ()
+) -> set[str]:
+    """The names of the settings that these views ask for, seen by making each of them of a few items, as they are."""
+    read = {"row_norm"}
+    items = raw.float() if family == "vector" else raw.float().div_(255)
+    for view in views:
+        view.of_family(family)(
+            items, Draw(torch.Generator(), len(items)), _noting(view.settings_of(settings, given), read)
+        )
+        if view.cut_out and family != "vector":
+            read.add("cutout")
+    return read & {setting.name for setting in fields(ViewSettings)}
+
+
+def _noting(settings: ViewSettings, read: set[str]) -> ViewSettings:
+    """These settings; each name that they are asked for is put into `read`."""
+
+    class Noting(ViewSettings):
+        def __getattribute__(self, name: str) -> Any:
+            read.add(name)
+            return getattr(settings, name)
+
+    return object.__new__(Noting)
 
 
 def _clean(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
