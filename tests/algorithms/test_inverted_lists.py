@@ -24,11 +24,15 @@ def slowly(rows: Tensor, asked: Tensor, centres: Tensor, count: int, looked_at: 
     return found
 
 
-@pytest.mark.parametrize(("block", "looked_at", "count"), [(1 << 22, 4, 9), (900, 4, 9), (5000, 1, 40)])
+@pytest.mark.parametrize(
+    ("block", "looks", "looked_at", "count"),
+    [(1 << 22, 1 << 23, 4, 9), (900, 1500, 4, 9), (1 << 22, 1, 4, 9), (5000, 1 << 23, 1, 40)],
+)
 def test_they_are_the_nearest_points_of_the_nearest_lists(
-    block: int, looked_at: int, count: int, monkeypatch: pytest.MonkeyPatch
+    block: int, looks: int, looked_at: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inverted_lists, "BLOCK", block)
+    monkeypatch.setattr(inverted_lists, "LOOKS", looks)
     rows = 50 + mixture(600, d=8)[0]  # far from the origin
     asked = rows if looked_at == 4 else rows[:50] + 0.1 * torch.randn(50, 8, generator=seeded())
     found = inverted_lists.candidates(rows, asked, count, looked_at)

@@ -17,6 +17,7 @@ from torch import Tensor
 LISTS_LOOKED_AT = 32  # by each query
 POINTS_A_LIST = 39  # that K-means sees: the least that faiss takes without a warning; more find no more neighbours
 ITERATIONS = 5
+LOOKS = 1 << 23  # of queries at lists, sorted by list at a time; a sort takes some 30 bytes for each
 BLOCK = 1 << 22  # numbers in one block of distances, 16 MB: small enough for a processor's cache
 
 
@@ -35,7 +36,7 @@ def candidates(
     squared = torch.full((len(asked), count), torch.inf, device=rows.device)
     found = torch.full((len(asked), count), -1, dtype=torch.long, device=rows.device)
     # The nearest list first: its distances are bounds, and later a list in which no point is nearer is left at once.
-    for ranks in (probes[:, :1], probes[:, 1:]):
+    for ranks in (probes[:, :1], *probes[:, 1:].split(max(1, LOOKS // len(asked)), dim=1)):
         order, until = _by_list(ranks.flatten(), len(centres))
         queries = order.div_(max(1, ranks.shape[1]), rounding_mode="floor")
         for number, centre in enumerate(centres):
