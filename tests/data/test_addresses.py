@@ -152,3 +152,19 @@ def test_a_missing_package_is_named(there, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
     with pytest.raises(InputError, match=r"s3://bucket/x needs another package: Install s3fs"):
         copied("s3://bucket/x")
+
+
+def test_what_was_typed_in_another_folder_is_the_path_that_it_meant_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = tmp_path / "a" / "rows.npy"
+    rows.parent.mkdir()
+    rows.write_bytes(b"")
+    entry = {"origin": "rows.npy", "path": str(rows)}
+    monkeypatch.chdir(tmp_path)
+    assert lies_at(entry) == str(rows)
+    assert lies_at({"origin": "digits"}) == "digits"
+    monkeypatch.chdir(rows.parent)
+    assert lies_at(entry) == "rows.npy"  # what lies here is taken first: the folder may have moved with its run
+    rows.unlink()
+    assert lies_at(entry) == "rows.npy"

@@ -91,10 +91,15 @@ def absolute_path(source: Any) -> str | None:
 def lies_at(entry: Mapping[str, Any]) -> str:
     """Where the data of a run are, by the entry `source` of its record: what was typed, or the copy of an address.
 
-    Addresses in records are never asked for: a run folder may come from someone else.
+    What was typed in another folder is not here: then it is the path that it meant there. Addresses in records are
+    never asked for: a run folder may come from someone else.
     """
     origin = str(entry.get("origin") or "")
     stored = str(entry.get("path") or "")
+    if not is_address(origin) and not os.path.lexists(os.path.expanduser(origin)):
+        meant = _stored_path(stored)
+        if meant.name == os.path.basename(os.path.normpath(origin)) and os.path.lexists(meant):
+            return str(meant)
     return origin if not is_address(origin) else "no path" if is_address(stored) or not stored else stored
 
 
@@ -150,8 +155,7 @@ def place_of(source: Mapping[str, Any], origin: str, given: str | None) -> Path:
     if given is not None:
         path = path_of(local(given), "--source")
     elif stored is not None:
-        text = str(stored)
-        path = Path(os.fsdecode(unquote_to_bytes(text[7:]))) if text.startswith("file://") else Path(text)
+        path = _stored_path(str(stored))
     elif re.search(r" of shape \(|^Dataset |^list of ", origin):
         raise InputError(
             f"The run was fitted on what was in memory ({origin}), so its pictures are in no file: fit a folder."
@@ -162,6 +166,10 @@ def place_of(source: Mapping[str, Any], origin: str, given: str | None) -> Path:
         was = given or stored or origin
         raise InputError(f"The photos are not where they were ({was}): say where with --source.")
     return Path(os.path.abspath(path))
+
+
+def _stored_path(text: str) -> Path:
+    return Path(os.fsdecode(unquote_to_bytes(text[7:]))) if text.startswith("file://") else Path(text)
 
 
 def _spec(source: Mapping[str, Any]) -> ItemSpec:
