@@ -5,6 +5,7 @@ May not live here: what is locked, and what to tell who finds it locked.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import weakref
 
@@ -23,12 +24,21 @@ class Lock:
 
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BaseException:
-            self.release()
+            self.close()
             raise
         _LOCKS.add(self)
 
     def release(self) -> None:
         """Let others have it; once is enough."""
+        if self.descriptor >= 0:
+            import fcntl
+
+            with contextlib.suppress(OSError):
+                fcntl.flock(self.descriptor, fcntl.LOCK_UN)  # a process forked just now may have the file open, too
+            self.close()
+
+    def close(self) -> None:
+        """Have nothing to do with it any more; it stays locked for another process that has the file open."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -40,7 +50,7 @@ _LOCKS: weakref.WeakSet[Lock] = weakref.WeakSet()
 def _after_fork() -> None:
     """A process that was forked from this one has the same open files: the lock would last as long as it lives."""
     for lock in list(_LOCKS):
-        lock.release()  # closed here, it stays locked for the process that took it
+        lock.close()
 
 
 if hasattr(os, "register_at_fork"):

@@ -132,13 +132,17 @@ def test_a_killed_run_holds_nothing(tmp_path):
     RunFolder(tmp_path).prepare(resume=False)
 
 
+# Each lock is let go of late in the forked process: the other need not wait for that.
 FORKED_HOLDER = """
-import os, sys
+import os, sys, time
 from pathlib import Path
+from coterie import locks
 from coterie.export.writing import new_tree
 from coterie.review.log import Lock
 from coterie.training.runfolder import RunFolder
 run = Path(sys.argv[1])
+holder, close = os.getpid(), locks.Lock.close
+locks.Lock.close = lambda lock: (os.getpid() == holder or time.sleep(0.2), close(lock))
 folder, done, go = RunFolder(run), *os.pipe()
 folder.prepare(resume=False)
 review, tree = Lock(run), new_tree(run.parent / "tree", {"coterie": "export"})
