@@ -60,6 +60,14 @@ def quick_maps() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What a test itself writes need not outlast a power cut; processes that tests start and kill flush as always."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda file: None)
+        yield
+
+
 @pytest.fixture
 def unchecked_types() -> Iterator[None]:
     """scikit-learn's checks hand over what our annotations rule out."""
