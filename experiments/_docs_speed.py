@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def steps(folder: Path = BENCHMARKS) -> str:
         + [f"{one['ratio']:.2f}", f"{one['ratios'][0]:.2f} to {one['ratios'][-1]:.2f}"]
         for name, one in sorted(done.items(), key=lambda pair: -pair[1]["ratio"])
     ]
-    rest = {name: "not run" for name in own_names() if is_trained(method_class(name))}
+    rest = {name: "not run" for name in own_names() if is_trained(method_class(name)) and folder == BENCHMARKS}
     rest |= {name: one["status"] for name, one in found["methods"].items()}
     rows += [[name, status, *[""] * 6] for name, status in rest.items() if status != "done"]
     head = ["", "batch", "backbone", "precision", "step, ms", "bare passes, ms", "ratio", "of five pairs"]
@@ -82,6 +83,7 @@ PARTS: tuple[tuple[str, str, Callable[[dict[str, Any]], str]], ...] = (
 )
 BLOCKS: dict[str, Block] = {
     "steps": steps,
+    "steps-older": functools.partial(steps, OLDER),
     "beside-authors": beside_authors,
     "processors": processors,
 }
