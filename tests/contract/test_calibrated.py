@@ -49,7 +49,7 @@ def fitted(
     data = data_of(kind, digits)
     folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "run"
     yield Fitted(name, data, folder, run(data, settings_for(name, kind), folder))
-    shutil.rmtree(folder)  # all of them are 2 GB
+    shutil.rmtree(folder)  # there are hundreds
 
 
 def test_the_calibrated_head_answers_and_the_methods_own_stay_as_they_were(fitted: Fitted) -> None:

@@ -189,7 +189,7 @@ def fitted(
     data = data_of(kind, digits)
     folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "run"
     yield Fitted(name, kind, data, folder, run(data, settings_for(name, kind), folder))
-    shutil.rmtree(folder)  # all of them are 2 GB
+    shutil.rmtree(folder)  # there are hundreds
 
 
 def test_every_head_gives_probabilities(fitted: Fitted) -> None:
