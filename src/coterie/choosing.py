@@ -23,6 +23,7 @@ from coterie.algorithms.finch import hierarchy
 from coterie.arguments import as_whole
 from coterie.callers import fitting
 from coterie.data import open_source
+from coterie.data.flat import mark_flat
 from coterie.data.outliers import mark_outliers, without
 from coterie.data.reading import said_of
 from coterie.evaluation.group_rule import Choice
@@ -97,6 +98,7 @@ def choose_k(
     else:
         opened = open_source(source, columns=columns, family="photo")  # of no matter here, so there is no note on it
         mark_outliers(opened)
+        mark_flat(opened)
         looked = features_of_source(opened, seed)
         said = (*opened.warnings, *said_of(opened.skipped), *opened.notes)
         looked = replace(looked, notes=(*map(fitting, said), *looked.notes))

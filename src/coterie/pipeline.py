@@ -88,7 +88,7 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
     folder, plan = prepared.folder, prepared.plan
     folder.update(**prepared.record(command))
     watch.begun()
-    for note in plan.notes:
+    for note in (*plan.notes, *prepared.source.warnings):
         watch.say(note)
     begun = time.monotonic()
     try:

@@ -24,6 +24,7 @@ from coterie.beginning import (
     with_beginning,
 )
 from coterie.contract import Facts, name_of, views_of
+from coterie.data.flat import mark_flat
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
 from coterie.data.outliers import mark_outliers
@@ -227,6 +228,7 @@ def _opened(
     check_used(encode, opened)
     _refuse_copies(opened)
     mark_outliers(opened)
+    mark_flat(opened)
     return settings, opened, [encode.said] if encode is not None and encode.said else []
 
 

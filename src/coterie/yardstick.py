@@ -28,6 +28,7 @@ from coterie.callers import fitting
 from coterie.contract import Card, Facts, View, epochs_for
 from coterie.data import labels_of, open_source
 from coterie.data.encoding import Labels, encode
+from coterie.data.flat import mark_flat
 from coterie.data.items import ChosenItems
 from coterie.data.outliers import mark_outliers
 from coterie.data.reading import said_of
@@ -184,6 +185,7 @@ def supervised(
     seed, place, spec = seed_from(random_state), accelerator_for(device), opened.items.spec
     taught, scored = _split(np.flatnonzero(known.codes >= 0), apart, seed)
     mark_outliers(opened)
+    mark_flat(opened)
     taught = np.setdiff1d(taught, np.asarray(opened.outliers, np.int64))
     if len(np.unique(known.codes[taught])) < 2:
         raise InputError(f"The labels of {opened.name} have fewer than two classes: there is nothing to learn.")
