@@ -314,8 +314,9 @@ def _unread(plan: Plan, source: Source, names: list[str]) -> list[str]:
     few = source.items.take(torch.arange(min(2, len(source.items)), device="cpu"))
     read = settings_read(few, views, plan.views, source.family, plan.views_given)
     if source.family == "photo" and any(stage.card.looks_at == "centre" for stage in plan.stages):
-        read.add("enlarge")
-    idle = [f"--set views.{name}" for name in names if name not in read]
+        read["enlarge"] = ""
+    beside = {name: f" (beside {why})" if (why := read.get(name)) else "" for name in names if read.get(name, "idle")}
+    idle = [f"--set views.{name}{why}" for name, why in beside.items()]
     return [f"Without effect on the views of {' and '.join(map(name_of, trained))}: {', '.join(idle)}."] if idle else []
 
 

@@ -220,8 +220,8 @@ def check_result(assignments: Assignments, k: int, warnings: list[str], advice: 
     sizes = assignments.probabilities.argmax(1).bincount(minlength=k)
     if int((sizes > 0).sum()) < 2:
         # What was found wrong with the data is the likelier cause, and whoever calls from Python has not read it yet.
-        said = " ".join([*warnings, advice.collapsed()])
-        raise RunFailed("The run collapsed: every item is in the same group.", said)
+        tries = " ".join([*warnings, advice.collapsed()])
+        raise RunFailed("The run collapsed: every item is in the same group.", tries)
     if empty := int((sizes == 0).sum()):
         are = "is" if empty == 1 else "are"
         warnings.append(f"{empty} of the {k} groups {are} empty: a smaller -k may suit these data.")

@@ -136,6 +136,16 @@ def test_views_of_a_method_that_trains_nothing_are_said(coterie, vectors, method
         ("images", "cdc", ("cutout=4", "strong_ops=2", "jitter_chance=0.5"), None),
         ("images", "byol", ("blur=0.1", "jitter_chance=0.5"), None),
         ("vectors", "idec", ("vector_noise=0.2", "row_norm=l2"), "ae and idec: --set views.vector_noise."),
+        ("images", "simclr", ("blur=0", "blur_sigma=[0.1, 1]"), "simclr: --set views.blur_sigma (beside blur=0.0)."),
+        ("images", "simclr", ("blur=0.5", "blur_sigma=[0.1, 1]"), None),
+        (
+            *("images", "simclr", ("jitter=[0, 0, 0, 0]", "jitter_chance=0.5")),
+            "simclr: --set views.jitter_chance (beside jitter=[0.0, 0.0, 0.0, 0.0]).",
+        ),
+        (
+            *("vectors", "simclr", ("vector_contrastive=0", "vector_mix=0.2")),
+            "simclr: --set views.vector_mix (beside vector_contrastive=0.0).",
+        ),
     ],
 )
 def test_settings_that_no_view_of_the_run_asks_for_are_said(coterie, request, source, method, given, said):

@@ -200,13 +200,21 @@ def test_photos_that_are_gone_are_counted_and_named(coterie, run, photos, tmp_pa
     (photos / "d.png").unlink()
     code, said, _ = coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out", "--json")
     assert code == 0
-    notes = json.loads(said)["exports"][0]["notes"]
-    assert "Left out (1): items whose pictures are not there any more, the first is d.png." in notes
+    (one,) = json.loads(said)["exports"]
+    assert "Left out (1): items whose pictures are not there any more, the first is d.png." in one["notes"]
+    assert one["left_out"] == 1
     photos.rename(tmp_path / "moved")
     said = refused(coterie, run, "--to", "imagefolder", "-o", tmp_path / "out2")
     assert f"The photos are not where they were ({photos}): say where with --source." in said
     moved = ("--source", tmp_path / "moved")
     assert coterie("export", run, "--to", "imagefolder", "-o", tmp_path / "out2", *moved)[0] == 0
+
+
+def test_coco_of_pictures_none_of_which_can_be_read_is_refused(coterie, run, photos, tmp_path):
+    for picture in photos.rglob("*.*"):
+        picture.write_bytes(b"no picture")
+    assert "can be read any more" in refused(coterie, run, "--to", "coco", "-o", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("formats", "end"), [("csv", ".csv"), ("imagefolder,csv", ""), ("labelstudio", "")])

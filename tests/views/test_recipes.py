@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coterie.types import Family
 from coterie.views import RECIPES, Draw, ViewSettings, make_views
+from coterie.views.recipes import View, settings_read
+from coterie.views.settings import AMOUNTS, MOVES
 
 SHAPES = {"photo": (3, 32, 32), "glyph": (1, 28, 28), "vector": (20,)}
 SETTINGS = ViewSettings()
@@ -152,3 +157,43 @@ def test_shifted_moves_by_at_most_a_tenth_of_the_side_and_repeats_the_border():
     furthest = view[right.argmax(), 0, 10]
     assert float(furthest[0]) == 0.0
     assert float(view[right.argmin(), 0, 10, -1]) == pytest.approx(190 / 255)
+
+
+@pytest.mark.parametrize(
+    ("family", "recipes", "given", "idle"),
+    [
+        ("photo", ["contrastive"], {"blur": 0.0}, {"blur_sigma": "blur=0.0"}),
+        ("photo", ["contrastive"], {"jitter_chance": 0.0}, {"jitter": "jitter_chance=0.0"}),
+        ("glyph", ["contrastive"], {"jitter_chance": 0.0}, {"glyph_jitter": "jitter_chance=0.0"}),
+        ("glyph", ["contrastive", "perturbed"], {"jitter_chance": 0.0}, {}),  # the perturbed view always has its jitter
+        ("glyph", ["perturbed", "contrastive"], {"jitter_chance": 0.0}, {}),
+        ("glyph", ["contrastive"], {"glyph_blur": 0.0}, {"glyph_blur_sigma": "glyph_blur=0.0"}),
+        ("glyph", ["weak"], {"glyph_weak": 0.0}, dict.fromkeys(MOVES, "glyph_weak=0.0")),
+        ("vector", ["strong"], {"vector_strong": 0.0}, dict.fromkeys(AMOUNTS, "vector_strong=0.0")),
+        ("vector", ["weak", "strong"], {"vector_strong": 0.0}, {}),
+    ],
+)
+def test_settings_that_another_brings_to_nothing_change_no_view(
+    family: Family, recipes: list[str], given: dict[str, Any], idle: dict[str, str]
+) -> None:
+    changed, raw = replace(SETTINGS, **given), raw_batch(family, 64, SHAPES["photo"] if family == "photo" else None)
+    read = settings_read(raw, [View(recipe) for recipe in recipes], changed, family)
+    assert {name: why for name, why in read.items() if why} == idle
+    before = views(raw, recipes, family, changed=changed)
+    for name in OTHERS.keys() & read.keys():
+        after = views(raw, recipes, family, changed=replace(changed, **{name: OTHERS[name]}))
+        assert all(map(partial(torch.allclose, atol=1e-4), before, after)) == (name in idle), name
+
+
+OTHERS = {
+    "blur_sigma": (0.5, 3.0),
+    "jitter": (0.9, 0.9, 0.9, 0.3),
+    "glyph_jitter": (0.9, 0.9),
+    "glyph_blur_sigma": (0.5, 3.0),
+    "glyph_shift": 0.3,
+    "glyph_rotate": 40.0,
+    "glyph_scale": (0.5, 2.0),
+    "vector_dropout": 0.3,
+    "vector_noise": 0.3,
+    "vector_mix": 0.3,
+}

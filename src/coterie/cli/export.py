@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +55,7 @@ def export_finished(request: ExportRequest) -> None:
     found = {
         "run": str(request.run),
         "reviewed": items.reviewed,
-        "exports": [
-            {"format": one.format, "place": str(one.place), "items": one.items, "notes": one.notes} for one in done
-        ],
+        "exports": [{**asdict(one), "place": str(one.place)} for one in done],
     }
     if request.as_json:
         print_object(found)

@@ -133,6 +133,7 @@ class Exported:
     format: str
     place: Path
     items: int
+    left_out: int  # items that were asked for and could not be written, or belong to no group; `notes` say which
     notes: list[str]
 
 
@@ -285,7 +286,7 @@ def _head(job: Job, name: str) -> dict[str, Any]:
 
 
 def _exported(name: str, job: Job, place: Path) -> Exported:
-    return Exported(name, place, len(job.items) - job.left_out, job.notes)
+    return Exported(name, place, len(job.items) - job.left_out, job.left_out, job.notes)
 
 
 def _is_utf8(path: str) -> bool:

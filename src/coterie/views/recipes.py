@@ -24,7 +24,7 @@ from coterie.views.draw import Draw
 from coterie.views.embeddings import distort
 from coterie.views.normalise import normalise
 from coterie.views.policy import GLYPH_POOL, PHOTO_POOL, random_operations
-from coterie.views.settings import ViewSettings
+from coterie.views.settings import ViewSettings, reason_idle
 from coterie.views.some_rows import update_rows
 from coterie.views.warps import (
     Interpolation,
@@ -109,17 +109,22 @@ def make_views(
 
 def settings_read(
     raw: Tensor, views: Sequence[View], settings: ViewSettings, family: Family, given: Collection[str] = ()
-) -> set[str]:
-    """The names of the settings that these views ask for, seen by making each of them of a few items, as they are."""
-    read = {"row_norm"}
+) -> dict[str, str]:
+    """The settings that these views ask for, seen by making each of them of a few items, as they are, and why not.
+
+    By name: "" where it changes something, else the settings beside which it changes nothing, as "blur=0.0".
+    """
+    found, known = {"row_norm": ""}, {setting.name for setting in fields(ViewSettings)}
     items = raw.float() if family == "vector" else raw.float().div_(255)
     for view in views:
-        view.of_family(family)(
-            items, Draw(torch.Generator(), len(items)), _noting(view.settings_of(settings, given), read)
-        )
+        read, own = set[str](), view.settings_of(settings, given)
+        view.of_family(family)(items, Draw(torch.Generator(), len(items)), _noting(own, read))
         if view.cut_out and family != "vector":
             read.add("cutout")
-    return read & {setting.name for setting in fields(ViewSettings)}
+        for name in read & known:
+            if found.get(name, "idle"):  # no view before has a use for it
+                found[name] = reason_idle(name, own, read)
+    return found
 
 
 def _noting(settings: ViewSettings, read: set[str]) -> ViewSettings:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -72,6 +73,38 @@ class ViewSettings:
     vector_mix: Share = 0.1  # largest share of another item
     vector_contrastive: Strength = 2.0  # factor of the contrastive view
     vector_strong: Strength = 3.0  # factor of the strong view
+
+
+JITTERS, AMOUNTS = ("jitter", "glyph_jitter"), ("vector_dropout", "vector_noise", "vector_mix")
+FACTORS, MOVES = ("vector_contrastive", "vector_strong"), ("glyph_shift", "glyph_rotate", "glyph_scale")
+BESIDE = {
+    "blur_sigma": ("blur",),
+    "glyph_blur_sigma": ("glyph_blur",),
+    "jitter_chance": JITTERS,
+    "glyph_weak": MOVES,
+    **dict.fromkeys(JITTERS, ("jitter_chance",)),
+    **dict.fromkeys(FACTORS, AMOUNTS),
+    **dict.fromkeys(AMOUNTS, FACTORS),
+    **dict.fromkeys(MOVES, ("glyph_weak",)),
+}
+"""Settings that a view multiplies by others, a strength by its chance: where those come to nothing, so do they."""
+
+
+def reason_idle(name: str, settings: ViewSettings, read: Collection[str]) -> str:
+    """The others of `read`, what a view asks for, beside which this one changes nothing; "" where it changes something.
+
+    Of several others all must come to nothing. For example "blur=0.0" for blur_sigma.
+    """
+    others = [other for other in BESIDE.get(name, ()) if other in read]
+    if not others or any(not _nothing(other, getattr(settings, other)) for other in others):
+        return ""
+    return " and ".join(f"{other}={json.dumps(getattr(settings, other))}" for other in others)
+
+
+def _nothing(name: str, value: Any) -> bool:
+    """Whether a chance, a strength or a range of factors leaves everything as it is."""
+    least = 1 if name == "glyph_scale" else 0
+    return all(each == least for each in (value if isinstance(value, tuple) else (value,)))
 
 
 def without_effect(names: Iterable[str], kind: str, family: str) -> list[str]:

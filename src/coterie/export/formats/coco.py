@@ -15,6 +15,7 @@ from coterie.export.jobs import Job
 from coterie.export.pictures import sizes
 from coterie.export.registry import FolderFormat
 from coterie.export.writing import Tree, as_json
+from coterie.types import InputError
 
 
 def write(tree: Tree, job: Job) -> None:
@@ -22,6 +23,8 @@ def write(tree: Tree, job: Job) -> None:
     items, _ = job.with_files("coco")
     pixels = sizes(items, job.originals)
     readable = pixels.min(axis=1) > 0
+    if not readable.any():
+        raise InputError(f"None of the pictures in {job.originals.where} can be read any more: put them back.")
     job.say_left_out(~readable, "whose pictures cannot be read any more", items)
     images, annotations = [], []
     for row, (item, number) in enumerate(zip(items.ids, (items.rows + 1).tolist(), strict=True)):
