@@ -100,20 +100,27 @@ def _orders(here: Board, runs: list[dict[str, Any]]) -> str:
 
 
 def _holds(here: Board, order: Order, runs: list[dict[str, Any]]) -> tuple[str, str]:
-    """Whether an ordering holds of our means, over the rows that ran; and the two numbers that decide it."""
+    """Whether an ordering holds of our means, over the rows that ran; and the two numbers that decide it.
+
+    The means are over the seeds that all of these rows have: a row with more of them would be compared by other runs.
+    """
     by_title = {shown.title: shown for shown in here.shown}
-    means: dict[str, float] = {}
+    found: dict[str, dict[int, float]] = {}
     for title in (*order.lower, *order.higher):
         shown = by_title[title]
         done = [one for one in runs if one["row"] == shown.row and not one["failed"]]
         if done:
-            means[title] = statistics.mean(_of(one, shown)[order.metric] for one in done)
+            found[title] = {one["seed"]: _of(one, shown)[order.metric] for one in done}
+    shared = set.intersection(*map(set, found.values())) if found else set()
+    means = {title: statistics.mean(values[seed] for seed in shared) for title, values in found.items() if shared}
     low = {title: means[title] for title in order.lower if title in means}
     high = {title: means[title] for title in order.higher if title in means}
     if not low or not high:
         return "not run", ""
     most, least = max(low, key=low.__getitem__), min(high, key=high.__getitem__)
     numbers = f"{most} {100 * low[most]:.1f}, {least} {100 * high[least]:.1f}"
+    if any(set(values) != shared for values in found.values()):
+        numbers += f" (seed{'s' if len(shared) > 1 else ''} {', '.join(map(str, sorted(shared)))})"
     missing = [title for title in (*order.lower, *order.higher) if title not in means]
     said = "holds" if low[most] < high[least] else "does not hold"
     return said + (f" (without {', '.join(missing)})" if missing else ""), numbers

@@ -74,6 +74,7 @@ def record(row: str, seed: int, acc: float, ece: float, **more: Any) -> dict[str
 def test_a_table_has_our_means_beside_the_papers_numbers_and_says_what_holds(scripts: Any, tmp_path: Path) -> None:
     _, _, docs = scripts
     runs = [record("scan", 0, 0.5, 0.2), record("scan", 1, 0.6, 0.2), record("scan3", 0, 0.55, 0.3)]
+    runs += [record("spice3", 0, 0.5, 0.2), record("spice", 0, 0.5, 0.2)]
     runs.append({"data": "digits-10", "row": "cc", "seed": 0, "failed": "The run collapsed."})
     content = {"command": "python experiments/board.py", "machine": {"processor": "one", "threads": 1}, "records": runs}
     with pytest.MonkeyPatch.context() as patch:
@@ -85,8 +86,10 @@ def test_a_table_has_our_means_beside_the_papers_numbers_and_says_what_holds(scr
     assert lines["SCAN-2"].split(" | ")[12] == "processor"
     assert lines["SCAN-2"].split(" | ")[13].startswith("84.1 / ")
     assert "failed: The run collapsed." in lines["CC"]
-    assert "not run" in lines["SPICE-2"]
-    assert "| does not hold |" in lines["SCAN-2 below SCAN-3"]  # 55.0 and 55.0
+    assert "not run" in lines["TCL"]
+    # Seed 0 is all that both have; with seed 1 SCAN-2 would be no lower.
+    assert lines["SCAN-2 below SCAN-3"].endswith("| holds | SCAN-2 50.0, SCAN-3 55.0 (seed 0) |")
+    assert "| does not hold |" in lines["Self-labelling raises ECE: SPICE-2 below SPICE-3"]  # equal
     assert "| holds |" in lines["Self-labelling raises ECE: SCAN-2 below SCAN-3"]
     assert "| not run |" in lines["CC below SCAN-2"]
 
