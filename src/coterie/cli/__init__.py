@@ -6,6 +6,8 @@ done; 1: the run failed; 2: the input is wrong.
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 import os
 import re
@@ -62,10 +64,10 @@ def _check_empty(given: list[str]) -> None:
 
 def _check_values(given: list[str]) -> None:
     """Raise UsageError for an option with two values, of which click would take the last, and for no plain number."""
-    group: Any = typer.main.get_command(app)
-    command = group.commands.get(given[0]) if given else None
+    command = copy.copy(_group().commands.get(given[0]) if given else None)
     if command is None:
         return
+    command.params = [copy.copy(param) for param in command.params]
     options = [param for param in command.params if param.param_type_name == "option"]
     single = [option for option in options if not option.multiple and (not option.is_flag or option.secondary_opts)]
     for option in single:
@@ -95,6 +97,11 @@ def _check_values(given: list[str]) -> None:
             raise UsageError(f"{how}: leave one out.")
 
 
+@functools.cache  # typer looks through every function's annotations each time
+def _group() -> Any:
+    return typer.main.get_command(app)
+
+
 def _main(given: list[str], out: Results) -> int:
     try:
         os.getcwd()
@@ -104,7 +111,7 @@ def _main(given: list[str], out: Results) -> int:
     try:
         _check_empty(given)
         _check_values(given)
-        code = app(given or ["--help"], prog_name="coterie", standalone_mode=False)
+        code = _group()(given or ["--help"], prog_name="coterie", standalone_mode=False)
         if code == INTERRUPTED:
             code = 128 + (asked() or signal.SIGINT)
         out.flush()

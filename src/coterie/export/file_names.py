@@ -79,7 +79,7 @@ def _safe(text: str) -> str:
 
 def _is_bad(sign: str) -> bool:
     kind = unicodedata.category(sign)
-    return sign in FORBIDDEN or sign in TURNING or kind in ("Cc", "Cs", "Zl", "Zp") or _no_character(sign)
+    return sign in FORBIDDEN or bool(TURNING.match(sign)) or kind in ("Cc", "Cs", "Zl", "Zp") or _no_character(sign)
 
 
 def _no_character(sign: str) -> bool:

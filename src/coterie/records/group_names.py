@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,12 +14,12 @@ from coterie.types import InputError
 
 LONGEST = 80  # characters
 MANIFEST_BYTES = 4 << 20
-TURNING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")  # the direction of what follows
+TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")  # the direction of what follows
 
 
 def upright(text: str) -> str:
     """The text with every mark that turns the direction as its escape: it would turn the numbers behind a name, too."""
-    return "".join(f"\\u{ord(sign):04x}" if sign in TURNING else sign for sign in text)
+    return TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def printed(value: object) -> object:
@@ -34,7 +35,7 @@ def checked_name(name: object) -> str:
     if not 1 <= len(text) <= LONGEST:
         raise InputError(f"The name {text[:40]!r} has {len(text)} characters: a group's name has 1 to {LONGEST}.")
     # Cc: control characters; Cs: half a character; line ends, and marks that turn the direction of what follows.
-    if any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") or sign in TURNING for sign in text):
+    if TURNING.search(text) or any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text):
         raise InputError(f"The name {text[:40]!r} has control characters: leave them out.")
     return text
 

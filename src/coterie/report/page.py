@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import os
 from importlib import resources
@@ -172,6 +173,7 @@ def _pairs(mapping: object) -> str:
     return ", ".join(f"{key} {value}" for key, value in mapping.items()) if isinstance(mapping, dict) else ""
 
 
+@functools.cache  # a template is compiled once for all pages of a process
 def template_environment() -> Environment:
     """Templates with this folder's assets and the wording of numbers."""
     environment = Environment(
