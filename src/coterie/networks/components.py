@@ -31,14 +31,19 @@ class Components(nn.Module):
         """Take mean and directions from these items. Signs are fixed, so that the rows are the same each time."""
         rows = features.double()
         mean = rows.mean(0)
-        variances, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
-        count = self.directions.shape[1]
+        rows = rows - mean
+        if len(rows) < rows.shape[1]:  # the same directions, by products of items: the smaller of two matrices
+            variances, weights = torch.linalg.eigh(rows @ rows.T / len(rows))
+            vectors = functional.normalize(rows.T @ weights, dim=0)
+        else:
+            variances, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+        count = min(self.directions.shape[1], len(variances))
         deviations, vectors = variances.flip(0)[:count].clamp(min=0).sqrt(), vectors.flip(1)[:, :count]
         largest = vectors.gather(0, vectors.abs().argmax(0, keepdim=True))
         kept = deviations > LEAST * deviations[0]
         scaled = vectors * largest.sign() / deviations.clamp(min=float(LEAST * deviations[0]) or 1.0).sqrt()
         self.mean.copy_(mean)
-        self.directions.copy_(scaled * kept)
+        self.directions.zero_()[:, :count].copy_(scaled * kept)
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
         return functional.normalize((features - self.mean) @ self.directions, dim=1)
