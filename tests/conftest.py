@@ -68,6 +68,16 @@ def no_waiting_for_the_disk() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def narrow_autoencoders() -> Iterator[None]:
+    """Auto-encoders of a tenth of their width, where a test is about what is done with them."""
+    from helpers.small_runs import NARROW
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coterie.networks.autoencoder.WIDTHS", NARROW)
+        yield
+
+
 @pytest.fixture
 def unchecked_types() -> Iterator[None]:
     """scikit-learn's checks hand over what our annotations rule out."""

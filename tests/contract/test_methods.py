@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from coterie.catalogue import method_class, method_names, practical_settings
 from coterie.contract import (
@@ -37,7 +38,7 @@ from coterie.stages import train
 from coterie.training.plan import RunSettings, chain_of, coerce, make_plan, resolved
 from coterie.types import Batch, InputError, ItemSpec, Kind, OneProcess, Source
 from coterie.views.recipes import RECIPES
-from helpers.small_runs import RUNS, UNTRAINED, K, data_of, image_net, settings_for
+from helpers.small_runs import RUNS, UNTRAINED, K, data_of, image_net, narrow_where_pretrained, settings_for
 
 ROOT = Path(__file__).parents[2]
 METHODS = method_names()
@@ -188,7 +189,8 @@ def fitted(
     name, kind = request.param
     data = data_of(kind, digits)
     folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "run"
-    yield Fitted(name, kind, data, folder, run(data, settings_for(name, kind), folder))
+    with narrow_where_pretrained(name, kind):
+        yield Fitted(name, kind, data, folder, run(data, settings_for(name, kind), folder))
     shutil.rmtree(folder)  # there are hundreds
 
 
@@ -256,13 +258,23 @@ class Stop:
     def epoch(self, record: object) -> None: ...
 
 
+def before_its_last_stage(fitted: Fitted, settings: RunSettings, folder: Path) -> None:
+    """The run in `folder` with these settings of its own, as it was when its last stage had not begun."""
+    ended = shutil.ignore_patterns("model", "result.parquet", f"{fitted.name}.done.safetensors")
+    shutil.copytree(fitted.folder, folder, ignore=ended)
+    record = yaml.safe_load((folder / "run.yaml").read_text(encoding="utf-8"))
+    record["settings"]["checkpoint_seconds"] = settings.checkpoint_seconds
+    (folder / "run.yaml").write_text(yaml.safe_dump(record, sort_keys=False), encoding="utf-8")
+
+
 def test_a_run_that_is_stopped_and_resumed_is_the_run_that_was_not(fitted: Fitted, tmp_path: Path) -> None:
     if fitted.name in UNTRAINED:
         pytest.skip("it takes no steps")
     settings = dataclasses.replace(settings_for(fitted.name, fitted.kind), checkpoint_seconds=0.0)
     stop = Stop(fitted.name)
+    before_its_last_stage(fitted, settings, tmp_path / "run")
     with pytest.raises(KeyboardInterrupt):
-        run(fitted.data, settings, tmp_path / "run", watch=Watch(progress=stop))
+        run(fitted.data, settings, tmp_path / "run", resume=True, watch=Watch(progress=stop))
     assert stop.pressed
     resumed = run(fitted.data, settings, tmp_path / "run", resume=True)
     assert torch.equal(resumed.assignments.probabilities, fitted.result.assignments.probabilities)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+pytestmark = pytest.mark.usefixtures("narrow_autoencoders")
 
 
 @pytest.fixture(autouse=True)
