@@ -23,8 +23,9 @@ from jaxtyping import jaxtyped
 
 # An int is a float, as for mypy.
 CONFIG = BeartypeConf(is_pep484_tower=True, violation_type=jaxtyping.TypeCheckError)
-# For code by its identity, since dataclasses make equal code for other types: what checks it, and its names for that.
-MADE: dict[int, tuple[types.CodeType, Any, list[str]]] = {}
+# For code by its identity, since dataclasses make equal code for other types: what checks it, its names for that, and
+# whether it has shapes.
+MADE: dict[int, tuple[types.CodeType, Any, list[str], bool]] = {}
 
 
 def install(packages: Sequence[str]) -> None:
@@ -71,13 +72,18 @@ def checked(given: Any) -> Any:
         return given
     if inspect.isgeneratorfunction(given):  # whose call returns before its body is run
         return jaxtyped(given, typechecker=by_beartype)
-    of_types, config, context = typed(given), jaxtyping.config, jaxtyped  # here, as globals are gone when Python ends
+    of_types, shapes = typed(given)
+    if of_types is given:  # there is nothing to check
+        return given
+    config, context = jaxtyping.config, jaxtyped  # here, as globals are gone when Python ends
 
     @functools.wraps(given)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
         if config.jaxtyping_disable:
             return given(*args, **kwargs)
+        if not shapes:
+            return of_types(*args, **kwargs)
         with context("context"):  # sizes are compared within a call
             return of_types(*args, **kwargs)
 
@@ -91,8 +97,8 @@ def by_beartype(function: Any) -> Any:
     return beartype(conf=CONFIG)(function)
 
 
-def typed(function: Callable[..., Any]) -> Any:
-    """The same, but once for all functions of this code."""
+def typed(function: Callable[..., Any]) -> tuple[Any, bool]:
+    """The same, but once for all functions of this code; and whether an annotation has shapes."""
     code = function.__code__
     if id(code) not in MADE:
         # Of one that closes over nothing, which would be kept with it.
@@ -106,14 +112,24 @@ def typed(function: Callable[..., Any]) -> Any:
         blank.__kwdefaults__ = function.__kwdefaults__
         blank.__module__, blank.__qualname__ = function.__module__, function.__qualname__
         blank.__annotations__ = hints_of(function)
+        shapes = any(has_shapes(hint) for hint in blank.__annotations__.values())
         made = by_beartype(blank)
-        MADE[id(code)] = code, made, [name for name, value in (made.__kwdefaults__ or {}).items() if value is blank]
-    _, made, calls = MADE[id(code)]  # beartype's code finds the function that it calls as a default of its own
+        calls = [name for name, value in (made.__kwdefaults__ or {}).items() if value is blank]
+        MADE[id(code)] = code, made, calls, shapes
+    _, made, calls, shapes = MADE[id(code)]  # beartype's code finds the function that it calls as a default of its own
     if not calls:  # there is nothing to check
-        return function
+        return function, False
     again = types.FunctionType(made.__code__, made.__globals__, function.__name__)
     again.__kwdefaults__ = {**made.__kwdefaults__, **dict.fromkeys(calls, function)}
-    return again
+    return again, shapes
+
+
+def has_shapes(hint: Any) -> bool:
+    """Whether it is a type of jaxtyping, or holds one."""
+    if isinstance(hint, type) and issubclass(hint, jaxtyping.AbstractArray):
+        return True
+    inside = [*typing.get_args(hint), *(getattr(hint, "__metadata__", ()))]
+    return any(map(has_shapes, [part for one in inside for part in (one if isinstance(one, list) else [one])]))
 
 
 def hints_of(function: Callable[..., Any]) -> dict[str, Any]:
