@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +9,7 @@ import pytest
 from coterie.catalogue import method_names
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, ItemSpec
+from helpers import forked
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -201,7 +200,9 @@ def test_a_setting_that_no_row_would_take_is_refused(
 
 
 def test_what_a_user_can_mend_is_said_without_a_traceback(tmp_path: Path) -> None:
-    words = [sys.executable, str(EXPERIMENTS / "board.py"), "nosuch", "--runs", str(tmp_path)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    path = str(EXPERIMENTS / "board.py")
+    script = f"import runpy, sys; sys.path[0], sys.argv[0] = {str(EXPERIMENTS)!r}, {path!r}; "
+    script += f"runpy.run_path({path!r}, run_name='__main__')"
+    done = forked.run(script, "nosuch", "--runs", tmp_path)
     assert done.returncode == 1
-    assert done.stderr == "board.py: nosuch is no file, no folder and no named data set: check the path.\n"
+    assert done.stderr == b"board.py: nosuch is no file, no folder and no named data set: check the path.\n"

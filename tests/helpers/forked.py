@@ -42,7 +42,7 @@ LONGEST = 1 << 20  # bytes of a request: arguments and environment
 IMPORTED = """
 torch torchvision timm accelerate sklearn.cluster sklearn.datasets sklearn.manifold scipy.optimize pyarrow.parquet yaml
 pandas matplotlib.figure PIL.Image coterie.cli coterie.cli.fit coterie.cli.evaluate coterie.estimator coterie.embedder
-coterie.encoders.loading coterie.report coterie.review coterie.export
+coterie.encoders.loading coterie.report.map coterie.review coterie.export
 """
 
 
@@ -199,6 +199,7 @@ def _open_streams(is_open: list[bool]) -> None:
 if __name__ == "__main__":
     for module in IMPORTED.split():
         __import__(module)
+    sys.modules["coterie.report.map"].MAP_POINTS = 50  # type: ignore[attr-defined]  # as `quick_maps` of conftest.py
     gc.collect()
     gc.freeze()  # what is here already is looked through no more, which would copy its pages
     found = _serve(socket.socket(fileno=int(sys.argv[1])))

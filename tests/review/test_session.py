@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from coterie.records.review import read_review
 from coterie.review import BeingReviewed, Conflict, LogBroken, Review, reviewed_table
 from coterie.review.undoing import NeedsMore
 from coterie.types import InputError
+from helpers import forked
 from helpers.review_runs import probabilities_of, small_run, write_run
 
 
@@ -225,8 +225,9 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
 review.rename(0, "a")
 review.close()
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    said = done.stdout.splitlines()
+    done = forked.run(script)
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.decode().splitlines()
     assert "could not be saved" in said[0]
     assert said[1] == "True True"
     with Review(run) as review:
@@ -259,15 +260,14 @@ for step in range(10_000):
     print(review.last, flush=True)
 """
     for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        last = [process.stdout.readline() for _ in range(5)][-1]
+        process = forked.start(script)
+        while process.output(1).count(b"\n") < 5:
+            assert process.poll() is None, process.output(2)
+            time.sleep(0.01)
         process.send_signal(signal.SIGKILL)
-        last = (process.stdout.read().split() or [last.strip()])[-1]
-        process.wait()
-        process.stdout.close()
+        assert process.wait() == -signal.SIGKILL
         with Review(run) as review:
-            assert review.last >= int(last)
+            assert review.last >= int(process.output(1).split()[-1])
             lines = (run / "review" / "log.jsonl").read_text().splitlines()
             assert [json.loads(line)["seq"] for line in lines] == list(range(len(lines)))
 

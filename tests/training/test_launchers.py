@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -70,14 +72,16 @@ def test_the_first_process_says_that_it_waits_for_others() -> None:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     env = {**os.environ, "WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    waiting = subprocess.Popen([sys.executable, "-c", script], env=env, stderr=subprocess.PIPE)
+    waiting = forked.start(script, env=env)
     try:
-        assert waiting.stderr is not None
-        said = next(line for line in waiting.stderr if b"coterie:" in line)
+        while b"\n" not in waiting.output(2).partition(b"coterie:")[2]:
+            assert waiting.poll() is None, waiting.output(2)
+            time.sleep(0.01)
+        said = b"coterie:" + waiting.output(2).partition(b"coterie:")[2]
         assert said.startswith(f"coterie: waiting at 127.0.0.1, port {port} for all processes".encode())
     finally:
-        waiting.kill()
-        waiting.communicate()
+        waiting.send_signal(signal.SIGKILL)
+        waiting.wait()
 
 
 def test_processes_of_mpi_without_an_address_are_refused() -> None:
