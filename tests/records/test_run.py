@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coterie.cli import main
 from coterie.records import read_record
+from coterie.records.files import parse_yaml, yaml_of
 from coterie.types import InputError
 
 MakeFolder = Callable[..., Path]
@@ -35,6 +38,21 @@ def changed(run: Path, path: str, value: Any) -> None:
 def test_what_a_run_writes_is_read_as_it_is(folder: MakeFolder) -> None:
     run = folder()
     assert read_record(run) == yaml.safe_load((run / "run.yaml").read_text())
+
+
+TEXTS = st.text(st.one_of(st.characters(), st.characters(categories=["Cs"]), st.sampled_from(" '\"#:-\n\t\x00\x85")))
+
+
+@given(st.dictionaries(TEXTS, st.one_of(TEXTS, st.none(), st.booleans(), st.integers(), st.lists(TEXTS)), max_size=4))
+def test_any_text_is_written_as_it_is_read(record: dict[str, Any]) -> None:
+    """With half a character too, which libyaml does not write."""
+    assert parse_yaml(yaml_of(record), "run.yaml") == record
+
+
+def test_what_a_user_wrote_is_shown_as_it_was_written() -> None:
+    assert yaml_of({"name": "caf\xe9 \U0001f408"}) == "name: caf\xe9 \U0001f408\n"
+    long = {"command": "coterie fit " + "photos " * 60, "notes": ["a: b", "2024-01-01", "no", "1.0"], "n": None}
+    assert yaml_of(long) == yaml.safe_dump(long, sort_keys=False, allow_unicode=True, width=120)
 
 
 def test_entries_of_a_newer_version_stay_and_are_not_misread(folder: MakeFolder) -> None:

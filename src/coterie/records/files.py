@@ -120,6 +120,18 @@ def parse_yaml(text: str, where: str) -> Any:
         raise InputError(f"{where} is no YAML ({line}{reason[:200]}).") from error
 
 
+def yaml_of(value: Any) -> str:
+    """Plain values as YAML that `parse_yaml` reads, keys in their order."""
+    import yaml
+
+    # libyaml writes four times as fast; it fails at half a character, and writes others as escapes that Python shows.
+    plain = json.dumps(value, ensure_ascii=False, default=str)
+    dumper: Any = yaml.CSafeDumper if yaml.__with_libyaml__ and plain.isascii() else yaml.SafeDumper
+    shown = "\x85" not in plain  # a line end that Python's would write as it is, and read as a blank
+    text: str = yaml.dump(value, Dumper=dumper, sort_keys=False, allow_unicode=shown, width=120)
+    return text
+
+
 def _check_nesting(events: Any) -> None:
     """Raise InputError for YAML too deep or, with its aliases written out, too large; done before a value is made."""
     import yaml

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from coterie.locks import Lock
 from coterie.outputs import remove_parts, write_atomically
 from coterie.records import read_record
+from coterie.records.files import yaml_of
 from coterie.training.sameness import difference
 from coterie.types import InputError
 
@@ -124,8 +123,7 @@ class RunFolder:
         """Add entries to `run.yaml`, which is written whole each time."""
         self.record.update(entries)
         if self.path is not None and self.writes:
-            text = yaml.safe_dump(self.record, sort_keys=False, allow_unicode=True, width=120)
-            write_atomically(self.path / "run.yaml", text)
+            write_atomically(self.path / "run.yaml", yaml_of(self.record))
 
     def file(self, *parts: str) -> Path | None:
         return None if self.path is None else self.path.joinpath(*parts)
