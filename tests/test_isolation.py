@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import random
 import signal
-import subprocess
 import sys
 import threading
 import warnings
@@ -36,7 +35,7 @@ pytestmark = [
 
 X = np.random.default_rng(3).normal(size=(48, 6)).astype(np.float32) + np.repeat(np.eye(6)[:3], 16, 0) * 6
 # Made beforehand: what checks annotations in these tests draws from `random` to look into a sequence of columns.
-OF_VECTORS = Clusterer(3, epochs=2, random_state=0, calibrate=True)
+OF_VECTORS = Clusterer(3, epochs=2, random_state=0, calibrate=True, settings={"calibrate.epochs": 6})
 FEW = {"moco.epochs": 1, "moco.batch_size": 12, "moco.queue": 24, "moco.projector_hidden": 16, "hidden": 8}
 OF_IMAGES = Clusterer(3, epochs=1, random_state=0, backbone="small-8", settings=FEW)
 PIXELS = np.random.default_rng(4).integers(0, 256, (24, 8, 8), dtype=np.uint8)
@@ -277,9 +276,8 @@ threading.Thread(target=fit).start()
 
 def test_a_fit_may_outlive_the_main_thread() -> None:
     """In a thread that nobody waits for, and in a function of `atexit`: Python starts no more threads of a pool."""
-    program = [sys.executable, "-c", AFTER_THE_MAIN_THREAD]
-    answer = subprocess.run(program, capture_output=True, text=True, check=False)
-    assert answer.stdout.split() == ["60", "60"], answer.stderr
+    answer = forked.run(AFTER_THE_MAIN_THREAD)
+    assert answer.stdout.split() == [b"60", b"60"], answer.stderr
 
 
 FORK_AFTER_A_FIT = """

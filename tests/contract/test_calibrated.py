@@ -21,7 +21,7 @@ from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.training.plan import RunSettings, chain_of, make_plan
 from coterie.types import Source
-from helpers.small_runs import K, data_of, image_net
+from helpers.small_runs import K, data_of, image_net, narrow_where_pretrained
 
 RUNS = [(name, method_class(name).card.accepts[-1]) for name in method_names()]
 
@@ -48,7 +48,8 @@ def fitted(
     name, kind = request.param
     data = data_of(kind, digits)
     folder = tmp_path_factory.mktemp(f"{name}-{kind}") / "run"
-    yield Fitted(name, data, folder, run(data, settings_for(name, kind), folder))
+    with narrow_where_pretrained(name, kind):
+        yield Fitted(name, data, folder, run(data, settings_for(name, kind), folder))
     shutil.rmtree(folder)  # there are hundreds
 
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from coterie.data import open_source
 from coterie.methods.cdc import CDC
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
+from coterie.networks import autoencoder
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import extract_features, some_rows
 from coterie.networks.net import Net
@@ -87,6 +90,17 @@ def settings_of_all() -> dict[str, Trained]:
     return {**found, **STEPS}
 
 
+@contextmanager
+def narrow_autoencoders() -> Iterator[None]:
+    widths = autoencoder.WIDTHS
+    autoencoder.WIDTHS = (50, 50, 200)
+    try:
+        yield
+    finally:
+        autoencoder.WIDTHS = widths
+
+
+@narrow_autoencoders()
 def one_batch(method: Trained, rank: int, processes: int, seed: int = 0) -> dict[str, Any]:
     """Losses, gradients and state of every optimiser step in each pass' first batch, as this process sees them."""
     items = open_source(images()).items
