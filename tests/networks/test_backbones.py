@@ -43,6 +43,39 @@ def test_an_item_becomes_a_vector_of_the_stated_length(name: str, spec: ItemSpec
     assert torch.isfinite(features).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "spec", "width"),
+    [
+        ("mobilenetv3_small_050", images(32), 1024),  # its num_features says 288, the width before its last layer
+        ("ghostnet_050", ItemSpec("images", channels=1, height=9, width=17), 1280),
+        ("vit_tiny_patch16_224", ItemSpec("images", channels=1, height=16, width=32), 192),
+        ("deit_tiny_patch16_224", images(32), 192),  # no vit in its name, and needs the size of its images
+        ("efficientvit_b0", images(32), 1280),  # a vit by its name, and knows no size
+    ],
+)
+def test_any_net_of_timm_says_the_width_that_it_gives(name: str, spec: ItemSpec, width: int) -> None:
+    test_an_item_becomes_a_vector_of_the_stated_length(name, spec, width)
+
+
+def test_images_that_a_net_of_timm_cannot_take_are_refused_in_a_sentence() -> None:
+    with pytest.raises(
+        InputError, match="'vit_tiny_patch16_224' cuts images into pieces of 16×16 pixels, and these have 28×28"
+    ):
+        build_backbone("vit_tiny_patch16_224", images(28))
+    with pytest.raises(
+        InputError, match=r"'convnext_atto' cannot take images of 9×17 pixels and 1 channel .*image-size"
+    ):
+        build_backbone("convnext_atto", ItemSpec("images", channels=1, height=9, width=17))
+
+
+def test_the_width_of_a_net_is_found_without_a_trace() -> None:
+    torch.manual_seed(0)
+    net = build_backbone("resnet18", images(16))
+    assert net.training
+    assert int(net.bn1.num_batches_tracked) == 0
+    assert float(net.bn1.running_mean.abs().max()) == 0
+
+
 def strides(net: nn.Module, spec: ItemSpec) -> int:
     """By how much a net reduces the side of an image up to its first stage."""
     seen = []

@@ -9,10 +9,8 @@ own first layers for small images. `auto` chooses by the form of the items and t
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -20,15 +18,14 @@ from torch import Tensor, nn
 from coterie.networks.residual import kaiming_convolutions, residual_stages
 from coterie.networks.sobel import CHANNELS as SOBEL_CHANNELS
 from coterie.networks.sobel import WithSobel
-from coterie.networks.trunks import builder_of, own_trunks, trunk
-from coterie.networks.weights import check_pretrained, fetch, load_weights, put, read_weights
+from coterie.networks.timm_nets import FULL_STEM, timm_net
+from coterie.networks.trunks import builder_of, trunk
+from coterie.networks.weights import check_pretrained, load_weights, put, read_weights
 from coterie.types import InputError, ItemSpec
 
 LIFT_BELOW = 64  # embeddings with fewer features than this are lifted by random ReLU features
 LIFT_TO = 256
 SOBEL = "sobel+"  # in front of the name of any backbone for images
-FULL_STEM = "full+"  # in front of timm's ResNets; their weights fit no other first layers
-SMALL_SIDE = 40  # pixels up to which timm's ResNets get the CIFAR stem
 
 WIDEST = 512  # channels of the first stage of a small net, which then has 310 million weights
 
@@ -113,7 +110,7 @@ def start_of(choice: BackboneChoice, spec: ItemSpec, weights: Path | None) -> St
 
 
 def has_small_stem(net: nn.Module) -> bool:
-    """Whether `_timm` replaced the first layers of this net."""
+    """Whether `timm_net` replaced the first layers of this net."""
     return isinstance(getattr(net, "conv1", None), nn.Conv2d) and isinstance(getattr(net, "maxpool", None), nn.Identity)
 
 
@@ -126,13 +123,14 @@ def build_backbone(name: str, spec: ItemSpec, *, pretrained: bool = False, weigh
     """Build a backbone with the attribute `num_features`, the length of its output vector.
 
     `pretrained` fetches timm's weights (the only network access); `weights` reads a local safetensors or .pth file.
-    Raises InputError for an unknown name and for weights that cannot be loaded or do not fit.
+    Raises InputError for an unknown name, for images that the net cannot take and for weights that cannot be loaded or
+    do not fit.
     """
     if name.startswith(SOBEL):
         behind = replace(spec, channels=SOBEL_CHANNELS)
         return WithSobel(build_backbone(name.removeprefix(SOBEL), behind, pretrained=pretrained, weights=weights))
     build = builder_of(name)
-    net = _timm(name, spec, pretrained) if build is None else build(name, spec)
+    net = timm_net(name, spec, pretrained=pretrained) if build is None else build(name, spec)
     if weights is not None:
         load_weights(net, Path(weights))
     return net
@@ -210,45 +208,3 @@ class EmbeddingNet(nn.Module):
     def forward(self, vectors: Float[Tensor, "b f"]) -> Float[Tensor, "b d"]:
         lifted = self.lift(vectors)
         return lifted + self.outer(self.inner(lifted).relu())
-
-
-def _timm(name: str, spec: ItemSpec, pretrained: bool) -> nn.Module:
-    """A timm model without its classifier; ResNets get the CIFAR stem for images of at most 40 px.
-
-    Pretrained ones do not: the other layers would get inputs from a random first layer that they never saw.
-    """
-    import timm
-
-    full, name = name.startswith(FULL_STEM), name.removeprefix(FULL_STEM)
-    if name not in timm.list_models() and name.split(".")[0] not in timm.list_models():
-        near = difflib.get_close_matches(name.lower(), [*timm.list_models(), "small-16", *own_trunks()], n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; `timm.list_models()` has the names."
-        raise InputError(f"Unknown backbone {name!r}{hint}")
-    settings: dict[str, Any] = {}
-    if "vit" in name or "swin" in name:
-        settings["img_size"] = max(spec.height, spec.width)
-    if name.startswith("resnet"):
-        # torchvision's initialisation, which the papers use; timm would begin every block as the identity.
-        settings["zero_init_last"] = False
-    settings |= {"num_classes": 0, "in_chans": spec.channels}
-    if pretrained:
-        return fetch(name, **settings)
-    try:
-        net: nn.Module = timm.create_model(name, pretrained=False, **settings)
-    except (OSError, RuntimeError) as error:
-        raise InputError(f"Backbone {name!r} could not be built: {error}") from error
-    stem = getattr(net, "conv1", None)
-    if full and not (isinstance(stem, nn.Conv2d) and hasattr(net, "maxpool")):
-        raise InputError(f"Backbone {FULL_STEM + name!r}: only ResNets have first layers to keep; write {name!r}.")
-    if (
-        isinstance(stem, nn.Conv2d)
-        and hasattr(net, "maxpool")
-        and not full
-        and max(spec.height, spec.width) <= SMALL_SIDE
-    ):
-        # Padding 1, as in the authors' CDC stage (the paper says 2; spec section 10, item 1).
-        small = nn.Conv2d(spec.channels, stem.out_channels, 3, 1, 1, bias=False)
-        nn.init.kaiming_normal_(small.weight, mode="fan_out", nonlinearity="relu")
-        net.add_module("conv1", small)
-        net.add_module("maxpool", nn.Identity())
-    return net
