@@ -17,7 +17,7 @@ from PIL import Image
 
 from coterie.data import open_source
 from coterie.data.folders import ids_of
-from coterie.data.originals import Originals, absolute_path, originals_of, suffix_of
+from coterie.data.originals import Originals, absolute_path, lies_at, originals_of, suffix_of
 from coterie.types import InputError
 
 
@@ -57,6 +57,17 @@ def test_files_of_any_name_are_found_by_their_ids(tmp_path, monkeypatch):
         with originals.open(item) as image:
             seen.add(image.convert("RGB").getpixel((0, 0)))
     assert len(seen) == len(names)
+
+
+def test_a_folder_whose_name_is_not_utf8_is_found_again(tmp_path, monkeypatch):
+    folder = os.fsdecode(bytes(tmp_path) + b"/photos\xff")
+    os.mkdir(folder)
+    for shade in range(2):
+        Path(folder, f"{shade}.png").write_bytes(picture(shade))
+    monkeypatch.chdir(tmp_path)
+    entry = record_of(os.path.basename(folder))["source"]
+    assert entry["origin"] == r"photos\xff"
+    assert lies_at(entry) == folder
 
 
 @settings(max_examples=60, deadline=None)

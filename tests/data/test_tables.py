@@ -70,6 +70,16 @@ def test_bad_cells_are_skipped_and_ids_and_labels_stay_aligned(tmp_path):
         open_source(path, max_skipped=0.1)
 
 
+def test_names_of_labels_that_are_not_one_to_one(tmp_path):
+    table = pa.table({"x": [0.5, 1.0, 1.5], "y": [3.0, 2.0, 1.0], "label": [0, 3, 3]})
+    path = tmp_path / "x.parquet"
+    pq.write_table(table.append_column("label_name", [["rose", "rose", "rose"]]), path)
+    assert labels_of(path, ["0", "1", "2"], column="label").names == ["rose (0)", "rose (3)"]
+    pq.write_table(table.append_column("label_name", [["rose", "tulip", "lily"]]), path)
+    with pytest.raises(InputError, match=r"Label 3 of .* is called 'tulip' and 'lily' in its column label_name"):
+        labels_of(path, ["0", "1", "2"], column="label")
+
+
 def test_labels_do_not_change_the_source_and_hugging_face_names_are_read(tmp_path):
     plain, labelled = tmp_path / "plain.parquet", tmp_path / "labelled.parquet"
     pq.write_table(image_table(), plain)

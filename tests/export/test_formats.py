@@ -268,6 +268,15 @@ def test_labelstudio_begins_with_the_most_doubtful(coterie, run, tmp_path):
     assert [task["data"]["coterie_id"] for task in tasks] == IDS[:-4:-1]  # confidences fall with the row
 
 
+def test_the_model_version_is_that_of_the_result_whatever_is_exported(coterie, run, tmp_path):
+    def version(place: str, *options: object) -> str:
+        exported(coterie, run, "labelstudio", tmp_path / place, *options)
+        (task, *_) = json.loads((tmp_path / place / "tasks-0001.json").read_text())
+        return task["predictions"][0]["model_version"]
+
+    assert version("all") == version("few", "--limit", 2)
+
+
 def test_labelstudio_has_files_of_ten_thousand(coterie, photos, tmp_path, monkeypatch):
     from coterie.export.formats import labelstudio
 

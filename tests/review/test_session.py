@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -150,6 +151,17 @@ def test_a_second_process_is_refused(run: Path) -> None:
     with Review(run), pytest.raises(BeingReviewed, match=f"already by process {os.getpid()}"):
         Review(run)
     Review(run).close()
+
+
+def test_a_file_system_without_locks_has_reviews(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(descriptor: int, how: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", none)
+    with Review(run) as review:
+        review.rename(0, "a")
+    with Review(run) as review:
+        assert review.last == 1
 
 
 def test_another_result_is_refused(run: Path) -> None:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 
+from coterie import Clusterer
 from coterie.calibration import Calibration, PostHoc
 from coterie.catalogue import method_class, method_names
 from coterie.contract import setting_names
@@ -16,7 +18,7 @@ from coterie.methods.dccm import DCCM
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
 from coterie.training.advice import advice_for
-from coterie.training.health import Meter, check_epoch, check_losses, group_health
+from coterie.training.health import Meter, check_epoch, check_losses, group_health, late_warning
 from coterie.types import RunFailed
 
 
@@ -136,3 +138,31 @@ def test_advice_names_the_setting_that_balances_groups_and_the_one_that_selects(
     assert "aise --set cc.balance_weight" in advice_for(CC()).collapsed()
     assert "lower --set dccm.sure_above" in advice_for(DCCM()).nothing_selected()
     assert "lower --set dac.upper" in advice_for(DAC()).nothing_selected()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize(
+    ("method", "k", "settings", "advice"),
+    [
+        ("turtle", 3, {"turtle.inner_rate": 1e30}, "Try a lower learning rate (--set turtle.inner_rate, "),
+        ("cdc", 30, {}, "Ask for fewer groups."),
+    ],
+)
+def test_losses_too_large_to_teach_anything_are_warned_of(
+    method: str, k: int, settings: dict[str, float], advice: str
+) -> None:
+    """A rate at which every weight jumps, and as many groups as items, ended without a word."""
+    rng = np.random.default_rng(0)
+    rows = np.concatenate([rng.normal(centre, 1, (100, 16)) for centre in (-4, 0, 4)]).astype(np.float32)
+    options = {"epochs": 3, "settings": settings, "calibrate": False, "random_state": 0}
+    model = Clusterer(k, method=method, **options).fit(rows[:: 300 // 30])
+    (said,) = [text for text in model.record_["warnings"] if "little or nothing is learned" in text]
+    assert advice in said
+
+
+def test_large_losses_are_judged_at_the_end_alone() -> None:
+    advice = advice_for(CDC())
+    assert late_warning(advice, 9, 10, {"cluster": 1e9}) is None
+    assert late_warning(advice, 10, 10, {"cluster": 900.0, "entropy": -3.0}) is None
+    assert late_warning(advice, 10, 10, {}) is None
+    assert "'entropy'" in (late_warning(advice, 10, 10, {"cluster": 1.0, "entropy": -1e9}) or "")

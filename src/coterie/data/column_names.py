@@ -97,6 +97,8 @@ def no_names(where: str, names: Sequence[str]) -> InputError:
 
 
 def _number(name: str) -> float | None:
+    if "_" in name:  # Python reads 1_0 as ten; as a column it is a name
+        return None
     try:
         return float(name)
     except ValueError:

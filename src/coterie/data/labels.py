@@ -9,7 +9,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -219,9 +219,9 @@ def _of_table(path: Path, ids: Sequence[str], wanted: str | None) -> Labels | No
     if column is None:
         return None
     values = table.cells[column]
-    classes = _class_names(file, column, values, path)
     labels = encode(values)
-    labels = Labels(labels.codes, [classes.get(name, name) for name in labels.names])
+    classes = _class_names(file, column, labels, path)
+    labels = Labels(labels.codes, _told_apart(classes, labels.names))
     rows, _ = row_ids(file, path)
     if isinstance(rows, RowIds):
         note = f"column {column} of {path.name}, by row"
@@ -249,11 +249,29 @@ def _column_of(table: Columns, wanted: str | None, where: str) -> str | None:
     return same_classes(found, table, where) if found else None
 
 
-def _class_names(file: Any, column: str, values: list[Any], path: Path) -> dict[str, str]:
-    """Return code -> name, from the column label_name, or from what Hugging Face writes into the file."""
+def _told_apart(classes: Mapping[str, str], codes: Sequence[str]) -> list[str]:
+    """A name for each code; of codes that share one with its code behind: "rose (3)" and "rose (7)"."""
+    names = [classes.get(code, code) for code in codes]
+    count = Counter(names)
+    return [f"{name} ({code})" if count[name] > 1 else name for name, code in zip(names, codes, strict=True)]
+
+
+def _class_names(file: Any, column: str, labels: Labels, path: Path) -> dict[str, str]:
+    """Return code -> name, from the column label_name, or from what Hugging Face writes into the file.
+
+    Raises InputError where that column gives one code two names: it is about something else, or the rows are mixed up.
+    """
     if "label_name" in file.schema_arrow.names:
         spoken = read_column(file, "label_name", path).to_pylist()
-        return {str(value): str(name) for value, name in zip(values, spoken, strict=True) if name is not None}
+        known: dict[str, str] = {}
+        for code, name in zip(labels.codes.tolist(), spoken, strict=True):
+            label, said = labels.names[code], str(name)
+            if code >= 0 and name is not None and known.setdefault(label, said) != said:
+                raise InputError(
+                    f"Label {label} of {path} is called {known[label]!r} and {said!r} in its column label_name: give "
+                    "each label one name, or leave that column out."
+                )
+        return known
     try:
         facts = json.loads((file.schema_arrow.metadata or {})[b"huggingface"])
         classes = facts["info"]["features"][column]["names"]

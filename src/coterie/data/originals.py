@@ -19,6 +19,7 @@ from coterie.data.files import path_of
 from coterie.data.fingerprint import list_fingerprint
 from coterie.data.folders import ids_of, is_table_folder, list_images
 from coterie.data.named_files import names
+from coterie.outputs import printable
 from coterie.records.files import check_regular, open_regular
 from coterie.types import InputError, ItemSpec
 
@@ -98,7 +99,8 @@ def lies_at(entry: Mapping[str, Any]) -> str:
     stored = str(entry.get("path") or "")
     if not is_address(origin) and not os.path.lexists(os.path.expanduser(origin)):
         meant = _stored_path(stored)
-        if meant.name == os.path.basename(os.path.normpath(origin)) and os.path.lexists(meant):
+        # Of a name that is not UTF-8 the record has what can be written.
+        if printable(meant.name) == os.path.basename(os.path.normpath(origin)) and os.path.lexists(meant):
             return str(meant)
     return origin if not is_address(origin) else "no path" if is_address(stored) or not stored else stored
 

@@ -63,6 +63,7 @@ class Job:
     items: Items
     options: Options
     look_up: Callable[[], Originals]  # where the pictures of the run are
+    version: str  # of the whole result, see `version_of`
     notes: list[str] = field(default_factory=list)
     left_out: int = 0
 
@@ -70,14 +71,6 @@ class Job:
     def originals(self) -> Originals:
         """Where the pictures are. Raises InputError where there are none."""
         return self.look_up()
-
-    @cached_property
-    def version(self) -> str:
-        """Four digits that identify the result: of a hash over ids, labels and confidences."""
-        items = self.items
-        content = "\n".join(items.ids).encode("utf-8", "surrogatepass")
-        content += items.model_label.tobytes() + items.model_confidence.tobytes()
-        return hashlib.sha256(content).hexdigest()[:4]
 
     def with_pictures(self) -> Items:
         """The items whose picture is there; a note says how many are not. Raises InputError where none is."""
@@ -124,6 +117,13 @@ class Job:
         self.left_out += count
         if count:
             self.notes.append(f"Left out ({count:,}): items {why}, the first is {ids[int(left_out.argmax())]}.")
+
+
+def version_of(items: Items) -> str:
+    """Four digits that identify a result, given all of its items: of a hash over ids, labels and confidences."""
+    content = "\n".join(items.ids).encode("utf-8", "surrogatepass")
+    content += items.model_label.tobytes() + items.model_confidence.tobytes()
+    return hashlib.sha256(content).hexdigest()[:4]
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ def _refuse_unused(items: Items, formats: Iterable[str], options: Options) -> No
 def _jobs(items: Items, found: dict[str, Format], options: Options) -> dict[str, Job]:
     """A job for each format. Raises InputError for what cannot be done, before anything is written."""
     jobs: dict[str, Job] = {}
-    look_up = cache(lambda: originals_of(items.record, items.ids, options.source))
+    look_up, version = cache(lambda: originals_of(items.record, items.ids, options.source)), version_of(items)
     for name, form in found.items():
         only = options.only or form.only
         ordered = only == "undecided"
@@ -231,7 +231,7 @@ def _jobs(items: Items, found: dict[str, Format], options: Options) -> dict[str,
         if ordered:
             taken = most_doubtful_first(taken)
             taken = taken if options.limit is None else taken.take(np.arange(min(options.limit, len(taken))))
-        jobs[name] = Job(taken, options, look_up)
+        jobs[name] = Job(taken, options, look_up, version)
         if not form.pictures:
             continue
         try:

@@ -40,7 +40,10 @@ class Conflict(CoterieError):
 
 
 class Lock:
-    """One process a review. The file stays; the lock ends with the process, however that ends."""
+    """One process a review. The file stays; the lock ends with the process, however that ends.
+
+    On a file system without locks nothing is locked, as with run folders and exports.
+    """
 
     def __init__(self, run: Path) -> None:
         folder = run / FOLDER
@@ -52,18 +55,22 @@ class Lock:
                 f"{folder} cannot be written ({error.strerror}): give a run in a place of yours."
             ) from error
         try:
-            self._held = FileLock(file)
-        except OSError as error:
+            self._held: FileLock | None = FileLock(file)
+        except BlockingIOError as error:
             holder = (folder / LOCK).read_bytes()[:20].decode("ascii", "replace").strip()
             who = f"process {holder}" if holder.isdigit() else "another process"
             raise BeingReviewed(f"{run} is being reviewed already by {who}: open its address, or stop it.") from error
+        except (ImportError, OSError):
+            self._held = None
+            return
         with contextlib.suppress(OSError):  # the number is for the message alone; a full disk must not lock people out
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
         """Let another process have the review."""
-        self._held.release()
+        if self._held is not None:
+            self._held.release()
 
 
 def check_closed(run: Path) -> None:

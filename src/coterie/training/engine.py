@@ -37,7 +37,7 @@ from coterie.training.advice import Advice, advice_for
 from coterie.training.batches import BatchMaker, batches_of
 from coterie.training.checkpoints import fitting, load_tree, save_tree
 from coterie.training.distributed import any_process, average_gradients
-from coterie.training.health import Meter, check_epoch, check_losses, early_warning, group_health
+from coterie.training.health import Meter, check_epoch, check_losses, early_warning, group_health, late_warning
 from coterie.training.history import EpochRecord, History
 from coterie.training.interrupt import Stop, Stopped, between_steps
 from coterie.training.passes import plan_passes, steps_of
@@ -322,13 +322,17 @@ class Training:
             stage.history.add(record)
         if stage.progress is not None:
             stage.progress.epoch(record)
-        check_epoch(_advice(self.net, stage, self.method), record.epoch, record.epochs, health)
+        advice = _advice(self.net, stage, self.method)
+        check_epoch(advice, record.epoch, record.epochs, health)
         if not losses and place.epoch == 0 and place.step == self.steps:
             raise InputError(
                 f"`step` of {type(self.method).__name__} yielded no losses in the whole first epoch, so nothing was "
                 "trained: what comes before training belongs into `start` or `begin_epoch`."
             )
         if warning := early_warning(stage.name, record.epoch, record.epochs, health, stage.k):
+            stage.warn(warning)
+        crowded = 2 * stage.k >= len(stage.items)
+        if warning := late_warning(advice, record.epoch, record.epochs, losses, crowded=crowded):
             stage.warn(warning)
         place.epoch, place.step, place.seconds, place.meter = place.epoch + 1, 0, 0.0, Meter()
 

@@ -15,6 +15,7 @@ from coterie.training.advice import Advice
 from coterie.types import RunFailed
 
 COLLAPSED_SHARE = 0.998  # of the items in one group: a group of 1 % beside one of 99 % is a result
+LARGEST_LOSS = 1e6  # entropies are below 100, sums of squares over a picture's pixels below 1e6
 COLLAPSED_STD = 0.02  # of the normalised embeddings, where 1 fills the sphere
 
 
@@ -71,6 +72,24 @@ def early_warning(stage: str, epoch: int, epochs: int, health: Mapping[str, floa
     return (
         f"After epoch {epoch} of {epochs} of stage {stage} only {used:.0f} of {k} groups are in use: "
         "if that stays so, start again with another seed."
+    )
+
+
+def late_warning(
+    advice: Advice, epoch: int, epochs: int, losses: Mapping[str, float], *, crowded: bool = False
+) -> str | None:
+    """A sentence, once, where a loss ends at a size at which it teaches nothing.
+
+    crowded: a mean group has two items at most. By every other sign such a run ends well: its losses are finite, and
+    its groups may be those of the first epoch.
+    """
+    name = max(losses, key=lambda name: abs(losses[name]), default=None)
+    if epoch < epochs or name is None or abs(losses[name]) <= LARGEST_LOSS:
+        return None
+    tries = "Ask for fewer groups." if crowded else advice.smaller_steps()
+    return (
+        f"The loss {name!r} of stage {advice.stage} is {losses[name]:.1e} at the end: at such a size little or "
+        f"nothing is learned, and the groups may mean nothing. {tries}"
     )
 
 
