@@ -32,7 +32,7 @@ from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Stage, train_stage
 from coterie.training.plan import UNEQUAL_ADVICE, balance_term
 from coterie.training.seeds import generator_of, seed_of
-from coterie.training.soundness import divided, overlooked, sample_rows, size_warning
+from coterie.training.soundness import Known, divided, overlooked, sample_rows, size_warning
 from coterie.types import Assignments, InputError, RunFailed, Source
 from coterie.views.normalise import farthest, normalisation, normalise, unit_range
 
@@ -269,8 +269,9 @@ def check_balance(assignments: Assignments, model: Model, prepared: Prepared) ->
     if not bool(points.isfinite().all()):
         return
     labels, seed = assignments.probabilities[rows].argmax(1), prepared.settings.seed
-    inside = overlooked(points, labels, model.k, seed)
-    marked = inside if inside is not None else divided(points, labels, model.k, seed)
+    known: Known = {}
+    inside = overlooked(points, labels, model.k, seed, known)
+    marked = inside if inside is not None else divided(points, labels, model.k, seed, known)
     if marked is None:
         return
     count = round(int(marked.sum()) * n / len(rows))

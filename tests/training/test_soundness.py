@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_breast_cancer, load_iris, make_blobs
 
-from coterie.training.soundness import SAMPLE, _gap, divided, overlooked, sample_rows, size_warning
+from coterie.algorithms.kmeans import kmeans
+from coterie.training.soundness import SAMPLE, Known, _gap, divided, overlooked, sample_rows, size_warning
 
 
 @pytest.mark.parametrize(
@@ -167,3 +170,23 @@ def test_beside_a_single_point_no_gap_is_measured() -> None:
     group, single = torch.randn(20, 3, generator=torch.Generator().manual_seed(0)), torch.full((1, 3), 9.0)
     assert _gap(group, single) == _gap(single, group) == 0.0
     assert _gap(group, torch.cat([single, single + 0.1])) > 1
+
+
+def test_both_searches_share_one_k_means(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counting(points: torch.Tensor, centres: int, **options: Any) -> Any:
+        asked.append(centres)
+        return kmeans(points, centres, **options)
+
+    monkeypatch.setattr("coterie.training.soundness.kmeans", counting)
+    rng = np.random.default_rng(0)
+    true = np.repeat(np.arange(4), 100)
+    x = torch.tensor(rng.normal(0, 1, (400, 8)) + 12 * np.eye(8)[true])
+    known: Known = {}
+    wrong = torch.from_numpy(np.where(true < 2, 0, np.where(true == 2, 1, 2 + np.arange(400) % 2)))
+    apart = [overlooked(x, wrong, 4, 0, known), divided(x, wrong, 4, 0, known)]
+    assert asked == [4, 8]
+    for one, other in zip(apart, [overlooked(x, wrong, 4), divided(x, wrong, 4)], strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or torch.equal(one, other)

@@ -29,6 +29,9 @@ CLEAR = 2.5  # gap of each of K-means' groups to its nearest from which on they 
 CLEARLY_ROUND = 0.3  # and their silhouette; a table of few independent yes-or-no columns has less
 AGREED = 0.05  # share of the items in other groups than K-means' up to which the two say the same
 
+Known = dict[int, KMeansResult]
+"""K-means' groups of the points by the number of centres, filled by one search and taken up by the next."""
+
 
 def size_warning(sizes: Int[Tensor, " k"]) -> str | None:
     """Of one group with more than 80 % of the items, or of groups far smaller than the others."""
@@ -54,32 +57,37 @@ def sample_rows(n: int) -> Int[Tensor, " m"]:
     return torch.linspace(0, n - 1, min(n, SAMPLE), dtype=torch.float64).round().long()
 
 
-def overlooked(points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, seed: int = 0) -> Tensor | None:
+def overlooked(
+    points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, seed: int = 0, known: Known | None = None
+) -> Tensor | None:
     """Members (m,) of the largest small group that stands apart from all others and is no group of the result.
 
     K-means with k and with 2 k centres finds candidates: a group that stands apart has a centre of its own. How far it
     stands apart is measured on one half of its members along the direction that the other half gives, since in many
-    dimensions any few points lie apart in the direction that they themselves give.
+    dimensions any few points lie apart in the direction that they themselves give. `known`: see `Known`.
     """
     m = len(points)
     if k > MOST_GROUPS or m < 8 * k:
         return None
     for centres in (k, 2 * k):
-        points, found = _searched(points, centres, seed)
+        points, found = _searched(points, centres, seed, known)
         if (inside := _apart(points, found, labels, k)) is not None:
             return inside
     return None
 
 
-def divided(points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, seed: int = 0) -> Tensor | None:
+def divided(
+    points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, seed: int = 0, known: Known | None = None
+) -> Tensor | None:
     """Items (m,) that the result has in other groups than K-means, where every one of K-means' groups stands apart.
 
-    None where they do not, as in most data, or where the two agree on all but 5 % of the items.
+    None where they do not, as in most data, or where the two agree on all but 5 % of the items. `known`: see
+    `Known`.
     """
     m = len(points)
     if k > MOST_GROUPS or m < 8 * k:
         return None
-    points, found = _searched(points, k, seed)
+    points, found = _searched(points, k, seed, known)
     others = matched_to(found.labels, labels, k)[found.labels] != labels
     if float(others.float().mean()) <= AGREED:
         return None
@@ -93,11 +101,16 @@ def divided(points: Float[Tensor, "m d"], labels: Int[Tensor, " m"], k: int, see
     return others
 
 
-def _searched(points: Float[Tensor, "m d"], centres: int, seed: int) -> tuple[Float[Tensor, "m d"], KMeansResult]:
+def _searched(
+    points: Float[Tensor, "m d"], centres: int, seed: int, known: Known | None
+) -> tuple[Float[Tensor, "m d"], KMeansResult]:
     """The points at a total variance of one, and K-means' groups of them."""
     points = points.float() / points.float().var(0).sum().sqrt().clamp(min=1e-30)
-    generator = generator_of(seed, "overlooked", centres)
-    return points, kmeans(points, centres, generator=generator, restarts=RESTARTS)
+    known = {} if known is None else known
+    if centres not in known:
+        generator = generator_of(seed, "overlooked", centres)
+        known[centres] = kmeans(points, centres, generator=generator, restarts=RESTARTS)
+    return points, known[centres]
 
 
 def _apart(points: Float[Tensor, "m d"], found: KMeansResult, labels: Int[Tensor, " m"], k: int) -> Tensor | None:
