@@ -549,3 +549,14 @@ def test_an_empty_cell_of_a_frame_is_missing():
 
 def test_a_memoryview_is_an_array():
     assert np.array_equal(values(open_source(memoryview(VECTORS))), VECTORS)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64"])
+def test_whole_numbers_that_float64_rounds_are_refused(dtype: str) -> None:
+    numbers = np.arange(30, dtype=dtype)[:, None] * np.array([1, 3], dtype=dtype)
+    assert open_source(numbers + np.array([2**52, 0], dtype=dtype)).items.spec.offset[0] == 2**52
+    large = numbers + np.array([0, 2**60], dtype=dtype)
+    said = f"whole numbers from {2**60} to {2**60 + 87}, and float64 rounds those: subtract {2**60}"
+    with pytest.raises(InputError, match=f"Column 1 of array holds {said}"):
+        open_source(large)
+    assert len(open_source(numbers * np.array([1, 2**50], dtype=dtype)).items) == 30  # a wide span is none of these

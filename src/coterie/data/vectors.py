@@ -57,7 +57,7 @@ def open_vectors(
     if array.dtype.kind == "O":
         array = _numbers(array, name)
     _check_shape(array, options, name)
-    items = Embeddings(array, offset_of(array, options.like, name), columns, chosen)
+    items = Embeddings(array, offset_of(array, options.like, name, columns), columns, chosen)
     constant = _check_values(items, name, options.first or 0)
     if constant and options.like is None:
         raise InputError(
@@ -97,8 +97,13 @@ def column_name(items: Embeddings, place: int) -> str:
     return columns[place] if len(columns) == items.spec.dim else str(place)
 
 
-def offset_of(array: NDArray[Any], like: ItemSpec | None, name: str) -> tuple[float, ...]:
-    """What to subtract from every feature so that float32 can hold its differences; empty where nothing is needed."""
+def offset_of(
+    array: NDArray[Any], like: ItemSpec | None, name: str, columns: tuple[str, ...] = ()
+) -> tuple[float, ...]:
+    """What to subtract from every feature so that float32 can hold its differences; empty where nothing is needed.
+
+    Raises InputError for whole numbers so large that even float64 loses their differences.
+    """
     if like is not None:
         if like.offset and array.dtype.kind == "f" and array.dtype.itemsize < 8:
             raise InputError(
@@ -111,6 +116,8 @@ def offset_of(array: NDArray[Any], like: ItemSpec | None, name: str) -> tuple[fl
     low, high = array[0], array[0]
     for _, rows in blocks(array):
         low, high = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
+    if array.dtype.kind in "iu":
+        _check_whole(low, high, name, columns)
     with np.errstate(over="ignore", invalid="ignore"):
         least, most = low.astype(np.float64), high.astype(np.float64)
         span, largest = most - least, np.maximum(np.abs(least), np.abs(most))
@@ -120,6 +127,17 @@ def offset_of(array: NDArray[Any], like: ItemSpec | None, name: str) -> tuple[fl
     if not lost.any():
         return ()
     return tuple(np.where(lost, least, 0.0).tolist())
+
+
+def _check_whole(low: NDArray[Any], high: NDArray[Any], name: str, columns: tuple[str, ...]) -> None:
+    """Raise InputError for a feature of whole numbers whose differences are few steps of float64."""
+    for place, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+        if 0 < most - least < STEPS * (float(np.spacing(float(max(abs(least), abs(most))))) - 1):
+            called = columns[place] if len(columns) == len(low) else str(place)
+            raise InputError(
+                f"Column {called} of {name} holds whole numbers from {least} to {most}, and float64 rounds those: "
+                f"subtract {least} from it first, or leave it out if it is an identifier."
+            )
 
 
 def check_numbers(array: NDArray[Any], name: str) -> None:
