@@ -11,8 +11,10 @@ from coterie.data.column_names import are_values, is_index, like_label, listed, 
 from coterie.data.column_words import NUMBERS, Form
 from coterie.data.feature_columns import Features, Table, choose
 from coterie.data.picture_form import Options
+from coterie.data.whole_numbers import Ends
 from coterie.types import InputError
 
+WIDE = ("int64", "uint64")  # of pandas and polars, with and without empty cells
 FORMS: dict[str, Form] = {"f": "float", "i": "integer", "u": "integer", "b": "boolean"}
 
 
@@ -43,7 +45,10 @@ def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
     if options.columns is not None or (like is not None and like.kind == "embeddings" and like.columns):
         forms = {name: _form(frame, name) for name in names}
         features = choose(Table(f"the {type(frame).__name__}", forms), options.columns, like)
-        return (frame.select if hasattr(frame, "column_names") else frame.__getitem__)(features.names), features
+        taken = (frame.select if hasattr(frame, "column_names") else frame.__getitem__)(features.names)
+        if like is None:
+            _check_whole(taken)
+        return taken, features
     plane = {name.strip().casefold() for name in names} >= {"x", "y"}
     wrong = [name for name in names if like_label(name) or (name.strip() and is_index(name))]
     wrong += [name for name in names if names_items_only(name) and _form(frame, name) in NUMBERS]
@@ -55,15 +60,33 @@ def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
         )
     if are_values(names):
         raise no_names(f"the {type(frame).__name__}", names)
+    if like is None:
+        _check_whole(frame)
     return frame, Features(names, "numbers")
+
+
+def _check_whole(frame: Any) -> None:
+    """Raise InputError for whole numbers that lose their differences, as where other columns are floats."""
+    import pyarrow as pa
+
+    ends = Ends()
+    for name in _names(frame):
+        cells = _cells(frame, name)
+        if isinstance(cells, pa.ChunkedArray) or str(cells.dtype).lower() in WIDE:
+            ends.add(name, cells if isinstance(cells, pa.ChunkedArray) else pa.array(cells))
+    ends.check(f"the {type(frame).__name__}")
 
 
 def _names(frame: Any) -> list[Any]:
     return list(getattr(frame, "column_names", None) or frame.columns)
 
 
+def _cells(frame: Any, name: str) -> Any:
+    return frame.column(name) if hasattr(frame, "column_names") else frame[name]
+
+
 def _form(frame: Any, name: str) -> Form:
-    cells = frame.column(name) if hasattr(frame, "column_names") else frame[name]
+    cells = _cells(frame, name)
     values = np.asarray(cells[:1])
     if len(values) and np.ndim(values[0]) > 0:
         return "list"

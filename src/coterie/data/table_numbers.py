@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.whole_numbers import Ends, are_large
 from coterie.types import InputError
 
 
-def number_columns(batches: Iterable[Any], count: int, schema: Any, names: Sequence[str]) -> NDArray[Any]:
-    """Read numeric columns into one array of `count` rows."""
+def number_columns(batches: Iterable[Any], count: int, schema: Any, names: Sequence[str], ends: Ends) -> NDArray[Any]:
+    """Read numeric columns into one array of `count` rows; `ends` sees their values as they are in the file."""
     kinds = [schema.field(name).type for name in names]
     result = np.empty((count, len(names)), _dtype(kinds))
     start = 0
@@ -21,6 +22,7 @@ def number_columns(batches: Iterable[Any], count: int, schema: Any, names: Seque
         for place, name in enumerate(names):
             # A column with empty cells comes as floats with NaN, or as objects with None.
             result[start : start + len(batch), place] = _floats(batch.column(name), result.dtype)
+            ends.add(name, batch.column(name))
         start += len(batch)
     return result
 
@@ -37,8 +39,10 @@ def _dtype(kinds: Sequence[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32 if all(map(is_small, kinds)) else np.float64)
 
 
-def list_column(batches: Iterable[Any], count: int, schema: Any, name: str, path: Path, first: int) -> NDArray[Any]:
-    """Read a list column into one array of `count` rows, the first of which is row `first`.
+def list_column(
+    batches: Iterable[Any], count: int, schema: Any, name: str, path: Path, first: int, ends: Ends
+) -> NDArray[Any]:
+    """Read a list column into one array of `count` rows, the first of which is row `first`; `ends` as above.
 
     Raises InputError for lists of different lengths.
     """
@@ -61,7 +65,11 @@ def list_column(batches: Iterable[Any], count: int, schema: Any, name: str, path
                 f"Row {first + start + wrong[0]} of {path} has no embedding of {width} numbers in column {name}, "
                 "but all rows must have the same length."
             )
-        result[start : start + len(batch)] = _floats(pc.list_flatten(column), dtype).reshape(len(batch), width)
+        flat = pc.list_flatten(column)
+        result[start : start + len(batch)] = _floats(flat, dtype).reshape(len(batch), width)
+        if are_large(flat.type):
+            for place in range(width):
+                ends.add(f"{name}[{place}]", flat[place::width])
         start += len(batch)
     assert result is not None  # an empty table is refused before
     return result

@@ -23,6 +23,7 @@ from coterie.data.table_forms import describe
 from coterie.data.table_numbers import list_column, number_columns
 from coterie.data.table_pictures import Cells
 from coterie.data.vectors import offset_of, open_vectors
+from coterie.data.whole_numbers import Ends
 from coterie.types import InputError, ItemSpec, Source
 
 if TYPE_CHECKING:
@@ -68,11 +69,13 @@ class OpenTable:
         else:
             batches, count = read_rows(self.file, self.features.names, self.path, rows), len(rows)
         with reading(f"{self.path} cannot be read"):
-            names, first = self.features.names, rows.start if rows else 0
+            names, first, ends = self.features.names, rows.start if rows else 0, Ends()
             if self.features.form == "list":
-                values = list_column(batches, count, self.file.schema_arrow, names[0], self.path, first)
+                values = list_column(batches, count, self.file.schema_arrow, names[0], self.path, first, ends)
             else:
-                values = number_columns(batches, count, self.file.schema_arrow, names)
+                values = number_columns(batches, count, self.file.schema_arrow, names, ends)
+        if options.like is None:
+            ends.check(self.name)
         if self.judged:
             check_values(values, self.features.names, str(self.path))
         if values.dtype != np.float32 and not offset_of(values, options.like, self.name):

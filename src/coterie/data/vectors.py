@@ -17,9 +17,9 @@ from coterie.data.feature_columns import codes_among
 from coterie.data.fingerprint import array_fingerprint
 from coterie.data.items import Embeddings
 from coterie.data.picture_form import Options, check_kind
+from coterie.data.whole_numbers import STEPS, check_whole
 from coterie.types import InputError, ItemSpec, Source
 
-STEPS = 1024  # of float32 between the smallest and the largest value of a feature: with fewer, its form is lost
 MAPPED = 256 << 20  # bytes of float32 from which on the rows of a mapped file are converted when they are taken
 NOISE = 1e-13  # of a float's size: differences below may come from rounding alone
 
@@ -117,7 +117,8 @@ def offset_of(
     for _, rows in blocks(array):
         low, high = np.minimum(low, rows.min(0)), np.maximum(high, rows.max(0))
     if array.dtype.kind in "iu":
-        _check_whole(low, high, name, columns)
+        for place, (smallest, greatest) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+            check_whole(smallest, greatest, columns[place] if len(columns) == len(low) else str(place), name)
     with np.errstate(over="ignore", invalid="ignore"):
         least, most = low.astype(np.float64), high.astype(np.float64)
         span, largest = most - least, np.maximum(np.abs(least), np.abs(most))
@@ -127,17 +128,6 @@ def offset_of(
     if not lost.any():
         return ()
     return tuple(np.where(lost, least, 0.0).tolist())
-
-
-def _check_whole(low: NDArray[Any], high: NDArray[Any], name: str, columns: tuple[str, ...]) -> None:
-    """Raise InputError for a feature of whole numbers whose differences are few steps of float64."""
-    for place, (least, most) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        if 0 < most - least < STEPS * (float(np.spacing(float(max(abs(least), abs(most))))) - 1):
-            called = columns[place] if len(columns) == len(low) else str(place)
-            raise InputError(
-                f"Column {called} of {name} holds whole numbers from {least} to {most}, and float64 rounds those: "
-                f"subtract {least} from it first, or leave it out if it is an identifier."
-            )
 
 
 def check_numbers(array: NDArray[Any], name: str) -> None:
