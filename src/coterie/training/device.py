@@ -51,7 +51,7 @@ def accelerator_for(device: str) -> Place:
     if kind not in ("auto", "cpu", "cuda", "mps") or (number and not (kind == "cuda" and number.isdecimal())):
         raise InputError(f"Unknown device {device!r}: use auto, cpu, cuda or mps.")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise InputError("Device 'cuda' was asked for, but torch sees no CUDA device: use --device cpu or auto.")
+        raise InputError(f"Device {device!r} was asked for, but torch sees no CUDA device: use --device cpu or auto.")
     if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
         raise InputError(f"Device {device!r} was asked for, but torch sees {torch.cuda.device_count()} CUDA devices.")
     if kind == "mps" and not torch.backends.mps.is_available():
