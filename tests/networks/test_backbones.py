@@ -31,6 +31,11 @@ def embeddings(dim: int) -> ItemSpec:
         ("resnet18", images(64, 3), 512),
         ("mlp", embeddings(5), 256),
         ("mlp", embeddings(100), 100),
+        ("mobilenetv3_small_050", images(32), 1024),  # its num_features says 288, the width before its last layer
+        ("ghostnet_050", ItemSpec("images", channels=1, height=9, width=17), 1280),
+        ("vit_tiny_patch16_224", ItemSpec("images", channels=1, height=16, width=32), 192),
+        ("deit_tiny_patch16_224", images(32), 192),  # no vit in its name, and needs the size of its images
+        ("efficientvit_b0", images(32), 1280),  # a vit by its name, and knows no size
     ],
 )
 def test_an_item_becomes_a_vector_of_the_stated_length(name: str, spec: ItemSpec, width: int) -> None:
@@ -41,20 +46,6 @@ def test_an_item_becomes_a_vector_of_the_stated_length(name: str, spec: ItemSpec
     assert net.num_features == width
     assert features.shape == (3, width)
     assert torch.isfinite(features).all()
-
-
-@pytest.mark.parametrize(
-    ("name", "spec", "width"),
-    [
-        ("mobilenetv3_small_050", images(32), 1024),  # its num_features says 288, the width before its last layer
-        ("ghostnet_050", ItemSpec("images", channels=1, height=9, width=17), 1280),
-        ("vit_tiny_patch16_224", ItemSpec("images", channels=1, height=16, width=32), 192),
-        ("deit_tiny_patch16_224", images(32), 192),  # no vit in its name, and needs the size of its images
-        ("efficientvit_b0", images(32), 1280),  # a vit by its name, and knows no size
-    ],
-)
-def test_any_net_of_timm_says_the_width_that_it_gives(name: str, spec: ItemSpec, width: int) -> None:
-    test_an_item_becomes_a_vector_of_the_stated_length(name, spec, width)
 
 
 def test_images_that_a_net_of_timm_cannot_take_are_refused_in_a_sentence() -> None:
