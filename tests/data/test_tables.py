@@ -563,6 +563,20 @@ def test_whole_numbers_that_float64_rounds_are_refused(dtype: str) -> None:
     assert len(open_source(numbers * np.array([1, 2**50], dtype=dtype)).items) == 30  # a wide span is none of these
 
 
+@pytest.mark.parametrize("kind", ["Int64", "Float64", "boolean"])
+def test_columns_that_may_have_empty_cells_are_numbers_also_where_they_are_chosen(kind: str) -> None:
+    frame = pd.DataFrame({"a": np.arange(30) / 7, "b": np.arange(30) % 2})
+    fitted = open_source(frame, columns="a,b")
+    like = fitted.items.spec
+    frame = frame.astype({"b": kind})
+    for options in ({"columns": "a,b"}, {"like": like}):
+        assert np.array_equal(values(open_source(frame, **options)), values(fitted))
+    frame.loc[0, "b"] = pd.NA
+    for options in ({}, {"columns": "a,b"}, {"like": like}):
+        with pytest.raises(InputError, match="row 0, column 1 of .* is empty"):
+            open_source(frame, **options)
+
+
 @pytest.mark.parametrize("kind", ["int64", "Int64", "uint64", "arrow", "columns", "list"])
 def test_whole_numbers_of_a_table_are_refused_before_other_columns_make_them_floats(kind: str, tmp_path: Path) -> None:
     frame = pd.DataFrame({"a": np.arange(30) / 7, "b": 2**60 + 3 * np.arange(30)})

@@ -90,4 +90,6 @@ def _form(frame: Any, name: str) -> Form:
     values = np.asarray(cells[:1])
     if len(values) and np.ndim(values[0]) > 0:
         return "list"
-    return FORMS.get(values.dtype.kind, "other")
+    # As pandas says it of a column that may have empty cells: of such a one, NumPy's array is one of objects.
+    kind = getattr(getattr(cells, "dtype", None), "kind", values.dtype.kind)
+    return FORMS.get(kind, "other")
