@@ -573,7 +573,7 @@ def test_columns_that_may_have_empty_cells_are_numbers_also_where_they_are_chose
         assert np.array_equal(values(open_source(frame, **options)), values(fitted))
     frame.loc[0, "b"] = pd.NA
     for options in ({}, {"columns": "a,b"}, {"like": like}):
-        with pytest.raises(InputError, match="row 0, column 1 of .* is empty"):
+        with pytest.raises(InputError, match=r"row 0, column 1 of .* is empty"):
             open_source(frame, **options)
 
 
