@@ -194,6 +194,8 @@ def main() -> None:
         options.error(f"no row {' '.join(sorted(unknown))}: give some of {' '.join(known)}")
     if given.rows and not given.with_labels and (taught := {SUPERVISED, FINE_TUNED} & set(given.rows)):
         options.error(f"{' '.join(sorted(taught))} learns from labels: add --with-labels")
+    if given.nets_on and given.backbone != "auto":
+        options.error(f"--backbone {given.backbone} is for all rows and --nets-on picks one for each: give one of the two")
     overrides = overrides_of(given.set, known.values())
     until = time.monotonic() + 60 * given.minutes
     given.runs.mkdir(parents=True, exist_ok=True)

@@ -167,6 +167,7 @@ def test_a_row_that_is_refused_is_told_and_the_others_go_on(scripts: Any, tmp_pa
         ("--papers cdc --rows kmeans nmf", "no row nmf"),
         ("--papers cdc --rows kmeans --seeds 0 -1", "-1 is below 0"),
         ("--papers cdc --rows kmeans supervised", "supervised learns from labels: add --with-labels"),
+        ("--papers cdc --rows kmeans --backbone mlp --nets-on cpu", "--backbone mlp is for all rows and --nets-on picks"),
     ],
 )
 def test_a_row_that_nobody_would_make_is_refused_and_no_table_is_written(
