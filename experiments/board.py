@@ -69,6 +69,8 @@ class RowsInOwnProcess(Rows):
             backbone = "auto"  # that of the run that it goes on from
         elif self.nets_on is not None and self.spec is not None:
             backbone = usual_backbone(line.method, own, self.spec, self.nets_on)
+        elif not trained and line.method != SUPERVISED:
+            backbone = "auto"  # one that is asked for is of the rows that train
         return replace(own, backbone=backbone, epochs=self.epochs if trained else None)
 
     def record(self, name: str, seed: int, *, wait: bool) -> dict[str, Any] | None:
@@ -195,7 +197,9 @@ def main() -> None:
     if given.rows and not given.with_labels and (taught := {SUPERVISED, FINE_TUNED} & set(given.rows)):
         options.error(f"{' '.join(sorted(taught))} learns from labels: add --with-labels")
     if given.nets_on and given.backbone != "auto":
-        options.error(f"--backbone {given.backbone} is for all rows and --nets-on picks one for each: give one of the two")
+        options.error(
+            f"--backbone {given.backbone} is for all rows and --nets-on picks one for each: give one of the two"
+        )
     overrides = overrides_of(given.set, known.values())
     until = time.monotonic() + 60 * given.minutes
     given.runs.mkdir(parents=True, exist_ok=True)

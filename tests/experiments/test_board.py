@@ -138,8 +138,21 @@ def test_nets_are_those_of_another_device_where_it_is_named(scripts: Any) -> Non
 
 def test_a_row_that_is_refused_is_told_and_the_others_go_on(scripts: Any, tmp_path: Path) -> None:
     board, _, _ = scripts
-    words = ["digits", "-k", "10", "--items", "60", "--papers", "pica", "--rows", "kmeans", "nmf"]
+    words = [
+        "digits",
+        "-k",
+        "10",
+        "--items",
+        "60",
+        "--papers",
+        "pica",
+        "--backbone",
+        "small-8",
+    ]  # of the rows that train
     words += [
+        "--rows",
+        "kmeans",
+        "nmf",
         "--runs",
         str(tmp_path / "runs"),
         "--results",
@@ -167,7 +180,10 @@ def test_a_row_that_is_refused_is_told_and_the_others_go_on(scripts: Any, tmp_pa
         ("--papers cdc --rows kmeans nmf", "no row nmf"),
         ("--papers cdc --rows kmeans --seeds 0 -1", "-1 is below 0"),
         ("--papers cdc --rows kmeans supervised", "supervised learns from labels: add --with-labels"),
-        ("--papers cdc --rows kmeans --backbone mlp --nets-on cpu", "--backbone mlp is for all rows and --nets-on picks"),
+        (
+            "--papers cdc --rows kmeans --backbone mlp --nets-on cpu",
+            "--backbone mlp is for all rows and --nets-on picks",
+        ),
     ],
 )
 def test_a_row_that_nobody_would_make_is_refused_and_no_table_is_written(
