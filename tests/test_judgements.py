@@ -27,7 +27,8 @@ def test_groups_are_renumbered_and_rows_are_places_among_the_trained() -> None:
     found, notes = constraints([2, 9, 14, 16, 21, 29, 1, 39, 35, 22], [0, 1, 1, NOWHERE, ELSEWHERE, 2, 0, 2, 3, 3])
     assert found == [[0, 7, 12, 26, 36], [2, 0, 0, 3, 3], [13, 18], [2, 0]]
     assert "5 judged items with their group and 2 without" in notes[0]
-    assert notes[1].startswith("3 judgements took no part")
+    assert notes[1].startswith("2 judgements took no part, for less than half of their group")
+    assert notes[2] == "Items far outside all others train nothing, so 1 judgement took no part."
 
 
 def test_of_a_group_that_came_again_nothing_is_lost() -> None:

@@ -86,7 +86,7 @@ def constraints_of(
     known = {group: to for group, to in pairs.items() if share[group] >= ALIKE}
     place = np.searchsorted(taught, judgements.rows)
     there = (place < len(taught)) & (taught[np.minimum(place, len(taught) - 1)] == judgements.rows)
-    fixed, others, lost = [], [], int((~there).sum())
+    fixed, others, lost, outside = [], [], 0, int((~there).sum())
     for at, row, group in zip(place[there], judgements.rows[there], judgements.groups[there], strict=True):
         was = int(judgements.labels[row])
         if group in (NOWHERE, ELSEWHERE):
@@ -106,6 +106,8 @@ def constraints_of(
     ]
     if lost:
         notes.append(f"{counted(lost, 'judgement')} took no part, for less than half of their group came again as one.")
+    if outside:
+        notes.append(f"Items far outside all others train nothing, so {counted(outside, 'judgement')} took no part.")
 
     def column(rows: list[tuple[int, int]], which: int) -> Tensor:
         return torch.tensor([row[which] for row in rows], dtype=torch.int64)
