@@ -19,9 +19,10 @@ from coterie.data import open_source
 from coterie.export import Options, export, format_names
 from coterie.export.items import items_of_run
 from coterie.review import Review
-from helpers.exports import NAMES, write_run
+from helpers.exports import NAMES, write_pictures, write_run
 
 IDS = sorted(NAMES)
+GROUPS = np.arange(8) % 4
 
 
 def exported(coterie, run, formats, out, *more):
@@ -73,6 +74,23 @@ def test_csv(coterie, reviewed, tmp_path):
         "source": "person",
         "decided": "true",
     }
+
+
+@pytest.mark.parametrize("name", ["csv", "lightly"])
+def test_no_cell_of_a_csv_begins_like_a_formula(coterie, photos, tmp_path, name):
+    """Names of groups, and the ids of a run whose ids are no paths."""
+    ids = ["=1+1", "+2", "-3", "@a", "b=1", "c-2", "d", "e"]
+    write_run(tmp_path / "run", photos if name == "lightly" else None, IDS if name == "lightly" else ids, GROUPS)
+    with Review(tmp_path / "run") as review:
+        for group, text in enumerate(("=cmd()", "@sum", "+3", "-4")):
+            review.rename(group, text)
+    exported(coterie, tmp_path / "run", name, tmp_path / "a.csv")
+    rows = read_csv(tmp_path / "a.csv")
+    assert not [cell for row in rows for cell in row.values() if cell[:1] in "=+-@"]
+    column = {"csv": "name", "lightly": "class_name"}[name]
+    assert [row[column] for row in rows] == ["'=cmd()", "'@sum", "'+3", "'-4"] * 2
+    if name == "csv":
+        assert [row["id"] for row in rows] == ["'=1+1", "'+2", "'-3", "'@a", *ids[4:]]
 
 
 def test_a_run_without_a_review_keeps_the_model_s_labels(coterie, run, tmp_path):
@@ -336,14 +354,35 @@ def test_cleanlab_misses_no_class(coterie, run, tmp_path):
     assert list(mapped(tmp_path / "out").values()) == IDS
 
 
+def test_cleanlab_has_even_probabilities_where_all_was_in_a_group_that_is_left_out(coterie, tmp_path):
+    """A person moved the only item of group 2, of which the model was sure."""
+    write_run(tmp_path / "run", None, list("abc"), np.array([0, 1, 2]), k=3, confidence=np.array([0.8, 0.6, 1.0]))
+    with Review(tmp_path / "run") as review:
+        review.move(["c"], 0)
+    exported(coterie, tmp_path / "run", "cleanlab", tmp_path / "out")
+    assert np.load(tmp_path / "out" / "labels.npy").tolist() == [0, 1, 0]
+    p = np.load(tmp_path / "out" / "pred_probs.npy")
+    assert p == pytest.approx(np.array([[8 / 9, 1 / 9], [0.25, 0.75], [0.5, 0.5]]))
+
+
+def test_imagefolder_names_a_picture_that_torchvision_leaves_out(coterie, tmp_path):
+    write_pictures(tmp_path / "photos", ("a.gif", "b.PNG", "c.jpeg"))
+    write_run(tmp_path / "run", tmp_path / "photos", ["a.gif", "b.PNG", "c.jpeg"], np.array([0, 1, 0]), k=2)
+    said = exported(coterie, tmp_path / "run", "imagefolder", tmp_path / "out")
+    assert "1 picture is of a type that torchvision leaves out, such as 00/a.gif" in said
+
+
 def test_projector(coterie, photos, tmp_path):
     run = embedded(tmp_path, photos)
+    with Review(run) as review:
+        review.reject([IDS[4]])
     exported(coterie, run, "projector", tmp_path / "out")
     vectors = np.loadtxt(tmp_path / "out" / "vectors.tsv", delimiter="\t")
     assert vectors == pytest.approx(np.array(pq.read_table(run / "result.parquet")["embedding"].to_pylist()), rel=1e-6)
     lines = (tmp_path / "out" / "metadata.tsv").read_text().splitlines()
     assert lines[0].split("\t")[:3] == ["id", "group", "name"]
     assert [line.split("\t")[0] for line in lines[1:]] == IDS
+    assert lines[5].split("\t")[1:] == ["-1", "", "", "person", "true"]
 
 
 def test_projector_has_one_line_an_item_whatever_a_file_is_called(coterie, tmp_path):

@@ -249,6 +249,7 @@ def test_photos_that_changed_since_the_fit_are_counted_and_named(coterie, run, p
         (("--to", "csv", "-o", "x.csv", "--limit", "0"), "--limit is 0"),
         (("--to", "csv", "-o", "x.csv", "--only", "accepted"), "Nothing is accepted yet"),
         (("--to", "csv", "-o", "x.csv", "--thumbs"), "--thumbs is for embedding-atlas, and changes nothing of csv"),
+        (("--to", "csv", "-o", "x.csv", "--document-root", "."), "--document-root is for labelstudio, and changes"),
         (("--to", "csv,coco", "-o", "x", "--link", "hard"), "--link is for hf and imagefolder, and changes nothing of"),
         (("--to", "csv", "-o", "x.csv", "--include-rejected"), "--include-rejected is for hf and imagefolder"),
         (("--to", "hf-parquet", "-o", "x.parquet", "--prefix-names"), "--prefix-names is for hf and imagefolder"),

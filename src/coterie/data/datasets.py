@@ -112,9 +112,10 @@ def _content(given: Numbered, row: int) -> Any:
     if isinstance(item, list | tuple):
         item = _plain_numbers(item)
     if not isinstance(item, np.ndarray) or item.dtype.kind not in "buif" or item.ndim == 0:
-        kind = f"array of dtype {item.dtype}" if isinstance(item, np.ndarray) else type(item).__name__
+        kind = f"an array of dtype {item.dtype}" if isinstance(item, np.ndarray) else f"of type {type(item).__name__}"
+        kind = "a single number" if isinstance(item, np.ndarray) and item.ndim == 0 else kind
         raise InputError(
-            f"{what} is a {kind}, but it must be an image, a tensor or an array of real numbers "
+            f"{what} is {kind}, but it must be an image, a tensor or an array of real numbers "
             "(or a tuple that begins with one)."
         )
     if item.ndim == 3 and channel_axis((1, *item.shape), channels_first) == 1:

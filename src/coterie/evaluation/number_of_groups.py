@@ -60,7 +60,7 @@ def number_of_groups(
     """Choose K for points (n, d) whose distances mean likeness; give reduced ones, of at most 50 dimensions.
 
     `levels`: numbers of groups of another clustering that are to be among the candidates. Raises InputError for an
-    empty range, or more groups than half the items.
+    empty range, or more groups than a quarter of the items.
     """
     n = len(points)
     most = most_groups(n) if most is None else most
