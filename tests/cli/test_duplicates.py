@@ -32,6 +32,10 @@ def test_copies_among_embeddings_and_in_a_report(coterie, tmp_path):
     answer = coterie("duplicates", run)
     assert answer.code == 2
     assert "has changed since" in answer.err
+    path.unlink()
+    answer = coterie("duplicates", run)
+    assert answer.code == 2
+    assert f"{path}, which {run} was fitted on, is not there any more" in answer.err
 
 
 def test_a_row_far_outside_makes_no_duplicates_of_the_others(coterie, tmp_path):

@@ -179,10 +179,16 @@ def test_labels_by_row_want_the_rows_that_were_fitted(coterie, ending):
     assert fitted.object["metrics"]["acc"] == 1
     write(rows, 2 - Y)  # a label may be mended
     assert coterie("evaluate", "run", "--json").object["metrics"]["acc"] == 1
+    assert coterie("evaluate", "run", "--labels", name, "--json").object["metrics"]["acc"] == 1
     write(rows[::-1], Y[::-1])
+    for options in ([], ["--labels", name]):
+        refused = coterie("evaluate", "run", *options)
+        assert refused.code == 2
+        assert f"{name} has changed since run was fitted" in refused.err
+    write(rows[:30], Y[:30])
     refused = coterie("evaluate", "run")
     assert refused.code == 2
-    assert f"{name} has changed since run was fitted" in refused.err
+    assert f"The labels of {name} are for 30 rows, which are not those of the items: it has changed" in refused.err
     Path(name).unlink()
     refused = coterie("evaluate", "run")
     assert refused.code == 2

@@ -85,14 +85,17 @@ def test_files_that_changed_names_keep_their_times(photos):
 def test_a_table_whose_rows_have_names(tmp_path):
     path = tmp_path / "t.parquet"
 
-    def write(shades: list[int]) -> None:
+    def write(shades: list[int], *, turned: bool = False) -> None:
         cells = [{"bytes": picture(shade), "path": None} for shade in shades]
-        pq.write_table(pa.table({"id": [f"i{row}" for row in range(len(shades))], "image": cells}), path)
+        table = pa.table({"id": [f"i{row}" for row in range(len(shades))], "image": cells})
+        pq.write_table(table.take(list(range(len(shades)))[::-1]) if turned else table, path)
 
     write([1, 2, 3])
     record = record_of(path, time.time())
     assert changed(path, record) is None
     write([1, 2, 3, 4])
+    assert changed(path, record) is None
+    write([1, 2, 3], turned=True)
     assert changed(path, record) is None
     write([1, 5, 3, 4])
     said = changed(path, record)

@@ -17,7 +17,7 @@ from coterie.cli.output import check_beside, check_ending, print_object, print_s
 from coterie.cli.speech import Speech, to_review
 from coterie.data import open_source
 from coterie.data.judged import table_content
-from coterie.data.originals import lies_at
+from coterie.data.originals import is_gone, lies_at
 from coterie.evaluation.near_duplicates import Duplicates, together
 from coterie.outputs import check_output, write_atomically
 from coterie.prediction.model import load_model
@@ -91,7 +91,12 @@ def look_at_run(run: Path) -> Search:
     """Find the duplicates of a run by its features. Its source is opened again; InputError where it has changed."""
     record, model = read_record(run), load_model(run)
     entry = record.get("source") or {}
-    opened = source_of(lies_at(entry), model, entry.get("fingerprint"), run)
+    origin = lies_at(entry)
+    if is_gone(entry):
+        raise InputError(
+            f"{origin}, which {run} was fitted on, is not there any more: give the source where it is now."
+        )
+    opened = source_of(origin, model, entry.get("fingerprint"), run)
     result = read_result(run / "result.parquet", entry.get("n"), groups_of(record))
     if list(result.ids) != list(opened.ids):
         raise InputError(f"{entry.get('origin')} has other items than {run}: fit it again.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
 from coterie.data import open_source
 from coterie.data.named_files import names
-from coterie.data.originals import lies_at, uncounted
+from coterie.data.originals import is_gone, lies_at, uncounted
 from coterie.data.pictures import recognised
 from coterie.outputs import check_folder
 from coterie.pipeline import keep_metrics, measure_run
@@ -103,9 +102,7 @@ def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, colum
     left_out = [Skipped(item["id"], item["reason"]) for item in skipped]
     labels = find_labels(origin, wanted, column, ids, left_out) if origin or wanted is not None else None
     if labels is None:
-        path = source.get("path")
-        gone = path is not None and not os.path.lexists(path) and not os.path.lexists(origin)
-        why = "is not there any more" if gone else "carries no labels"
+        why = "is not there any more" if is_gone(source) else "carries no labels"
         raise InputError(f"{origin or run} {why}: give the labels with --labels FILE or --labels folders.")
     if labels.by_row and origin not in names():
         _check_unchanged(run, record, origin)

@@ -290,4 +290,7 @@ def _pick_rows(labels: Labels, ids: Sequence[str], name: str) -> Labels:
             raise ValueError("negative rows")
         return Labels(labels.codes[rows], labels.names)
     except (ValueError, IndexError, OverflowError) as error:
-        raise InputError(f"The labels of {name} are for {len(labels.codes)} rows, and not those of the ids.") from error
+        raise InputError(
+            f"The labels of {name} are for {len(labels.codes)} rows, which are not those of the items: it has changed "
+            "since, or is another source."
+        ) from error

@@ -105,6 +105,12 @@ def lies_at(entry: Mapping[str, Any]) -> str:
     return origin if not is_address(origin) else "no path" if is_address(stored) or not stored else stored
 
 
+def is_gone(entry: Mapping[str, Any]) -> bool:
+    """Whether the data of a run lay in a file or folder that is not there any more, by the entry `source`."""
+    stored = entry.get("path")
+    return stored is not None and not any(os.path.lexists(path) for path in (_stored_path(str(stored)), lies_at(entry)))
+
+
 def originals_of(record: Mapping[str, Any], ids: Sequence[str], given: str | None = None) -> Originals:
     """The pictures of a run from its record (`run.yaml`) and all its ids; `given` says where they lie, if elsewhere.
 
@@ -234,7 +240,8 @@ def _cells(path: Path, columns: str | Sequence[str] | None, ids: Sequence[str], 
         if by_row or not touched(files, source):
             return None
         wanted = counted_ids(ids, source, uncounted(source))
-        there = [item for item in found if item in wanted]
+        # Rows that changed places are no other pictures; where those left out stood among the others nobody knows.
+        there = [item for item in (ids if wanted == set(ids) else found) if item in wanted and item in rows]
         # Of a table that lacks some of the run's rows nothing can be said of the others.
         same = len(there) < len(wanted) or fingerprint(there) == source["fingerprint"]
         return None if same else CHANGED_TABLE.format(path=path)

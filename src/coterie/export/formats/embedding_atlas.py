@@ -45,7 +45,10 @@ def write(path: Path, job: Job) -> None:
         cells = [{"bytes": thumbnail(item, job.originals, SIDE), "path": item} for item in items.ids]
         lost = np.array([cell["bytes"] is None for cell in cells])
         if lost.any():
-            job.notes.append(f"{counted(int(lost.sum()), 'picture')} cannot be read any more, and left empty.")
+            were = counted(
+                int(lost.sum()), "picture cannot be read any more and is", "pictures cannot be read any more and are"
+            )
+            job.notes.append(f"{were} left empty.")
         columns["image"] = pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
         options += " --image image"
     table = pa.table(columns).replace_schema_metadata({"coterie.table": "export"})
