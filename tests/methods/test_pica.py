@@ -369,13 +369,13 @@ def textures(n: int, side: int = 16) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.slow
 def test_textures_are_told_apart() -> None:
-    images, labels = textures(800)
+    images, labels = textures(300)
     overrides = {
         "pica.epochs": 12,
-        "pica.batch_size": 64,
+        "pica.batch_size": 50,
         "pica.over": 12,
-        "pica.copies": 3,
-        "pica.learning_rate": 1e-3,
+        "pica.copies": 1,
+        "pica.learning_rate": 2e-3,
     }
     settings = RunSettings(
         n_clusters=4, method="pica", backbone="sobel+small-8", device="cpu", calibrate=False, overrides=overrides
