@@ -85,6 +85,15 @@ def test_each_cluster_by_itself() -> None:
         assert row["overconfidence"] == pytest.approx(overconfidence(confidence[inside], right[inside]))
 
 
+def test_a_cluster_of_one_item_and_one_of_none() -> None:
+    p = np.array([[0.75, 0.25, 0.0], [0.625, 0.375, 0.0], [0.25, 0.75, 0.0]])
+    _, one, none = evaluate(np.array([0, 0, 1]), p, class_names=["a", "b"], resamples=0)["per_cluster"]
+    assert (one["size"], one["acc"], one["ece"], one["overconfidence"]) == (1, 1.0, 0.25, -0.25)
+    assert none.pop("size") == 0
+    assert none.pop("cluster") == 2
+    assert set(none.values()) == {None}
+
+
 def test_intervals_hold_the_numbers() -> None:
     true, p = example()
     found = evaluate(true, p, class_names=list("abcd"))

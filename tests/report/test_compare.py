@@ -177,6 +177,7 @@ def test_the_page_is_one_file_with_all_numbers(add_run: AddRun) -> None:
     assert links <= {a.get("id") for _, a in page.tags}
     cells = {cell.rstrip().replace("\N{NO-BREAK SPACE}", " ") for row in page.rows for cell in row}
     assert {"87.5%", "62.5%", "1 min 15 s", "75.0% ± 17.7", "100.0%1.00", "75.0%0.68", "1, 2"} <= cells
+    assert "Two runs over the same data agree on 75.0% to 100.0% of the items." in source
     third = next(row for row in page.rows if row and row[0].endswith("thirdphotos"))
     assert third[-len(METRICS) :] == ["–"] * len(METRICS)
 

@@ -24,6 +24,9 @@ def test_a_review_gets_a_section_and_changes_nothing_else(tmp_path: Path) -> Non
     assert "&lt;b&gt;cat&lt;/b&gt;" in section
     assert "went into 1" in section
     assert f"{decided} of 120" in section
+    assert f"{100 * decided / 120:.1f}%" in section
+    assert "imported" not in section
+    assert "trained again" not in section
     assert f'<dd class="number">{members - 5}</dd>' in section  # inferred
     assert "No audit stands behind" in section
     without = page.replace(
@@ -42,4 +45,6 @@ def test_a_claim_stands_in_the_report(tmp_path: Path) -> None:
     assert "at most 10.0% of them wrong" in write_report(run).read_text(encoding="utf-8")
     with Review(run) as review:
         review.split(0)
-    assert "No audit stands behind" in write_report(run).read_text(encoding="utf-8")
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "No audit stands behind" in page
+    assert "split from 0" in page
