@@ -154,8 +154,18 @@ def test_conflicts_retries_and_what_is_wrong(app: Running) -> None:
     assert decide(app, 3, "move", {"rows": "0", "to": 77}).status_code == 422
     assert decide(app, 4, "undo", {"targets": [1]}).status_code == 422
     assert app.post("events", {"op": "test-a-5"}).status_code == 422
+    assert decide(app, 6, "move", {"rows": "0-999999999999", "to": 0}).status_code == 422
     assert app.review.last == 2
-    for path in ("g/99", "compare/0/99", "items?order=best", "items?limit=501", "some?rows=x", "queue/next?skip=a"):
+    far = ("some?rows=99999999999999999999", "changes?after=9&wait=nan", "accept/at?threshold=nan")
+    for path in (
+        "g/99",
+        "compare/0/99",
+        "items?order=best",
+        "items?limit=501",
+        "some?rows=x",
+        "queue/next?skip=a",
+        *far,
+    ):
         answer = app.get(path)
         assert answer.status_code == 422, path
         assert answer.json()["error"].endswith(".")

@@ -188,7 +188,9 @@ def test_a_torn_last_line_is_cut_and_a_bad_one_refused(run: Path) -> None:
         Review(run)
 
 
-@pytest.mark.parametrize(("good", "bad"), [(b'"to":1', b'"to":77'), (b'"0-2"', b'"0-2000"')])
+@pytest.mark.parametrize(
+    ("good", "bad"), [(b'"to":1', b'"to":77'), (b'"0-2"', b'"0-2000"'), (b'"0-2"', b'"0-999999999999"')]
+)
 def test_a_log_of_what_the_run_has_not_is_refused_by_its_line(run: Path, good: bytes, bad: bytes) -> None:
     with Review(run) as review:
         review.rename(0, "a").move([0, 1, 2], 1)

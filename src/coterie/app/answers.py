@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from coterie.app.listing import MOST
@@ -22,6 +22,7 @@ from coterie.types import InputError
 
 router = APIRouter()
 HELD = 20.0  # seconds that a question for changes waits
+Finite = Annotated[float, Query(allow_inf_nan=False)]
 HEARD = 45.0  # seconds after which a tab that said nothing is gone
 
 
@@ -67,7 +68,7 @@ def some(request: Request, rows: str) -> dict[str, Any]:
     site = site_of(request)
     try:
         wanted = np.array([int(part) for part in rows.split(",") if part], np.int64)
-    except ValueError:
+    except (ValueError, OverflowError):
         raise InputError(f"{rows[:60]!r} is no list of rows.") from None
     if len(wanted) > MOST or (len(wanted) and not 0 <= wanted.min() <= wanted.max() < site.review.base.n):
         raise InputError(f"An answer has at most {MOST} rows, from 0 to {site.review.base.n - 1}.")
@@ -97,7 +98,7 @@ def groups(request: Request) -> dict[str, Any]:
 
 
 @router.get("/changes")
-def changes(request: Request, after: int, tab: str = "", wait: float = HELD) -> dict[str, Any]:
+def changes(request: Request, after: int, tab: str = "", wait: Finite = HELD) -> dict[str, Any]:
     """The events after one, at once or as soon as there are any."""
     site = site_of(request)
     if tab:
@@ -143,7 +144,7 @@ def points(request: Request) -> Response:
 
 
 @router.get("/accept/at")
-def accept_at(request: Request, threshold: float) -> dict[str, Any]:
+def accept_at(request: Request, threshold: Finite) -> dict[str, Any]:
     """What a threshold accepts, group by group: the numbers of `coterie accept`."""
     site = site_of(request)
     review = site.review

@@ -140,7 +140,7 @@ def preview(request: Request, group: int, sent: Preview) -> dict[str, Any]:
 
     shown = []
     for part in parts:
-        rows = row_texts.read(part["rows"])
+        rows = row_texts.read(part["rows"], site.review.base.n)
         order = rows[(-site.review.confidence[rows]).argsort(kind="stable")]
         step = max(1, len(order) // 24)
         shown.append({"rows": part["rows"], "size": len(rows), "items": site.listing.items(order[::step][:24])})

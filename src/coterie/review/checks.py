@@ -109,7 +109,7 @@ def _check_audit(state: State, content: Draw | Judge | End) -> None:
 
 def reach(state: State, content: Data) -> Touched:
     """The rows and groups that an event would change or depends on, to find conflicts. Nothing is changed."""
-    nothing = np.empty(0, np.int64)
+    nothing, n = np.empty(0, np.int64), len(state.label)
     match content:
         case Rename(group=group):
             return Touched(nothing, frozenset([group]))
@@ -117,16 +117,16 @@ def reach(state: State, content: Data) -> Touched:
             rows = np.flatnonzero(np.isin(state.label, others))
             return Touched(rows, frozenset([into, *others]))
         case Split(group=group, parts=parts):
-            rows = np.sort(np.concatenate([row_texts.read(part.rows) for part in parts]))
+            rows = np.sort(np.concatenate([row_texts.read(part.rows, n) for part in parts]))
             return Touched(rows, frozenset([group]))
         case Move(rows=text, to=to):
-            return Touched(row_texts.read(text), reads=frozenset([to]))
+            return Touched(row_texts.read(text, n), reads=frozenset([to]))
         case Reject(rows=text):
-            return Touched(row_texts.read(text))
+            return Touched(row_texts.read(text, n))
         case Approve(rows=text, group=group):
-            return Touched(row_texts.read(text), reads=frozenset([group]))
+            return Touched(row_texts.read(text, n), reads=frozenset([group]))
         case Refit(rows=text, labels=labels) | Import(rows=text, labels=labels):
-            return Touched(row_texts.read(text), reads=frozenset(labels) - {NOWHERE})
+            return Touched(row_texts.read(text, n), reads=frozenset(labels) - {NOWHERE})
     return Touched()
 
 

@@ -66,7 +66,7 @@ def _split(state: State, event: Event, content: Split) -> Touched:
     group = state.resolve(content.group)
     parts, touched = [], []
     for part in content.parts:
-        rows = row_texts.read(part.rows)
+        rows = row_texts.read(part.rows, len(state.label))
         rows = rows[state.label[rows] == group]
         state.groups[part.group] = Group(part.group, parents=(group,))
         parts.append((part.group, rows))
@@ -88,7 +88,7 @@ def _decide(state: State, rows: NDArray[np.int64], labels: Any, origin: int, see
 
 
 def _move(state: State, event: Event, content: Move) -> Touched:
-    rows, to = row_texts.read(content.rows), state.resolve(content.to)
+    rows, to = row_texts.read(content.rows, len(state.label)), state.resolve(content.to)
     _decide(state, rows, to, PERSON, content.how in ("single", "several"))
     if content.how in ("lasso", "group"):
         _void(state, event, "a move of items that were not looked at one by one")
@@ -96,7 +96,7 @@ def _move(state: State, event: Event, content: Move) -> Touched:
 
 
 def _reject(state: State, event: Event, content: Reject) -> Touched:
-    rows = row_texts.read(content.rows)
+    rows = row_texts.read(content.rows, len(state.label))
     _decide(state, rows, NOWHERE, PERSON, content.how in ("single", "several"))
     if content.how in ("lasso", "group"):
         _void(state, event, "a rejection of items that were not looked at one by one")
@@ -104,7 +104,8 @@ def _reject(state: State, event: Event, content: Reject) -> Touched:
 
 
 def _approve(state: State, event: Event, content: Approve) -> Touched:
-    rows, seen, group = row_texts.read(content.rows), row_texts.read(content.seen), state.resolve(content.group)
+    n, group = len(state.label), state.resolve(content.group)
+    rows, seen = row_texts.read(content.rows, n), row_texts.read(content.seen, n)
     _decide(state, rows, group, PERSON, np.isin(rows, seen, assume_unique=True))
     return Touched(rows, reads=frozenset([group]))
 
@@ -144,7 +145,7 @@ def _end(state: State, event: Event, content: End) -> Touched:
 
 
 def _refit(state: State, event: Event, content: Refit) -> Touched:
-    rows = row_texts.read(content.rows)
+    rows = row_texts.read(content.rows, len(state.label))
     labels = np.array([state.resolve(group) for group in content.labels], np.int32)
     open_ones = ~state.decided[rows] & ((state.origin[rows] == MODEL) | (state.origin[rows] == REFIT))
     rows, labels = rows[open_ones], labels[open_ones]
@@ -155,7 +156,7 @@ def _refit(state: State, event: Event, content: Refit) -> Touched:
 
 
 def _import(state: State, event: Event, content: Import) -> Touched:
-    rows = row_texts.read(content.rows)
+    rows = row_texts.read(content.rows, len(state.label))
     labels = np.array([state.resolve(group) for group in content.labels], np.int32)
     _decide(state, rows, labels, IMPORT, True)
     state.imports.append({"sha256": content.sha256, "kind": content.kind, "n": len(rows)})

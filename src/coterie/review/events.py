@@ -16,7 +16,7 @@ NOWHERE = -1  # the label of an item that belongs to no group
 
 
 def _rows(text: str) -> str:
-    row_texts.read(text)
+    row_texts.count(text)
     return text
 
 

@@ -63,7 +63,7 @@ def replay(
         if event.seq not in state.undone:
             try:
                 apply(state, event, content)
-            except (KeyError, IndexError) as error:
+            except (KeyError, IndexError, InputError) as error:
                 raise InputError(
                     f"Line {event.seq + 1} of review/log.jsonl names a group or an item that the run does not have: "
                     "put back a copy, or cut the file before it."

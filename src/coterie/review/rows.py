@@ -23,13 +23,29 @@ def written(rows: Iterable[int] | NDArray[np.integer]) -> str:
     return ",".join(f"{a}" if a == b else f"{a}-{b}" for a, b in zip(firsts, lasts, strict=True))
 
 
-def read(text: str, n: int | None = None) -> NDArray[np.int64]:
+def read(text: str, n: int) -> NDArray[np.int64]:
     """The rows of a text, ascending. Raises InputError for another form, for rows out of order, or beyond n - 1."""
+    firsts, lasts = _spans(text)
+    if not firsts:
+        return np.empty(0, np.int64)
+    if lasts[-1] >= n:  # before memory is taken for them
+        raise InputError(f"There is no row {lasts[-1]}: the run has {n:,} items.")
+    if all(map(int.__eq__, firsts, lasts)):
+        return np.array(firsts, np.int64)
+    return np.concatenate([np.arange(first, last + 1) for first, last in zip(firsts, lasts, strict=True)])
+
+
+def count(text: str) -> int:
+    """How many rows a text names. Raises InputError for another form, or for rows out of order."""
+    firsts, lasts = _spans(text)
+    return sum(lasts) - sum(firsts) + len(firsts)
+
+
+def _spans(text: str) -> tuple[list[int], list[int]]:
+    """The first and the last row of each part."""
     if not FORM.fullmatch(text):
         raise InputError(f"{text[:60]!r} is no list of rows, such as 17,40-58.")
-    if not text:
-        return np.empty(0, np.int64)
-    parts = [part.partition("-") for part in text.split(",")]
+    parts = [part.partition("-") for part in text.split(",")] if text else []
     firsts = [int(first) for first, _, _ in parts]
     lasts = [int(last) if dash else int(first) for first, dash, last in parts]
     before = -1
@@ -37,8 +53,4 @@ def read(text: str, n: int | None = None) -> NDArray[np.int64]:
         if not before < first <= last:
             raise InputError(f"The rows {text[:60]!r} are not in ascending order, each once.")
         before = last
-    if n is not None and before >= n:
-        raise InputError(f"There is no row {before}: the run has {n:,} items.")
-    if len(parts) == before - firsts[0] + 1 or all(map(int.__eq__, firsts, lasts)):
-        return np.array(firsts, np.int64)
-    return np.concatenate([np.arange(first, last + 1) for first, last in zip(firsts, lasts, strict=True)])
+    return firsts, lasts

@@ -37,15 +37,15 @@ def sentence(event: Event, content: Data, state: State) -> str:
         case Merge(into=into, groups=others):
             return f"{_listed(others)} merged into {_group(into, state)}."
         case Split(group=group, parts=parts):
-            made = ", ".join(f"{part.group} ({_count(part.rows):,})" for part in parts)
+            made = ", ".join(f"{part.group} ({row_texts.count(part.rows):,})" for part in parts)
             return _upper(f"{_group(group, state)} split: {made}.")
         case Move(rows=rows, to=to, how=how):
             return f"{_items(rows)} moved to {_group(to, state)}{SIDE[how]}."
         case Reject(rows=rows, how=how):
-            belong = "it belongs" if _count(rows) == 1 else "they belong"
+            belong = "it belongs" if row_texts.count(rows) == 1 else "they belong"
             return f"{_items(rows)} rejected: {belong} to no group{SIDE[how]}."
         case Approve(group=group, rows=rows, seen=seen):
-            looked = f"{_count(seen):,} looked at, {_count(rows) - _count(seen):,} inferred"
+            looked = f"{row_texts.count(seen):,} looked at, {row_texts.count(rows) - row_texts.count(seen):,} inferred"
             return f"{_items(rows)} approved in {_group(group, state)}: {looked}."
         case Link(a=a, b=b, same=same, groups=groups):
             if groups:
@@ -73,12 +73,8 @@ def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _count(rows: str) -> int:
-    return len(row_texts.read(rows))
-
-
 def _items(rows: str) -> str:
-    return counted(_count(rows), "item")
+    return counted(row_texts.count(rows), "item")
 
 
 def _group(number: int, state: State) -> str:
