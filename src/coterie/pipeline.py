@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from coterie.data import Labels
-from coterie.data.labels import caution
+from coterie.data.labels import alike, caution
 from coterie.data.outliers import without
 from coterie.evaluation import evaluate
 from coterie.forecast import WORTH_SAYING, forecast
@@ -192,9 +192,9 @@ def _save_npz(path: Path, **arrays: np.ndarray) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def used_rows(record: dict[str, Any]) -> np.ndarray:
-    """The rows whose judgement took part in a run (`fit --judged`)."""
-    return read_rows(str((record.get("labels_used") or {}).get("rows") or ""))
+def used_rows(record: dict[str, Any], n: int) -> np.ndarray:
+    """The rows, of n, whose judgement took part in a run (`fit --judged`)."""
+    return read_rows(str((record.get("labels_used") or {}).get("rows") or ""), n)
 
 
 def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
@@ -213,10 +213,11 @@ def measure_run(out: Path, labels: Labels) -> dict[str, Any]:
     """A finished run's result table beside true labels; nothing is written."""
     record = read_record(out)
     table = read_result(out / "result.parquet", record.get("source", {}).get("n"), groups_of(record))
-    used = used_rows(record)
+    used = used_rows(record, len(table.ids))
     codes = labels.codes.copy()
     codes[used] = -1  # what was judged may not check what it has taught
-    note = ". ".join(filter(None, (labels.note, caution(replace(labels, codes=codes), table.labels))))
+    known = replace(labels, codes=codes)
+    note = ". ".join(filter(None, (labels.note, alike(known), caution(known, table.labels))))
     by_head = {name: evaluate(codes, p, class_names=labels.names) for name, p in table.heads.items()}
     answer = next(iter(by_head.values()))
     heads = {

@@ -11,6 +11,7 @@ import pytest
 
 from coterie.data import labels_of, read_label_file
 from coterie.data.encoding import encode
+from coterie.data.labels import alike
 from coterie.data.matching import match
 from coterie.types import InputError
 
@@ -404,3 +405,14 @@ def test_names_in_several_folders_are_found_by_their_ends_and_never_guessed() ->
     ):
         with pytest.raises(InputError, match="which may be several items of the source"):
             match(keys, pool, [], "labels")
+
+
+def test_classes_that_differ_in_writing_alone_are_named(tmp_path):
+    write(tmp_path / "labels.csv", "id,label\n0,cat\n1,Cat\n2,01\n3,1\n4,cat")
+    said = alike(read_label_file(tmp_path / "labels.csv", list("01234")))
+    assert said == (
+        "'1' and '01' count as different classes (2 classes are written in several ways): write one in one way, if "
+        "they are one"
+    )
+    assert alike(encode(["cat", "dog", 10, 1, "1.0", "caf\u00e9"])) == ""
+    assert "count as different classes: write" in alike(encode(["caf\u00e9", "cafe\u0301", "x"]))

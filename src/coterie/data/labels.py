@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -126,6 +127,21 @@ def caution(labels: Labels, groups: NDArray[np.integer]) -> str:
     if 0 < known < FEW:
         return f"Only {known} labelled item{'s' * (known > 1)}: no number here says anything of the run"
     return ""
+
+
+def alike(labels: Labels) -> str:
+    """What to say of classes that differ in writing alone: "cat", "Cat" and " cat", or 1 and 01; "" where none do."""
+    spelt: dict[str, list[str]] = {}
+    for code in np.unique(labels.codes[labels.codes >= 0]).tolist():
+        name = labels.names[code]
+        number = re.fullmatch(r"0*(\d+)", name.strip())
+        plain = number[1] if number else " ".join(unicodedata.normalize("NFKC", name).casefold().split())
+        spelt.setdefault(plain, []).append(name)
+    several = [" and ".join(map(repr, names[:3])) for names in spelt.values() if len(names) > 1]
+    if not several:
+        return ""
+    others = f" ({len(several)} classes are written in several ways)" if len(several) > 1 else ""
+    return f"{several[0]} count as different classes{others}: write one in one way, if they are one"
 
 
 def _numeric(values: Sequence[str]) -> bool:
