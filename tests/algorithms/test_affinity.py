@@ -118,6 +118,19 @@ def test_groups_are_united_as_by_the_slow_twin(n: int, first: int, left: int, k:
     assert {frozenset(np.flatnonzero(found == g).tolist()) for g in range(left)} == {frozenset(g) for g in expected}
 
 
+@pytest.mark.parametrize("count", [101, 100])
+def test_with_more_than_100_groups_the_score_looks_at_the_next_affinities(count: int) -> None:
+    """A₁ + Σ (A₁ - A_k) / 4 over five groups, those without a path in between at 0."""
+    graph, _ = neighbour_graph(torch.randn(count, 3, generator=torch.Generator().manual_seed(0)), 4)
+    groups = Groups(ways(graph, torch.arange(count)), [1] * count, context=5)
+    table = graph.toarray() * graph.toarray().T
+    falling = -np.sort(-(table + table.T), axis=1)
+    beyond = (falling[:, :1] - falling[:, 1:5]).sum(1) / 4 if count > 100 else 0.0
+    linked = falling[:, 0] > 0
+    assert linked.sum() > 50
+    assert groups.scores[linked] == pytest.approx((falling[:, 0] + beyond)[linked])
+
+
 @given(seed=st.integers(0, 100), n=st.integers(6, 40), k=st.integers(2, 5))
 @settings(max_examples=20, deadline=None)
 def test_a_union_only_joins_groups_and_leaves_as_many_as_asked(seed: int, n: int, k: int) -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 from sklearn.datasets import make_blobs, make_moons
 from sklearn.metrics import adjusted_rand_score
+from sklearn.neighbors import NearestNeighbors
 
 from coterie.algorithms.density import Density, dbscan, knee, place_density
 from coterie.algorithms.nearest_mean import NearestMean
@@ -46,6 +47,14 @@ def test_core_points_are_grouped_as_by_the_obvious_search(min_samples, noise):
     assert adjusted_rand_score(labels[core], found.labels[core]) == 1.0
     assert found.groups == int(labels.max()) + 1
     assert found.noise == float((found.labels < 0).double().mean())
+
+
+@pytest.mark.parametrize("min_samples", [2, 5])
+def test_the_radius_is_the_knee_of_the_distances_that_scikit_learn_measures(min_samples):
+    """A point is the first of the `min_samples` near it."""
+    points = blobs_and_noise()[0]
+    measured, _ = NearestNeighbors(n_neighbors=min_samples).fit(points).kneighbors(points)
+    assert dbscan(points, min_samples).radius == pytest.approx(knee(torch.from_numpy(measured[:, -1])), rel=1e-4)
 
 
 def test_groups_are_numbered_in_the_order_of_their_first_points():

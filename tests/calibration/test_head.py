@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coterie.calibration import keep_groups
+from coterie.calibration.head import Standardise
 
 
 @given(
@@ -33,3 +35,14 @@ def test_an_item_stays_in_its_group_and_nothing_is_lost(n: int, k: int, spread: 
 def test_three_groups_that_are_as_likely_share_with_the_items_own() -> None:
     kept = keep_groups(torch.tensor([[-9.0, 2.0, 2.0, 2.0]]), torch.tensor([0])).softmax(1)
     torch.testing.assert_close(kept, torch.full((1, 4), 0.25), rtol=0, atol=1e-3)
+
+
+def test_a_feature_that_hardly_varies_is_scaled_as_if_it_varied_by_a_thousandth_of_the_others() -> None:
+    features = torch.randn(500, 64, generator=torch.Generator().manual_seed(0)) + 7
+    features[:, 3] = 7 + 1e-6 * features[:, 3]
+    standardise = Standardise(64)
+    standardise.place(features)
+    usual = float(features.std(0).square().mean().sqrt())
+    assert float(standardise.std[3]) == pytest.approx(1e-3 * usual)
+    torch.testing.assert_close(standardise(features)[:, 4:].std(0), torch.ones(60))
+    torch.testing.assert_close(standardise(features).mean(0), torch.zeros(64), atol=1e-2, rtol=0)
