@@ -12,7 +12,7 @@ import sys
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -128,6 +128,21 @@ def test_a_program_that_closed_its_streams_may_call_the_command(stream: str, mon
     closed.close()
     monkeypatch.setattr(sys, stream, closed)
     assert (main(["methods", "kmeans"]), main(["methods", "nope"])) == (0, 2)
+
+
+@pytest.mark.parametrize("buffered", [True, False])  # PYTHONUNBUFFERED, as in many containers
+def test_results_that_were_printed_in_part_are_not_called_printed(buffered: bool, monkeypatch, capsys) -> None:
+    """A pipe that another program made one that does not wait takes as much as it has room for."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with open(read, "rb") as _, open(write, "wb", buffering=-1 if buffered else 0) as file:
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(cast(Any, file), "utf-8", write_through=not buffered))
+        with contextlib.suppress(BlockingIOError):
+            while os.write(write, b"x" * 4096):
+                pass
+        os.read(read, 4096)
+        assert main(["methods", "--json"]) == 1
+    assert "coterie: Standard output cannot be written" in capsys.readouterr().err
 
 
 def test_results_of_a_command_that_cannot_be_printed() -> None:

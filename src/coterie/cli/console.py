@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -86,16 +87,27 @@ def consoles() -> Iterator[Results]:
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         # None, or closed, is what a program without a console has for them.
         to = [nowhere if stream is None or getattr(stream, "closed", False) else stream for stream in before]
-        results, remarks = Results(to[0]), Remarks(to[1])
+        results, remarks = Results(_buffered(to[0])), Remarks(to[1])
         sys.stdout, sys.stderr = results, remarks
         try:
             yield results
         finally:
             sys.stdout, sys.stderr = before
+            if results.stream is not to[0]:
+                with contextlib.suppress(OSError, ValueError):
+                    results.stream.detach().detach()  # else the file is closed with the buffer
             try:
                 remarks.stream.flush()
             except (OSError, ValueError):
                 forget(remarks.stream)  # else Python ends with code 120 for remarks that nobody can hear
+
+
+def _buffered(stream: Any) -> Any:
+    """The stream with a buffer, if it has none (PYTHONUNBUFFERED): Python takes a part that was written for all."""
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        return stream
+    return io.TextIOWrapper(io.BufferedWriter(raw), stream.encoding, stream.errors, line_buffering=True)
 
 
 def forget(stream: Any) -> None:
