@@ -15,6 +15,7 @@ from coterie.methods.cc import CC
 from coterie.methods.cdc import CDC
 from coterie.methods.dac import DAC
 from coterie.methods.dccm import DCCM
+from coterie.methods.decnn import DeCNN
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
 from coterie.training.advice import advice_for
@@ -136,6 +137,7 @@ def test_a_short_training_that_collapsed_may_take_more_epochs() -> None:
 
 def test_advice_names_the_setting_that_balances_groups_and_the_one_that_selects() -> None:
     assert "aise --set cc.balance_weight" in advice_for(CC()).collapsed()
+    assert "aise --set decnn.fidelity" in advice_for(DeCNN()).collapsed()
     assert "lower --set dccm.sure_above" in advice_for(DCCM()).nothing_selected()
     assert "lower --set dac.upper" in advice_for(DAC()).nothing_selected()
 
