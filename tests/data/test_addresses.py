@@ -57,7 +57,7 @@ def test_a_file_is_copied_once_and_anew_when_it_changes(there, tmp_path):
     there.pipe("/bucket/rows.npy", as_npy(ROWS))
     first = open_source("memory://bucket/rows.npy")
     assert first.origin == "memory://bucket/rows.npy"
-    assert first.notes[0].startswith("1 file of memory://bucket/rows.npy (0.0 MB) were copied to ")
+    assert first.notes[0].startswith("1 file of memory://bucket/rows.npy (0.0 MB) was copied to ")
     again = open_source("memory://bucket/rows.npy")
     assert "the copy of an earlier command" in again.notes[0]
     assert again.fingerprint == first.fingerprint == open_source(ROWS).fingerprint

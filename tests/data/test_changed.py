@@ -68,6 +68,18 @@ def test_replaced_files_are_counted_and_the_first_is_named(photos):
     assert "the first is 3.png: their group may be that" in said
 
 
+def test_more_pictures_than_are_read_may_be_copies(photos, monkeypatch):
+    record = record_of(photos, time.time() + LATER)
+    for path in photos.iterdir():
+        os.utime(path, (time.time() + 2 * LATER,) * 2)
+    assert changed(photos, record) is None
+    monkeypatch.setattr("coterie.data.changed.READ_AT_MOST", sum(path.stat().st_size for path in photos.iterdir()) // 2)
+    said = changed(photos, record)
+    assert said is not None
+    assert "6 of 6 pictures were written since the run was fitted" in said
+    assert "their group may be that of another picture" in said
+
+
 def test_files_that_changed_names_keep_their_times(photos):
     record = record_of(photos, time.time() - LATER)
     old = time.time() - 2 * LATER

@@ -20,6 +20,7 @@ from coterie.data.named_files import data_root
 from coterie.data.picture_form import Progress
 from coterie.data.reading import reading
 from coterie.types import InputError
+from coterie.words import counted
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 WEB = ("http", "https", "ftp")  # pages, which have no list of their files
@@ -80,10 +81,11 @@ def copied(text: str, progress: Progress = lambda doing, done, total: None) -> C
     if not found:
         _fetch(place, files, folder, name, shown, size, progress)
     _copies[text] = folder / name
-    what = f"{len(files):,} file{'s' if len(files) > 1 else ''} of {shown} ({size / 1e6:,.1f} MB)"
+    what = f"{counted(len(files), 'file')} of {shown} ({size / 1e6:,.1f} MB)"
     if found:
         return Copy(folder / name, f"{what}: the copy of an earlier command in {folder} was read.")
-    return Copy(folder / name, f"{what} were copied to {folder}, where they stay until you remove them.")
+    were, stay, them = ("was", "it stays", "it") if len(files) == 1 else ("were", "they stay", "them")
+    return Copy(folder / name, f"{what} {were} copied to {folder}, where {stay} until you remove {them}.")
 
 
 def _own_file(rest: str, text: str) -> Path:
