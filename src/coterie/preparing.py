@@ -45,6 +45,7 @@ from coterie.review.log import FOLDER, LOG, check_closed, read_log
 from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History, read_history
+from coterie.training.idle import at_rest
 from coterie.training.idle import idle as idle_settings
 from coterie.training.plan import (
     UNEQUAL_ADVICE,
@@ -304,7 +305,8 @@ def _without_effect(plan: Plan, settings: RunSettings, source: Source, backbone:
         said += _unread(plan, source, others)
     values = "" if plan.views.row_norm == "none" else "rows that were scaled one by one (views.row_norm)"
     values = values if backbone.name == "identity" else "the features of a backbone"
-    return said + idle_settings(plan.stages, plan.given, "vector" if kind == "embeddings" else source.family, values)
+    said += idle_settings(plan.stages, plan.given, "vector" if kind == "embeddings" else source.family, values)
+    return said + at_rest("calibrate", plan.calibration, plan.calibration_given) if plan.calibration else said
 
 
 def _unread(plan: Plan, source: Source, names: list[str]) -> list[str]:

@@ -16,6 +16,7 @@ from coterie.training.advice import advice_for
 from coterie.training.idle import idle
 from coterie.training.plan import RunSettings, make_plan
 
+TINY = (("inner_rate", "1e-20"), ("outer_rate", "1e-30"))
 IMAGES = Facts(n=200, k=3, kind="images", device="cpu", side=32)
 
 
@@ -51,6 +52,16 @@ def said(method: Any, family: str = "photo", **overrides: Any) -> list[str]:
         ("secu", "vector", {"crop": 0.5}, ["secu.crop has no effect on embeddings."]),
         ("dec", "photo", {"ae.restarts": 3}, ["ae.restarts has no effect where dec comes after ae."]),
         ("ae", "photo", {"restarts": 3}, []),
+        ("vade", "photo", {"learning_rate": 0}, ["vade.learning_rate is 0: what it is the rate of stays as it was."]),
+        ("vade", "photo", {"learning_rate": 0, "epochs": 0}, []),
+        ("vade", "photo", {"learning_rate": 1e-8}, []),
+        (
+            "turtle",
+            "vector",
+            {"outer_rate": 1e-30, "inner_rate": 1e-20},
+            [f"turtle.{name} is {rate}: what it is the rate of stays as it was." for name, rate in TINY],
+        ),
+        (CDC(head_rate=0.0), "vector", {}, ["cdc.head_rate is 0: what it is the rate of stays as it was."]),
         (CDC(joins_above=0.5), "vector", {}, ["cdc.joins_above has no effect with cdc.selection=cdc."]),
         (CDC(selection="ppf", joins_above=0.5), "vector", {}, []),
     ],
@@ -125,3 +136,10 @@ def test_centre_is_of_the_items_own_values(method: str, why: str | None, choice:
 def test_advice_names_no_setting_that_does_nothing() -> None:
     assert "entropy_weight" in advice_for(CDC()).collapsed()
     assert "entropy_weight" not in advice_for(CDC(layout="single")).collapsed()
+
+
+def test_a_calibration_head_that_learns_nothing_is_said() -> None:
+    items = np.random.default_rng(0).normal(size=(40, 4)).astype(np.float32)
+    options: dict[str, Any] = {"method": "kmeans", "calibrate": True, "settings": {"calibrate.head_rate": 1e-20}}
+    notes = Clusterer(2, **options).fit(items).record_["notes"]
+    assert "calibrate.head_rate is 1e-20: what it is the rate of stays as it was." in notes

@@ -1,4 +1,4 @@
-"""Settings that the user gave and that do nothing in this run; they are said to be without effect."""
+"""Settings that the user gave and that do nothing in this run, or let nothing be done; they are said."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from typing import Any, cast
 
-from coterie.contract import Method, OnlyIf, name_of
+from coterie.contract import Method, OnlyIf, is_trained, name_of
+
+TRIFLE = 1e-12  # weights of ordinary size do not change in float32 by steps at a rate below it
 
 
 def chosen(method: Method) -> frozenset[str]:
@@ -43,4 +45,13 @@ def idle(stages: Sequence[Method], given: Mapping[str, frozenset[str]], family: 
         for settings, why in reasons:
             if unused := [f"{stage}.{name}" for name in settings if name in given.get(stage, ())]:
                 said.append(f"{' and '.join(unused)} {'have' if unused[1:] else 'has'} no effect {why}.")
+        if is_trained(method) and method.epochs:
+            said += at_rest(stage, method, given.get(stage, ()))
     return said
+
+
+def at_rest(stage: str, settings: Any, given: Iterable[str]) -> list[str]:
+    """A sentence for each rate among those that the user gave at which nothing moves: such a run ends as it began."""
+    rates = [name for name in given if name.endswith("_rate")]
+    still = [(name, rate) for name in rates if (rate := getattr(settings, name)) is not None and rate < TRIFLE]
+    return [f"{stage}.{name} is {rate:g}: what it is the rate of stays as it was." for name, rate in sorted(still)]
