@@ -18,7 +18,7 @@ from coterie.report.read import Result, RunFolder, read_run
 from coterie.report.training import build_stages
 
 MakeRun = Callable[..., Path]
-LABELS, SURE = np.array([0, 0, 0, 1, 1, 3]), np.array([0.95, 0.92, 0.5, 0.49, 0.8, 0.91])
+LABELS, SURE = np.array([0, 0, 0, 1, 1, 3]), np.array([0.95, 0.8125, 0.5, 0.49, 0.8, 0.91])
 PLAIN = {"source": {"spec": {"kind": "images"}}, "n_clusters": 4, "calibrated": True}
 
 
@@ -30,8 +30,8 @@ def of_six(path: Path, metrics: dict[str, Any] | None = None, **run: Any) -> Run
 def test_tiles_count_the_sure_the_doubtful_and_the_groups(tmp_path: Path) -> None:
     found = [(tile.value, tile.name, tile.hint) for tile in headline.tiles(of_six(tmp_path))]
     assert found == [
-        ("76.2%", "mean confidence", "top-1 probability"),
-        ("50.0%", "sure images", "3 at 90% or more"),
+        ("74.4%", "mean confidence", "top-1 probability"),
+        ("33.3%", "sure images", "2 at 90% or more"),
         ("16.7%", "doubtful images", "1 below 50%"),
         ("3 of 4", "groups in use", "1 empty"),
         ("1 – 3", "smallest – largest group", "an even share is 2"),
@@ -54,14 +54,14 @@ def test_the_first_sentences_say_how_it_was_sorted_and_how_many_are_wrong(tmp_pa
     said = [line.replace("\N{NO-BREAK SPACE}", " ") for line in headline.lede(of_six(tmp_path, metrics, **told))]
     assert said == [
         "Sorted by moco → cdc with mlp in 1 min 15 s, on embeddings by dinov2.",
-        "Mean confidence is 76.2%: if it can be believed, about 1 of 6 images is in a wrong group.",
+        "Mean confidence is 74.4%: if it can be believed, about 2 of 6 images are in a wrong group.",
         "Measured against true labels (on the 4 with a known label), 50.0% are right, so the confidence is 25.0 points "
         "too high.",
     ]
     plain = headline.lede(of_six(tmp_path, {"acc": 0.9, "confidence": 0.75}, stages=stages[1:], calibrated=False))
     assert plain == [
         "Sorted by cdc.",
-        "Mean confidence is 76.2%, not calibrated: it does not say how many are wrong.",
+        "Mean confidence is 74.4%, not calibrated: it does not say how many are wrong.",
         "Measured against true labels, 90.0% are right, so the confidence is 15.0 points too low.",
     ]
     assert headline.lede(of_six(tmp_path, {"acc": None, "confidence": 0.75}, stages=[]))[1:] == []
@@ -83,6 +83,9 @@ def test_each_group_has_its_size_its_confidence_and_its_extremes(make_run: MakeR
             continue
         assert group.confidence == pytest.approx(confidence[rows].mean())
         assert (group.histogram is not None) == (k <= 30)
+        per = 12 if k <= 30 else 5
+        surer = (len(rows) + 1) // 2
+        assert (len(group.surest), len(group.doubtful)) == (min(per, surer), min(per, len(rows) - surer))
         falling = [f"photo_{row:03}.png" for row in rows[np.argsort(-confidence[rows], kind="stable")]]
         assert [item.id for item in group.surest] == falling[: len(group.surest)]
         assert [item.id for item in group.doubtful] == falling[::-1][: len(group.doubtful)]
