@@ -188,6 +188,7 @@ def test_csv_of_a_person_is_all_judged(coterie, run, tmp_path):
         ("id,name\na/IMG_1.jpg,cats\n", "no group of the run is called so"),
         ("id,label\nx.jpg,1\n", "names x.jpg, which is not in the source"),
         ("id,label,name\na/IMG_1.jpg,1,group 2\n", "label and name belong to different groups"),
+        ("id,label,name\na/IMG_1.jpg,0,group 2\n", "label and name belong to different groups"),
         (f"{OURS}a/IMG_1.jpg,1,group 2,0.9,model,false\n", "label and name belong to different groups"),
         ("id,group\na/IMG_1.jpg,1\n", "needs a column label or name"),
         ("file,label\na/IMG_1.jpg,1\n", "needs a column id"),

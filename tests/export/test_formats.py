@@ -382,6 +382,7 @@ def test_projector(coterie, photos, tmp_path):
     lines = (tmp_path / "out" / "metadata.tsv").read_text().splitlines()
     assert lines[0].split("\t")[:3] == ["id", "group", "name"]
     assert [line.split("\t")[0] for line in lines[1:]] == IDS
+    assert lines[1].split("\t")[1:] == ["0", "group 0", "0.99", "model", "false"]
     assert lines[5].split("\t")[1:] == ["-1", "", "", "person", "true"]
 
 
