@@ -294,10 +294,10 @@ REFUSED = {
     ),
     "a vector that cannot be read": (Items([ROWS[0], OSError("gone")]), r"Item 1 of .*\(OSError: gone\)"),
     "nothing that can be read": (Items([OSError("gone")] * 3), "No item of the Dataset Items can be read"),
-    "items of text": (Items(["a", "b"]), "Item 0 of the Dataset Items is a str"),
-    "items of numbers": (range(9), "Item 0 of the Dataset range is a int"),
+    "items of text": (Items(["a", "b"]), "Item 0 of the Dataset Items is of type str"),
+    "items of numbers": (range(9), "Item 0 of the Dataset range is of type int"),
     "items of complex numbers": (Items(list(ROWS.astype(np.complex64))), "array of dtype complex64"),
-    "items with a label first": (Items([(3, row) for row in ROWS]), "Item 0 of the Dataset Items is a tuple"),
+    "items with a label first": (Items([(3, row) for row in ROWS]), "Item 0 of the Dataset Items is of type tuple"),
     "dictionaries without an image": (Items([{"text": "a"}] * 3), "a dict of text, but it must have exactly one of"),
     "dictionaries with two": (Items([{"image": 1, "embedding": 2}] * 3), "must have exactly one of"),
 }
