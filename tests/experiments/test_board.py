@@ -138,32 +138,11 @@ def test_nets_are_those_of_another_device_where_it_is_named(scripts: Any) -> Non
 
 def test_a_row_that_is_refused_is_told_and_the_others_go_on(scripts: Any, tmp_path: Path) -> None:
     board, _, _ = scripts
-    words = [
-        "digits",
-        "-k",
-        "10",
-        "--items",
-        "60",
-        "--papers",
-        "pica",
-        "--backbone",
-        "small-8",
-    ]  # of the rows that train
-    words += [
-        "--rows",
-        "kmeans",
-        "nmf",
-        "--runs",
-        str(tmp_path / "runs"),
-        "--results",
-        str(tmp_path),
-        "--set",
-        "nmf.locality=1",
-        "--set",
-        "nmf.neighbours=100",
-    ]
+    # Neither row trains, so neither is asked for the backbone.
+    words = "board.py digits -k 10 --items 60 --papers pica --rows kmeans nmf --backbone small-8 --set nmf.locality=1"
+    words += f" --set nmf.neighbours=100 --runs {tmp_path / 'runs'} --results {tmp_path}"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.argv", ["board.py", *words])
+        patch.setattr("sys.argv", words.split())
         board.main()
     records = json.loads((tmp_path / "board_pica_digits-60.json").read_text())["records"]
     failed = {record["row"]: record["failed"] for record in records}
