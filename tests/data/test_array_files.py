@@ -6,11 +6,13 @@ import io
 import os
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.sparse
 import torch
+from numpy.typing import NDArray
 
 from coterie.data import open_source
 from coterie.data.array_files import read_npy, read_npz
@@ -77,6 +79,24 @@ def test_a_key_with_one_axis_is_named_with_all_that_there_are(tmp_path: Path) ->
     np.savez(tmp_path / "x.npz", images=np.array(3))
     with pytest.raises(InputError, match=r"images in .* is 0-D"):
         open_source(tmp_path / "x.npz")
+
+
+@pytest.mark.parametrize(
+    ("test", "said"),
+    [
+        (np.zeros((5, 9, 9), np.uint8), r"train_images \(9, 8, 7\) of uint8 and test_images \(5, 9, 9\) of uint8"),
+        (np.zeros((5, 8, 7), np.float32), r"test_images \(5, 8, 7\) of float32: items of one shape and one type"),
+    ],
+)
+def test_parts_of_two_kinds_are_not_put_together(test: NDArray[Any], said: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", train_images=PIXELS, test_images=test)
+    with pytest.raises(InputError, match=said):
+        open_source(tmp_path / "x.npz")
+
+
+def test_parts_of_one_kind_follow_each_other_whatever_the_order_of_their_bytes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", train_images=PIXELS.astype("<f4"), test_images=PIXELS.astype(">f4"))
+    assert len(open_source(tmp_path / "x.npz").items) == 18
 
 
 @pytest.mark.parametrize("form", ["csr", "csc", "coo", "bsr"])

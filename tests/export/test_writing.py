@@ -343,6 +343,14 @@ def test_embeddings_have_no_pictures_but_tables(coterie, tmp_path):
         assert code == 0, said
 
 
+def test_of_several_formats_the_one_that_cannot_be_is_named(coterie, run, tmp_path):
+    with Review(run) as review:
+        review.reject(sorted(NAMES))
+    said = refused(coterie, run, "--to", "csv,cleanlab", "-o", tmp_path / "out")
+    assert "cleanlab: There is nothing to export: no item belongs to a group." in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_names_of_every_kind_of_file(coterie, tmp_path):
     odd = [b"x\xff.png", b"x\\xff.png", b"new\nline.png", b"<img src=x onerror=alert(1)>.png", b"NUL.png"]
     odd += ["e\u0301.png".encode(), "é.png".encode(), b"=cmd().png", ("n" * 250 + ".png").encode()]

@@ -94,6 +94,7 @@ def _images_of(path: Path) -> tuple[NDArray[Any], list[str]]:
                 f"{key} in {path} is {len(shape)}-D, but items have a row each and at least two axes; the file holds "
                 f"{_listed(headers, headers)}."
             )
+    _check_one_kind(path, headers, chosen)
     others = [key for key, (shape, _) in headers.items() if len(shape) > 1 and key not in chosen and "label" not in key]
     notes = []
     if others:
@@ -102,6 +103,14 @@ def _images_of(path: Path) -> tuple[NDArray[Any], list[str]]:
     if naming:
         notes.append(f"Items go by their number, and not by {listed(naming)} in {path.name}.")
     return _read(path, headers, chosen), notes
+
+
+def _check_one_kind(path: Path, headers: dict[str, Header], chosen: list[str]) -> None:
+    """Raise InputError for parts whose items differ in shape or type: a byte and a share of one are no common scale."""
+    kinds = {(shape[1:], dtype.newbyteorder("=")) for shape, dtype in (headers[key] for key in chosen)}
+    if len(kinds) > 1:
+        parts = " and ".join(f"{key} {headers[key][0]} of {headers[key][1].name}" for key in chosen)
+        raise InputError(f"{path} holds {parts}: items of one shape and one type are grouped; save one as .npy.")
 
 
 def _choose(path: Path, headers: dict[str, Header], keys: tuple[str, ...], suffix: str) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -156,7 +157,7 @@ def export(
     """
     found = {name: format_of(name) for name in dict.fromkeys(formats)}
     if not found:
-        raise InputError("No format is named: give at least one with --to.")
+        raise InputError("No format is named: give at least one, such as csv.")
     _refuse_unused(items, found, options)
     several = len(found) > 1
     first = next(iter(found.values()))
@@ -194,18 +195,29 @@ def _write_several(
         for name, form in found.items():
             if isinstance(form, FileFormat):
                 place = whole.place(f"{name}{form.ending}")
-                form.write(place, jobs[name])
+                with _naming(name):
+                    form.write(place, jobs[name])
                 done.append(_exported(name, jobs[name], out / place.name))
                 continue
             watch = _watch(progress, name, jobs[name])
             part = Tree(whole.root / name, _head(jobs[name], name), watch=watch)
             part.root.mkdir()
-            form.write(part, jobs[name])
+            with _naming(name):
+                form.write(part, jobs[name])
             part.finish()
             whole.lines += [{"file": f"{name}/{line['file']}"} for line in part.lines if "file" in line]
             whole.lines.append({"file": f"{name}/coterie.jsonl"})
             done.append(_exported(name, jobs[name], out / name))
     return done
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """An InputError says of which of several formats it is."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
 
 
 def _refuse_unused(items: Items, formats: Iterable[str], options: Options) -> None:
