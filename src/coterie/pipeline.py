@@ -101,7 +101,7 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
             calibrate(model, prepared, watch)
         watch.say("predicting all items")
         assignments = model.predict(prepared.source, embedding=True, progress=watch.predicted)
-        check_result(assignments, k, prepared.warnings, advice_of(prepared))
+        check_result(assignments, k, prepared.warnings, advice_of(prepared), prepared.history.records)
         check_balance(assignments, model, prepared)
         check_kept(model, prepared.source, assignments)
         assert assignments.embedding is not None

@@ -5,6 +5,7 @@ A stage that is done is on the disk and is not done again.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,6 +31,8 @@ from coterie.training.advice import Advice, advice_for
 from coterie.training.checkpoints import fitting, load_tree, save_tree
 from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Stage, train_stage
+from coterie.training.health import lost_warning
+from coterie.training.history import EpochRecord
 from coterie.training.plan import UNEQUAL_ADVICE, balance_term
 from coterie.training.seeds import generator_of, seed_of
 from coterie.training.soundness import Known, divided, overlooked, sample_rows, size_warning
@@ -215,16 +218,22 @@ def advice_of(prepared: Prepared) -> Advice:
     return advice_for(method, stage_before(prepared, method))
 
 
-def check_result(assignments: Assignments, k: int, warnings: list[str], advice: Advice) -> None:
-    """Raise RunFailed for a result in one group; warn of groups without an item."""
+def check_result(
+    assignments: Assignments, k: int, warnings: list[str], advice: Advice, history: Sequence[EpochRecord] = ()
+) -> None:
+    """Raise RunFailed for a result in one group; warn of groups without an item, and of those lost in training."""
     sizes = assignments.probabilities.argmax(1).bincount(minlength=k)
     if int((sizes > 0).sum()) < 2:
         # What was found wrong with the data is the likelier cause, and whoever calls from Python has not read it yet.
         tries = " ".join([*warnings, advice.collapsed()])
         raise RunFailed("The run collapsed: every item is in the same group.", tries)
+    of_stage = [record for record in history if record.stage == advice.stage]
+    if lost := lost_warning(advice, of_stage, sizes.tolist()):
+        warnings.append(lost)
     if empty := int((sizes == 0).sum()):
         are = "is" if empty == 1 else "are"
-        warnings.append(f"{empty} of the {k} groups {are} empty: a smaller -k may suit these data.")
+        tries = "" if lost else ": a smaller -k may suit these data"
+        warnings.append(f"{empty} of the {k} groups {are} empty{tries}.")
     if said := size_warning(sizes):
         warnings.append(said)
 

@@ -44,6 +44,15 @@ class Advice:
         tries += [f"lower {name}" for name in self._set("learning_rate", "backbone_rate")[:1]]
         return _sentence([*tries, "check that the items differ from each other"])
 
+    def lost_groups(self) -> str:
+        """Advice after groups fell out of use in training."""
+        before = self.before
+        tries = [f"train the stage before it, {before}, longer", f"compare with its own groups (--method {before})"]
+        tries = tries if before is not None else []
+        tries += [f"lower {name}" for name in self._set("boost_epochs", "threshold")]
+        tries += [f"raise {name}" for name in self._set("at_least")]
+        return _sentence([*tries, "start again with another seed"])
+
     def same_embedding(self) -> str:
         tries = [f"lower {name}" for name in self._set("learning_rate", "backbone_rate")[:1]]
         tries += [f"raise {name}" for name in self._set("warm_up")]

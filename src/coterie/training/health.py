@@ -6,16 +6,18 @@ The thresholds are about degeneration only (one group, no group, NaN); none of t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from coterie.training.advice import Advice
+from coterie.training.history import EpochRecord
 from coterie.types import RunFailed
 
 COLLAPSED_SHARE = 0.998  # of the items in one group: a group of 1 % beside one of 99 % is a result
 LARGEST_LOSS = 1e6  # entropies are below 100, sums of squares over a picture's pixels below 1e6
+LOST = 0.6  # share of the groups once in use from which on those that are left are told of
 COLLAPSED_STD = 0.02  # of the normalised embeddings, where 1 fills the sphere
 
 
@@ -72,6 +74,25 @@ def early_warning(stage: str, epoch: int, epochs: int, health: Mapping[str, floa
     return (
         f"After epoch {epoch} of {epochs} of stage {stage} only {used:.0f} of {k} groups are in use: "
         "if that stays so, start again with another seed."
+    )
+
+
+def lost_warning(advice: Advice, records: Sequence[EpochRecord], sizes: list[int]) -> str | None:
+    """A sentence where a longer stage ends with far fewer groups in use than it had: it taught few of them.
+
+    records: the stage's epochs, of which the first tenth is not judged. sizes: items in each group at the end.
+    """
+    judged = [record for record in records if len(records) >= 10 and 10 * record.epoch >= record.epochs]
+    used = {record.epoch: record.health.get("groups_used", 0.0) for record in judged}
+    if not used:
+        return None
+    best = max(used, key=lambda epoch: (used[epoch], epoch))
+    left = group_health(sizes)["groups_used"]
+    if left > LOST * used[best]:
+        return None
+    return (
+        f"Stage {advice.stage} lost groups while it trained: {used[best]:.0f} of {len(sizes)} were in use after epoch "
+        f"{best}, {left:.0f} are at the end (with at least a tenth of an equal share). {advice.lost_groups()}"
     )
 
 
