@@ -48,6 +48,22 @@ def test_what_was_found_is_printed(coterie, full_run, command, words):
     assert "Report:" not in answer.out
     assert ".json could not be written (No space left on device)" in answer.err
     assert ".part" not in answer.err
+    assert f"fit {full_run}" not in answer.out + answer.err, "fit takes no run as its source"
+
+
+def test_duplicates_without_room_for_their_table_say_so_alone(coterie, full_run):
+    answer = coterie("duplicates", full_run, "-o", full_run / "d.csv")
+    assert answer.code == 2
+    assert f"{full_run}/d.csv could not be written (No space left on device)" in answer.err
+    assert "printed all the same" not in answer.err
+    assert not answer.out
+
+
+def test_a_review_cannot_begin(coterie, full_run):
+    answer = coterie("review", full_run, "--no-browser", "--port", 0)
+    assert answer.code == 2
+    assert "review/log.jsonl could not be written (No space left on device): free some space" in answer.err
+    assert "decision" not in answer.err, "there was none yet"
 
 
 def test_recalibrate_names_the_table(coterie, full_run, tmp_path):

@@ -48,7 +48,9 @@ def test_table_record_and_report_say_that_labels_were_used(coterie, judged, imag
     assert table.schema.metadata[b"coterie.labels_used"] == b"60"
     assert table["label"].equals(own["label"])
     assert not table["confidence"].equals(own["confidence"])
-    assert json.loads((run / "recalibration.json").read_text())["labels_used"]["files"][0]["name"] == "judged.csv"
+    kept = json.loads((run / "recalibration.json").read_text())
+    assert kept["labels_used"]["files"][0]["name"] == "judged.csv"
+    assert kept["run"] == "run"
     assert "Labels were used here and in the sentence at the top" in (run / "report.html").read_text()
     # Nothing that needs no labels has seen them.
     assert ((run / "result.parquet").read_bytes(), (run / "run.yaml").read_bytes()) == before
@@ -165,3 +167,19 @@ def test_export_says_where_the_recalibrated_confidences_are(coterie, judged, tmp
     assert said not in coterie("export", run, "--to", "csv", "-o", tmp_path / "a.csv").out
     assert coterie("recalibrate", run, "--judged", path).code == 0
     assert said in coterie("export", run, "--to", "csv", "-o", tmp_path / "b.csv").out
+
+
+def test_the_run_may_be_the_working_folder(coterie, judged, monkeypatch):
+    run, path = judged
+    monkeypatch.chdir(run)
+    assert coterie("recalibrate", ".", "--judged", path).code == 0
+    assert json.loads((run / "recalibration.json").read_text())["run"] == "run"
+
+
+def test_a_run_that_may_not_be_written_is_named(coterie, judged, tmp_path, monkeypatch):
+    run, path = judged
+    monkeypatch.setattr(recalibrating.os, "access", lambda place, *_: Path(place) != run)
+    answer = coterie("recalibrate", run, "--judged", path, "-o", tmp_path / "other.parquet")
+    assert answer.code == 2
+    assert f"{run} may not be written, and the map is kept there" in answer.err
+    assert not (tmp_path / "other.parquet").exists()

@@ -40,7 +40,8 @@ def choose_groups(
         found = choose_k(source, least=least, most=most, random_state=seed, columns=columns, progress=bar.looked)
     answer = {"source": source, **found.as_json()}
     run = Path(source)
-    if os.path.lexists(run / "run.yaml"):
+    of_run = os.path.lexists(run / "run.yaml")
+    if of_run:
         keeping = Keeping(run)
         keeping.keep(CHOICE, lambda: write_atomically(run / CHOICE, json.dumps(answer, indent=1) + "\n"))
         keeping.keep("report.html", lambda: write_report(run))
@@ -52,6 +53,8 @@ def choose_groups(
     print_choice(found)
     if "report" in answer:
         print(f"Report: {answer['report']}")
+    elif of_run:  # which `fit` does not take
+        return
     elif found.clear:
         speech.suggest((("fit", source, "-k", found.k), f"sort the items into {found.k} groups"))
     else:

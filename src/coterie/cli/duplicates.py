@@ -61,13 +61,13 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
     skipped = skipped_items(looked.opened.skipped)
     answer |= {"skipped": len(skipped), "skipped_items": skipped}
     answer |= {"limit": found.limit, "dimension": found.dimension, "table": str(out) if out is not None else None}
+    if table is not None:  # first: without what was asked for, nothing is printed
+        write_atomically(table, table_content(table, columns_of(looked), ours=False))
     if of_run:
         keeping = Keeping(run)
         keeping.keep(FILE, lambda: write_atomically(run / FILE, json.dumps(answer, indent=1) + "\n"))
         keeping.keep("report.html", lambda: write_report(run))
         keeping.say()
-    if table is not None:
-        write_atomically(table, table_content(table, columns_of(looked), ours=False))
     if as_json:
         print_object(answer)
         return

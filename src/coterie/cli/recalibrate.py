@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
@@ -29,6 +30,8 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
     if kind not in get_args(Kind):
         raise InputError(f"--map is {kind!r}: it takes {', '.join(get_args(Kind))}.")
     folder, result = read_finished(run)
+    if not os.access(run, os.W_OK):
+        raise InputError(f"{run} may not be written, and the map is kept there: change its rights, or give a copy.")
     table = check_output(out or run / TABLE, [judged, *([run] if out is not None else [])], ours=is_ours)
     check_ending(table, ".parquet")
     own = check_output(run / TABLE, [judged], ours=is_ours)
@@ -49,7 +52,7 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
             beside.write_bytes(result_content(answered, found.judged))
             (run / FILE).unlink(missing_ok=True)
         answer["table"] = str(table)
-        write_atomically(run / FILE, json.dumps({**answer, "run": run.name}, indent=1) + "\n")
+        write_atomically(run / FILE, json.dumps({**answer, "run": run.resolve().name}, indent=1) + "\n")
         answer["report"] = str(write_report(run))
     answer["notes"] = read.notes
     if as_json:

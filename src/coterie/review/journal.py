@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.outputs import not_written
 from coterie.records.review import REVIEWED, read_review
 from coterie.review.base import Base
 from coterie.review.checks import check, reach
@@ -19,7 +20,7 @@ from coterie.review.columns import columns_of
 from coterie.review.effects import apply
 from coterie.review.events import Data, Event, Open, Undo, content_of, plain
 from coterie.review.fold import replay
-from coterie.review.log import Conflict, Log
+from coterie.review.log import Conflict, Log, LogBroken
 from coterie.review.state import State, Touched
 from coterie.review.table import check_same, stored_features
 from coterie.review.undoing import reach_of_undo, tried
@@ -36,15 +37,29 @@ class Journal:
         self.base, self.by = base, by
         self.guard, self._grown, self._awake = threading.RLock(), threading.Condition(), False
         self._log = Log(path)
-        if self._log.events:
-            check_same(base, self._log.events)
-        else:
-            _check_new(base.path, path)
-            opened = Open(format=1, sha256=base.sha256, fingerprint=base.fingerprint, n=base.n, k=base.k)
-            self._log.append(self._event("open", opened, uuid.uuid4().hex, -1), opened)
+        try:
+            self._open()
+        except BaseException:
+            self._log.close()
+            raise
         self.features: NDArray[np.floating] | None = stored_features(base)
         self._confidence: NDArray[np.float64] | None = None
         self._replay()
+
+    def _open(self) -> None:
+        """Check that the log is about this result, or begin it."""
+        base, path = self.base, self._log.path
+        if self._log.events:
+            check_same(base, self._log.events)
+            return
+        _check_new(base.path, path)
+        opened = Open(format=1, sha256=base.sha256, fingerprint=base.fingerprint, n=base.n, k=base.k)
+        try:
+            self._log.append(self._event("open", opened, uuid.uuid4().hex, -1), opened)
+        except LogBroken as error:
+            if isinstance(reason := error.__cause__, OSError):  # no decision yet that could be sent again
+                raise not_written(path, reason) from error
+            raise
 
     def close(self) -> None:
         """Close the log: no more events are taken."""

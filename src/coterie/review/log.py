@@ -79,13 +79,13 @@ def check_closed(run: Path) -> None:
         file = os.open(run / FOLDER / LOCK, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:  # nobody ever reviewed it
         return
-    import fcntl
-
     try:
+        import fcntl
+
         fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: all processes of a run ask at once
     except BlockingIOError as error:
         raise BeingReviewed(f"{run} is being reviewed: stop `coterie review` before the run goes on.") from error
-    except OSError:  # a file system without locks
+    except (ImportError, OSError):  # Windows, or a file system without locks
         return
     finally:
         os.close(file)
