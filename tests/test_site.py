@@ -109,6 +109,18 @@ def test_the_page_of_a_method_has_first_what_a_user_needs() -> None:
         assert all(titles.index("## Results") < titles.index(title) for title in late), name
 
 
+@pytest.mark.parametrize("name", own_names())
+def test_the_page_of_a_method_names_its_published_rows_and_what_it_logs(name: str) -> None:
+    text = (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8")
+    card = method_class(name).card
+    assert [row for row, settings in card.presets.items() if settings and not _named(text, row)] == []
+    assert [number for number in card.logs if not _named(text, number, f"health.{number}")] == []
+
+
+def _named(text: str, *names: str) -> bool:
+    return any(f"`{name}`" in text or f"paper:{name}" in text for name in names)
+
+
 def shown(text: str) -> list[Any]:
     """The values in a cell of a table: `true`, 10,000, 1/401, (0.99, 0.75), a word, or several of them."""
     text = re.sub(r"(?<=\d),(?=\d{3}\b)", "", text.replace("`", "")).strip()

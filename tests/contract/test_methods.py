@@ -96,6 +96,7 @@ def test_the_card_is_complete(name: str) -> None:
 
 def test_every_published_row_is_made_of_known_settings(name: str) -> None:
     facts = Facts(n=200_000, k=10, kind=method_class(name).card.accepts[0], device="cuda", side=32, dim=64)
+    assert not {"practical", "paper", "text"} & set(method_class(name).card.presets)  # rows are of data sets
     for row in method_class(name).card.presets:
         settings = RunSettings(n_clusters=10, method=name, preset=f"paper:{row}")
         assert (

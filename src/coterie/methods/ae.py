@@ -2,7 +2,8 @@
 
 The baseline of Xie, Girshick and Farhadi, "Unsupervised Deep Embedding for Clustering Analysis", ICML 2016, in the form
 of the R-DC comparison (Shaheen et al. 2025): plain reconstruction end to end, no layer-wise pre-training, the shifted
-and turned image as input and target, Adam. Its encoder and decoder are what `dec`, `idec`, `dcn` and `vade` start from.
+and turned image as input and target, Adam. `idec`, `dcn`, `vade` and `pssc` start from its encoder and decoder, `dec`
+and `deepfinch` from its encoder.
 """
 
 from __future__ import annotations
@@ -74,5 +75,5 @@ class AE:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: a tenth of the iterations at ten times the rate, fewer still for fewer items."""
+    """For a CPU or small data: 10,000 iterations at ten times the rate, fewer for fewer items."""
     return {**iterations_for(facts, 1_500, 10_000), "learning_rate": 1e-3}

@@ -77,7 +77,7 @@ class JULE:
     period: Count = 20  # epochs between two agglomerations
     unrolling: AboveZero = 0.9  # η, share of the groups that one agglomeration unites; 0.2 for faces
     neighbours: Count = 20  # K_s, of each item in the graph
-    context: Count = 5  # K_c, groups of largest affinity whose values choose the next pair
+    context: Count = 5  # K_c, most affine groups whose values choose the next pair, while more than 100 are left
     together: Count = 5  # items of a group that are drawn into a batch together; 1: random batches, as the authors'
     negatives: Copies = 20  # items of other groups for each pair, no more than there are other groups in the batch
     pair_weight: Positive = 1.0  # γ, weight of the distance within a group

@@ -319,7 +319,7 @@ def check_spread(spread: float, first: float, widest: float | None) -> None:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: 4,000 iterations at most, gaps independent of the code's scale, and no augmentation.
+    """For a CPU or small data: 4,000 iterations, but ten epochs at least; scale-free gaps, and no augmentation.
 
     Shifted inputs make the code wider with every epoch; without them more of an image's neighbours agree with it.
     """

@@ -2,8 +2,7 @@
 
 Van Gansbeke, Vandenhende, Georgoulis, Proesmans and Van Gool, "SCAN: Learning to Classify Images without Labels", ECCV
 2020: its self-labelling step, which starts from backbone and head of `scan`. Defaults are the authors' CIFAR
-configuration. Differs from their code: a batch without a sure item takes no step (theirs raises), and the last epoch is
-reported.
+configuration. Differs from their code: a batch without a sure item takes no step (theirs raises).
 
 `labels="start"` is ours, for `--finetune`: the targets stay those of the start.
 """

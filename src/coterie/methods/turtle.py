@@ -42,7 +42,6 @@ CARD = Card(
     balance="entropy_weight",
     backbone=own_backbone("TURTLE"),
     trains_backbone=False,
-    presets={"paper": {}},
     logs={
         "confidence": CONFIDENCE,
         "learned": ("what the classifiers learned", "share of items that they put into the group that was proposed"),
