@@ -31,9 +31,10 @@ from coterie.outputs import write_atomically
 from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
-from coterie.preparing import Prepared, Watch, prepare, was_reviewed
+from coterie.preparing import Prepared, Watch, prepare
 from coterie.records import groups_of, read_record, recalibration
 from coterie.report import gallery_rows, map_rows, project
+from coterie.review.log import was_reviewed
 from coterie.review.rows import read as read_rows
 from coterie.shortage import shortage
 from coterie.stages import advice_of, calibrate, check_balance, check_kept, check_result, count_groups, train

@@ -41,7 +41,7 @@ from coterie.prepared import Prepared as Prepared
 from coterie.prepared import Watch as Watch
 from coterie.records.review import REVIEWED
 from coterie.records.run import read_record
-from coterie.review.log import FOLDER, LOG, check_closed, read_log
+from coterie.review.log import FOLDER, check_closed, was_reviewed
 from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History, read_history
@@ -162,11 +162,6 @@ def _prepare(
     folder.check_same(record)
     _check_review(folder.path, calibrates=record["calibration"] is not None)
     return prepared
-
-
-def was_reviewed(out: Path) -> bool:
-    """Whether somebody decided something about the result of this run folder."""
-    return os.path.lexists(out / FOLDER / LOG) and len(read_log(out / FOLDER / LOG)[0]) > 1
 
 
 def _check_review(out: Path | None, *, calibrates: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -178,7 +179,7 @@ def test_the_run_may_be_the_working_folder(coterie, judged, monkeypatch):
 
 def test_a_run_that_may_not_be_written_is_named(coterie, judged, tmp_path, monkeypatch):
     run, path = judged
-    monkeypatch.setattr(recalibrating.os, "access", lambda place, *_: Path(place) != run)
+    monkeypatch.setattr(recalibrating.os, "access", lambda place, mode: mode != os.W_OK or Path(place) != run)
     answer = coterie("recalibrate", run, "--judged", path, "-o", tmp_path / "other.parquet")
     assert answer.code == 2
     assert f"{run} may not be written, and the map is kept there" in answer.err

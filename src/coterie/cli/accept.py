@@ -19,6 +19,7 @@ from coterie.cli.accept_answer import (
     suggest,
 )
 from coterie.cli.output import check_ending, percent, print_object
+from coterie.cli.reviewed import before_review
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
@@ -81,14 +82,9 @@ def accept_items(request: AcceptRequest) -> None:
 def of_review(folder: RunFolder) -> list[str]:
     """What to say of a run whose groups people have changed: the confidences are of those before."""
     review = read_review(folder.path)
-    if review is None or not review.events:
-        return []
-    audited = review.claim is not None and review.claim.voided is None
+    audited = review is not None and review.claim is not None and review.claim.voided is None
     more = " (--only accepted: those that its audit accepts)" if audited else ""
-    return [
-        "The run was reviewed, and this is about its groups before that. The reviewed ones: coterie export "
-        f"{folder.path} --to csv -o reviewed.csv{more}."
-    ]
+    return [f"{note}{more}." for note in before_review(folder.path, "this is about")]
 
 
 def check_table(request: AcceptRequest, result: Result) -> Path:

@@ -10,6 +10,7 @@ from coterie.cli.keeping import Keeping
 from coterie.cli.labels import find_labels
 from coterie.cli.ood import keep_ood, measure_ood, print_ood
 from coterie.cli.output import print_object, run_summary
+from coterie.cli.reviewed import before_review
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
 from coterie.data import open_source
@@ -49,6 +50,7 @@ def evaluate_finished(
     if labels is not None and labels != "folders":
         check_folder(run, [labels], writes=("metrics.json", "ood.json", "report.html"))
     asked = labels is not None or label_column is not None or ood is None
+    notes = [f"{note}." for note in before_review(run, "these numbers are about")]
     keeping = Keeping(run)
     metrics, foreign = None, None
     if asked:
@@ -68,12 +70,15 @@ def evaluate_finished(
     if as_json:
         answer = run_summary(run, record)
         answer |= {"metrics": metrics} if metrics is not None else {}
+        answer |= {"notes": notes}
         print_object(answer | ({"ood": foreign} if foreign is not None else {}))
         return
     if metrics is not None:
         print_metrics(metrics, keeping.kept.get("metrics.json"))
     if foreign is not None:
         print_ood(foreign, keeping.kept.get("ood.json"))
+    for note in notes:
+        print(f"Note: {note}")
     if keeping.lost is None:
         speech.suggest((("compare", run, "OTHER-RUN"), "these numbers beside those of other runs"))
 

@@ -14,6 +14,7 @@ from typing import Any
 from coterie.cli.ood import compare_with_fitted, wanted_scores
 from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
 from coterie.cli.recalibrate import remap_by
+from coterie.cli.reviewed import before_review
 from coterie.cli.speech import Speech
 from coterie.data.judged import table_content
 from coterie.data.spaces import Spaces
@@ -84,6 +85,7 @@ def predict_source(request: PredictRequest) -> None:
     whole = engine is here and not request.in_parts
     done = predict_whole(request, table) if whole else predict_parted(request, table, engine)
     skipped = skipped_items(done.skipped)
+    done.notes = [*done.notes, *(f"{note}." for note in before_review(run, "new items are sorted into"))]
     answer = {
         "run": str(run),
         "data": done.data,
@@ -96,6 +98,7 @@ def predict_source(request: PredictRequest) -> None:
         "skipped_items": skipped,
         "table": str(request.out),
         "ood_score": done.foreign,
+        "notes": done.notes,
     }
     if request.as_json:
         print_object(answer)

@@ -13,6 +13,7 @@ import torch
 
 from coterie.cli.accept import read_judgements
 from coterie.cli.output import check_ending, percent, print_object
+from coterie.cli.reviewed import before_review
 from coterie.cli.speech import Speech
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
 from coterie.outputs import check_output, replacing, write_atomically
@@ -54,7 +55,7 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
         answer["table"] = str(table)
         write_atomically(run / FILE, json.dumps({**answer, "run": run.resolve().name}, indent=1) + "\n")
         answer["report"] = str(write_report(run))
-    answer["notes"] = read.notes
+    answer["notes"] = [*read.notes, *(f"{note}." for note in before_review(run, "this is about"))]
     if as_json:
         print_object(answer)
     else:

@@ -119,6 +119,11 @@ def read_log(path: Path) -> tuple[list[tuple[Event, Data]], int]:
     return found, size
 
 
+def was_reviewed(run: Path) -> bool:
+    """Whether somebody decided something about the result of this run folder. Raises InputError for a damaged log."""
+    return len(read_log(run / FOLDER / LOG)[0]) > 1
+
+
 class Log:
     """A log open for writing; the lock is held by whoever has it."""
 
