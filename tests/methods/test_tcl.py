@@ -49,21 +49,28 @@ def net_with_labels(method: TCL = METHOD, k: int = 3) -> Net:
 # Labels
 
 
-def slow_renewal(old: list[int], p: list[list[float]], share: float, threshold: float) -> list[int]:
+def slow_renewal(
+    old: list[int], p: list[list[float]], share: float, threshold: float, at_least: float = 0.0
+) -> list[int]:
     """One item at a time: candidates of each group, then what is kept, then what is lost."""
     groups = [row.index(max(row)) for row in p]
-    candidates = [NONE] * len(p)
+    candidates, kept = [NONE] * len(p), set()
     for group in set(groups):
         members = sorted((i for i, own in enumerate(groups) if own == group), key=lambda i: -max(p[i]))
         for i in members[: math.ceil(len(p) / len(p[0]) * share)]:
             candidates[i] = group
+        kept |= set(members[: max(1, int(at_least * len(members)))] if at_least else [])
     label = [own if own != NONE else candidate for own, candidate in zip(old, candidates, strict=True)]
-    return [NONE if max(row) < threshold else own for row, own in zip(p, label, strict=True)]
+    return [
+        own if max(row) >= threshold or i in kept else NONE for i, (row, own) in enumerate(zip(p, label, strict=True))
+    ]
 
 
-@given(st.integers(0, 10_000), st.integers(2, 5), st.floats(0.1, 1.0), st.floats(0.3, 0.95))
+@given(
+    st.integers(0, 10_000), st.integers(2, 5), st.floats(0.1, 1.0), st.floats(0.3, 0.95), st.sampled_from([0.2, 0.5])
+)
 @settings(deadline=None, max_examples=30)
-def test_labels_are_renewed_by_the_rule(seed: int, k: int, share: float, threshold: float) -> None:
+def test_labels_are_renewed_by_the_rule(seed: int, k: int, share: float, threshold: float, at_least: float) -> None:
     generator = torch.Generator().manual_seed(seed)
     p = (3 * torch.randn(12, k, generator=generator)).softmax(1)
     old = torch.randint(-1, k, (12,), generator=generator)
@@ -71,6 +78,17 @@ def test_labels_are_renewed_by_the_rule(seed: int, k: int, share: float, thresho
     assert label.tolist() == slow_renewal(old.tolist(), p.tolist(), share, threshold)
     assert bool((p.max(1).values[label != NONE] >= threshold).all())
     assert torch.equal(renewed(label, p, 1e-9, threshold)[label != NONE], label[label != NONE])
+    held = renewed(old, p, share, threshold, at_least)
+    assert held.tolist() == slow_renewal(old.tolist(), p.tolist(), share, threshold, at_least)
+
+
+def test_a_group_that_is_unsure_of_its_items_has_labels_where_some_of_each_group_keep_theirs() -> None:
+    p = (4 * torch.eye(3).repeat(4, 1)).softmax(1)
+    p[2::3] = (torch.eye(3)[2] * torch.tensor([[1.0], [1.1], [1.2], [1.3]])).softmax(1)
+    old = torch.full((12,), NONE)
+    assert set(renewed(old, p, 1.0, 0.9).tolist()) == {0, 1, NONE}
+    held = renewed(old, p, 1.0, 0.9, 0.25)
+    assert held.tolist() == [0, 1, NONE, 0, 1, NONE, 0, 1, NONE, 0, 1, 2]
 
 
 def test_labels_are_those_of_the_authors() -> None:

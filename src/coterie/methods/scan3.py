@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Share, Width
@@ -24,7 +24,7 @@ from coterie.contract.logged import CONFIDENCE, SELECTED
 from coterie.networks.heads import SteadyLinear, mlp_head
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, hold_statistics, trainable
-from coterie.objectives.pseudo_labels import class_weights
+from coterie.objectives.pseudo_labels import class_weights, surest
 from coterie.types import Batch, Features, Losses
 
 IMAGENET = {
@@ -74,9 +74,9 @@ class SCAN3:
     epochs: Epochs = 200
     batch_size: BatchSize = 1000
     threshold: Share = 0.99  # confidence above which an item is learned from
-    at_least: Share = 0.0  # share of a batch, the surest, that is learned from whatever the threshold
+    at_least: Share = 0.0  # share of each group (in a batch), its surest, that is learned from whatever the threshold
     # What is learned: the labels that the net gives in each step, or the probabilities that it gave at the start, which
-    # cannot drift; `at_least` is then a share of each group.
+    # cannot drift.
     labels: Literal["step", "start"] = "step"
     balance: bool = True  # groups have equal weight, however many of their items are learned from
     clean_trains: bool = True  # the undistorted images feed the running statistics, too
@@ -100,10 +100,7 @@ class SCAN3:
             with torch.no_grad():
                 p = net.cluster(features()).softmax(1)
             confidence, label = p.max(1)
-            for group in label.unique():
-                mine = (label == group).nonzero()[:, 0]
-                p[mine[~sure(confidence[mine], self.threshold, self.at_least)]] = 0
-            net.taught.fill(p)
+            net.taught.fill(p.where(sure(confidence, label, self.threshold, self.at_least)[:, None], 0.0))
 
     def optimiser(self, net: Net) -> torch.optim.Optimizer:
         trained = trainable(net.backbone, net.cluster)
@@ -117,7 +114,7 @@ class SCAN3:
         """Cross-entropy of the strong views with labels or targets, of the items of the global batch that teach."""
         if self.labels == "step":
             confidence, label = batch.gather(self.said(net, batch.clean)).max(1)
-            keep, used, target = sure(confidence, self.threshold, self.at_least), label, label
+            keep, used, target = sure(confidence, label, self.threshold, self.at_least), label, label
         self._set((net.backbone, net.cluster), training=True)
         strong = batch.gather(net.cluster(net.backbone(batch.strong)))  # of all: they shape the batch statistics
         if self.labels == "start":
@@ -151,18 +148,16 @@ class SCAN3:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: 300 to 3,000 steps of at most 256 items; the surest tenth is always learned from.
+    """For a CPU or small data: 300 to 3,000 steps of at most 256 items; each group's surest tenth always teaches.
 
-    After few steps few of SCAN-2's confidences are above 0.99, and without a sure item nothing would be learned.
+    After few steps few of SCAN-2's confidences are above 0.99, and a group without a sure item is lost to the others.
     """
     steps = iterations_for(facts, 300, 3_000)
     return {**steps, "at_least": 0.1, "learning_rate": 5e-4}
 
 
-def sure(confidence: Float[Tensor, " n"], threshold: float, at_least: float) -> Bool[Tensor, " n"]:
-    """The items above the threshold, and of the others the surest where those are fewer than the share `at_least`."""
-    keep = confidence > threshold
-    count = int(at_least * len(confidence))
-    if count:
-        keep[confidence.topk(count).indices] = True
-    return keep
+def sure(
+    confidence: Float[Tensor, " n"], label: Int[Tensor, " n"], threshold: float, at_least: float
+) -> Bool[Tensor, " n"]:
+    """The items above the threshold, and of each group its surest where those are fewer than the share `at_least`."""
+    return (confidence > threshold) | surest(confidence, label, at_least)

@@ -25,7 +25,7 @@ from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable
 from coterie.objectives.contrastive import column_contrast, embedding_std, nt_xent
 from coterie.objectives.partition import imbalance
-from coterie.objectives.pseudo_labels import class_weights
+from coterie.objectives.pseudo_labels import class_weights, surest
 from coterie.types import Batch, EpochStart, Features, InputError, Losses
 
 NONE = -1  # the label of an item that has none
@@ -40,7 +40,7 @@ CARD = Card(
     views={"weak": "contrastive", "strong": "strong", "clean": "clean"},  # `TCL.views` replaces them
     answers=("shared", "cluster"),
     balance="balance_weight",
-    only_if=(OnlyIf("boost_epochs", lambda epochs: epochs > 0, ("threshold", "share")),),
+    only_if=(OnlyIf("boost_epochs", lambda epochs: epochs > 0, ("threshold", "at_least", "share")),),
     of_photographs=("blur",),
     presets={"cifar10": LARGE, "cifar20": LARGE, "imagenet10": {**LARGE, "blur": 0.5}},
     logs={
@@ -63,6 +63,7 @@ class TCL:
     group_temperature: Positive = 1.0  # of the groups'
     balance_weight: Rate = 1.0  # of the term for groups of equal size, before the boosting
     threshold: Share = 0.99  # alpha, confidence below which an item has no label
+    at_least: Share = 0.0  # share of each group in a batch, its surest, that keeps its labels whatever the threshold
     share: AboveZero = 0.5  # gamma, share of an equal group in a batch: this many of a group's surest may get its label
     hidden: Width = 512
     projector_out: Width = 128
@@ -122,7 +123,7 @@ class TCL:
     def remember(self, net: Net, index: Int[Tensor, " b"], p: Float[Tensor, "b k"]) -> Int[Tensor, " b"]:
         """Renew and return the labels of these items by the net's answers."""
         rows = index.to(net.labels.rows.device)
-        label = renewed(net.labels.rows[rows, 0], p, self.share, self.threshold)
+        label = renewed(net.labels.rows[rows, 0], p, self.share, self.threshold, self.at_least)
         net.labels.rows[rows, 0] = label
         return label
 
@@ -178,7 +179,8 @@ class TCL:
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: few epochs at a higher rate, a sixth of them for the boosting; no blur up to 64 pixels.
 
-    After so few epochs the confidences are lower, so items get a label from 0.95 on.
+    After so few epochs the confidences are lower, so items get a label from 0.95 on, and the surest fifth of each group
+    in any case: a group whose items have no labels is lost to the others.
     """
     size = epochs_for(facts)
     return {
@@ -187,6 +189,7 @@ def practical(facts: Facts) -> dict[str, Any]:
         "boost_epochs": size["epochs"] // 6,
         "learning_rate": 1e-3,
         "threshold": 0.95,
+        "at_least": 0.2,
         "blur": 0.5 if facts.side > 64 else 0.0,
     }
 
@@ -213,11 +216,14 @@ def answer(net: Net, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
     return p
 
 
-def renewed(old: Int[Tensor, " b"], p: Float[Tensor, "b k"], share: float, threshold: float) -> Int[Tensor, " b"]:
+def renewed(
+    old: Int[Tensor, " b"], p: Float[Tensor, "b k"], share: float, threshold: float, at_least: float = 0.0
+) -> Int[Tensor, " b"]:
     """The labels of a batch after the net's answer p: the surest of each group get theirs, the unsure lose it.
 
     The ⌈share · b / k⌉ surest items of a group are candidates for its label; an item that has a label keeps it; then
-    every item below the threshold loses its label (Eq. 11; the authors' `generate_pseudo_labels`).
+    every item below the threshold loses its label (Eq. 11; the authors' `generate_pseudo_labels`). Ours: of each group
+    the share `at_least` that is surest loses none.
     """
     (b, k), (confidence, group) = p.shape, p.max(1)
     sure = torch.where(F.one_hot(group, k).bool(), confidence[:, None], -1.0)
@@ -226,7 +232,7 @@ def renewed(old: Int[Tensor, " b"], p: Float[Tensor, "b k"], share: float, thres
     chosen = rows[best >= 0]
     candidate[chosen] = group[chosen]
     label = torch.where(old == NONE, candidate, old)
-    return label.masked_fill(confidence < threshold, NONE)
+    return label.masked_fill((confidence < threshold) & ~surest(confidence, group, at_least), NONE)
 
 
 def of_one_label(label: Int[Tensor, " b"]) -> Bool[Tensor, "b b"]:

@@ -30,10 +30,24 @@ def reliable(
     if at_least == 0:
         return keep
     order = sure.argsort(descending=True, stable=True)
-    order = order[same[order].argsort(descending=True, stable=True)]
-    for group in label.unique():
-        members = order[label[order] == group]
-        keep[members[: max(1, int(at_least * len(members)))]] = True
+    return keep | first_of_each(order[same[order].argsort(descending=True, stable=True)], label, at_least)
+
+
+def surest(confidence: Float[Tensor, " n"], group: Int[Tensor, " n"], share: float) -> Bool[Tensor, " n"]:
+    """Of each group the share of its items that is surest, one at least; of no group any where the share is 0."""
+    return first_of_each(confidence.argsort(descending=True, stable=True), group, share)
+
+
+def first_of_each(order: Int[Tensor, " n"], group: Int[Tensor, " n"], share: float) -> Bool[Tensor, " n"]:
+    """Of each group a share of its items, one at least, those that come first in the order; none for a share of 0."""
+    keep = torch.zeros_like(group, dtype=torch.bool)
+    if share == 0:
+        return keep
+    order = order[group[order].argsort(stable=True)]  # group by group
+    size = group.bincount()
+    most = (share * size.double()).floor().clamp(min=1)
+    rank = torch.arange(len(order), device=order.device) - (size.cumsum(0) - size)[group[order]]
+    keep[order] = rank < most[group[order]]
     return keep
 
 

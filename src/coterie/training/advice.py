@@ -40,6 +40,7 @@ class Advice:
         """Advice after everything went into one group."""
         tries = [f"train the stage before it, {self.before}, longer"] if self.before is not None else []
         tries += [f"raise {name}" for name in self._set("epochs") if self.short]
+        tries += [f"lower {name}" for name in self._set("boost_epochs")]
         tries += [f"raise {name}" for name in self._set(self.balance or "entropy_weight", "fidelity")]
         tries += [f"lower {name}" for name in self._set("learning_rate", "backbone_rate")[:1]]
         return _sentence([*tries, "check that the items differ from each other"])
