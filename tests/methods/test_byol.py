@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from coterie.catalogue import practical_settings
-from coterie.contract import Facts, predict, views_of
+from coterie.contract import Facts, Pass, passes_of, predict, views_of
 from coterie.methods.byol import BYOL
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Family
@@ -340,3 +340,7 @@ def test_the_groups_are_k_means_on_the_online_features() -> None:
     found = p.argmax(1).view(20, 3)
     assert bool((found == found[0]).all())
     assert len(set(found[0].tolist())) == 3
+
+
+def test_unlabelled_images_beside_take_part() -> None:
+    assert passes_of(BYOL()) == (Pass(extra=True),)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from coterie.contract import predict, rates_of
+from coterie.contract import Pass, passes_of, predict, rates_of
 from coterie.methods.simsiam import SimSiam
 from coterie.networks.net import Net
 from helpers.two_views import SIZE, WIDTH, Fixed, batch_at, blobs, net_of, touched, waves
@@ -177,3 +177,7 @@ def test_the_groups_are_k_means_on_the_features() -> None:
     found = p.argmax(1).view(20, 3)
     assert bool((found == found[0]).all())
     assert len(set(found[0].tolist())) == 3
+
+
+def test_unlabelled_images_beside_take_part() -> None:
+    assert passes_of(SimSiam()) == (Pass(extra=True),)

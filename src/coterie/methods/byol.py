@@ -20,7 +20,7 @@ from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.lars import lars
 from coterie.algorithms.schedules import rising_cosine, warm_up_cosine
 from coterie.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Rate, Share, Width
-from coterie.contract import Card, Facts, View, epochs_for, logged
+from coterie.contract import Card, Facts, Pass, View, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
 from coterie.networks.teacher import Teacher
@@ -77,6 +77,10 @@ class BYOL:
         """Two crops of a photograph that differ in blur and solarisation; of glyphs and vectors two alike."""
         chances = zip(self.blur, self.solarise, strict=True)
         return {name: byol_view(*pair) for name, pair in zip(("one", "two"), chances, strict=True)}
+
+    def passes(self) -> tuple[Pass, ...]:
+        """With the source's extra items, too: STL-10's unlabelled images, as in CDC's pre-training."""
+        return (Pass(extra=True),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         """Projector and predictor, the teacher of net and projector (not of the predictor), the K-means answer."""

@@ -89,7 +89,7 @@ class DAC:
     batch_size: BatchSize = 1000  # images whose pairs get targets together
     part: BatchSize = 32  # distorted images of one optimiser step
     repeats: Copies = 20  # steps on each image of a batch; the authors' 10 passes take each step twice
-    upper: tuple[Share, Share] = (0.99, 0.75)  # cosine above which a pair is of one group, first and last epoch
+    upper: tuple[Share, Share] = (0.99, 0.75)  # cosine above which a pair is of one group: at first, and in the end
     lower: tuple[Share, Share] = (0.99, 0.75)  # cosine below which it is not; pairs in between are left out
     targets: Literal["batch", "own"] = "batch"  # by the plain images before all steps; own: by the step's own cosines
     pair_loss: Literal["entropy", "square"] = "entropy"  # square: (cosine - target)^2, as for MNIST

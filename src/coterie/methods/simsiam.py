@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.schedules import warm_up_cosine
 from coterie.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Rate, Width
-from coterie.contract import Card, Facts, epochs_for, logged
+from coterie.contract import Card, Facts, Pass, epochs_for, logged
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
 from coterie.objectives.contrastive import embedding_std
@@ -59,6 +59,10 @@ class SimSiam:
     predictor_hidden: Width = 4096
 
     card: ClassVar[Card] = CARD
+
+    def passes(self) -> tuple[Pass, ...]:
+        """With the source's extra items, too: STL-10's unlabelled images, as in CDC's pre-training."""
+        return (Pass(extra=True),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         widths = [net.width, *[self.projector_hidden] * (self.projector_layers - 1), self.projector_out]
