@@ -40,6 +40,7 @@ def test_groups_that_stayed_or_never_were_in_use_are_no_loss() -> None:
     assert lost([10.0] * 9, [100, *[0] * 9]) is None  # a short training
     assert lost([10.0] + [3.0] * 19, THREE) is None  # of random weights
     assert lost([], [50, 50]) is None
+    assert lost([40.0] * 12, [10] * 10) is None  # other groups than those of the answer
 
 
 def test_empty_groups_that_were_in_use_are_no_reason_to_ask_for_fewer() -> None:

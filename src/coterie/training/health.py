@@ -88,7 +88,7 @@ def lost_warning(advice: Advice, records: Sequence[EpochRecord], sizes: list[int
         return None
     best = max(used, key=lambda epoch: (used[epoch], epoch))
     left = group_health(sizes)["groups_used"]
-    if left > LOST * used[best]:
+    if left > LOST * used[best] or used[best] > len(sizes):  # a method of one's own may count other groups
         return None
     return (
         f"Stage {advice.stage} lost groups while it trained: {used[best]:.0f} of {len(sizes)} were in use after epoch "
