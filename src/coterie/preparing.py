@@ -35,6 +35,7 @@ from coterie.encoders.store import lend_to
 from coterie.finetuning import Teacher, encoding_to_train, finetuned, lighter, teacher_of
 from coterie.judgements import Judgements, read_judgements
 from coterie.networks.backbones import BackboneChoice
+from coterie.networks.net import weights_digest
 from coterie.outputs import check_folder
 from coterie.prediction.model import Model, load_model
 from coterie.prepared import Prepared as Prepared
@@ -156,6 +157,7 @@ def _prepare(
         path=absolute_path(source),
         read_at=read_at,
         chosen_k=chosen_k,
+        beginning=_beginning(settings, init or taught_by),
         judged=judged,
     )
     record = prepared.record("")
@@ -186,6 +188,15 @@ def _models(settings: RunSettings) -> tuple[Model | None, Model | None]:
         return None, None
     model = load_model(Path(settings.init))
     return (None, model) if settings.finetune else (model, None)
+
+
+def _beginning(settings: RunSettings, model: Model | None) -> dict[str, str] | None:
+    """What the backbone begins with, for the record: a run is known by its net wherever it lies, a file by its path."""
+    given = settings.init or settings.weights
+    if given is None:
+        return None
+    path = {"path": absolute_path(given) or given}
+    return path if model is None else {**path, "sha256": weights_digest(model.net)}
 
 
 def _judgements(settings: RunSettings, opened: Source) -> Judgements | None:

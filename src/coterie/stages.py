@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from coterie.algorithms.kmeans import NotFinite
+from coterie.beginning import epochs_of
 from coterie.calibration import PostHoc, calibration_net
 from coterie.catalogue import own_names
 from coterie.contract import Method, finish, found, heads_of, name_of
@@ -59,8 +60,12 @@ def train(prepared: Prepared, watch: Watch) -> Net:
             watch.say(f"stage {name} is done already")
             with fitting(done):
                 net.load_state_dict(load_tree(done, prepared.device)["net"])
+            prepared.plan.notes.extend(_ended_early(method, prepared))
         else:
             _train_one(net, method, prepared, watch, last=last)
+            for note in _ended_early(method, prepared):
+                watch.say(note)
+                prepared.plan.notes.append(note)
             wait_for_all()  # before the files change that the others may still look for
             if done is not None and prepared.is_main:
                 save_tree(done, {"net": net.state_dict()})
@@ -68,6 +73,13 @@ def train(prepared: Prepared, watch: Watch) -> Net:
         before = net
     assert net is not None
     return net
+
+
+def _ended_early(method: Method, prepared: Prepared) -> list[str]:
+    """The note about a stage whose own stopping rule held before its last epoch."""
+    name, epochs = name_of(method), epochs_of(method)
+    done = max((record.epoch for record in prepared.history.records if record.stage == name), default=epochs)
+    return [f"{name} ended after epoch {done:,} of {epochs:,}: its own stopping rule held."] if done < epochs else []
 
 
 def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, last: bool) -> None:

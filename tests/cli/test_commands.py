@@ -296,6 +296,23 @@ def test_a_run_may_start_from_another_ones_backbone(coterie, finished, images, t
     assert answer.object["k"] == 4
 
 
+def test_the_run_to_start_from_is_known_by_its_net_wherever_it_lies(coterie, grouped, vectors, tmp_path, monkeypatch):
+    shutil.copytree(grouped, tmp_path / "before")
+    again = ("fit", vectors, "-k", 3, "--epochs", 1, "-o", tmp_path / "run")
+    monkeypatch.chdir(tmp_path)
+    assert coterie(*again, "--init", "before").code == 0
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert coterie(*again, "--init", "../before", "--resume").code == 0, "the same folder, typed in another one"
+    shutil.move(tmp_path / "before", tmp_path / "moved")
+    assert coterie(*again, "--init", "../moved", "--resume").code == 0
+    shutil.rmtree(tmp_path / "moved")
+    assert coterie("fit", vectors, "-k", 3, "--epochs", 1, "--seed", 5, "-o", "../moved").code == 0
+    answer = coterie(*again, "--init", "../moved", "--resume")
+    assert answer.code == 2
+    assert f"was begun with --init = '{tmp_path}/moved, sha256 " in answer.err
+
+
 def test_a_finished_run_may_be_resumed_and_stays_the_same(coterie, finished, images, quick, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     answer = coterie("fit", images, "-k", 10, "-o", run, "--resume", "--json", *quick)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from coterie.records import read_record
 from helpers import forked
 from helpers.forked import COTERIE
 
@@ -79,3 +80,26 @@ def test_ctrl_c_stops_cleanly_and_the_run_goes_on_later(coterie, images, quick, 
     assert read(run)["status"] == "done"
     rows = [json.loads(line) for line in history.read_text().splitlines()]
     assert [row["epoch"] for row in rows if row["stage"] == "moco"] == list(range(1, epochs + 1))
+
+
+def test_a_stage_that_ends_by_its_own_rule_says_so(coterie, vectors, tmp_path):
+    """Only every so manyth epoch has a line, so that nothing told a reader that 2 of 9 were trained."""
+    settings = ("--set", "ae.epochs=2", "--set", "dec.epochs=9", "--set", "dec.tolerance=1", "--no-calibrate")
+    fit = (
+        "fit",
+        vectors,
+        "-k",
+        3,
+        "--method",
+        "dec",
+        "--set",
+        "dec.refresh_every=1",
+        *settings,
+        "-o",
+        tmp_path / "run",
+    )
+    note = "dec ended after epoch 1 of 9: its own stopping rule held."
+    assert note in coterie(*fit).err
+    assert note in read_record(tmp_path / "run")["notes"]
+    assert coterie(*fit, "--resume").code == 0
+    assert read_record(tmp_path / "run")["notes"].count(note) == 1

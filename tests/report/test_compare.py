@@ -124,6 +124,16 @@ def test_runs_from_different_backbones_of_one_recipe_are_seeds_of_one_recipe(add
     assert [summary.runs for summary in summaries] == [["c0", "c1"]]
 
 
+def test_the_run_to_start_from_is_found_from_any_folder(add_run: AddRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [add_run(f"m{i}", [0, 1], seed=i) for i in (0, 1)]
+    runs = [
+        add_run(f"c{i}", [0, 1], seed=i, settings={"init": f"runs/m{i}"}, beginning={"path": str(path)})
+        for i, path in enumerate(before)
+    ]
+    monkeypatch.chdir("/")
+    assert [summary.runs for summary in compare(runs).summaries] == [["c0", "c1"]]
+
+
 def test_a_folder_given_twice_counts_once_and_equal_names_become_paths(add_run: AddRun) -> None:
     path = add_run("a", [0, 1, 1])
     assert [row.run for row in compare([path, path / "." / ""]).rows] == ["a"]

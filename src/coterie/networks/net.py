@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
@@ -114,3 +115,11 @@ def in_evaluation(*parts: nn.Module) -> Iterator[None]:
 def trainable(*parts: nn.Module) -> list[nn.Parameter]:
     """The parameters of these parts that gradients may move, in order; teachers and other fixed ones are left out."""
     return [p for part in parts for p in part.parameters() if p.requires_grad]
+
+
+def weights_digest(part: nn.Module) -> str:
+    """The SHA-256 of all weights and buffers with their names, of a part on the CPU."""
+    digest = hashlib.sha256()
+    for name, tensor in part.state_dict().items():
+        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()

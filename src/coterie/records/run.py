@@ -92,6 +92,13 @@ class SourceEntry(Entries):
     outliers: str = ""  # the rows that lie far outside all others, as "5,17-19"; training left them out
 
 
+class BeginningEntry(Entries):
+    """What --init or --weights named: its absolute path, and of a run the SHA-256 of its net."""
+
+    path: Name = ""
+    sha256: Name = ""
+
+
 class StageEntry(Entries):
     """One stage with its resolved settings."""
 
@@ -143,6 +150,7 @@ class RunRecord(Entries):
     calibration: dict[str, Any] | None = None
     calibrated: bool | None = None  # whether the confidences are; older runs do not say it
     backbone: Choice | None = None
+    beginning: BeginningEntry | None = None  # of the backbone, where the user gave one
     device: Name | None = None
     processes: Count | None = None
     precision: Choice | Name | None = None

@@ -134,10 +134,14 @@ def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
     stages = [[stage.get("name"), stage.get("epochs"), stage.get("settings")] for stage in run.get("stages", [])]
     init = settings.get("init")
     if isinstance(init, str) and len(seen) < LONGEST_CHAIN:
-        before = Path(os.path.realpath(init))
+        known = run.get("beginning") or {}
+        # What was typed in another folder is not here; and a project may have moved with all its runs.
+        place = next((path for path in (known.get("path"), init) if path and os.path.lexists(path)), init)
+        before = Path(os.path.realpath(place))
+        init = known.get("sha256") or init
         if before not in [Path(os.path.realpath(path)) for path in seen]:
-            with suppress(InputError):  # not there any more, or damaged: the name serves instead
-                init = recipe(read_record(Path(init)), (*seen, before))
+            with suppress(InputError):  # not there any more, or damaged: its digest or name serves instead
+                init = recipe(read_record(before), (*seen, before))
     kept = {
         "data": [source.get(key) for key in ("fingerprint", "spec", "family")],
         "k": settings.get("n_clusters", run.get("n_clusters")),

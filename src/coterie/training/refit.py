@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from coterie.algorithms.kmeans import kmeans
 from coterie.calibration.constraints import CONSTRAINED, Constraints, constraint_loss, judged_means
 from coterie.isolation import in_turn
 from coterie.networks.heads import mlp_head
+from coterie.networks.net import weights_digest
 from coterie.objectives.mini_clusters import practical_cells
 from coterie.types import InputError
 
@@ -59,7 +59,7 @@ def refit(
     for held, other in zip(folds, others, strict=True):
         found = _answer(other, ground, given.rows[held]).argmax(1)
         right += int((found == given.groups[held].numpy()).sum())
-    return Refit(_answer(head, ground, torch.arange(len(said))), _sha256(head), right / len(rows), before)
+    return Refit(_answer(head, ground, torch.arange(len(said))), weights_digest(head), right / len(rows), before)
 
 
 def _without(given: Constraints, held: Int[Tensor, " h"]) -> Constraints:
@@ -197,10 +197,3 @@ def _batches(
 def _answer(head: nn.Sequential, ground: _Ground, rows: Int[Tensor, " m"]) -> NDArray[np.float32]:
     """The probabilities (m, k) of these rows."""
     return torch.cat([head(ground.standard(part)).softmax(1) for part in rows.split(BLOCK)]).numpy()
-
-
-def _sha256(head: nn.Sequential) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in head.state_dict().items():
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return digest.hexdigest()

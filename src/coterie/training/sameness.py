@@ -28,10 +28,10 @@ def _pairs(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
     settings, asked = before.get("settings") or {}, now["settings"]
     for name, option in (("n_clusters", "-k"), ("seed", "--seed")):
         yield option, settings.get(name, MISSING), asked[name]
-    source, given = before.get("source") or {}, now["source"]
+    source, opened = before.get("source") or {}, now["source"]
     for name, called in (("kind", "the kind of items"), ("family", "--family")):
-        yield called, source.get(name, MISSING), given[name]
-    for name, value in given["spec"].items():
+        yield called, source.get(name, MISSING), opened[name]
+    for name, value in opened["spec"].items():
         yield FORM.get(name, f"the {name} of the items"), (source.get("spec") or {}).get(name, MISSING), value
     stages = before.get("stages")
     if stages:
@@ -45,7 +45,9 @@ def _pairs(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
     backbone = before.get("backbone")
     yield "--backbone", (backbone or {}).get("name", MISSING), now["backbone"]["name"]
     for name in ("init", "weights"):
-        yield f"--{name}", _place(settings.get(name, MISSING)), _place(asked[name])
+        was, given = settings.get(name, MISSING), asked[name]
+        both = isinstance(was, str) and isinstance(given, str)
+        yield f"--{name}", *(_beginnings(before, now) if both else (_place(was), _place(given)))
     yield "--pretrained", settings.get("pretrained", MISSING), asked["pretrained"]
     device = before.get("device")
     yield "--device", device.split(":")[0] if isinstance(device, str) else MISSING, now["device"].split(":")[0]
@@ -65,6 +67,20 @@ def _judged(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
             f"{used.get('file')}, sha256 {used.get('sha256', '')[:12]}" if used else None for used in (before, now)
         )
         yield "--judged", was, asked
+
+
+def _beginnings(before: Record, now: Record) -> tuple[Any, Any]:
+    """What the backbone began with: a run by its net, wherever it lies; else by the path, which older records lack."""
+    was, asked = (record.get("beginning") or {} for record in (before, now))
+    places = [
+        _place(entry.get("path") or record["settings"].get("init") or record["settings"].get("weights"))
+        for entry, record in ((was, before), (asked, now))
+    ]
+    if not (was.get("sha256") and asked.get("sha256")):
+        return places[0], places[1]
+    if was["sha256"] == asked["sha256"]:
+        return "", ""
+    return f"{places[0]}, sha256 {was['sha256'][:12]}", f"{places[1]}, sha256 {asked['sha256'][:12]}"
 
 
 def _place(path: Any) -> Any:
