@@ -52,6 +52,18 @@ def said(method: Any, family: str = "photo", **overrides: Any) -> list[str]:
         ("secu", "vector", {"crop": 0.5}, ["secu.crop has no effect on embeddings."]),
         ("dec", "photo", {"ae.restarts": 3}, ["ae.restarts has no effect where dec comes after ae."]),
         ("ae", "photo", {"restarts": 3}, []),
+        (
+            "acai",
+            "photo",
+            {"critic_frozen": True, "critic_pairing": "all"},
+            ["acai.critic_pairing has no effect with acai.critic_frozen=true."],
+        ),
+        (
+            "scan3",
+            "vector",
+            {"labels": "start", "clean_trains": False},
+            ["scan3.clean_trains has no effect with scan3.labels=start."],
+        ),
         ("vade", "photo", {"learning_rate": 0}, ["vade.learning_rate is 0: what it is the rate of stays as it was."]),
         ("vade", "photo", {"learning_rate": 0, "epochs": 0}, []),
         ("vade", "photo", {"learning_rate": 1e-8}, []),
@@ -70,6 +82,18 @@ def test_what_does_nothing_is_said_of_what_the_user_set(
     method: Any, family: str, overrides: dict[str, Any], sentences: list[str]
 ) -> None:
     assert said(method, family, **overrides) == sentences
+
+
+@pytest.mark.parametrize(
+    ("first", "setting", "value"),
+    [("dmicc", "restarts", 3), ("dcgan", "restarts", 3), ("divclust", "answer", "single")],
+)
+def test_what_shapes_an_answer_does_nothing_in_a_stage_before(first: str, setting: str, value: Any) -> None:
+    settings = RunSettings(n_clusters=3, method="scan", pretrain=first, overrides={f"{first}.{setting}": value})
+    plan = make_plan(settings, IMAGES, "x")
+    assert idle(plan.stages, plan.given, "photo") == [
+        f"{first}.{setting} has no effect where scan comes after {first}."
+    ]
 
 
 @pytest.mark.parametrize("name", method_names())

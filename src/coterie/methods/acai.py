@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
 from coterie.bounds import BatchSize, Epochs, Rate, Restarts, Share, Weight
-from coterie.contract import Card, Facts, Pass, Reading, Step, iterations_for, logged
+from coterie.contract import Card, Facts, OnlyIf, Pass, Reading, Step, iterations_for, logged
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
@@ -36,6 +36,7 @@ CARD = Card(
     scaling="unit",
     gives=("decoder",),
     answers=("groups", "decoder"),
+    only_if=(OnlyIf("critic_frozen", lambda frozen: not frozen, ("critic_pairing",)),),
     of_the_last=("restarts",),
     code={"alpha_folded": False, "critic_pairing": "all", "critic_frozen": True, "order": "source"},
     text=Reading(),

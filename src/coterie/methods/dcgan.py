@@ -50,6 +50,7 @@ CARD = Card(
     backbone=lambda spec, device, as_published: (
         "dcgan-32" if device.startswith("cpu") and not as_published else "dcgan"
     ),
+    of_the_last=("restarts",),
     logs={
         "real_believed": ("real images taken for real", "mean probability; near 1 while generated ones are told apart"),
         "made_believed": (

@@ -39,6 +39,7 @@ CARD = Card(
     accepts=("images",),
     answers=("groups",),
     backbone=lambda spec, device, as_published: "decnn-4" if device.startswith("cpu") and not as_published else "decnn",
+    of_the_last=("restarts",),
     logs={
         "first_explained": ("first layer: explained variance", "share of the images' that their maps rebuild"),
         "second_explained": ("second layer: explained variance", "share of the first layer's maps, which are sparse"),

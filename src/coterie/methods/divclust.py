@@ -57,6 +57,7 @@ CARD = Card(
         OnlyIf("clusterings", lambda count: count > 1, ("target", "interval", "pace", "bank")),
     ),
     of_photographs=("jitter", "blur"),
+    of_the_last=("answer",),
     presets={
         "cifar10": {"image_size": 224},
         "cifar20": {"image_size": 224},

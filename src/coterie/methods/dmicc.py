@@ -45,6 +45,7 @@ CARD = Card(
         OnlyIf("view_weight", lambda weight: weight > 0, ("view_balance", "view_term")),
     ),
     of_photographs=("jitter",),
+    of_the_last=("restarts",),
     presets={"stl10": {"image_size": 96}},
     logs={
         "embedding_std": logged.EMBEDDING_STD,

@@ -52,7 +52,10 @@ CARD = Card(
     starts_on=("images", "embeddings"),
     inherits=("cluster",),
     answers=("cluster",),
-    only_if=(OnlyIf("head", lambda head: head == "mlp", ("hidden",)),),
+    only_if=(
+        OnlyIf("head", lambda head: head == "mlp", ("hidden",)),
+        OnlyIf("labels", lambda labels: labels == "step", ("clean_trains",)),
+    ),
     presets={
         "cifar10": {},
         "cifar20": {},
