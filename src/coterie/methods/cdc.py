@@ -279,7 +279,7 @@ class CDC:
 def practical(facts: Facts) -> dict[str, Any]:
     """For a CPU or small data: batches that fit, a few epochs at higher rates, four mini-clusters a group.
 
-    On embeddings the heads begin as K-means' groups and train for a hundred batches, but at least ten epochs.
+    On embeddings the heads begin as K-means' groups and train for a hundred batches, within ten to thirty epochs.
     """
     batch = min(1000, facts.n, max(facts.n // 4, 20 * facts.k))
     parts = 4 if batch >= 400 else 2 if batch >= 64 else 1
