@@ -130,3 +130,30 @@ def test_the_same_as_on_the_command_line(coterie, vectors, tmp_path):
     np.testing.assert_array_equal(kept.predict(np.load(vectors)), model.labels_)
     with pytest.raises(InputError, match="already holds runs"):
         Clusterer(3, random_state=1, runs=2, output=tmp_path / "python", **same).fit(vectors)
+
+
+def test_runs_of_other_data_or_settings_are_not_put_together(coterie, vectors, tmp_path):
+    """The ids of an array are its rows: those of other data were averaged with them, without a word."""
+    source, asked = tmp_path / "v.npy", ("-k", 3, *QUICK, "-o", tmp_path / "runs", "--resume")
+    np.save(source, np.load(vectors))
+    assert coterie("fit", source, "--runs", 2, *asked).code == 0
+    for other, said in [
+        (("-k", 4), "n_clusters = 3, not 4"),
+        (("--calibrate",), "calibrate = False, not True"),
+        (("--precision", "bf16"), "precision = auto, not bf16"),
+    ]:
+        given = [word for word in asked if word != "--no-calibrate"] if "--calibrate" in other else [*asked]
+        given = given[2:] if "-k" in other else given
+        answer = coterie("fit", source, "--runs", 3, *given, *other)
+        assert answer.code == 2, other
+        assert said in answer.err
+    np.save(source, np.load(vectors)[::-1].copy())
+    answer = coterie("fit", source, "--runs", 3, *asked)
+    assert answer.code == 2
+    assert "The data have changed since the runs beside" in answer.err
+    assert (
+        coterie("fit", source, "-k", 3, "--seed", 2, *QUICK, "-o", tmp_path / "runs" / "seed-2", "--resume").code == 0
+    )
+    answer = coterie("fit", source, "--runs", 3, *asked)
+    assert answer.code == 2
+    assert "are over different data" in answer.err

@@ -103,3 +103,15 @@ def test_a_stage_that_ends_by_its_own_rule_says_so(coterie, vectors, tmp_path):
     assert note in read_record(tmp_path / "run")["notes"]
     assert coterie(*fit, "--resume").code == 0
     assert read_record(tmp_path / "run")["notes"].count(note) == 1
+
+
+def test_a_run_that_is_stopped_while_its_report_is_written_is_done(coterie, vectors, tmp_path, monkeypatch):
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("coterie.cli.fit.write_report", stopped)
+    run = tmp_path / "run"
+    answer = coterie("fit", vectors, "-k", 3, "--method", "kmeans", "--no-calibrate", "-o", run)
+    assert answer.code == 130
+    assert f"Stopped. The run is done and kept in {run}; coterie report {run} writes its report." in answer.err
+    assert read_record(run)["status"] == "done"

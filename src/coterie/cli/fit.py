@@ -48,6 +48,7 @@ class FitRequest:
     labels: str | None = None
     config: Path | None = None
     label_column: str | None = None
+    fingerprint: str | None = None  # of the data that runs beside this one were fitted on
     speech: Speech = field(default_factory=Speech)
 
     @property
@@ -148,6 +149,9 @@ def describe(request: FitRequest, done: RunResult, out: Path) -> tuple[dict[str,
         page = write_report(out)
     except (CoterieError, OSError, MemoryError) as error:
         failed = f"its report could not be written ({error})", f"coterie report {out}"
+    except KeyboardInterrupt as stopped:
+        text = f"Stopped. The run is done and kept in {out}; coterie report {out} writes its report."
+        raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
     if failed is not None:
         raise RunFailed(f"The run is done and kept in {out}, but {failed[0]}.", f"Again: {failed[1]}")
     return metrics, page
@@ -170,6 +174,11 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
 
             def ready(source: Source) -> None:
                 bar.items = len(source.items)
+                if request.fingerprint not in (None, source.fingerprint):
+                    raise InputError(
+                        f"The data have changed since the runs beside {out} were begun: start new ones in another "
+                        "folder."
+                    )
                 check_labels(request, source)
 
             def begun() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,10 @@ from coterie.cli.labels import find_labels
 from coterie.cli.output import print_object
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
+from coterie.encoders.catalogue import AUTO, NONE
 from coterie.evaluation import evaluate
+from coterie.networks.net import weights_digest
+from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.prepared import plain_settings
 from coterie.records import groups_of, read_record
@@ -27,7 +30,11 @@ from coterie.trusting import trust_runs
 from coterie.types import InputError, Skipped
 
 # Settings that make other runs, among those that are not decided by what the items are.
-COMPARED = ("preset", "epochs", "backbone", "pretrain", "columns", "overrides")
+COMPARED = (
+    *("preset", "epochs", "backbone", "pretrain", "pretrained", "columns", "overrides", "encoder", "precision"),
+    *("family", "finetune", "judged"),
+)
+OF_PICTURES = ("weights", "image_size")  # which a named encoder takes, and the record does not have then
 
 
 def fit_several(request: FitRequest, count: int) -> None:
@@ -53,6 +60,7 @@ def fit_several(request: FitRequest, count: int) -> None:
         if not (folder / "run.yaml").exists() or read_record(folder).get("status") != "done":
             own = {**request.settings, "seed": seed, "n_clusters": n_clusters}
             one, finished = replace(request, settings=own, out=folder, resume="unfinished"), None
+            one = replace(one, fingerprint=data_of([out / name for name in names_of(seeds)]))
             with contextlib.suppress(Done):  # by another process, after the look above
                 finished = fit_run(one)
             if finished is not None and not request.as_json:  # of several runs the object is one for all
@@ -71,8 +79,14 @@ def check_alike(run: Path, settings: RunSettings) -> None:
     """Raise InputError for a run that is done, and was fitted with other settings than those of this command."""
     if not (run / "run.yaml").exists():
         return
-    before, asked = read_record(run).get("settings") or {}, plain_settings(settings)
-    for name in COMPARED if settings.by_items else ("method", *COMPARED):
+    record = read_record(run)
+    before, asked = record.get("settings") or {}, plain_settings(settings)
+    names = list(COMPARED) if settings.by_items else ["method", *COMPARED]
+    names += OF_PICTURES if settings.encoder in (None, AUTO, NONE) else ()
+    names += [] if settings.n_clusters == "auto" else ["n_clusters"]
+    names += [] if settings.judged else ["calibrate"]
+    names += [] if same_beginning(record, settings.init) else ["init"]
+    for name in names:
         if name in before and before[name] != asked[name]:
             raise InputError(
                 f"{run} was begun with {name} = {before[name]}, not {asked[name]}: give the same settings, or another "
@@ -80,8 +94,31 @@ def check_alike(run: Path, settings: RunSettings) -> None:
             )
 
 
+def same_beginning(record: Mapping[str, Any], init: str | None) -> bool:
+    """Whether the run of --init is that of a record, wherever it lies; an older record does not know. InputError."""
+    digest = (record.get("beginning") or {}).get("sha256")
+    if init is None or digest is None:
+        return False
+    if digest != weights_digest(load_model(Path(init)).net):
+        raise InputError(f"{init} is not the run that those runs were begun with: give another folder with -o.")
+    return True
+
+
+def data_of(runs: Sequence[Path]) -> str | None:
+    """The fingerprint of the data of runs, None where none has begun. Raises InputError where they differ."""
+    found: dict[str, Path] = {}
+    for run in runs:
+        if (run / "run.yaml").exists() and (known := (read_record(run).get("source") or {}).get("fingerprint")):
+            found.setdefault(known, run)
+    if len(found) > 1:
+        one, other = list(found.values())[:2]
+        raise InputError(f"{one} and {other} are over different data: fit them again in a new folder.")
+    return next(iter(found), None)
+
+
 def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:
     """The table, the record and the page of finished runs, and the answer on the screen."""
+    data_of(runs)  # rows of other data may have the same ids
     tables, names = [read_result(run / "result.parquet") for run in runs], [run.name for run in runs]
     found, metrics = gather(names, tables, trust_runs(runs, names)), dict[str, Any]()
     record = read_record(runs[0])
