@@ -238,6 +238,29 @@ def test_extra_items_are_seen_by_the_over_clustering_pass_alone(digits: Source) 
     assert sum(asked) == 64
 
 
+@pytest.mark.parametrize("method", ["moco", "simclr", "simsiam", "byol"])
+def test_training_without_groups_learns_from_extra_items_too(method: str, digits: Source) -> None:
+    asked: list[int] = []
+
+    class Extra:
+        spec = digits.items.spec
+
+        def __len__(self) -> int:
+            return 64
+
+        def take(self, index: torch.Tensor) -> torch.Tensor:
+            asked.append(len(index))
+            return digits.items.take(index)
+
+    slim = {"epochs": 1, "batch_size": 40, "projector_hidden": 8, "projector_out": 4}
+    settings = replace(SETTINGS, method=method, overrides={f"{method}.{name}": own for name, own in slim.items()})
+    prepared = prepare(digits.items.array, settings, None, resume=False, watch=Watch())
+    prepared.source.extra = Extra
+    net = train(prepared, Watch())
+    assert 0 < sum(asked) <= 64
+    assert torch.isfinite(net.groups.centres).all()
+
+
 # A warning in time
 
 

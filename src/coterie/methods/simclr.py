@@ -56,7 +56,7 @@ class SimCLR:
     solver: Literal["lars", "sgd"] = "lars"  # sgd: with momentum 0.9
     learning_rate: PositiveRate = 1.0  # for 256 items a step, scaled in proportion to the batch
     weight_decay: Rate = 1e-4  # with lars on weights alone: biases and norms have none
-    trust: PositiveRate = 0.001  # η of lars: a step of a layer, before momentum, is this share of its weights' norm
+    trust: PositiveRate = 0.001  # η of lars: a layer's step, before momentum, is rate · η · its weights' norm
     warm_up: BelowOne = 0.01  # share of the training with a rising learning rate: 10 of 1000 epochs
     temperature: Positive = 0.5
     projector_hidden: Width = 512
