@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from coterie.calibration.post_hoc import CARD as calibration_card
 from coterie.data import Labels
 from coterie.data.labels import alike, caution
 from coterie.data.outliers import without
@@ -38,6 +39,7 @@ from coterie.review.log import was_reviewed
 from coterie.review.rows import read as read_rows
 from coterie.shortage import shortage
 from coterie.stages import advice_of, calibrate, check_balance, check_kept, check_result, count_groups, train
+from coterie.training.distributed import wait_for_all
 from coterie.training.history import History
 from coterie.training.interrupt import heed_signals
 from coterie.training.plan import RunSettings
@@ -87,6 +89,7 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
     settings = prepared.settings
     watch.ready(prepared.source)
     folder, plan = prepared.folder, prepared.plan
+    forget_calibration(prepared)
     folder.update(**prepared.record(command))
     watch.begun()
     for note in (*plan.notes, *prepared.source.warnings):
@@ -138,6 +141,23 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
         (folder.path / "traceback.txt").unlink(missing_ok=True)  # of an attempt before
     folder.update(status="done", n_clusters=k, seconds=seconds, notes=plan.notes, warnings=prepared.warnings)
     return RunResult(model, assignments, prepared.history, folder.record, prepared.source)
+
+
+def forget_calibration(prepared: Prepared) -> None:
+    """Remove the checkpoint of a calibration that the run has given up, now or before.
+
+    Another one, of other settings or without the same judgements, would go on from it.
+    """
+    folder, name = prepared.folder, calibration_card.stage
+    if prepared.is_main and folder.path is not None:
+        kept = folder.path / "checkpoints" / f"{name}.safetensors"
+        given_up = kept.exists() and (
+            prepared.plan.calibration is None or not read_record(folder.path).get("calibration")
+        )
+        if given_up:
+            kept.unlink()
+            prepared.history.keep(name, 0)
+    wait_for_all()
 
 
 def keep_traceback(path: Path | None, error: Exception) -> None:

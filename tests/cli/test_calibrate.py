@@ -132,3 +132,16 @@ def test_a_run_does_not_go_on_under_an_open_review(coterie, vectors, tmp_path):
         review.rename(0, "first")
     with Review(run) as review:
         assert review.state.groups[0].name == "first"
+
+
+def test_a_calibration_that_was_given_up_is_not_gone_on_from(coterie, vectors, tmp_path):
+    """Its checkpoint stayed, and another one began with it, whatever had taught it."""
+    run, again = tmp_path / "run", ("fit", vectors, "-k", 3, "--method", "kmeans")
+    assert coterie(*again, "--set", "calibrate.epochs=2", "-o", run).code == 0
+    assert coterie(*again, "--no-calibrate", "--resume", "-o", run).code == 0
+    assert (run / "history.jsonl").read_text() == ""
+    three = ("--set", "calibrate.epochs=3")
+    assert coterie(*again, *three, "--resume", "-o", run).code == 0
+    assert coterie(*again, *three, "-o", tmp_path / "plain").code == 0
+    tables = [pq.read_table(folder / "result.parquet") for folder in (run, tmp_path / "plain")]
+    assert tables[0].equals(tables[1])
