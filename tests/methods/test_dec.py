@@ -14,7 +14,7 @@ from coterie.pipeline import RunResult, run
 from coterie.preparing import Watch
 from coterie.training.coerce import coerce
 from coterie.training.history import read_history
-from coterie.training.plan import RunSettings
+from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, OneProcess, Source
 from helpers import phases
 from helpers.phases import DATA, K, features_of
@@ -132,3 +132,10 @@ def test_a_run_that_was_stopped_and_resumed_ends_where_the_other_did(
 def test_settings_that_cannot_work_are_named(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError, match=rf"dec\.{next(iter(wrong))}"):
         coerce(DEC, wrong, "dec").check(Facts(n=10, k=2, kind="images", device="cpu"))
+
+
+@pytest.mark.parametrize(("row", "batches"), [("mnist", 140), ("usps", 30), ("stl10", 30), ("reuters-10k", 30)])
+def test_published_rows_renew_the_target_as_often_as_published(row: str, batches: int) -> None:
+    facts = Facts(n=9298, k=10, kind="embeddings", device="cpu", dim=256)
+    plan = make_plan(RunSettings(n_clusters=10, method="dec", preset=f"paper:{row}"), facts, "x")
+    assert getattr(plan.method, "refresh_every") == batches  # noqa: B009

@@ -24,6 +24,8 @@ from coterie.networks.net import Net, trainable
 from coterie.objectives.assignment import divergence, reassign, soft_assign_t, target_of
 from coterie.types import Batch, Features, Losses
 
+OFTEN = {"refresh_every": 30}
+
 CARD = Card(
     title="DEC",
     paper="Xie, Girshick, Farhadi: Unsupervised Deep Embedding for Clustering Analysis",
@@ -35,7 +37,7 @@ CARD = Card(
     starts_on=("images", "embeddings"),
     scaling="unit",
     answers=("clusters",),
-    presets={"mnist": {}, "fashion-mnist": {}, "stl10": {"refresh_every": 30}},
+    presets={"mnist": {}, "fashion-mnist": {}, "usps": OFTEN, "stl10": OFTEN, "reuters-10k": OFTEN},
     backbone=lambda spec, device, as_published: "ae",
     renamed={"freedom": "degrees_of_freedom"},
     logs={
