@@ -59,6 +59,25 @@ def said(method: Any, family: str = "photo", **overrides: Any) -> list[str]:
             ["acai.critic_pairing has no effect with acai.critic_frozen=true."],
         ),
         (
+            "acai",
+            "vector",
+            {"warm_up": 0.5, "interpolation_weight": 0.0},
+            ["acai.warm_up has no effect with acai.interpolation_weight=0.0."],
+        ),
+        (
+            "vae",
+            "vector",
+            {"warm_up": 0.5, "divergence_weight": 0.0},
+            ["vae.warm_up has no effect with vae.divergence_weight=0.0."],
+        ),
+        (
+            "conr",
+            "photo",
+            {"keep": 1.0, "keep_all_from": 0.5},
+            ["conr.keep_all_from has no effect with conr.keep=1.0."],
+        ),
+        ("conr", "photo", {"keep_all_from": 0.5}, []),
+        (
             "scan3",
             "vector",
             {"labels": "start", "clean_trains": False},
@@ -116,6 +135,7 @@ def test_cards_name_settings_of_the_method(name: str) -> None:
         ("spectral", {"neighbours": 5, "scale": 3, "voters": 1}),
         ("cdc", {"epochs": 1, "threshold_decay": 0.0, "joins_above": 0.0}),
         ("simclr", {"epochs": 1, "blur": 1.0, "jitter": 0.0}),
+        ("vae", {"epochs": 1, "divergence_weight": 0.0, "warm_up": 1.0}),
     ],
 )
 def test_what_is_said_to_have_no_effect_has_none(method: str, idle_too: dict[str, Any]) -> None:

@@ -36,7 +36,10 @@ CARD = Card(
     scaling="unit",
     gives=("decoder",),
     answers=("groups", "decoder"),
-    only_if=(OnlyIf("critic_frozen", lambda frozen: not frozen, ("critic_pairing",)),),
+    only_if=(
+        OnlyIf("critic_frozen", lambda frozen: not frozen, ("critic_pairing",)),
+        OnlyIf("interpolation_weight", lambda weight: weight > 0, ("warm_up",)),
+    ),
     of_the_last=("restarts",),
     code={"alpha_folded": False, "critic_pairing": "all", "critic_frozen": True, "order": "source"},
     text=Reading(),

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from coterie.algorithms.schedules import rising_cosine, unhurried_cosine
 from coterie.algorithms.spherical_groups import SphericalGroups, place_directions
 from coterie.bounds import AboveZero, BatchSize, BelowOne, Epochs, PositiveRate, Rate, Restarts, Share, Width
-from coterie.contract import Card, Facts, View, epochs_for, logged
+from coterie.contract import Card, Facts, OnlyIf, View, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
 from coterie.networks.teacher import Teacher
@@ -40,6 +40,7 @@ CARD = Card(
     starts_on=("images", "embeddings"),
     inherits=("project", "predict", "teacher"),
     answers=("project", "answer"),
+    only_if=(OnlyIf("keep", lambda share: share < 1, ("keep_all_from",)),),
     of_photographs=("crop", "blur"),
     presets={"cifar10": {}},
     logs={

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
 from coterie.bounds import BatchSize, Epochs, Positive, PositiveRate, Restarts, Share, Weight
-from coterie.contract import Card, Facts, iterations_for
+from coterie.contract import Card, Facts, OnlyIf, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
@@ -35,6 +35,7 @@ CARD = Card(
     views={"shifted": "shifted"},
     answers=("groups",),
     backbone=lambda spec, device, as_published: "ae",
+    only_if=(OnlyIf("divergence_weight", lambda weight: weight > 0, ("warm_up",)),),
     of_the_last=("restarts",),
     logs={"used": ("dimensions in use", "of the code; 0 is a collapse of the posterior onto the prior")},
 )
