@@ -82,3 +82,11 @@ def test_a_beginning_that_leaves_the_encoder_no_epoch_is_refused_or_shortened() 
     plan = make_plan(RunSettings(n_clusters=3, method="adec", epochs=1), facts, "few")
     assert plan.method == replace(plan.method, epochs=1, discriminator_epochs=0)
     assert any("discriminator_epochs 1 -> 0" in note for note in plan.notes)
+
+
+def test_an_encoder_that_would_be_trained_once_is_refused() -> None:
+    facts = Facts(n=300, k=3, kind="embeddings", device="cpu", dim=12)
+    method = ADEC(epochs=4, discriminator_epochs=1, batch_size=100, encode_every=9)
+    check(method, facts)
+    with pytest.raises(InputError, match=r"adec\.encode_every is 10, and there are 9 batches after"):
+        check(replace(method, encode_every=10), facts)

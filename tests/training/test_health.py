@@ -11,6 +11,7 @@ from coterie import Clusterer
 from coterie.calibration import Calibration, PostHoc
 from coterie.catalogue import method_class, method_names
 from coterie.contract import setting_names
+from coterie.methods.adec import ADEC
 from coterie.methods.cc import CC
 from coterie.methods.cdc import CDC
 from coterie.methods.dac import DAC
@@ -108,6 +109,7 @@ def test_advice_speaks_of_what_there_is(name: str, before: str | None) -> None:
     kind = method_class(name)
     advice = advice_for(kind(), before, half=before is not None)
     said = [advice.smaller_steps(), advice.collapsed(), advice.same_embedding(), advice.nothing_selected()]
+    said.append(advice.lost_groups())
     for sentence in said:
         assert sentence.endswith(".")
         for word in re.findall(r"--set ([a-z0-9_.]+[a-z])", sentence):
@@ -128,6 +130,12 @@ def test_a_batch_of_all_items_cannot_be_raised() -> None:
 def test_advice_on_a_calibration_speaks_of_its_own_settings() -> None:
     head = PostHoc(Calibration(), torch.ones(4, 2) / 2)
     assert advice_for(head, "cdc").smaller_steps() == "Try a lower learning rate (--set calibrate.head_rate)."
+
+
+def test_a_loss_that_is_not_finite_may_come_of_a_weight_above_its_default() -> None:
+    said = advice_for(ADEC(adversarial_weight=1e9)).smaller_steps()
+    assert said == "Try a smaller --set adec.adversarial_weight or a lower learning rate (--set adec.learning_rate)."
+    assert "weight" not in advice_for(ADEC(adversarial_weight=0.5)).smaller_steps()
 
 
 def test_a_short_training_that_collapsed_may_take_more_epochs() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
 from typing import Any
 
 from coterie.contract import Method, is_trained, name_of
@@ -23,6 +23,7 @@ class Advice:
     whole: bool = False  # a batch is all items already
     balance: str | None = None  # the setting that draws groups to equal sizes
     short: bool = False  # it trains for fewer epochs than most data take
+    heavy: tuple[str, ...] = ()  # weights of losses above their defaults
 
     def _set(self, *names: str) -> list[str]:
         """The settings among these that the stage has, as `--set` options."""
@@ -31,7 +32,8 @@ class Advice:
     def smaller_steps(self) -> str:
         """Advice after a loss that is not finite."""
         rates = [f"--set {self.stage}.{name}" for name in self.settings if name.endswith("_rate")]
-        tries = [f"a lower learning rate ({', '.join(rates)})"] if rates else []
+        tries = [f"a smaller --set {self.stage}.{name}" for name in self.heavy]
+        tries += [f"a lower learning rate ({', '.join(rates)})"] if rates else []
         if self.half:
             tries.append("--precision fp32")
         return f"Try {_joined(tries)}." if tries else "Check that all items have values of similar size."
@@ -72,7 +74,14 @@ def advice_for(method: Method, before: str | None = None, *, half: bool = False,
     idle.update(name for one in broken(method) for name in one.settings)
     at_work = tuple(f.name for f in fields(settings) if f.name not in idle)
     short = is_trained(method) and method.epochs < FEW_EPOCHS
-    return Advice(name_of(method), at_work, before, half, whole, method.card.balance, short)
+    heavy = tuple(f.name for f in fields(settings) if f.name.endswith("_weight") and _above(settings, f))
+    return Advice(name_of(method), at_work, before, half, whole, method.card.balance, short, heavy)
+
+
+def _above(settings: Any, field: Field[Any]) -> bool:
+    """Whether a weight is above its default; one without a value, or without a default that is a number, is not."""
+    value, usual = getattr(settings, field.name), field.default
+    return all(isinstance(number, int | float) for number in (value, usual)) and value > usual
 
 
 def _joined(parts: Sequence[str]) -> str:
