@@ -81,6 +81,8 @@ def check_alike(run: Path, settings: RunSettings) -> None:
         return
     record = read_record(run)
     before, asked = record.get("settings") or {}, plain_settings(settings)
+    # Where nobody asked for an encoder there is none; the record of a finished run says so.
+    before, asked = ({**one, "encoder": one.get("encoder", NONE) or NONE} for one in (before, asked))
     names = list(COMPARED) if settings.by_items else ["method", *COMPARED]
     names += OF_PICTURES if settings.encoder in (None, AUTO, NONE) else ()
     names += [] if settings.n_clusters == "auto" else ["n_clusters"]
