@@ -216,48 +216,40 @@ def state_of(net: Net) -> dict[str, torch.Tensor]:
     return {name: torch.cat(values) for name, values in parts.items()}
 
 
+class Extra:
+    """64 items that belong to no group, the first of the digits; `asked` counts what is taken in each batch."""
+
+    def __init__(self, digits: Source) -> None:
+        self.items, self.spec, self.asked = digits.items, digits.items.spec, list[int]()
+
+    def __len__(self) -> int:
+        return 64
+
+    def take(self, index: torch.Tensor) -> torch.Tensor:
+        self.asked.append(len(index))
+        return self.items.take(index)
+
+
 def test_extra_items_are_seen_by_the_over_clustering_pass_alone(digits: Source) -> None:
-    asked: list[int] = []
-
-    class Extra:
-        spec = digits.items.spec
-
-        def __len__(self) -> int:
-            return 64
-
-        def take(self, index: torch.Tensor) -> torch.Tensor:
-            asked.append(len(index))
-            return digits.items.take(index)
-
     begun = Stop(0)
     settings = replace(SETTINGS, overrides={**SETTINGS.overrides, "pica.epochs": 1})
     prepared = prepare(digits.items.array, settings, None, resume=False, watch=Watch())
-    prepared.source.extra = Extra
+    extra = Extra(digits)
+    prepared.source.extra = lambda: extra
     train(prepared, Watch(progress=begun))
     assert begun.begun == [(4 + 3, 0)]  # 160 images are four batches of 40
-    assert sum(asked) == 64
+    assert sum(extra.asked) == 64
 
 
 @pytest.mark.parametrize("method", ["moco", "simclr", "simsiam", "byol"])
 def test_training_without_groups_learns_from_extra_items_too(method: str, digits: Source) -> None:
-    asked: list[int] = []
-
-    class Extra:
-        spec = digits.items.spec
-
-        def __len__(self) -> int:
-            return 64
-
-        def take(self, index: torch.Tensor) -> torch.Tensor:
-            asked.append(len(index))
-            return digits.items.take(index)
-
     slim = {"epochs": 1, "batch_size": 40, "projector_hidden": 8, "projector_out": 4}
     settings = replace(SETTINGS, method=method, overrides={f"{method}.{name}": own for name, own in slim.items()})
     prepared = prepare(digits.items.array, settings, None, resume=False, watch=Watch())
-    prepared.source.extra = Extra
+    extra = Extra(digits)
+    prepared.source.extra = lambda: extra
     net = train(prepared, Watch())
-    assert 0 < sum(asked) <= 64
+    assert 0 < sum(extra.asked) <= 64
     assert torch.isfinite(net.groups.centres).all()
 
 

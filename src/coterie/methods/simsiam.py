@@ -65,6 +65,7 @@ class SimSiam:
         return (Pass(extra=True),)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
+        """Projector and predictor, and the K-means answer on the backbone's features."""
         widths = [net.width, *[self.projector_hidden] * (self.projector_layers - 1), self.projector_out]
         return {
             "project": normed_layers(widths),
