@@ -18,7 +18,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import resource
+import signal
+import threading
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -90,7 +93,7 @@ class RowsInOwnProcess(Rows):
         # A process with the libraries in it is kept, and each row's is forked from it: their import takes seconds.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["_rows", "coterie.yardstick"])
-        with ProcessPoolExecutor(1, mp_context=context) as pool:
+        with ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent) as pool:
             record, peak = pool.submit(_made, self, name, settings, out).result()
         record = {**record, "asked": _asked(settings), "peak_mib": round(peak / 1024)}
         if record["failed"]:
@@ -98,6 +101,21 @@ class RowsInOwnProcess(Rows):
         if record.pop("refused", False):
             raise Refused(record)
         return record
+
+
+def end_with_parent() -> None:
+    """From now on this process is asked to stop when the one that started it is gone, however that ended.
+
+    A row left to itself would train on beside the next command, which goes on with the same run folder.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "of a process that multiprocessing started"
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def usual_backbone(method: str, settings: RunSettings, spec: ItemSpec, device: str) -> str:

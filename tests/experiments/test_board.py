@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from coterie.catalogue import method_names
@@ -202,3 +210,38 @@ def test_what_a_user_can_mend_is_said_without_a_traceback(tmp_path: Path) -> Non
     done = forked.run(script, "nosuch", "--runs", tmp_path)
     assert done.returncode == 1
     assert done.stderr == b"board.py: nosuch is no file, no folder and no named data set: check the path.\n"
+
+
+@pytest.mark.slow
+def test_a_row_ends_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    words = f"digits -k 10 --items 200 --papers cdc --rows cc --epochs 5000 --runs {runs} --results {tmp_path / 'out'}"
+    command = [sys.executable, str(EXPERIMENTS / "board.py"), *words.split()]
+    with (tmp_path / "said").open("wb") as said:
+        process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+    try:
+        wait_for(lambda: process.poll() is not None or any(runs.glob("*-cc-0/history.jsonl")), 120)
+        assert process.poll() is None, (tmp_path / "said").read_text()
+        process.kill()
+        process.wait()
+        wait_for(lambda: not in_session(process.pid), 60)
+    finally:
+        for pid in in_session(process.pid):
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait_for(true: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def in_session(session: int) -> list[int]:
+    """The processes of a session that have not ended."""
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(one.pid) == session and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one.pid)
+    return found
