@@ -1,15 +1,17 @@
 """A training step beside the authors' own loop: the same trunk, pictures and batch, in turns on the same cores.
 
-    python benchmarks/beside_authors.py --cc PATH --scan PATH --cdc PATH --simsiam PATH --secu PATH --divclust PATH
+    python benchmarks/beside_authors.py --cc PATH --scan PATH --tcl PATH ...
+    python benchmarks/beside_authors.py --pica PATH     # the rows of other methods stay as they are
 
 Each PATH is a checkout of the authors' repository on GitHub (`CONTESTS`). Its training function, losses, views and
-settings for CIFAR-10 (SimSiam: ImageNet, at 32 pixels) are imported from there and run as they are, on pictures that
-its DataLoader reads from memory; only what needs a card is sent to the processor, the backbone is coterie's, and
-packages that the loop does not use (logs, plots) may be absent (`_authors.py`). Ours is the engine with the same batch,
-backbone and heads, in float32 and in the precision that it takes by itself. Seconds are those from one batch to the
-next, without an epoch's first two; the middle of three turns is told. Data: ten random
-patterns under noise, 32×32×3. Each loop runs in a process of its own. Let nothing else run beside it. Writes
-benchmarks/results/beside_authors.json; what is not given a PATH is "not run".
+settings for CIFAR-10 (SimSiam: ImageNet, DMICC: STL-10, PICA: CIFAR-100, all at 32 pixels) are imported from there and
+run as they are, on pictures that its DataLoader reads from memory; only what needs a card is sent to the processor, the
+backbone is coterie's, and packages that the loop does not use (logs, plots) may be absent (`_stand_ins.py`). What else
+is ours in one of them is said in `_authors.py`. Ours is the engine with the same batch, backbone and heads, in float32
+and in the precision that it takes by itself. Seconds are those from one batch to the next (SPICE: from one round to the
+next), without an epoch's first two; the middle of three turns is told. Data: ten random patterns under noise, 32×32×3.
+Each loop runs in a process of its own. Let nothing else run beside it. Writes
+benchmarks/results/beside_authors.json after each; what is not given a PATH stays as it is there, or is "not run".
 """
 
 from __future__ import annotations
@@ -24,21 +26,23 @@ from typing import Any
 
 import numpy as np
 from _authors import (
-    BACKBONE,
-    GROUPS,
-    HIDDEN,
-    SIDE,
-    WARM,
-    WIDTH,
+    SPICE_REPEATS,
+    SPICE_ROUND,
     their_cc,
     their_cdc,
+    their_conr,
     their_divclust,
+    their_dmicc,
+    their_pica,
+    their_propos,
     their_scan,
     their_secu,
     their_simsiam,
-    without_a_card,
+    their_spice,
+    their_tcl,
 )
-from _measure import in_a_process, write_results
+from _measure import RESULTS, in_a_process, write_results
+from _stand_ins import BACKBONE, GROUPS, HIDDEN, SIDE, WARM, WIDTH, without_a_card
 from speed import pixels
 from steps import Clock, train, untrained
 
@@ -47,6 +51,7 @@ from coterie.training.device import Precision
 from coterie.training.plan import RunSettings
 
 TURNS = 3
+NOT_RUN = {"status": "not run"}
 CELLS, PART = 500, 500  # of CDC's CIFAR-10 row
 
 
@@ -60,19 +65,37 @@ class Contest:
     batches: int
     theirs: Callable[[np.ndarray, int], Callable[[], list[float]]]
     overrides: dict[str, Any]
+    backbone: str = BACKBONE
+    untimed: int = 0  # of our last steps, where one has work in it that follows an epoch of theirs
 
 
 CDC_ROW = {"cdc.cells": CELLS, "cdc.batch_size": 1000, "cdc.sub_batch": PART}
 SIMSIAM = {"simsiam.batch_size": 256, "simsiam.projector_hidden": WIDTH, "simsiam.projector_out": 2048}
-SIMSIAM |= {"simsiam.predictor_hidden": 512}
+SIMSIAM |= {"simsiam.predictor_hidden": 512, "views.blur": 0.5}
+SECU = {"secu.batch_size": 128, "secu.hidden": WIDTH, "secu.blur": (1.0, 0.1)}
+TCL = {"tcl.batch_size": 256, "tcl.boost_epochs": 0, "tcl.hidden": HIDDEN, "tcl.blur": 1.0}
+HEADS = {"projector_hidden": 4096, "projector_out": 256, "predictor_hidden": 4096}  # of ProPos, and of BYOL before CoNR
+PROPOS, BEFORE, CONR = ({f"{name}.{key}": width for key, width in HEADS.items()} for name in ("propos", "byol", "conr"))
+PROPOS |= {"propos.batch_size": 128}
+CONR |= BEFORE | {"conr.batch_size": 128}
+# With `drift`, as in the authors' code, each step passes the heads' pictures through the backbone again.
+SPICE = {"spice.batch_size": SPICE_ROUND, "spice.repeats": SPICE_REPEATS, "spice.hidden": HIDDEN, "spice.drift": True}
+DMICC = {"dmicc.batch_size": 128, "dmicc.temperature": 1.0, "dmicc.view_term": "released"}
+PICA = {"pica.batch_size": 128, "pica.copies": 3, "pica.over": 70}
 DIVCLUST = {"divclust.batch_size": 256, "divclust.hidden": WIDTH, "divclust.clusterings": 20}
 CONTESTS = {
     "cc": Contest("Yunfan-Li/Contrastive-Clustering", "cc", 256, 12, their_cc, {"cc.batch_size": 256}),
     "scan": Contest("wvangansbeke/Unsupervised-Classification", "scan", 128, 16, their_scan, {"scan.batch_size": 128}),
     "cdc": Contest("ChengJianH/CDC", "cdc", 1000, 5, their_cdc, CDC_ROW | {"cdc.hidden": HIDDEN}),
     "simsiam": Contest("facebookresearch/simsiam", "simsiam", 256, 10, their_simsiam, SIMSIAM),
-    "secu": Contest("idstcv/SeCu", "secu", 128, 16, their_secu, {"secu.batch_size": 128, "secu.hidden": WIDTH}),
+    "secu": Contest("idstcv/SeCu", "secu", 128, 16, their_secu, SECU),
     "divclust": Contest("ManiadisG/DivClust", "divclust", 256, 10, their_divclust, DIVCLUST),
+    "tcl": Contest("Yunfan-Li/Twin-Contrastive-Learning", "tcl", 256, 8, their_tcl, TCL),
+    "propos": Contest("Hzzone/ProPos", "propos", 128, 8, their_propos, PROPOS),
+    "conr": Contest("cly234/DeepClustering-ConNR", "conr", 128, 8, their_conr, CONR),
+    "spice": Contest("niuchuangnn/SPICE", "spice", SPICE_ROUND, 5, their_spice, SPICE, untimed=1),
+    "dmicc": Contest("Li-Hyn/DMICC", "dmicc", 128, 10, their_dmicc, DMICC),
+    "pica": Contest("Raymond-sci/PICA", "pica", 128, 6, their_pica, PICA, f"sobel+{BACKBONE}"),
 }
 
 
@@ -83,7 +106,7 @@ def ours(contest: Contest, images: np.ndarray, precision: Precision) -> tuple[Ca
         contest.method,
         epochs=1,
         device="cpu",
-        backbone=BACKBONE,
+        backbone=contest.backbone,
         precision=precision,
         family="photo",
         overrides=contest.overrides,
@@ -94,7 +117,7 @@ def ours(contest: Contest, images: np.ndarray, precision: Precision) -> tuple[Ca
     def once() -> list[float]:
         clock = Clock()
         train(prepared, untrained(prepared), clock)
-        return clock.times[WARM:]
+        return clock.times[WARM : len(clock.times) - contest.untimed]
 
     return once, prepared.precision.name
 
@@ -102,23 +125,25 @@ def ours(contest: Contest, images: np.ndarray, precision: Precision) -> tuple[Ca
 def measure(name: str, checkout: Path, workers: int) -> dict[str, Any]:
     contest = CONTESTS[name]
     images = pixels(contest.batch * contest.batches, SIDE, 3)
-    precisions: tuple[Precision, ...] = ("fp32", "auto")
-    own = {precision: ours(contest, images, precision) for precision in precisions}
+    plain, chosen = ours(contest, images, "fp32"), ours(contest, images, "auto")
     without_a_card(checkout)
-    runs = {"authors": contest.theirs(images, workers)} | {key: run for key, (run, _) in own.items()}
+    runs = {"authors": contest.theirs(images, workers), "fp32": plain[0]}
+    if chosen[1] != plain[1]:
+        runs["auto"] = chosen[0]
     times: dict[str, list[float]] = {key: [] for key in runs}
     for _ in range(TURNS):
         for key, run in runs.items():
             times[key].append(statistics.mean(run()))
     step = {key: statistics.median(found) for key, found in times.items()}
+    step.setdefault("auto", step["fp32"])
     return {
         "batch": contest.batch,
-        "backbone": BACKBONE,
+        "backbone": contest.backbone,
         "workers_of_theirs": workers,
         "authors_seconds": round(step["authors"], 4),
         "seconds_float32": round(step["fp32"], 4),
         "seconds": round(step["auto"], 4),
-        "precision": own["auto"][1],
+        "precision": chosen[1],
         "times_faster_float32": round(step["authors"] / step["fp32"], 2),
         "times_faster": round(step["authors"] / step["auto"], 2),
     }
@@ -138,16 +163,19 @@ def main() -> None:
         print()
         print(json.dumps(found))
         return
-    methods: dict[str, Any] = {}
-    for name in CONTESTS:
+    path = RESULTS / "beside_authors.json"
+    before = json.loads(path.read_text(encoding="utf-8"))["methods"] if path.exists() else {}
+    methods = {name: before.get(name, {"repository": one.repository, **NOT_RUN}) for name, one in CONTESTS.items()}
+    for name, contest in CONTESTS.items():
         checkout = getattr(given, name)
+        if checkout is None:
+            continue
         words = [name, str(checkout), str(given.workers)]
-        found = {"status": "not run"} if checkout is None else in_a_process(__file__, words, given.limit)
-        methods[name] = {"repository": CONTESTS[name].repository} | found
+        methods[name] = {"repository": contest.repository, **in_a_process(__file__, words, given.limit)}
         print(name, methods[name], flush=True)
-    asked = [f"--{name} PATH" for name in CONTESTS if getattr(given, name) is not None]
-    command = " ".join(["python benchmarks/beside_authors.py", *asked, f"--workers {given.workers}"])
-    print(write_results("beside_authors", command, methods=methods))
+        asked = [f"--{name} PATH" for name, one in methods.items() if one["status"] != "not run"]
+        command = " ".join(["python benchmarks/beside_authors.py", *asked, f"--workers {given.workers}"])
+        write_results("beside_authors", command, methods=methods)
 
 
 if __name__ == "__main__":

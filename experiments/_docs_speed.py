@@ -31,10 +31,16 @@ def steps(folder: Path = BENCHMARKS) -> str:
     return table(head, rows, found["command"])
 
 
-def beside_authors() -> str:
-    found = records("beside_authors", BENCHMARKS)
+def beside_authors(folder: Path = BENCHMARKS) -> str:
+    """A row for each loop of authors that either kind of processor has a record of."""
+    if not (folder / "beside_authors.json").exists():
+        return "Not run: `python benchmarks/beside_authors.py`.\n"
+    found = records("beside_authors", folder)
+    other = OLDER if folder == BENCHMARKS else BENCHMARKS
+    known = records("beside_authors", other)["methods"] if (other / "beside_authors.json").exists() else {}
+    rest = {name: {**one, "status": "not run"} for name, one in known.items() if name not in found["methods"]}
     rows = []
-    for name, one in found["methods"].items():
+    for name, one in (found["methods"] | rest).items():
         if one["status"] != "done":
             rows.append([name, f"`{one['repository']}`", one["status"], *[""] * 5])
             continue
@@ -85,5 +91,6 @@ BLOCKS: dict[str, Block] = {
     "steps": steps,
     "steps-older": functools.partial(steps, OLDER),
     "beside-authors": beside_authors,
+    "beside-authors-older": functools.partial(beside_authors, OLDER),
     "processors": processors,
 }
