@@ -12,7 +12,9 @@ import torch
 from coterie import supervised
 from coterie.catalogue import method_names
 from coterie.cli import main
+from coterie.networks.net import Net
 from coterie.pipeline import run
+from coterie.training.engine import Stage, train_stage
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, InputError, OneProcess
 from coterie.yardstick import NAME, Settings, Supervised
@@ -125,6 +127,31 @@ def test_it_goes_on_from_the_backbone_of_a_run(tmp_path: Path) -> None:
         supervised(x, names, init=tmp_path / "run", backbone="small-16", settings=still)
     assert Settings().learning_rate == 1e-3
     assert supervised(x, names, init=tmp_path / "run", settings={"epochs": 1}).settings.learning_rate == 1e-4
+
+
+def test_it_scales_items_as_the_run_did_that_it_goes_on_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, names = groups()
+    overrides = {"ae.epochs": 1, "views.row_norm": "z-score"}
+    run(x, RunSettings(3, "ae", overrides=overrides, device="cpu", calibrate=False), tmp_path / "run")
+    scales = []
+
+    def look(net: Net, stage: Stage) -> None:
+        scales.append((net.row_norm, stage.views.row_norm))
+        train_stage(net, stage)
+
+    monkeypatch.setattr("coterie.yardstick.train_stage", look)
+    supervised(x, names, init=tmp_path / "run", settings={**SHORT, "epochs": 1})
+    assert scales == [("z-score", "z-score")]
+
+
+def test_it_reads_pictures_in_the_size_of_the_run_that_it_goes_on_from(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (30, 20, 20), dtype=np.uint8)
+    settings = RunSettings(3, "ae", overrides={"ae.epochs": 1}, device="cpu", calibrate=False, image_size=16)
+    run(pictures, settings, tmp_path / "run")
+    names, short = ["a", "b"] * 15, {**SHORT, "epochs": 1}
+    found = supervised(pictures, names, init=tmp_path / "run", test=pictures, test_labels=names, settings=short)
+    assert found.probabilities.shape == (30, 2)
+    assert any("16x16" in note for note in found.notes)
 
 
 def test_the_loss_of_a_random_net_is_that_of_guessing() -> None:

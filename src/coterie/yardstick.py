@@ -26,12 +26,13 @@ from coterie.arguments import array_from, path_from, seed_from, share, text
 from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
 from coterie.callers import fitting
 from coterie.contract import Card, Facts, View, epochs_for
-from coterie.data import labels_of, open_source
+from coterie.data import labels_of
 from coterie.data.encoding import Labels, encode
 from coterie.data.flat import mark_flat
 from coterie.data.items import ChosenItems
 from coterie.data.outliers import mark_outliers
 from coterie.data.reading import said_of
+from coterie.encoders import open_items
 from coterie.evaluation import evaluate
 from coterie.isolation import in_turn, isolated
 from coterie.networks.backbones import build_backbone, choose_backbone
@@ -175,14 +176,11 @@ def supervised(
         raise InputError(f"settings are {repr(settings)[:80]}: they take a dict from names of settings to values.")
     if progress is not None and not isinstance(progress, Progress):
         raise InputError(f"progress is {repr(progress)[:80]}: it takes an object with begin, step and epoch.")
-    start = None if init is None else load_model(path_from(init, "init"))
-    if start is not None and backbone not in ("auto", start.backbone):
-        raise InputError(f"{init} brings its own backbone, {start.backbone!r}: leave --backbone {backbone} out.")
-    opened = open_source(source)
-    known = _labels(labels, source, opened)
-    if start is not None and start.spec != opened.items.spec:
-        raise InputError(f"{init} was trained on {start.spec}, but {opened.name} holds {opened.items.spec}.")
-    seed, place, spec = seed_from(random_state), accelerator_for(device), opened.items.spec
+    start = _start(init, backbone)
+    # As `fit --init` opens its source: in the form that the run was fitted on, through its encoder where it had one.
+    opened = open_items(source, like=None if start is None else start.spec, device=device, family="auto")
+    known, spec = _labels(labels, source, opened), opened.items.spec
+    seed, place = seed_from(random_state), accelerator_for(device)
     taught, scored = _split(np.flatnonzero(known.codes >= 0), apart, seed)
     mark_outliers(opened)
     mark_flat(opened)
@@ -195,10 +193,12 @@ def supervised(
     name = choose_backbone(backbone, spec, str(place.device)).name if start is None else start.backbone
     shown, truth, which, other = opened.items, known.codes, scored, None
     if test is not None:
-        other = open_source(test, like=spec)
+        other = open_items(test, like=spec, device=device)
         shown, truth, which = _test(other, test, test_labels, known.names)
     began = time.monotonic()
-    net = _trained(method, ChosenItems(opened.items, taught), opened.family, k, name, start, seed, place, progress)
+    beginning = None if start is None else start.net
+    lesson = Lesson(method, ChosenItems(opened.items, taught), opened.family, k, name, beginning, seed, place)
+    net = _trained(lesson, progress)
     p = stream(net, shown, lambda view: net.cluster(net.backbone(view)).softmax(1), rows=torch.from_numpy(which))
     return Yardstick(
         known.names,
@@ -214,6 +214,30 @@ def supervised(
     )
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What is taught, and to which net: a new one with that backbone, or one that goes on from a run's."""
+
+    method: Supervised
+    items: Items
+    family: Family
+    k: int
+    backbone: str
+    start: Net | None
+    seed: int
+    place: Place
+
+
+def _start(init: str | os.PathLike[str] | None, backbone: str) -> Model | None:
+    """The model of the run to start from. Raises InputError where another backbone was asked for as well."""
+    if init is None:
+        return None
+    start = load_model(path_from(init, "init"))
+    if backbone not in ("auto", start.backbone):
+        raise InputError(f"{init} brings its own backbone, {start.backbone!r}: leave --backbone {backbone} out.")
+    return start
+
+
 def _settings(given: dict[str, Any], n: int, k: int, spec: ItemSpec, device: str, start: Model | None) -> Settings:
     """The given settings over practical ones for `n` taught items of `k` classes. Raises InputError."""
     side = max(spec.height, spec.width)
@@ -222,49 +246,39 @@ def _settings(given: dict[str, Any], n: int, k: int, spec: ItemSpec, device: str
     return coerce(Settings, {**practical, **given}, NAME)
 
 
-def _trained(
-    method: Supervised,
-    items: Items,
-    family: Family,
-    k: int,
-    backbone: str,
-    start: Model | None,
-    seed: int,
-    place: Place,
-    progress: Progress | None,
-) -> Net:
-    """A net of that backbone, or of the model to start from, taught by the engine that trains every stage."""
-    spec = items.spec
-    net = _net(method, backbone, items, None if start is None else start.net, k, seed, place.device)
+def _trained(lesson: Lesson, progress: Progress | None) -> Net:
+    """The net, taught by the engine that trains every stage."""
+    net, items, spec = _net(lesson), lesson.items, lesson.items.spec
+    views = {**practical_views(max(spec.height, spec.width), spec.dim), "row_norm": net.row_norm}
     stage = Stage(
-        method,
+        lesson.method,
         items,
-        family,
-        k,
-        seed,
-        coerce(ViewSettings, practical_views(max(spec.height, spec.width), spec.dim), "views"),
+        lesson.family,
+        lesson.k,
+        lesson.seed,
+        coerce(ViewSettings, views, "views"),
         partial(extract_features, net, items),
         History(None),
         progress=progress,
-        rank=place.process_index,
-        processes=place.num_processes,
+        rank=lesson.place.process_index,
+        processes=lesson.place.num_processes,
     )
     train_stage(net, stage)
     return net
 
 
-def _net(
-    method: Supervised, backbone: str, items: Items, start: Net | None, k: int, seed: int, device: torch.device
-) -> Net:
+def _net(lesson: Lesson) -> Net:
     """The net as it begins: weights drawn by the seed, or the backbone and the scale of a run's net."""
-    torch.manual_seed(seed_of(seed, NAME, "weights"))
-    trunk = build_backbone(backbone, items.spec)
-    mean, std = normalisation(items)
-    if start is not None:
+    spec, start, device = lesson.items.spec, lesson.start, lesson.place.device
+    torch.manual_seed(seed_of(lesson.seed, NAME, "weights"))
+    trunk = build_backbone(lesson.backbone, spec)
+    half = choose_precision("auto", spec, device).name == "bf16"
+    if start is None:
+        net = Net(trunk, spec, *normalisation(lesson.items), half=half)
+    else:
         trunk.load_state_dict(start.backbone.trunk.state_dict())
-        mean, std = start.mean, start.std
-    net = Net(trunk, items.spec, mean, std, half=choose_precision("auto", items.spec, device).name == "bf16")
-    net.add(method.heads(net, k))
+        net = Net(trunk, spec, start.mean, start.std, half=half, row_norm=start.row_norm, limit=start.limit)
+    net.add(lesson.method.heads(net, lesson.k))
     share_batch_norm(net)
     return net.to(device)
 
