@@ -1,7 +1,7 @@
 """START HERE: one run, from a source to a result table and a report.
 
 source -> data -> views -> network + method (stages) -> prediction -> result table -> evaluation (labels only here) ->
-report. Each line of `run` is one of these steps; the folders of the package are in the same order. `preparing` holds
+report. `_run` and `_fit` take these steps; the folders of the package are in the same order. `preparing` holds
 what comes before training, `stages` the training itself.
 """
 
@@ -86,7 +86,7 @@ def run(
 
 
 def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
-    settings = prepared.settings
+    """The run from its first record to its last. How it ended stands in the record, whatever that was."""
     watch.ready(prepared.source)
     folder, plan = prepared.folder, prepared.plan
     forget_calibration(prepared)
@@ -98,49 +98,65 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
     try:
         if watch.timed and (expected := forecast(prepared, short=False)) and expected.seconds >= WORTH_SAYING:
             watch.say(str(expected))
-        net = train(prepared, watch)
-        k = settings.k or count_groups(net, prepared, watch)
-        model = Model(net, plan.method, k, prepared.backbone.name, prepared.source.items.spec, prepared.family)
-        if plan.calibration is not None:
-            calibrate(model, prepared, watch)
-        watch.say("predicting all items")
-        assignments = model.predict(prepared.source, embedding=True, progress=watch.predicted)
-        check_result(assignments, k, prepared.warnings, advice_of(prepared), prepared.history.records)
-        check_balance(assignments, model, prepared)
-        check_kept(model, prepared.source, assignments)
-        assert assignments.embedding is not None
-        groups = assignments.probabilities.argmax(1)
-        usual, rows, left_out = None, assignments.embedding, np.asarray(prepared.source.outliers, np.int64)
-        if len(left_out):
-            usual = torch.from_numpy(without(left_out, len(groups)))
-            rows, groups = rows[usual], groups[usual]
-        model.bank = make_bank(rows, groups, k, settings.seed, usual)
+        model, assignments = _fit(prepared, watch)
         seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
         if folder.path is not None and prepared.is_main:
-            # The log of a review knows its table by every byte, and another version or machine writes others.
-            keep = was_reviewed(folder.path) and os.path.lexists(folder.path / "result.parquet")
-            if keep:
-                watch.say("the result was reviewed: result.parquet stays as it is")
-            elif gone := forget_measured(folder.path, assignments):
-                watch.say(f"the result is another one than before: what was measured of that is removed ({gone})")
-            kept = {"store_embedding": settings.store_embedding, "keep_result": keep}
-            write_run_files(folder.path, model, prepared.source, assignments, **kept)
+            _write(folder.path, model, prepared, assignments, watch)
     except KeyboardInterrupt:
         folder.update(status="stopped", warnings=prepared.warnings)
         raise
     except Exception as error:
-        known = str(error) if isinstance(error, CoterieError) else shortage(error)
-        reason = getattr(error, "reason", known or repr(error))
-        if known is None:
-            keep_traceback(folder.file("traceback.txt") if prepared.is_main else None, error)
-        folder.update(
-            status="failed", failure={"reason": reason, "advice": getattr(error, "advice", "Go on with --resume.")}
-        )
+        _record_failure(prepared, error)
         raise
     if folder.path is not None and prepared.is_main:
         (folder.path / "traceback.txt").unlink(missing_ok=True)  # of an attempt before
-    folder.update(status="done", n_clusters=k, seconds=seconds, notes=plan.notes, warnings=prepared.warnings)
+    folder.update(status="done", n_clusters=model.k, seconds=seconds, notes=plan.notes, warnings=prepared.warnings)
     return RunResult(model, assignments, prepared.history, folder.record, prepared.source)
+
+
+def _fit(prepared: Prepared, watch: Watch) -> tuple[Model, Assignments]:
+    """The trained and calibrated model, with the bank of its features, and its checked answers with embeddings."""
+    settings, plan, source = prepared.settings, prepared.plan, prepared.source
+    net = train(prepared, watch)
+    k = settings.k or count_groups(net, prepared, watch)
+    model = Model(net, plan.method, k, prepared.backbone.name, source.items.spec, prepared.family)
+    if plan.calibration is not None:
+        calibrate(model, prepared, watch)
+    watch.say("predicting all items")
+    assignments = model.predict(source, embedding=True, progress=watch.predicted)
+    check_result(assignments, k, prepared.warnings, advice_of(prepared), prepared.history.records)
+    check_balance(assignments, model, prepared)
+    check_kept(model, source, assignments)
+    assert assignments.embedding is not None
+    groups = assignments.probabilities.argmax(1)
+    usual, rows, left_out = None, assignments.embedding, np.asarray(source.outliers, np.int64)
+    if len(left_out):
+        usual = torch.from_numpy(without(left_out, len(groups)))
+        rows, groups = rows[usual], groups[usual]
+    model.bank = make_bank(rows, groups, k, settings.seed, usual)
+    return model, assignments
+
+
+def _write(out: Path, model: Model, prepared: Prepared, assignments: Assignments, watch: Watch) -> None:
+    """The files of a run that has ended well; what was measured of another result before is removed."""
+    # The log of a review knows its table by every byte, and another version or machine writes others.
+    keep = was_reviewed(out) and os.path.lexists(out / "result.parquet")
+    if keep:
+        watch.say("the result was reviewed: result.parquet stays as it is")
+    elif gone := forget_measured(out, assignments):
+        watch.say(f"the result is another one than before: what was measured of that is removed ({gone})")
+    kept = {"store_embedding": prepared.settings.store_embedding, "keep_result": keep}
+    write_run_files(out, model, prepared.source, assignments, **kept)
+
+
+def _record_failure(prepared: Prepared, error: Exception) -> None:
+    """Let the record say why the run failed and what to try next; an unforeseen error leaves its traceback as well."""
+    known = str(error) if isinstance(error, CoterieError) else shortage(error)
+    reason = getattr(error, "reason", known or repr(error))
+    if known is None:
+        keep_traceback(prepared.folder.file("traceback.txt") if prepared.is_main else None, error)
+    failure = {"reason": reason, "advice": getattr(error, "advice", "Go on with --resume.")}
+    prepared.folder.update(status="failed", failure=failure)
 
 
 def forget_calibration(prepared: Prepared) -> None:
