@@ -23,7 +23,7 @@ from coterie.beginning import (
     first_weights,
     with_beginning,
 )
-from coterie.contract import Facts, name_of, views_of
+from coterie.contract import Card, Facts, name_of, views_of
 from coterie.data.flat import mark_flat
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
@@ -112,24 +112,16 @@ def _prepare(
     settings, said = by_items(settings, opened)
     if said:
         card = check_beginning(settings)
-    chosen_k, teacher = None, None
+    teacher = None
     if taught_by is not None:
         settings = lighter(settings, taught_by, len(opened.items))
         teacher = _teacher(source, settings, opened, taught_by, cache if place.is_main_process else None, place, watch)
     check_spaces(opened.items.spec, card, settings)
-    if settings.n_clusters == "auto" and not card.without_k:
-        from coterie.choosing import settle  # imports scikit-learn, 1.3 s
-
-        k, chosen_k = settle(opened, settings.seed, watch.say)
-        settings = replace(settings, n_clusters=k)
+    settings, chosen_k = _with_k(settings, card, opened, watch)
     facts, spec = _facts_of(opened, settings, place), opened.items.spec
     backbone = backbone_of(settings, card, init, spec, facts.device) if teacher is None else teacher.start.choice
     plan = make_plan(settings, facts, opened.name)
-    plan.notes.extend([*notes, *said])
-    if term := balance_term(plan.method):
-        plan.notes.append(f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}.")
-    plan.notes.extend([*advice_for(plan, opened.family, init), *extra_items(plan, opened)])
-    plan.notes.extend(_without_effect(plan, settings, opened, backbone))
+    plan.notes.extend([*notes, *said, *_notes_on(plan, settings, opened, backbone, init)])
     plan = with_beginning(plan, settings, backbone, spec, init)
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     if teacher is not None:
@@ -258,6 +250,28 @@ def _teacher(
         dry=watch.dry,
         say=watch.say,
     )
+
+
+def _with_k(
+    settings: RunSettings, card: Card, opened: Source, watch: Watch
+) -> tuple[RunSettings, dict[str, Any] | None]:
+    """The settings with a number for -k auto, where the method takes one, and how that number came about."""
+    if settings.n_clusters != "auto" or card.without_k:
+        return settings, None
+    from coterie.choosing import settle  # imports scikit-learn, 1.3 s
+
+    k, chosen = settle(opened, settings.seed, watch.say)
+    return replace(settings, n_clusters=k), chosen
+
+
+def _notes_on(
+    plan: Plan, settings: RunSettings, opened: Source, backbone: BackboneChoice, init: Model | None
+) -> list[str]:
+    """What the user should know of a plan for these items before it is trained."""
+    term = balance_term(plan.method)
+    balance = [f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}."] if term else []
+    about_items = [*advice_for(plan, opened.family, init), *extra_items(plan, opened)]
+    return [*balance, *about_items, *_without_effect(plan, settings, opened, backbone)]
 
 
 def _facts_of(opened: Source, settings: RunSettings, place: Place) -> Facts:
