@@ -156,8 +156,8 @@ def first_weights(
     return backbone, None
 
 
-def advice_for(plan: Plan, family: Family, init: Model | None) -> list[str]:
-    """The advice for a user with too few photos to train a net from scratch."""
+def few_photos(plan: Plan, family: Family, init: Model | None) -> list[str]:
+    """A note for a user with too few photos to train a net from scratch."""
     facts = plan.facts
     assert facts is not None
     few = facts.kind == "images" and family == "photo" and init is None and _learns_from_too_few(plan, facts)

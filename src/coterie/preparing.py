@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from coterie.beginning import (
-    advice_for,
     backbone_of,
     check_beginning,
     check_spaces,
     epochs_of,
     extra_items,
+    few_photos,
     first_weights,
     with_beginning,
 )
@@ -270,7 +270,7 @@ def _notes_on(
     """What the user should know of a plan for these items before it is trained."""
     term = balance_term(plan.method)
     balance = [f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}."] if term else []
-    about_items = [*advice_for(plan, opened.family, init), *extra_items(plan, opened)]
+    about_items = [*few_photos(plan, opened.family, init), *extra_items(plan, opened)]
     return [*balance, *about_items, *_without_effect(plan, settings, opened, backbone)]
 
 
