@@ -10,7 +10,7 @@ import pytest
 import typer
 
 from coterie import Clusterer, supervised
-from coterie.callers import COMMANDS, FLAGS, VALUED, as_written, fitting, in_python
+from coterie.callers import COMMANDS, FLAGS, VALUED, as_written, in_python, worded
 from coterie.cli.commands import app
 from coterie.types import InputError
 
@@ -41,8 +41,8 @@ def test_options_become_arguments_and_commands_stay(written: str, said: str) -> 
     assert in_python(written) == said
     assert in_python(said) == said
     with as_written():
-        assert fitting(written) == written
-    assert fitting(written) == said
+        assert worded(written) == written
+    assert worded(written) == said
 
 
 def test_every_name_is_one_of_the_command_line() -> None:

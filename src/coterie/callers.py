@@ -48,16 +48,16 @@ def as_written() -> Iterator[None]:
         _inside -= 1
 
 
-def fitting(text: str) -> str:
+def worded(text: str) -> str:
     """A message in the words of the caller."""
     return text if _inside else in_python(text)
 
 
-def fit_advice(error: CoterieError) -> None:
+def reword(error: CoterieError) -> None:
     """Put the message of an error into the words of the caller."""
-    error.args = tuple(fitting(one) if isinstance(one, str) else one for one in error.args)
+    error.args = tuple(worded(one) if isinstance(one, str) else one for one in error.args)
     if isinstance(error, RunFailed):
-        error.reason, error.advice = fitting(error.reason), fitting(error.advice)
+        error.reason, error.advice = worded(error.reason), worded(error.advice)
 
 
 def in_python(text: str) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from coterie.algorithms.finch import hierarchy
 from coterie.arguments import as_whole
-from coterie.callers import fitting
+from coterie.callers import worded
 from coterie.data import open_source
 from coterie.data.flat import mark_flat
 from coterie.data.outliers import mark_outliers, without
@@ -101,7 +101,7 @@ def choose_k(
         mark_flat(opened)
         looked = features_of_source(opened, seed)
         said = (*opened.warnings, *said_of(opened.skipped), *opened.notes)
-        looked = replace(looked, notes=(*map(fitting, said), *looked.notes))
+        looked = replace(looked, notes=(*map(worded, said), *looked.notes))
     return choose(looked, least=least, most=most, seed=seed, progress=progress)
 
 

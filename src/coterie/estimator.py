@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
 from coterie.arguments import are_several, path_from, seed_from, whole_number
-from coterie.callers import fitting
+from coterie.callers import worded
 from coterie.isolation import isolated
 from coterie.types import Assignments, Skipped, Source
 
@@ -360,7 +360,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
 def _warn(texts: Sequence[str], further: int = 0) -> None:
     """Warn at the line that called an isolated method, which called this; `further` calls lie between."""
     for text in texts:
-        warnings.warn(fitting(text), stacklevel=4 + further)
+        warnings.warn(worded(text), stacklevel=4 + further)
 
 
 @isolated

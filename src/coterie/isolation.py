@@ -17,7 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
-from coterie.callers import fit_advice
+from coterie.callers import reword
 from coterie.types import CoterieError
 
 P = ParamSpec("P")
@@ -57,7 +57,7 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
             with own_state():
                 return function(*args, **kwargs)
         except CoterieError as error:
-            fit_advice(error)
+            reword(error)
             raise
 
     return wrapper

@@ -12,7 +12,7 @@ import torch
 
 from coterie.arguments import seed_from
 from coterie.calibration import PostHoc, calibration_net
-from coterie.callers import fitting
+from coterie.callers import worded
 from coterie.contract import Facts
 from coterie.data import open_source
 from coterie.data.items import ChosenItems, Embeddings
@@ -76,7 +76,7 @@ def calibrate(
     usual = ~np.isin(said.rows, np.asarray(source.outliers, np.int64))
     said = replace(said, rows=said.rows[usual], probabilities=said.probabilities[usual])
     for text in source.warnings:
-        warnings.warn(fitting(text), stacklevel=3)
+        warnings.warn(worded(text), stacklevel=3)
     k, dim, seed = len(said.groups), source.items.spec.dim, seed_from(random_state)
     accelerator = accelerator_for(device)
     facts = Facts(len(said.rows), k, "embeddings", str(accelerator.device), dim=dim)

@@ -29,7 +29,7 @@ from coterie.networks.net import Net
 from coterie.prediction.model import Model, load_model
 from coterie.preparing import Prepared, Watch
 from coterie.training.advice import Advice, advice_for
-from coterie.training.checkpoints import fitting, load_tree, save_tree
+from coterie.training.checkpoints import load_tree, restoring, save_tree
 from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Stage, train_stage
 from coterie.training.health import lost_warning
@@ -58,7 +58,7 @@ def train(prepared: Prepared, watch: Watch) -> Net:
             prepared.teacher.teach(net.cluster)
         if done is not None and done.exists():
             watch.say(f"stage {name} is done already")
-            with fitting(done):
+            with restoring(done):
                 net.load_state_dict(load_tree(done, prepared.device)["net"])
             prepared.plan.notes.extend(_ended_early(method, prepared))
         else:

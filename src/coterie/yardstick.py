@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from coterie.arguments import array_from, path_from, seed_from, share, text
 from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
-from coterie.callers import fitting
+from coterie.callers import worded
 from coterie.contract import Card, Facts, View, epochs_for
 from coterie.data import labels_of
 from coterie.data.encoding import Labels, encode
@@ -327,7 +327,7 @@ def _split(rows: NDArray[np.int64], held_out: float, seed: int) -> tuple[NDArray
 
 def _said_of(opened: Source) -> list[str]:
     notes = [note for note in opened.notes if "--family" not in note]  # which `supervised` does not have
-    return [fitting(text) for text in (*opened.warnings, *said_of(opened.skipped), *notes)]
+    return [worded(text) for text in (*opened.warnings, *said_of(opened.skipped), *notes)]
 
 
 def _test(

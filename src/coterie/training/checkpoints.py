@@ -37,7 +37,7 @@ def load_tree(path: Path, device: torch.device | str = "cpu") -> Any:
 
     check_regular(path)
     with (
-        fitting(path),
+        restoring(path),
         utf8_path(path) as opened,
         safe_open(opened, framework="pt", device=str(device)) as file,
     ):
@@ -46,7 +46,7 @@ def load_tree(path: Path, device: torch.device | str = "cpu") -> Any:
 
 
 @contextmanager
-def fitting(path: Path) -> Iterator[None]:
+def restoring(path: Path) -> Iterator[None]:
     """Turn errors while a checkpoint is read and restored into an InputError that names the file."""
     try:
         yield

@@ -35,7 +35,7 @@ from coterie.contract.options import ALL
 from coterie.networks.net import Net
 from coterie.training.advice import Advice, advice_for
 from coterie.training.batches import BatchMaker, batches_of
-from coterie.training.checkpoints import fitting, load_tree, save_tree
+from coterie.training.checkpoints import load_tree, restoring, save_tree
 from coterie.training.distributed import any_process, average_gradients
 from coterie.training.health import Meter, check_epoch, check_losses, early_warning, group_health, late_warning
 from coterie.training.history import EpochRecord, History
@@ -158,7 +158,7 @@ class Training:
         saved = load_tree(path, self.net.mean.device) if path is not None and path.exists() else None
         if saved is not None:
             assert path is not None
-            with fitting(path):
+            with restoring(path):
                 self.restore(saved)
         stage.history.keep(stage.name, self.place.epoch)
         if saved is None:
