@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import nn
 
 from coterie.contract import predict
-from coterie.methods.scan3 import SCAN3, class_weights, sure
+from coterie.methods.scan3 import SCAN3, sure
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
+from coterie.objectives.pseudo_labels import class_weights
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, chain_of
 from coterie.types import Batch, InputError, ItemSpec, OneProcess, RunFailed

@@ -20,9 +20,9 @@ from coterie.networks.net import Net
 from coterie.training.distributed import deal, share_of
 from coterie.training.passes import PassPlan, steps_of
 from coterie.training.seeds import generator_of, seed_torch
-from coterie.types import Batch, Features, ItemSpec
+from coterie.types import Batch, Family, Features, ItemSpec
 from coterie.views.draw import Draw, JoinedDraw
-from coterie.views.recipes import Family, make_views
+from coterie.views.recipes import make_views
 from coterie.views.settings import ViewSettings
 
 AT_ONCE = 16  # batches whose views an accelerator makes at once

@@ -42,8 +42,7 @@ from coterie.training.history import EpochRecord, History
 from coterie.training.interrupt import Stop, Stopped, between_steps
 from coterie.training.passes import plan_passes, steps_of
 from coterie.training.seeds import generator_of, seed_torch
-from coterie.types import Batch, CoterieError, EpochStart, Features, InputError, Items, Losses
-from coterie.views.recipes import Family
+from coterie.types import Batch, CoterieError, EpochStart, Family, Features, InputError, Items, Losses
 from coterie.views.settings import ViewSettings
 
 LOSSES = "{name: loss}, and it must `yield` one for each optimiser step"

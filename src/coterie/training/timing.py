@@ -17,8 +17,7 @@ from coterie.networks.net import Net
 from coterie.training.batches import BatchMaker, batches_at_once, batches_of
 from coterie.training.passes import PassPlan, plan_passes, steps_of
 from coterie.training.seeds import generator_of
-from coterie.types import Batch, EpochStart, Items
-from coterie.views.recipes import Family
+from coterie.types import Batch, EpochStart, Family, Items
 from coterie.views.settings import ViewSettings
 
 STAGE_SECONDS = 2.0  # of steps that a stage is timed for
