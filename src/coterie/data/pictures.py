@@ -8,7 +8,7 @@ neither is large enough, only to see that it can be.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
@@ -57,6 +57,10 @@ class Pictures:
             stamp=f"{self.stamp} {start} {stop}",
             locked=[],
         )
+
+    def skipped(self, failures: Mapping[int, str]) -> list[Skipped]:
+        """The pictures that could not be read, each with the reason, and what could not even be listed."""
+        return [Skipped(self.ids[row], failures[row]) for row in sorted(failures)] + self.locked
 
 
 def open_pictures(pictures: Pictures, options: Options, survey: Survey | None = None) -> Source:
@@ -201,14 +205,13 @@ def _source(pictures: Pictures, items: Items, failures: dict[int, str], digest: 
     ids = pictures.ids
     if failures:
         ids = [name for row, name in enumerate(pictures.ids) if row not in failures]
-    skipped = [Skipped(pictures.ids[row], failures[row]) for row in sorted(failures)] + pictures.locked
     return Source(
         pictures.name,
         pictures.origin,
         items,
         ids,
         digest,
-        skipped,
+        pictures.skipped(failures),
         notes=[*pictures.notes, *notes],
         family=pictures.family,
     )

@@ -28,7 +28,7 @@ from coterie.encoders.loading import Encoder, Wanted, load_encoder
 from coterie.encoders.store import CHUNK, NO_DIGEST, Chunk, Job, Known, Store
 from coterie.isolation import Threads
 from coterie.records.features import FORMAT
-from coterie.types import InputError, Items, ItemSpec, Skipped, Source
+from coterie.types import InputError, Items, ItemSpec, Source
 
 # The digest of a picture, and its embedding (in between its pixels), or why it has none.
 Seen = tuple[bytes, NDArray[Any] | str]
@@ -103,27 +103,21 @@ def embed_pictures(
     store.begin(job)
     numbers = _missing(store, job)
     if spread is not None and folder is not None and numbers:
-        done = job.count - _pictures_in(numbers, job.count)
-        for count in spread(Plan(wanted, job, failures, rule, folder), numbers):
-            done += count
-            options.progress("embedding", done, job.count)
-        if numbers := _missing(store, job):
-            raise InputError(
-                f"{len(numbers)} parts were written by workers and are not to be seen in {folder}: give -o on a file "
-                "system that all machines share."
-            )
+        _let_make(spread, Plan(wanted, job, failures, rule, folder), numbers, store, options)
+        numbers = []
     with quiet_pillow():
         for number, chunk in _chunks(pictures, failures, rule, encoder, store.known(), options, numbers):
             store.add(number, chunk)
     ids, digests, failed = _gathered(pictures, store, job.count)
     check_share(pictures, failed, options)
-    skipped = [Skipped(str(pictures.ids[row]), why) for row, why in sorted(failed.items())] + pictures.locked
+    skipped = pictures.skipped(failed)
     notes = [*pictures.notes, *rule.notes, *survey.notes(), note_of(encoder)]
+    fingerprint = list_fingerprint(ids, digests)
     if folder is None:
         array = np.concatenate([store.get(number).features for number in range(-(-job.count // CHUNK))])
         source = with_encoding(array, encoder.encoding, values, options, pictures.name)
         source.ids, source.skipped, source.notes = ids, skipped, [*notes, *source.notes]
-        source.fingerprint = list_fingerprint(ids, digests)
+        source.fingerprint = fingerprint
     else:
         manifest = {
             "format": FORMAT,
@@ -135,7 +129,7 @@ def embed_pictures(
             "name": pictures.name,
             "origin": pictures.origin,
             "path": path,
-            "fingerprint": list_fingerprint(ids, digests),
+            "fingerprint": fingerprint,
             "skipped": [asdict(item) for item in skipped],
             "notes": notes,
             "versions": versions(),
@@ -178,6 +172,20 @@ def note_of(encoder: Encoder) -> str:
     """What the user should know of the embeddings."""
     said = encoder.encoding
     return f"Pictures were embedded by {said.encoder} ({said.licence}; taught by {said.taught}), {said.size} px."
+
+
+def _let_make(spread: Spread, plan: Plan, numbers: list[int], store: Store, options: Options) -> None:
+    """Have these chunks made by other processes. Raises InputError for those that the folder lacks afterwards."""
+    count = plan.job.count
+    done = count - _pictures_in(numbers, count)
+    for more in spread(plan, numbers):
+        done += more
+        options.progress("embedding", done, count)
+    if missing := _missing(store, plan.job):
+        raise InputError(
+            f"{len(missing)} parts were written by workers and are not to be seen in {plan.folder}: give -o on a file "
+            "system that all machines share."
+        )
 
 
 def _missing(store: Store, job: Job) -> list[int]:
