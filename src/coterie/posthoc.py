@@ -18,7 +18,8 @@ from coterie.data import open_source
 from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.outliers import mark_outliers, without
 from coterie.isolation import in_turn, isolated
-from coterie.networks.features import extract_features, some_rows, stream
+from coterie.networks.features import features_of, stream
+from coterie.networks.net import Net
 from coterie.prediction.clusterings import Calibrated, read_clustering
 from coterie.training.coerce import shown
 from coterie.training.device import accelerator_for
@@ -27,7 +28,7 @@ from coterie.training.engine import Stage, train_stage
 from coterie.training.history import History
 from coterie.training.plan import calibration_for
 from coterie.training.seeds import seed_of
-from coterie.types import InputError
+from coterie.types import InputError, Source
 from coterie.views.normalise import farthest, normalisation
 from coterie.views.settings import ViewSettings
 
@@ -77,37 +78,38 @@ def calibrate(
     said = replace(said, rows=said.rows[usual], probabilities=said.probabilities[usual])
     for text in source.warnings:
         warnings.warn(worded(text), stacklevel=3)
-    k, dim, seed = len(said.groups), source.items.spec.dim, seed_from(random_state)
-    accelerator = accelerator_for(device)
-    facts = Facts(len(said.rows), k, "embeddings", str(accelerator.device), dim=dim)
+    seed, place = seed_from(random_state), accelerator_for(device)
+    facts = Facts(len(said.rows), len(said.groups), "embeddings", str(place.device), dim=source.items.spec.dim)
     method = PostHoc(calibration_for(facts, {"loss": loss, **(settings or {})}), torch.from_numpy(said.probabilities))
-    usual_rows = without(np.asarray(source.outliers, np.int64), len(source.items))
-    usual_items = ChosenItems(source.items, usual_rows) if len(source.outliers) else source.items
-    mean, std = normalisation(usual_items)
-    net = calibration_net(method, mean, std, seed_of(seed, "calibrate", "weights"))
-    net.limit = farthest(usual_items, mean, std) if len(source.outliers) else None
-    share_batch_norm(net)
-    net.to(accelerator.device)
+    net = _net(method, source, seed).to(place.device)
     taught = source.items
     if len(said.rows) < len(source.items):
         taught = Embeddings(source.items.take(torch.from_numpy(said.rows)).numpy())
-
-    def features(*, half: bool = False, by: torch.nn.Module | None = None, most: int | None = None) -> torch.Tensor:
-        return extract_features(net, taught, some_rows(len(taught), most), half=half, by=by)
-
     stage = Stage(
         method,
         taught,
         "vector",
-        k,
+        len(said.groups),
         seed,
         ViewSettings(),
-        features,
+        features_of(net, taught),
         History(None),
-        rank=accelerator.process_index,
-        processes=accelerator.num_processes,
+        rank=place.process_index,
+        processes=place.num_processes,
     )
     train_stage(net, stage)
     p = torch.cat(list(stream(net, source.items, lambda view: net.post_hoc(view).softmax(1))))
     confidence, label = (t.numpy() for t in p.max(1))
     return Calibrated(p.numpy(), confidence, said.groups[label], said.groups)
+
+
+def _net(method: PostHoc, source: Source, seed: int) -> Net:
+    """A net with a fresh head, in the scale of the items that are not far outside all others."""
+    items = source.items
+    if len(source.outliers):
+        items = ChosenItems(items, without(np.asarray(source.outliers, np.int64), len(items)))
+    mean, std = normalisation(items)
+    net = calibration_net(method, mean, std, seed_of(seed, "calibrate", "weights"))
+    net.limit = farthest(items, mean, std) if len(source.outliers) else None
+    share_batch_norm(net)
+    return net

@@ -24,7 +24,7 @@ from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.outliers import without
 from coterie.judgements import constraints_of
 from coterie.networks.backbones import build_backbone
-from coterie.networks.features import extract_features, some_rows
+from coterie.networks.features import features_of
 from coterie.networks.net import Net
 from coterie.prediction.model import Model, load_model
 from coterie.preparing import Prepared, Watch
@@ -84,10 +84,7 @@ def _ended_early(method: Method, prepared: Prepared) -> list[str]:
 
 def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, last: bool) -> None:
     items, settings, name = prepared.taught, prepared.settings, name_of(method)
-
-    def features(*, half: bool = False, by: nn.Module | None = None, most: int | None = None) -> torch.Tensor:
-        rows = some_rows(len(items), most)
-        return extract_features(net, items, rows, half=half, by=by).to(prepared.device)
+    features = features_of(net, items)
 
     def warn(text: str) -> None:
         if text not in prepared.warnings:  # a resumed run knows those of its first part

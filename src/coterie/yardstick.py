@@ -12,7 +12,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,7 +35,7 @@ from coterie.encoders import open_items
 from coterie.evaluation import evaluate
 from coterie.isolation import in_turn, isolated
 from coterie.networks.backbones import build_backbone, choose_backbone
-from coterie.networks.features import extract_features, stream
+from coterie.networks.features import features_of, stream
 from coterie.networks.heads import mlp_head
 from coterie.networks.net import Net, trainable
 from coterie.prediction.model import Model, load_model
@@ -257,7 +256,7 @@ def _trained(lesson: Lesson, progress: Progress | None) -> Net:
         lesson.k,
         lesson.seed,
         coerce(ViewSettings, views, "views"),
-        partial(extract_features, net, items),
+        features_of(net, items),
         History(None),
         progress=progress,
         rank=lesson.place.process_index,

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from coterie import calibrate
 from coterie.pipeline import run
 from coterie.prediction.model import load_model
 from coterie.types import Source
@@ -30,3 +32,10 @@ def test_what_was_trained_on_cuda_answers_the_same_on_both_devices(
     for head, p in answers[0].heads.items():
         torch.testing.assert_close(p, trained.assignments.heads[head], atol=1e-3, rtol=0)
         torch.testing.assert_close(p, answers[1].heads[head], atol=1e-3, rtol=0)
+
+
+def test_a_clustering_of_elsewhere_is_calibrated_on_cuda_as_on_the_cpu() -> None:
+    labels = np.arange(60) % 3
+    embeddings = (9 * np.eye(3)[labels] + np.random.default_rng(0).normal(size=(60, 3))).astype(np.float32)
+    found = [calibrate(embeddings, labels, settings={"epochs": 2}, device=device) for device in ("cuda", "cpu")]
+    np.testing.assert_allclose(found[0].probabilities, found[1].probabilities, atol=1e-3)

@@ -10,18 +10,18 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coterie.catalogue import method_class, method_names
 from coterie.contract import Step, Trained, is_trained
 from coterie.data.items import Embeddings
 from coterie.networks.backbones import build_backbone
-from coterie.networks.features import extract_features, some_rows
+from coterie.networks.features import features_of
 from coterie.networks.net import Net
 from coterie.training.batches import batches_of
 from coterie.training.engine import Stage, Training
 from coterie.training.history import History
-from coterie.types import Items, Source
+from coterie.types import Family, Items, Source
 from coterie.views.settings import ViewSettings
 from helpers.small_runs import K, data_of, image_net
 
@@ -70,13 +70,8 @@ def losses_of(name: str, method: Trained, digits: Source) -> dict[str, Tensor]:
     width = spec.dim or spec.channels
     net = Net(build_backbone(backbone, spec), spec, torch.zeros(width), torch.ones(width), half=False)
     net.add(method.heads(net, K))
-
-    def features(*, half: bool = False, by: nn.Module | None = None, most: int | None = None) -> Tensor:
-        return extract_features(net, items, some_rows(len(items), most), half=half, by=by)
-
-    stage = Stage(
-        method, items, "glyph" if kind == "images" else "vector", K, 0, ViewSettings(), features, History(None)
-    )
+    family: Family = "glyph" if kind == "images" else "vector"
+    stage = Stage(method, items, family, K, 0, ViewSettings(), features_of(net, items), History(None))
     training = Training(net, stage, method)
     training.begin()
     training.begin_epoch()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from coterie.isolation import Threads
 from coterie.networks.net import HalfPrecision, Net
-from coterie.types import Items, ItemSpec
+from coterie.types import Features, Items, ItemSpec
 from coterie.views.normalise import normalise
 from coterie.views.warps import enlarged_centre
 
@@ -99,3 +99,13 @@ def extract_features(
         features[at : at + len(chunk)] = chunk
         at += len(chunk)
     return features if at else torch.empty(0, net.width)
+
+
+def features_of(net: Net, items: Items) -> Features:
+    """What a method calls for the features of all `items`, by the net as it is when called and on its device."""
+
+    def features(*, half: bool = False, by: nn.Module | None = None, most: int | None = None) -> Tensor:
+        found = extract_features(net, items, some_rows(len(items), most), half=half, by=by)
+        return found.to(net.mean.device)
+
+    return features
