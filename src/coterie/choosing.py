@@ -24,7 +24,7 @@ from coterie.arguments import as_whole
 from coterie.callers import worded
 from coterie.data import open_source
 from coterie.data.flat import mark_flat
-from coterie.data.outliers import mark_outliers, without
+from coterie.data.outliers import mark_outliers, usual_rows
 from coterie.data.reading import said_of
 from coterie.evaluation.group_rule import Choice
 from coterie.evaluation.number_of_groups import most_groups, number_of_groups
@@ -131,7 +131,7 @@ def features_of_source(source: Source, seed: int) -> Looked:
     `views.normalise`.
     """
     items = source.items
-    rows = without(np.asarray(source.outliers, np.int64), len(items))
+    rows = usual_rows(source)
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(seed).choice(rows, SAMPLE, replace=False))
     if items.spec.kind == "embeddings":

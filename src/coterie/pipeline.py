@@ -23,7 +23,7 @@ import torch
 from coterie.calibration.post_hoc import CARD as calibration_card
 from coterie.data import Labels
 from coterie.data.labels import alike, caution
-from coterie.data.outliers import without
+from coterie.data.outliers import usual_rows
 from coterie.evaluation import evaluate
 from coterie.forecast import WORTH_SAYING, forecast
 from coterie.isolation import in_turn
@@ -129,9 +129,9 @@ def _fit(prepared: Prepared, watch: Watch) -> tuple[Model, Assignments]:
     check_kept(model, source, assignments)
     assert assignments.embedding is not None
     groups = assignments.probabilities.argmax(1)
-    usual, rows, left_out = None, assignments.embedding, np.asarray(source.outliers, np.int64)
-    if len(left_out):
-        usual = torch.from_numpy(without(left_out, len(groups)))
+    usual, rows = None, assignments.embedding
+    if len(source.outliers):
+        usual = torch.from_numpy(usual_rows(source))
         rows, groups = rows[usual], groups[usual]
     model.bank = make_bank(rows, groups, k, settings.seed, usual)
     return model, assignments

@@ -15,8 +15,8 @@ from coterie.calibration import PostHoc, calibration_net
 from coterie.callers import worded
 from coterie.contract import Facts
 from coterie.data import open_source
-from coterie.data.items import ChosenItems, Embeddings
-from coterie.data.outliers import mark_outliers, without
+from coterie.data.items import Embeddings
+from coterie.data.outliers import mark_outliers, usual_items
 from coterie.isolation import in_turn, isolated
 from coterie.networks.features import features_of, stream
 from coterie.networks.net import Net
@@ -105,9 +105,7 @@ def calibrate(
 
 def _net(method: PostHoc, source: Source, seed: int) -> Net:
     """A net with a fresh head, in the scale of the items that are not far outside all others."""
-    items = source.items
-    if len(source.outliers):
-        items = ChosenItems(items, without(np.asarray(source.outliers, np.int64), len(items)))
+    items = usual_items(source)
     mean, std = normalisation(items)
     net = calibration_net(method, mean, std, seed_of(seed, "calibrate", "weights"))
     net.limit = farthest(items, mean, std) if len(source.outliers) else None

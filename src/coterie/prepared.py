@@ -6,14 +6,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 
 from coterie._version import __version__
 from coterie.beginning import epochs_of
 from coterie.contract import name_of
-from coterie.data.items import ChosenItems
-from coterie.data.outliers import without
+from coterie.data.outliers import usual_items
 from coterie.finetuning import Teacher
 from coterie.judgements import Judgements
 from coterie.networks.backbones import BackboneChoice, Start
@@ -77,8 +75,7 @@ class Prepared:
     @property
     def taught(self) -> Items:
         """The items that training sees: all but those far outside the others."""
-        items, left_out = self.source.items, np.asarray(self.source.outliers, np.int64)
-        return ChosenItems(items, without(left_out, len(items))) if len(left_out) else items
+        return usual_items(self.source)
 
     @property
     def is_main(self) -> bool:

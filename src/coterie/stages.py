@@ -21,7 +21,7 @@ from coterie.catalogue import own_names
 from coterie.contract import Method, finish, found, heads_of, name_of
 from coterie.data.array_rows import RowIds
 from coterie.data.items import ChosenItems, Embeddings
-from coterie.data.outliers import without
+from coterie.data.outliers import usual_rows
 from coterie.judgements import constraints_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import features_of
@@ -169,9 +169,7 @@ def calibrate(model: Model, prepared: Prepared, watch: Watch) -> None:
     width = said.embedding.shape[1]
     method = PostHoc(settings, said.probabilities)
     if prepared.judged is not None:
-        left_out = np.asarray(prepared.source.outliers, np.int64)
-        rows = without(left_out, len(prepared.source.items))
-        given, notes = constraints_of(prepared.judged, said.probabilities, rows)
+        given, notes = constraints_of(prepared.judged, said.probabilities, usual_rows(prepared.source))
         method = replace(method, given=given, features=said.embedding)
         watch.say(" ".join(notes))
         prepared.plan.notes.extend(notes)

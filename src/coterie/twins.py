@@ -13,8 +13,7 @@ from torch import Tensor
 
 from coterie.algorithms.neighbours import nearest
 from coterie.data import open_source
-from coterie.data.items import ChosenItems
-from coterie.data.outliers import mark_outliers, without
+from coterie.data.outliers import mark_outliers, usual_items
 from coterie.encoders import open_items
 from coterie.evaluation.near_duplicates import Duplicates, near_duplicates
 from coterie.isolation import in_own_state
@@ -49,8 +48,7 @@ def duplicates_of(source: Source, model: Model | None = None) -> Duplicates:
         rows = F.normalize(rows, dim=1)
     elif model is None:
         mark_outliers(source)  # one row far outside would set the scale, and all others would lie close together
-        usual = without(np.asarray(source.outliers, np.int64), n)
-        rows = normalise(rows, *normalisation(ChosenItems(source.items, usual)))
+        rows = normalise(rows, *normalisation(usual_items(source)))
     distances, neighbours = nearest(rows, min(NEIGHBOURS, n - 1))
     return near_duplicates(distances.double().numpy(), neighbours.numpy(), np.array(content))
 

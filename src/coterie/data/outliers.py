@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.array_rows import blocks, gather
-from coterie.data.items import Embeddings
+from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.spaces import SideBySide
-from coterie.types import Source
+from coterie.types import Items, Source
 
 FAR = 40.0  # times the distance from the median that three quarters of the rows keep
 GAP = 8.0  # times farther out than the farthest of the others
@@ -163,6 +163,11 @@ def _codes(sample: NDArray[np.float32], name: str) -> str:
     return ""
 
 
-def without(rows: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """The rows 0 to n - 1 without these."""
-    return np.setdiff1d(np.arange(n), rows, assume_unique=True)
+def usual_rows(source: Source) -> NDArray[np.int64]:
+    """The rows of a source that are not far outside all others, in order."""
+    return np.setdiff1d(np.arange(len(source.items)), np.asarray(source.outliers, np.int64), assume_unique=True)
+
+
+def usual_items(source: Source) -> Items:
+    """The items of these rows: what training sees, and what sets the scale."""
+    return ChosenItems(source.items, usual_rows(source)) if len(source.outliers) else source.items
