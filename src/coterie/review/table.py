@@ -86,13 +86,27 @@ def describe(
     base: Base, state: State, events: int, claim: Claim | None, accepted: NDArray[np.bool_] | None, not_likeliest: int
 ) -> ReviewEntry:
     """What the table says of its review."""
-    width = state.next_group
+    return ReviewEntry(
+        events=events,
+        sha256=base.sha256,
+        fingerprint=base.fingerprint,
+        n=base.n,
+        rejected=int((state.label < 0).sum()),
+        not_likeliest=not_likeliest,
+        groups=_groups(state),
+        labels_used=_labels_used(state),
+        claim=None if claim is None else _claim(state, claim, accepted),
+    )
+
+
+def _groups(state: State) -> list[GroupEntry]:
+    """Every group that there is or was, with its numbers of items."""
     inside = state.label >= 0
     sizes, decided, seen = (
-        np.bincount(state.label[chosen], minlength=width)
+        np.bincount(state.label[chosen], minlength=state.next_group)
         for chosen in (inside, inside & state.decided, inside & state.seen)
     )
-    groups = [
+    return [
         GroupEntry(
             number=number,
             name=group.name,
@@ -104,40 +118,34 @@ def describe(
         )
         for number, group in sorted(state.groups.items())
     ]
-    judged = sum(len(audit.judged) for audit in state.audits.values())
-    used = LabelsUsed(
+
+
+def _labels_used(state: State) -> LabelsUsed:
+    """What a person's judgements contributed to the table."""
+    return LabelsUsed(
         decided=int(state.decided.sum()),
         seen=int(state.seen.sum()),
         inferred=int((state.decided & ~state.seen).sum()),
-        judged=judged,
+        judged=sum(len(audit.judged) for audit in state.audits.values()),
         imported=sum(entry["n"] for entry in state.imports),
         files=state.imports,
         refits=len(state.refits),
     )
-    entry = None
-    if claim is not None:
-        entry = ClaimEntry(
-            audit=claim.number,
-            max_error=claim.max_error,
-            level=claim.level,
-            own_level=claim.own_level,
-            judged=claim.judged,
-            wrong=claim.wrong,
-            threshold=claim.threshold,
-            accepted=0 if accepted is None else int(accepted.sum()),
-            of=len(state.audits[claim.number].frame),
-            voided=claim.voided,
-        )
-    return ReviewEntry(
-        events=events,
-        sha256=base.sha256,
-        fingerprint=base.fingerprint,
-        n=base.n,
-        rejected=int((~inside).sum()),
-        not_likeliest=not_likeliest,
-        groups=groups,
-        labels_used=used,
-        claim=entry,
+
+
+def _claim(state: State, claim: Claim, accepted: NDArray[np.bool_] | None) -> ClaimEntry:
+    """What the audit of a claim shows, and how many items it accepts."""
+    return ClaimEntry(
+        audit=claim.number,
+        max_error=claim.max_error,
+        level=claim.level,
+        own_level=claim.own_level,
+        judged=claim.judged,
+        wrong=claim.wrong,
+        threshold=claim.threshold,
+        accepted=0 if accepted is None else int(accepted.sum()),
+        of=len(state.audits[claim.number].frame),
+        voided=claim.voided,
     )
 
 
