@@ -46,23 +46,7 @@ def read_judged(
     judgements of another run say nothing of this one. All other columns are left alone. Raises InputError.
     """
     table = _read(path)
-    answers = [name for name in ("right", "label") if name in table.cells]
-    # The file that --draw writes has an empty column right, whichever column a person fills in.
-    answer = next((name for name in answers if not all(map(is_unknown, table.cells[name]))), next(iter(answers), None))
-    key = next((name for name in table.names if names_items(name)), None)
-    if key is None:
-        said = ", ".join(table.names) or "none"
-        raise InputError(f"{path} needs a column id, as in the result table; it has {said}.")
-    if answer is None:
-        raise InputError(
-            f"{path} needs a column right (true or false) or label (the group in which the item belongs); "
-            f"it has {', '.join(table.names)}."
-        )
-    if {"confidence", "source", "decided"} <= table.cells.keys():
-        raise InputError(
-            f"{path} is a table of a review or of coterie export, and nobody judged the items that it calls undecided: "
-            f"coterie export RUN --from {path} -o judged.csv takes what a person said."
-        )
+    answer = _answer_column(table, path)
     key, judged = find_key(table, ids, (), str(path), answer)
     items = [key_text(value) for value in table.cells[key]]
     _check_once(judged, items, path)
@@ -70,29 +54,14 @@ def read_judged(
     if answer == "right":
         right = _answers(table.cells["right"], items, path)
         return Judged(judged, right, np.where(right, labels[judged], ELSEWHERE).astype(np.int64), table.notes)
-    values = [unguarded(value, names) for value in table.cells["label"]]
-    spoken = {name for name in map(_spoken, values) if name is not None}
-    names = {**_other_letters(spoken, names), **names}
-    strangers = spoken - names.keys()
-    if strangers and (strangers == spoken or not names):
-        strangers = set()  # not one name is known, so these are no classes of this run
+    groups, notes = _groups(table, items, n_clusters, names, path)
     drawn = "proposed" in table.cells
-    groups = [
-        ELSEWHERE if _spoken(value) in strangers else _group(value, item, n_clusters, names, path)
-        for value, item in zip(values, items, strict=True)
-    ]
-    notes = []
-    if strangers:
-        count = sum(_spoken(value) in strangers for value in values)
-        said = listed(sorted(strangers), 5)
-        notes.append(f"{count} of {len(values)} judged items count as wrong: no group of this run stands for {said}.")
-    found = np.array(groups, np.int64)
-    if table.notes[-1:] == [OURS] or ("confidence" in table.cells and not drawn and (found == labels[judged]).all()):
+    if table.notes[-1:] == [OURS] or ("confidence" in table.cells and not drawn and (groups == labels[judged]).all()):
         raise InputError(
             f"{path} is a table that coterie wrote, with the groups of this run for labels, and nobody judged them: "
             "judge a sample (coterie accept RUN --draw 300 -o to-judge.csv)."
         )
-    return Judged(judged, found == labels[judged], found, [*table.notes, *notes])
+    return Judged(judged, groups == labels[judged], groups, [*table.notes, *notes])
 
 
 def table_content(path: Path, columns: Mapping[str, Any], *, ours: bool = True) -> bytes:
@@ -123,6 +92,48 @@ def _read(path: Path) -> Columns:
     if len(cells) < len(table.cells):
         raise InputError(f"Two columns of {path} have the same name but for upper and lower case: rename one.")
     return Columns(cells, True, table.notes)
+
+
+def _answer_column(table: Columns, path: Path) -> str:
+    """The column that a person filled in. Raises InputError where there is none, or none that names the items."""
+    if not any(map(names_items, table.names)):
+        said = ", ".join(table.names) or "none"
+        raise InputError(f"{path} needs a column id, as in the result table; it has {said}.")
+    answers = [name for name in ("right", "label") if name in table.cells]
+    if not answers:
+        raise InputError(
+            f"{path} needs a column right (true or false) or label (the group in which the item belongs); "
+            f"it has {', '.join(table.names)}."
+        )
+    if {"confidence", "source", "decided"} <= table.cells.keys():
+        raise InputError(
+            f"{path} is a table of a review or of coterie export, and nobody judged the items that it calls undecided: "
+            f"coterie export RUN --from {path} -o judged.csv takes what a person said."
+        )
+    # The file that --draw writes has an empty column right, whichever column a person fills in.
+    return next((name for name in answers if not all(map(is_unknown, table.cells[name]))), answers[0])
+
+
+def _groups(
+    table: Columns, items: Sequence[str], n_clusters: int, names: Mapping[str, int], path: Path
+) -> tuple[NDArray[np.int64], list[str]]:
+    """The group that the column `label` gives each item, and a sentence about names that are of no group."""
+    values = [unguarded(value, names) for value in table.cells["label"]]
+    spoken = {name for name in map(_spoken, values) if name is not None}
+    names = {**_other_letters(spoken, names), **names}
+    strangers = spoken - names.keys()
+    if strangers and (strangers == spoken or not names):
+        strangers = set()  # not one name is known, so these are no classes of this run
+    groups = [
+        ELSEWHERE if _spoken(value) in strangers else _group(value, item, n_clusters, names, path)
+        for value, item in zip(values, items, strict=True)
+    ]
+    notes = []
+    if strangers:
+        count = sum(_spoken(value) in strangers for value in values)
+        said = listed(sorted(strangers), 5)
+        notes.append(f"{count} of {len(values)} judged items count as wrong: no group of this run stands for {said}.")
+    return np.array(groups, np.int64), notes
 
 
 def _check_once(judged: NDArray[np.int64], items: Sequence[str], path: Path) -> None:
