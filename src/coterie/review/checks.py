@@ -39,19 +39,8 @@ def check(state: State, content: Data) -> None:
                 _live(state, group)
             if into in others or len(set(others)) < len(others):
                 raise InputError("A merge takes different groups.")
-        case Split(group=group, parts=parts):
-            _live(state, group)
-            numbers = [part.group for part in parts]
-            if numbers != list(range(state.next_group, state.next_group + len(parts))):
-                raise InputError(f"New groups get the next numbers, from {state.next_group} on.")
-            rows = [_rows(part.rows, n) for part in parts]
-            whole = np.concatenate(rows)
-            if len(np.unique(whole)) < len(whole):
-                raise InputError("An item can go to one part only.")
-            if (state.label[whole] != group).any():
-                raise InputError(f"A split of group {group} takes members of it alone.")
-            if len(parts) == 1 and len(whole) == len(state.members(group)):
-                raise InputError(f"These are all members of group {group}: there is nothing to part.")
+        case Split():
+            _check_split(state, content)
         case Move(rows=text, to=to):
             _rows(text, n)
             _live(state, to)
@@ -76,6 +65,20 @@ def check(state: State, content: Data) -> None:
                 _live(state, group)
         case Draw() | Judge() | End():
             _check_audit(state, content)
+
+
+def _check_split(state: State, content: Split) -> None:
+    group, parts = content.group, content.parts
+    _live(state, group)
+    if [part.group for part in parts] != list(range(state.next_group, state.next_group + len(parts))):
+        raise InputError(f"New groups get the next numbers, from {state.next_group} on.")
+    whole = np.concatenate([_rows(part.rows, len(state.label)) for part in parts])
+    if len(np.unique(whole)) < len(whole):
+        raise InputError("An item can go to one part only.")
+    if (state.label[whole] != group).any():
+        raise InputError(f"A split of group {group} takes members of it alone.")
+    if len(parts) == 1 and len(whole) == len(state.members(group)):
+        raise InputError(f"These are all members of group {group}: there is nothing to part.")
 
 
 def _check_audit(state: State, content: Draw | Judge | End) -> None:
