@@ -25,6 +25,7 @@ from coterie.training.passes import plan_passes, steps_of
 from coterie.training.seeds import generator_of
 from coterie.training.timing import TIMED, Timing
 from coterie.types import Items
+from coterie.words import counted
 
 WORTH_SAYING = 20.0  # seconds of a whole run
 SHORT_STEPS = 1000  # a run of fewer steps and numbers than these is not worth the timing
@@ -59,7 +60,7 @@ class Forecast:
     def __str__(self) -> str:
         """Such as "About 1 h 10 min on this machine: moco 55 min (200 epochs), cdc 15 min (20 epochs)."."""
         parts = [
-            f"{part.name} {roughly(part.seconds)} ({part.epochs:,} {'epoch' if part.epochs == 1 else 'epochs'})"
+            f"{part.name} {roughly(part.seconds)} ({counted(part.epochs, 'epoch')})"
             for part in self.stages
             if part.epochs
         ]

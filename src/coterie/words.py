@@ -1,4 +1,4 @@
-"""Numbers with their nouns, for messages. May not live here: anything that knows what is counted."""
+"""Words of messages: numbers with their nouns, capitals. May not live here: anything that knows what is said."""
 
 from __future__ import annotations
 
@@ -10,3 +10,12 @@ def counted(number: int, one: str, many: str | None = None) -> str:
     ('1 item', '1,200 pictures were')
     """
     return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def capital(text: str) -> str:
+    """The text with a capital letter, to begin a sentence; the other letters stay as they are.
+
+    >>> capital("the folder DCIM")
+    'The folder DCIM'
+    """
+    return text[:1].upper() + text[1:]

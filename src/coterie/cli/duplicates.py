@@ -27,6 +27,7 @@ from coterie.records.duplicates import FILE
 from coterie.report import write_report
 from coterie.twins import duplicates_of, source_of
 from coterie.types import InputError, Source
+from coterie.words import counted
 
 LISTED = 20
 
@@ -129,8 +130,7 @@ def print_sets(answer: dict[str, Any], run: Path | None) -> None:
         print(f"{'same' if one['exact'] else 'near'}  {'  '.join(one['items'])}{torn}")
     if len(sets) > LISTED:
         print(f"and {len(sets) - LISTED:,} more: --json lists all, -o writes a table.")
-    count = "1 set" if len(sets) == 1 else f"{len(sets):,} sets"
-    said = f"{answer['items']:,} of {answer['n']:,} items are in {count} of near-duplicates"
+    said = f"{answer['items']:,} of {answer['n']:,} items are in {counted(len(sets), 'set')} of near-duplicates"
     parted = f"; in {run}, {answer['split']:,} of these sets lie in more than one group" if run is not None else ""
     print(f"{said}{parted}.")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.types import InputError, Skipped
+from coterie.words import counted
 
 LISTED = 10  # items left out that are named on the screen
 
@@ -42,8 +43,7 @@ def print_skipped(items: Sequence[Mapping[str, str]], where: str = "") -> None:
     """How many images were left out, and the first of them; nothing where there are none."""
     if not items:
         return
-    said = "image was" if len(items) == 1 else "images were"
-    print(f"{len(items)} unreadable {said} left out{where}:")
+    print(f"{counted(len(items), 'unreadable image was', 'unreadable images were')} left out{where}:")
     for item in items[:LISTED]:
         print(f"  {item['id']}: {item['reason']}")
 

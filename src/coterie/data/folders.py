@@ -18,6 +18,7 @@ from coterie.data.parquet_folder import refuse_tables_below, tables_in
 from coterie.data.pictures import Pictures
 from coterie.records.features import holds_features
 from coterie.types import InputError, Skipped
+from coterie.words import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,8 +50,8 @@ def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: S
         )
     notes = []
     if listing.others:
-        count = listing.others.total()
-        notes.append(f"{count} {'file was' if count == 1 else 'files were'} left out: {left_out(listing.others)}.")
+        files = counted(listing.others.total(), "file was", "files were")
+        notes.append(f"{files} left out: {left_out(listing.others)}.")
     name = name or escaped(root.resolve().name) or "images"
     return _pictures_of(listing, root, name=name, where=f"the folder {root}", origin=origin, notes=notes)
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from coterie.data.frames import has_columns
 from coterie.types import InputError
+from coterie.words import capital
 
 MOST_TABLES = 3  # for training, validation and test
 WANTED = "give a folder, a file, an array (n, d) or (n, h, w, c), a list of pictures or of their paths, or a Dataset"
@@ -48,7 +49,7 @@ class Numbered:
     @property
     def at_start(self) -> str:
         """`where` with a capital letter, to begin a sentence."""
-        return self.where[:1].upper() + self.where[1:]
+        return capital(self.where)
 
 
 Given = str | Table | Paths | Numbered

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from coterie.data.array_rows import blocks
 from coterie.data.ranges import PixelValues, values_of
 from coterie.types import InputError, ItemSpec
+from coterie.words import capital
 
 Range = tuple[float, float]
 BYTE, UNIT, SIXTEEN = (0.0, 255.0), (0.0, 1.0), (0.0, 65535.0)
@@ -131,7 +132,7 @@ def _beside_bytes(values: PixelValues, name: str) -> ValueRule:
     if low >= 0 and 1 < high <= 255:
         return ValueRule()
     raise InputError(
-        f"{_capital(name)} mixes pictures of 8 bits with others whose pixel values run from {low:g} to {high:g}, so "
+        f"{capital(name)} mixes pictures of 8 bits with others whose pixel values run from {low:g} to {high:g}, so "
         "that their brightness cannot be compared; bring all to one kind, such as 8 bits, or give them apart."
     )
 
@@ -170,7 +171,7 @@ def _as_fitted(dtype: np.dtype[Any], values: PixelValues, name: str, like: ItemS
         return ValueRule(*model)
     kind = "" if dtype.kind == "f" else f" ({dtype.name})"
     raise InputError(
-        f"{_capital(name)} has pixel values from {low:g} to {high:g}{kind}, but the model was fitted on values from "
+        f"{capital(name)} has pixel values from {low:g} to {high:g}{kind}, but the model was fitted on values from "
         f"{model[0]:g} to {model[1]:g}; bring them to that range first."
     )
 
@@ -208,7 +209,3 @@ def _losses(values: PixelValues, rule: ValueRule, ids: Sequence[str]) -> list[st
 
 def _span(rule: ValueRule) -> str:
     return f"{rule.low:g} to {rule.high:g}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]

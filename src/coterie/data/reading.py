@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from coterie.types import InputError, Skipped
+from coterie.words import counted
 
 
 @contextmanager
@@ -30,5 +31,5 @@ def said_of(skipped: Sequence[Skipped]) -> list[str]:
     if not skipped:
         return []
     first = "; ".join(f"{item.id}: {item.reason}" for item in skipped[:3]) + ("; ..." if len(skipped) > 3 else "")
-    were = "picture was" if len(skipped) == 1 else "pictures were"
-    return [f"{len(skipped):,} unreadable {were} left out, and the answers are of the others ({first})."]
+    pictures = counted(len(skipped), "unreadable picture was", "unreadable pictures were")
+    return [f"{pictures} left out, and the answers are of the others ({first})."]

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from coterie.networks.sobel import WithSobel
 from coterie.records.files import utf8_path
 from coterie.types import InputError
+from coterie.words import capital
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # in which a repository of Hugging Face keeps timm's weights
 HEADS = frozenset(("head", "heads", "head_dist", "fc", "classifier", "last_linear", "logits", "pre_logits"))
@@ -76,7 +77,7 @@ def put(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str = "")
             notes.append(f"The weights in {path} are of colour images: {entry} was summed over the colours.")
     called = f"backbone {name!r}" if name else "the backbone"
     if not wanted:
-        raise InputError(f"{called[0].upper()}{called[1:]} has no weights to load {path} into: give --backbone NAME.")
+        raise InputError(f"{capital(called)} has no weights to load {path} into: give --backbone NAME.")
     fitting = {entry: given[entry] for entry in wanted if entry in given and given[entry].shape == wanted[entry].shape}
     missing = [entry for entry in wanted if entry not in fitting and not entry.endswith("num_batches_tracked")]
     if missing:

@@ -22,7 +22,7 @@ from coterie.review.events import (
     Undo,
 )
 from coterie.review.state import State
-from coterie.words import counted
+from coterie.words import capital, counted
 
 SIDE = {"single": "", "several": "", "lasso": ", chosen on the map", "group": ", the whole group"}
 
@@ -38,7 +38,7 @@ def sentence(event: Event, content: Data, state: State) -> str:
             return f"{_listed(others)} merged into {_group(into, state)}."
         case Split(group=group, parts=parts):
             made = ", ".join(f"{part.group} ({row_texts.count(part.rows):,})" for part in parts)
-            return _upper(f"{_group(group, state)} split: {made}.")
+            return capital(f"{_group(group, state)} split: {made}.")
         case Move(rows=rows, to=to, how=how):
             return f"{_items(rows)} moved to {_group(to, state)}{SIDE[how]}."
         case Reject(rows=rows, how=how):
@@ -65,12 +65,8 @@ def sentence(event: Event, content: Data, state: State) -> str:
         case Undo(targets=targets):
             back = all(target in state.undone for target in targets)
             what = f"event {targets[0]}" if len(targets) == 1 else f"{len(targets)} events from {min(targets)} on"
-            return _upper(f"{what} undone." if back else f"{what} was undone, and is done again.")
+            return capital(f"{what} undone." if back else f"{what} was undone, and is done again.")
     return event.type
-
-
-def _upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _items(rows: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from coterie.contract import Method, is_trained, name_of
 from coterie.training.idle import broken
+from coterie.words import capital
 
 FEW_EPOCHS = 10  # below which a collapse may come of too little training
 
@@ -89,5 +90,4 @@ def _joined(parts: Sequence[str]) -> str:
 
 
 def _sentence(parts: Sequence[str]) -> str:
-    text = _joined(parts)
-    return f"{text[0].upper()}{text[1:]}."
+    return f"{capital(_joined(parts))}."

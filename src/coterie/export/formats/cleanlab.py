@@ -15,6 +15,7 @@ from coterie.export.jobs import Job
 from coterie.export.registry import FolderFormat
 from coterie.export.writing import Tree, as_json
 from coterie.types import InputError
+from coterie.words import counted
 
 
 def write(tree: Tree, job: Job) -> None:
@@ -37,7 +38,7 @@ def write(tree: Tree, job: Job) -> None:
     if len(used) < items.n_groups:
         empty = items.n_groups - len(used)
         job.notes.append(
-            f"{empty} {'group without items was' if empty == 1 else 'groups without items were'} left out, with up to "
+            f"{counted(empty, 'group without items was', 'groups without items were')} left out, with up to "
             f"{max(lost.max(), 0):.2g} of a row's probability, and the rows sum to 1 again."
         )
     job.notes.append("cleanlab.filter.find_label_issues(labels, pred_probs) takes them.")
