@@ -39,6 +39,7 @@ from coterie.training.seeds import generator_of, seed_of
 from coterie.training.soundness import Known, divided, overlooked, sample_rows, size_warning
 from coterie.types import Assignments, InputError, RunFailed, Source
 from coterie.views.normalise import farthest, normalisation, normalise, unit_range
+from coterie.words import in_a_line
 
 KEPT_ROWS = 64  # items that a saved model is asked again
 
@@ -261,8 +262,7 @@ def check_kept(model: Model, source: Source, said: Assignments) -> None:
         try:
             again = load_model(Path(folder), model.net.mean.device).predict(few).probabilities
         except Exception as error:
-            text = " ".join(str(error).split())[:200]
-            raise InputError(f"The saved model of {kind} cannot answer ({text}): {hint}.") from error
+            raise InputError(f"The saved model of {kind} cannot answer ({in_a_line(error)}): {hint}.") from error
     if not torch.allclose(again, said.probabilities[: len(rows)], atol=1e-3):
         raise InputError(f"The saved model of {kind} answers otherwise than the run did: {hint}.")
 

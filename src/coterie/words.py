@@ -19,3 +19,12 @@ def capital(text: str) -> str:
     'The folder DCIM'
     """
     return text[:1].upper() + text[1:]
+
+
+def in_a_line(error: Exception, most: int = 200) -> str:
+    """What an error of another library says, in one line of at most so many letters; its kind where it says nothing.
+
+    >>> in_a_line(ValueError("no such key\\n  in the archive")), in_a_line(MemoryError())
+    ('no such key in the archive', 'MemoryError')
+    """
+    return " ".join(str(error).split())[:most] or type(error).__name__

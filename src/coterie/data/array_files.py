@@ -44,7 +44,7 @@ def read_npy(path: Path) -> NDArray[Any]:
     """Map a .npy file for reading; InputError for one that is damaged, cut off, or holds Python objects."""
     try:
         with path.open("rb") as file:
-            shape, dtype = _header(file)
+            shape, dtype = npy_header(file)
             begin = file.tell()
         if dtype.hasobject:
             raise InputError(OBJECTS)
@@ -72,7 +72,7 @@ def npz_headers(path: Path) -> dict[str, Header]:
                 if name == info.filename:
                     continue
                 with file.open(info) as member:
-                    found[name] = _header(member)
+                    found[name] = npy_header(member)
                     begin = member.tell()
                 _check_size(found[name], info.file_size - begin)
     # zipfile and zlib have errors of their own for a damaged archive
@@ -164,7 +164,7 @@ def _is_zip(path: Path) -> bool:
     return False
 
 
-def _header(file: Any) -> Header:
+def npy_header(file: Any) -> Header:
     """Shape and dtype, by the header at the start of a .npy file; leaves the file where the values begin."""
     version = np.lib.format.read_magic(file)
     # Version 3 differs from 2 in the encoding of field names alone.

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.data.column_names import is_index, is_label, listed, names_items, twice
+from coterie.data.array_files import npy_header
+from coterie.data.column_names import is_label, listed, names_items, twice
 from coterie.data.files import regular_file
 from coterie.data.parquet import open_parquet, read_column
 from coterie.data.reading import reading
@@ -100,7 +101,7 @@ def _read_npy(path: Path) -> Columns:
     with path.open("rb") as content:  # NumPy leaves what it opened open where the content is broken
         if content.read(len(np.lib.format.MAGIC_PREFIX)) == np.lib.format.MAGIC_PREFIX:
             content.seek(0)
-            if _header(content)[1].hasobject:
+            if npy_header(content)[1].hasobject:
                 raise InputError(f"The label file {path} {OBJECTS}.")
         content.seek(0)
         values = np.load(content, allow_pickle=False)
@@ -136,7 +137,7 @@ def flat_arrays(path: Path, wanted: Callable[[str], bool] = lambda name: True) -
             if f"{name}.npy" not in file.zip.namelist() or not wanted(name):
                 continue
             with file.zip.open(f"{name}.npy") as member:
-                shape, dtype = _header(member)
+                shape, dtype = npy_header(member)
             if dtype.hasobject:
                 raise InputError(f"The array {name} of {path} {OBJECTS}.")
             if len(shape) <= 2 and (array := file[name]).size == len(np.atleast_1d(array)):
@@ -151,14 +152,6 @@ def _legible(values: NDArray[Any], path: Path) -> NDArray[Any]:
             return legible(values)
         except InputError as error:
             raise ValueError(str(error)) from error
-
-
-def _header(file: Any) -> tuple[tuple[int, ...], np.dtype[Any]]:
-    """Shape and type of the array whose .npy form is read next."""
-    version = np.lib.format.read_magic(file)
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read(file)
-    return shape, dtype
 
 
 def _same_length(columns: dict[str, list[Any]], path: Path) -> dict[str, list[Any]]:
@@ -209,8 +202,3 @@ READERS: dict[str, Callable[[Path], Columns]] = {
     ".npz": _read_npz,
     ".parquet": _read_parquet,
 }
-
-
-def is_key(name: str) -> bool:
-    """Whether a column of this name may say which item a row is about."""
-    return names_items(name) or is_index(name)

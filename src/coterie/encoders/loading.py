@@ -23,6 +23,7 @@ from coterie.encoders.weights import WeightFile
 from coterie.networks.draws import OwnDraws
 from coterie.networks.weights import of_trunk, read_weights
 from coterie.types import Encoding, InputError
+from coterie.words import in_a_line
 
 
 @dataclass
@@ -111,7 +112,7 @@ def _build(entry: Entry, wanted: Wanted, config: Mapping[str, Any]) -> nn.Module
     except InputError:
         raise
     except Exception as error:  # whatever timm's models say to settings that do not fit them
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        reason = in_a_line(error, 160)
         raise InputError(f"Encoder {entry.name!r} cannot be built: {reason}.") from error
     return net
 

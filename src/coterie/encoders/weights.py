@@ -28,6 +28,7 @@ from coterie.encoders.catalogue import (
 )
 from coterie.records.files import check_regular
 from coterie.types import InputError
+from coterie.words import in_a_line
 
 FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
 PATIENCE = 1.5  # seconds for a connection; without one, a command says so within two
@@ -153,7 +154,7 @@ def fetched(name: str, repository: str, names: tuple[str, ...] = FILES) -> Weigh
         except RepositoryNotFoundError as error:
             raise InputError(f"The encoder {name} is not at https://{HUB}/{owner_name}: check its name.") from error
         except Exception as error:  # of httpx, of the disk
-            reason = " ".join(str(error).split())[:120] or type(error).__name__
+            reason = in_a_line(error, 120)
             raise InputError(_missing(name, repository, f"it could not be downloaded: {reason}")) from error
     raise InputError(f"The encoder {name} has no weight file at https://{HUB}/{owner_name}: give one with --weights.")
 

@@ -12,7 +12,7 @@ from coterie.networks.trunks import own_trunks
 from coterie.networks.weights import fetch
 from coterie.shortage import shortage
 from coterie.types import InputError, ItemSpec
-from coterie.words import counted
+from coterie.words import counted, in_a_line
 
 FULL_STEM = "full+"  # in front of timm's ResNets; their weights fit no other first layers
 SMALL_SIDE = 40  # pixels up to which timm's ResNets get the CIFAR stem
@@ -114,4 +114,4 @@ def _form(spec: ItemSpec) -> str:
 
 
 def _why(error: Exception) -> str:
-    return (" ".join(str(error).split())[:160] or type(error).__name__).rstrip(".")
+    return in_a_line(error, 160).rstrip(".")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from coterie.networks.sobel import WithSobel
 from coterie.records.files import utf8_path
 from coterie.types import InputError
-from coterie.words import capital
+from coterie.words import capital, in_a_line
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # in which a repository of Hugging Face keeps timm's weights
 HEADS = frozenset(("head", "heads", "head_dist", "fc", "classifier", "last_linear", "logits", "pre_logits"))
@@ -47,7 +47,7 @@ def _why(error: Exception) -> str:
     """The reason in a few words. torch's message for a pickle ends in advice to run whatever is in the file."""
     if isinstance(error, pickle.UnpicklingError):
         return "it is damaged, no file of weights, or holds Python objects; save model.state_dict() with safetensors"
-    return (" ".join(str(error).split())[:160] or type(error).__name__).rstrip(".")
+    return in_a_line(error, 160).rstrip(".")
 
 
 def load_weights(net: nn.Module, path: Path, name: str = "") -> None:
@@ -167,7 +167,7 @@ def _check_reachable(name: str, found: Any) -> None:
 
 def not_fetched(name: str, error: Exception) -> InputError:
     """What to do without the network."""
-    reason = " ".join(str(error).split())[:120] or type(error).__name__
+    reason = in_a_line(error, 120)
     return InputError(
         f"The pretrained weights of {name!r} cannot be fetched ({reason}): download them elsewhere and give their "
         f"file with --backbone {name} --weights FILE."

@@ -28,6 +28,7 @@ from coterie.records.files import check_regular, utf8_path
 from coterie.training.coerce import settings_of
 from coterie.training.plan import resolved
 from coterie.types import Assignments, InputError, ItemSpec, Source
+from coterie.words import in_a_line
 
 BANK = "ood.safetensors"
 
@@ -253,7 +254,7 @@ def _build(manifest: Manifest, method: Method, device: str) -> Net:
     except InputError:
         raise
     except Exception as error:  # whatever layers say to sizes that no layer can have
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error)
         raise InputError(
             f"The manifest of the model describes a net that cannot be built ({reason}): fit the model again."
         ) from error
@@ -283,7 +284,7 @@ def _check_weights(path: Path, net: Net) -> None:
                 if not torch.isfinite(value).all():
                     raise ValueError(f"{name} has numbers that are not finite")
     except Exception as error:  # safetensors has errors of its own for each kind of damage
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error)
         raise InputError(
             f"The weights in {path.parent} do not fit their manifest ({reason}): fit the model again."
         ) from error

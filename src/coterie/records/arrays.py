@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from coterie.records.files import is_there, open_regular
 from coterie.types import InputError
+from coterie.words import in_a_line
 
 DENSEST = 1100  # bytes that one byte of a deflated file can stand for, and some
 
@@ -33,7 +34,7 @@ def read_arrays(path: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str, 
     except InputError as error:
         raise error if str(path) in str(error) else InputError(f"{path} is damaged: {error}") from error
     except Exception as error:  # a damaged header alone raises five kinds of errors
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error)
         raise InputError(f"{path} is damaged ({reason}): delete it, or run again.") from error
 
 

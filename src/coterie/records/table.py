@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from coterie.records.files import check_regular
 from coterie.types import InputError
+from coterie.words import in_a_line
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,7 +31,7 @@ def reading(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # damaged pages raise OSError, ArrowException, ValueError, UnicodeDecodeError, ...
-        reason = " ".join(str(error).split())[:200]
+        reason = in_a_line(error)
         raise InputError(
             f"{path} is not a result table of coterie, or a damaged one ({reason}): run `coterie fit` or "
             "`coterie predict` again."
