@@ -257,6 +257,13 @@ def test_embeddings_come_in_many_forms(tmp_path, form):
         assert model.n_features_in_ == 8
 
 
+def test_a_fit_on_images_forgets_the_width_of_embeddings_before():
+    model = Clusterer(2, "kmeans", random_state=0, calibrate=False).fit(np.random.default_rng(0).normal(size=(20, 8)))
+    assert model.n_features_in_ == 8
+    model.fit(np.random.default_rng(0).integers(0, 256, (20, 6, 6), dtype=np.uint8))
+    assert not hasattr(model, "n_features_in_")
+
+
 def test_three_lines_are_enough(tmp_path):
     """As in the README: fit a named set, save, and use the groups elsewhere."""
     model = Clusterer(n_clusters=10, random_state=0, epochs=1, **SMALL).fit("digits")

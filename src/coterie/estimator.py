@@ -33,9 +33,10 @@ class Clusterer(ClusterMixin, BaseEstimator):
     n_clusters: the number of groups, at least 2, or "auto" (docs/choosing_k.md). method: a method's name (`coterie
     methods` lists them), "auto" (by the source), or a settings object such as `CDC(cells=40)`, used as it is.
     random_state: an int makes runs repeatable (None: `record_["seed"]` says which was drawn). epochs: of the method's
-    own stage; None takes the preset's. preset: "practical" or "paper". settings: single settings over the preset, such
-    as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}, and of the run: "max_skipped" (the largest share of
-    unreadable pictures), "store_embedding", "checkpoint_seconds". init: a run folder whose backbone is the start.
+    own stage; None takes the preset's. preset: "practical", "paper" or "paper:" and a data set. settings: single ones
+    over the preset, such as {"cells": 40, "moco.epochs": 10, "views.flip": 0.0}, and of the run: "max_skipped" (the
+    largest share of unreadable pictures), "store_embedding", "checkpoint_seconds". init: a run folder whose backbone is
+    the start.
     finetune: with the method "auto", fine-tune the encoder of the run `init` (docs/encoders.md).
     pretrain: the method that trains the backbone first ("moco"), or "none"; "auto": as the method's paper. calibrate:
     train a calibration head on the finished run, which then gives the confidences, not the labels; "auto": after every
@@ -351,6 +352,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         spec = self.model_.spec
         if spec.kind == "embeddings":
             self.n_features_in_ = spec.dim
+        elif hasattr(self, "n_features_in_"):  # of a fit before, on embeddings
+            del self.n_features_in_
         if spec.columns and len(spec.columns) == spec.dim:
             self.feature_names_in_ = np.array(spec.columns, dtype=object)
         elif hasattr(self, "feature_names_in_"):

@@ -59,6 +59,7 @@ def test_embed_writes_a_folder_that_fit_takes(coterie, colours, weights, tmp_pat
     assert answer.code == 0, answer.err
     said = answer.object
     assert (said["n"], said["dim"], said["encoder"], said["skipped"]) == (30, 64, SMALL, 0)
+    assert [note for note in said["notes"] if "embedded by" in note]
     assert {path.name for path in out.iterdir()} == {"features.npy", "features.json", "items.parquet"}
     manifest = json.loads((out / "features.json").read_text())
     assert manifest["encoding"]["licence"] == said["licence"]

@@ -77,6 +77,8 @@ def test_confidences_that_judged_items_refuted_are_not_called_unchecked(coterie,
     assert "Nobody has checked" not in accepted
     assert off not in coterie("accept", run, "--max-error", 0.5, "--recalibrated").out
     assert off in coterie("predict", run, images, "-o", tmp_path / "new.parquet").out
+    predicted = coterie("predict", run, images, "-o", tmp_path / "new.parquet", "--json").object
+    assert predicted["judged_before"] == off
     assert off in (run / "report.html").read_text()
 
 
@@ -168,6 +170,7 @@ def test_export_says_where_the_recalibrated_confidences_are(coterie, judged, tmp
     assert said not in coterie("export", run, "--to", "csv", "-o", tmp_path / "a.csv").out
     assert coterie("recalibrate", run, "--judged", path).code == 0
     assert said in coterie("export", run, "--to", "csv", "-o", tmp_path / "b.csv").out
+    assert coterie("export", run, "--to", "csv", "-o", tmp_path / "c.csv", "--json").object["notes"] == [said[6:]]
 
 
 def test_the_run_may_be_the_working_folder(coterie, judged, monkeypatch):

@@ -12,6 +12,7 @@ from coterie import Clusterer, load
 from coterie.cli.folders import run_folder
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
+from coterie.records import read_record
 from coterie.several import fit_each
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Done, Held
@@ -118,7 +119,13 @@ def test_what_cannot_be(coterie, vectors, tmp_path):
 def test_the_same_as_on_the_command_line(coterie, vectors, tmp_path):
     asked = ("-k", 3, "--seed", 1, "--runs", 2, *QUICK)
     answer = coterie("fit", vectors, "-o", tmp_path / "cli", "--json", *asked)
-    assert answer.object["runs"] == ["seed-1", "seed-2"]  # one object for all, and nothing beside it
+    found = answer.object
+    assert found["runs"] == ["seed-1", "seed-2"]  # one object for all, and nothing beside it
+    middle = read_record(tmp_path / "cli" / found["medoid"])
+    assert (found["run"], found["data"], found["method"]) == (str(tmp_path / "cli"), "vectors", "ae")
+    assert (found["n"], found["k"], found["seed"], found["skipped"]) == (60, 3, middle["seed"], 0)
+    assert found["seconds"] >= middle["seconds"]
+    assert "Which to trust" in (tmp_path / "cli" / "compare.html").read_text()  # with --json, too
     same = {"method": "ae", "epochs": 1, "calibrate": False}
     model = Clusterer(3, random_state=1, runs=2, output=tmp_path / "python", **same).fit(vectors)
     said, own = (json.loads((tmp_path / name / "ensemble.json").read_text()) for name in ("cli", "python"))

@@ -63,6 +63,26 @@ def test_columns_are_chosen_said_kept_and_asked_for_again(coterie):
     assert answer.code == 0, answer.err
 
 
+def test_what_a_command_notes_stands_in_its_object_too(coterie):
+    """With --json the chosen columns, and labels that could not be used, were not said at all."""
+    path = table("two.parquet", {**COLUMNS, "label": Y, "target": np.arange(60) % 2})
+    fit = ("fit", path, "-k", 3, "--method", "kmeans", "--no-calibrate", "-o", "run", "--resume")
+    for words, some in (
+        (fit, "Not measured against the labels"),
+        (("predict", "run", path, "-o", "new.csv"), "a .csv table has no probabilities"),
+        (("duplicates", path), "label"),
+        (("accept", "run", "--draw", 5, "-o", "judge.csv"), "5 judged items cannot show"),
+    ):
+        answer = coterie(*words)
+        assert answer.code == 0, answer.err
+        said = [line.removeprefix("Note: ") for line in answer.out.splitlines() if line.startswith("Note: ")]
+        assert [note for note in said if some in note], (words, said)
+        for written in ("new.csv", "judge.csv"):
+            Path(written).unlink(missing_ok=True)
+        found = coterie(*words, "--json").object
+        assert set(said) <= {*found["notes"], *found.get("warnings", [])}, words
+
+
 def test_labels_in_any_order_and_form_measure_the_same(coterie, grouped):
     run = shutil.copytree(grouped, "run")
     order = np.random.default_rng(0).permutation(60)
@@ -89,6 +109,15 @@ def test_labels_of_the_source_that_cannot_be_used_do_not_lose_the_run(coterie):
     assert answer.code == 0, answer.err
     assert "Not measured against the labels of two.parquet" in answer.out
     assert coterie("evaluate", "run").code == 2
+    answer = coterie("fit", path, "-k", 3, "-o", "runs", "--runs", 2, "--method", "kmeans", "--no-calibrate", "--json")
+    assert answer.code == 0, answer.err
+    assert "Not measured against the labels of two.parquet" in answer.object["notes"][0]
+    assert Path("runs/ensemble.parquet").exists()
+    words = ("-o", "runs", "--runs", 2, "--method", "kmeans", "--no-calibrate", "--resume", "--label-column", "label")
+    found = coterie("fit", path, "-k", 3, *words, "--json").object
+    assert found["metrics"].keys() == {"acc", "nmi", "ari", "ece", "confidence"}
+    assert found["heads"].keys() == {"ensemble", "mean", "single"}
+    assert found["metrics"] == found["heads"]["ensemble"]
     answer = coterie("evaluate", "run", "--label-column", "label", "--json")
     assert answer.object["metrics"]["labels"] == "column label of two.parquet, by row"
 

@@ -116,9 +116,16 @@ def draw_items(request: AcceptRequest, folder: RunFolder, result: Result, out: P
     before = read_judgements(request.judged, folder, result).rows.tolist() if request.judged is not None else []
     rows = accept.draw_sample(len(result.labels), size, request.seed, before)
     write_rows(out, result, rows, to_judge=True)
+    judged_then, needed = len(before) + size, accept.judged_needed(request.max_error, request.level)
+    notes = []
+    if judged_then < needed:
+        notes.append(
+            f"{judged_then:,} judged items cannot show that at most {percent(request.max_error)} are wrong: that takes "
+            f"at least {needed:,}, all of them right. Draw more before you judge, or give a larger --max-error."
+        )
     if request.as_json:
         total = {"n": len(result.labels), "drawn": size, "judged_before": len(before), "seed": request.seed}
-        print_object({"run": str(request.run), **total, "table": str(request.out)})
+        print_object({"run": str(request.run), **total, "table": str(request.out), "notes": notes})
         return
     print(f"{size:,} of {len(result.labels):,} {folder.kind} drawn at random: {request.out}")
     print("Write true or false into the column right: is the item where it belongs? False where nobody can tell.")
@@ -126,13 +133,9 @@ def draw_items(request: AcceptRequest, folder: RunFolder, result: Result, out: P
     if before:
         print(f"Put the rows of {request.judged} and of {request.out} into one file and give that to --judged.")
         judged = "ALL.csv"
-    needed = accept.judged_needed(request.max_error, request.level)
-    if len(before) + size < needed:
-        print(
-            f"Note: {len(before) + size:,} judged items cannot show that at most {percent(request.max_error)} are "
-            f"wrong: that takes at least {needed:,}, all of them right. Draw more before you judge, or give a larger "
-            "--max-error."
-        )
+    for note in notes:
+        print(f"Note: {note}")
+    if notes:
         return
     again = ("accept", request.run, "--max-error", f"{request.max_error:g}", "--judged", judged)
     request.speech.suggest((again, "the largest set with so few wrong, by what was judged"))

@@ -25,13 +25,7 @@ LEFT = ("run", "data", "method", "runs")  # columns of words
 def compare_runs(runs: Sequence[Path], out: Path | None, speech: Speech, *, as_json: bool) -> None:
     """Print the comparison, and write its page if asked to. Raises InputError."""
     page = check_page(out) if out is not None else None
-    comparison = compare(runs)
-    # What a person judged must not choose between runs that nobody judged.
-    free = [(path, row.run) for path, row in zip(comparison.paths, comparison.rows, strict=True) if not row.labels_used]
-    if free:
-        comparison = replace(comparison, trust=trust_runs([path for path, _ in free], [name for _, name in free]))
-    for item in comparison.left_out:
-        print(f"Note: left out {item.id}. {item.reason}", file=sys.stderr)
+    comparison = compared(runs)
     if page is not None:
         write_page(page, render_comparison(comparison))
     if as_json:
@@ -42,6 +36,18 @@ def compare_runs(runs: Sequence[Path], out: Path | None, speech: Speech, *, as_j
         print(f"\nPage: {out}")
     else:
         speech.suggest((("compare", *runs, "-o", "compare.html"), "the same as a page"))
+
+
+def compared(runs: Sequence[Path]) -> Comparison:
+    """The runs side by side, and which to trust. Raises InputError."""
+    comparison = compare(runs)
+    # What a person judged must not choose between runs that nobody judged.
+    free = [(path, row.run) for path, row in zip(comparison.paths, comparison.rows, strict=True) if not row.labels_used]
+    if free:
+        comparison = replace(comparison, trust=trust_runs([path for path, _ in free], [name for _, name in free]))
+    for item in comparison.left_out:
+        print(f"Note: left out {item.id}. {item.reason}", file=sys.stderr)
+    return comparison
 
 
 def check_page(out: Path) -> Path:

@@ -70,7 +70,7 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
         keeping.keep("report.html", lambda: write_report(run))
         keeping.say()
     if as_json:
-        print_object(answer)
+        print_object({**answer, "notes": list(looked.opened.notes)})
         return
     print_sets(answer, run if of_run else None)
     print_skipped(skipped)

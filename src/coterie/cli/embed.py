@@ -76,6 +76,7 @@ def embed_source(request: EmbedRequest) -> None:
                 "seconds": seconds,
                 "skipped": len(source.skipped),
                 "skipped_items": skipped_items(source.skipped),
+                "notes": list(source.notes),
             }
         )
         return

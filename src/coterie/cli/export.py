@@ -52,9 +52,13 @@ def export_finished(request: ExportRequest) -> None:
     items = items_of_run(request.run, original=options.original)
     with request.speech.bar() as bar:
         done = export(items, formats, request.out, options, [request.run], progress=bar.reading)
+    notes = [] if (elsewhere := kept_beside(request.run)) is None else [elsewhere]
+    if options.original and os.path.lexists(request.run / REVIEWED):
+        notes.append("the run has a review, which --original leaves out.")
     found = {
         "run": str(request.run),
         "reviewed": items.reviewed,
+        "notes": notes,
         "exports": [{**asdict(one), "place": str(one.place)} for one in done],
     }
     if request.as_json:
@@ -64,10 +68,8 @@ def export_finished(request: ExportRequest) -> None:
         print(f"{one.format}: {one.items:,} of {len(items):,} items, {one.place}")
         for note in one.notes:
             print(f"  Note: {note}")
-    if (elsewhere := kept_beside(request.run)) is not None:
-        print(f"Note: {elsewhere}")
-    if options.original and os.path.lexists(request.run / REVIEWED):
-        print("Note: the run has a review, which --original leaves out.")
+    for note in notes:
+        print(f"Note: {note}")
 
 
 def read_judgements(request: ExportRequest, back: Path, out: Path) -> None:

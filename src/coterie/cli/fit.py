@@ -7,6 +7,7 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ from coterie.training.device import several_processes
 from coterie.training.interrupt import Stopped
 from coterie.training.plan import RunSettings, coerce
 from coterie.training.runfolder import Resume
-from coterie.types import CoterieError, InputError, RunFailed, Source
+from coterie.types import CoterieError, InputError, RunFailed, Skipped, Source
 
 
 @dataclass
@@ -141,7 +142,7 @@ def describe(request: FitRequest, done: RunResult, out: Path) -> tuple[dict[str,
     """The metrics, where labels are known, and the report. Raises RunFailed without one, of a run that stays done."""
     metrics, failed = None, None
     try:
-        labels = usable_labels(request, done)
+        labels = usable_labels(request, done.assignments.ids, done.source.skipped, done.source.notes)
         metrics = evaluate_run(out, labels) if labels is not None else None
     except (CoterieError, OSError, MemoryError) as error:
         failed = f"it could not be compared with the labels ({error})", f"coterie evaluate {out} --labels ..."
@@ -242,14 +243,14 @@ def check_labels(request: FitRequest, source: Source) -> None:
         find_labels(request.named, request.labels, request.label_column, source.ids, source.skipped)
 
 
-def usable_labels(request: FitRequest, done: RunResult) -> Labels | None:
-    """The labels to measure with. Those that come with the source unasked, and cannot be used, are no failure."""
+def usable_labels(
+    request: FitRequest, ids: Sequence[str], skipped: Sequence[Skipped], notes: list[str]
+) -> Labels | None:
+    """The labels to measure with. Those that come with the source unasked, and cannot be used, are a note."""
     try:
-        return find_labels(
-            request.named, request.labels, request.label_column, done.assignments.ids, done.source.skipped
-        )
+        return find_labels(request.named, request.labels, request.label_column, ids, skipped)
     except InputError as error:
         if request.labels is not None or request.label_column is not None:
             raise
-        done.source.notes.append(f"Not measured against the labels of {request.source}: {error}")
+        notes.append(f"Not measured against the labels of {request.source}: {error}")
         return None

@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,7 +85,8 @@ def predict_source(request: PredictRequest) -> None:
     whole = engine is here and not request.in_parts
     done = predict_whole(request, table) if whole else predict_parted(request, table, engine)
     skipped = skipped_items(done.skipped)
-    done.notes = [*done.notes, *(f"{note}." for note in before_review(run, "new items are sorted into"))]
+    notes = [*about_the_table(request, done.foreign), *done.notes]
+    notes += [f"{note}." for note in before_review(run, "new items are sorted into")]
     answer = {
         "run": str(run),
         "data": done.data,
@@ -98,12 +99,23 @@ def predict_source(request: PredictRequest) -> None:
         "skipped_items": skipped,
         "table": str(request.out),
         "ood_score": done.foreign,
-        "notes": done.notes,
+        "judged_before": None if request.recalibrated else how_far_off(read_recalibration(run)),
+        "notes": notes,
     }
     if request.as_json:
         print_object(answer)
     else:
-        print_answer(answer, request, done.confidence, done.notes)
+        print_answer(answer, request, done.confidence)
+
+
+def about_the_table(request: PredictRequest, foreign: Mapping[str, Any] | None) -> list[str]:
+    """What the table does not hold, and why."""
+    notes = []
+    if foreign is None and request.ood_score is None:
+        notes.append("the run keeps no sample of its items, so there is no ood_score: fit it again to have one.")
+    if request.out.suffix == ".csv":
+        notes.append("a .csv table has no probabilities; one that ends in .parquet has.")
+    return notes
 
 
 def predict_whole(request: PredictRequest, table: Path) -> Predicted:
@@ -170,7 +182,7 @@ def predict_parted(request: PredictRequest, table: Path, engine: Engine) -> Pred
     return Predicted(made.name, made.rows, made.model.k, *about)
 
 
-def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: float, notes: Sequence[str]) -> None:
+def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: float) -> None:
     """Print the answer for a person."""
     foreign = answer["ood_score"]
     where = f"Parts of the table: {request.out}" if request.in_parts else f"Table: {request.out}"
@@ -180,16 +192,12 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
     )
     if request.recalibrated:
         print(f"Labels were used: the confidences are by the map of {answer['labels_used']} judged items.")
-    elif off := how_far_off(read_recalibration(Path(request.run))):
-        print(f"{off} These confidences are not corrected: --recalibrated does it.")
+    elif answer["judged_before"]:
+        print(f"{answer['judged_before']} These confidences are not corrected: --recalibrated does it.")
     if foreign is not None:
         print(foreign_sentence(foreign))
-    elif request.ood_score is None:
-        print("Note: the run keeps no sample of its items, so there is no ood_score: fit it again to have one.")
-    if request.out.suffix == ".csv":
-        print("Note: a .csv table has no probabilities; one that ends in .parquet has.")
     print_skipped(answer["skipped_items"])
-    for note in notes:
+    for note in answer["notes"]:
         print(f"Note: {note}")
     if foreign is not None and foreign["below"] > 0.1 * answer["n"] and isinstance(request.source, str):
         purpose = "how well each score tells these items from the run's own"

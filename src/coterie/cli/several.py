@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from coterie.cli.compare import compare_runs
-from coterie.cli.fit import FitRequest, fit_run, settled, tell
-from coterie.cli.labels import find_labels
-from coterie.cli.output import print_object
-from coterie.cli.speech import Speech, to_review
+from coterie.cli.compare import check_page, compared, print_comparison
+from coterie.cli.fit import FitRequest, fit_run, settled, tell, usable_labels
+from coterie.cli.output import print_object, run_summary
+from coterie.cli.speech import to_review
 from coterie.cli.summary import METRICS
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.evaluation import evaluate
@@ -22,7 +21,9 @@ from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.prepared import plain_settings
 from coterie.records import groups_of, read_record
-from coterie.report.page import is_page
+from coterie.report.compare import Comparison
+from coterie.report.compare_page import render_comparison
+from coterie.report.page import is_page, write_page
 from coterie.several import PAGE, TABLE, check_folder_of_runs, fit_each, gather, names_of, seeds_from
 from coterie.training.plan import RunSettings, coerce
 from coterie.training.runfolder import Done
@@ -125,19 +126,36 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:
     found, metrics = gather(names, tables, trust_runs(runs, names)), dict[str, Any]()
     record = read_record(runs[0])
     skipped = [Skipped(item["id"], item["reason"]) for item in record.get("source", {}).get("skipped", [])]
-    labels = find_labels(request.named, request.labels, request.label_column, list(found.ensemble.ids), skipped)
+    notes: list[str] = []
+    labels = usable_labels(request, list(found.ensemble.ids), skipped, notes)
     if labels is not None:
         heads = {
             n: evaluate(labels.codes, p.numpy(), class_names=labels.names) for n, p in found.ensemble.heads.items()
         }
-        metrics["metrics"] = {name: {key: head[key] for key in METRICS} for name, head in heads.items()}
+        metrics["heads"] = {name: {key: head[key] for key in METRICS} for name, head in heads.items()}
+        metrics["metrics"] = metrics["heads"][next(iter(heads))]
     answer = found.write(out, **metrics)
+    comparison, page = compared(runs), out / PAGE
+    ours = not page.exists() or is_page(page)
+    if ours:
+        write_page(check_page(page), render_comparison(comparison))
     if request.as_json:
-        print_object({"run": str(out), **answer})
+        print_object({**summary_of(out, runs[found.medoid], comparison), **answer, "notes": notes})
         return
-    page = out / PAGE
-    page_or_none = page if not page.exists() or is_page(page) else None
-    compare_runs(runs, page_or_none, Speech(quiet=True), as_json=False)
+    print_comparison(comparison)
+    if ours:
+        print(f"\nPage: {page}")
+    for note in notes:
+        print(f"Note: {note}")
     print(f"\nThe answer: {out / answer['medoid']}, the medoid; {out / TABLE} has its groups, each with the mean")
     print("probability that all runs give it (ensemble), and the mean of all probabilities (mean).")
     request.speech.suggest(to_review(out / answer["medoid"]))
+
+
+def summary_of(out: Path, medoid: Path, comparison: Comparison) -> dict[str, Any]:
+    """What --json says of any run: of the medoid, whose groups are the answer; `seconds` are those of all runs."""
+    record = read_record(medoid)
+    seconds = round(sum(row.seconds or 0.0 for row in comparison.rows), 1)
+    skipped = (record.get("source") or {}).get("skipped") or []
+    said = {"calibrated": record.get("calibrated"), "skipped_items": skipped, "warnings": record.get("warnings") or []}
+    return {**run_summary(medoid, record), "run": str(out), "seconds": seconds, **said}

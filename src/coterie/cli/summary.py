@@ -30,6 +30,7 @@ def summarise(out: Path, done: RunResult, metrics: dict[str, Any] | None) -> dic
         summary["heads"] = {name: {key: head[key] for key in METRICS} for name, head in metrics["heads"].items()}
     summary["sizes"] = done.assignments.probabilities.argmax(1).bincount(minlength=record["n_clusters"]).tolist()
     summary["warnings"] = record["warnings"]
+    summary["notes"] = [*record["notes"], *done.source.notes]
     return summary
 
 
