@@ -20,19 +20,14 @@ from coterie.pipeline import run
 from coterie.prediction.model import load_model
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, Source
+from helpers.vectors import groups_of_vectors
 
 SETTINGS = RunSettings(n_clusters=3, method="agglomerative", device="cpu", calibrate=False)
 
 
-def groups_of_vectors(apart: float = 3.0, n: int = 180, d: int = 70) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    truth = np.arange(n) % 3
-    return (apart * rng.normal(size=(3, d))[truth] + rng.normal(size=(n, d))).astype(np.float32), truth
-
-
 @pytest.mark.parametrize("overrides", [{"linkage": "mutual"}, {"linkage": "ward"}, {"landmarks": 60}])
 def test_separate_groups_are_found_and_new_items_placed(overrides: dict[str, Any], tmp_path: Path) -> None:
-    vectors, truth = groups_of_vectors()
+    vectors, truth = groups_of_vectors(180, apart=3.0)
     found = run(vectors[:150], replace(SETTINGS, overrides=overrides), tmp_path / "run")
     labels = found.assignments.probabilities.argmax(1).numpy()
     assert adjusted_rand_score(truth[:150], labels) == 1.0
@@ -52,7 +47,7 @@ def test_the_answer_is_the_partition_itself(kind: str, digits: Source) -> None:
 
 
 def test_ward_is_scipys() -> None:
-    vectors, _ = groups_of_vectors(apart=0.5)
+    vectors, _ = groups_of_vectors(180, apart=0.5)
     expected = fcluster(linkage(vectors.astype(float), "ward"), 4, "maxclust")
     assert adjusted_rand_score(expected, by_ward(torch.from_numpy(vectors), 4).numpy()) == 1.0
 
@@ -63,7 +58,7 @@ def test_the_practical_preset_is_wards() -> None:
 
 def test_fewer_landmarks_than_groups_are_refused() -> None:
     with pytest.raises(InputError, match=r"agglomerative\.landmarks is 2"):
-        run(groups_of_vectors()[0], replace(SETTINGS, overrides={"landmarks": 2}))
+        run(groups_of_vectors(180, apart=3.0)[0], replace(SETTINGS, overrides={"landmarks": 2}))
 
 
 def test_images_of_too_many_pixels_are_refused_before_anything_is_done() -> None:

@@ -13,11 +13,11 @@ from torch.nn import functional as F
 
 from coterie.contract import Facts
 from coterie.methods.dac import DAC, relation
-from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.objectives.pairs import cosines, exchanged
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from helpers.small_nets import untrained_net
 
 SIZE, PART, K, SIDE = 12, 4, 3, 8
 SPEC = ItemSpec("images", channels=1, height=SIDE, width=SIDE)
@@ -26,10 +26,7 @@ METHOD = DAC(batch_size=SIZE, part=PART, repeats=2)
 
 
 def net_of(method: DAC) -> Net:
-    torch.manual_seed(0)
-    net = Net(build_backbone("small-4", SPEC), SPEC, torch.zeros(1), torch.ones(1), half=False)
-    net.add(method.heads(net, K))
-    return net.train()
+    return untrained_net(method, "small-4", SPEC, K)
 
 
 def a_batch(method: DAC, number: int = 0, per_epoch: int = 1) -> Batch:

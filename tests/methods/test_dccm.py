@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from coterie.contract import Facts
 from coterie.methods.dccm import DCCM, Judge, graph_loss, label_loss, map_loss
-from coterie.networks.backbones import build_backbone
 from coterie.networks.early import early_maps
 from coterie.networks.net import Net
 from coterie.objectives.pairs import cosines, exchanged
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from helpers.small_nets import untrained_net
 from helpers.two_views import waves
 
 SIZE, PART, K, SIDE = 12, 4, 3, 8
@@ -30,10 +30,7 @@ METHOD = DCCM(batch_size=SIZE, part=PART, repeats=2, hidden=6, judge=5)
 
 
 def net_of(method: DCCM) -> Net:
-    torch.manual_seed(0)
-    net = Net(build_backbone("small-4", SPEC), SPEC, torch.zeros(1), torch.ones(1), half=False)
-    net.add(method.heads(net, K))
-    return net.train()
+    return untrained_net(method, "small-4", SPEC, K)
 
 
 def a_batch(method: DCCM) -> Batch:

@@ -20,12 +20,7 @@ from coterie.report import write_report
 from coterie.training.coerce import settings_of
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, RunFailed, Source
-
-
-def groups_of_vectors(n: int = 180, d: int = 70, apart: float = 3.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    truth = np.arange(n) % 3
-    return (apart * rng.normal(size=(3, d))[truth] + rng.normal(size=(n, d))).astype(np.float32), truth
+from helpers.vectors import groups_of_vectors
 
 
 def as_sets(labels: np.ndarray) -> set[frozenset[int]]:
@@ -34,7 +29,7 @@ def as_sets(labels: np.ndarray) -> set[frozenset[int]]:
 
 @pytest.mark.parametrize("d", [2, 70])
 def test_separate_groups_are_found_and_new_items_placed(d: int) -> None:
-    vectors, truth = groups_of_vectors(d=d, apart=40.0)
+    vectors, truth = groups_of_vectors(180, d, apart=40.0)
     model = Clusterer(n_clusters=3, method="finch", random_state=0, device="cpu", calibrate=False).fit(vectors[:150])
     assert as_sets(model.labels_) == as_sets(truth[:150])
     assert model.history_ == []
@@ -87,7 +82,7 @@ def test_it_groups_the_features_of_another_run(digits: Source, tmp_path: Path) -
 
 
 def test_the_mean_confidence_is_the_share_of_neighbours_in_an_items_own_group() -> None:
-    vectors, _ = groups_of_vectors(apart=0.3)
+    vectors, _ = groups_of_vectors(180, apart=0.3)
     found = run(vectors, RunSettings(n_clusters=3, method="finch", device="cpu", calibrate=False))
     rows = torch.from_numpy(vectors)
     share = neighbour_agreement(rows, exactly(rows, hierarchy(rows), 3), "cosine")
@@ -149,7 +144,7 @@ def test_practical_settings_depend_on_the_form_of_the_items_alone() -> None:
 
 
 def test_training_it_is_refused() -> None:
-    vectors, _ = groups_of_vectors()
+    vectors, _ = groups_of_vectors(180, apart=3.0)
     with pytest.raises(InputError, match=r"finch\.epochs is 3"):
         run(vectors, RunSettings(n_clusters=3, method="finch", epochs=3))
     with pytest.raises(InputError, match=r"finch\.distance"):

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from coterie.contract import Facts, passes_of, views_of
 from coterie.methods.iic import IIC, SubHeads, dependence, joint
-from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, EpochStart, InputError, ItemSpec, OneProcess
 from coterie.views import Draw, ViewSettings, make_views
+from helpers.small_nets import untrained_net
 from helpers.two_views import waves
 
 SIZE, K, SIDE = 12, 3, 8
@@ -34,10 +34,7 @@ def loss(x: Tensor, y: Tensor, weight: float = 1.0) -> Tensor:
 
 
 def net_of(method: IIC) -> Net:
-    torch.manual_seed(0)
-    net = Net(build_backbone("small-4", SPEC), SPEC, torch.zeros(1), torch.ones(1), half=False)
-    net.add(method.heads(net, K))
-    return net.train()
+    return untrained_net(method, "small-4", SPEC, K)
 
 
 def a_batch(method: IIC, turn: str = "primary1") -> Batch:

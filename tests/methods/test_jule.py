@@ -20,16 +20,14 @@ from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, EpochStart, InputError, ItemSpec, OneProcess
+from helpers.small_nets import untrained_net
 
 K, SIZE, DIM = 3, 12, 6
 SPEC = ItemSpec("embeddings", dim=DIM)
 
 
 def net_of(method: JULE) -> Net:
-    torch.manual_seed(0)
-    net = Net(build_backbone("mlp", SPEC), SPEC, torch.zeros(DIM), torch.ones(DIM), half=False)
-    net.add(method.heads(net, K))
-    return net.train()
+    return untrained_net(method, "mlp", SPEC, K)
 
 
 def blobs(each: int = 12) -> torch.Tensor:

@@ -19,14 +19,9 @@ from coterie.networks.heads import variance_per_dimension
 from coterie.pipeline import RunResult, run
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, Source
+from helpers.vectors import groups_of_vectors
 
 SETTINGS = RunSettings(n_clusters=3, method="kmeans", device="cpu", calibrate=False)
-
-
-def groups_of_vectors(apart: float = 3.0, n: int = 180, d: int = 70) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    truth = np.arange(n) % 3
-    return (apart * rng.normal(size=(3, d))[truth] + rng.normal(size=(n, d))).astype(np.float32), truth
 
 
 def fitted(data: Any, **overrides: Any) -> RunResult:
@@ -45,7 +40,7 @@ def inertia_of(rows: np.ndarray, labels: np.ndarray) -> float:
     "overrides", [{}, {"distance": "cosine"}, {"mini_batches": True}, {"mini_batches": True, "distance": "cosine"}]
 )
 def test_separate_groups_are_found(overrides: dict[str, Any]) -> None:
-    vectors, truth = groups_of_vectors()
+    vectors, truth = groups_of_vectors(180, apart=3.0)
     found = fitted(vectors, **overrides)
     assert adjusted_rand_score(truth, labels_of(found)) == 1.0
     assert found.model.backbone == "identity"
@@ -75,7 +70,7 @@ def test_short_vectors_are_taken_for_unlike_measurements() -> None:
 
 
 def test_by_angles_the_lengths_of_the_users_values_do_not_count() -> None:
-    vectors, truth = groups_of_vectors()
+    vectors, truth = groups_of_vectors(180, apart=3.0)
     longer = vectors * np.random.default_rng(1).uniform(0.1, 10, (len(vectors), 1)).astype(np.float32)
     found = fitted(longer, distance="cosine")
     assert adjusted_rand_score(truth, labels_of(found)) == 1.0
@@ -87,7 +82,7 @@ def test_by_angles_the_lengths_of_the_users_values_do_not_count() -> None:
 
 
 def test_directions_can_be_seen_from_the_mean_of_the_items() -> None:
-    vectors, truth = groups_of_vectors()
+    vectors, truth = groups_of_vectors(180, apart=3.0)
     moved = vectors + 100
     found = fitted(moved, distance="cosine", centre=True)
     assert adjusted_rand_score(truth, labels_of(found)) == 1.0
@@ -99,7 +94,7 @@ def test_directions_can_be_seen_from_the_mean_of_the_items() -> None:
 
 
 def test_confidences_are_the_posterior_of_a_spherical_mixture() -> None:
-    vectors, _ = groups_of_vectors(apart=0.5)
+    vectors, _ = groups_of_vectors(180, apart=0.5)
     found = fitted(vectors)
     x, net = found.assignments.embedding, found.model.net
     assert x is not None
@@ -123,7 +118,7 @@ def test_it_groups_the_features_of_another_run(digits: Source, tmp_path: Path) -
 
 
 def test_mini_batches_come_near_to_all_items() -> None:
-    vectors, _ = groups_of_vectors(apart=0.5, n=3000, d=8)
+    vectors, _ = groups_of_vectors(3000, 8, apart=0.5)
     x = torch.from_numpy(vectors)
     centres = kmeans_by_mini_batches(x, 3, generator=torch.Generator().manual_seed(0), restarts=3)
     oracle = Oracle(3, n_init=10, random_state=0).fit(vectors)

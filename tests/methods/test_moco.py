@@ -9,34 +9,8 @@ from torch import Tensor, nn
 from coterie.contract import Pass, passes_of, predict
 from coterie.methods.moco import MoCo
 from coterie.networks.net import Net
-from coterie.types import Batch, ItemSpec, OneProcess
-
-DIM, SIZE = 6, 8
-
-
-class Trunk(nn.Module):
-    num_features = 10
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear, self.norm = nn.Linear(DIM, 10), nn.BatchNorm1d(10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.linear(x)).relu()
-
-
-def net_of(method: MoCo) -> Net:
-    torch.manual_seed(0)
-    net = Net(Trunk(), ItemSpec("embeddings", dim=DIM), torch.zeros(DIM), torch.ones(DIM), half=False)
-    net.add(method.heads(net, 3))
-    return net.train()
-
-
-def batch_at(progress: float = 0.0) -> Batch:
-    generator = torch.Generator().manual_seed(1)
-    views = {"one": torch.randn(SIZE, DIM, generator=generator), "two": torch.randn(SIZE, DIM, generator=generator)}
-    return Batch(torch.arange(SIZE), views, part_size=SIZE, progress=progress, generator=generator, share=OneProcess())
-
+from coterie.types import Batch
+from helpers.two_views import SIZE, batch_at, net_of
 
 METHOD = MoCo(batch_size=SIZE, queue=3 * SIZE, projector_hidden=7, projector_out=5)
 

@@ -23,12 +23,12 @@ from coterie.methods.pssc import (
     normalised,
     weighted_reconstruction,
 )
-from coterie.networks.backbones import build_backbone
 from coterie.networks.features import some_rows
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from helpers.small_nets import untrained_net
 
 K, SIZE, DIM = 3, 6, 8
 SPEC = ItemSpec("embeddings", dim=DIM)
@@ -36,10 +36,7 @@ METHOD = PSSC(batch_size=SIZE)
 
 
 def net_of(method: PSSC) -> Net:
-    torch.manual_seed(0)
-    net = Net(build_backbone("mlp", SPEC), SPEC, torch.zeros(DIM), torch.ones(DIM), half=False)
-    net.add(method.heads(net, K))
-    return net.train()
+    return untrained_net(method, "mlp", SPEC, K)
 
 
 def a_batch() -> Batch:

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -20,6 +20,7 @@ from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess
 from helpers.stopping import Interrupted, watching
+from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
 SPEC, K, N = ItemSpec("embeddings", dim=70), 3, 30
@@ -229,10 +230,7 @@ def test_more_neighbours_than_other_items_are_refused_before_training() -> None:
         make_plan(wanted, facts, "data")
 
 
-def blobs(n: int = 120) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    rng = np.random.default_rng(0)
-    truth = np.arange(n) % K
-    return (rng.normal(size=(K, 70))[truth] + 0.5 * rng.normal(size=(n, 70))).astype(np.float32), truth
+blobs = partial(groups_of_vectors, n=120, k=K, apart=1.0, noise=0.5)
 
 
 @pytest.mark.parametrize("more", [{}, {"scan.frozen": True}, {"scan.head": "mlp", "scan.hidden": 16}])
@@ -244,7 +242,7 @@ def test_groups_that_lie_apart_are_found(more: dict[str, Any]) -> None:
 
 
 def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_one(tmp_path: Any) -> None:
-    x, _ = blobs(60)
+    x, _ = blobs(n=60)
     wanted = RunSettings(K, "scan", overrides={"scan.epochs": 4}, device="cpu", calibrate=False, checkpoint_seconds=0.0)
     whole = run(x, wanted, tmp_path / "whole")
     with pytest.raises(Interrupted):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from coterie.objectives.pseudo_labels import class_weights
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, chain_of
 from coterie.types import Batch, InputError, ItemSpec, OneProcess, RunFailed
+from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
 SPEC, K = ItemSpec("embeddings", dim=70), 3
@@ -225,10 +227,7 @@ def test_statistics_that_are_to_be_kept_are(clean_trains: bool) -> None:
 # Whole runs
 
 
-def blobs(n: int = 120) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    rng = np.random.default_rng(0)
-    truth = np.arange(n) % K
-    return (rng.normal(size=(K, 70))[truth] + 0.5 * rng.normal(size=(n, 70))).astype(np.float32), truth
+blobs = partial(groups_of_vectors, n=120, k=K, apart=1.0, noise=0.5)
 
 
 def test_it_goes_on_from_scan_on_images_and_on_embeddings() -> None:
@@ -255,7 +254,7 @@ def test_groups_that_lie_apart_stay_found_and_become_surer() -> None:
 
 
 def test_a_head_with_batch_normalisation_goes_on() -> None:
-    x, _ = blobs(60)
+    x, _ = blobs(n=60)
     heads = {
         f"{stage}.{name}": value for stage in ("scan", "scan3") for name, value in (("head", "mlp"), ("hidden", 8))
     }
@@ -271,7 +270,7 @@ def test_without_epochs_it_answers_as_scan_did() -> None:
 
 
 def test_a_run_in_which_nobody_is_ever_sure_says_so() -> None:
-    x, _ = blobs(60)
+    x, _ = blobs(n=60)
     with pytest.raises(RunFailed, match=r"selected no item .* lower --set scan3\.threshold"):
         run(x, settings_for(**{"scan.epochs": 1, "scan3.threshold": 1.0, "scan3.at_least": 0.0}))
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess
 from helpers.stopping import Interrupted, watching
+from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
 SPEC, K, N = ItemSpec("embeddings", dim=70), 3, 30
@@ -292,10 +294,7 @@ def test_a_round_smaller_than_the_number_of_groups_is_refused_or_brought_within(
         make_plan(RunSettings(n_clusters=20, method="spice", overrides={"spice.batch_size": 10}), facts, "data")
 
 
-def blobs(n: int = 90) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    rng = np.random.default_rng(0)
-    truth = np.arange(n) % K
-    return (rng.normal(size=(K, 70))[truth] + 0.5 * rng.normal(size=(n, 70))).astype(np.float32), truth
+blobs = partial(groups_of_vectors, n=90, k=K, apart=1.0, noise=0.5)
 
 
 def test_groups_that_lie_apart_are_found() -> None:
@@ -308,7 +307,7 @@ def test_groups_that_lie_apart_are_found() -> None:
 
 
 def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_one(tmp_path: Any) -> None:
-    x, _ = blobs(60)
+    x, _ = blobs(n=60)
     more = {"spice.epochs": 4, "spice.tries": 2, "spice.batch_size": 30, "spice.repeats": 2}
     wanted = RunSettings(K, "spice", overrides=more, device="cpu", calibrate=False, checkpoint_seconds=0.0)
     whole = run(x, wanted, tmp_path / "whole")

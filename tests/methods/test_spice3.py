@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from coterie.objectives.pseudo_labels import consistency_loss, reliable
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, chain_of, make_plan
 from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess, RunFailed
+from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
 SPEC, K, N = ItemSpec("embeddings", dim=70), 3, 30
@@ -288,10 +290,7 @@ def test_settings_that_cannot_work_are_refused_before_training(more: dict[str, A
         make_plan(RunSettings(n_clusters=3, method="spice3", overrides=more), facts, "data")
 
 
-def blobs(n: int = 90) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    rng = np.random.default_rng(0)
-    truth = np.arange(n) % K
-    return (rng.normal(size=(K, 70))[truth] + 0.5 * rng.normal(size=(n, 70))).astype(np.float32), truth
+blobs = partial(groups_of_vectors, n=90, k=K, apart=1.0, noise=0.5)
 
 
 @pytest.mark.parametrize("begins", ["scratch", "inherited"])

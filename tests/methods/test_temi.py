@@ -20,6 +20,7 @@ from coterie.networks.net import Net
 from coterie.pipeline import RunResult, run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from helpers.vectors import groups_of_vectors
 
 SETTINGS = RunSettings(n_clusters=3, method="temi", device="cpu", calibrate=False)
 SMALL = TEMI(heads_tried=2, hidden=8, out=6, batch_size=12, neighbours=4, momentum=0.9, learning_rate=0.05)
@@ -235,12 +236,6 @@ def test_sizes_of_groups_are_a_moving_average() -> None:
     assert balance.prior.tolist() == [[0.5, 0.5]]
     found = balance.follow(logs((0.8, 0.2)).float(), logs((0.6, 0.4)).float(), 0.9)
     torch.testing.assert_close(found, torch.tensor([[0.9 * 0.5 + 0.1 * 0.7, 0.9 * 0.5 + 0.1 * 0.3]]))
-
-
-def groups_of_vectors(n: int = 90, d: int = 70) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    truth = np.arange(n) % 3
-    return (2 * rng.normal(size=(3, d))[truth] + rng.normal(size=(n, d))).astype(np.float32), truth
 
 
 def fitted(data: Any, **overrides: Any) -> RunResult:

@@ -6,7 +6,6 @@ import math
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
@@ -19,6 +18,7 @@ from coterie.networks.net import Net
 from coterie.pipeline import RunResult, run
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, ItemSpec, OneProcess
+from helpers.vectors import groups_of_vectors
 
 SETTINGS = RunSettings(n_clusters=3, method="turtle", device="cpu", calibrate=False)
 
@@ -158,12 +158,6 @@ def test_the_answer_is_the_mean_over_spaces() -> None:
     with torch.no_grad():
         expected = torch.stack(task.shares(task.split(rows))).mean(0)
         torch.testing.assert_close(task(rows).softmax(1), expected)
-
-
-def groups_of_vectors(n: int = 90, d: int = 70) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    truth = np.arange(n) % 3
-    return (2 * rng.normal(size=(3, d))[truth] + rng.normal(size=(n, d))).astype(np.float32), truth
 
 
 def fitted(data: Any, **overrides: Any) -> RunResult:

@@ -16,14 +16,9 @@ from coterie.contract import Facts
 from coterie.methods.vmf import VMF, Directions, concentration, effective_dimension, mixture, practical, step
 from coterie.pipeline import RunResult, run
 from coterie.training.plan import RunSettings
+from helpers.vectors import groups_of_vectors
 
 SETTINGS = RunSettings(n_clusters=3, method="vmf", device="cpu", calibrate=False)
-
-
-def groups_of_vectors(apart: float = 2.0, n: int = 90, d: int = 70) -> tuple[np.ndarray, np.ndarray]:
-    rng = np.random.default_rng(0)
-    truth = np.arange(n) % 3
-    return (apart * rng.normal(size=(3, d))[truth] + rng.normal(size=(n, d))).astype(np.float32), truth
 
 
 def unit_rows(n: int = 40, d: int = 6) -> torch.Tensor:
@@ -107,7 +102,7 @@ def test_groups_are_found_and_lengths_do_not_count() -> None:
 
 
 def test_tempering_keeps_the_groups_and_takes_certainty_away() -> None:
-    vectors, _ = groups_of_vectors(apart=0.4, d=200)
+    vectors, _ = groups_of_vectors(d=200, apart=0.4)
     vectors *= np.geomspace(1, 1e-3, 200).astype(np.float32)  # few of the dimensions have any spread
     own, tempered = (fitted(vectors, tempered=which) for which in (False, True))
     assert torch.equal(probabilities(own).argmax(1), probabilities(tempered).argmax(1))

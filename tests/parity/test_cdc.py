@@ -1,11 +1,8 @@
 """CDC against numbers that the authors' released code gave for the stored inputs (README.md of this folder)."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from coterie.methods.cdc import CDC
 from coterie.networks.heads import mlp_head, standardise_rows
@@ -15,16 +12,9 @@ from coterie.objectives.mini_clusters import means_by_cell
 from coterie.objectives.prototypes import decorrelate, hidden_activations, write_prototypes
 from coterie.objectives.selection_formulas import confident_images
 from coterie.types import Batch, ItemSpec, OneProcess
+from helpers.authors import stored
 
-DATA = Path(__file__).parent / "data"
 CASES = ["plain", "skewed", "sure", "unsure"]  # skewed: two groups that are nobody's most probable one
-
-
-def stored(name: str) -> dict[str, Tensor]:
-    """The arrays of a file; halves are inputs, which the authors' code got as float32."""
-    with np.load(DATA / f"{name}.npz") as file:
-        arrays = {key: torch.from_numpy(file[key]) for key in file.files}
-    return {key: value.float() if value.dtype == torch.float16 else value for key, value in arrays.items()}
 
 
 BATCH = stored("cdc_batch")

@@ -1,26 +1,14 @@
 """MoCo-v2 against numbers that CDC's pre-training code gave for the stored inputs (README.md of this folder)."""
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from coterie.methods.moco import MoCo
 from coterie.networks.net import Net
 from coterie.objectives.contrastive import info_nce
 from coterie.types import Batch, ItemSpec, OneProcess
-
-DATA = Path(__file__).parent / "data"
-
-
-def stored(name: str) -> dict[str, Tensor]:
-    """The arrays of a file; halves are inputs, which the authors' code got as float32."""
-    with np.load(DATA / f"{name}.npz") as file:
-        arrays = {key: torch.from_numpy(file[key]) for key in file.files}
-    return {key: value.float() if value.dtype == torch.float16 else value for key, value in arrays.items()}
-
+from helpers.authors import stored
 
 MOCO = stored("moco")
 EPOCHS, STEPS = 4, 3  # the length of the authors' run; the state after six of the twelve steps is stored
