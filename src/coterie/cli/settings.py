@@ -106,7 +106,7 @@ def _refuse_two_names(set_: Mapping[str, Any], own: tuple[str, ...]) -> None:
     for name, value in set_.items():
         stage, dot, setting = name.rpartition(".")
         for other in (f"{before}{setting}" for before in own if f"{stage}{dot}" in own):
-            if set_.get(other, value) != value and other != name:
+            if other != name and other in set_ and set_[other] != value:
                 raise InputError(f"--set {name} and --set {other} are one setting, with two values: leave one out.")
 
 
@@ -122,8 +122,9 @@ def read_overrides(assignments: list[str]) -> dict[str, Any]:
             read = plain_yaml(value)
         except ValueError as error:
             raise InputError(f"--set {name} has a value that cannot be read, {value[:60]!r} ({error}).") from error
-        if overrides.setdefault(name, read) != read:
+        if name in overrides and overrides[name] != read:
             raise InputError(f"--set {name} is given twice, with two values: leave one out.")
+        overrides[name] = read
     return overrides
 
 
