@@ -108,7 +108,10 @@ def choose_k(
 def choose(
     looked: Looked, *, least: int = 2, most: int | None = None, seed: int = 0, progress: Say = lambda text: None
 ) -> Choice:
-    """The choice for these points; the levels of their FINCH hierarchy are among the candidates."""
+    """The choice for these points; the levels of their FINCH hierarchy are among the candidates.
+
+    Raises InputError for fewer different items than `least`.
+    """
     points = reduced(looked.points, seed)
     levels = [int(level.max()) + 1 for level in hierarchy(torch.from_numpy(points), "euclidean")]
     top = min(most_groups(looked.n), len(points) // 4) if most is None else most

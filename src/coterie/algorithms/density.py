@@ -20,6 +20,8 @@ from coterie.algorithms.neighbours import nearest
 
 @dataclass(frozen=True)
 class Density:
+    """Groups of dense points, and the radius within which a point's neighbours were counted."""
+
     labels: Int[Tensor, " n"]  # groups in the order of their first points; -1: noise
     radius: float
 

@@ -49,6 +49,7 @@ def neighbour_graph(rows: Float[Tensor, "n m"], neighbours: int) -> csr_array:
 
 
 def laplacian(graph: csr_array) -> csr_array:
+    """L = D - W, D the diagonal of the sums of the rows of W."""
     return csr_array(diags_array(graph.sum(1)) - graph)
 
 

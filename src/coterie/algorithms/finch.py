@@ -95,7 +95,10 @@ def longest_link(points: Float[Tensor, "n d"], neighbour: Int[Tensor, " n"], met
 
 
 def closest_level(levels: list[Int[Tensor, " n"]], k: int) -> Int[Tensor, " n"]:
-    """The partition whose number of groups is nearest to k, the coarser one of two equally near."""
+    """The partition whose number of groups is nearest to k, the coarser one of two equally near.
+
+    Raises InputError where FINCH found none.
+    """
     if not levels:
         raise InputError("FINCH found no partition: all points are connected by first neighbours.")
     return min(reversed(levels), key=lambda labels: abs(int(labels.max()) + 1 - k))

@@ -106,7 +106,7 @@ def linear_dimension(points: Points, share: float = 0.9, *, legacy_zero_based: b
 
     Not the *local* intrinsic dimension, in spite of the usual letters. Constant features count for nothing, and a cloud
     of one place has dimension 0. `legacy_zero_based` gives one less, as the code of FT-VGAE does, whose published
-    curves show the index of the component and not the number.
+    curves show the index of the component and not the number. Raises InputError for a share outside 0 to 1.
 
     >>> import numpy as np
     >>> from coterie.algorithms.geometry import linear_dimension

@@ -36,6 +36,8 @@ class NotFinite(InputError):
 
 @dataclass(frozen=True)
 class KMeansResult:
+    """The restart with the smallest inertia."""
+
     centres: Float[Tensor, "k d"]
     labels: Int[Tensor, " n"]  # the nearest centre of each point
     inertia: float  # sum of squared distances to the nearest centres

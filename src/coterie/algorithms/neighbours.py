@@ -81,6 +81,7 @@ def comparable(points: Tensor, metric: Metric, *, zeros: bool = False) -> Tensor
     """The points in float32; for cosine as unit rows, of which half the squared distance is 1 - cosine.
 
     Rows of zeros get a direction of their own, in a dimension that is added when there are any, or with `zeros`.
+    Raises InputError for a row with NaN, or with infinite or too large values.
     """
     points = points.float()
     bad = ~torch.isfinite(torch.linalg.vector_norm(points, dim=1).square())

@@ -100,7 +100,7 @@ def print_metrics(metrics: dict[str, Any], path: Path | None) -> None:
 
 
 def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, column: str | None = None) -> dict[str, Any]:
-    """Measure a run against true labels; nothing is written."""
+    """Measure a run against true labels; nothing is written. Raises InputError where there are no labels."""
     source = record.get("source", {})
     origin, skipped = lies_at(source), source.get("skipped", [])
     ids = read_result(run / "result.parquet", source.get("n"), groups_of(record)).ids

@@ -34,7 +34,10 @@ def run_folder(given: Path | None, name: str) -> Iterator[Path]:
 
 
 def new_folder(parent: Path, name: str) -> Path:
-    """Make `parent/name`, or the first of name-2, name-3, ... that is not there: no two processes get the same one."""
+    """Make `parent/name`, or the first of name-2, name-3, ... that is not there: no two processes get the same one.
+
+    Raises InputError where none can be made.
+    """
     name = printable(name)
     try:
         os.fsencode(name)

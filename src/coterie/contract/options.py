@@ -48,7 +48,10 @@ def check(method: Method, facts: Facts) -> None:
 
 
 def limits_of(method: Method, facts: Facts) -> dict[str, tuple[int, int | None]]:
-    """(least, most) of settings that must fit these data; None: no most."""
+    """(least, most) of settings that must fit these data; None: no most.
+
+    Raises InputError for bounds of another form.
+    """
     own = _option(method, "limits")
     limits = {} if own is None else by_name(method, "limits", own(facts), "{setting: (least, most)}")
     for name, bounds in limits.items():
@@ -101,7 +104,10 @@ def begin_epoch(method: Method, net: Net, epoch: EpochStart) -> None:
 
 
 def optimisers_of(method: Trained, net: Net) -> dict[str, Optimizer]:
-    """The optimisers by name; a single one is called `all`."""
+    """The optimisers by name; a single one is called `all`.
+
+    Raises InputError for parameters that are no part of the net.
+    """
     own = method.optimiser(net)
     named = {ALL: own} if isinstance(own, Optimizer) else own
     if not (isinstance(named, Mapping) and named and all(isinstance(one, Optimizer) for one in named.values())):

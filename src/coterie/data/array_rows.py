@@ -21,7 +21,7 @@ BLOCK = 32 << 20  # bytes that a pass over an array holds at a time
 
 
 def gather(array: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
-    """Return a copy of the rows `index`."""
+    """Return a copy of the rows `index`. Raises InputError for a file that has become shorter."""
     place = _file_of(array)
     if place is None:
         return array[index]

@@ -35,6 +35,7 @@ def open_array(
     """Open (n, d) embeddings or (n, h, w), (n, h, w, c), (n, c, h, w) images with c = 1, 3 or 4.
 
     Where the shape does not say which axis holds the channels, `channels_first` does.
+    Raises InputError for pixels that are no numbers, and for too few images.
     """
     check_numbers(array, name)
     if options.first is None:

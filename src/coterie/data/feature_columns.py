@@ -93,6 +93,7 @@ def select(names: Sequence[str], asked: str | Sequence[str], where: str) -> list
     """The columns that the user asks for: names, patterns with * or ?, and ranges first..last in the order of the file.
 
     A text holds several, parted by commas. A pattern passes over what may be a label by its name, and over ids.
+    Raises InputError for a name that is no column.
     """
     taken: dict[str, None] = {}
     for wanted in [part.strip() for part in asked.split(",")] if isinstance(asked, str) else list(asked):

@@ -94,7 +94,10 @@ def _brief(value: Any) -> str:
 
 
 def read_items(folder: Path) -> tuple[list[str], list[bytes]]:
-    """The ids of the pictures and the SHA-256 of their files, in the order of the embeddings."""
+    """The ids of the pictures and the SHA-256 of their files, in the order of the embeddings.
+
+    Raises InputError for a damaged file.
+    """
     with open_table(folder / ITEMS, "id", "digest") as file:
         table = file.read(columns=["id", "digest"])
         ids, digests = table["id"].to_pylist(), table["digest"].to_pylist()

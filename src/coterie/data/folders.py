@@ -148,7 +148,7 @@ def list_images(root: Path, only: Sequence[str] = ()) -> Listing:
     """List the image files below a folder, sorted by path, without hidden files and folders.
 
     Links to folders are followed after all real folders, and no folder is entered twice, so loops end and an image
-    that is reached both ways is listed under its real path.
+    that is reached both ways is listed under its real path. Raises InputError for a folder that cannot be read.
     """
     listing, seen, system = Listing(), set(), system_folders()
     folders = deque([f"{name}/" for name in only] or [""])

@@ -26,6 +26,7 @@ def read_idx(folder: Path, name: str) -> NDArray[np.uint8]:
     """Read an IDX file of unsigned bytes, as it is or as .gz.
 
     Format: two zero bytes, type 8, number of axes, each axis' length as a big-endian 32-bit number, then the values.
+    Raises InputError for a file of another kind.
     """
     path = folder / name if (folder / name).is_file() else folder / f"{name}.gz"
     _check(path)
@@ -55,7 +56,10 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def read_cifar(path: Path) -> dict[str, Any]:
-    """Read one of CIFAR's Python batches or its `meta` file: a pickled dictionary of an array and lists."""
+    """Read one of CIFAR's Python batches or its `meta` file: a pickled dictionary of an array and lists.
+
+    Raises InputError for a file of another kind.
+    """
     _check(path)
     try:
         with path.open("rb") as file:
@@ -73,7 +77,10 @@ def read_cifar(path: Path) -> dict[str, Any]:
 
 
 def read_stl_images(path: Path) -> NDArray[np.uint8]:
-    """Map an STL-10 image file, uint8 (n, 3, 96, 96): the file has the columns of each channel one after the other."""
+    """Map an STL-10 image file, uint8 (n, 3, 96, 96): the file has the columns of each channel one after the other.
+
+    Raises InputError for a file of another kind.
+    """
     _check(path)
     try:
         flat = np.memmap(path, np.uint8, "r")
@@ -85,7 +92,7 @@ def read_stl_images(path: Path) -> NDArray[np.uint8]:
 
 
 def read_stl_labels(path: Path) -> NDArray[np.int64]:
-    """Read an STL-10 label file, from 0; the file counts from 1."""
+    """Read an STL-10 label file, from 0; the file counts from 1. Raises InputError for a file that cannot be read."""
     _check(path)
     try:
         return np.fromfile(path, np.uint8).astype(np.int64) - 1

@@ -76,7 +76,10 @@ def find_label(table: Columns, key: str | None, wanted: str | None, where: str) 
 
 
 def chosen(names: Sequence[str], wanted: str, where: str) -> str:
-    """The column that the user named; upper and lower case make no difference."""
+    """The column that the user named; upper and lower case make no difference.
+
+    Raises InputError for one that is not there.
+    """
     if wanted in names:
         return wanted
     near = [name for name in names if name.strip().casefold() == wanted.strip().casefold()]

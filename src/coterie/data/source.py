@@ -103,7 +103,10 @@ def _texts(columns: Any) -> tuple[str, ...]:
 
 
 def open_as_asked(source: Any, options: Options) -> Source:
-    """As `open_source`, with the options in one object; pictures of unknown family count as photographs."""
+    """As `open_source`, with the options in one object; pictures of unknown family count as photographs.
+
+    Raises InputError.
+    """
     if is_address(source):
         copy = copied(source, options.progress)
         opened = open_as_asked(os.fspath(copy.path), options)

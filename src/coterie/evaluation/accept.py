@@ -233,6 +233,7 @@ def draw_sample(n: int, size: int, seed: int, judged: Sequence[int] = ()) -> NDA
     """Draw `size` of the rows 0 to n - 1 that are not `judged` yet, uniformly and in random order.
 
     Together with the judged rows, if they were drawn the same way, these are again a uniform random sample.
+    Raises InputError for more items than are left.
 
     >>> from coterie.evaluation.accept import draw_sample
     >>> rows = draw_sample(1000, 300, seed=0)

@@ -237,7 +237,10 @@ def truths(right: Any) -> NDArray[np.bool_]:
 
 
 def bin_of(values: Floats, bins: int, closed: Closed = "right") -> NDArray[np.intp]:
-    """The equal-width bin of each value in [0, 1]: (lo, hi] with 0 in bin 0, or [lo, hi) with 1 in bin `bins`."""
+    """The equal-width bin of each value in [0, 1]: (lo, hi] with 0 in bin 0, or [lo, hi) with 1 in bin `bins`.
+
+    Raises InputError for another `closed`.
+    """
     if closed not in ("right", "left"):
         raise InputError(f"closed is {closed!r}: it takes 'right' or 'left'.")
     edges = np.linspace(0, 1, whole_number(bins, "bins", 1, MOST_BINS) + 1)

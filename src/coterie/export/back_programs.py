@@ -15,7 +15,10 @@ from coterie.words import counted
 
 
 def of_tasks(tasks: list[Any], known: RunIndex) -> ReadLabels:
-    """Label Studio's JSON: of each item the newest annotation that was not cancelled."""
+    """Label Studio's JSON: of each item the newest annotation that was not cancelled.
+
+    Raises InputError for a file that is no export of it, or of other items.
+    """
     answers: dict[int, list[tuple[datetime, int, Any]]] = {}
     empty = 0
     for number, task in enumerate(tasks, start=1):
@@ -78,7 +81,10 @@ def _time(value: Any, number: int, known: RunIndex) -> datetime:
 
 
 def of_fiftyone(content: Mapping[str, Any], known: RunIndex) -> ReadLabels:
-    """FiftyOne's `labels.json`. A label is an index into `classes` (-1 would be the last) or a name."""
+    """FiftyOne's `labels.json`. A label is an index into `classes` (-1 would be the last) or a name.
+
+    Raises InputError for a label that is neither.
+    """
     classes, labels = content.get("classes"), content["labels"]
     if not isinstance(labels, dict) or not (classes is None or isinstance(classes, list)):
         raise InputError(f"{known.where} is no labels.json of FiftyOne: labels must be an object, classes a list.")
@@ -131,7 +137,10 @@ def _bare(name: str, bare: Mapping[str, list[int]], known: RunIndex) -> int:
 
 
 def of_coco(content: Mapping[str, Any], known: RunIndex) -> ReadLabels:
-    """COCO's categories of whole pictures; the ids of the run are the `file_name`s."""
+    """COCO's categories of whole pictures; the ids of the run are the `file_name`s.
+
+    Raises InputError for a picture or a category that it does not list.
+    """
     for name in ("images", "categories", "annotations"):
         if not isinstance(content[name], list):
             raise InputError(f"{known.where} is no COCO file: {name} is no list.")

@@ -67,11 +67,13 @@ class RunIndex:
 
 
 def once(found: dict[int, int], at: int, group: int, known: RunIndex) -> None:
+    """Add what was said of an item. Raises InputError where the file has said something else of it before."""
     if found.setdefault(at, group) != group:
         raise InputError(f"{known.where} says two things of {known.items.ids[at]}: keep one.")
 
 
 def untouched(count: int) -> str:
+    """The note about items whose labels nobody changed."""
     return (
         f"{counted(count, 'item')} came back unchanged, which confirms nothing. The others are corrections and no "
         "random sample: use them for fit --judged, not for the bound of accept --judged."
@@ -79,6 +81,7 @@ def untouched(count: int) -> str:
 
 
 def back(kind: Kind, found: Mapping[int, int], known: RunIndex, notes: list[str]) -> ReadLabels:
+    """The labels that were found, in the order of the rows. Raises InputError where there are none."""
     if not found:
         raise InputError(f"{known.where} holds nothing that a person said: only what had been exported came back.")
     places = np.array(sorted(found), np.int64)

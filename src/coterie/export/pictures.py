@@ -72,7 +72,10 @@ def _size(count: int) -> str:
 
 
 def put(item: str, originals: Originals, place: Path, link: str) -> None:
-    """Copy or link one picture to its place. Only regular files are read, and nothing is replaced."""
+    """Copy or link one picture to its place. Only regular files are read, and nothing is replaced.
+
+    Raises InputError where a link cannot be made.
+    """
     if originals.path is None:
         with open(place, "xb") as file:
             file.write(originals.read(item))

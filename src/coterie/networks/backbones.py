@@ -42,6 +42,7 @@ def choose_backbone(name: str, spec: ItemSpec, device: str, *, as_published: boo
     """Resolve `auto`: by what is clustered first, then by what the device can train in reasonable time.
 
     `as_published` takes ResNet-34 for all images, the backbone of CDC and of what it compares with.
+    Raises InputError for a backbone of another kind of items.
     """
     if spec.kind == "embeddings":
         if name in ("ae", "identity"):

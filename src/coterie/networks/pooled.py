@@ -45,6 +45,7 @@ class PooledMaps(nn.Module):
 
 
 def resized(images: Float[Tensor, "b c h w"], size: tuple[int, int]) -> Float[Tensor, "b c y x"]:
+    """The images at another height and width, smoothed; as they are where they have it."""
     if images.shape[2:] == size:
         return images
     # In float32: torch has no smoothed resizing of half precision.

@@ -34,5 +34,6 @@ def cell_means(
 
 
 def means_by_cell(p: Float[Tensor, "n k"], cell: Int[Tensor, " n"], cells: int) -> Float[Tensor, "n k"]:
+    """The mean of the rows of each item's cell (Eq. 1)."""
     sums = torch.zeros(cells, p.shape[1], dtype=p.dtype, device=p.device).index_add_(0, cell, p)
     return (sums / torch.bincount(cell, minlength=cells).clamp(min=1)[:, None])[cell]

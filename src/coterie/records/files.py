@@ -78,7 +78,7 @@ def read_bytes(path: Path, most: int) -> bytes:
 
 
 def read_text(path: Path, most: int) -> str:
-    """The same, as UTF-8."""
+    """The same, as UTF-8. Raises InputError for other encodings."""
     try:
         return read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
@@ -93,7 +93,7 @@ def read_yaml(path: Path, most: int) -> Any:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """The same of a text; `where` names it in the message."""
+    """The same of a text; `where` names it in the message. Raises InputError for what is no YAML."""
     import yaml
 
     # libyaml does not take the escapes by which a name that is no UTF-8 is written; Python's parser does.

@@ -61,6 +61,8 @@ class Merge(Data):
 
 
 class Part(Data):
+    """A new group of a split, and its members."""
+
     group: Group
     rows: Rows
 
@@ -74,6 +76,8 @@ class Split(Data):
 
 
 class Move(Data):
+    """A person puts these rows into the group `to`."""
+
     rows: Rows
     to: Group
     how: How = "several"

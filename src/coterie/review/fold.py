@@ -51,7 +51,10 @@ def undone_events(events: Sequence[Logged]) -> set[int]:
 def replay(
     events: Iterable[Logged], label: NDArray[np.integer], k: int, names: Mapping[int, str] | None = None
 ) -> State:
-    """Fold the events of a log, its first line included."""
+    """Fold the events of a log, its first line included.
+
+    Raises InputError for an event about a group or an item that the run does not have.
+    """
     events = list(events)
     state = beginning(label, k, names)
     state.undone = undone_events(events)

@@ -31,7 +31,10 @@ EMBEDDING = "embedding.npy"
 
 
 def stored_features(base: Base) -> NDArray[np.floating] | None:
-    """The embedding of all items, where the run kept it or the review has computed it."""
+    """The embedding of all items, where the run kept it or the review has computed it.
+
+    Raises InputError for a file that is damaged or of another run.
+    """
     path = base.path / FOLDER / EMBEDDING
     if path.is_file():
         try:

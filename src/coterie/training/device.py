@@ -193,6 +193,8 @@ def keep_freed_memory() -> bool:
 
 @dataclass(frozen=True)
 class PrecisionChoice:
+    """The precision that a backbone is trained in, and the reason, for the record."""
+
     name: Literal["bf16", "fp32"]
     why: str
 
@@ -202,6 +204,7 @@ def choose_precision(asked: Precision, spec: ItemSpec, device: torch.device) -> 
 
     bfloat16 for convolutional backbones where the hardware multiplies it natively (AVX-512 BF16 or AMX on a CPU, or a
     CUDA card of compute capability 8 on); float32 for embeddings, whose nets are too small to gain.
+    Raises InputError for an unknown precision.
     """
     if asked not in ("auto", "bf16", "fp32"):
         raise InputError(f"Unknown precision {asked!r}: use auto, bf16 or fp32.")

@@ -205,6 +205,7 @@ def image_size_of(settings: RunSettings, source_name: str) -> int | None:
 
 
 def check_clusters(k: int, n: int) -> None:
+    """Raise InputError for fewer than two groups, and for more than there are items."""
     if k < 2:
         raise InputError(f"n_clusters is {k}: at least 2 groups are needed (-k 2).")
     if k > n:

@@ -19,7 +19,10 @@ from coterie.words import counted
 
 
 def write(tree: Tree, job: Job) -> None:
-    """Probabilities, labels and ids of the items that have a group, as arrays."""
+    """Probabilities, labels and ids of the items that have a group, as arrays.
+
+    Raises InputError without probabilities, and for a single group.
+    """
     items = job.with_group(job.items)
     if items.probabilities is None:
         raise InputError("The table keeps no probabilities, which cleanlab needs: export the run with --original.")

@@ -19,7 +19,10 @@ from coterie.types import InputError
 
 
 def write(tree: Tree, job: Job) -> None:
-    """One annotation file with a label for each picture, as Datumaro's `coco_labels` reads it."""
+    """One annotation file with a label for each picture, as Datumaro's `coco_labels` reads it.
+
+    Raises InputError where no picture can be read.
+    """
     items, _ = job.with_files("coco")
     pixels = sizes(items, job.originals)
     readable = pixels.min(axis=1) > 0

@@ -31,7 +31,10 @@ def nowhere_name(names: Mapping[int, str]) -> str:
 
 
 def write(tree: Tree, job: Job) -> None:
-    """The labelling configuration, and tasks with predictions, 10,000 to a file."""
+    """The labelling configuration, and tasks with predictions, 10,000 to a file.
+
+    Raises InputError for a picture outside of the document root.
+    """
     items, paths = job.with_files("labelstudio")
     root = _root(job, Path(job.originals.where))
     choices = [*(job.items.names[group] for group in job.items.alive), nowhere_name(items.names)]

@@ -20,7 +20,7 @@ PART = 1000  # rows that are written at once
 
 
 def write(tree: Tree, job: Job) -> None:
-    """Vectors and what belongs to them, as TensorBoard's projector reads them."""
+    """Vectors and what belongs to them, as TensorBoard's projector reads them. Raises InputError without embeddings."""
     items = job.items
     if items.embedding is None:
         raise InputError("The run stores no embeddings, which projector needs: fit it with --set store_embedding=true.")
