@@ -13,7 +13,7 @@ from coterie.choosing import reduced
 from coterie.evaluation.contingency import Ints
 from coterie.evaluation.trust import Space, Trust, trust
 from coterie.prediction.model import Model, load_model
-from coterie.report.read import RunFolder, read_finished
+from coterie.report.read import ReadRun, read_finished
 from coterie.types import InputError
 from coterie.views.normalise import SMALL_DIM
 
@@ -48,7 +48,7 @@ def trust_models(names: Sequence[str], partitions: Sequence[Ints], models: Seque
     return trust(names, partitions, k, kept)
 
 
-def _model_of(folder: RunFolder) -> Model | None:
+def _model_of(folder: ReadRun) -> Model | None:
     try:
         return load_model(folder.path)
     except InputError:

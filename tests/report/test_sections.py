@@ -14,7 +14,7 @@ from coterie.report.choice import build_choice
 from coterie.report.groups import build_groups
 from coterie.report.judged import build_judged
 from coterie.report.quality import build_quality
-from coterie.report.read import Result, RunFolder, read_run
+from coterie.report.read import ReadRun, Result, read_run
 from coterie.report.training import build_stages
 
 MakeRun = Callable[..., Path]
@@ -22,9 +22,9 @@ LABELS, SURE = np.array([0, 0, 0, 1, 1, 3]), np.array([0.95, 0.8125, 0.5, 0.49, 
 PLAIN = {"source": {"spec": {"kind": "images"}}, "n_clusters": 4, "calibrated": True}
 
 
-def of_six(path: Path, metrics: dict[str, Any] | None = None, **run: Any) -> RunFolder:
+def of_six(path: Path, metrics: dict[str, Any] | None = None, **run: Any) -> ReadRun:
     """Six items in three of four groups."""
-    return RunFolder(path, PLAIN | run, Result(path / "result.parquet", LABELS, SURE), metrics)
+    return ReadRun(path, PLAIN | run, Result(path / "result.parquet", LABELS, SURE), metrics)
 
 
 def test_tiles_count_the_sure_the_doubtful_and_the_groups(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_tiles_count_the_sure_the_doubtful_and_the_groups(tmp_path: Path) -> Non
     ]
     skipped = PLAIN["source"] | {"skipped": [{"id": "a", "reason": "b"}] * 3}  # type: ignore[operator]
     full = of_six(tmp_path, source=skipped, n_clusters=None)
-    full = RunFolder(tmp_path, full.run, Result(tmp_path, LABELS.clip(max=2), SURE), None)
+    full = ReadRun(tmp_path, full.run, Result(tmp_path, LABELS.clip(max=2), SURE), None)
     assert [(tile.value, tile.hint) for tile in headline.tiles(full)[3:]] == [
         ("3", "none is empty"),
         ("1 – 3", "an even share is 2"),

@@ -24,7 +24,7 @@ from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
 from coterie.records.review import read_review
-from coterie.report.read import Result, RunFolder, read_finished, read_recalibrated
+from coterie.report.read import ReadRun, Result, read_finished, read_recalibrated
 from coterie.review.base import outside_of
 from coterie.types import InputError
 from coterie.words import counted
@@ -79,7 +79,7 @@ def accept_items(request: AcceptRequest) -> None:
         suggest(found, request)
 
 
-def of_review(folder: RunFolder) -> list[str]:
+def of_review(folder: ReadRun) -> list[str]:
     """What to say of a run whose groups people have changed: the confidences are of those before."""
     review = read_review(folder.path)
     audited = review is not None and review.claim is not None and review.claim.voided is None
@@ -109,7 +109,7 @@ def check_table(request: AcceptRequest, result: Result) -> Path:
     return check_output(out, [request.judged, request.run], ours=ours)
 
 
-def draw_items(request: AcceptRequest, folder: RunFolder, result: Result, out: Path) -> None:
+def draw_items(request: AcceptRequest, folder: ReadRun, result: Result, out: Path) -> None:
     """Write a uniform random sample for a person to judge, without those already judged. Raises InputError."""
     size = request.draw
     assert size is not None
@@ -141,7 +141,7 @@ def draw_items(request: AcceptRequest, folder: RunFolder, result: Result, out: P
     request.speech.suggest((again, "the largest set with so few wrong, by what was judged"))
 
 
-def read_judgements(path: Path, folder: RunFolder, result: Result) -> Judged:
+def read_judgements(path: Path, folder: ReadRun, result: Result) -> Judged:
     """The judged rows and whether each is right; groups may be named as the run's evaluation named them."""
     rows = (folder.metrics or {}).get("per_cluster") or []
     names = {str(row["class"]): int(row["cluster"]) for row in rows if row.get("class") is not None}

@@ -15,7 +15,7 @@ from coterie.cli.speech import Speech
 from coterie.evaluation import accept
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
-from coterie.report.read import Result, RunFolder
+from coterie.report.read import ReadRun, Result
 from coterie.words import counted
 
 SAMPLE = 300  # items that are proposed to be judged
@@ -44,7 +44,7 @@ def sample_size(n: int) -> int:
 
 
 def describe(
-    request: AcceptRequest, folder: RunFolder, result: Result, threshold: float | None, accepted: NDArray[np.bool_]
+    request: AcceptRequest, folder: ReadRun, result: Result, threshold: float | None, accepted: NDArray[np.bool_]
 ) -> dict[str, Any]:
     """The object of --json, without the audit and the sentence."""
     run, count = folder.run, int(accepted.sum())

@@ -21,7 +21,7 @@ from coterie.evaluation import accuracy, ari
 from coterie.evaluation.trust import Trust
 from coterie.records import Record, judgements_in, read_record
 from coterie.report.headline import method
-from coterie.report.read import Result, RunFolder, read_finished
+from coterie.report.read import ReadRun, Result, read_finished
 from coterie.types import InputError, Skipped
 
 METRICS = ("acc", "nmi", "ari", "ece", "auroc")
@@ -162,7 +162,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
-def _row(name: str, folder: RunFolder, result: Result) -> Row:
+def _row(name: str, folder: ReadRun, result: Result) -> Row:
     run, metrics = folder.run, folder.metrics or {}
     stages = run.get("stages", [])
     sizes = np.bincount(result.labels, minlength=folder.n_clusters)
@@ -208,7 +208,7 @@ def _summaries(rows: Sequence[Row], recipes: Sequence[str]) -> list[Summary]:
     return found
 
 
-def _pair(names: Sequence[str], runs: Sequence[tuple[RunFolder, Result]], a: int, b: int) -> Pair:
+def _pair(names: Sequence[str], runs: Sequence[tuple[ReadRun, Result]], a: int, b: int) -> Pair:
     fingerprints = [runs[place][0].run.get("source", {}).get("fingerprint") for place in (a, b)]
     first, second = runs[a][1].labels, runs[b][1].labels
     if fingerprints[0] is None or fingerprints[0] != fingerprints[1] or len(first) != len(second):

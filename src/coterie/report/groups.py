@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from coterie.records import Record
 from coterie.report.charts import sparkbars
 from coterie.report.gallery import DOUBTFUL, LARGE, SMALL, SUREST, gallery_rows, thumbnail
-from coterie.report.read import Result, RunFolder
+from coterie.report.read import ReadRun, Result
 from coterie.report.scatter import COLOURS
 from coterie.report.wording import short_percent, shorten
 
@@ -46,7 +46,7 @@ class Group:
     doubtful: list[Item] = field(default_factory=list)
 
 
-def build_groups(folder: RunFolder) -> list[Group]:
+def build_groups(folder: ReadRun) -> list[Group]:
     """All groups in the order of their numbers, the empty ones too."""
     result = folder.result
     if result is None:
@@ -80,7 +80,7 @@ def _members(labels: NDArray[np.int64], k: int) -> list[NDArray[np.int64]]:
     return np.split(order, np.searchsorted(labels[order], np.arange(1, k)))
 
 
-def _show_items(folder: RunFolder, result: Result, groups: list[Group], per_strip: int) -> None:
+def _show_items(folder: ReadRun, result: Result, groups: list[Group], per_strip: int) -> None:
     """Fill the strips of all groups from the stored gallery, or with ids where no pictures were stored."""
     stored = folder.gallery
     rows, cluster, kind = (

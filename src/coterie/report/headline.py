@@ -9,7 +9,7 @@ import numpy as np
 from coterie.records import Record
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
-from coterie.report.read import Result, RunFolder
+from coterie.report.read import ReadRun, Result
 from coterie.report.wording import count, duration, percent, points
 from coterie.words import counted
 
@@ -61,7 +61,7 @@ def method(run: Record) -> str:
     return " → ".join(filter(None, names))
 
 
-def title(folder: RunFolder) -> str:
+def title(folder: ReadRun) -> str:
     """ "1,797 images in 10 groups"."""
     source = folder.run.get("source") or {}
     n = len(folder.result.labels) if folder.result else source.get("n")
@@ -72,7 +72,7 @@ def title(folder: RunFolder) -> str:
     return f"{items} in {groups}" if folder.result else f"{items}, {groups} wanted"
 
 
-def lede(folder: RunFolder) -> list[str]:
+def lede(folder: ReadRun) -> list[str]:
     """How the items were grouped, and how far to trust it; a sentence each."""
     run, result = folder.run, folder.result
     how = _how(run)
@@ -136,7 +136,7 @@ def labels_used(run: Record) -> str | None:
     return f"{count(judged)} judged labels took part" if isinstance(judged, int) else "Judged labels took part"
 
 
-def tiles(folder: RunFolder) -> list[Tile]:
+def tiles(folder: ReadRun) -> list[Tile]:
     """Key numbers that need no labels."""
     result = folder.result
     if result is None:

@@ -26,7 +26,7 @@ from coterie.report.choice import build_choice
 from coterie.report.groups import CARDS, Group, build_groups
 from coterie.report.judged import build_judged
 from coterie.report.quality import build_quality
-from coterie.report.read import RunFolder, read_run
+from coterie.report.read import ReadRun, read_run
 from coterie.report.reviewed import build_review
 from coterie.report.scatter import scatter
 from coterie.report.training import build_stages
@@ -64,7 +64,7 @@ def is_page(path: Path) -> bool:
     return any(mark in content for mark in MARKS)
 
 
-def render(folder: RunFolder) -> str:
+def render(folder: ReadRun) -> str:
     """The page as text."""
     script = asset("page.js")
     return (
@@ -80,7 +80,7 @@ def render(folder: RunFolder) -> str:
     )
 
 
-def _content(folder: RunFolder) -> dict[str, Any]:
+def _content(folder: ReadRun) -> dict[str, Any]:
     run, source, groups = folder.run, folder.run.get("source") or {}, build_groups(folder)
     skipped = source.get("skipped") or []
     return {
@@ -115,7 +115,7 @@ def _content(folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _acceptance(folder: RunFolder) -> list[Record]:
+def _acceptance(folder: ReadRun) -> list[Record]:
     """Errors among the surer part of the items: those found where labels are known, else the expected ones."""
     measured = (folder.metrics or {}).get("acceptance")
     if folder.result is None or not (measured or folder.calibrated):
@@ -123,7 +123,7 @@ def _acceptance(folder: RunFolder) -> list[Record]:
     return [dict(row) for row in measured or acceptance(folder.result.confidence)]
 
 
-def _map(folder: RunFolder, groups: list[Group]) -> Markup | None:
+def _map(folder: ReadRun, groups: list[Group]) -> Markup | None:
     if folder.map is None or folder.result is None or len(folder.map[0]) == 0:
         return None
     rows, places = folder.map

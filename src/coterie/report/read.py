@@ -84,7 +84,7 @@ class Gallery:
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class ReadRun:
     """A run folder in memory; what only the report needs is read where it asks for it."""
 
     path: Path
@@ -134,14 +134,14 @@ class RunFolder:
         return int(stated or 0)
 
 
-def read_run(path: Path) -> RunFolder:
+def read_run(path: Path) -> ReadRun:
     """Read what is there. Raises InputError where the folder is no run, a file of it cannot be read, or two differ."""
     run = read_record(path)
     result = _result(path / "result.parquet", run.get("source", {}).get("n"), groups_of(run))
-    return RunFolder(path, run, result, read_metrics(path / "metrics.json"))
+    return ReadRun(path, run, result, read_metrics(path / "metrics.json"))
 
 
-def read_finished(path: Path) -> tuple[RunFolder, Result]:
+def read_finished(path: Path) -> tuple[ReadRun, Result]:
     """A run that has its result. Raises InputError for one that is not finished, and says how far it came."""
     folder = read_run(path)
     status = folder.run.get("status")
@@ -151,7 +151,7 @@ def read_finished(path: Path) -> tuple[RunFolder, Result]:
     return folder, folder.result
 
 
-def read_recalibrated(folder: RunFolder) -> Result:
+def read_recalibrated(folder: ReadRun) -> Result:
     """The result with the confidences corrected by a judged sample. Raises InputError where there is none."""
     found = _result(folder.path / TABLE, folder.run.get("source", {}).get("n"), groups_of(folder.run))
     run = folder.path

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from coterie.records.review import ClaimEntry, ReviewEntry, read_review
 from coterie.report.headline import Tile
-from coterie.report.read import RunFolder
+from coterie.report.read import ReadRun
 from coterie.report.wording import count, percent
 from coterie.words import counted
 
@@ -32,7 +32,7 @@ class ReviewSection:
     groups: list[ReviewedGroup]
 
 
-def build_review(folder: RunFolder) -> ReviewSection | None:
+def build_review(folder: ReadRun) -> ReviewSection | None:
     """The section; None for a run without a review. Raises InputError for a table that is damaged."""
     entry = read_review(folder.path)
     if entry is None or entry.events == 0:

@@ -15,7 +15,7 @@ from coterie.data.fingerprint import file_digest
 from coterie.records import Record
 from coterie.records.group_names import groups_of_model
 from coterie.records.table import numbers, open_table
-from coterie.report.read import RunFolder, read_finished
+from coterie.report.read import ReadRun, read_finished
 from coterie.review import rows as row_texts
 from coterie.types import InputError
 
@@ -29,7 +29,7 @@ class Base:
     """A finished run's result: ids, labels (n,), confidences (n,), and the probabilities by blocks of rows."""
 
     path: Path
-    folder: RunFolder
+    folder: ReadRun
     sha256: str
     ids: list[str]
     labels: NDArray[np.int64]
