@@ -38,7 +38,7 @@ REHEARSED = 64  # pictures of a dry run
 
 
 @dataclass(frozen=True)
-class Plan:
+class ChunkPlan:
     """All that is needed to make the chunks of a folder of embeddings, in this process or in others."""
 
     wanted: Wanted
@@ -48,7 +48,7 @@ class Plan:
     folder: Path
 
 
-Spread = Callable[[Plan, Sequence[int]], Iterator[int]]
+Spread = Callable[[ChunkPlan, Sequence[int]], Iterator[int]]
 """Has these chunks made by other processes, in any order, and yields how many pictures are done each time."""
 
 
@@ -56,7 +56,7 @@ Spread = Callable[[Plan, Sequence[int]], Iterator[int]]
 class Maker:
     """Makes chunks of a plan in a process of its own, which keeps the encoder and known embeddings between chunks."""
 
-    plan: Plan
+    plan: ChunkPlan
     pictures: Pictures
     options: Options
 
@@ -103,7 +103,7 @@ def embed_pictures(
     store.begin(job)
     numbers = _missing(store, job)
     if spread is not None and folder is not None and numbers:
-        _let_make(spread, Plan(wanted, job, failures, rule, folder), numbers, store, options)
+        _let_make(spread, ChunkPlan(wanted, job, failures, rule, folder), numbers, store, options)
         numbers = []
     with quiet_pillow():
         for number, chunk in _chunks(pictures, failures, rule, encoder, store.known(), options, numbers):
@@ -179,7 +179,7 @@ def note_of(encoder: Encoder) -> str:
     return f"Pictures were embedded by {said.encoder} ({said.licence}; taught by {said.taught}), {said.size} px."
 
 
-def _let_make(spread: Spread, plan: Plan, numbers: list[int], store: Store, options: Options) -> None:
+def _let_make(spread: Spread, plan: ChunkPlan, numbers: list[int], store: Store, options: Options) -> None:
     """Have these chunks made by other processes. Raises InputError for those that the folder lacks afterwards."""
     count = plan.job.count
     done = count - _pictures_in(numbers, count)

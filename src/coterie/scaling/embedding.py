@@ -15,7 +15,7 @@ from coterie.data.picture_form import Options
 from coterie.data.pictures import Pictures
 from coterie.data.source import open_as_asked
 from coterie.data.survey import Survey
-from coterie.encoders.embedding import Maker, Plan
+from coterie.encoders.embedding import ChunkPlan, Maker
 from coterie.encoders.store import CHUNK
 from coterie.scaling.engines import Engine, absolute, check_version, engine_called, here
 from coterie.types import InputError, Source
@@ -28,7 +28,7 @@ class EmbedTask:
     """Makes some chunks in a row of the embeddings of `source`; the number 3 means chunks 12 to 15."""
 
     source: str
-    plan: Plan
+    plan: ChunkPlan
     missing: frozenset[int]
     version: str = __version__
     threads: int = 1  # as each of the threads that embed in one process alone
@@ -79,6 +79,6 @@ class SpreadBy:
     source: str
     engine: Engine
 
-    def __call__(self, plan: Plan, missing: Sequence[int]) -> Iterator[int]:
+    def __call__(self, plan: ChunkPlan, missing: Sequence[int]) -> Iterator[int]:
         task = EmbedTask(self.source, plan, frozenset(missing))
         yield from map(int, self.engine(task, sorted({number // RUN for number in missing})))
