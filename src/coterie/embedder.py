@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from coterie.isolation import isolated
 from coterie.types import InputError
 
 if TYPE_CHECKING:
+    from coterie.encoders.loading import Wanted
     from coterie.types import Source
 
 POOLINGS = ("own", "cls", "mean", "cls+mean")
@@ -51,25 +53,59 @@ def embed(
     >>> embed(pictures, "efficientnet-lite0", image_size=32).shape  # the encoder of `coterie[encoder]`
     (3, 1280)
     """
-    source = embedded(
-        *(X, encoder, weights, image_size, pooling, squash, device, precision, output),
-        max_skipped=max_skipped,
-        engine=engine,
-        workers=workers,
-    )
+    how = How(encoder, weights, image_size, pooling, squash, device, precision)
+    source = embedded(X, how, output, max_skipped=max_skipped, engine=engine, workers=workers)
     return rows_of(source)
+
+
+@dataclass(frozen=True)
+class How:
+    """How pictures are to be embedded, as the caller says it: the parameters of `embed`, unchecked."""
+
+    encoder: str = "auto"
+    weights: str | os.PathLike[str] | None = None
+    image_size: int | None = None
+    pooling: str = "own"
+    squash: bool = False
+    device: str = "auto"
+    precision: str = "auto"
+
+    def wanted(self) -> Wanted:
+        """The encoder that is meant, on this computer. Raises InputError for what cannot be meant."""
+        from coterie.encoders.catalogue import AUTO, NONE
+        from coterie.encoders.loading import Wanted
+        from coterie.encoders.opening import check_name
+        from coterie.encoders.weights import at_hand_or_refused
+        from coterie.training.device import accelerator_for
+
+        if not isinstance(self.encoder, str):
+            raise InputError(f"encoder is {self.encoder!r:.80}: it takes a name of `coterie encoders`.")
+        check_name(self.encoder)
+        if self.encoder == NONE:
+            raise InputError(
+                "There is nothing to embed without an encoder: `coterie encoders` lists those that there are."
+            )
+        pooling: Any = text(self.pooling, "pooling")
+        if pooling not in POOLINGS:
+            raise InputError(f"pooling is {pooling!r}: it is one of {', '.join(POOLINGS)}.")
+        precision: Any = text(self.precision, "precision")
+        if precision not in ("auto", "bf16", "fp32"):
+            raise InputError(f"Unknown precision {precision!r}: use auto, bf16 or fp32.")
+        if not isinstance(self.squash, bool | np.bool_):
+            raise InputError(f"squash is {self.squash!r:.80}: it takes True or False.")
+        size = None if self.image_size is None else as_whole(self.image_size, "image_size")
+        if size is not None and not 16 <= size <= 4096:
+            raise InputError(f"The size is {size}: an encoder sees between 16 and 4,096 pixels a side.")
+        place = accelerator_for(self.device).device
+        name = at_hand_or_refused(str(place)) if self.encoder == AUTO else self.encoder
+        weights = None if self.weights is None else os.fspath(path_from(self.weights, "weights"))
+        return Wanted(name, weights, size, bool(self.squash), pooling, place, precision)
 
 
 def embedded(
     X: Any,
-    encoder: str,
-    weights: str | os.PathLike[str] | None,
-    image_size: int | None,
-    pooling: Any,
-    squash: bool,
-    device: str,
-    precision: Any,
-    output: str | os.PathLike[str] | None,
+    how: How,
+    output: str | os.PathLike[str] | None = None,
     *,
     max_skipped: float,
     progress: Callable[[str, int, int], None] | None = None,
@@ -79,32 +115,11 @@ def embedded(
     """The source of embeddings. Raises InputError where it is no source of pictures."""
     from coterie.deciding import check_used, place_of
     from coterie.encoders import open_items
-    from coterie.encoders.catalogue import AUTO, NONE
-    from coterie.encoders.loading import Wanted
-    from coterie.encoders.opening import Encode, check_name
-    from coterie.encoders.weights import at_hand_or_refused
+    from coterie.encoders.opening import Encode
     from coterie.scaling.embedding import spread_of
-    from coterie.training.device import accelerator_for
 
-    if not isinstance(encoder, str):
-        raise InputError(f"encoder is {encoder!r:.80}: it takes a name of `coterie encoders`.")
-    check_name(encoder)
-    if encoder == NONE:
-        raise InputError("There is nothing to embed without an encoder: `coterie encoders` lists those that there are.")
-    if text(pooling, "pooling") not in POOLINGS:
-        raise InputError(f"pooling is {pooling!r}: it is one of {', '.join(POOLINGS)}.")
-    if text(precision, "precision") not in ("auto", "bf16", "fp32"):
-        raise InputError(f"Unknown precision {precision!r}: use auto, bf16 or fp32.")
-    if not isinstance(squash, bool | np.bool_):
-        raise InputError(f"squash is {squash!r:.80}: it takes True or False.")
-    image_size = None if image_size is None else as_whole(image_size, "image_size")
-    if image_size is not None and not 16 <= image_size <= 4096:
-        raise InputError(f"The size is {image_size}: an encoder sees between 16 and 4,096 pixels a side.")
-    place = accelerator_for(device).device
-    name = at_hand_or_refused(str(place)) if encoder == AUTO else encoder
-    given = None if weights is None else os.fspath(path_from(weights, "weights"))
+    wanted = how.wanted()
     output = None if output is None else path_from(output, "output")
-    wanted = Wanted(name, given, image_size, bool(squash), pooling, place, precision)
     spread = spread_of(X, output, text(engine, "engine"), workers)
     folder = None if output is None else Path(os.path.abspath(output) if spread else output)
     encode = Encode(wanted, folder, place_of(X), spread=spread)
@@ -179,8 +194,8 @@ class Embed(TransformerMixin, BaseEstimator):
         return np.array([f"embed{column}" for column in range(self.n_outputs_)], dtype=object)
 
     def _embed(self, X: Any) -> Source:
-        how = (self.encoder, self.weights, self.image_size, self.pooling, self.squash, self.device, self.precision)
-        source = embedded(X, *how, None, max_skipped=0.0)
+        how = How(self.encoder, self.weights, self.image_size, self.pooling, self.squash, self.device, self.precision)
+        source = embedded(X, how, max_skipped=0.0)
         spec = source.items.spec
         self._spec, self.encoding_, self.n_outputs_ = spec, spec.encoding, spec.dim
         return source

@@ -17,7 +17,7 @@ from coterie.data import open_source
 from coterie.data.decode import decode
 from coterie.data.extensions import open_image
 from coterie.data.picture_form import shown_to
-from coterie.embedder import embedded
+from coterie.embedder import How, embedded
 from coterie.encoders import embedding, open_items, store
 from coterie.encoders.catalogue import WHEEL
 from coterie.encoders.loading import Encoder, Wanted, load_encoder
@@ -114,9 +114,9 @@ def test_stopped_anywhere_and_gone_on_with_is_the_same_file(many, weights, tmp_p
             if doing == "embedding" and at > done:
                 raise Killed
 
-        how = (SMALL, weights, None, "own", False, "cpu", "auto", tmp_path / "cut")
+        how, out = How(SMALL, weights, device="cpu"), tmp_path / "cut"
         with pytest.raises(Killed):
-            embedded(many, *how, max_skipped=0.0, progress=progress)
+            embedded(many, how, out, max_skipped=0.0, progress=progress)
         assert not (tmp_path / "cut" / "features.json").exists()
     assert len(list((tmp_path / "cut" / "parts").iterdir())) == 2
     unfinished = tmp_path / "cut" / "parts" / f".{next((tmp_path / 'cut' / 'parts').iterdir()).name}.{2**22 + 1}.part"
@@ -133,9 +133,9 @@ def test_a_damaged_part_is_made_again(many, weights, tmp_path):
         if doing == "embedding" and at > CHUNK:
             raise Killed
 
-    how = (SMALL, weights, None, "own", False, "cpu", "auto", tmp_path / "cut")
+    how, out = How(SMALL, weights, device="cpu"), tmp_path / "cut"
     with pytest.raises(Killed):
-        embedded(many, *how, max_skipped=0.0, progress=progress)
+        embedded(many, how, out, max_skipped=0.0, progress=progress)
     part, *_ = (tmp_path / "cut" / "parts").iterdir()
     part.write_bytes(part.read_bytes()[:1000])
     embed(many, SMALL, weights=weights, output=tmp_path / "cut")
@@ -216,9 +216,9 @@ def test_what_was_embedded_of_a_folder_that_has_changed_since_is_not_lost(many, 
         if doing == "embedding" and at > 2 * CHUNK:
             raise Killed
 
-    how = (SMALL, weights, None, "own", False, "cpu", "auto", tmp_path / "features")
+    how, out = How(SMALL, weights, device="cpu"), tmp_path / "features"
     with pytest.raises(Killed):
-        embedded(many, *how, max_skipped=0.0, progress=progress)
+        embedded(many, how, out, max_skipped=0.0, progress=progress)
     more = np.concatenate([np.full((1, 6, 6, 3), 77, np.uint8), many])
     seen = counted(monkeypatch)
     embed(more, SMALL, weights=weights, output=tmp_path / "features")
@@ -298,7 +298,7 @@ def test_the_same_pictures_as_files_array_table_and_dataset(weights, tmp_path):
 def test_grey_and_deep_pictures_are_shown_in_colour_by_the_models_rule(weights, tmp_path):
     """16-bit pictures are brought to 0 to 255 by one rule for all of the source, which new pictures follow."""
     deep = np.random.default_rng(0).integers(0, 4096, (20, 16, 16), np.uint16)
-    source = embedded(deep, SMALL, weights, None, "own", False, "cpu", "auto", None, max_skipped=0.0)
+    source = embedded(deep, How(SMALL, weights, device="cpu"), max_skipped=0.0)
     spec = source.items.spec
     assert (spec.low, spec.high) == (0, 4095)
     encode = Encode(wanted(weights))
@@ -348,7 +348,7 @@ def test_embedding_leaves_the_threads_as_they_were(photos, weights):
 
 
 def test_a_model_takes_only_its_own_encoder(photos, weights, tmp_path):
-    source = embedded(photos, SMALL, weights, None, "own", False, "cpu", "auto", None, max_skipped=0.0)
+    source = embedded(photos, How(SMALL, weights, device="cpu"), max_skipped=0.0)
     spec = source.items.spec
     again = open_items(photos, like=spec)
     assert torch.equal(again.items.take(torch.arange(40)), source.items.take(torch.arange(40)))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from coterie.cli.output import print_object, print_skipped, skipped_items
 from coterie.cli.speech import Speech
-from coterie.embedder import embedded
+from coterie.embedder import How, embedded
 from coterie.encoders.catalogue import ENTRIES
 from coterie.encoders.weights import at_hand
 from coterie.isolation import in_own_state
@@ -45,11 +45,14 @@ def embed_source(request: EmbedRequest) -> None:
     out = request.out
     check_folder(out, [request.source, request.weights], writes=(FEATURES, ITEMS, MANIFEST, PARTS))
     begun = time.monotonic()
-    how = (request.encoder, request.weights, request.image_size, request.pooling, request.squash)
+    asked = (request.encoder, request.weights, request.image_size, request.pooling, request.squash)
+    how = How(*asked, request.device, request.precision)
     try:
         with request.speech.bar() as bar:
             source = embedded(
-                *(request.source, *how, request.device, request.precision, out),
+                request.source,
+                how,
+                out,
                 max_skipped=request.max_skipped,
                 progress=bar.reading,
                 engine=request.engine,
