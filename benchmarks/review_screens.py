@@ -9,6 +9,7 @@ Without a run it takes the digits of scikit-learn, 600 of them, grouped as their
 from __future__ import annotations
 
 import argparse
+import itertools
 import shutil
 import tempfile
 import threading
@@ -89,26 +90,29 @@ def main() -> None:
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
             thread.start()
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-            for scheme in ("light", "dark"):
-                for size, (width, height) in SIZES.items():
-                    context = browser.new_context(
-                        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
-                    )
-                    page = context.new_page()
-                    for name, path, wait in screens(review):
-                        if asked.only and name not in asked.only.split(","):
-                            continue
-                        page.goto(address + path)
-                        page.wait_for_selector(wait, state="attached")
-                        act(page, name)
-                        page.wait_for_load_state("load")
-                        page.wait_for_function(LOADED)
-                        page.screenshot(path=asked.out / f"{name}-{scheme}-{size}.png")
-                    context.close()
+            shoot(browser, review, address, asked.out, asked.only.split(",") if asked.only else [])
             browser.close()
             server.stop()
             thread.join()
     print(f"{len(list(asked.out.glob('*.png')))} screenshots: {asked.out}")
+
+
+def shoot(browser: Any, review: Any, address: str, out: Path, only: list[str]) -> None:
+    """A picture of every screen, or of some, in both schemes and all sizes."""
+    wanted = [screen for screen in screens(review) if not only or screen[0] in only]
+    for scheme, (size, (width, height)) in itertools.product(("light", "dark"), SIZES.items()):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+        )
+        page = context.new_page()
+        for name, path, wait in wanted:
+            page.goto(address + path)
+            page.wait_for_selector(wait, state="attached")
+            act(page, name)
+            page.wait_for_load_state("load")
+            page.wait_for_function(LOADED)
+            page.screenshot(path=out / f"{name}-{scheme}-{size}.png")
+        context.close()
 
 
 def screens(review: Any) -> list[tuple[str, str, str]]:

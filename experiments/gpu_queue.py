@@ -230,13 +230,26 @@ def end_service(environment: dict[str, str]) -> None:
         return
 
 
+def queues_of(data: Path) -> dict[str, Iterator[Job]]:
+    """All queues by name; the data sets that no package has lie in the folder `data`."""
+    photos = str(data / "cifar10-jpeg.parquet")
+    return {
+        "claim": claim(),
+        "grey": grey([str(data / "mnist-5000.npz"), str(data / "glyphs.npz")]),
+        "cdc": cdc(),
+        "pica": pica(),
+        "board-cdc": board("cdc", "fashion-mnist", "0 1 2", 6, "--with-labels"),
+        "board-cdc13": board("cdc13", "fashion-mnist", "0 1 2", 2),
+        "board-pica": board("pica", "fashion-mnist", "0 1 2", 3),
+        "board-rdc": board("rdc", "fashion-mnist", "0 1 2", 2),
+        "board-cifar": board("cdc", photos, "0", 4),
+        "frozen": frozen(photos),
+    }
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument(
-        "queues",
-        nargs="+",
-        help="claim, grey, cdc, pica, board-cdc, board-cdc13, board-pica, board-rdc, board-cifar, frozen",
-    )
+    options.add_argument("queues", nargs="+", help=", ".join(queues_of(Path())))
     options.add_argument("--minutes", type=float, default=9.0)
     options.add_argument("--at-once", type=int, default=os.cpu_count() or 1)
     options.add_argument("--work", type=Path, default=Path("runs/gpu"))
@@ -248,19 +261,7 @@ def main() -> None:
     options.add_argument("--list", action="store_true")
     given = options.parse_args()
     until = time.monotonic() + 60 * given.minutes
-    data = given.data.resolve()
-    queues = {
-        "claim": claim(),
-        "grey": grey([str(data / "mnist-5000.npz"), str(data / "glyphs.npz")]),
-        "cdc": cdc(),
-        "pica": pica(),
-        "board-cdc": board("cdc", "fashion-mnist", "0 1 2", 6, "--with-labels"),
-        "board-cdc13": board("cdc13", "fashion-mnist", "0 1 2", 2),
-        "board-pica": board("pica", "fashion-mnist", "0 1 2", 3),
-        "board-rdc": board("rdc", "fashion-mnist", "0 1 2", 2),
-        "board-cifar": board("cdc", str(data / "cifar10-jpeg.parquet"), "0", 4),
-        "frozen": frozen(str(data / "cifar10-jpeg.parquet")),
-    }
+    queues = queues_of(given.data.resolve())
     if unknown := set(given.queues) - set(queues):
         options.error(f"there is no queue {', '.join(sorted(unknown))}: {', '.join(queues)}")
     jobs = [job for name in given.queues for job in queues[name]]
