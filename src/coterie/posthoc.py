@@ -88,12 +88,12 @@ def calibrate(
     stage = Stage(
         method,
         taught,
-        "vector",
-        len(said.groups),
-        seed,
-        ViewSettings(),
-        features_of(net, taught),
-        History(None),
+        family="vector",
+        k=len(said.groups),
+        seed=seed,
+        views=ViewSettings(),
+        features=features_of(net, taught),
+        history=History(None),
         rank=place.process_index,
         processes=place.num_processes,
     )

@@ -140,13 +140,13 @@ class Training:
             method,
             net,
             self.plans,
-            stage.seed,
-            stage.family,
-            stage.views,
-            stage.features,
-            stage.views_given,
-            stage.rank,
-            stage.processes,
+            seed=stage.seed,
+            family=stage.family,
+            views=stage.views,
+            features=stage.features,
+            views_given=stage.views_given,
+            rank=stage.rank,
+            processes=stage.processes,
         )
         self.place = Place()
         self.saved_at = time.monotonic()
