@@ -18,6 +18,7 @@ from coterie.training.engine import Stage, train_stage
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, InputError, OneProcess
 from coterie.yardstick import NAME, Settings, Supervised
+from helpers.encoder_weights import random_weights
 from helpers.two_views import DIM, net_of
 
 SHORT = {"epochs": 20, "batch_size": 16, "hidden": 16}
@@ -152,6 +153,15 @@ def test_it_reads_pictures_in_the_size_of_the_run_that_it_goes_on_from(tmp_path:
     found = supervised(pictures, names, init=tmp_path / "run", test=pictures, test_labels=names, settings=short)
     assert found.probabilities.shape == (30, 2)
     assert any("16x16" in note for note in found.notes)
+
+
+def test_it_reads_pictures_through_the_encoder_of_the_run_that_it_goes_on_from(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (12, 20, 20, 3), dtype=np.uint8)
+    weights = str(random_weights(tmp_path, "test_vit"))
+    settings = RunSettings(3, "kmeans", encoder="test_vit", weights=weights, device="cpu", calibrate=False)
+    run(pictures, settings, tmp_path / "run")
+    found = supervised(pictures, ["a", "b"] * 6, init=tmp_path / "run", held_out=0, settings={**SHORT, "epochs": 1})
+    assert (found.backbone, found.probabilities.shape) == ("identity", (12, 2))
 
 
 def test_the_loss_of_a_random_net_is_that_of_guessing() -> None:
