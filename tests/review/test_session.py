@@ -85,6 +85,20 @@ def test_numbers_are_never_used_again(run: Path) -> None:
             review.move([0], 6)
 
 
+def test_a_group_or_a_row_that_is_not_there_is_named_and_a_text_is_one_id(run: Path) -> None:
+    with Review(run) as review:
+        with pytest.raises(InputError, match="There is no group 99"):
+            review.split(99)
+        review.merge(0, [1])
+        with pytest.raises(InputError, match="Group 1 went into group 0"):
+            review.split(1)
+        review.move(review.base.ids[12], 2)
+        assert np.flatnonzero(review.state.decided).tolist() == [12]
+        review.draw(5, seed=0)
+        with pytest.raises(InputError, match="Rows go from 0 to"):
+            review.judge(10**6, "right")
+
+
 def test_what_stands_on_an_undone_split_is_undone_with_it(run: Path) -> None:
     with Review(run) as review:
         part = review.split(0, 2)[0]

@@ -63,7 +63,7 @@ class Base:
 
     def rows(self, ids: Ids) -> NDArray[np.int64]:
         """The rows of these ids; numbers are rows already. Raises InputError for one that is not there."""
-        given = list(ids)
+        given: list[Any] = [ids] if isinstance(ids, str) else list(ids)  # a text is an id, and no list of letters
         if all(isinstance(item, int | np.integer) for item in given):
             if given and not 0 <= min(given) <= max(given) < self.n:
                 raise InputError(f"Rows go from 0 to {self.n - 1}.")

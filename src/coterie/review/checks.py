@@ -30,24 +30,24 @@ def check(state: State, content: Data) -> None:
     n = len(state.label)
     match content:
         case Rename(group=group, name=name):
-            _live(state, group)
+            check_group(state, group)
             same = [g for g in state.live if g != group and name and state.groups[g].name.casefold() == name.casefold()]
             if same:
                 raise InputError(f"Group {same[0]} is called {name} already: give another name, or merge both.")
         case Merge(into=into, groups=others):
             for group in (into, *others):
-                _live(state, group)
+                check_group(state, group)
             if into in others or len(set(others)) < len(others):
                 raise InputError("A merge takes different groups.")
         case Split():
             _check_split(state, content)
         case Move(rows=text, to=to):
             _rows(text, n)
-            _live(state, to)
+            check_group(state, to)
         case Reject(rows=text):
             _rows(text, n)
         case Approve(group=group, rows=text, seen=seen):
-            _live(state, group)
+            check_group(state, group)
             if not np.isin(row_texts.read(seen, n), _rows(text, n)).all():
                 raise InputError("Rows were looked at that are not among the approved ones.")
         case Link(a=a, b=b, groups=groups):
@@ -56,20 +56,20 @@ def check(state: State, content: Data) -> None:
             if not groups and max(a, b) >= n:
                 raise InputError(f"There is no row {max(a, b)}: the run has {n:,} items.")
             if groups:
-                _live(state, a)
-                _live(state, b)
+                check_group(state, a)
+                check_group(state, b)
         case Refit(rows=text, labels=labels) | Import(rows=text, labels=labels):
             if len(_rows(text, n)) != len(labels):
                 raise InputError("Give one label for each row.")
             for group in set(labels) - {NOWHERE}:
-                _live(state, group)
+                check_group(state, group)
         case Draw() | Judge() | End():
             _check_audit(state, content)
 
 
 def _check_split(state: State, content: Split) -> None:
     group, parts = content.group, content.parts
-    _live(state, group)
+    check_group(state, group)
     if [part.group for part in parts] != list(range(state.next_group, state.next_group + len(parts))):
         raise InputError(f"New groups get the next numbers, from {state.next_group} on.")
     whole = np.concatenate([_rows(part.rows, len(state.label)) for part in parts])
@@ -107,7 +107,7 @@ def _check_audit(state: State, content: Draw | Judge | End) -> None:
     if content.shown != audit.labels[content.row]:
         raise InputError(f"Row {content.row} was in group {audit.labels[content.row]} when the sample was drawn.")
     if content.belongs is not None and content.belongs != NOWHERE:
-        _live(state, content.belongs)
+        check_group(state, content.belongs)
 
 
 def reach(state: State, content: Data) -> Touched:
@@ -133,7 +133,8 @@ def reach(state: State, content: Data) -> Touched:
     return Touched()
 
 
-def _live(state: State, group: int) -> None:
+def check_group(state: State, group: int) -> None:
+    """Raise InputError for a number that is no group, or no longer one."""
     if group not in state.groups:
         raise InputError(f"There is no group {group}.")
     into = state.groups[group].into

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from coterie.review import rows as row_texts
 from coterie.review.audits import AuditState, Claim
 from coterie.review.base import Base, Ids, read_base
+from coterie.review.checks import check_group
 from coterie.review.events import Data, Event
 from coterie.review.fold import dependents
 from coterie.review.journal import Journal
@@ -144,9 +145,13 @@ class Review:
         return [part["group"] for part in event.data["parts"]]
 
     def propose_split(self, group: int, k: int, seed: int = 0) -> tuple[list[dict[str, str]], float]:
-        """The parts that `split` would make, each {"rows": ...}, largest first, and their silhouette (-1 to 1)."""
+        """The parts that `split` would make, each {"rows": ...}, largest first, and their silhouette (-1 to 1).
+
+        Raises InputError for a group that is not there or cannot be parted so, and without the embedding.
+        """
         from coterie.prediction.parts import propose_parts
 
+        check_group(self.state, group)
         rows = self.state.members(group)
         if self.features is None:
             raise InputError("A split needs the embedding of the items: compute it first (Review.compute_features).")
@@ -238,12 +243,16 @@ class Review:
         return self.state.audits[number].sample
 
     def judge(self, row: int, answer: str, belongs: int | None = None) -> Review:
-        """Say "right", "wrong" or "unsure" of the next item of the sample, and where it belongs, if that is plain."""
+        """Say "right", "wrong" or "unsure" of the next item of the sample, and where it belongs, if that is plain.
+
+        Raises InputError for any other row.
+        """
         audit = self.open_audit()
         if audit is None:
             raise InputError("No audit is open: draw a sample first.")
+        row = int(self.base.rows([row])[0])
         shown = int(audit.labels[row])
-        data = {"audit": audit.draw.audit, "row": int(row), "shown": shown, "answer": answer, "belongs": belongs}
+        data = {"audit": audit.draw.audit, "row": row, "shown": shown, "answer": answer, "belongs": belongs}
         self.submit("judge", data)
         return self
 
