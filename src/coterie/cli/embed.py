@@ -6,6 +6,7 @@ import signal
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from coterie.cli.output import print_object, print_skipped, skipped_items
 from coterie.cli.speech import Speech
@@ -16,6 +17,7 @@ from coterie.isolation import in_own_state
 from coterie.outputs import check_folder
 from coterie.records.features import FEATURES, ITEMS, MANIFEST, PARTS
 from coterie.training.interrupt import Stopped
+from coterie.types import Source
 from coterie.words import counted
 
 
@@ -61,35 +63,39 @@ def embed_source(request: EmbedRequest) -> None:
     except KeyboardInterrupt as stopped:
         text = f"Stopped. What was embedded is kept in {out}: the same command goes on."
         raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
-    spec, seconds = source.items.spec, round(time.monotonic() - begun, 1)
-    said = spec.encoding
-    assert said is not None
+    answer = described(out, source, round(time.monotonic() - begun, 1))
     if request.as_json:
-        print_object(
-            {
-                "features": str(out),
-                "data": source.name,
-                "n": len(source.items),
-                "dim": spec.dim,
-                "encoder": said.encoder,
-                "weights": said.weights,
-                "licence": said.licence,
-                "taught": said.taught,
-                "size": said.size,
-                "seconds": seconds,
-                "skipped": len(source.skipped),
-                "skipped_items": skipped_items(source.skipped),
-                "notes": list(source.notes),
-            }
-        )
+        print_object(answer)
         return
-    print(f"{counted(len(source.items), 'picture')} -> {out / FEATURES}, {spec.dim} numbers each, {seconds:.0f} s.")
+    pictures = counted(len(source.items), "picture")
+    print(f"{pictures} -> {out / FEATURES}, {answer['dim']} numbers each, {answer['seconds']:.0f} s.")
     for text in source.notes:
         print(f"Note: {text}")
     print_skipped(skipped_items(source.skipped), f"; {out / MANIFEST} lists them all")
     request.speech.suggest(
         (("choose-k", out), "estimate the number of groups"), (("fit", out, "-k", 10), "sort them into 10 groups")
     )
+
+
+def described(out: Path, source: Source, seconds: float) -> dict[str, Any]:
+    """The object of --json."""
+    said = source.items.spec.encoding
+    assert said is not None
+    return {
+        "features": str(out),
+        "data": source.name,
+        "n": len(source.items),
+        "dim": source.items.spec.dim,
+        "encoder": said.encoder,
+        "weights": said.weights,
+        "licence": said.licence,
+        "taught": said.taught,
+        "size": said.size,
+        "seconds": seconds,
+        "skipped": len(source.skipped),
+        "skipped_items": skipped_items(source.skipped),
+        "notes": list(source.notes),
+    }
 
 
 def show_encoders(speech: Speech, *, as_json: bool) -> None:
