@@ -156,9 +156,9 @@ def supervised(
     source: as for `Clusterer.fit`. labels: (n,) names or whole numbers, None, NaN or "" where they are not known;
     None: those that come with the source. test, test_labels: a second source that is scored; without one `held_out` of
     the items (None: 0.2), drawn by the seed, are kept from training and scored (0: the taught items themselves, as the
-    paper has it for two of its sets). init: a run folder whose backbone is the start; its pre-training may have seen
-    the scored images, though never their labels. settings: of `coterie.yardstick.Settings`, over a practical number of
-    epochs.
+    paper has it for two of its sets). init: a run folder whose backbone is the start, and in whose form and scale the
+    items are read; its pre-training may have seen the scored images, though never their labels. settings: of
+    `coterie.yardstick.Settings`, over a practical number of epochs.
 
     Raises InputError for input that cannot work, before training.
 
