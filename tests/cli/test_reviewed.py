@@ -29,16 +29,19 @@ def commands(run: Path, vectors: Path) -> list[list[object]]:
         ["evaluate", run, "--labels", beside / "l.csv"],
         ["recalibrate", run, "--judged", beside / "j.csv"],
         ["accept", run],
+        ["duplicates", run],
+        ["compare", run, "-o", beside / "page.html"],
     ]
 
 
-@pytest.mark.parametrize("number", range(5))
+@pytest.mark.parametrize("number", range(7))
 def test_they_say_it_once(coterie, reviewed, vectors, grouped, number):
     command = commands(reviewed, vectors)[number]
+    shown = "RUN" if command[0] == "compare" else reviewed
     answer = coterie(*command)
     assert answer.code == 0, answer.err
-    assert answer.out.count("Note: The run was reviewed, and ") == 1
-    assert f"its groups before that. The reviewed ones: coterie export {reviewed} --to csv" in answer.out
+    assert answer.out.count("un was reviewed, and ") == 1
+    assert f"its groups before that. The reviewed ones: coterie export {shown} --to csv" in answer.out
     shutil.rmtree(reviewed / "review")
     (reviewed / "result.reviewed.parquet").unlink()
     assert "was reviewed" not in coterie(*command).out
@@ -49,3 +52,17 @@ def test_where_the_review_was_killed_and_in_json(coterie, reviewed, vectors):
     for command in commands(reviewed, vectors):
         notes = coterie(*command, "--json").object["notes"]
         assert sum("was reviewed" in note for note in notes) == 1, command
+
+
+def test_compare_names_those_among_its_runs(coterie, reviewed, grouped):
+    again = shutil.copytree(reviewed, reviewed.parent / "again")
+    other, page = shutil.copytree(grouped, reviewed.parent / "other"), reviewed.parent / "page.html"
+    said = coterie("compare", reviewed, other, again, "-o", page).out
+    assert "Note: run, again were reviewed, and these numbers are about their groups before that." in said
+    assert "run, again were reviewed" in page.read_text()
+
+
+def test_an_export_of_the_original_knows_of_a_review_whose_table_is_not_there(coterie, reviewed):
+    (reviewed / "result.reviewed.parquet").unlink()
+    answer = coterie("export", reviewed, "--to", "csv", "-o", reviewed.parent / "o.csv", "--original")
+    assert "the run has a review, which --original leaves out" in answer.out

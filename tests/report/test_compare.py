@@ -52,6 +52,20 @@ def test_a_row_says_what_the_run_folder_says(add_run: AddRun) -> None:
     assert (row.confidence, row.empty) == (pytest.approx(0.75), 1)
 
 
+def test_a_row_says_how_many_epochs_were_made(add_run: AddRun) -> None:
+    stages = [{"name": "ae", "epochs": 4}, {"name": "dec", "epochs": 90}]
+    path = add_run("early", [0, 1], stages=stages)
+    lines = [{"stage": "dec", "epoch": epoch, "epochs": 90} for epoch in (1, 2)]
+    (path / "history.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert compare([path]).rows[0].epochs == [4, 2]
+    (path / "history.jsonl").write_text("x\n\n{}\n")
+    found = compare([path, add_run("whole", [0, 1])])
+    assert [row.run for row in found.rows] == ["whole"]
+    assert "history.jsonl is damaged" in found.left_out[0].reason
+    (path / "history.jsonl").unlink()
+    assert compare([path]).rows[0].epochs == [4, 90]
+
+
 def slow_agreement(first: list[int], second: list[int], k: int) -> float:
     """The best share over all renumberings of the groups."""
     return max(float(np.mean([m[a] == b for a, b in zip(first, second, strict=True)])) for m in permutations(range(k)))

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from coterie.cli.output import check_ending, print_object
+from coterie.cli.reviewed import all_before_review
 from coterie.cli.speech import Speech
 from coterie.evaluation.trust import Trust
 from coterie.outputs import check_output
@@ -47,7 +48,8 @@ def compared(runs: Sequence[Path]) -> Comparison:
         comparison = replace(comparison, trust=trust_runs([path for path, _ in free], [name for _, name in free]))
     for item in comparison.left_out:
         print(f"Note: left out {item.id}. {item.reason}", file=sys.stderr)
-    return comparison
+    named = zip([row.run for row in comparison.rows], comparison.paths, strict=True)
+    return replace(comparison, notes=[f"{note}." for note in all_before_review(named)])
 
 
 def check_page(out: Path) -> Path:
@@ -82,6 +84,8 @@ def print_comparison(comparison: Comparison) -> None:
         print_table(["run", "run", "share", "ARI"], pairs)
     if comparison.trust is not None:
         print_trust(comparison.trust)
+    for note in comparison.notes:
+        print(f"Note: {note}")
 
 
 def print_trust(found: Trust) -> None:

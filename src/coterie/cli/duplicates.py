@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from coterie.cli.keeping import Keeping
 from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
+from coterie.cli.reviewed import before_review
 from coterie.cli.speech import Speech, to_review
 from coterie.data import open_source
 from coterie.data.judged import table_content
@@ -62,6 +63,8 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
     skipped = skipped_items(looked.opened.skipped)
     answer |= {"skipped": len(skipped), "skipped_items": skipped}
     answer |= {"limit": found.limit, "dimension": found.dimension, "table": str(out) if out is not None else None}
+    about = before_review(run, "the groups here are") if of_run else []
+    notes = [*looked.opened.notes, *(f"{note}." for note in about)]
     if table is not None:  # first: without what was asked for, nothing is printed
         write_atomically(table, table_content(table, columns_of(looked), ours=False))
     if of_run:
@@ -70,11 +73,11 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
         keeping.keep("report.html", lambda: write_report(run))
         keeping.say()
     if as_json:
-        print_object({**answer, "notes": list(looked.opened.notes)})
+        print_object({**answer, "notes": notes})
         return
     print_sets(answer, run if of_run else None)
     print_skipped(skipped)
-    for note in looked.opened.notes:
+    for note in notes:
         print(f"Note: {note}")
     if split:
         speech.suggest(to_review(run))

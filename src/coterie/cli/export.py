@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from coterie.cli.output import check_ending, print_object
+from coterie.cli.reviewed import is_reviewed
 from coterie.cli.speech import Speech
 from coterie.data.judged import table_content
 from coterie.export import Options, export
@@ -17,7 +17,6 @@ from coterie.export.items import NOWHERE, items_of_run
 from coterie.export.writing import check_place
 from coterie.outputs import write_atomically
 from coterie.records.recalibration import kept_beside
-from coterie.records.review import REVIEWED
 from coterie.types import InputError
 from coterie.words import counted
 
@@ -53,7 +52,7 @@ def export_finished(request: ExportRequest) -> None:
     with request.speech.bar() as bar:
         done = export(items, formats, request.out, options, [request.run], progress=bar.reading)
     notes = [] if (elsewhere := kept_beside(request.run)) is None else [elsewhere]
-    if options.original and os.path.lexists(request.run / REVIEWED):
+    if options.original and is_reviewed(request.run):
         notes.append("the run has a review, which --original leaves out.")
     found = {
         "run": str(request.run),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,13 +11,31 @@ from coterie.review.log import was_reviewed
 from coterie.types import InputError
 
 
-def before_review(run: Path, answer: str) -> list[str]:
-    """The note, if somebody decided something; `answer`: what is about the groups before, with its verb."""
+def is_reviewed(run: Path) -> bool:
+    """Whether somebody decided something about a run, as far as its review can be read."""
     with suppress(InputError):  # whoever reads the review itself hears what is wrong with it
         review = read_review(run)
-        if not was_reviewed(run) and (review is None or not review.events):
-            return []
+        return was_reviewed(run) or (review is not None and review.events > 0)
+    return True
+
+
+def before_review(run: Path, answer: str) -> list[str]:
+    """The note, if somebody decided something; `answer`: what is about the groups before, with its verb."""
+    if not is_reviewed(run):
+        return []
     return [
         f"The run was reviewed, and {answer} its groups before that. The reviewed ones: coterie export {run} --to csv "
         "-o reviewed.csv"
+    ]
+
+
+def all_before_review(runs: Iterable[tuple[str, Path]]) -> list[str]:
+    """The note about several runs, by name and folder, of those among them that were reviewed."""
+    found = [name for name, path in runs if is_reviewed(path)]
+    if not found:
+        return []
+    were, their = ("was", "its") if len(found) == 1 else ("were", "their")
+    return [
+        f"{', '.join(found)} {were} reviewed, and these numbers are about {their} groups before that. The reviewed "
+        "ones: coterie export RUN --to csv -o reviewed.csv"
     ]

@@ -40,7 +40,7 @@ class Row:
     n: int
     k: int
     seed: int | None
-    epochs: list[int]  # of each stage
+    epochs: list[int]  # that each stage made, fewer than planned where its own rule ended it
     seconds: float | None
     metrics: dict[str, float | None]
     confidence: float
@@ -87,6 +87,7 @@ class Comparison:
     left_out: list[Skipped] = field(default_factory=list)
     paths: list[Path] = field(default_factory=list)  # of the rows
     trust: Trust | None = None  # which of them to trust, where they can be ranked
+    notes: list[str] = field(default_factory=list)  # what a reader of the numbers must know
 
     def as_json(self) -> dict[str, Any]:
         """Plain values; `runs` has the names of `fit --json`."""
@@ -96,6 +97,7 @@ class Comparison:
             "agreement": [asdict(pair) for pair in self.agreement],
             "left_out": [asdict(item) for item in self.left_out],
             "trust": None if self.trust is None else self.trust.as_json(),
+            "notes": self.notes,
         }
 
 
@@ -106,12 +108,14 @@ def compare(paths: Sequence[Path]) -> Comparison:
     not there, and where nothing is left to compare.
     """
     unique = list({os.path.realpath(path): path for path in paths}.values())
-    runs, kept, left_out = [], [], []
+    runs, epochs, kept, left_out = [], [], [], []
     for path in unique:
         if not os.path.lexists(path):
             raise InputError(f"{path} holds no run.yaml, for there is no such folder: give those that fit -o wrote.")
         try:
-            runs.append(read_finished(path))
+            folder, result = read_finished(path)
+            epochs.append(_epochs(folder))
+            runs.append((folder, result))
             kept.append(path)
         except InputError as error:
             left_out.append(Skipped(str(path), str(error)))
@@ -119,7 +123,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
         more = f" ({len(left_out)} such paths.)" if len(left_out) > 1 else ""
         raise InputError(f"No finished run to compare: {left_out[0].reason}{more}")
     names = _names(kept)
-    rows = [_row(name, folder, result) for name, (folder, result) in zip(names, runs, strict=True)]
+    rows = [_row(name, *run, made) for name, run, made in zip(names, runs, epochs, strict=True)]
     recipes = [recipe(folder.run, (folder.path,)) for folder, _ in runs]
     pairs = [_pair(names, runs, a, b) for a, b in combinations(range(len(runs)), 2)]
     return Comparison(rows, _summaries(rows, recipes), pairs, left_out, kept)
@@ -162,7 +166,15 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return short if len(set(short)) == len(short) else [str(path) for path in paths]
 
 
-def _row(name: str, folder: ReadRun, result: Result) -> Row:
+def _epochs(folder: ReadRun) -> list[int]:
+    """The epochs that each stage made; those planned where no history tells. Raises InputError for a damaged one."""
+    made: dict[str, int] = {}
+    for line in folder.history:
+        made[line["stage"]] = max(made.get(line["stage"], 0), int(line["epoch"]))
+    return [made.get(stage["name"], int(stage.get("epochs") or 0)) for stage in folder.run.get("stages", [])]
+
+
+def _row(name: str, folder: ReadRun, result: Result, epochs: list[int]) -> Row:
     run, metrics = folder.run, folder.metrics or {}
     stages = run.get("stages", [])
     sizes = np.bincount(result.labels, minlength=folder.n_clusters)
@@ -174,7 +186,7 @@ def _row(name: str, folder: ReadRun, result: Result) -> Row:
         n=len(result.labels),
         k=folder.n_clusters,
         seed=run.get("seed"),
-        epochs=[int(stage.get("epochs") or 0) for stage in stages],
+        epochs=epochs,
         seconds=run.get("seconds"),
         metrics={key: metrics.get(key) for key in METRICS},
         confidence=float(result.confidence.mean()),

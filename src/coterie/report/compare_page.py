@@ -57,7 +57,7 @@ def _lede(comparison: Comparison) -> list[str]:
         sentences.append("Confidences marked * are not calibrated.")
     if comparison.rows and all(row.metrics["acc"] is None for row in comparison.rows):
         sentences.append("No run has been compared with true labels.")
-    return sentences
+    return [*sentences, *comparison.notes]
 
 
 def _matrix(comparison: Comparison) -> list[list[Cell | None]]:
