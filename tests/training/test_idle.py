@@ -48,6 +48,19 @@ def said(method: Any, family: str = "photo", **overrides: Any) -> list[str]:
         ("rdc", "photo", {"gap": 2.0, "accepted": 0.5}, ["rdc.accepted has no effect with rdc.gap=2.0."]),
         ("rdc", "photo", {"accepted": 0.5}, []),
         ("simclr", "photo", {"blur": 0.5}, []),
+        (
+            "rdc",
+            "photo",
+            {"border_code": "refresh"},
+            ["rdc.border_code has no effect with rdc.include_border=false and rdc.border_image=clean."],
+        ),
+        ("rdc", "photo", {"border_code": "refresh", "border_image": "decoded"}, []),
+        (
+            "rdc",
+            "photo",
+            {"border_code": "refresh", "include_border": True, "refresh": "bank"},
+            ["rdc.border_code has no effect with rdc.refresh=bank."],
+        ),
         ("simclr", "glyph", {"blur": 0.5}, ["simclr.blur has no effect on letters or signs."]),
         ("secu", "vector", {"crop": 0.5}, ["secu.crop has no effect on embeddings."]),
         ("dec", "photo", {"ae.restarts": 3}, ["ae.restarts has no effect where dec comes after ae."]),
@@ -120,7 +133,7 @@ def test_cards_name_settings_of_the_method(name: str) -> None:
     kind = method_class(name)
     method = kind()
     for one in kind.card.only_if:
-        one.holds(getattr(method, one.other))
+        one.holds(*(getattr(method, name) for name in one.others))
         assert all(hasattr(method, setting) for setting in one.settings)
     named = (*kind.card.of_photographs, *kind.card.of_the_last, *kind.card.of_own_values)
     assert all(hasattr(method, setting) for setting in named)

@@ -22,11 +22,15 @@ class Reading:
 
 @dataclass(frozen=True)
 class OnlyIf:
-    """Settings that do nothing unless another one has a value that passes the test."""
+    """Settings that do nothing unless another one has a value that passes the test, or several have such values."""
 
-    other: str
-    holds: Callable[[Any], bool]
+    other: str | tuple[str, ...]
+    holds: Callable[..., bool]  # of the value of each of `others`
     settings: tuple[str, ...]
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        return (self.other,) if isinstance(self.other, str) else self.other
 
 
 @dataclass(frozen=True)

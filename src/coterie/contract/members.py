@@ -119,7 +119,7 @@ def _check_card(kind: type[Any]) -> None:
             ) from error
     named = {
         "balance": [] if card.balance is None else [card.balance],
-        "only_if": [setting for one in card.only_if for setting in (one.other, *one.settings)],
+        "only_if": [setting for one in card.only_if for setting in (*one.others, *one.settings)],
         "of_photographs": card.of_photographs,
         "of_the_last": card.of_the_last,
         "of_own_values": card.of_own_values,

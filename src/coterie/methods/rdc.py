@@ -63,6 +63,12 @@ CARD = Card(
         OnlyIf("gap", lambda gap: gap is None, ("accepted",)),
         OnlyIf("solver", lambda solver: solver == "sgd", ("momentum",)),
         OnlyIf("final", lambda final: final == "kmeans", ("restarts",)),
+        OnlyIf("refresh", lambda refresh: refresh != "bank", ("border_code",)),
+        OnlyIf(
+            ("include_border", "border_image"),
+            lambda pulled, image: pulled or image == "decoded",
+            ("border_code",),
+        ),
     ),
     presets={
         "pneumoniamnist": {**TWO, "core_ratio": 0.6, "gap": 0.1, "epoch_steps": 50, "epochs": 1},

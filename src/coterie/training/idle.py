@@ -20,7 +20,7 @@ def chosen(method: Method) -> frozenset[str]:
 
 def broken(method: Method) -> list[OnlyIf]:
     """The conditions of settings that are not met beside the method's other settings."""
-    return [one for one in method.card.only_if if not one.holds(getattr(method, one.other))]
+    return [one for one in method.card.only_if if not one.holds(*(getattr(method, name) for name in one.others))]
 
 
 def idle(stages: Sequence[Method], given: Mapping[str, frozenset[str]], family: str, values: str = "") -> list[str]:
@@ -33,9 +33,10 @@ def idle(stages: Sequence[Method], given: Mapping[str, frozenset[str]], family: 
         stage, card = name_of(method), method.card
         reasons: list[tuple[Iterable[str], str]] = []
         for one in broken(method):
-            value = getattr(method, one.other)
-            text = value if isinstance(value, str) else json.dumps(value)
-            reasons.append((one.settings, f"with {stage}.{one.other}={text}"))
+            values_of = {name: getattr(method, name) for name in one.others}
+            shown = [value if isinstance(value, str) else json.dumps(value) for value in values_of.values()]
+            beside = [f"{stage}.{name}={text}" for name, text in zip(values_of, shown, strict=True)]
+            reasons.append((one.settings, f"with {' and '.join(beside)}"))
         if family != "photo":
             reasons.append((card.of_photographs, f"on {'letters or signs' if family == 'glyph' else 'embeddings'}"))
         if values:
