@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+import coterie as package
 from coterie.records import read_record
 from helpers import forked
 from helpers.forked import COTERIE
@@ -115,3 +120,27 @@ def test_a_run_that_is_stopped_while_its_report_is_written_is_done(coterie, vect
     assert answer.code == 130
     assert f"Stopped. The run is done and kept in {run}; coterie report {run} writes its report." in answer.err
     assert read_record(run)["status"] == "done"
+
+
+@pytest.mark.parametrize("start", [("-m", "coterie"), ("-c", "from coterie.__main__ import main; main()")])
+def test_ctrl_c_while_the_command_line_is_imported_ends_the_process_without_a_word(tmp_path, start):
+    (tmp_path / "typer.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    path = os.pathsep.join([str(tmp_path), str(Path(package.__file__).parents[1])])
+    process = subprocess.Popen(
+        [sys.executable, *start, "methods"],
+        env={**os.environ, "PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "importing\n"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (-signal.SIGINT, "", "")  # 130 in a shell
+
+
+def test_the_command_starts_where_ctrl_c_is_heeded():
+    from coterie.__main__ import main
+
+    with open(Path(package.__file__).parents[2] / "pyproject.toml", "rb") as file:
+        assert tomllib.load(file)["project"]["scripts"] == {"coterie": f"{main.__module__}:{main.__name__}"}
