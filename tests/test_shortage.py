@@ -10,6 +10,7 @@ from coterie.shortage import shortage
 from coterie.types import InputError
 
 MEMORY, THREADS, FILES = "There is not enough memory", "no more threads", "open no more files"
+WAITING = "A file or a pipe cannot be used just now"
 
 
 @pytest.mark.parametrize(
@@ -22,7 +23,6 @@ MEMORY, THREADS, FILES = "There is not enough memory", "no more threads", "open 
         (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), MEMORY),
         (ImportError("libtorch.so: failed to map segment from shared object"), MEMORY),
         (RuntimeError("can't start new thread"), THREADS),
-        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), THREADS),
         (OSError(errno.EMFILE, "Too many open files"), FILES),
         (OSError(errno.ENFILE, "Too many open files in system"), FILES),
     ],
@@ -32,6 +32,24 @@ def test_a_shortage_is_named_with_the_words_of_the_error(error: BaseException, s
     assert found is not None
     assert says in found
     assert (f"({error})" in found) == bool(str(error))
+
+
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        ("subprocess", THREADS),
+        ("multiprocessing.popen_fork", THREADS),
+        ("coterie.locks", WAITING),
+        ("gzip", WAITING),
+        (None, WAITING),
+    ],
+)
+def test_only_where_a_process_begins_its_number_is_a_lack_of_threads(module: str | None, says: str) -> None:
+    error = BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    if module is not None:
+        with pytest.raises(BlockingIOError):
+            exec("raise error", {"__name__": module, "error": error})
+    assert says in str(shortage(error))
 
 
 @pytest.mark.parametrize(

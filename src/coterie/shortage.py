@@ -13,6 +13,8 @@ MEMORY = (
 )
 THREADS = ("can't start new thread", "cannot start new thread", "thread creation failed", "pthread_create")
 
+STARTERS = ("subprocess", "multiprocessing", "threading", "concurrent")  # modules
+
 
 def shortage(error: BaseException) -> str | None:
     """One sentence for an error that says that the machine has too little of something, None for any other."""
@@ -24,8 +26,20 @@ def shortage(error: BaseException) -> str | None:
     told = told and not type(error).__module__.startswith("coterie.") and number is None
     if isinstance(error, MemoryError) or number == errno.ENOMEM or (told and any(sign in text for sign in MEMORY)):
         return f"There is not enough memory{detail}: give it more, fewer items at a time, or a smaller backbone."
-    if number == errno.EAGAIN or (told and any(sign in text for sign in THREADS)):
+    begun = number == errno.EAGAIN and _begins_work(error)
+    if begun or (told and any(sign in text for sign in THREADS)):
         return f"The system gives this process no more threads{detail}: raise its limit, or stop other processes."
     if number in (errno.EMFILE, errno.ENFILE):
         return f"The system lets this process open no more files{detail}: raise its limit (ulimit -n)."
+    if number == errno.EAGAIN:
+        return f"A file or a pipe cannot be used just now{detail}: try again, or take another place."
     return None
+
+
+def _begins_work(error: BaseException) -> bool:
+    """Whether an error comes from where processes and threads are begun; files and pipes that wait have its number."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+    return module.partition(".")[0] in STARTERS
