@@ -55,7 +55,7 @@ def test_every_name_is_one_of_the_command_line() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"n_clusters": 70}, "use a smaller n_clusters"),
+        ({"n_clusters": 70}, "n_clusters is 70, but .* use a smaller one"),
         ({"pretrained": True}, "leave pretrained out"),
         ({"method": "kmeans", "settings": {"seed": 3}}, "give it as random_state"),
         ({"encoder": "efficientnet-lite0", "init": "x", "method": "cdc"}, "encoder.* and init each choose a network"),
@@ -72,7 +72,7 @@ def test_the_command_line_names_options(capsys: pytest.CaptureFixture[str], tmp_
 
     np.save(tmp_path / "x.npy", X)
     assert main(["fit", str(tmp_path / "x.npy"), "-k", "70", "--dry-run"]) == 2
-    assert "use a smaller -k" in capsys.readouterr().err
+    assert "-k is 70, but the source has only 60 items: use a smaller one." in capsys.readouterr().err
     assert main(["fit", str(tmp_path / "x.npy"), "-k", "3", "--pretrained", "--dry-run"]) == 2
     assert "leave --pretrained out" in capsys.readouterr().err
 
@@ -87,3 +87,14 @@ def test_notes_in_python_name_arguments() -> None:
     assert not [text for text in said if " -k" in text or "--" in text]
     found = supervised(letters, ["a", "b"] * 30, settings={"epochs": 1})
     assert not [note for note in found.notes if "--" in note]
+
+
+def test_a_refused_place_has_the_name_that_the_function_gives_it(tmp_path: Path) -> None:
+    model = Clusterer(3, "kmeans", calibrate=False, random_state=0).fit(X)
+    with pytest.raises(InputError, match=r'^csv is one file: out="\S+/x\.txt" must end in \.csv\.$'):
+        model.export("csv", tmp_path / "x.txt")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("x")
+    with pytest.raises(InputError) as refused:
+        model.save(tmp_path / "full" / "mine.txt")
+    assert "output" not in str(refused.value)

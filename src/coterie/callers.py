@@ -6,7 +6,7 @@ May not live here: anything that knows what a message is about.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from coterie.types import CoterieError, RunFailed
@@ -21,7 +21,8 @@ VALUED = (
     *("columns", "device", "precision", "runs", "source", "only", "link", "limit", "document-root", "pooling"),
     *("engine", "test", "test-labels", "held-out"),
 )
-CALLED = {"k": "n_clusters", "o": "output", "seed": "random_state"}  # in Python, where not by the option's own name
+PLACE = "output"
+CALLED = {"k": "n_clusters", "o": PLACE, "seed": "random_state"}  # in Python, where not by the option's own name
 WORDS = (  # that are values where they follow an option; others belong to the sentence
     *("auto", "none", "cpu", "cuda", "mps", "practical", "paper", "photo", "glyph", "copy", "symlink", "hard", "ray"),
     *("all", "decided", "accepted", "undecided", "cdc", "spectral", "turtle", "kmeans", "moco"),
@@ -48,28 +49,28 @@ def as_written() -> Iterator[None]:
         _inside -= 1
 
 
-def worded(text: str) -> str:
-    """A message in the words of the caller."""
-    return text if _inside else in_python(text)
+def worded(text: str, place: str = PLACE) -> str:
+    """A message in the words of the caller; `place`: the argument that -o is there."""
+    return text if _inside else in_python(text, place)
 
 
-def reword(error: CoterieError) -> None:
+def reword(error: CoterieError, place: str = PLACE) -> None:
     """Put the message of an error into the words of the caller."""
-    error.args = tuple(worded(one) if isinstance(one, str) else one for one in error.args)
+    error.args = tuple(worded(one, place) if isinstance(one, str) else one for one in error.args)
     if isinstance(error, RunFailed):
-        error.reason, error.advice = worded(error.reason), worded(error.advice)
+        error.reason, error.advice = worded(error.reason, place), worded(error.advice, place)
 
 
-def in_python(text: str) -> str:
+def in_python(text: str, place: str = PLACE) -> str:
     """The message with arguments in place of options; commands stay as they are.
 
     >>> in_python("Lower --set cdc.head_rate, use --device cpu or leave --weights out: coterie fit X --resume goes on.")
     'Lower settings["cdc.head_rate"], use device="cpu" or leave weights out: coterie fit X --resume goes on.'
     """
-    return ADVICE.sub(_argument, text)
+    return ADVICE.sub(lambda found: _argument(found, {**CALLED, "o": place}), text)
 
 
-def _argument(found: re.Match[str]) -> str:
+def _argument(found: re.Match[str], called: Mapping[str, str]) -> str:
     if found["command"] is not None:
         return found[0]
     if found["setting"] is not None:
@@ -78,7 +79,7 @@ def _argument(found: re.Match[str]) -> str:
     if found["no"] is not None:  # to go on with a run is nothing that Python offers
         return "calibrate=False" if found["no"] == "--no-calibrate" else "coterie fit --resume"
     leave, option, value = found["leave"] or "", found["name"], found["value"]
-    name = CALLED.get(option, option.replace("-", "_"))
+    name = called.get(option, option.replace("-", "_"))
     if option in FLAGS:
         return f"{leave}{name}" if leave else f"{name}=True"
     return f"{leave}{name}" if value is None else f"{leave}{name}={_said(value)}"

@@ -7,6 +7,7 @@ public function of Python's face runs within `own_state`.
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import random
 import sys
@@ -17,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
-from coterie.callers import reword
+from coterie.callers import PLACE, reword
 from coterie.types import CoterieError
 
 P = ParamSpec("P")
@@ -50,6 +51,8 @@ if hasattr(os, "register_at_fork"):
 
 def isolated(function: Callable[P, R]) -> Callable[P, R]:
     """Let a function of Python's face run within `own_state`, and put what it refuses into the words of its caller."""
+    arguments = inspect.signature(function).parameters
+    place = next((name for name in ("out", "folder") if name in arguments), PLACE)
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:  # one call on the stack: warnings count them
@@ -57,7 +60,7 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
             with own_state():
                 return function(*args, **kwargs)
         except CoterieError as error:
-            reword(error)
+            reword(error, place)
             raise
 
     return wrapper

@@ -268,7 +268,7 @@ def test_a_disk_that_runs_full_is_named_and_nothing_half_written_stays(mixed_fol
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"image_size": 2}, "image_size is 2"),
+        ({"image_size": 2}, "--image-size is 2"),
         ({"channels": 2}, "channels is 2"),
         ({"max_skipped": 1.5}, "max_skipped is 1.5"),
         ({"workers": 0}, "workers is 0"),

@@ -197,7 +197,7 @@ def test_a_batch_larger_than_the_data_is_adapted_where_a_preset_asked_for_it() -
     ("k", "n", "message"), [(1, 10, "at least 2"), (0, 10, "at least 2"), (11, 10, "only 10 items")]
 )
 def test_the_number_of_groups_must_be_possible(k: int, n: int, message: str) -> None:
-    with pytest.raises(InputError, match=f"n_clusters is {k}.*{message}"):
+    with pytest.raises(InputError, match=f"-k is {k}.*{message}"):
         make_plan(settings(n_clusters=k), replace(VECTORS, n=n, k=k), "x")
 
 

@@ -43,7 +43,7 @@ class Options:
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 4:
-            raise InputError(f"image_size is {self.image_size}, but an image needs at least 4 pixels a side.")
+            raise InputError(f"--image-size is {self.image_size}, but an image needs at least 4 pixels a side.")
         if self.channels not in (None, 1, 3):
             raise InputError(f"channels is {self.channels}, but images can be made grey (1) or RGB (3) only.")
         if not 0 <= self.max_skipped <= 1:

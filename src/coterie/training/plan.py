@@ -207,9 +207,9 @@ def image_size_of(settings: RunSettings, source_name: str) -> int | None:
 def check_clusters(k: int, n: int) -> None:
     """Raise InputError for fewer than two groups, and for more than there are items."""
     if k < 2:
-        raise InputError(f"n_clusters is {k}: at least 2 groups are needed (-k 2).")
+        raise InputError(f"-k is {k}: at least 2 groups are needed.")
     if k > n:
-        raise InputError(f"n_clusters is {k}, but the source has only {n} items: use a smaller -k.")
+        raise InputError(f"-k is {k}, but the source has only {n} items: use a smaller one.")
 
 
 def check_finds(name: str) -> None:
