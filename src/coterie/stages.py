@@ -32,7 +32,7 @@ from coterie.training.advice import Advice, advice_for
 from coterie.training.checkpoints import load_tree, restoring, save_tree
 from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Stage, train_stage
-from coterie.training.health import lost_warning
+from coterie.training.health import empty_warning, lost_warning
 from coterie.training.history import EpochRecord
 from coterie.training.plan import UNEQUAL_ADVICE, balance_term
 from coterie.training.seeds import generator_of, seed_of
@@ -238,10 +238,8 @@ def check_result(
     of_stage = [record for record in history if record.stage == advice.stage]
     if lost := lost_warning(advice, of_stage, sizes.tolist()):
         warnings.append(lost)
-    if empty := int((sizes == 0).sum()):
-        are = "is" if empty == 1 else "are"
-        tries = "" if lost else ": a smaller -k may suit these data"
-        warnings.append(f"{empty} of the {k} groups {are} empty{tries}.")
+    if empty := empty_warning(advice, of_stage, sizes.tolist(), told=lost is not None):
+        warnings.append(empty)
     if said := size_warning(sizes):
         warnings.append(said)
 

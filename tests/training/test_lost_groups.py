@@ -47,7 +47,7 @@ def test_empty_groups_that_were_in_use_are_no_reason_to_ask_for_fewer() -> None:
     p = torch.eye(10)[torch.tensor([0] * 40 + [1] * 30 + [2] * 30)]
     for used, expected in (
         (FALLING, "7 of the 10 groups are empty."),
-        ([3.0] * 12, "a smaller -k may suit these data"),
+        ([3.0] * 12, "7 of the 10 groups are empty: a smaller -k may suit these data."),
     ):
         warnings: list[str] = []
         check_result(Assignments([""] * 100, p), 10, warnings, advice_for(SCAN3()), records_of(used))
@@ -58,3 +58,18 @@ def test_empty_groups_that_were_in_use_are_no_reason_to_ask_for_fewer() -> None:
     of_another_stage = [EpochRecord("scan", r.epoch, r.epochs, {}, r.health, 1.0, 1.0) for r in records_of(FALLING)]
     check_result(Assignments([""] * 100, p), 10, other, advice_for(SCAN3()), of_another_stage)
     assert "lost groups" not in " ".join(other)
+
+
+def test_a_few_groups_that_training_emptied_are_no_reason_to_ask_for_fewer_either() -> None:
+    p = torch.eye(10)[torch.arange(96) % 8]
+    for used, said in (
+        (
+            [10.0] * 8 + [8.0] * 4,
+            "2 of the 10 groups are empty, and 10 were in use after epoch 8. Train the stage before",
+        ),
+        ([9.0] + [8.0] * 11, "2 of the 10 groups are empty: a smaller -k may suit these data."),
+        ([40.0] * 12, "2 of the 10 groups are empty: a smaller -k may suit these data."),
+    ):
+        warnings: list[str] = []
+        check_result(Assignments([""] * 96, p), 10, warnings, advice_for(SCAN3(), "scan"), records_of(used))
+        assert warnings[0].startswith(said)

@@ -82,18 +82,37 @@ def lost_warning(advice: Advice, records: Sequence[EpochRecord], sizes: list[int
 
     records: the stage's epochs, of which the first tenth is not judged. sizes: items in each group at the end.
     """
-    judged = [record for record in records if len(records) >= 10 and 10 * record.epoch >= record.epochs]
-    used = {record.epoch: record.health.get("groups_used", 0.0) for record in judged}
-    if not used:
-        return None
-    best = max(used, key=lambda epoch: (used[epoch], epoch))
+    most, best = most_in_use(records)
     left = group_health(sizes)["groups_used"]
-    if left > LOST * used[best] or used[best] > len(sizes):  # a method of one's own may count other groups
+    if left > LOST * most or not 0 < most <= len(sizes):  # a method of one's own may count other groups
         return None
     return (
-        f"Stage {advice.stage} lost groups while it trained: {used[best]:.0f} of {len(sizes)} were in use after epoch "
+        f"Stage {advice.stage} lost groups while it trained: {most:.0f} of {len(sizes)} were in use after epoch "
         f"{best}, {left:.0f} are at the end (with at least a tenth of an equal share). {advice.lost_groups()}"
     )
+
+
+def most_in_use(records: Sequence[EpochRecord]) -> tuple[float, int]:
+    """The most groups that were in use in a longer stage, and the last epoch with so many; 0 of a short one."""
+    judged = [record for record in records if len(records) >= 10 and 10 * record.epoch >= record.epochs]
+    return max(((record.health.get("groups_used", 0.0), record.epoch) for record in judged), default=(0.0, 0))
+
+
+def empty_warning(advice: Advice, records: Sequence[EpochRecord], sizes: list[int], *, told: bool) -> str | None:
+    """A sentence about groups without an item: those that training emptied are no sign of too many groups.
+
+    told: that groups were lost was said already.
+    """
+    k, empty = len(sizes), sizes.count(0)
+    if not empty:
+        return None
+    text = f"{empty} of the {k} groups {'is' if empty == 1 else 'are'} empty"
+    most, best = most_in_use(records)
+    if told:
+        return f"{text}."
+    if k - empty < most <= k:
+        return f"{text}, and {most:.0f} were in use after epoch {best}. {advice.lost_groups()}"
+    return f"{text}: a smaller -k may suit these data."
 
 
 def late_warning(
