@@ -34,7 +34,7 @@ from coterie.encoders import open_items
 from coterie.encoders.store import lend_to
 from coterie.finetuning import Teacher, encoding_to_train, finetuned, lighter, teacher_of
 from coterie.judgements import Judgements, read_judgements
-from coterie.networks.backbones import BackboneChoice
+from coterie.networks.backbones import BackboneChoice, width_of
 from coterie.networks.net import weights_digest
 from coterie.outputs import check_folder
 from coterie.prediction.model import Model, load_model
@@ -120,6 +120,8 @@ def _prepare(
     settings, chosen_k = _with_k(settings, card, opened, watch)
     facts, spec = _facts_of(opened, settings, place), opened.items.spec
     backbone = backbone_of(settings, card, init, spec, facts.device) if teacher is None else teacher.start.choice
+    if not card.trains_backbone:
+        facts = replace(facts, width=width_of(backbone, spec) if init is None else init.net.width)
     plan = make_plan(settings, facts, opened.name)
     plan.notes.extend([*notes, *said, *_notes_on(plan, settings, opened, backbone, init)])
     plan = with_beginning(plan, settings, backbone, spec, init)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from sklearn.metrics import adjusted_rand_score
@@ -186,3 +188,15 @@ def test_rates_rise_for_short_features() -> None:
 
 def test_defaults_are_the_papers() -> None:
     assert TURTLE() == TURTLE(60, 100, 10_000, 10, 1e-3, 1e-3, False, 10.0)
+
+
+def test_rates_follow_the_features_that_are_grouped(tmp_path: Path) -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 16, 16, 3), dtype=np.uint8)
+    net = RunSettings(n_clusters=3, method="moco", epochs=1, backbone="small-4", device="cpu", calibrate=False)
+    run(pictures, net, tmp_path / "net")
+    few = replace(SETTINGS, epochs=1, overrides={"turtle.steps": 1})
+    rates = [
+        run(pictures, replace(few, init=init)).record["stages"][0]["settings"]["outer_rate"]
+        for init in (None, str(tmp_path / "net"))
+    ]
+    assert rates == [1e-3, 768e-3 / 32]

@@ -118,6 +118,7 @@ class Facts:
     device: str
     side: int = 0  # longer side of the images in pixels
     dim: int = 0  # features of the embeddings
+    width: int = 0  # features of the backbone, where the method trains none; 0: not known
     loaded: bool = False  # the backbone begins with weights of timm's or of a file, all of them loaded
 
 

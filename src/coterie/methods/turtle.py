@@ -113,7 +113,7 @@ def practical(facts: Facts) -> dict[str, Any]:
     Adam moves every weight by its rate, and a logit by d times as much, so that the rates of the paper's 768 features
     and more are raised for shorter ones.
     """
-    rate = round(1e-3 * max(1.0, 768 / max(12, facts.dim or facts.side**2)), 4)
+    rate = round(1e-3 * max(1.0, 768 / max(12, facts.width or facts.dim or facts.side**2)), 4)
     size = min(facts.n, max(1024, 10 * facts.k))
     return {"epochs": 40, "steps": 50, "batch_size": size, "inner_rate": rate, "outer_rate": rate}
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -108,6 +110,12 @@ def start_of(choice: BackboneChoice, spec: ItemSpec, weights: Path | None) -> St
         assert given is not None
         notes += put(net, given, weights, name)
     return Start(replace(choice, name=name), net.state_dict(), notes)
+
+
+def width_of(choice: BackboneChoice, spec: ItemSpec) -> int:
+    """The length of the backbone's output, by a net that takes no memory. Raises InputError as `build_backbone`."""
+    with torch.device("meta"):
+        return int(cast(int, build_backbone(choice.name, spec).num_features))
 
 
 def has_small_stem(net: nn.Module) -> bool:
