@@ -91,6 +91,8 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
     folder, plan = prepared.folder, prepared.plan
     forget_calibration(prepared)
     folder.update(**prepared.record(command))
+    if prepared.settings.init is not None:
+        folder.keep_start(Path(prepared.settings.init))
     watch.begun()
     for note in (*plan.notes, *prepared.source.warnings):
         watch.say(note)

@@ -106,7 +106,7 @@ def _prepare(
 ) -> Prepared:
     settings = calibrated_where_judged(settings)
     card = check_beginning(settings)
-    init, taught_by = _models(settings)
+    init, taught_by, gone = _models(settings, folder)
     read_at = round(time.time(), 3)
     settings, opened, notes = _opened(source, settings, cache, place, init, watch, taught_by)
     settings, said = by_items(settings, opened)
@@ -123,7 +123,7 @@ def _prepare(
     if not card.trains_backbone:
         facts = replace(facts, width=width_of(backbone, spec) if init is None else init.net.width)
     plan = make_plan(settings, facts, opened.name)
-    plan.notes.extend([*notes, *said, *_notes_on(plan, settings, opened, backbone, init)])
+    plan.notes.extend([*gone, *notes, *said, *_notes_on(plan, settings, opened, backbone, init)])
     plan = with_beginning(plan, settings, backbone, spec, init)
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     if teacher is not None:
@@ -175,13 +175,22 @@ def _check_review(out: Path | None, *, calibrates: bool) -> None:
         )
 
 
-def _models(settings: RunSettings) -> tuple[Model | None, Model | None]:
-    """The run to start from, or instead the run by whose groups an encoder is to be fine-tuned."""
+def _models(settings: RunSettings, folder: RunFolder) -> tuple[Model | None, Model | None, list[str]]:
+    """The run to start from, or instead the run by whose groups an encoder is to be fine-tuned.
+
+    Where it is gone, the folder of a run that goes on has its model; the list has a note on that.
+    """
     if settings.init is None:
         assert not settings.finetune
-        return None, None
-    model = load_model(Path(settings.init))
-    return (None, model) if settings.finetune else (model, None)
+        return None, None, []
+    place, notes = Path(settings.init), list[str]()
+    if (kept := folder.start_kept) is not None and folder.path is not None and not os.path.lexists(place):
+        begun = read_record(folder.path).get("beginning") or {}
+        if begun.get("path") == absolute_path(settings.init):  # not of a path that was mistyped
+            notes = [f"{settings.init} is not there any more: the run goes on with the model that it kept of it."]
+            place = kept
+    model = load_model(place)
+    return (None, model, notes) if settings.finetune else (model, None, notes)
 
 
 def _beginning(settings: RunSettings, model: Model | None) -> dict[str, str] | None:

@@ -313,6 +313,26 @@ def test_the_run_to_start_from_is_known_by_its_net_wherever_it_lies(coterie, gro
     assert f"was begun with --init = '{tmp_path}/moved, sha256 " in answer.err
 
 
+def test_a_run_goes_on_without_the_run_that_it_started_from(coterie, grouped, vectors, tmp_path):
+    before, run, whole = (tmp_path / name for name in ("before", "run", "whole"))
+    shutil.copytree(grouped, before)
+    fit = ("fit", vectors, "-k", 3, "--epochs", 2, "--init")
+    assert coterie(*fit, before, "-o", run).code == 0
+    shutil.copytree(run, whole)
+    shutil.rmtree(before)
+    for file in (run / "checkpoints").glob("*.safetensors"):
+        file.unlink()  # as after a kill in the first minute
+    answer = coterie(*fit, before, "-o", run, "--resume")
+    assert answer.code == 0, answer.err
+    assert f"{before} is not there any more: the run goes on with the model that it kept of it." in answer.err
+    found = [pq.read_table(one / "result.parquet")["label"].to_pylist() for one in (run, whole)]
+    assert found[0] == found[1]
+    other = coterie(*fit, tmp_path / "mistyped", "-o", run, "--resume")
+    assert other.code == 2
+    assert "There is no model at" in other.err
+    assert coterie(*fit, before, "-o", tmp_path / "new").code == 2
+
+
 def test_a_finished_run_may_be_resumed_and_stays_the_same(coterie, finished, images, quick, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     answer = coterie("fit", images, "-k", 10, "-o", run, "--resume", "--json", *quick)

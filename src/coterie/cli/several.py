@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from coterie.cli.fit import FitRequest, fit_run, settled, tell, usable_labels
 from coterie.cli.output import print_object, run_summary
 from coterie.cli.speech import to_review
 from coterie.cli.summary import METRICS
+from coterie.data.originals import absolute_path
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.evaluation import evaluate
 from coterie.networks.net import weights_digest
@@ -102,6 +104,8 @@ def same_beginning(record: Mapping[str, Any], init: str | None) -> bool:
     digest = (record.get("beginning") or {}).get("sha256")
     if init is None or digest is None:
         return False
+    if not os.path.lexists(init) and record["beginning"].get("path") == absolute_path(init):
+        return True  # a run that is not done knows its net, and kept it
     if digest != weights_digest(load_model(Path(init)).net):
         raise InputError(f"{init} is not the run that those runs were begun with: give another folder with -o.")
     return True

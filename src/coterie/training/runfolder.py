@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 from coterie.locks import Lock
-from coterie.outputs import remove_parts, write_atomically
+from coterie.outputs import remove_parts, replacing, write_atomically
 from coterie.records import read_record
 from coterie.records.files import yaml_of
 from coterie.training.sameness import difference
 from coterie.types import InputError
 
 Resume = bool | Literal["unfinished"]  # `unfinished`: as True, but a run that is done is left as it is
+
+
+START, START_FILES = ("checkpoints", "init"), ("weights.safetensors", "manifest.json")  # the last one is written last
 
 
 class Held(InputError):
@@ -124,6 +128,29 @@ class RunFolder:
         self.record.update(entries)
         if self.path is not None and self.writes:
             write_atomically(self.path / "run.yaml", yaml_of(self.record))
+
+    def keep_start(self, run: Path) -> None:
+        """Keep the model of the run that this one starts from, which may be gone when this one is resumed.
+
+        It takes no room while that run is there: a link will do, for files of a model are only ever replaced.
+        Raises NotWritten.
+        """
+        if self.path is None or not self.writes or self.start_kept:
+            return
+        source, target = run / "model" if (run / "model").is_dir() else run, self.path.joinpath(*START)
+        for name in START_FILES:
+            with contextlib.suppress(OSError):
+                target.mkdir(parents=True, exist_ok=True)
+                os.link(source / name, target / name)
+            if not (target / name).exists():  # another disk, or one without links
+                with replacing(target / name) as beside:
+                    shutil.copyfile(source / name, beside)
+
+    @property
+    def start_kept(self) -> Path | None:
+        """The folder of the model that `keep_start` kept, whole."""
+        folder = self.file(*START)
+        return folder if folder is not None and (folder / START_FILES[-1]).exists() else None
 
     def file(self, *parts: str) -> Path | None:
         return None if self.path is None else self.path.joinpath(*parts)
