@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from coterie.catalogue import method_class
 from coterie.contract import Facts, name_of
 from coterie.methods.acai import ACAI
 from coterie.methods.cdc import CDC
@@ -241,3 +242,18 @@ def test_the_stage_before_may_be_another_method_or_none(method: str, pretrain: s
 def test_a_stage_that_cannot_come_before_is_refused(method: str, pretrain: str, init: str | None, said: str) -> None:
     with pytest.raises(InputError, match=said):
         make_plan(RunSettings(n_clusters=5, method=method, pretrain=pretrain, init=init), IMAGES, "photos")
+
+
+@pytest.mark.parametrize("name", ["spectral", "scan", "spice3", "temi"])
+def test_neighbours_beyond_a_mean_group_are_told_of_where_the_user_or_a_paper_set_them(name: str) -> None:
+    facts = replace(VECTORS, n=300, k=10)
+
+    def said(neighbours: int | None, preset: str = "practical") -> list[str]:
+        overrides = {} if neighbours is None else {f"{name}.neighbours": neighbours}
+        asked = settings(method=name, n_clusters=10, preset=preset, overrides=overrides)
+        return [note for note in make_plan(asked, facts, "x").notes if "a mean group has" in note]
+
+    few = f"{name}.neighbours is 30, and a mean group has 30 items: the farther neighbours are of other groups"
+    assert [note.startswith(few) for note in said(30)] == [True]
+    assert said(29) == said(None) == []
+    assert bool(said(None, "paper")) == (method_class(name)().neighbours >= 30)

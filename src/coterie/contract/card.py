@@ -72,6 +72,8 @@ class Card:
     of_photographs: tuple[str, ...] = ()
     of_the_last: tuple[str, ...] = ()
     of_own_values: tuple[str, ...] = ()
+    # settings that count an item's neighbours, most of which must be of its own group
+    of_one_group: tuple[str, ...] = ()
     # number that `step` logs -> what the report calls it, and a hint how to read it
     logs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # old name of a setting -> its new name; None: removed

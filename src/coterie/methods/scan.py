@@ -60,6 +60,7 @@ CARD = Card(
     answers=("cluster",),
     balance="entropy_weight",
     only_if=(OnlyIf("head", lambda head: head == "mlp", ("hidden",)),),
+    of_one_group=("neighbours",),
     presets={
         "cifar10": {},
         "cifar20": {"epochs": 100, "batch_size": 512},

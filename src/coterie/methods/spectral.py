@@ -42,6 +42,7 @@ CARD = Card(
     url="https://papers.nips.cc/paper/2619-self-tuning-spectral-clustering",
     backbone=own_backbone("Spectral clustering"),
     only_if=(OnlyIf("members", lambda members: members > 1, ("voters",)),),
+    of_one_group=("neighbours",),
 )
 
 

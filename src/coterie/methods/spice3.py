@@ -44,6 +44,7 @@ CARD = Card(
     starts_on=("images", "embeddings"),
     inherits=("cluster",),
     answers=("classify",),
+    of_one_group=("neighbours",),
     presets={
         "cifar10": {},
         "cifar20": {},

@@ -38,6 +38,7 @@ CARD = Card(
     url="https://arxiv.org/abs/2303.17896",
     views={"own": "clean", "neighbour": View("clean", of="neighbour")},
     answers=("cluster",),
+    of_one_group=("neighbours",),
     backbone=own_backbone("TEMI"),
     trains_backbone=False,
     presets={"cifar10": {}, "cifar20": {}, "cifar100": {}, "stl10": {}, "imagenet": {}},

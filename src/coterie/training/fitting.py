@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -29,6 +29,19 @@ def fit_to_data(method: Method, stage: str, given: Mapping[str, Any], facts: Fac
     if (size := cast(Any, fitted).batch_size) != before:
         notes.append(f"{stage}: batch_size {before} -> {size}, the number of items.")
     return fitted
+
+
+def beyond_groups(method: Method, stage: str, chosen: Collection[str] | None, facts: Facts) -> list[str]:
+    """A sentence for each setting among those `chosen` (None: all) that looks at more neighbours than a group has."""
+    if not facts.k:
+        return []
+    names = [name for name in method.card.of_one_group if chosen is None or name in chosen]
+    found = [(name, getattr(method, name)) for name in names if getattr(method, name) >= facts.n / facts.k]
+    return [
+        f"{stage}.{name} is {value}, and a mean group has {facts.n // facts.k} items: the farther neighbours are of "
+        "other groups, and say nothing of its own: take fewer."
+        for name, value in found
+    ]
 
 
 def _within_limits(method: Method, stage: str, given: Mapping[str, Any], facts: Facts, notes: list[str]) -> Method:

@@ -23,7 +23,7 @@ from coterie.training.chain import chain_of as chain_of
 from coterie.training.coerce import OPTIONS, settings_of, shown
 from coterie.training.coerce import coerce as coerce
 from coterie.training.device import Precision
-from coterie.training.fitting import fit_to_data
+from coterie.training.fitting import beyond_groups, fit_to_data
 from coterie.training.idle import chosen
 from coterie.training.presets import IMAGE_SIZE, preset_of, published_row
 from coterie.training.presets import preset_names as preset_names
@@ -154,8 +154,11 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
             preset = preset_of(stage, settings.preset, facts, source_name, last=last)
             method = settings_of(method_class(stage), {**preset, **values}, stage, notes)
         stages.append(fit_to_data(method, stage, values, facts, notes))
+    fitted_to_data = settings.preset == "practical"
     for method in stages:
         check(method, facts)
+        stage = name_of(method)
+        notes += beyond_groups(method, stage, chosen_by_user[stage] if fitted_to_data else None, facts)
     if settings.preset == "practical":
         views = practical_views(facts.side, facts.dim)
     else:
