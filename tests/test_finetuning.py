@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -171,6 +172,17 @@ def test_a_run_without_an_encoder_has_none_to_train(photos, tmp_path):
     Clusterer(3, "kmeans", calibrate=False, output=run).fit(photos)
     with pytest.raises(InputError, match="groups no embeddings that coterie made"):
         Clusterer(3, "auto", init=run, finetune=True).fit(photos)
+
+
+def test_what_people_judged_trains_no_encoder(photos, frozen, tmp_path):
+    """The head that judgements had taught said which pictures are alike, and the new run said nothing of it."""
+    judged = shutil.copytree(frozen, tmp_path / "judged")
+    record = (judged / "run.yaml").read_text()
+    (judged / "run.yaml").write_text(record + "labels_used: {judged: 3, rows: 0-2}\n")
+    merged = load(frozen).merge_groups([[0, 1]]).save(tmp_path / "merged")
+    for run in (judged, merged):
+        with pytest.raises(InputError, match="Judgements of people took part"):
+            Clusterer(3, "auto", init=run, finetune=True, random_state=0).fit(photos)
 
 
 def test_weights_that_have_changed_since_are_refused(photos, weights, tmp_path):

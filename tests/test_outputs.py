@@ -68,7 +68,11 @@ def test_a_new_name_a_link_to_nothing_and_a_file_of_coterie_are_taken(mine: Path
 
 
 @pytest.mark.parametrize(
-    "name", ["result.parquet", "report.html", "Metrics.json", "model/x.parquet", "cache/new", "checkpoints/a/b.csv"]
+    "name",
+    [
+        *("result.parquet", "report.html", "Metrics.json", "model/x.parquet", "cache/new", "checkpoints/a/b.csv"),
+        *("result.recalibrated.parquet", "recalibration.json", "duplicates.json", "choose_k.json"),
+    ],
 )
 def test_the_places_of_a_runs_files_are_its_own(tmp_path: Path, name: str) -> None:
     (tmp_path / "run.yaml").write_text("status: running")
@@ -79,6 +83,15 @@ def test_the_places_of_a_runs_files_are_its_own(tmp_path: Path, name: str) -> No
     assert check_output(tmp_path / "new.parquet") == tmp_path / "new.parquet"
     with pytest.raises(InputError, match="a place of the run"):
         check_folder(tmp_path / "model", [])
+
+
+def test_the_table_of_several_runs_is_theirs(tmp_path: Path) -> None:
+    place = tmp_path / "ensemble.parquet"
+    place.write_text("of someone")
+    assert check_output(place, ours=lambda path: True) == place
+    (tmp_path / "ensemble.json").write_text("{}")
+    with pytest.raises(InputError, match="is the place of a file of the run in"):
+        check_output(place, ours=lambda path: True)
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:

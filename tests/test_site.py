@@ -17,6 +17,9 @@ import coterie
 from coterie.calibration import Calibration
 from coterie.catalogue import method_class, own_names
 from coterie.cli.commands import app
+from coterie.outputs import FILES, FOLDERS, OF_SEVERAL
+from coterie.prediction.results import ALL_UP_TO, COLUMNS, TOP
+from coterie.records.history import EpochLine
 from coterie.training.plan import RunSettings
 from coterie.views.settings import ViewSettings
 
@@ -94,6 +97,27 @@ def test_every_page_stands_in_the_table_of_contents() -> None:
     pages = {page.relative_to(ROOT / "docs").with_suffix("").as_posix() for page in (ROOT / "docs").rglob("*.md")}
     found = {name for name in pages if name.startswith(("methods/", "decisions/"))} | {"index"}
     assert pages == found | {line for line in text if line in pages}
+
+
+def test_every_module_has_its_line_in_contributing_and_every_folder_in_the_tree() -> None:
+    there = [
+        one for one in (ROOT / "src" / "coterie").iterdir() if not one.name.startswith("_") and one.suffix != ".typed"
+    ]
+    folders = [f"{one.name}/" for one in there if one.is_dir()]
+    table = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    names = [*folders, *(one.name for one in there if one.is_file())]
+    assert [name for name in names if f"`{name}`" not in table] == []
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("src/coterie/\n")[1]
+    assert [name for name in folders if f"  {name} " not in tree] == []
+
+
+def test_the_page_of_the_run_folder_has_every_column_key_and_file() -> None:
+    page = (ROOT / "docs" / "reference" / "run_folder.md").read_text(encoding="utf-8")
+    heads = {"probabilities_HEAD"}
+    assert {name for name in COLUMNS | heads | set(EpochLine.model_fields) if f"`{name}`" not in page} == set()
+    assert [text for text in (f"{ALL_UP_TO} groups", f"the {TOP} likeliest") if text not in page] == []
+    ours = {*FILES, *OF_SEVERAL, *(f"{name}/" for name in FOLDERS)}
+    assert {name for name in ours if f"`{name}`" not in page} == set()
 
 
 def test_the_page_of_a_method_has_first_what_a_user_needs() -> None:

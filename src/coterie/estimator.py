@@ -225,6 +225,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         from coterie.outputs import write_atomically
         from coterie.prediction.model import check_model_folder
         from coterie.prediction.results import write_result
+        from coterie.records import judgements_in
         from coterie.training.runfolder import RunFolder
 
         check_is_fitted(self, "model_")
@@ -236,7 +237,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
             stored = self.result_.embedding  # of a run that was fitted with store_embedding
             embedding = None if stored is None else torch.tensor(stored)
             written = Assignments(self.result_.ids, next(iter(heads.values())), heads, embedding)
-            write_result(out / "result.parquet", written)
+            write_result(out / "result.parquet", written, labels_used=judgements_in(getattr(self, "record_", {})))
         if hasattr(self, "record_"):
             write_atomically(out / "history.jsonl", "".join(json.dumps(row) + "\n" for row in self.history_))
             RunFolder(out).update(**self.record_)

@@ -8,6 +8,7 @@ so nothing reads the cached embeddings any more.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from coterie.encoders.trunk import start_of_encoder
 from coterie.networks.backbones import Start
 from coterie.networks.features import some_rows
 from coterie.prediction.model import Model
+from coterie.records import judgements_in, read_record
 from coterie.training.plan import RunSettings
 from coterie.types import Encoding, InputError, Source
 
@@ -82,8 +84,17 @@ def check_finetune(settings: RunSettings) -> None:
 
 
 def encoding_to_train(init: Model, settings: RunSettings) -> Encoding:
-    """The encoder of the run to go on from. Raises InputError for a run without one, or of another number of groups."""
+    """The encoder of the run to go on from.
+
+    Raises InputError for a run without one, of another number of groups, or in which judgements of people took part.
+    """
     where, encoding = settings.init, init.spec.encoding
+    assert where is not None
+    if init.merges or (os.path.lexists(Path(where) / "run.yaml") and judgements_in(read_record(Path(where)))):
+        raise InputError(
+            f"Judgements of people took part in what {where} says of its pictures, and labels never train a net: "
+            "fine-tune a run without them."
+        )
     if encoding is None or init.spec.kind != "embeddings":
         raise InputError(
             f"{where} groups no embeddings that coterie made of pictures, and --finetune trains the encoder of such a "

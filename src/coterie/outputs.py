@@ -17,8 +17,10 @@ from coterie.types import InputError
 # What a run folder holds. No other output may take such a place in it.
 FILES = (
     *("run.yaml", "history.jsonl", "result.parquet", "report.html", "metrics.json", "ood.json", "gallery.npz"),
-    *("map.npz", "traceback.txt", "result.reviewed.parquet"),
+    *("map.npz", "traceback.txt", "result.reviewed.parquet", "result.recalibrated.parquet", "recalibration.json"),
+    *("duplicates.json", "choose_k.json"),
 )
+OF_SEVERAL = ("ensemble.parquet", "ensemble.json")  # what a folder of runs holds beside them
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FOLDERS = ("model", "checkpoints", "cache", "review")
 PART = re.compile(r"\.?(?P<name>.+)\.(?P<process>\d+)\.part")  # what is being written, and by which process
@@ -81,12 +83,18 @@ def printable(text: str) -> str:
 
 
 def check_output(
-    out: Path, reads: Iterable[Given] = (), *, ours: Callable[[Path], bool] | None = None, way_out: str = ""
+    out: Path,
+    reads: Iterable[Given] = (),
+    *,
+    ours: Callable[[Path], bool] | None = None,
+    way_out: str = "",
+    own: Path | None = None,
 ) -> Path:
     """The file that `out` names, links followed. Raises InputError where writing it would destroy something.
 
     It may be none of the files that the command `reads`, nothing of a run folder, and no file that is there already,
-    unless `ours` says that coterie wrote it. Without `ours` nobody asks; `way_out` ends the sentence.
+    unless `ours` says that coterie wrote it. Without `ours` nobody asks; `way_out` ends the sentence. `own` is a place
+    in a run folder that this command alone writes.
     """
     try:
         path = Path(os.path.realpath(out))
@@ -96,7 +104,7 @@ def check_output(
         for given in reads:
             if given is not None and _same(path, given):
                 raise InputError(f"-o {out} is {given}, which this command reads: give another name.")
-        if run := _run_around(path):
+        if (own is None or not _same(path, own)) and (run := _run_around(path)):
             raise InputError(f"-o {out} is the place of a file of the run in {run}: give another name.")
         there = os.path.lexists(path)
     except (OSError, ValueError) as error:  # InputError is a ValueError, too
@@ -158,7 +166,9 @@ def remove_parts(folder: Path, only: str | None = None) -> None:
 
 
 def _run_around(path: Path) -> Path | None:
-    """The run folder in which `path` is the place of one of its files, if there is one."""
+    """The run folder, or folder of runs, in which `path` is the place of one of its files, if there is one."""
+    if path.name.casefold() in OF_SEVERAL and all((path.parent / name).is_file() for name in OF_SEVERAL):
+        return path.parent
     for run in path.parents:
         first = path.relative_to(run).parts[0].casefold()
         whole = first in FOLDERS or (run == path.parent and first in FILES)

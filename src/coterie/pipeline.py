@@ -33,7 +33,7 @@ from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
 from coterie.preparing import Prepared, Watch, prepare
-from coterie.records import groups_of, read_record, recalibration
+from coterie.records import groups_of, judgements_in, read_record, recalibration
 from coterie.report import gallery_rows, map_rows, project
 from coterie.review.log import was_reviewed
 from coterie.review.rows import read as read_rows
@@ -148,7 +148,8 @@ def _write(out: Path, model: Model, prepared: Prepared, assignments: Assignments
     elif gone := forget_measured(out, assignments):
         watch.say(f"the result is another one than before: what was measured of that is removed ({gone})")
     kept = {"store_embedding": prepared.settings.store_embedding, "keep_result": keep}
-    write_run_files(out, model, prepared.source, assignments, **kept)
+    used = judgements_in(prepared.folder.record)
+    write_run_files(out, model, prepared.source, assignments, **kept, labels_used=used)
 
 
 def _record_failure(prepared: Prepared, error: Exception) -> None:
@@ -205,12 +206,20 @@ def forget_measured(out: Path, assignments: Assignments) -> str:
 
 
 def write_run_files(
-    out: Path, model: Model, source: Source, assignments: Assignments, *, store_embedding: bool, keep_result: bool
+    out: Path,
+    model: Model,
+    source: Source,
+    assignments: Assignments,
+    *,
+    store_embedding: bool,
+    keep_result: bool,
+    labels_used: int = 0,
 ) -> None:
     """The model, the result table, and what the report shows beside them: a few images and a map of the items."""
     model.save(out / "model")
     if not keep_result:
-        write_result(out / "result.parquet", assignments if store_embedding else replace(assignments, embedding=None))
+        kept = assignments if store_embedding else replace(assignments, embedding=None)
+        write_result(out / "result.parquet", kept, labels_used=labels_used)
     confidence, labels = (t.numpy() for t in assignments.probabilities.max(1))
     pictures = source.items if source.items.spec.kind == "images" else source.pictures
     if pictures is not None:

@@ -54,10 +54,13 @@ class Several:
             "confidence": {name: float(p.max(1).values.mean()) for name, p in self.ensemble.heads.items()},
         }
 
-    def write(self, out: Path, **more: Any) -> dict[str, Any]:
-        """Write the table and the record, with `more` entries, into the folder of the runs. Returns the record."""
-        write_result(out / TABLE, self.ensemble)
-        answer = {**self.as_json(), **more}
+    def write(self, out: Path, labels_used: int = 0, **more: Any) -> dict[str, Any]:
+        """Write the table and the record, with `more` entries, into the folder of the runs. Returns the record.
+
+        labels_used: judgements that took part in the runs, which both then say.
+        """
+        write_result(out / TABLE, self.ensemble, labels_used=labels_used)
+        answer = {**self.as_json(), **more, **({"labels_used": labels_used} if labels_used else {})}
         write_atomically(out / RECORD, json.dumps(answer, indent=1) + "\n")
         return answer
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from coterie import load
 from coterie.cli import main
 
 N, K = 240, 3
@@ -128,3 +129,58 @@ def test_a_run_is_not_resumed_with_other_judgements(
         assert "was begun with --judged" in capsys.readouterr().err
     assert (tmp_path / "out" / "run.yaml").read_text() == record
     assert fit(*begin, "--resume", "--judged", str(tmp_path / "moved.csv")) == 0
+
+
+def test_judged_items_do_not_check_what_they_taught(
+    fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their confidences follow from their judgements: `accept` took both, and promised a bound that did not hold."""
+    run, data = fitted
+    judged, out = tmp_path / "judged.csv", tmp_path / "out"
+    rows = write_judged(judged, run)
+    assert fit(out, data, "--init", str(run), "--judged", str(judged)) == 0
+    for command in (["accept", str(out)], ["recalibrate", str(out)]):
+        assert main([*command, "--judged", str(judged)]) == 2
+        assert "took part in the confidences of this run, so they cannot check them" in capsys.readouterr().err
+    ids = pq.read_table(out / "result.parquet")["id"].to_pylist()
+    used = {ids[row] for row in rows}
+    assert main(["accept", str(out), "--draw", str(N - len(rows)), "-o", str(tmp_path / "drawn.csv")]) == 0
+    drawn = [line.split(",")[0] for line in (tmp_path / "drawn.csv").read_text().splitlines()[1:]]
+    assert not used & set(drawn)
+    both = tmp_path / "both.csv"
+    both.write_text("id,right\n" + "".join(f"{item},true\n" for item in [*used, *drawn]))
+    capsys.readouterr()
+    words = ["--max-error", "0.1", "--judged", str(both), "-o", str(tmp_path / "accepted.csv"), "--json"]
+    assert main(["accept", str(out), *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["audit"]["judged"] == N - len(rows)
+    assert found["labels_used"]["judged"] == len(rows)
+    assert f"{len(rows)} judged labels took part in this run." in found["notes"]
+    assert f"{len(rows)} judged items took part in the confidences" in " ".join(found["notes"])
+    accepted = {line.split(",")[0] for line in (tmp_path / "accepted.csv").read_text().splitlines()[1:]}
+    assert accepted
+    assert not used & accepted
+
+
+def test_every_table_of_a_run_that_judgements_taught_says_so(
+    fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = fitted
+    rows = write_judged(tmp_path / "judged.csv", run)
+    given = ("--init", str(run), "--judged", str(tmp_path / "judged.csv"), "--set", "calibrate.epochs=2")
+    assert fit(tmp_path / "runs", data, *given, "--runs", "2") == 0
+    assert json.loads((tmp_path / "runs" / "ensemble.json").read_text())["labels_used"] == len(rows)
+    out = tmp_path / "runs" / "seed-0"
+    capsys.readouterr()
+    for place in ("new.parquet", "new"):
+        assert main(["predict", str(out), str(data), "-o", str(tmp_path / place), "-q", "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["labels_used"] == len(rows)
+        assert f"{len(rows)} judged labels took part in this run." in found["notes"]
+    assert main(["export", str(out), "--to", "csv", "-o", str(tmp_path / "groups.csv")]) == 0
+    assert f"Note: {len(rows)} judged labels took part in this run." in capsys.readouterr().out
+    load(out).save(tmp_path / "saved")
+    tables = ["runs/ensemble.parquet", "runs/seed-0/result.parquet", "saved/result.parquet", "new.parquet"]
+    for table in [*tables, "new/part-000000.parquet"]:
+        assert (pq.read_schema(tmp_path / table).metadata or {})[b"coterie.labels_used"] == b"%d" % len(rows), table
+    assert b"coterie.labels_used" not in pq.read_schema(run / "result.parquet").metadata

@@ -144,6 +144,20 @@ def test_table_and_map_of_a_run_go_together_wherever_a_copy_is_written(coterie, 
     assert by_map["confidence"].to_numpy() == pytest.approx(of_run["confidence"].to_numpy(), abs=1e-5)
 
 
+def test_no_other_command_writes_in_the_place_of_the_table(coterie, judged, images):
+    """A prediction of new items took it, as a table that coterie had written: the corrected confidences were gone."""
+    run, path = judged
+    assert coterie("recalibrate", run, "--judged", path).code == 0
+    table = run / "result.recalibrated.parquet"
+    before = table.read_bytes()
+    for command in (("predict", run, images), ("accept", run, "--max-error", 0.5)):
+        answer = coterie(*command, "-o", table)
+        assert answer.code == 2
+        assert "is the place of a file of the run" in answer.err
+    assert table.read_bytes() == before
+    assert coterie("recalibrate", run, "--judged", path, "-o", table).code == 0
+
+
 def test_killed_between_table_and_map_neither_is_taken_for_the_other_s(coterie, judged, monkeypatch):
     run, path = judged
     assert coterie("recalibrate", run, "--judged", path).code == 0

@@ -19,13 +19,13 @@ from coterie.cli.accept_answer import (
     suggest,
 )
 from coterie.cli.output import check_ending, percent, print_object
-from coterie.cli.reviewed import before_review
+from coterie.cli.reviewed import before_review, taught
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
 from coterie.records.review import read_review
 from coterie.report.read import ReadRun, Result, read_finished, read_recalibrated
-from coterie.review.base import outside_of
+from coterie.review.base import outside_of, taught_by
 from coterie.types import InputError
 from coterie.words import counted
 
@@ -50,12 +50,15 @@ def accept_items(request: AcceptRequest) -> None:
             f"them by the same fit command with --resume --calibrate, or judge a sample (coterie accept {request.run} "
             f"--draw {sample_size(len(result.labels))} -o to-judge.csv)."
         )
-    audit, notes = None, of_review(folder)
+    audit, notes = None, [*(f"{note}." for note in taught(request.run)), *of_review(folder)]
     outside, confidence = outside_of(folder.run, len(result.labels)), result.confidence
     if outside.any():
         confidence = np.where(outside, 0, confidence)  # a row far outside looks sure, whatever it is
         notes.append(f"{counted(int(outside.sum()), 'row')} far outside the others: not accepted.")
     if request.judged is not None:
+        # Their confidences follow from their judgements, which therefore cannot check them.
+        own = taught_by(folder.run, len(result.labels))
+        outside, confidence = outside | own, np.where(own, 0, confidence)
         read = read_judgements(request.judged, folder, result)
         judged = read.rows
         notes += read.notes
@@ -114,7 +117,8 @@ def draw_items(request: AcceptRequest, folder: ReadRun, result: Result, out: Pat
     size = request.draw
     assert size is not None
     before = read_judgements(request.judged, folder, result).rows.tolist() if request.judged is not None else []
-    rows = accept.draw_sample(len(result.labels), size, request.seed, before)
+    own = np.flatnonzero(taught_by(folder.run, len(result.labels))).tolist()
+    rows = accept.draw_sample(len(result.labels), size, request.seed, [*before, *own])
     write_rows(out, result, rows, to_judge=True)
     judged_then, needed = len(before) + size, accept.judged_needed(request.max_error, request.level)
     notes = []
@@ -142,11 +146,25 @@ def draw_items(request: AcceptRequest, folder: ReadRun, result: Result, out: Pat
 
 
 def read_judgements(path: Path, folder: ReadRun, result: Result) -> Judged:
-    """The judged rows and whether each is right; groups may be named as the run's evaluation named them."""
+    """The judged rows and whether each is right; groups may be named as the run's evaluation named them.
+
+    Rows whose judgement took part in the run are left out, with a note. Raises InputError where no other is judged.
+    """
     rows = (folder.metrics or {}).get("per_cluster") or []
     names = {str(row["class"]): int(row["cluster"]) for row in rows if row.get("class") is not None}
     ids = result.ids(np.arange(len(result.labels)))
-    return read_judged(path, ids, result.labels, folder.n_clusters, names)
+    found = read_judged(path, ids, result.labels, folder.n_clusters, names)
+    fresh = ~taught_by(folder.run, len(ids))[found.rows]
+    if fresh.all():
+        return found
+    if not fresh.any():
+        raise InputError(
+            f"All judged items of {path} took part in the confidences of this run, so they cannot check them: judge "
+            f"others (coterie accept {folder.path} --draw {sample_size(len(ids))} -o others.csv)."
+        )
+    own = counted(int((~fresh).sum()), "judged item")
+    note = f"{own} took part in the confidences of this run: left out, and no evidence."
+    return Judged(found.rows[fresh], found.right[fresh], found.groups[fresh], [*found.notes, note])
 
 
 def write_rows(out: Path, result: Result, rows: NDArray[np.integer], *, to_judge: bool = False) -> None:

@@ -48,6 +48,7 @@ def describe(
 ) -> dict[str, Any]:
     """The object of --json, without the audit and the sentence."""
     run, count = folder.run, int(accepted.sum())
+    by_map = (read_recalibration(folder.path) or {}).get("labels_used") if request.recalibrated else None
     return {
         "run": str(request.run),
         "data": (run.get("source") or {}).get("name"),
@@ -63,7 +64,7 @@ def describe(
         "per_cluster": accept.by_cluster(result.labels, result.confidence, accepted, folder.n_clusters),
         "audit": None,
         "calibrated": folder.calibrated,
-        "labels_used": (read_recalibration(folder.path) or {}).get("labels_used") if request.recalibrated else None,
+        "labels_used": by_map or run.get("labels_used"),
         "judged_before": None if request.recalibrated else how_far_off(read_recalibration(folder.path)),
         "warnings": [str(text) for text in run.get("warnings") or []],
         "table": str(request.out) if request.out is not None else None,
@@ -116,7 +117,7 @@ def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
         print(f"Accepted is every item with a confidence of at least {found['threshold']:.4f}.")
     if found["audit"] is not None:
         print_audit(found["audit"])
-    elif found["labels_used"]:
+    elif request.recalibrated:
         print(f"Labels were used: the confidences are by the map of {found['labels_used']['judged']} judged items.")
     elif found["judged_before"]:
         print(f"{found['judged_before']} Take the corrected ones: --recalibrated.")
@@ -165,7 +166,7 @@ def print_audit(audit: dict[str, Any]) -> None:
 def suggest(found: dict[str, Any], request: AcceptRequest) -> None:
     """Suggest a judged sample where none was used, and writing the table where none was written."""
     again = ("accept", request.run, "--max-error", f"{request.max_error:g}")
-    if found["audit"] is None and not found["labels_used"]:
+    if found["audit"] is None and not request.recalibrated:
         purpose = "a sample to judge, which shows how many are wrong"
         size = sample_size(found["n"])
         request.speech.suggest((("accept", request.run, "--draw", size, "-o", "to-judge.csv"), purpose))

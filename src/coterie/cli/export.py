@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli.output import check_ending, print_object
-from coterie.cli.reviewed import is_reviewed
+from coterie.cli.reviewed import is_reviewed, taught
 from coterie.cli.speech import Speech
 from coterie.data.judged import table_content
 from coterie.export import Options, export
@@ -51,7 +51,8 @@ def export_finished(request: ExportRequest) -> None:
     items = items_of_run(request.run, original=options.original)
     with request.speech.bar() as bar:
         done = export(items, formats, request.out, options, [request.run], progress=bar.reading)
-    notes = [] if (elsewhere := kept_beside(request.run)) is None else [elsewhere]
+    notes = [f"{note}." for note in taught(request.run)]
+    notes += [] if (elsewhere := kept_beside(request.run)) is None else [elsewhere]
     if options.original and is_reviewed(request.run):
         notes.append("the run has a review, which --original leaves out.")
     found = {

@@ -14,7 +14,7 @@ from typing import Any
 from coterie.cli.ood import compare_with_fitted, wanted_scores
 from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
 from coterie.cli.recalibrate import remap_by
-from coterie.cli.reviewed import before_review
+from coterie.cli.reviewed import before_review, judged_in, taught
 from coterie.cli.speech import Speech
 from coterie.data.judged import table_content
 from coterie.data.spaces import Spaces
@@ -86,7 +86,7 @@ def predict_source(request: PredictRequest) -> None:
     done = predict_whole(request, table) if whole else predict_parted(request, table, engine)
     skipped = skipped_items(done.skipped)
     notes = [*about_the_table(request, done.foreign), *done.notes]
-    notes += [f"{note}." for note in before_review(run, "new items are sorted into")]
+    notes += [f"{note}." for note in (*taught(run), *before_review(run, "new items are sorted into"))]
     answer = {
         "run": str(run),
         "data": done.data,
@@ -127,7 +127,7 @@ def predict_whole(request: PredictRequest, table: Path) -> Predicted:
         bar.items = len(opened.items)
         scores = wanted_scores(model, request.ood_score)
         found = model.predict(opened, embedding=request.embedding, ood_scores=scores, progress=bar.predicted)
-    labels_used = 0
+    labels_used = judged_in(request.run)
     if request.recalibrated:
         found, labels_used = remap_by(request.run, found)
     if table.suffix == ".csv":
@@ -162,7 +162,7 @@ def predict_parted(request: PredictRequest, table: Path, engine: Engine) -> Pred
     source = request.source if isinstance(request.source, Spaces) else absolute(request.source)
     scores = wanted_scores(load_model(run), request.ood_score)
     after = functools.partial(remap_by, run) if request.recalibrated else None
-    asked = Asked(run, source, request.device, request.embedding, scores, after)
+    asked = Asked(run, source, request.device, request.embedding, scores, after, judged_in(run))
     try:
         with request.speech.bar() as bar:
 

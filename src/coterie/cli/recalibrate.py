@@ -13,7 +13,7 @@ import torch
 
 from coterie.cli.accept import read_judgements
 from coterie.cli.output import check_ending, percent, print_object
-from coterie.cli.reviewed import before_review
+from coterie.cli.reviewed import before_review, taught
 from coterie.cli.speech import Speech
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
 from coterie.outputs import check_output, replacing, write_atomically
@@ -33,9 +33,10 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
     folder, result = read_finished(run)
     if not os.access(run, os.W_OK):
         raise InputError(f"{run} may not be written, and the map is kept there: change its rights, or give a copy.")
-    table = check_output(out or run / TABLE, [judged, *([run] if out is not None else [])], ours=is_ours)
+    reads = [judged, *([run] if out is not None else [])]
+    table = check_output(out or run / TABLE, reads, ours=is_ours, own=run / TABLE)
     check_ending(table, ".parquet")
-    own = check_output(run / TABLE, [judged], ours=is_ours)
+    own = check_output(run / TABLE, [judged], ours=is_ours, own=run / TABLE)
     read = read_judgements(judged, folder, result)
     found = recalibrate(result.confidence[read.rows], read.right, kind)  # type: ignore[arg-type]
     digest = hashlib.sha256(judged.read_bytes()).hexdigest()
@@ -55,7 +56,8 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
         answer["table"] = str(table)
         write_atomically(run / FILE, json.dumps({**answer, "run": run.resolve().name}, indent=1) + "\n")
         answer["report"] = str(write_report(run))
-    answer["notes"] = [*read.notes, *(f"{note}." for note in before_review(run, "this is about"))]
+    notes = (*taught(run), *before_review(run, "this is about"))
+    answer["notes"] = [*read.notes, *(f"{note}." for note in notes)]
     if as_json:
         print_object(answer)
     else:

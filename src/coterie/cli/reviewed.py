@@ -1,14 +1,28 @@
-"""What a command says of a reviewed run, where its answer is about the groups that the run had before the review."""
+"""What a command says of a run in which people had a part: by a review after it, or by judgements before it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from coterie.records import judgements_in, read_record
 from coterie.records.review import read_review
+from coterie.report.headline import labels_used
 from coterie.review.log import was_reviewed
 from coterie.types import InputError
+
+
+def judged_in(run: Path) -> int:
+    """How many judgements took part in a run; 0 for a saved model without a record."""
+    return judgements_in(read_record(run)) if os.path.lexists(run / "run.yaml") else 0
+
+
+def taught(run: Path) -> list[str]:
+    """The note, if judgements took part in the run itself (`fit --judged`, merged groups)."""
+    said = labels_used(read_record(run)) if judged_in(run) else None
+    return [] if said is None else [f"{said} in this run"]
 
 
 def is_reviewed(run: Path) -> bool:

@@ -22,7 +22,7 @@ from coterie.networks.net import weights_digest
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.prepared import plain_settings
-from coterie.records import groups_of, read_record
+from coterie.records import groups_of, judgements_in, read_record
 from coterie.report.compare import Comparison
 from coterie.report.compare_page import render_comparison
 from coterie.report.page import is_page, write_page
@@ -138,7 +138,7 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:
         }
         metrics["heads"] = {name: {key: head[key] for key in METRICS} for name, head in heads.items()}
         metrics["metrics"] = metrics["heads"][next(iter(heads))]
-    answer = found.write(out, **metrics)
+    answer = found.write(out, judgements_in(record), **metrics)
     comparison, page = compared(runs), out / PAGE
     ours = not page.exists() or is_page(page)
     if ours:

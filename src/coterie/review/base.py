@@ -166,6 +166,13 @@ def outside_of(record: Record, n: int) -> NDArray[np.bool_]:
     return found
 
 
+def taught_by(record: Record, n: int) -> NDArray[np.bool_]:
+    """The rows (n,) whose judgement took part in a run (`fit --judged`). Raises InputError."""
+    found = np.zeros(n, bool)
+    found[row_texts.read(str((record.get("labels_used") or {}).get("rows") or ""), n)] = True
+    return found
+
+
 def read_base(run: Path) -> Base:
     """The result of a finished run. Raises InputError for a run that is not finished or cannot be read."""
     folder, result = read_finished(run)

@@ -39,6 +39,7 @@ class Asked:
     embedding: bool = False
     scores: Sequence[str] = ()
     after: After | None = None
+    labels_used: int = 0  # judgements that took part in the run itself
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ class Worker:
         items = source.open(*job.parts.cut.range(number))
         if len(items.items):
             found = model.predict(items, embedding=job.asked.embedding, ood_scores=job.asked.scores)
-            said, labels_used = (found, 0) if job.asked.after is None else job.asked.after(found)
-            table = table_of(said, labels_used)
+            said, used = (found, job.asked.labels_used) if job.asked.after is None else job.asked.after(found)
+            table = table_of(said, used)
         else:
             table = table_of(Assignments([], torch.empty(0, model.k)))
         part = Part(number, len(items.items), items.skipped, items.notes)
