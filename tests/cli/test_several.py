@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -164,3 +165,20 @@ def test_runs_of_other_data_or_settings_are_not_put_together(coterie, vectors, t
     answer = coterie("fit", source, "--runs", 3, *asked)
     assert answer.code == 2
     assert "are over different data" in answer.err
+
+
+def test_runs_go_on_without_the_run_that_they_started_from(coterie, grouped, vectors, tmp_path):
+    before, out = shutil.copytree(grouped, tmp_path / "before"), tmp_path / "runs"
+    fit = ("fit", vectors, "-k", 3, "--epochs", 1, "--init", before, "--runs", 2, "-o", out)
+    assert coterie(*fit).code == 0
+    whole = pq.read_table(out / "seed-1" / "result.parquet")["label"].to_pylist()
+    shutil.rmtree(before)
+    for file in ("run.yaml", "ensemble.json"):
+        (out / file).unlink(missing_ok=True)
+    record = out / "seed-1" / "run.yaml"
+    record.write_text(record.read_text().replace("status: done", "status: stopped"))
+    for file in (out / "seed-1" / "checkpoints").glob("*.safetensors"):
+        file.unlink()
+    answer = coterie(*fit, "--resume")
+    assert answer.code == 0, answer.err
+    assert pq.read_table(out / "seed-1" / "result.parquet")["label"].to_pylist() == whole
