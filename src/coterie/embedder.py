@@ -42,10 +42,12 @@ def embed(
     """Turn pictures into embeddings (n, d), float32. X: a folder, a file, an array, a list, a torch Dataset.
 
     encoder: a name of `coterie encoders` or of timm, a folder with config.json and weights, or "auto", the best on this
-    computer; weights: a local file of it. output: a folder to keep them in, where pictures that are known are not
-    embedded again; `coterie fit` takes such a folder as a source. max_skipped: the share of pictures that may be
-    unreadable and then have no row. engine: "ray" lets `workers` workers of Ray do it, into `output`; X is then a path.
-    The embeddings are neither scaled nor centred. Raises InputError for pictures or weights that cannot be used.
+    computer; weights: a local file of it. image_size, pooling, squash, device, precision: as `coterie embed` has them,
+    and what that makes of a picture is in docs/encoders.md. output: a folder to keep them in, where pictures that are
+    known are not embedded again; `coterie fit` takes such a folder as a source. max_skipped: the share of pictures that
+    may be unreadable and then have no row. engine: "ray" lets `workers` workers of Ray do it, into `output`; X is then
+    a path. The embeddings are neither scaled nor centred. Raises InputError for pictures or weights that cannot be
+    used.
 
     >>> import numpy as np
     >>> from coterie import embed

@@ -371,8 +371,8 @@ def _warn(texts: Sequence[str], further: int = 0) -> None:
 def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     """Load a fitted Clusterer from a folder of `Clusterer.save`, `Clusterer(output=...)` or `coterie fit -o`.
 
-    It predicts bit for bit what the saved one does. Raises InputError when there is no model, when it is of another
-    version, or when the folder holds a pickle.
+    It predicts bit for bit what the saved one does, on the same kind of device. device: "cpu", "cuda", "mps" or "auto".
+    Raises InputError when there is no model, when it is of another version, or when the folder holds a pickle.
 
     >>> import numpy as np
     >>> from coterie import Clusterer, load
