@@ -29,6 +29,7 @@ from coterie.data.reading import said_of
 from coterie.evaluation.group_rule import Choice
 from coterie.evaluation.number_of_groups import most_groups, number_of_groups
 from coterie.isolation import isolated
+from coterie.networks.unit import unit_rows
 from coterie.prediction.model import load_model
 from coterie.records import groups_of, read_record
 from coterie.types import InputError, Source
@@ -142,7 +143,7 @@ def features_of_source(source: Source, seed: int) -> Looked:
         if items.spec.dim < SMALL_DIM:
             points = normalise(points, *normalisation(items))
         else:
-            points = F.normalize(points, dim=1)
+            points = unit_rows(points)
         return Looked(points, len(items), "embeddings")
     parts = torch.from_numpy(rows).split(256)
     return Looked(torch.cat([_pixels(items.take(part)) for part in parts]), len(items), "pixels", (PIXELS,))
@@ -163,7 +164,7 @@ def features_of_run(folder: Path, seed: int) -> Looked:
         raise InputError(f"{folder} keeps no features of its items: fit it again, or give the source itself.")
     points, notes = model.bank.features, list[str]()
     if model.net.width >= SMALL_DIM:
-        points = F.normalize(points, dim=1)
+        points = unit_rows(points)
     trained = any(int(stage.get("epochs") or 0) > 0 for stage in record.get("stages") or [])
     if trained and (k := groups_of(record)) is not None:
         notes.append(f"These features were trained with {k} groups, which favours {k}.")

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch.nn.functional as F
 
 from coterie.choosing import reduced
 from coterie.evaluation.contingency import Ints
 from coterie.evaluation.trust import Space, Trust, trust
+from coterie.networks.unit import unit_rows
 from coterie.prediction.model import Model, load_model
 from coterie.report.read import ReadRun, read_finished
 from coterie.types import InputError
@@ -69,6 +69,6 @@ def _space(model: Model, n: int, place: int) -> Space | None:
     some = np.sort(np.random.default_rng(0).permutation(len(rows))[:ITEMS])
     points = bank.features[some]
     if model.net.width >= SMALL_DIM:
-        points = F.normalize(points, dim=1)
+        points = unit_rows(points)
     home = None if model.backbone == "identity" else place
     return Space(reduced(points, 0), rows[some], home)

@@ -18,6 +18,7 @@ from coterie.encoders import open_items
 from coterie.evaluation.near_duplicates import Duplicates, near_duplicates
 from coterie.isolation import in_own_state
 from coterie.networks.features import extract_features
+from coterie.networks.unit import unit_rows
 from coterie.prediction.model import Model
 from coterie.types import InputError, Source
 from coterie.views.normalise import SMALL_DIM, normalisation, normalise
@@ -45,7 +46,7 @@ def duplicates_of(source: Source, model: Model | None = None) -> Duplicates:
             points.append(raw.float() if raw.ndim == 2 else _small(raw))
     rows = torch.cat(points) if model is None else extract_features(model.net, source.items)
     if rows.shape[1] >= SMALL_DIM:
-        rows = F.normalize(rows, dim=1)
+        rows = unit_rows(rows)
     elif model is None:
         mark_outliers(source)  # one row far outside would set the scale, and all others would lie close together
         rows = normalise(rows, *normalisation(usual_items(source)))

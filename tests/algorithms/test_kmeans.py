@@ -290,3 +290,24 @@ def test_rows_of_zeros_have_no_direction_and_do_no_harm() -> None:
     found = kmeans(x, 4, generator=torch.Generator().manual_seed(0), restarts=10, spherical=True)
     assert bool(torch.isfinite(found.centres).all())
     assert len(set(found.labels[3:7].tolist())) == 4
+
+
+@pytest.mark.parametrize("size", [1e-37, 1e-30, 1e-22, 1e-12])
+@pytest.mark.parametrize("spherical", [False, True])
+def test_tiny_points_are_grouped_as_others(size: float, spherical: bool) -> None:
+    """Their squares are 0 in float32: all of them were one group."""
+    x = blobs(300, 4, 3, 0)
+    kept, small = (kmeans(each, 3, generator=generator(), restarts=2, spherical=spherical) for each in (x, x * size))
+    assert torch.equal(kept.labels, small.labels)
+    factor = 1.0 if spherical else size
+    assert small.inertia == pytest.approx(kept.inertia * factor**2, rel=1e-3)
+    assert torch.allclose(small.centres / factor, kept.centres, atol=1e-3)
+    if not spherical:
+        assert torch.equal(assign(x * size, small.centres)[0], kept.labels)
+        assert torch.equal(refine(x * size, small.centres).labels, kept.labels)
+
+
+def test_directions_of_huge_rows_count_as_those_of_others() -> None:
+    x = blobs(300, 4, 3, 0)
+    kept = kmeans(x, 3, generator=generator(), spherical=True)
+    assert torch.equal(kmeans(x * 1e25, 3, generator=generator(), spherical=True).labels, kept.labels)

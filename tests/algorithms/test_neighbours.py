@@ -183,3 +183,12 @@ def test_an_item_with_copies_still_comes_first_in_its_own_list() -> None:
     assert lists[:, 0].tolist() == list(range(12))
     for item, own in enumerate(lists.tolist()):
         assert sorted(own) == [j for j in range(12) if j % 3 == item % 3]
+
+
+def test_cosines_of_huge_and_tiny_rows_are_those_of_others() -> None:
+    points = torch.randn(60, 8, generator=torch.Generator().manual_seed(0))
+    distance, index = nearest(points, 4, metric="cosine")
+    for size in (1e-30, 1e25):
+        found = nearest(points * size, 4, metric="cosine")
+        assert torch.equal(found[1], index)
+        assert torch.allclose(found[0], distance, atol=1e-6)

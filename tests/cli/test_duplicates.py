@@ -8,6 +8,8 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import make_blobs
 
+from coterie.twins import find_duplicates
+
 
 def test_copies_among_embeddings_and_in_a_report(coterie, tmp_path):
     points = make_blobs(80, n_features=8, centers=3, random_state=0)[0].astype(np.float32)
@@ -70,3 +72,11 @@ def test_pictures_of_digits(coterie):
     answer = coterie("duplicates", "digits", "--json")
     assert answer.code == 0, answer.err
     assert answer.object["items"] < 90
+
+
+def test_embeddings_of_huge_values_are_compared_by_their_angles():
+    """Lengths beyond 1.8e19 are infinite in float32: every row became 0, and all were duplicates of each other."""
+    points = np.random.default_rng(0).normal(size=(60, 64)).astype(np.float32)
+    points[7] = points[3]
+    for size in (1.0, 1e-20, 1e25):
+        assert [rows.tolist() for rows in find_duplicates(points * np.float32(size)).sets] == [[3, 7]]

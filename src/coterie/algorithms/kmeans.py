@@ -21,12 +21,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from coterie.algorithms.lloyd_bounds import Means, Nearest
+from coterie.algorithms.neighbours import scale_of
 from coterie.networks.heads import PrototypeHead
+from coterie.networks.unit import unit_rows
 from coterie.types import InputError
 
 CHUNK = 8192  # rows whose distances to all centres are held at once
 PAIRS = 4096  # up to this many points, a table of all pairs (64 MB here) may replace products with centres
 MINI_BATCH = 4096
+TINY = 2.0**30  # points that are below 1 / TINY are scaled up
 SEEDING_ROWS = 16384  # seeding looks at a random subset of this many points, or 32 per cluster where that is more
 
 
@@ -80,14 +83,16 @@ def kmeans(
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         x = x.float()
         mean = x.new_zeros(x.shape[1]) if spherical else x.mean(dim=0)
-        points = functional.normalize(x, dim=1) if spherical else x - mean
+        points = unit_rows(x) if spherical else x - mean
         _check_range(points, x)
+        if (scale := _raising(points)) > 1:
+            points = points * scale
         pairs = points @ points.T if not spherical and _table_pays(n, k, x.shape[1]) else None
         starts = seed(points, k, generator=generator, restarts=restarts, pairs=pairs)
         rules: dict[str, Any] = {"iterations": iterations, "tolerance": tolerance, "reseed_empty": reseed_empty}
         found = (lloyd(points, start, **rules, spherical=spherical, pairs=pairs) for start in starts)
         best = min(found, key=lambda result: result.inertia)
-        return replace(best, centres=best.centres + mean)
+        return replace(best, centres=best.centres / scale + mean, inertia=best.inertia / scale**2)
 
 
 def kmeans_by_mini_batches(
@@ -115,8 +120,9 @@ def assign(
     """Return each point's nearest centre and its squared distance to it, `chunk` points at a time."""
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         origin = centres.float().mean(dim=0)  # centring keeps digits that the products would lose
-        centred = centres.float() - origin
-        labels = torch.cat([_nearest(part.float() - origin, centred) for part in x.split(chunk)])
+        scale = _raising(x.float(), centres.float())
+        centred = (centres.float() - origin) * scale
+        labels = torch.cat([_nearest((part.float() - origin) * scale, centred) for part in x.split(chunk)])
         return labels, _squared_distances(x.float(), centres.float(), labels)
 
 
@@ -204,8 +210,10 @@ def refine(
         mean = x.mean(dim=0)
         points = x - mean
         _check_range(points, x)
-        result = _iterate(points, centres.float() - mean, iterations, tolerance, True, None, None)
-        return replace(result, centres=result.centres + mean)
+        start = centres.float() - mean
+        scale = _raising(points, start)
+        result = _iterate(points * scale, start * scale, iterations, tolerance, True, None, None)
+        return replace(result, centres=result.centres / scale + mean, inertia=result.inertia / scale**2)
 
 
 def _iterate(
@@ -249,6 +257,12 @@ def _table_pays(n: int, k: int, d: int) -> bool:
     from memory costs as much as 12 multiplications.
     """
     return n <= min(PAIRS, 30 * k, k * d // 12)
+
+
+def _raising(*rows: Tensor) -> float:
+    """The power of two that brings tiny rows to a size whose squares float32 holds; 1 for others."""
+    scale = min(scale_of(each) for each in rows)
+    return scale if scale > TINY else 1.0
 
 
 def _check_range(points: Tensor, x: Tensor) -> None:

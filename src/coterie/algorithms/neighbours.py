@@ -70,6 +70,15 @@ def nearest(
     return (squared / 2 if metric == "cosine" else squared.sqrt()), index
 
 
+def scale_of(rows: Float[Tensor, "n d"]) -> float:
+    """A power of two that brings the largest value to between 1/2 and 1, so that float32 holds the squares.
+
+    A product with it loses no digit. 1 where all values are 0.
+    """
+    largest = float(torch.linalg.vector_norm(rows, torch.inf))
+    return 2.0 ** -max(-126, math.frexp(largest)[1]) if 0 < largest < math.inf else 1.0
+
+
 def neighbour_lists(features: Float[Tensor, "n d"], count: int) -> Int[Tensor, "n m"]:
     """Each item's own row and after it those of its `count` neighbours, the one of largest cosine first."""
     _, near = nearest(features, count, metric="cosine")
@@ -84,7 +93,9 @@ def comparable(points: Tensor, metric: Metric, *, zeros: bool = False) -> Tensor
     Raises InputError for a row with NaN, or with infinite or too large values.
     """
     points = points.float()
-    bad = ~torch.isfinite(torch.linalg.vector_norm(points, dim=1).square())
+    largest = torch.linalg.vector_norm(points, torch.inf, dim=1, keepdim=True)
+    # A direction has none of the squares that Euclidean distances need.
+    bad = ~torch.isfinite(largest[:, 0] if metric == "cosine" else torch.linalg.vector_norm(points, dim=1).square())
     if bool(bad.any()):
         raise InputError(
             f"Nearest neighbours cannot use row {int(bad.int().argmax())}: it holds a NaN, infinite or too large "
@@ -93,7 +104,6 @@ def comparable(points: Tensor, metric: Metric, *, zeros: bool = False) -> Tensor
     if metric == "euclidean":
         return points
     n, d = points.shape
-    largest = torch.linalg.vector_norm(points, torch.inf, dim=1, keepdim=True)
     empty = largest[:, 0] == 0
     unit = points.new_zeros(n, d + (zeros or bool(empty.any())))
     for part, into, most in zip(*(rows.split(max(1, BLOCK // d)) for rows in (points, unit, largest)), strict=True):

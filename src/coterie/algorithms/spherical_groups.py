@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
+from coterie.networks.unit import unit_rows
 
 
 class SphericalGroups(nn.Module):
@@ -51,4 +51,4 @@ def place_directions(
     The head must be given rows of length 1, for which the nearest centre is the one of the largest cosine.
     """
     found = kmeans(rows, len(head.centres), generator=generator, restarts=restarts, spherical=True)
-    head.place(found.centres, F.normalize(rows), found.labels)
+    head.place(found.centres, unit_rows(rows), found.labels)

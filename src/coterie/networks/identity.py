@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional
 
 from coterie.networks.net import Net
 from coterie.networks.trunks import trunk
+from coterie.networks.unit import unit_rows
 from coterie.types import InputError, ItemSpec
 
 MOST_PIXELS = 3 * 64 * 64
@@ -52,12 +52,12 @@ def grouped_values(
     stays one.
     """
     if angles and centred:
-        return functional.normalize(features, dim=1)
+        return unit_rows(features)
     if angles:
         rows = own_values(net, features)
         # Subtracting the mean from a row of zeros and adding it again leaves rounding errors, which are no direction.
-        left = ROUNDING * own_values(net, torch.zeros_like(features[:1])).norm()
-        return functional.normalize(torch.where(rows.norm(dim=1, keepdim=True) > left, rows, 0.0), dim=1)
+        left = ROUNDING * own_values(net, torch.zeros_like(features[:1])).abs().max()
+        return unit_rows(torch.where(rows.abs().amax(1, keepdim=True) > left, rows, 0.0))
     return own_values(net, features) if net.spec.kind == "images" else features
 
 

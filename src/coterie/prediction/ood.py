@@ -17,11 +17,11 @@ import difflib
 from collections.abc import Callable, Sequence
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from coterie.networks.heads import steady_product
+from coterie.networks.unit import unit_rows
 from coterie.prediction.bank import WIDEST, Bank
 from coterie.types import InputError
 
@@ -65,7 +65,7 @@ def knn(features: Float[Tensor, "n d"], bank: Float[Tensor, "m d"], k: int) -> F
     neighbour: its k-th is then the (k+1)-th of the bank.
     """
     k = min(k, len(bank) - 1)
-    unit, bank = F.normalize(features), F.normalize(bank)
+    unit, bank = unit_rows(features), unit_rows(bank)
     nearest = steady_product(unit, bank).topk(k + 1, dim=1).indices
 
     def distance(place: int) -> Tensor:
