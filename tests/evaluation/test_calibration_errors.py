@@ -15,7 +15,7 @@ from coterie.evaluation import (
     root_mean_squared_calibration_error,
     squared_calibration_error,
 )
-from coterie.evaluation.calibration_errors import by_confidence
+from coterie.evaluation.calibration_errors import bin_of, by_confidence
 from coterie.types import InputError
 
 CONFIDENCE = np.array([0.97, 0.91, 0.88, 0.84, 0.79, 0.73, 0.66, 0.61, 0.54, 0.42])
@@ -28,7 +28,7 @@ coarse_outcomes = st.lists(st.tuples(st.sampled_from([0.2, 0.5, 0.9, 1.0]), st.b
 def slow_ece(confidence: np.ndarray, correct: np.ndarray, bins: int) -> float:
     total = 0.0
     for b in range(bins):
-        low, high = np.linspace(0, 1, bins + 1)[b : b + 2]
+        low, high = (b / bins + 2**-25) * (b > 0), (b + 1) / bins + 2**-25
         inside = (confidence > low) & (confidence <= high) | ((b == 0) & (confidence == 0))
         if inside.any():
             total += inside.mean() * abs(correct[inside].mean() - confidence[inside].mean())
@@ -181,3 +181,22 @@ def test_bins_are_at_least_one_and_fit_into_memory(bins: int) -> None:
     for number in (calibration_error, adaptive_calibration_error, reliability):
         with pytest.raises(InputError, match=f"bins is {bins}: it takes a whole number from 1 to 100000"):
             number(np.array([0.9, 0.8]), np.array([True, False]), bins)
+
+
+@given(st.integers(1, 60), st.integers(0, 1000))
+@settings(deadline=None, max_examples=60)
+def test_a_confidence_on_an_edge_is_in_one_bin_in_single_and_in_double(bins: int, seed: int) -> None:
+    """0.9 is 0.89999998 in float32, and 3 / 15 is 0.20000000298."""
+    rng = np.random.default_rng(seed)
+    step = rng.integers(0, bins + 1, 30)
+    confidence, correct = step / bins, rng.random(30) < 0.5
+    right = [{"bin": max(0, k - 1)} for k in step]
+    for given_as in (confidence, confidence.astype(np.float32)):
+        assert bin_of(given_as.astype(np.float64), bins).tolist() == [row["bin"] for row in right]
+        assert bin_of(given_as.astype(np.float64), bins, "left").tolist() == step.tolist()
+        found = calibration_error(given_as, correct, bins)
+        assert found == pytest.approx(calibration_error(confidence, correct, bins), abs=1e-6)
+
+
+def test_the_edges_of_a_reliability_diagram_are_short_numbers() -> None:
+    assert [row["lower"] for row in reliability(CONFIDENCE, CORRECT, 10)] == [b / 10 for b in range(10)]

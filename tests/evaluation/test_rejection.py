@@ -140,3 +140,16 @@ def test_acceptance_counts_those_above_each_threshold() -> None:
             assert row["error"] == pytest.approx(np.mean(~CORRECT[accepted]))
     assert (row["threshold"], row["expected_error"], row["error"]) == (0.99, None, None)
     assert all(row["error"] is None for row in acceptance(CONFIDENCE))
+
+
+def test_a_confidence_reaches_its_own_value_in_single_precision() -> None:
+    """0.7 and 0.9 are a little less in float32, and were below the thresholds 0.7 and 0.9."""
+    shares = np.arange(11) / 10
+    for single, double in zip(acceptance(shares.astype(np.float32)), acceptance(shares), strict=True):
+        assert single["count"] == double["count"]
+    assert [
+        row["count"] for row in acceptance(np.array([0.7, 0.9, 0.99, 1 - 2**-24], np.float32), None, (0.9, 1.0))
+    ] == [
+        3,
+        0,
+    ]

@@ -18,6 +18,7 @@ from coterie.evaluation.ranking import Floats, Ranking, from_zero, rank, ratio
 from coterie.types import InputError
 
 MOST_BINS = 100_000
+ROUNDED = 2.0**-25  # how far from 0.9 a confidence of 0.9 may lie once it was in float32
 Closed = Literal["right", "left"]
 Norm = Literal["mean", "root mean square", "maximum"]
 
@@ -200,7 +201,7 @@ def reliability(confidence: NDArray[np.floating], correct: NDArray[np.bool_], bi
 
 def reliability_of(ranking: Ranking, bins: int = 15) -> list[Bin]:
     """`reliability` of a ranking."""
-    edges = np.linspace(0, 1, whole_number(bins, "bins", 1, MOST_BINS) + 1).tolist()
+    edges = edges_of(bins).tolist()
     table = [Bin(lower=edges[b], upper=edges[b + 1], count=0, confidence=None, accuracy=None) for b in range(bins)]
     for b, count, confidence_sum, correct_sum in zip(*_equal_width(ranking, bins, "right"), strict=True):
         table[b].update(count=int(count), confidence=float(confidence_sum / count), accuracy=float(correct_sum / count))
@@ -239,14 +240,20 @@ def truths(right: Any) -> NDArray[np.bool_]:
 def bin_of(values: Floats, bins: int, closed: Closed = "right") -> NDArray[np.intp]:
     """The equal-width bin of each value in [0, 1]: (lo, hi] with 0 in bin 0, or [lo, hi) with 1 in bin `bins`.
 
-    Raises InputError for another `closed`.
+    What is a rounding of float32 away from an edge is on it: 0.9 is in the same bin whatever its type. Raises
+    InputError for another `closed`.
     """
     if closed not in ("right", "left"):
         raise InputError(f"closed is {closed!r}: it takes 'right' or 'left'.")
-    edges = np.linspace(0, 1, whole_number(bins, "bins", 1, MOST_BINS) + 1)
+    edges = edges_of(bins)
     if closed == "right":
-        return np.searchsorted(edges[1:-1], values, side="left")
-    return np.searchsorted(edges[1:], values, side="right")
+        return np.searchsorted(edges[1:-1] + ROUNDED, values, side="left")
+    return np.searchsorted(edges[1:] - ROUNDED, values, side="right")
+
+
+def edges_of(bins: int) -> Floats:
+    """The edges of so many bins of equal width, each the float64 nearest to b / bins."""
+    return np.arange(whole_number(bins, "bins", 1, MOST_BINS) + 1) / bins
 
 
 def _equal_width(ranking: Ranking, bins: int, closed: Closed) -> tuple[NDArray[np.intp], Floats, Floats, Floats]:
