@@ -66,7 +66,7 @@ def test_the_wheels_metadata_are_those_of_the_project(wheel: Path) -> None:
     metadata = Parser().parsestr(of["METADATA"])
     assert metadata["Version"] == coterie.__version__
     assert set(metadata.get_all("Provides-Extra") or []) == set(PROJECT["optional-dependencies"])
-    assert "coterie = coterie.cli:main" in of["entry_points.txt"]
+    assert "coterie = coterie.__main__:main" in of["entry_points.txt"]
     assert "licenses/LICENSE" in of
 
 
