@@ -196,3 +196,13 @@ def test_what_cannot_be_grouped_is_refused() -> None:
             exactly(points, [], k)
     with pytest.raises(InputError, match="are connected"):
         closest_level(hierarchy(points[:3]), 2)
+
+
+def test_means_of_very_many_points_are_exact() -> None:
+    """Sums in float32 put the mean of a million times 0.1 at 0.101."""
+    points = torch.full((1_000_000, 1), 0.1)
+    points[::2] = 0.3
+    labels = torch.arange(1_000_000) % 2
+    labels[-3:] = 2
+    found = group_means(points, labels)[:, 0]
+    assert found.numpy() == pytest.approx([0.3, 0.1, (0.1 + 0.3 + 0.1) / 3], abs=1e-6)

@@ -335,3 +335,11 @@ def test_very_wide_features_keep_no_covariance_and_say_so():
     with pytest.raises(InputError, match=f"more than {WIDEST} features"):
         check_scores(["mahalanobis"], logits=True, bank=bank)
     assert knn(wide, bank.features, bank.neighbours).shape == (12,)
+
+
+def test_means_of_very_many_items_are_exact() -> None:
+    """Sums in float32 put the mean of a million times 0.1 at 0.101."""
+    z = torch.full((1_000_000, 2), 0.1)
+    z[:, 1] += torch.arange(1_000_000) % 2
+    bank = make_bank(z, torch.zeros(1_000_000, dtype=torch.int64), 2, seed=0)
+    assert bank.means.numpy() == pytest.approx(np.array([[0.1, 0.6]]), abs=1e-6)

@@ -54,7 +54,22 @@ def group_means(points: Float[Tensor, "n d"], labels: Int[Tensor, " n"]) -> Floa
     # Whole groups of about ROWS points at a time, since all points in another order are a copy of them.
     groups = ((sizes.cumsum(0) - 1) // ROWS).unique_consecutive(return_counts=True)[1].tolist()
     parts = zip(order.split([int(part.sum()) for part in sizes.split(groups)]), sizes.split(groups), strict=True)
-    return torch.cat([torch.segment_reduce(points[rows].float(), "mean", lengths=part, axis=0) for rows, part in parts])
+    return torch.cat([_means_of_runs(points, rows, lengths) for rows, lengths in parts])
+
+
+def _means_of_runs(
+    points: Float[Tensor, "n d"], rows: Int[Tensor, " m"], lengths: Int[Tensor, " k"]
+) -> Float[Tensor, "k d"]:
+    """The means of these points, of which the first `lengths[0]` are one group, and so on."""
+    if len(rows) <= 2 * ROWS:
+        return torch.segment_reduce(points[rows].float(), "mean", lengths=lengths, axis=0)
+    # Sums of very many float32 are off by a percent.
+    sums = torch.zeros(len(lengths), points.shape[1], dtype=torch.float64, device=points.device)
+    group = torch.arange(len(lengths), device=points.device).repeat_interleave(lengths)
+    for part, own in zip(rows.split(ROWS), group.split(ROWS), strict=True):
+        present, counts = own.unique_consecutive(return_counts=True)
+        sums[present] += torch.segment_reduce(points[part].double(), "sum", lengths=counts, axis=0)
+    return (sums / lengths[:, None]).float()
 
 
 def hierarchy(
