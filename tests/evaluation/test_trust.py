@@ -139,3 +139,12 @@ def test_one_score_that_says_otherwise_is_enough_not_to_recommend(monkeypatch):
     assert [run.rank for run in found.runs] == pytest.approx([4 / 3, 2, 8 / 3])
     assert found.runs[0].interval[1] < found.runs[1].interval[0]
     assert not found.distinguishable
+
+
+def test_a_bound_is_not_rounded_down():
+    """Agreement of 8 of 11 items bounds the accuracy by 86.36 %: "cannot be more than 86 %" would be too much said."""
+    one, other = np.array([0] * 6 + [1] * 5), np.array([0] * 6 + [1] * 5)
+    other[[0, 1, 6]] = 1 - other[[0, 1, 6]]
+    found = trust(["a", "b"], [one, other], 2, [])
+    assert found.bound == pytest.approx(19 / 22)
+    assert found.sentences[0].startswith("These runs cannot be more than 87 % correct on average")

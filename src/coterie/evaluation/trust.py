@@ -9,6 +9,7 @@ the one to take.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -87,8 +88,9 @@ def trust(names: Sequence[str], partitions: Sequence[Ints], k: int, spaces: Sequ
     for i, name in enumerate(names):
         interval, own = (float(low[i]), float(high[i])), values[i].tolist()
         runs.append(Trusted(name, float(means[i]), interval, own[0], own[1], own[2], aris[i], flags(partitions[i], k)))
-    sentences = [f"These runs cannot be more than {100 * bound:.0f} % correct on average: they disagree on the rest."]
-    if round(100 * bound) == 100:
+    most = math.ceil(100 * bound - 1e-9)  # rounded down it would promise too much
+    sentences = [f"These runs cannot be more than {most} % correct on average: they disagree on the rest."]
+    if most == 100:
         share = "all" if agreement == 1 else "nearly all"
         sentences = [f"These runs agree on {share} items, which does not say how many are right."]
     if apart:
