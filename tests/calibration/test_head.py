@@ -46,3 +46,15 @@ def test_a_feature_that_hardly_varies_is_scaled_as_if_it_varied_by_a_thousandth_
     assert float(standardise.std[3]) == pytest.approx(1e-3 * usual)
     torch.testing.assert_close(standardise(features)[:, 4:].std(0), torch.ones(60))
     torch.testing.assert_close(standardise(features).mean(0), torch.zeros(64), atol=1e-2, rtol=0)
+
+
+@given(k=st.integers(2, 6), size=st.sampled_from([1e4, 1e6, 1e9, 1e20]), seed=st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_an_item_far_outside_stays_in_its_group_too(k: int, size: float, seed: int) -> None:
+    """At logits of a million float32 has no step of 0.001, and the item went to the group of the first column."""
+    random = torch.Generator().manual_seed(seed)
+    logits = size * torch.randint(-2, 3, (20, k), generator=random) + torch.randint(3, (20, k), generator=random)
+    label = torch.randint(k, (20,), generator=random)
+    kept = keep_groups(logits, label)
+    assert torch.equal(kept.argmax(1)[logits.argmax(1) != label], label[logits.argmax(1) != label])
+    assert torch.equal(kept.softmax(1).argmax(1)[kept.argmax(1) == label], label[kept.argmax(1) == label])

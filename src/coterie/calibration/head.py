@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from coterie.networks.heads import mlp_head
 
-AHEAD = 1e-3  # in logits, of an item's group before another that is as likely: enough for float32 to tell
+AHEAD = 1e-3  # in logits, of an item's group before another that is as likely
 
 
 class Standardise(nn.Module):
@@ -52,8 +52,9 @@ def keep_groups(logits: Float[Tensor, "n k"], label: Int[Tensor, " n"]) -> Float
     own = label[:, None]
     both = torch.cat([logits.gather(1, own), logits.gather(1, other)], dim=1)
     half = both.logsumexp(1, keepdim=True) - math.log(2)
-    shared = logits.scatter(1, other, half - AHEAD).scatter(1, own, half + AHEAD)
-    above = (shared > half + AHEAD).any(1, keepdim=True)
+    lead = lead_at(half)
+    shared = logits.scatter(1, other, half - lead).scatter(1, own, half + lead)
+    above = (shared >= half + lead).sum(1, keepdim=True) > 1
     shared = torch.where(above, levelled(logits, own), shared)
     return torch.where(own == other, logits, shared)
 
@@ -66,4 +67,10 @@ def levelled(logits: Float[Tensor, "n k"], own: Int[Tensor, "n 1"]) -> Float[Ten
     levels = together - members.log()  # with the first others, one more in each column
     following = torch.cat([others[:, 1:], torch.full_like(others[:, :1], -torch.inf)], 1)
     level = levels.gather(1, (levels >= following).int().argmax(1, keepdim=True))
-    return torch.where(logits > level, level - AHEAD, logits).scatter(1, own, level + AHEAD)
+    lead = lead_at(level)
+    return torch.where(logits > level, level - lead, logits).scatter(1, own, level + lead)
+
+
+def lead_at(level: Float[Tensor, "n 1"]) -> Float[Tensor, "n 1"]:
+    """`AHEAD`, or what float32 can tell at logits of this size: 0.24 at a million, of an item far outside."""
+    return (2 * torch.finfo(level.dtype).eps * level.abs()).clamp(min=AHEAD)
