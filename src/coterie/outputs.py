@@ -94,7 +94,8 @@ def check_output(
 
     It may be none of the files that the command `reads`, nothing of a run folder, and no file that is there already,
     unless `ours` says that coterie wrote it. Without `ours` nobody asks; `way_out` ends the sentence. `own` is a place
-    in a run folder that this command alone writes.
+    in a run folder that this command alone writes. What a command
+    that was killed left of this file is removed.
     """
     try:
         path = Path(os.path.realpath(out))
@@ -121,6 +122,7 @@ def check_output(
     if there and (ours is None or not ours(path)):
         stranger = "" if ours is None else " and coterie did not write it"
         raise InputError(f"-o {out} is there already{stranger}: give another name, or move it away{way_out}.")
+    remove_parts(path.parent, path.name)
     return path
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,17 @@ def test_what_coterie_wrote_may_be_written_again(coterie, here, grouped):
     pq.write_table(table.append_column("mine", table["label"]), "new.parquet")
     assert coterie("predict", grouped, "mine.parquet", "-o", "new.parquet").code == 2
     assert "mine" in pq.read_schema("new.parquet").names
+
+
+def test_a_command_that_was_killed_goes_on_and_nothing_of_it_stays(coterie, here, grouped):
+    """Each flush is that of a file; the table of `duplicates` is the last, for one that is there would be refused."""
+    shutil.copytree(grouped, "run")
+    for command, flushes in ((("accept", "run", "-o", "sure.csv"), 1), (("duplicates", "run", "-o", "two.csv"), 3)):
+        for flush in range(1, flushes + 1):
+            assert forked.run(forked.SELF_KILLER, flush, *command).returncode < 0
+        assert list(here.glob(".*.part"))
+        assert coterie(*command).code == 0
+        assert not list(here.glob(".*.part"))
 
 
 def test_a_table_to_judge_is_no_table_of_coteries_any_more(coterie, here, grouped):

@@ -65,12 +65,14 @@ def list_duplicates(source: str, out: Path | None, speech: Speech, *, as_json: b
     answer |= {"limit": found.limit, "dimension": found.dimension, "table": str(out) if out is not None else None}
     about = before_review(run, "the groups here are") if of_run else []
     notes = [*looked.opened.notes, *(f"{note}." for note in about)]
-    if table is not None:  # first: without what was asked for, nothing is printed
-        write_atomically(table, table_content(table, columns_of(looked), ours=False))
-    if of_run:
-        keeping = Keeping(run)
+    keeping = Keeping(run) if of_run else None
+    if keeping is not None:
         keeping.keep(FILE, lambda: write_atomically(run / FILE, json.dumps(answer, indent=1) + "\n"))
         keeping.keep("report.html", lambda: write_report(run))
+    # Last, for a table that is there is refused: what was stopped before it can be given again.
+    if table is not None:
+        write_atomically(table, table_content(table, columns_of(looked), ours=False))
+    if keeping is not None:
         keeping.say()
     if as_json:
         print_object({**answer, "notes": notes})
