@@ -86,6 +86,29 @@ def test_evaluate_leaves_used_items_out_and_compare_sets_them_apart(
     assert "Runs in which judged labels took part" in (tmp_path / "c.html").read_text(encoding="utf-8")
 
 
+def test_several_runs_are_measured_without_the_judged_items_and_go_on_with_the_same(
+    fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, data = fitted
+    rows = write_judged(tmp_path / "judged.csv", run)
+    labels = np.array([str(label) for label in pq.read_table(run / "result.parquet")["label"].to_pylist()])
+    labels[rows] = "elsewhere"  # all others are right
+    with open(tmp_path / "labels.csv", "w", newline="") as file:
+        csv.writer(file).writerows([("id", "label"), *enumerate(labels.tolist())])
+    out = tmp_path / "out"
+    begin = (out, data, "--init", str(run), "--set", "calibrate.epochs=2", "--labels", str(tmp_path / "labels.csv"))
+    assert fit(*begin, "--judged", str(tmp_path / "judged.csv"), "--runs", "2", "--json") == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["labels_used"] == len(rows)
+    assert {head["acc"] for head in answer["heads"].values()} == {1.0}
+    (tmp_path / "moved.csv").write_bytes((tmp_path / "judged.csv").read_bytes())
+    write_judged(tmp_path / "judged.csv", run, 20)
+    again = ("--runs", "3", "--resume")
+    assert fit(*begin, "--judged", str(tmp_path / "judged.csv"), *again) == 2  # one of three by other judgements
+    assert "is not what those runs were taught with" in capsys.readouterr().err
+    assert fit(*begin, "--judged", str(tmp_path / "moved.csv"), *again) == 0
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [

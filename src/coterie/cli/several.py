@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from coterie.data.originals import absolute_path
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.evaluation import evaluate
 from coterie.networks.net import weights_digest
+from coterie.pipeline import used_rows
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.prepared import plain_settings
@@ -35,7 +37,7 @@ from coterie.types import InputError, Skipped
 # Settings that make other runs, among those that are not decided by what the items are.
 COMPARED = (
     *("preset", "epochs", "backbone", "pretrain", "pretrained", "columns", "overrides", "encoder", "precision"),
-    *("family", "finetune", "judged"),
+    *("family", "finetune"),
 )
 OF_PICTURES = ("weights", "image_size")  # which a named encoder takes, and the record does not have then
 
@@ -91,6 +93,7 @@ def check_alike(run: Path, settings: RunSettings) -> None:
     names += [] if settings.n_clusters == "auto" else ["n_clusters"]
     names += [] if settings.judged else ["calibrate"]
     names += [] if same_beginning(record, settings.init) else ["init"]
+    names += [] if same_judgements(record, settings.judged) else ["judged"]
     for name in names:
         if name in before and before[name] != asked[name]:
             raise InputError(
@@ -108,6 +111,16 @@ def same_beginning(record: Mapping[str, Any], init: str | None) -> bool:
         return True  # a run that is not done knows its net, and kept it
     if digest != weights_digest(load_model(Path(init)).net):
         raise InputError(f"{init} is not the run that those runs were begun with: give another folder with -o.")
+    return True
+
+
+def same_judgements(record: Mapping[str, Any], judged: str | None) -> bool:
+    """Whether the file of --judged is that of a record, wherever it lies. Raises InputError for another content."""
+    digest = (record.get("labels_used") or {}).get("sha256")
+    if judged is None or digest is None or not Path(judged).is_file():
+        return False
+    if digest != hashlib.sha256(Path(judged).read_bytes()).hexdigest():
+        raise InputError(f"{judged} is not what those runs were taught with: give another folder with -o.")
     return True
 
 
@@ -133,9 +146,9 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:
     notes: list[str] = []
     labels = usable_labels(request, list(found.ensemble.ids), skipped, notes)
     if labels is not None:
-        heads = {
-            n: evaluate(labels.codes, p.numpy(), class_names=labels.names) for n, p in found.ensemble.heads.items()
-        }
+        codes = labels.codes.copy()
+        codes[used_rows(record, len(codes))] = -1  # as of each run: what was judged may not check what it has taught
+        heads = {n: evaluate(codes, p.numpy(), class_names=labels.names) for n, p in found.ensemble.heads.items()}
         metrics["heads"] = {name: {key: head[key] for key in METRICS} for name, head in heads.items()}
         metrics["metrics"] = metrics["heads"][next(iter(heads))]
     answer = found.write(out, judgements_in(record), **metrics)
