@@ -100,6 +100,14 @@ def test_the_unit_range_keeps_pixels_and_brings_each_feature_into_it():
     assert scaled.tolist() == [[0.0, 0.0, 0.0], [1.0, 1.0, 0.0], [0.5, 0.5, 0.0]]
 
 
+@pytest.mark.parametrize("dim", [8, 80])
+def test_constant_features_become_0_however_large(dim: int) -> None:
+    """A rounded mean left 1e6 of 1e20 in each row, beside which nothing else counted: K-means found one group."""
+    vectors = torch.randn(199, dim, generator=torch.Generator().manual_seed(0))
+    vectors[:, :3] = torch.tensor([1e20, 0.1, -123456.79])
+    assert not normalise(vectors.clone(), *normalisation(Rows(vectors)))[:, :3].any()
+
+
 @pytest.mark.parametrize("shape", [(6, 20), (6, 3, 4, 5)])
 def test_rows_are_scaled_as_scikit_learn_does_it(shape: tuple[int, ...]) -> None:
     batch, channels = torch.rand(shape, generator=torch.Generator().manual_seed(0)) + 0.1, shape[1]

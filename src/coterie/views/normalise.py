@@ -81,8 +81,9 @@ def _image_moments(items: Items, index: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _vector_moments(vectors: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
-    mean = vectors.mean(0)
     varies = vectors.amax(0) > vectors.amin(0)
+    # The mean of equal values is rounded, too: of 1e20 it is far from each, and all rows would share what is left.
+    mean = torch.where(varies, vectors.mean(0), vectors[0])
     variance = (vectors - mean).square().mean(0) * varies
     lost = ~variance.isfinite() | ((variance == 0) & varies)
     if bool(lost.any()):  # the squares of very large or very small numbers are none in float32
