@@ -188,7 +188,15 @@ def test_full_16_bits_and_unit_floats_may_stand_beside_bytes(suffix, tmp_path):
 @pytest.mark.parametrize("wide", [SCENES[1].astype(np.uint16) * 16, SCENES[1].astype(np.float32) * 9 - 4])
 def test_what_cannot_be_compared_with_bytes_is_refused(wide, tmp_path):
     saved(tmp_path, [SCENES[0], wide, SCENES[2]])
-    with pytest.raises(InputError, match=r"mixes pictures of 8 bits with others whose pixel values run from"):
+    with pytest.raises(InputError, match=r"mixes pictures of 8 bits with others whose pixel values run from .* \(1\."):
+        open_source(tmp_path)
+
+
+def test_two_kinds_beside_bytes_are_each_named(tmp_path):
+    """Each alone is taken: without a name nobody finds the one scan of floats among those of 16 bits."""
+    saved(tmp_path, [SCENES[0], SCENES[1].astype(np.uint16) * 257, (SCENES[2] / 255).astype(np.float32)], ".tif")
+    most = int(SCENES[1].max()) * 257
+    with pytest.raises(InputError, match=rf"run from 0 to {most} \(2.tif ends at \S+, 1.tif ends at {most}\), so that"):
         open_source(tmp_path)
 
 

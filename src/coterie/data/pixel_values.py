@@ -93,7 +93,7 @@ def rule_for(
         rule = _as_fitted(dtype, values, name, like)
         said = () if rule.range == (0.0, 0.0) else (f"Pixel values from {_span(rule)} became 0 to 255, for the model.",)
         return replace(rule, notes=(*said, *_losses(values, rule, ids)))
-    rule = _beside_bytes(values, name) if beside_bytes else _fitted(dtype, values, name)
+    rule = _beside_bytes(values, name, ids) if beside_bytes else _fitted(dtype, values, name)
     return replace(rule, notes=(*rule.notes, *_losses(values, rule, ids)))
 
 
@@ -122,7 +122,7 @@ def _fitted(dtype: np.dtype[Any], values: PixelValues, name: str) -> ValueRule:
     return ValueRule(low, high, (f"Pixel values from {low:g} to {high:g} were stretched to 0 to 255.",))
 
 
-def _beside_bytes(values: PixelValues, name: str) -> ValueRule:
+def _beside_bytes(values: PixelValues, name: str, ids: Sequence[str]) -> ValueRule:
     """The rule for the other pictures of a source that also has 8-bit ones."""
     low, high = values.low, values.high
     if values.whole and low >= 0 and FULL <= high <= SIXTEEN[1]:
@@ -132,9 +132,17 @@ def _beside_bytes(values: PixelValues, name: str) -> ValueRule:
     if low >= 0 and 1 < high <= 255:
         return ValueRule()
     raise InputError(
-        f"{capital(name)} mixes pictures of 8 bits with others whose pixel values run from {low:g} to {high:g}, so "
-        "that their brightness cannot be compared; bring all to one kind, such as 8 bits, or give them apart."
+        f"{capital(name)} mixes pictures of 8 bits with others whose pixel values run from {low:g} to {high:g} "
+        f"({_extremes(values, ids)}), so that their brightness cannot be compared; bring all to one kind, such as 8 "
+        "bits, or give them apart."
     )
+
+
+def _extremes(values: PixelValues, ids: Sequence[str]) -> str:
+    """The picture with the least bright maximum and the one with the brightest: where two kinds are, one of each."""
+    rows = sorted(values.by_picture, key=lambda row: (values.by_picture[row][1], row))
+    ends = {row: ids[row] if row < len(ids) else f"image {row}" for row in (rows[0], rows[-1])}
+    return ", ".join(f"{name} ends at {values.by_picture[row][1]:g}" for row, name in ends.items())
 
 
 def _as_fitted(dtype: np.dtype[Any], values: PixelValues, name: str, like: ItemSpec) -> ValueRule:
