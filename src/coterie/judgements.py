@@ -49,7 +49,7 @@ def read_judgements(init: str, judged: str, source: Source) -> Judgements:
     if record.get("status") != "done":
         raise InputError(f"--judged is about {run}, which is not finished: finish it with coterie fit ... --resume.")
     entry = record.get("source") or {}
-    if entry.get("fingerprint") != source.fingerprint:
+    if source.fingerprint and entry.get("fingerprint") != source.fingerprint:  # empty: a dry run, see `rehearse`
         raise InputError(
             f"--judged is about the items of {run}, and {source.origin} holds others: fit the data of that run."
         )

@@ -118,7 +118,7 @@ class Source:
     origin: str  # what the user gave, as text
     items: Items
     ids: Sequence[str]  # one per item: path relative to the folder, or the row number
-    fingerprint: str  # hex digest of the content, changes when any item changes
+    fingerprint: str  # hex digest of the content, changes when any item changes; empty where not all was read
     skipped: list[Skipped] = field(default_factory=list)
     outliers: Sequence[int] = ()  # rows that training leaves out
     warnings: list[str] = field(default_factory=list)  # what the user should look at, a sentence each

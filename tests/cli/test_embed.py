@@ -81,6 +81,24 @@ def test_a_run_over_embedded_pictures_shows_them_and_says_by_what(coterie, encod
     assert [stage["name"] for stage in record["stages"]] == ["cdc"]
 
 
+def test_a_dry_run_of_many_pictures_does_not_know_whether_they_have_changed(coterie, weights, tmp_path):
+    """It embeds 64 of them; their fingerprint was taken for another folder's."""
+    photos, run, judged = tmp_path / "photos", tmp_path / "run", tmp_path / "judged.csv"
+    photos.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (70, 8, 8, 3), dtype=np.uint8)
+    for row, picture in enumerate(pixels):
+        Image.fromarray(picture).save(photos / f"{row:02d}.png")
+    fit = ("fit", photos, "-k", 3, "--epochs", 1, "--device", "cpu", *ENCODER, weights)
+    assert coterie(*fit, "-o", run).code == 0
+    answer = coterie(*fit, "-o", run, "--resume", "--dry-run")
+    assert answer.code == 0, answer.err
+    judged.write_text("id,right\n00.png,true\n")
+    answer = coterie("fit", photos, "-k", 3, *ENCODER, weights, "--init", run, "--judged", judged, "--dry-run")
+    assert "holds others" not in answer.err
+    (photos / "03.png").unlink()
+    assert "The data have changed" in coterie(*fit, "-o", run, "--resume").err
+
+
 def test_predict_puts_new_pictures_through_the_same_encoder(coterie, encoded, colours, tmp_path):
     answer = coterie("predict", encoded, colours, "-o", tmp_path / "same.parquet")
     assert answer.code == 0, answer.err

@@ -169,6 +169,7 @@ def rehearse(pictures: Pictures, survey: Survey, options: Options, wanted: Wante
     source.items.spec = spec
     source.ids = [str(pictures.ids[row]) for row in readable.tolist()]
     source.skipped = pictures.skipped(failures)
+    source.fingerprint = source.fingerprint if len(some) == count else ""  # that of a few is not that of all
     source.embedding_seconds = each * count
     return source
 

@@ -114,7 +114,8 @@ class RunFolder:
         if self.path is None or not (self.path / "run.yaml").exists():
             return
         before = read_record(self.path)
-        if before.get("source", {}).get("fingerprint") != record["source"]["fingerprint"]:
+        now = record["source"]["fingerprint"]
+        if now and before.get("source", {}).get("fingerprint") != now:  # empty: a dry run of pictures to be embedded
             raise InputError(f"The data have changed since {self.path} was begun: start a new run in another folder.")
         if (found := difference(before, record)) is not None:
             name, was, asked = found
