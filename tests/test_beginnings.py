@@ -297,6 +297,12 @@ def test_a_method_that_could_train_nothing_of_its_answer_is_refused(tmp_path: Pa
             assert begin(VECTORS, backbone="identity", **given).backbone.name == "identity"
 
 
+def test_the_backbone_that_a_method_brings_is_no_option_to_leave_out() -> None:
+    with pytest.raises(InputError, match="name another with --backbone, or leave --pretrain out"):
+        begin(VECTORS, method="kmeans", pretrain="simclr")
+    assert len(begin(VECTORS, method="kmeans", pretrain="simclr", backbone="mlp").plan.stages) == 2
+
+
 @pytest.mark.parametrize("name", ["deepfinch", "dec", "scan", "cdc"])
 def test_without_the_stage_before_it_a_method_must_train_something_of_its_answer(name: str) -> None:
     given = {"method": name, "pretrain": "none", "backbone": "identity", "calibrate": False}

@@ -75,7 +75,7 @@ def with_beginning(
         plan = _with_its_rows(plan, settings, init)
     _check_trained(plan, backbone, loaded=facts.loaded or init is not None)
     if backbone.name == "identity":
-        _check_learns(plan, backbone, spec, init)
+        _check_learns(plan, settings, backbone, spec, init)
     check_inherited(plan, settings, backbone, spec, init)
     return plan
 
@@ -200,7 +200,9 @@ def _check_trained(plan: Plan, backbone: BackboneChoice, *, loaded: bool) -> Non
     plan.notes.append(f"{name_of(first)} has 0 epochs: backbone {backbone.name!r} keeps its random weights.")
 
 
-def _check_learns(plan: Plan, backbone: BackboneChoice, spec: ItemSpec, init: Model | None) -> None:
+def _check_learns(
+    plan: Plan, settings: RunSettings, backbone: BackboneChoice, spec: ItemSpec, init: Model | None
+) -> None:
     """Raise InputError for a stage that learns features alone, where the backbone has nothing to train.
 
     K-means' centres are no parameters; a decoder is kept for the stages that go on with it, and answers nothing.
@@ -213,7 +215,11 @@ def _check_learns(plan: Plan, backbone: BackboneChoice, spec: ItemSpec, init: Mo
         names = [name for name in net.head_names if name in (method.card.answers or net.head_names)]
         heads = [net.get_submodule(name) for name in names if name != "decoder"]
         if not trainable(*heads):
-            way_out = "leave --backbone out" if init is None else "leave --init out, or give a run that trained one"
+            way_out = "leave --backbone out"
+            if init is not None:
+                way_out = "leave --init out, or give a run that trained one"
+            elif settings.backbone == "auto":  # the method's own
+                way_out = "name another with --backbone, or leave --pretrain out"
             raise InputError(
                 f"{method.card.title} trains a backbone, and 'identity', the items' own values, has nothing to train: "
                 f"{way_out}."
