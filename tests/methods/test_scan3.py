@@ -236,6 +236,7 @@ def test_it_goes_on_from_scan_on_images_and_on_embeddings() -> None:
     with pytest.raises(InputError, match="SCAN-3 goes on from the cluster of scan"):
         chain_of("scan3", "embeddings", None, pretrain="none")
     assert chain_of("scan3", "images", None, pretrain="none") == ["scan", "scan3"]
+    assert chain_of("scan3", "images", "runs/scan", pretrain="none") == ["scan3"]
 
 
 def settings_for(**more: Any) -> RunSettings:

@@ -15,6 +15,8 @@ def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False, p
     embeddings.
     """
     card = method_class(name).card
+    if init is not None and pretrain == "none":
+        pretrain = "auto"  # both say that nothing is trained before
     if pretrain != "auto" and init is not None:
         raise InputError(f"--pretrain {pretrain} and --init both train the backbone: leave one of them out.")
     if pretrain != "auto":
