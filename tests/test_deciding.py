@@ -39,5 +39,31 @@ def test_settings_of_cdc_keep_it(given):
     assert method_for(LONG, **given)[0] == "cdc"
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epochs": 2}, "--epochs: for a net that is trained, so cdc trains one. Without that spectral"),
+        ({"image_size": 16, "preset": "paper"}, "--image-size and --preset: for a net"),
+        ({"overrides": {"views.vector_mix": 0.1, "cdc.epochs": 2}}, "--set views.vector_mix and --set cdc.epochs: for"),
+    ],
+)
+def test_an_option_that_asks_for_a_net_is_named(given, said):
+    method, notes = method_for(LONG, **given)
+    assert method == "cdc"
+    assert said in notes
+    assert "is trained" not in method_for(LONG[:60], **given)[1]
+    assert "is trained" not in method_for(LONG, **given, encoder="none")[1]
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_photographs_that_an_encoder_would_have_embedded(here, monkeypatch):
+    monkeypatch.setattr("coterie.deciding.preferred", lambda device, n: "some" if here else "none")
+    photos = np.random.default_rng(0).integers(0, 256, (40, 24, 24, 3), dtype=np.uint8)
+    method, notes = method_for(photos, image_size=16)
+    assert method == "cdc"
+    assert ("--image-size: for a net that is trained" in notes) is here
+    assert "an encoder embeds" not in method_for(photos[..., 0], image_size=16)[1]
+
+
 def test_a_setting_of_the_graph_goes_with_it():
     assert method_for(LONG, overrides={"spectral.members": 3})[0] == "spectral"

@@ -21,7 +21,8 @@ from coterie.data.addresses import local
 from coterie.data.folders import is_table_folder
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.encoders.loading import Wanted
-from coterie.encoders.opening import Encode, check_name
+from coterie.encoders.opening import SMALL_GREY, Encode, check_name
+from coterie.encoders.weights import preferred
 from coterie.finetuning import check_finetune
 from coterie.methods.spectral import Spectral
 from coterie.training.plan import RunSettings, method_name
@@ -44,7 +45,7 @@ def resolve(settings: RunSettings) -> RunSettings:
             raise InputError(f"--finetune is done by {finetuning.METHOD}, not by {method}: give --method auto.")
         named = finetuning.METHOD if method == AUTO else settings.method
         return replace(settings, method=named, encoder=NONE)
-    trains = _trains_a_net(settings)
+    trains = _options_of_a_net(settings)
     if encoder not in (None, AUTO, NONE) and (settings.init is not None or settings.pretrained):
         other = "--init" if settings.init is not None else "--pretrained"
         raise InputError(f"--encoder {encoder} and {other} each choose a network for the pictures: leave one out.")
@@ -52,9 +53,9 @@ def resolve(settings: RunSettings) -> RunSettings:
         encoder = AUTO if method == AUTO and not trains else NONE
     if method != AUTO:
         return replace(settings, encoder=_encoder_beside(method, encoder))
-    free = not trains and settings.init is None and settings.epochs is None
-    by_items = free and all(name.startswith((f"{GRAPH}.", "calibrate.")) for name in settings.overrides)
-    return replace(settings, method=METHOD, encoder=encoder, by_items=by_items)
+    asked = [*trains, *_options_of_training(settings)]
+    said = " and ".join(asked) if settings.encoder != NONE else ""  # who wants no encoder wants a net
+    return replace(settings, method=METHOD, encoder=encoder, by_items=not asked, trained_by=said)
 
 
 def _encoder_beside(method: str, encoder: str) -> str:
@@ -70,12 +71,19 @@ def _encoder_beside(method: str, encoder: str) -> str:
 
 
 def by_items(settings: RunSettings, opened: Source) -> tuple[RunSettings, list[str]]:
-    """The settings with the method for these items, and a line for the user where it is not `METHOD`."""
-    if not settings.by_items:
-        return settings, []
-    settings, spec = replace(settings, by_items=False), opened.items.spec
+    """The settings with the method for these items, and a line for the user where it is not `METHOD`.
+
+    Or where it is, by an option without which it would not be.
+    """
+    asked, decided = settings.trained_by, settings.by_items
+    settings, spec = replace(settings, by_items=False, trained_by=""), opened.items.spec
     count = len(opened.items) - len(opened.outliers)
-    if spec.kind != "embeddings" or count < LEAST:
+    graph = spec.kind == "embeddings" and count >= LEAST
+    if asked:
+        how = "spectral clustering groups embeddings" if graph else "an encoder embeds photographs, which takes minutes"
+        said = f"{asked}: for a net that is trained, so {METHOD} trains one. Without that {how}."
+        return settings, [said] if graph or _embeddable(opened) else []
+    if not (decided and graph):
         return settings, []
     drawn = f" of {Spectral.landmarks:,} random items, which the others join" if count > Spectral.landmarks else ""
     said = (
@@ -85,12 +93,27 @@ def by_items(settings: RunSettings, opened: Source) -> tuple[RunSettings, list[s
     return replace(settings, method=GRAPH), [said]
 
 
-def _trains_a_net(settings: RunSettings) -> bool:
-    """Whether the settings only make sense for a net that sees the pictures themselves."""
-    given = any(getattr(settings, name) is not None for name in OF_BACKBONE)
-    own = any(name.startswith(("moco.", "views.")) for name in settings.overrides)
-    named = settings.backbone != "auto" or settings.preset != "practical" or settings.pretrain != "auto"
-    return given or own or named or settings.pretrained
+def _embeddable(opened: Source) -> bool:
+    """Whether pictures that were decoded would have been embedded, had nobody asked for a net."""
+    spec = opened.items.spec
+    grey = spec.channels == 1 and max(spec.height, spec.width) <= SMALL_GREY
+    photos = spec.kind == "images" and opened.family == "photo" and not grey
+    return photos and preferred("cpu", len(opened.items)) != NONE
+
+
+def _options_of_a_net(settings: RunSettings) -> list[str]:
+    """The options given that only make sense for a net that sees the pictures themselves."""
+    found = [f"--{name.replace('_', '-')}" for name in OF_BACKBONE if getattr(settings, name) is not None]
+    usual = {"backbone": "auto", "preset": "practical", "pretrain": "auto", "pretrained": False}
+    found += [f"--{name}" for name, value in usual.items() if getattr(settings, name) != value]
+    return found + [f"--set {name}" for name in settings.overrides if name.startswith(("moco.", "views."))]
+
+
+def _options_of_training(settings: RunSettings) -> list[str]:
+    """The other options given that are for a method that trains, or for none that `auto` may come to by itself."""
+    found = ["--epochs"] if settings.epochs is not None else []
+    free = (f"{GRAPH}.", "calibrate.", "moco.", "views.")
+    return found + [f"--set {name}" for name in settings.overrides if not name.startswith(free)]
 
 
 def with_encoder(
