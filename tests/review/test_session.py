@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from coterie.cli import main
 from coterie.records.review import read_review
 from coterie.review import BeingReviewed, Conflict, LogBroken, Review, reviewed_table
 from coterie.review.undoing import NeedsMore
@@ -382,3 +383,15 @@ def test_what_a_killed_process_left_of_the_table_is_taken_away(run):
         review.rename(0, "cat")
         review.write()
     assert not left.exists()
+
+
+def test_the_report_follows_the_log(run: Path) -> None:
+    """Before, the report of a run whose review was killed had no section about it, or one of an older table."""
+    with Review(run, name="ana") as review:
+        review.rename(0, "tabby")
+        (run / "result.reviewed.parquet").unlink(missing_ok=True)
+        assert main(["report", str(run), "--quiet"]) == 0
+        assert "tabby" in (run / "report.html").read_text()
+        review.rename(0, "lynx")
+        assert main(["report", str(run), "--quiet"]) == 0
+        assert "lynx" in (run / "report.html").read_text()

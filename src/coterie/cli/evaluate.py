@@ -24,6 +24,7 @@ from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
 from coterie.report import write_report
+from coterie.review.table import reviewed_table
 from coterie.twins import check_unchanged
 from coterie.types import InputError, Skipped
 from coterie.words import counted
@@ -130,6 +131,7 @@ def _check_unchanged(run: Path, record: dict[str, Any], origin: str) -> None:
 def renew_report(run: Path, speech: Speech, *, as_json: bool) -> None:
     """Write `report.html` again."""
     read_record(run)
+    reviewed_table(run)  # with what was decided before a review was killed, or is decided now
     page = write_report(run)
     answer: dict[str, Any] = {"run": str(run), "report": str(page)}
     if as_json:
