@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated, Any, TypeVar, cast
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
+from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
 from coterie.app.listing import MOST
@@ -21,15 +24,29 @@ from coterie.review.sentences import sentence
 from coterie.types import InputError
 
 router = APIRouter()
-HELD = 20.0  # seconds that a question for changes waits
+HELD, LOOK = 20.0, 1.0  # seconds that a question for changes waits; after which it looks whether its page is there
 Finite = Annotated[float, Query(allow_inf_nan=False)]
 HEARD = 45.0  # seconds after which a tab that said nothing is gone
+
+
+Answer = TypeVar("Answer", bound=Callable[..., Any])
 
 
 def site_of(request: Request) -> Site:
     """The site that a request is for."""
     found: Site = request.app.state.site
     return found
+
+
+def steady(answer: Answer) -> Answer:
+    """Make an answer of one state: a page that had half of a decision would not hear of the other half."""
+
+    @functools.wraps(answer)
+    def made(request: Request, **given: Any) -> Any:
+        with site_of(request).review.guard:
+            return answer(request, **given)
+
+    return cast(Answer, made)
 
 
 @router.get("/static/{name}")
@@ -42,6 +59,7 @@ def static(request: Request, name: str) -> Response:
 
 
 @router.get("/items")
+@steady
 def items(
     request: Request, group: str = "all", order: str = "surest", offset: int = 0, limit: int = 60, undecided: int = 0
 ) -> dict[str, Any]:
@@ -55,6 +73,7 @@ def items(
 
 
 @router.get("/order")
+@steady
 def order_of(request: Request, group: str, order: str = "surest", undecided: int = 0) -> Response:
     """All rows of a group in an order, as int32: what a sweep needs before it begins."""
     site = site_of(request)
@@ -63,6 +82,7 @@ def order_of(request: Request, group: str, order: str = "surest", undecided: int
 
 
 @router.get("/some")
+@steady
 def some(request: Request, rows: str) -> dict[str, Any]:
     """These rows, in the order asked for."""
     site = site_of(request)
@@ -76,6 +96,7 @@ def some(request: Request, rows: str) -> dict[str, Any]:
 
 
 @router.get("/queue/next")
+@steady
 def queue_next(request: Request, count: int = 3, skip: str = "") -> dict[str, Any]:
     """The next items to decide, with the surest members of their likeliest groups and with similar items."""
     site = site_of(request)
@@ -91,6 +112,7 @@ def queue_next(request: Request, count: int = 3, skip: str = "") -> dict[str, An
 
 
 @router.get("/groups")
+@steady
 def groups(request: Request) -> dict[str, Any]:
     """All groups with their names, sizes and numbers of decided items."""
     site = site_of(request)
@@ -98,22 +120,30 @@ def groups(request: Request) -> dict[str, Any]:
 
 
 @router.get("/changes")
-def changes(request: Request, after: int, tab: str = "", wait: Finite = HELD) -> dict[str, Any]:
+async def changes(request: Request, after: int, tab: str = "", wait: Finite = HELD) -> dict[str, Any]:
     """The events after one, at once or as soon as there are any."""
-    site = site_of(request)
+    site, now = site_of(request), time.monotonic()
     if tab:
-        site.people[tab[:40]] = time.monotonic()
-    if not site.stopping.is_set():
-        site.review.wait(after, min(max(wait, 0.0), HELD))
-    review = site.review
-    found = [
-        {"seq": event.seq, "type": event.type, "by": event.by, "op": event.op, "text": told(site, event.seq)}
-        for event, _ in review.events[after + 1 : after + 201]
-    ]
+        site.people[tab[:40]] = now
+    until = now + min(max(wait, 0.0), HELD)
+    # A page that was left waits no more: each would keep one of the server's 40 threads from those that are there.
+    while site.review.last <= after and not site.stopping.is_set() and (left := until - time.monotonic()) > 0:
+        await run_in_threadpool(site.review.wait, after, min(left, LOOK))
+        if await request.is_disconnected():
+            break
     now = time.monotonic()
     site.people = {name: heard for name, heard in site.people.items() if now - heard < HEARD}
-    tabs = len(site.people)
-    return {"events": found, "totals": site.overview.totals(), "tabs": tabs, "broken": len(site.pictures.broken)}
+    return await run_in_threadpool(_news, site, after)
+
+
+def _news(site: Site, after: int) -> dict[str, Any]:
+    with site.review.guard:
+        found = [
+            {"seq": event.seq, "type": event.type, "by": event.by, "op": event.op, "text": told(site, event.seq)}
+            for event, _ in site.review.events[after + 1 : after + 201]
+        ]
+        totals = site.overview.totals()
+    return {"events": found, "totals": totals, "tabs": len(site.people), "broken": len(site.pictures.broken)}
 
 
 @router.get("/thumb/{row}")
@@ -134,16 +164,19 @@ def points(request: Request) -> Response:
     from coterie.app.places import Places
 
     site = site_of(request)
-    places, state = Places.of(site), site.review.state
+    places = Places.of(site)  # the first time takes its time
     kind = np.dtype([("row", "<i4"), ("x", "<f4"), ("y", "<f4"), ("group", "<i2"), ("exact", "<i2"), ("sure", "<f4")])
     found = np.empty(len(places.rows), kind)
     found["row"], found["x"], found["y"] = places.rows, places.xy[:, 0], 1 - places.xy[:, 1]
-    found["group"], found["exact"] = np.minimum(state.label[places.rows], 32767), places.exact
-    found["sure"] = site.review.confidence[places.rows]
+    found["exact"] = places.exact
+    with site.review.guard:
+        found["group"] = np.minimum(site.review.state.label[places.rows], 32767)
+        found["sure"] = site.review.confidence[places.rows]
     return Response(found.tobytes(), media_type="application/octet-stream")
 
 
 @router.get("/accept/at")
+@steady
 def accept_at(request: Request, threshold: Finite) -> dict[str, Any]:
     """What a threshold accepts, group by group: the numbers of `coterie accept`."""
     site = site_of(request)
@@ -166,6 +199,7 @@ def accept_at(request: Request, threshold: Finite) -> dict[str, Any]:
 
 
 @router.get("/audit/next")
+@steady
 def audit_next(request: Request) -> dict[str, Any]:
     """The next item of the open audit and its place in the sample; nothing of the result so far."""
     site = site_of(request)
@@ -190,6 +224,7 @@ def audit_next(request: Request) -> dict[str, Any]:
 
 
 @router.get("/export/size")
+@steady
 def export_size(request: Request, to: str, only: str = "") -> dict[str, int | None]:
     """How many items an export would take, and about how many bytes."""
     from coterie.app.exporting import size

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from markupsafe import Markup
 
-from coterie.app.answers import site_of
+from coterie.app.answers import site_of, steady
 from coterie.app.listing import ORDERS
 from coterie.app.overview import CARDS, PAGE, SORTS
 from coterie.records.recalibration import read_recalibration
@@ -27,6 +27,7 @@ LATEST = 500  # events on a page of the history
 
 
 @router.get("/")
+@steady
 def overview(request: Request, sort: str = "least-sure", page: int = 0) -> str:
     """All groups with a few pictures each: least sure first, by number or by size."""
     site = site_of(request)
@@ -52,6 +53,7 @@ def overview(request: Request, sort: str = "least-sure", page: int = 0) -> str:
 
 
 @router.get("/g/{group}")
+@steady
 def group(request: Request, group: int, order: str = "surest") -> str:
     """One group's pictures in an order, for looking through and for the sweep."""
     site = site_of(request)
@@ -73,6 +75,7 @@ def group(request: Request, group: int, order: str = "surest") -> str:
 
 
 @router.get("/queue")
+@steady
 def queue(request: Request) -> str:
     """The doubtful items one after the other."""
     site = site_of(request)
@@ -80,6 +83,7 @@ def queue(request: Request) -> str:
 
 
 @router.get("/compare/{a}/{b}")
+@steady
 def compare(request: Request, a: int, b: int) -> str:
     """Two groups side by side, and whether they are each other's second choice."""
     from coterie.app.comparing import compared
@@ -93,6 +97,7 @@ def compare(request: Request, a: int, b: int) -> str:
 
 
 @router.get("/split/{group}")
+@steady
 def split(request: Request, group: int) -> str:
     """A proposal of two or more parts of a group."""
     site = site_of(request)
@@ -110,6 +115,7 @@ def map_page(request: Request) -> str:
 
 
 @router.get("/accept")
+@steady
 def accept_page(request: Request) -> str:
     """How many items can be taken as they are, by the error that may remain."""
     site = site_of(request)
@@ -137,6 +143,7 @@ def accept_page(request: Request) -> str:
 
 
 @router.get("/audit")
+@steady
 def audit(request: Request) -> str:
     """The audit that is on, an item at a time and without a score, or the claims of those that have ended."""
     site = site_of(request)
@@ -162,6 +169,7 @@ def audit(request: Request) -> str:
 
 
 @router.get("/history")
+@steady
 def history(request: Request, before: int | None = None) -> str:
     """Every decision, newest first, each with its way back; 500 on a page, or the 500 before an event."""
     site = site_of(request)
@@ -183,6 +191,7 @@ def history(request: Request, before: int | None = None) -> str:
 
 
 @router.get("/export")
+@steady
 def export(request: Request) -> str:
     """The formats, and the room on the disk."""
     from coterie.app.exporting import formats, space_left

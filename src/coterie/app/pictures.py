@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,18 @@ class Pictures:
     """Opens the picture of a row, or says in a few words why it cannot. `broken` counts those that could not.
 
     `size`: the bytes of a row's file, None where that is not known. `changed`: what to say where they are others now.
+    `where` they lie.
     """
 
     def __init__(
-        self, open_row: Opener | None, why: str = "", size: Sizes = lambda row: None, changed: str | None = None
+        self,
+        open_row: Opener | None,
+        why: str = "",
+        size: Sizes = lambda row: None,
+        changed: str | None = None,
+        where: str = "",
     ) -> None:
-        self._open, self.why, self.size, self.changed = open_row, why, size, changed
+        self._open, self.why, self.size, self.changed, self.where = open_row, why, size, changed, where
         self.broken: dict[int, str] = {}
 
     @property
@@ -49,10 +56,12 @@ class Pictures:
             with quiet_pillow(), self._open(row) as image:
                 small = _upright(image, side)
                 small.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
-                return _webp(small)
+                found = _webp(small)
         except Exception as error:  # broken files make Pillow raise almost anything
             self.broken[row] = str(error) if isinstance(error, InputError) else reason(error)
             raise Unreadable(self.broken[row]) from error
+        self.broken.pop(row, None)  # it was late, or its file has come back
+        return found
 
 
 def _upright(image: Image, side: int) -> Image:
@@ -105,4 +114,9 @@ def open_pictures(base: Base, source: str | None) -> Pictures:
             return originals.path(base.ids[row]).stat().st_size if originals.path is not None else None
         return None
 
-    return Pictures(lambda row: originals.open(base.ids[row]), size=size, changed=originals.changed())
+    return Pictures(
+        lambda row: originals.open(base.ids[row]),
+        size=size,
+        changed=originals.changed(),
+        where=os.fsdecode(originals.where),
+    )

@@ -84,9 +84,8 @@ def events(request: Request, sent: Sent) -> dict[str, Any]:
 def undo(request: Request, sent: Back) -> dict[str, Any]:
     """Undo or redo. Decisions that depend on the undone one are listed first, and undone with it if that is wanted."""
     site, review = site_of(request), site_of(request).review
-    known = next((e for e, _ in review.events if e.op == sent.op), None)
-    if known is not None:
-        return _done(site, known.seq)
+    if (known := _known(site, sent.op)) is not None:
+        return _done(site, known)
     if sent.what == "last":
         target = review.last_decision()
         targets = set() if target is None else {target}
@@ -120,6 +119,8 @@ def undo(request: Request, sent: Back) -> dict[str, Any]:
 def refit(request: Request, sent: Taken) -> dict[str, Any]:
     """Take the labels that the last job `refit` proposed."""
     site = site_of(request)
+    if (known := _known(site, sent.op)) is not None:
+        return _done(site, known)
     if site.proposal is None:
         raise InputError("There is nothing to take: train the head again first.")
     seen, found = site.proposal
@@ -197,6 +198,11 @@ def _export(site: Site, settings: dict[str, Any]) -> Any:
 def _tab(op: str) -> str:
     """The prefix of the operation ids of one browser tab."""
     return op.rpartition("-")[0] + "-" if "-" in op else op
+
+
+def _known(site: Site, op: str) -> int | None:
+    """The event that was taken under this number already, where its answer was lost and it is sent again."""
+    return next((event.seq for event, _ in site.review.events if event.op == op), None)
 
 
 def _done(site: Site, seq: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from importlib import resources
 from typing import Any
@@ -34,9 +35,10 @@ class Site:
     def __init__(self, review: Review, token: str) -> None:
         self.review, self.base_path = review, f"/t/{token}"
         self.pictures = open_pictures(review.base, review.source)
-        key = review.base.sha256[:16]
-        self.version = key
-        self.thumbs = Thumbs(self.pictures, Store(review.path / FOLDER / "thumbs.sqlite", key))
+        # Pictures that were made of the files of another place, or of those before, are not shown for these.
+        made_of = f"{review.base.sha256}\0{self.pictures.where}\0{self.pictures.changed}"
+        self.version = hashlib.sha256(made_of.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        self.thumbs = Thumbs(self.pictures, Store(review.path / FOLDER / "thumbs.sqlite", self.version))
         self.listing, self.overview, self.jobs = Listing(review), Overview(review), Jobs()
         self.proposal: tuple[int, Proposal] | None = None  # of the last refit, and the last event that it knew
         self.stopping = threading.Event()
@@ -62,6 +64,7 @@ class Site:
         source = self.review.base.folder.run.get("source") or {}
         shared = {
             "base": self.base_path,
+            "review": self.review.events[0][0].op,  # of no other review
             "screen": name,
             "run": str(source.get("name") or self.review.path.name),
             "kind": self.review.base.folder.kind,

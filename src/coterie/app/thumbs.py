@@ -39,11 +39,13 @@ class Store:
         db.execute("PRAGMA synchronous=OFF")
         db.execute("CREATE TABLE IF NOT EXISTS facts (key TEXT)")
         if [row[0] for row in db.execute("SELECT key FROM facts")] != [key]:
-            db.execute("DROP TABLE IF EXISTS thumbs")
+            db.execute("DROP TABLE IF EXISTS thumbs")  # its name in the first version
+            db.execute("DROP TABLE IF EXISTS pictures")
             db.execute("DELETE FROM facts")
             db.execute("INSERT INTO facts VALUES (?)", (key,))
-        db.execute("CREATE TABLE IF NOT EXISTS thumbs (row INTEGER PRIMARY KEY, content BLOB)")
-        self._size = int(db.execute("SELECT COALESCE(SUM(LENGTH(content)), 0) FROM thumbs").fetchone()[0])
+        # An INTEGER PRIMARY KEY is the rowid itself: with `row` as the key the first rows would be the oldest ones.
+        db.execute("CREATE TABLE IF NOT EXISTS pictures (row INTEGER UNIQUE, content BLOB)")
+        self._size = int(db.execute("SELECT COALESCE(SUM(LENGTH(content)), 0) FROM pictures").fetchone()[0])
         return db
 
     def get(self, row: int) -> bytes | None:
@@ -52,7 +54,7 @@ class Store:
             if self._db is None:
                 return None
             try:
-                found = self._db.execute("SELECT content FROM thumbs WHERE row = ?", (row,)).fetchone()
+                found = self._db.execute("SELECT content FROM pictures WHERE row = ?", (row,)).fetchone()
             except sqlite3.Error:
                 return None
         return bytes(found[0]) if found else None
@@ -63,12 +65,12 @@ class Store:
             if self._db is None:
                 return
             try:
-                self._db.execute("INSERT OR REPLACE INTO thumbs VALUES (?, ?)", (row, content))
+                self._db.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (row, content))
                 self._size += len(content)
                 while self._size > self.limit:
-                    oldest = "SELECT rowid, LENGTH(content) FROM thumbs ORDER BY rowid LIMIT 200"
+                    oldest = "SELECT rowid, LENGTH(content) FROM pictures ORDER BY rowid LIMIT 200"
                     gone = self._db.execute(oldest).fetchall()
-                    self._db.executemany("DELETE FROM thumbs WHERE rowid = ?", [(one[0],) for one in gone])
+                    self._db.executemany("DELETE FROM pictures WHERE rowid = ?", [(one[0],) for one in gone])
                     self._size -= sum(one[1] for one in gone)
                     if not gone:
                         break
@@ -105,13 +107,26 @@ class Thumbs:
     async def _made(self, row: int, side: int) -> bytes:
         if self._waiting >= WAITING:
             raise Busy
+        loop, begun = asyncio.get_running_loop(), asyncio.Event()
+
+        def work() -> bytes:
+            loop.call_soon_threadsafe(begun.set)
+            return self.pictures.encoded(row, side)
+
         self._waiting += 1
+        made = loop.run_in_executor(self._pool, work)
         try:
-            work = asyncio.get_running_loop().run_in_executor(self._pool, self.pictures.encoded, row, side)
-            return await asyncio.wait_for(work, SECONDS)
+            # What others take before it is no time of its own.
+            await asyncio.wait_for(begun.wait(), SECONDS)
         except TimeoutError:
-            self.pictures.broken[row] = "it takes too long to decode"
-            raise Unreadable(self.pictures.broken[row]) from None
+            made.cancel()
+            raise Busy from None
+        else:
+            try:
+                return await asyncio.wait_for(made, SECONDS)
+            except TimeoutError:
+                self.pictures.broken[row] = "it takes too long to decode"
+                raise Unreadable(self.pictures.broken[row]) from None
         finally:
             self._waiting -= 1
 

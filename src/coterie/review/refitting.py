@@ -14,6 +14,7 @@ from coterie.review.state import MODEL, REFIT
 from coterie.types import InputError
 
 if TYPE_CHECKING:
+    from coterie.calibration.constraints import Constraints
     from coterie.review.session import Review
 
 
@@ -49,14 +50,34 @@ def propose_refit(review: Review, seed: int = 0, steps: int | None = None) -> Pr
 
     Raises InputError without the embedding, and for too few decided items.
     """
-    import torch
-
-    from coterie.calibration.constraints import COUNTS, FIXED, NOT, PAIR, Constraints
+    from coterie.calibration.constraints import COUNTS, FIXED, NOT, PAIR
     from coterie.training.refit import STEPS, refit
 
-    state, features = review.state, review.features
+    features = review.features
     if features is None:
         raise InputError("Training the head again needs the embedding of the items: compute it first.")
+    with review.guard:
+        live, said, given = _given(review, features)
+    steps = steps or STEPS
+    found = refit(features, said, given, seed, steps)
+    labels = live[found.probabilities.argmax(1)]
+    with review.guard:  # what was decided while it trained is left as it is
+        state = review.state
+        free = ~state.decided & (state.label >= 0) & ((state.origin == MODEL) | (state.origin == REFIT))
+        rows = np.flatnonzero(free & (labels != state.label))
+    settings = {"seed": seed, "steps": steps, "fixed": FIXED, "not": NOT, "pair": PAIR, "counts": COUNTS}
+    return Proposal(rows, labels[rows], found.sha256, settings, found.held_out, found.before)
+
+
+def _given(
+    review: Review, features: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.float32], Constraints]:
+    """The groups that have members, what the clustering says of each item in these, and what people decided."""
+    import torch
+
+    from coterie.calibration.constraints import Constraints
+
+    state = review.state
     live = np.array([g for g in state.live if (state.label == g).any()])
     place = {int(group): at for at, group in enumerate(live)}
     columns = columns_of(review.base, state, features)
@@ -85,10 +106,4 @@ def propose_refit(review: Review, seed: int = 0, steps: int | None = None) -> Pr
         pairs(True),
         pairs(False),
     )
-    steps = steps or STEPS
-    found = refit(features, said, given, seed, steps)
-    labels = live[found.probabilities.argmax(1)]
-    free = ~state.decided & (state.label >= 0) & ((state.origin == MODEL) | (state.origin == REFIT))
-    rows = np.flatnonzero(free & (labels != state.label))
-    settings = {"seed": seed, "steps": steps, "fixed": FIXED, "not": NOT, "pair": PAIR, "counts": COUNTS}
-    return Proposal(rows, labels[rows], found.sha256, settings, found.held_out, found.before)
+    return live, said, given

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -102,6 +103,11 @@ class Review:
     def events(self) -> list[tuple[Event, Data]]:
         """All events, the first line included."""
         return self._journal.events
+
+    @property
+    def guard(self) -> threading.RLock:
+        """Held while a decision is taken: what is read under it is of one state."""
+        return self._journal.guard
 
     @property
     def features(self) -> NDArray[np.floating] | None:

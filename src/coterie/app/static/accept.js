@@ -1,5 +1,5 @@
 // The accept slider: the numbers of `coterie accept`, position by position.
-import { $, ask, count, element, onChange, onKeys } from "./common.js";
+import { $, ask, count, element, onChange, onKeys, reload } from "./common.js";
 
 const marks = JSON.parse(document.body.dataset.marks), slider = $("threshold");
 const exact = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)}%`);
@@ -17,5 +17,5 @@ if (slider) {
   slider.oninput = show;
   onKeys({ ArrowLeft: () => { slider.focus(); slider.stepDown(); show(); }, ArrowRight: () => { slider.focus(); slider.stepUp(); show(); } });
 }
-onChange(() => location.reload());
+onChange(reload);
 show();

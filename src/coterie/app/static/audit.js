@@ -1,5 +1,5 @@
 // The audit: one picture, one key, no score before the end.
-import { $, ahead, ask, attempt, chip, count, decide, digits, element, enlarge, inTurn, large, onChange, onKeys, picture, question } from "./common.js";
+import { $, ahead, ask, attempt, chip, count, decide, digits, element, enlarge, inTurn, large, onChange, onKeys, picture, question, reload } from "./common.js";
 
 const audit = Number(document.body.dataset.open) || null;
 let item = null, answer = null;
@@ -7,7 +7,7 @@ let item = null, answer = null;
 async function next() {
   if (!audit) return;
   answer = await ask("/audit/next");
-  if (answer.audit !== audit) { location.reload(); return; }
+  if (answer.audit !== audit) { reload(); return; }
   item = answer.item;
   $("place").textContent = item ? `${count(answer.place + 1)} of ${count(answer.size)}` : `all ${count(answer.size)} are judged`;
   draw();
@@ -32,7 +32,7 @@ async function judge(said, belongs = null) {
 }
 async function end() {
   if (item && !await question("Stop here?", { text: "What was judged so far counts, from the first on; the rest of the sample is left out. Nothing of it can be changed afterwards.", yes: "Stop" })) return;
-  await attempt(() => decide("end", { audit }), () => location.reload());
+  await attempt(() => decide("end", { audit }), () => reload());
 }
 if (audit) {
   const said = inTurn(judge), digit = inTurn((group) => (group === item?.shown ? judge("right") : judge("wrong", group)));
@@ -44,7 +44,7 @@ if (audit) {
   $("draw").onsubmit = async (event) => {
     event.preventDefault();
     const seed = crypto.getRandomValues(new Uint32Array(1))[0] >>> 1;
-    await attempt(() => decide("draw", { audit: Number(document.body.dataset.next), size: Number($("size").value), seed, max_error: Number($("error").value) / 100, level: 0.95 }), (done) => { if (done) location.reload(); });
+    await attempt(() => decide("draw", { audit: Number(document.body.dataset.next), size: Number($("size").value), seed, max_error: Number($("error").value) / 100, level: 0.95 }), (done) => { if (done) reload(); });
   };
-  onChange(() => location.reload());
+  onChange(reload);
 }

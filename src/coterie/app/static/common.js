@@ -22,24 +22,48 @@ export const groupOf = (number) => state.groups.find((group) => group.number ===
 export const nameOf = (number) => number < 0 ? "nowhere" : groupOf(number)?.name || `group ${number}`;
 export const chip = (number) => element("i", { className: `chip ${colour(number)}`, textContent: number < 0 ? "–" : number });
 
-export async function get(path) {
-  const answer = await fetch(base + path, { headers: { Accept: "application/json" } }).catch(() => { throw new Error("The server does not answer: start coterie review again."); });
-  if (!answer.ok) throw Object.assign(new Error((await answer.json().catch(() => ({}))).error || `The server says ${answer.status}.`), { status: answer.status });
+const AWAY = "The server does not answer: start coterie review again.";
+const OLD = "This address is old: open in this tab the one that coterie review has printed since.";
+async function heard(request) {
+  const answer = await request.catch(() => { throw new Error(AWAY); });
+  if (!answer.ok) throw await refusal(answer);
   return answer;
 }
+async function refusal(answer) {
+  const content = await answer.json().catch(() => ({})), text = answer.status === 404 ? OLD : content.error;
+  return Object.assign(new Error(text || `The server says ${answer.status}.`), content, { status: answer.status });
+}
+export const get = (path) => heard(fetch(base + path, { headers: { Accept: "application/json" } }));
 export const ask = async (path) => (await get(path)).json();
+// What is asked for by POST and is no decision: work, a preview.
+export const order = async (path, body) => (await heard(post(path, body))).json();
+// The page is the server's: its main part is fetched anew.
+export async function redraw() {
+  const text = await (await heard(fetch(location.href))).text(), fresh = new DOMParser().parseFromString(text, "text/html");
+  document.querySelector("main").replaceWith(document.adoptNode(fresh.querySelector("main")));
+}
+
+// A browser that may keep nothing has no storage: then it is kept as long as the page is.
+function storage(name) {
+  try { return window[name] || {}; } catch { return {}; }
+}
+export const session = storage("sessionStorage");
+const local = storage("localStorage");
 
 // Decisions leave the tab one after the other, each with a number of its own; what is not sent yet outlives a reload.
 // A tab that is duplicated brings the storage along, and a page may come back as it was left: only this page's own name
 // keeps two decisions from having one number, the second of which the server would take for the first sent again.
 const random = () => Array.from(crypto.getRandomValues(new Uint8Array(8)), (b) => b.toString(16).padStart(2, "0")).join("");
-const tab = (sessionStorage.coterieTab ||= random()), page = random();
-// What a tab keeps is of this address alone: it may have shown another run at the same port before.
-export const own = (name) => `coterie${name} ${base}`;
-const unsent = JSON.parse(sessionStorage[own("Unsent")] || "[]"), waiting = new Map();
+const tab = (session.coterieTab ||= random()), page = random();
+// What a tab keeps is of this review alone, at whatever address: it may have shown another run at the same port before.
+export const own = (name) => `coterie${name} ${data.review}`;
+const unsent = JSON.parse(session[own("Unsent")] || "[]"), waiting = new Map();
 let number = 0, sending = false;
 
-const keep = () => { sessionStorage[own("Unsent")] = JSON.stringify(unsent); };
+function keep() {
+  // More than a browser stores is kept by the page alone, which asks before it is left.
+  try { session[own("Unsent")] = JSON.stringify(unsent); } catch { delete session[own("Unsent")]; }
+}
 const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 export function send(path, body) {
@@ -52,21 +76,19 @@ export function send(path, body) {
 }
 export const decide = (type, content) => send("/events", { type, data: content });
 
+// No answer, another address, a disk that is full: what was refused for these is sent again.
+const LATER = [undefined, 404, 503, 507];
 async function deliver() {
   if (sending) return;
   sending = true;
   for (let tries = 0; unsent.length;) {
     const entry = unsent[0], { done, failed } = waiting.get(entry.body.op) || { done() {}, failed: lost };
-    let answer, content;
-    try {
-      const response = await post(entry.path, entry.body);
-      answer = response;
-      content = await response.json();
-    } catch { answer = null; }
-    if (!answer || answer.status === 507 || answer.status === 503) {
+    let content, error = null;
+    try { content = await order(entry.path, entry.body); } catch (failure) { error = failure; }
+    if (error && LATER.includes(error.status)) {
       // Nothing is lost: it stays here until the server has it.
       saved(`${unsent.length} not sent, trying again`, true);
-      if (answer) say(content.error, true);
+      if (error.status) say(error.message, true);
       await pause(Math.min(5000, 300 * 2 ** tries++));
       continue;
     }
@@ -74,7 +96,7 @@ async function deliver() {
     unsent.shift();
     keep();
     waiting.delete(entry.body.op);
-    if (answer.ok) { totals(content.totals); await done(content); } else { failed(Object.assign(new Error(content.error), { status: answer.status, ...content })); }
+    if (error) failed(error); else { totals(content.totals); await done(content); }
   }
   saved("saved");
   sending = false;
@@ -121,8 +143,9 @@ async function listen() {
       }
       // Until a screen shows what others decided, this tab has not seen it: what it sends meanwhile is a conflict.
       if (answer.events.length) state.seq = answer.events.at(-1).seq;
-    } catch {
-      saved(unsent.length ? `${unsent.length} not sent, trying again` : "the server does not answer; start coterie review again", true);
+    } catch (error) {
+      if (error.status === 404) say(OLD, true);
+      saved(unsent.length ? `${unsent.length} not sent, trying again` : error.status ? "not in touch with the server" : "the server does not answer; start coterie review again", true);
       await pause(1000);
     }
   }
@@ -144,6 +167,14 @@ export function say(text, bad = false) {
   clearTimeout(hiding);
   hiding = setTimeout(() => { toast.hidden = true; }, bad ? 12000 : 6000);
 }
+// The page anew, with the message that stands on it.
+export function reload() {
+  const toast = $("toast");
+  if (!toast.hidden) session[own("Said")] = JSON.stringify([toast.textContent, toast.classList.contains("bad")]);
+  location.reload();
+}
+if (session[own("Said")]) say(...JSON.parse(session[own("Said")]));
+delete session[own("Said")];
 let acting = Promise.resolve();
 export function attempt(work, then = () => {}) {
   const done = act(work, then);
@@ -166,7 +197,19 @@ async function act(work, then) {
     return null;
   }
 }
-export function question(title, { text = "", field = null, value = "", list = null, yes = "Yes", no = "No" } = {}) {
+// Dialogs open one after the other: what is typed into one is no answer to the next.
+let asking = Promise.resolve();
+async function alone() {
+  for (let open; (open = document.querySelector("dialog[open]"));) await new Promise((done) => open.addEventListener("close", done, { once: true }));
+}
+function inOrder(open) {
+  const answer = asking.then(alone).then(open);
+  asking = answer.catch(() => {});
+  return answer;
+}
+export const question = (title, given) => inOrder(() => put(title, given));
+export const chooseGroup = (without) => inOrder(() => choose(without));
+function put(title, { text = "", field = null, value = "", list = null, yes = "Yes", no = "No" } = {}) {
   const dialog = $("ask"), before = document.activeElement;
   $("ask-title").textContent = title;
   $("ask-text").textContent = text;
@@ -186,7 +229,7 @@ export function question(title, { text = "", field = null, value = "", list = nu
     done(dialog.returnValue === "yes" ? (field === null ? true : $("ask-input").value) : null);
   }, { once: true }));
 }
-export function chooseGroup(without = []) {
+function choose(without = []) {
   const dialog = $("find"), input = $("find-input"), list = $("find-list"), before = document.activeElement;
   let found = [], at = 0, chosen = null;
   const draw = () => {
@@ -213,8 +256,8 @@ export function chooseGroup(without = []) {
 }
 
 // The nine groups last used. A group keeps its digit until nine others were used since.
-const slotsKey = `coterie-digits-${data.version}`;
-let slots = JSON.parse(localStorage.getItem(slotsKey) || "[]");
+const slotsKey = `coterie-digits-${data.review}`;
+let slots = JSON.parse(local[slotsKey] || "[]");
 export const digitOf = (group) => slots.findIndex((slot) => slot.group === group) + 1;
 export const digitGroup = (digit) => slots[digit - 1]?.group;
 export function used(group) {
@@ -222,7 +265,7 @@ export function used(group) {
   if (there) there.at = now;
   else if (slots.length < 9) slots.push({ group, at: now });
   else Object.assign(slots.reduce((a, b) => (a.at <= b.at ? a : b)), { group, at: now });
-  localStorage.setItem(slotsKey, JSON.stringify(slots));
+  local[slotsKey] = JSON.stringify(slots);
   drawDigits();
 }
 let onDigit = null;
@@ -237,8 +280,8 @@ function drawDigits() {
 // Keys. Only a text field, a menu or a dialog stops them; a mouse click does not.
 const keys = new Map();
 const letters = $("letters");
-letters.checked = localStorage.coterieLetters !== "off";
-letters.onchange = () => { localStorage.coterieLetters = letters.checked ? "on" : "off"; };
+letters.checked = local.coterieLetters !== "off";
+letters.onchange = () => { local.coterieLetters = letters.checked ? "on" : "off"; };
 export const onKeys = (table) => { for (const [key, act] of Object.entries(table)) keys.set(key, act); };
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
@@ -279,17 +322,26 @@ export const back = async (what) => { await acting; return undo(what); };
 onKeys({
   o: go("/"), q: go("/queue"), p: go("/map"), v: go("/audit"), h: go("/history"), e: go("/export"),
   z: inTurn(() => back("last")), y: inTurn(() => back("redo")),
-  r: () => { import("./refit.js").then((module) => module.offer()); },
+  r: () => { import("./refit.js").then((module) => module.offer(), () => say(AWAY, true)); },
   "/": () => { chooseGroup().then((group) => { if (group !== null) location.href = `${base}/g/${group}`; }); },
   "?": () => { $("keys").showModal(); },
 });
 $("help").onclick = () => $("keys").showModal();
 
 // A picture that cannot be shown says why.
-const reason = (image) => fetch(image.src).then((answer) => answer.ok ? null : answer.json()).then((content) => content?.error || "cannot be shown").catch(() => "the server does not answer");
+const reason = (image) => heard(fetch(image.src)).then(() => "cannot be shown", (error) => error.message);
+// One that is only late, since the server is away or has too much to do, is asked for again.
 export async function excuse(image) {
+  const error = await heard(fetch(image.src)).then(() => null, (failure) => failure), tries = Number(image.dataset.tries || 0);
+  if (!image.isConnected) return;
+  if (error ? LATER.includes(error.status) : tries < 3) {
+    image.dataset.tries = tries + 1;
+    await pause(Math.min(5000, 300 * 2 ** tries));
+    image.src = image.src;
+    return;
+  }
   const frame = image.parentElement;
-  image.replaceWith(element("span", { className: "why", textContent: await reason(image), title: image.alt }));
+  image.replaceWith(element("span", { className: "why", textContent: error?.message || "cannot be shown", title: image.alt }));
   frame?.classList.add("broken");
 }
 document.addEventListener("error", (event) => { if (event.target instanceof HTMLImageElement && event.target.src.includes("/thumb/")) excuse(event.target); }, true);
@@ -342,5 +394,7 @@ export function enlarge(items, at, moved = () => {}) {
 // On a narrow screen the screens' names are scrolled.
 const here = document.querySelector(".topbar nav [aria-current]");
 if (here) here.parentElement.scrollLeft = here.offsetLeft - here.parentElement.clientWidth / 2;
+// A page that the browser kept whole, as it was left, knows nothing of what was sent since.
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
 deliver();
 listen();

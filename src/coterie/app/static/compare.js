@@ -1,5 +1,5 @@
 // Two groups side by side.
-import { $, attempt, base, decide, nameOf, inTurn, onChange, onKeys, say } from "./common.js";
+import { $, attempt, base, decide, nameOf, inTurn, onChange, onKeys, reload, say } from "./common.js";
 import { written } from "./sweep.js";
 
 const a = Number(document.body.dataset.a), b = Number(document.body.dataset.b);
@@ -22,10 +22,10 @@ async function take() {
     const rows = picked.filter((cell) => Number(cell?.dataset.group) === from).map((cell) => Number(cell.dataset.row));
     if (rows.length) await attempt(() => decide("move", { rows: written(rows), to, how: rows.length === 1 ? "single" : "several" }));
   }
-  location.reload();
+  reload();
 }
 $("merge").onclick = merge;
 $("different").onclick = different;
 $("take").onclick = inTurn(take);
 onKeys({ m: merge, d: different, t: inTurn(take), ArrowRight: () => focus(at + 1), ArrowLeft: () => focus(at - 1), " ": () => cells[at] && toggle(cells[at]) });
-onChange(() => location.reload());
+onChange(reload);

@@ -1,5 +1,5 @@
 // The export page: the same as a command.
-import { $, ask, counted, onChange, post, say } from "./common.js";
+import { $, ask, counted, onChange } from "./common.js";
 import { follow } from "./features.js";
 
 const form = $("export");
@@ -25,13 +25,13 @@ if (form) {
   form.onsubmit = async (event) => {
     event.preventDefault();
     $("go").disabled = true;
-    const answer = await post("/jobs/export", { settings: chosen() });
-    if (answer.ok) {
-      $("progress").hidden = false;
-      const job = await follow("export", (one) => { $("job").textContent = one.state === "running" ? "Writing …" : one.message; });
-      $("progress").hidden = true;
-      if (job.state === "failed") say(job.message, true);
-    } else say((await answer.json()).error, true);
+    const settings = chosen();
+    $("job").textContent = "";
+    await follow("export", { settings }, (one) => {
+      $("progress").hidden = one.state !== "running";
+      $("job").textContent = one.state === "running" ? "Writing …" : one.message;
+    });
+    $("progress").hidden = true;
     $("go").disabled = false;
   };
   command();

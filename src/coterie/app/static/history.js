@@ -1,5 +1,5 @@
 // Every decision in a sentence; each can be undone.
-import { $, base, count, onChange, onKeys, question, undo } from "./common.js";
+import { $, onChange, onKeys, question, redraw, undo } from "./common.js";
 
 const list = () => [...document.querySelectorAll("#history li")];
 let at = 0;
@@ -10,8 +10,8 @@ function focus(place) {
   items[at]?.focus();
 }
 async function refresh() {
-  const text = await (await fetch(location.href)).text(), fresh = new DOMParser().parseFromString(text, "text/html"), had = list()[at]?.dataset.seq;
-  document.querySelector("main").replaceWith(document.adoptNode(fresh.querySelector("main")));
+  const had = list()[at]?.dataset.seq;
+  await redraw();
   bind();
   focus(Math.max(0, list().findIndex((item) => item.dataset.seq === had)));
 }

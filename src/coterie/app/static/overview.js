@@ -1,13 +1,13 @@
 // Overview: a group has the focus, a key acts on it.
-import { $, attempt, base, chooseGroup, count, decide, get, groupOf, nameOf, onChange, onKeys, own, question } from "./common.js";
+import { $, attempt, base, chooseGroup, count, decide, get, groupOf, nameOf, onChange, onKeys, own, question, redraw, session } from "./common.js";
 import { written } from "./sweep.js";
 
 const all = () => [...document.querySelectorAll(".review")];
-let at = Math.max(0, all().findIndex((card) => card.dataset.group === sessionStorage[own("Card")]));
+let at = Math.max(0, all().findIndex((card) => card.dataset.group === session[own("Card")]));
 const focused = () => all()[at];
 function stand(place) {
   at = place;
-  sessionStorage[own("Card")] = focused().dataset.group;
+  session[own("Card")] = focused().dataset.group;
   if ($("acting")) $("acting").textContent = nameOf(group());
 }
 function focus(place, scroll = true) {
@@ -17,11 +17,10 @@ function focus(place, scroll = true) {
   cards.forEach((card, index) => { card.tabIndex = index === at ? 0 : -1; });
   cards[at].focus({ preventScroll: !scroll });
 }
-// The page is the server's, so it is fetched anew after a decision; the focus stays on its group.
+// After a decision the focus stays on its group.
 async function refresh() {
-  const text = await (await fetch(location.href)).text(), fresh = new DOMParser().parseFromString(text, "text/html");
   const number = focused()?.dataset.group, had = document.activeElement?.closest?.(".review");
-  document.querySelector("main").replaceWith(document.adoptNode(fresh.querySelector("main")));
+  await redraw();
   bind();
   const place = all().findIndex((card) => card.dataset.group === number);
   at = place < 0 ? Math.min(at, all().length - 1) : place;

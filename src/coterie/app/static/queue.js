@@ -1,9 +1,9 @@
 // The doubtful queue: one picture, one key.
-import { $, ahead, ask, attempt, base, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, inTurn, large, nameOf, onChange, onKeys, own, percent, picture, used } from "./common.js";
+import { $, ahead, ask, attempt, base, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, inTurn, large, nameOf, onChange, onKeys, own, percent, picture, session, used } from "./common.js";
 import { written } from "./sweep.js";
 import { compute } from "./features.js";
 
-const skipped = new Set(JSON.parse(sessionStorage[own("Skipped")] || "[]"));
+const skipped = new Set(JSON.parse(session[own("Skipped")] || "[]"));
 let task = null;
 
 async function next() {
@@ -53,7 +53,7 @@ const other = async () => { if (task) move(await chooseGroup(), false); };
 async function unsure() {
   if (!task) return;
   skipped.add(task.item.row);
-  sessionStorage[own("Skipped")] = JSON.stringify([...skipped]);
+  session[own("Skipped")] = JSON.stringify([...skipped]);
   await next();
 }
 const early = { approve: inTurn(approve), move: inTurn(move) };

@@ -1,5 +1,5 @@
 // Train the head again on what was decided; its labels are looked at first, and taken as one step that can be undone.
-import { attempt, post, question, say, send } from "./common.js";
+import { attempt, question, reload, say, send } from "./common.js";
 import { follow } from "./features.js";
 
 let running = false;
@@ -7,13 +7,11 @@ export async function offer() {
   if (running) return;
   running = true;
   try {
-    const answer = await post("/jobs/refit", {});
-    if (!answer.ok) { say((await answer.json()).error, true); return; }
-    const job = await follow("refit", () => say("Training the head again …"));
-    if (job.state === "failed") { say(job.message, true); return; }
+    const job = await follow("refit", {}, (one) => { if (one.state === "running") say("Training the head again …"); });
+    if (!job) return;
     const { better, changes, moves } = job.result;
     if (!better || !changes) { say(`${job.message} ${better ? "No label would change." : "So it is not offered."}`); return; }
     const take = await question(`${changes} labels would change`, { text: `${job.message} What was decided stays.`, list: moves, yes: "Take them" });
-    if (take) await attempt(() => send("/refit", {}), () => location.reload());
+    if (take) await attempt(() => send("/refit", {}), reload);
   } finally { running = false; }
 }

@@ -1,5 +1,5 @@
 // A group in parts: K-means proposes, Enter takes.
-import { $, attempt, base, count, decide, element, onKeys, picture, post, say } from "./common.js";
+import { $, attempt, base, count, decide, element, onKeys, order, picture, say } from "./common.js";
 import { compute } from "./features.js";
 
 const group = Number(document.body.dataset.group), root = $("parts");
@@ -11,11 +11,11 @@ async function preview() {
   $("k").textContent = k;
   $("take").disabled = true;
   root.setAttribute("aria-busy", "true");
-  const answer = await post(`/split/${group}/preview`, { k, seed }), content = await answer.json();
+  const content = await order(`/split/${group}/preview`, { k, seed }).catch((error) => ({ error }));
   if (turn !== asked) return;
   root.setAttribute("aria-busy", "false");
-  parts = answer.ok ? content.parts : null;
-  if (!parts) { root.replaceChildren(element("p", { className: "banner warn", textContent: content.error })); $("quality").textContent = ""; return; }
+  parts = content.parts || null;
+  if (!parts) { root.replaceChildren(element("p", { className: "banner warn", textContent: content.error.message })); $("quality").textContent = ""; return; }
   $("quality").textContent = `Silhouette ${content.silhouette.toFixed(2)}: from 0.5 on the parts are well apart, near 0 they are one cloud.`;
   root.replaceChildren(...parts.map((part, place) => element("section", { className: "panel part" },
     element("h2", {}, `Part ${place + 1} `, element("small", { textContent: `${count(part.size)}` })),
