@@ -236,8 +236,20 @@ def test_training_trains(fitted: Fitted) -> None:
 
 
 def test_the_same_seed_gives_the_same_result_bit_for_bit(fitted: Fitted) -> None:
+    if fitted.name not in UNTRAINED and FIRST_AFTER.get(before_last(fitted.name, fitted.kind)) != fitted.name:
+        pytest.skip("its last stage is trained again where a run is stopped and resumed, those before with another")
     again = run(fitted.data, settings_for(fitted.name, fitted.kind))
     assert torch.equal(again.assignments.probabilities, fitted.result.assignments.probabilities)
+
+
+def before_last(name: str, kind: str) -> tuple[str, ...]:
+    """The stages before a method's own, and what they are trained on; nothing where there are none."""
+    before = chain_of(name, kind, None)[:-1]
+    return (*before, kind) if before else ()
+
+
+# The first method after these stages, of those that begin with some.
+FIRST_AFTER = {before_last(name, kind): name for name, kind in reversed(RUNS) if before_last(name, kind)}
 
 
 class Stop:
