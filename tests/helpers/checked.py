@@ -1,7 +1,7 @@
 """coterie's annotations checked at every call: types by beartype, shapes of tensors by jaxtyping.
 
 As jaxtyping's own import hook does it, in a fraction of the time: parameters are checked once a call and not twice, and
-beartype looks at a function within another once and not at each call of that other.
+beartype looks at a function when it is called first, at one within another once and not at each call of that other.
 """
 
 from __future__ import annotations
@@ -26,10 +26,14 @@ CONFIG = BeartypeConf(is_pep484_tower=True, violation_type=jaxtyping.TypeCheckEr
 # For code by its identity, since dataclasses make equal code for other types: what checks it, its names for that, and
 # whether it has shapes.
 MADE: dict[int, tuple[types.CodeType, Any, list[str], bool]] = {}
+CONTEXT = jaxtyped("context")  # of a call, whose sizes it keeps apart from those of others
 
 
 def install(packages: Sequence[str]) -> None:
     """Check what is imported of these packages from now on."""
+    if sys.version_info < (3, 12):  # isinstance looks up what a protocol asks for each time, which later ones keep
+        for name in ("_get_protocol_attrs", "_is_callable_members_only"):
+            setattr(typing, name, functools.cache(getattr(typing, name)))
     sys.meta_path.insert(0, Finder(packages))  # type: ignore[arg-type]
 
 
@@ -50,17 +54,23 @@ class Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> types.CodeType:
         """Without the file of bytecode, which the unchecked module has."""
         tree = ast.parse(self.get_data(self.path), self.path)
-        for node in ast.walk(tree):
-            decorator = ast.Name("__checked__", ast.Load())
-            if isinstance(node, ast.FunctionDef):
-                node.decorator_list.append(ast.copy_location(decorator, node))
-            elif isinstance(node, ast.ClassDef):
-                node.decorator_list.insert(0, ast.copy_location(decorator, node))
+        decorate(tree)
         return typing.cast(types.CodeType, compile(tree, self.path, "exec", dont_inherit=True))
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__dict__["__checked__"] = checked
         super().exec_module(module)
+
+
+def decorate(node: Any) -> None:
+    """Put `__checked__` at every function and class within a statement, or whatever holds statements."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        decorator = ast.copy_location(ast.Name("__checked__", ast.Load()), node)
+        node.decorator_list.insert(0 if isinstance(node, ast.ClassDef) else len(node.decorator_list), decorator)
+    for field in ("body", "orelse", "handlers", "finalbody", "cases"):
+        inside = getattr(node, field, None)
+        for one in inside if isinstance(inside, list) else ():  # of a lambda it is an expression
+            decorate(one)
 
 
 def checked(given: Any) -> Any:
@@ -72,19 +82,22 @@ def checked(given: Any) -> Any:
         return given
     if inspect.isgeneratorfunction(given):  # whose call returns before its body is run
         return jaxtyped(given, typechecker=by_beartype)
-    of_types, shapes = typed(given)
+    of_types, shapes = typed(given) if id(given.__code__) in MADE else (None, False)
     if of_types is given:  # there is nothing to check
         return given
-    config, context = jaxtyping.config, jaxtyped  # here, as globals are gone when Python ends
+    config, context, look = jaxtyping.config, CONTEXT, typed  # here, as globals are gone when Python ends
 
     @functools.wraps(given)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
+        nonlocal of_types, shapes
         if config.jaxtyping_disable:
             return given(*args, **kwargs)
+        if of_types is None:
+            of_types, shapes = look(given)
         if not shapes:
             return of_types(*args, **kwargs)
-        with context("context"):  # sizes are compared within a call
+        with context:  # sizes are compared within a call
             return of_types(*args, **kwargs)
 
     return call
