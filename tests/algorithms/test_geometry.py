@@ -200,3 +200,26 @@ def test_the_callers_settings_of_torch_change_no_number() -> None:
     expected = geometry_of(points)
     with torch.autocast("cpu", dtype=torch.bfloat16), torch.device("meta"):
         assert geometry_of(points) == expected
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e5, 1e9])
+def test_points_far_from_the_origin_keep_their_geometry(offset: float) -> None:
+    """In float32 points around 1e9 are 64 apart or the same."""
+    points = np.random.default_rng(0).random((800, 3)) * [1, 1, 0.01]
+    moved = points + offset
+    assert intrinsic_dimension(moved) == pytest.approx(intrinsic_dimension(points), rel=1e-2)
+    assert intrinsic_dimension(torch.from_numpy(moved)) == pytest.approx(intrinsic_dimension(points), rel=1e-2)
+    assert linear_dimension(moved) == 3
+    assert singular_values(moved).numpy() == pytest.approx(singular_values(points).numpy(), rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [1e-35, 1e-25, 1e20, 1e35])
+def test_the_intrinsic_dimension_has_no_scale(size: float) -> None:
+    points = np.random.default_rng(0).random((300, 2))
+    assert intrinsic_dimension(size * points) == pytest.approx(intrinsic_dimension(points), rel=1e-4)
+
+
+@pytest.mark.parametrize(("name", "value"), [("repeats", 1), ("repeats", 0), ("share", 1.5)])
+def test_a_spread_of_fewer_than_two_or_no_subsets_is_refused(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"{name} is {value}: it takes"):
+        intrinsic_dimension_spread(torch.rand(60, 3, generator=seeded()), generator=seeded(), **{name: value})

@@ -16,11 +16,12 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from coterie.algorithms.neighbours import nearest
-from coterie.arguments import array_from, numbers_from
+from coterie.algorithms.neighbours import nearest, scale_of
+from coterie.arguments import array_from, number, numbers_from, whole_number
 from coterie.isolation import isolated
 from coterie.types import InputError
 
+MOST_REPEATS = 1_000_000
 SMALLEST_GROUP = 50  # points; the dimensions of smaller groups are too uncertain to be averaged
 
 Points = Float[Tensor, "n d"] | NDArray[np.floating]
@@ -68,7 +69,7 @@ def intrinsic_dimension(points: Points, discard: float = 0.1) -> float:
         raise InputError(f"discard is {discard}: it must be at least 0 and below 1.")
     if len(cloud) < 3:
         raise InputError(f"The intrinsic dimension of {len(cloud)} points cannot be measured: give at least 3.")
-    first, second = nearest(cloud, 2)[0].double().unbind(dim=1)
+    first, second = nearest(cloud * scale_of(cloud), 2)[0].double().unbind(dim=1)
     usable = (first > 0) & (second > first)
     ratio = (second[usable] / first[usable]).log().sort().values
     n = len(ratio)
@@ -84,7 +85,7 @@ def intrinsic_dimension(points: Points, discard: float = 0.1) -> float:
 def intrinsic_dimension_spread(
     points: Points, *, generator: torch.Generator, repeats: int = 20, share: float = 0.9
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the intrinsic dimension over random subsets of the points.
+    """Mean and standard deviation of the intrinsic dimension over random subsets of the points, at least two.
 
     >>> import torch
     >>> from coterie.algorithms.geometry import intrinsic_dimension_spread
@@ -93,8 +94,8 @@ def intrinsic_dimension_spread(
     >>> 1.5 < mean < 2.5, 0 < spread < 0.5
     (True, True)
     """
-    cloud = _tensor(points)
-    size = round(share * len(cloud))
+    cloud, repeats = _tensor(points), whole_number(repeats, "repeats", 2, MOST_REPEATS)
+    size = round(number(share, "share", 0, 1) * len(cloud))
     draws = [torch.randperm(len(cloud), generator=generator)[:size].to(cloud.device) for _ in range(repeats)]
     found = torch.tensor([intrinsic_dimension(cloud[rows]) for rows in draws], dtype=torch.float64)
     return float(found.mean()), float(found.std())
@@ -189,11 +190,18 @@ def singular_values(points: Points) -> Float[Tensor, " r"]:
 
 
 def _tensor(points: Points) -> Float[Tensor, "n d"]:
-    """As float32, on the device that they are on. Raises InputError for what is no table of finite numbers."""
+    """As float32, on the device that they are on. Raises InputError for what is no table of finite numbers.
+
+    What float32 cannot hold is centred first: points around 1e8 that differ by less than 1 would all be alike.
+    """
     given: Any = points if isinstance(points, Tensor) else torch.from_numpy(numbers_from(points, "points"))
     if given.ndim != 2 or given.is_complex() or 0 in given.shape:
         raise InputError(f"The points have shape {tuple(given.shape)} ({given.dtype}): give real numbers (n, d).")
     cloud = given.detach().float()
+    if given.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        exact = given.detach().double()
+        if not torch.equal(cloud.double(), exact):
+            cloud = (exact - exact.mean(dim=0)).float()
     if not bool(cloud.isfinite().all()):
         raise InputError(
             "The points have values that are NaN, infinite or too large for float32: leave those rows out."
