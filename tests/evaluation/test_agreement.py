@@ -11,6 +11,7 @@ from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
 from coterie.evaluation import accuracy, ari, contingency, nmi, purity
 from coterie.evaluation.agreement import ari_of, nmi_of, purity_of
+from coterie.types import InputError
 
 pairs = npst.arrays(np.int64, st.tuples(st.integers(1, 30), st.just(2)), elements=st.integers(0, 3))
 averages: tuple[Literal["arithmetic", "geometric"], ...] = ("arithmetic", "geometric")
@@ -75,3 +76,9 @@ def test_many_tables_at_once_are_each_by_itself() -> None:
     tables[1] = [[0, 0, 0, 0], [1, 2, 3, 1], [0, 0, 0, 0]]
     for metric in (purity_of, nmi_of, ari_of):
         assert metric(tables).tolist() == pytest.approx([float(metric(table)) for table in tables], abs=1e-12)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_an_unknown_mean_is_refused() -> None:
+    with pytest.raises(InputError, match="average is 'max': it takes 'arithmetic' or 'geometric'"):
+        nmi([0, 0, 1], [0, 1, 1], average="max")  # type: ignore[arg-type]

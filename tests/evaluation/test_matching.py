@@ -125,3 +125,15 @@ def test_labels_that_do_not_fit_are_named(true: list[float], pred: list[int], k:
 def test_codes_too_far_apart_to_count_are_refused() -> None:
     with pytest.raises(InputError, match=r"go up to 1000000000000 and 1, too far .*return_inverse"):
         accuracy([0, 10**12], [0, 1])
+
+
+def test_an_unmatched_cluster_is_wrong_even_for_items_of_no_known_class() -> None:
+    found = match([0, 0, 1, 1], [1, 1, 0, 2])
+    assert found.class_of.tolist() == [1, 0, -1]
+    assert found.correct(np.array([-1, -1, 1]), np.array([2, 0, 0])).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_correctness_of_a_cluster_that_is_not_there_is_refused(label: int) -> None:
+    with pytest.raises(InputError, match=f"A predicted label is {label}, which is outside 0 to 2"):
+        match([0, 0, 1, 1], [1, 1, 0, 2]).correct(np.array([0]), np.array([label]))

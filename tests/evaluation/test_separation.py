@@ -77,3 +77,9 @@ def test_the_two_conventions_differ() -> None:
 def test_bad_scores_are_refused(inside: list[float], outside: list[float]) -> None:
     with pytest.raises(InputError, match="score"):
         evaluate_separation(np.array(inside), np.array(outside))
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_an_unknown_convention_is_refused() -> None:
+    with pytest.raises(InputError, match="positive is 'inside': it takes 'in' or 'out'"):
+        separation_fpr95([0.9, 0.7], [0.2], positive="inside")  # type: ignore[arg-type]

@@ -6,13 +6,14 @@ and take many tables at once. scikit-learn has NMI and ARI of labels only; it is
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from scipy.special import entr, rel_entr
 
 from coterie.evaluation.contingency import Given, Ints, contingency
 from coterie.evaluation.ranking import Floats, ratio
+from coterie.types import InputError
 
 Average = Literal["arithmetic", "geometric"]
 
@@ -58,6 +59,8 @@ def purity_of(counts: Ints) -> Floats:
 
 def nmi_of(counts: Ints, average: Average = "arithmetic") -> Floats:
     """`nmi` of contingency tables (..., k, c): 1 where both partitions are one group, 0 where only one of them is."""
+    if average not in get_args(Average):
+        raise InputError(f"average is {repr(average)[:80]}: it takes 'arithmetic' or 'geometric'.")
     joint = counts / counts.sum(axis=(-2, -1), keepdims=True)
     p_pred, p_true = joint.sum(axis=-1), joint.sum(axis=-2)
     h_pred, h_true = (np.maximum(entr(p).sum(axis=-1), 0) for p in (p_pred, p_true))  # rounding gives one group -1e-17

@@ -14,7 +14,7 @@ from coterie.arguments import array_from, whole_number
 from coterie.types import InputError
 
 Ints = NDArray[np.int64]
-Given = ArrayLike  # a user's labels: `_number` refuses what are no integers
+Given = ArrayLike  # a user's labels: `number_of_labels` refuses what are no integers
 
 CELLS = 2**30  # of a table, 8 GiB
 
@@ -41,7 +41,7 @@ def contingency(
         )
     if len(true) == 0:
         raise InputError("There are no labelled items to evaluate: give at least one label.")
-    k, c = _number(pred, n_clusters, "predicted"), _number(true, n_classes, "true")
+    k, c = number_of_labels(pred, n_clusters, "predicted"), number_of_labels(true, n_classes, "true")
     if k * c > CELLS:
         raise InputError(
             f"The labels go up to {c - 1} and {k - 1}, too far to count every pair: number the classes from 0, as "
@@ -50,7 +50,8 @@ def contingency(
     return np.bincount(pred.astype(np.int64) * c + true.astype(np.int64), minlength=k * c).reshape(k, c)
 
 
-def _number(labels: NDArray[Any], stated: int | None, which: str) -> int:
+def number_of_labels(labels: NDArray[Any], stated: int | None, which: str) -> int:
+    """How many numbers labels from 0 have, or the stated number. Raises InputError for labels that do not fit it."""
     if labels.dtype.kind not in "iu":
         raise InputError(f"The {which} labels are of type {labels.dtype}: give integers from 0.")
     if stated is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from coterie.arguments import array_from, whole_number
-from coterie.evaluation.contingency import Given, Ints, contingency
+from coterie.evaluation.contingency import Given, Ints, contingency, number_of_labels
 from coterie.evaluation.ranking import Floats, ratio
 
 
@@ -34,8 +34,15 @@ class Matching:
     counts: Ints  # (k, c)
 
     def correct(self, labels_true: NDArray[Any], labels_pred: NDArray[Any]) -> NDArray[np.bool_]:
-        """Tell for each item whether its cluster's class is its own; items of an unmatched cluster are wrong."""
-        return self.class_of[labels_pred] == labels_true
+        """Tell for each item whether its cluster's class is its own; items of an unmatched cluster are wrong.
+
+        Raises InputError for labels of clusters that are not in the table.
+        """
+        pred = array_from(labels_pred, "labels_pred")
+        if pred.size:
+            number_of_labels(pred, len(self.class_of), "predicted")
+        matched = self.class_of[pred]
+        return (matched >= 0) & (matched == array_from(labels_true, "labels_true"))
 
     @property
     def accuracy(self) -> float:

@@ -37,6 +37,8 @@ def separation_fpr95(inside: ArrayLike, outside: ArrayLike, positive: Literal["i
     >>> separation_fpr95([0.9, 0.7, 0.6], [0.65, 0.2])
     0.5
     """
+    if positive not in ("in", "out"):
+        raise InputError(f"positive is {repr(positive)[:80]}: it takes 'in' or 'out'.")
     order = _rank(inside, outside)
     return float(ranking.false_positive_rate(order if positive == "in" else order.reversed()))
 
