@@ -91,3 +91,10 @@ def test_a_renumbering_of_the_groups_changes_nothing():
     assert criteria.silhouettes(points, labels) == pytest.approx(criteria.silhouettes(points, other))
     assert criteria.coding_rate(points, labels) == pytest.approx(criteria.coding_rate(points, other))
     assert criteria.generalisation(points, labels, 3) == pytest.approx(criteria.generalisation(points, other, 3))
+
+
+def test_more_parts_than_may_be_are_as_many_as_may_be():
+    """All eigenvalues are 0 up to rounding: the largest step among them is noise."""
+    noise = np.sort(np.abs(np.random.default_rng(0).normal(size=(20, 11))) * 1e-16)
+    assert [criteria.eigengap(values, 2, 10) for values in noise] == [10] * 20
+    assert criteria.eigengap(np.array([0, 0, 0, 0.5, 0.6, 0.9]), 4, 5) == 5  # fewer parts than may be

@@ -96,10 +96,10 @@ def eigenvalues(points: Points, most: int) -> Floats:
 def eigengap(values: Floats, least: int, most: int) -> int:
     """The number of groups after which the eigenvalues rise most, between `least` and `most`.
 
-    Where the graph has several components it is their number: three separate cliques are three groups.
+    Where the graph has several components it is their number, `most` at most: three separate cliques are three groups.
     """
     parts = int((values < 1e-8).sum())
-    if least <= parts <= most:
-        return parts
+    if parts >= least:
+        return min(parts, most)
     gaps = np.diff(values)[least - 1 : min(most, len(values) - 1)]
     return least + int(gaps.argmax()) if len(gaps) else least
