@@ -14,6 +14,7 @@ import torch
 from coterie.catalogue import method_class, method_names
 from coterie.contract import Card, Facts, Method, heads_of, is_trained, name_of, passes_of, setting_names
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
+from coterie.networks.draws import OwnDraws
 from coterie.networks.net import Net, trainable
 from coterie.prediction.model import Model
 from coterie.records.run import read_record
@@ -112,8 +113,8 @@ def check_inherited(
 
 
 def _untrained(method: Method, backbone: BackboneChoice, spec: ItemSpec, k: int) -> Net:
-    """The untrained net of a stage. Torch's random state is left as it was."""
-    with torch.random.fork_rng(devices=[]):
+    """The untrained net of a stage, for its form alone. Torch's random state is left as it was."""
+    with OwnDraws():
         net = Net(build_backbone(backbone.name, spec), spec, torch.zeros(1), torch.ones(1), half=False)
         net.add(heads_of(method, net, k))
     return net
@@ -152,7 +153,8 @@ def first_weights(
         return start.choice, start
     if settings.backbone != "auto" and settings.init is None:
         # Only to hear now, and not after the stages before, of an unknown name.
-        build_backbone(backbone.name, spec)
+        with OwnDraws():
+            build_backbone(backbone.name, spec)
     return backbone, None
 
 

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from coterie.networks.draws import OwnDraws
 from coterie.networks.residual import kaiming_convolutions, residual_stages
 from coterie.networks.sobel import CHANNELS as SOBEL_CHANNELS
 from coterie.networks.sobel import WithSobel
@@ -93,7 +94,8 @@ def start_of(choice: BackboneChoice, spec: ItemSpec, weights: Path | None) -> St
     A ResNet keeps the first layers that the weights have, also for images that would get the CIFAR stem without.
     """
     name, notes, side = choice.name, list[str](), max(spec.height, spec.width)
-    net = build_backbone(name, spec)
+    with OwnDraws():
+        net = build_backbone(name, spec)
     inner = net.trunk if isinstance(net, WithSobel) else net
     given = None if weights is None else read_weights(weights)
     if has_small_stem(inner) and (given is None or _wide(given.get("conv1.weight"))):
@@ -103,7 +105,8 @@ def start_of(choice: BackboneChoice, spec: ItemSpec, weights: Path | None) -> St
             f"{bare} keeps the first layers of its weights, which make images of {side} px four times smaller: "
             "--image-size 128 shows it more."
         )
-        net = build_backbone(name, spec)
+        with OwnDraws():
+            net = build_backbone(name, spec)
     if weights is None:
         net = build_backbone(name, spec, pretrained=True)
     else:

@@ -1,4 +1,4 @@
-"""Random weights that are overwritten at once, drawn apart from torch's random state."""
+"""Random weights that are overwritten at once, or never looked at: drawn apart from torch, or not at all."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 # What layers begin with. Those of `nn.init` reach a mode as themselves, those that they call do not.
-DRAWS = ("rand", "randn", "randint", "randperm", "normal", "uniform_", "normal_", "random_", "kaiming_uniform_")
+DRAWS = ("rand", "randn", "randint", "randperm", "normal", "uniform_", "normal_", "random_")
 
 
 class OwnDraws(TorchFunctionMode):
-    """Within, in this thread, layers draw from a generator of their own.
+    """Within, in this thread, layers draw from a generator of their own; linear ones and convolutions not at all.
 
     torch has one random state for all threads. A net that is built to be filled from a file would draw from that of a
-    fit in another thread, and the fit would give other numbers.
+    fit in another thread, and the fit would give other numbers. The draws of those layers are most of the time that a
+    net takes; what their memory holds stays. All others draw, as some draw again until the numbers lie in a range.
     """
 
     def __init__(self) -> None:
@@ -30,7 +31,9 @@ class OwnDraws(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        given = dict(kwargs or {})
-        if getattr(func, "__name__", "") in DRAWS and given.get("generator") is None:
+        given, name = dict(kwargs or {}), getattr(func, "__name__", "")
+        if name == "kaiming_uniform_":
+            return args[0] if args else given["tensor"]
+        if name in DRAWS and given.get("generator") is None:
             given["generator"] = self.generator
         return func(*args, **given)
