@@ -165,6 +165,18 @@ def test_a_page_that_comes_back_whole_is_loaded_again(page: Any, app: Running) -
         page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
 
 
+def test_the_export_page_begins_anew_after_going_back(page: Any, app: Running) -> None:
+    """Before, the browser chose the last format again, beside the name and the command of another."""
+    from playwright.sync_api import expect
+
+    page.goto(app.address + "export")
+    page.locator('[name="to"][value="parquet"]').check()
+    page.goto(app.address + "accept")
+    page.go_back()
+    expect(page.locator("#command")).to_contain_text("--to csv")
+    expect(page.locator('[name="to"][value="csv"]')).to_be_checked()
+
+
 def test_what_was_said_outlives_the_page(page: Any, app: Running) -> None:
     """Before, taking items over and undoing that loaded the page again, and the message was gone with it."""
     from playwright.sync_api import expect
