@@ -344,7 +344,9 @@ export async function excuse(image) {
   image.replaceWith(element("span", { className: "why", textContent: error?.message || "cannot be shown", title: image.alt }));
   frame?.classList.add("broken");
 }
-document.addEventListener("error", (event) => { if (event.target instanceof HTMLImageElement && event.target.src.includes("/thumb/")) excuse(event.target); }, true);
+const ofItem = (image) => image instanceof HTMLImageElement && image.src.includes("/thumb/");
+document.addEventListener("error", (event) => { if (ofItem(event.target)) excuse(event.target); }, true);
+for (const image of document.images) if (image.complete && !image.naturalWidth && ofItem(image)) excuse(image);  // before this script ran
 
 // Of tiny pictures the pixels are shown as they are.
 document.addEventListener("load", (event) => { if (event.target instanceof HTMLImageElement) event.target.classList.toggle("pixel", event.target.naturalWidth <= 64); }, true);
