@@ -8,6 +8,8 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import estimator_checks
 
 from coterie import Clusterer, Embed, embed, load
+from coterie.encoders import weights as weights_of
+from coterie.encoders.catalogue import WHEEL
 from coterie.encoders.loading import Encoder
 from coterie.types import InputError
 from helpers.encoder_weights import random_weights
@@ -115,6 +117,15 @@ def test_method_auto_takes_the_encoder_at_hand_and_a_named_method_none(colours):
     of_a_net = [{"preset": "paper"}, {"settings": {"moco.epochs": 1}}, {"settings": {"views.flip": 0.0}}]
     for given in (*of_a_net, {"pretrained": True}, {"weights": "x.pth"}, {"init": "run"}, {"image_size": 32}):
         assert resolve(Clusterer(3, "auto", **given)._settings()).encoder == "none", given
+
+
+def test_of_many_pictures_auto_takes_the_quick_encoder_as_fit_does(colours, monkeypatch):
+    better, quick = weights_of.PREFERRED["cpu"][0], WHEEL
+    monkeypatch.setattr(weights_of, "available", lambda: [better, quick])
+    monkeypatch.setattr(weights_of, "QUICK_FROM", len(colours) - 1)
+    assert Embed(image_size=32).fit(colours).encoding_.encoder == quick
+    with pytest.raises(InputError, match="holds embeddings, and an encoder reads pictures: there is nothing to embed"):
+        embed(np.eye(30))
 
 
 def test_embed_says_what_it_is(colours, weights):

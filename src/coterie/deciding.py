@@ -141,10 +141,11 @@ def with_encoder(
 
 def check_used(encode: Encode | None, opened: Source, advice: str = "leave --encoder out") -> None:
     """Raise InputError where the user named an encoder and the source has no pictures to embed."""
-    if encode is None or encode.used or encode.wanted.name == AUTO:
+    if encode is None or encode.used or (encode.wanted.name == AUTO and not encode.all_kinds):
         return
     holds = "embeddings" if opened.items.spec.kind == "embeddings" else "volumes"
-    raise InputError(f"{opened.name} holds {holds}, and the encoder {encode.wanted.name} reads pictures: {advice}.")
+    encoder = "an encoder" if encode.wanted.name == AUTO else f"the encoder {encode.wanted.name}"
+    raise InputError(f"{opened.name} holds {holds}, and {encoder} reads pictures: {advice}.")
 
 
 def place_of(source: Any) -> str:

@@ -99,9 +99,10 @@ class How:
         if size is not None and not 16 <= size <= 4096:
             raise InputError(f"The size is {size}: an encoder sees between 16 and 4,096 pixels a side.")
         place = accelerator_for(self.device).device
-        name = at_hand_or_refused(str(place)) if self.encoder == AUTO else self.encoder
+        if self.encoder == AUTO:
+            at_hand_or_refused(str(place))  # which one depends on the number of pictures
         weights = None if self.weights is None else os.fspath(path_from(self.weights, "weights"))
-        return Wanted(name, weights, size, bool(self.squash), pooling, place, precision)
+        return Wanted(self.encoder, weights, size, bool(self.squash), pooling, place, precision)
 
 
 def embedded(
@@ -124,7 +125,7 @@ def embedded(
     output = None if output is None else path_from(output, "output")
     spread = spread_of(X, output, text(engine, "engine"), workers)
     folder = None if output is None else Path(os.path.abspath(output) if spread else output)
-    encode = Encode(wanted, folder, place_of(X), spread=spread)
+    encode = Encode(wanted, folder, place_of(X), spread=spread, all_kinds=True)
     source = open_items(X, encode=encode, max_skipped=share(max_skipped, "max_skipped"), progress=progress)
     check_used(encode, source, "there is nothing to embed")
     return source

@@ -15,6 +15,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
+import coterie.cli.embed  # noqa: F401  first imported beside a patched at_hand, it would keep that
 from coterie.encoders import weights as weights_of
 from coterie.encoders.catalogue import ENTRIES, WHEEL
 from coterie.encoders.loading import Encoder

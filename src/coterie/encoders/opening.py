@@ -12,7 +12,7 @@ from coterie.data.picture_form import Options
 from coterie.data.source import open_source
 from coterie.data.spaces import Spaces
 from coterie.encoders.catalogue import AUTO, NONE
-from coterie.encoders.weights import preferred
+from coterie.encoders.weights import at_hand_or_refused, preferred
 from coterie.types import Encoding, InputError, ItemSpec, Source
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ SMALL_GREY = 64  # pixels a side: grey pictures up to here may be glyphs, which 
 class Encode:
     """Called by `data` with pictures before they are decoded: makes embeddings of them, or leaves them (None).
 
-    With the name "auto" photographs are embedded by the best encoder on this computer, and all else is left; `said` is
-    then one line about what was done.
+    With the name "auto" photographs are embedded by the best encoder on this computer, and all else is left, or with
+    `all_kinds` embedded too; `said` is then one line about what was done.
     """
 
     wanted: Wanted
@@ -39,12 +39,15 @@ class Encode:
     dry: bool = False
     used: bool = False
     spread: Spread | None = None  # who makes the embeddings, where it is not this process
+    all_kinds: bool = False
 
     def __call__(self, pictures: Pictures, survey: Survey, options: Options) -> Source | None:
         from coterie.encoders.embedding import embed_pictures, rehearse
 
         wanted = self.wanted
-        if wanted.name == AUTO:
+        if wanted.name == AUTO and self.all_kinds:
+            wanted = replace(wanted, name=at_hand_or_refused(str(wanted.device), int((survey.widths > 0).sum())))
+        elif wanted.name == AUTO:
             name, self.said = decide(pictures, survey, str(wanted.device))
             if name == NONE:
                 return None
