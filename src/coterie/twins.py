@@ -62,7 +62,7 @@ def _small(images: Tensor) -> Tensor:
 
 def source_of(origin: str, model: Model, fingerprint: str | None, run: Path) -> Source:
     """The source of a run, opened again. Raises InputError where it has changed since."""
-    opened = open_items(origin, like=model.spec)
+    opened = open_items(origin, like=model.spec, lender=run)
     check_unchanged(opened, origin, fingerprint, run)
     return opened
 

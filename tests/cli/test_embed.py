@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import time
 from pathlib import Path
@@ -20,6 +21,8 @@ from coterie.encoders import weights as weights_of
 from coterie.encoders.catalogue import ENTRIES, WHEEL
 from coterie.encoders.loading import Encoder
 from coterie.encoders.store import lend
+from coterie.prediction.embedding import embed_run
+from coterie.prediction.results import read_result
 from helpers.encoder_weights import random_weights
 
 SMALL = "test_vit"
@@ -52,6 +55,31 @@ def encoded(coterie, colours, weights, tmp_path_factory) -> Path:
     answer = coterie("fit", colours, "-k", 3, "-o", run, "--epochs", 2, "--device", "cpu", *ENCODER, weights)
     assert answer.code == 0, answer.err
     return run
+
+
+def test_what_a_run_embedded_is_not_embedded_again_for_duplicates_or_a_review(
+    coterie, encoded, colours, tmp_path, monkeypatch
+):
+    seen, whole = [], Encoder.__call__
+
+    def counted(self, pixels):
+        seen.extend([len(pixels)] if len(pixels) > 1 else [])  # one picture is shown when an encoder is loaded
+        return whole(self, pixels)
+
+    monkeypatch.setattr(Encoder, "__call__", counted)
+    run = tmp_path / "run"
+    shutil.copytree(encoded, run)
+    ids = read_result(run / "result.parquet").ids
+    before = {path.name: path.read_bytes() for path in (run / "cache" / "features").iterdir()}
+    kept = coterie("duplicates", run, "--json").object
+    embed_run(run, ids, tmp_path / "kept.npy")
+    assert seen == []
+    assert {path.name: path.read_bytes() for path in (run / "cache" / "features").iterdir()} == before
+    shutil.rmtree(run / "cache")
+    assert coterie("duplicates", run, "--json").object == kept
+    embed_run(run, ids, tmp_path / "again.npy")
+    assert sum(seen) >= 60
+    np.testing.assert_array_equal(np.load(tmp_path / "kept.npy"), np.load(tmp_path / "again.npy"))
 
 
 def test_embed_writes_a_folder_that_fit_takes(coterie, colours, weights, tmp_path):

@@ -89,13 +89,15 @@ def embed_pictures(
     folder: Path | None,
     path: str = "",
     spread: Spread | None = None,
+    lender: Path | None = None,
 ) -> Source:
     """The embeddings of all pictures that can be read, as a source whose items are the pictures.
 
     They lie in `folder` (None: in memory), where those of a run before are taken up. `path`: where the pictures lie,
-    for the report of a later run. `spread`: who makes them, into the folder. Raises InputError.
+    for the report of a later run. `spread`: who makes them, into the folder. `lender`: a run that embedded pictures, of
+    which those of the same content are not embedded again. Raises InputError.
     """
-    store = Store(folder)
+    store = Store(folder, lender)
     encoder = load_encoder(wanted)
     check_encoding(encoder.encoding, options.like, pictures.name)
     failures, rule, values = readable_pictures(pictures, survey, options)

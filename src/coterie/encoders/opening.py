@@ -40,6 +40,7 @@ class Encode:
     used: bool = False
     spread: Spread | None = None  # who makes the embeddings, where it is not this process
     all_kinds: bool = False
+    lender: Path | None = None  # a run whose embeddings may be taken up
 
     def __call__(self, pictures: Pictures, survey: Survey, options: Options) -> Source | None:
         from coterie.encoders.embedding import embed_pictures, rehearse
@@ -55,7 +56,7 @@ class Encode:
         self.used = True
         if self.dry:
             return rehearse(pictures, survey, options, wanted)
-        return embed_pictures(pictures, survey, options, wanted, self.folder, self.path, self.spread)
+        return embed_pictures(pictures, survey, options, wanted, self.folder, self.path, self.spread, self.lender)
 
 
 def decide(pictures: Pictures, survey: Survey, device: str) -> tuple[str, str]:
@@ -85,13 +86,15 @@ def open_items(
     like: ItemSpec | None = None,
     encode: Encode | None = None,
     device: str = "auto",
+    lender: Path | None = None,
     **options: Any,
 ) -> Source:
     """`data.open_source`, with the pictures for a model that was fitted on embeddings put through its encoder.
 
-    Raises InputError where that encoder is not to be had, or has other weights by now.
+    `lender`: a run whose embeddings of the same pictures are taken. Raises InputError where the encoder is not to be
+    had, or has other weights by now.
     """
-    return open_source(source, like=like, encode=encode or _encode_for(like, device), **options)
+    return open_source(source, like=like, encode=encode or _encode_for(like, device, lender), **options)
 
 
 def part_items(source: str | Spaces, like: ItemSpec, device: str = "auto", workers: int | None = None) -> Parted:
@@ -99,11 +102,11 @@ def part_items(source: str | Spaces, like: ItemSpec, device: str = "auto", worke
     return parted(source, Options(like, workers=workers, encode=_encode_for(like, device)))
 
 
-def _encode_for(like: ItemSpec | None, device: str) -> Encode | None:
+def _encode_for(like: ItemSpec | None, device: str, lender: Path | None = None) -> Encode | None:
     """The encoder for new pictures of a model; None for a model that was not fitted on embedded pictures."""
     if like is None or like.kind != "embeddings" or like.encoding is None:
         return None
-    return Encode(wanted_by(like.encoding, device))
+    return Encode(wanted_by(like.encoding, device), lender=lender)
 
 
 def wanted_by(encoding: Encoding, device: str = "auto") -> Wanted:

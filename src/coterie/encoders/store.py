@@ -73,10 +73,10 @@ def _short(value: Any) -> str:
 
 
 class Store:
-    """A folder of embeddings, or (folder None) memory."""
+    """A folder of embeddings, or (folder None) memory. `lender`: a run whose embeddings may be taken up, too."""
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None, lender: Path | None = None) -> None:
+        self.folder, self.lender = folder, lender
         self.chunks: dict[int, Chunk] = {}
 
     def begin(self, job: Job) -> None:
@@ -95,18 +95,22 @@ class Store:
         if foreign:
             raise InputError(f"{self.folder} holds {min(foreign)!r}, which is no embedding: choose another folder.")
         if holds_features(self.folder):
-            there = read_features(self.folder)
-            before = Job(encoding_of(there.encoding), (there.low, there.high), "", 0)
+            before = _made_by(self.folder)
             if before.by != job.by:
                 raise InputError(
-                    f"{self.folder} holds embeddings of {there.encoding.encoder} that were made otherwise than asked "
+                    f"{self.folder} holds embeddings of {before.encoding.encoder} that were made otherwise than asked "
                     f"for now ({_difference(before, job)}): choose another folder."
                 )
 
     def known(self) -> Known:
-        """Embeddings by the content of their pictures: of the folder as it was, and of runs that did not end."""
+        """Embeddings by their pictures' content: of the lender, of the folder as it was, of runs that did not end."""
         found: Known = {}
+        if self.lender is not None and holds_features(self.lender / CACHE):
+            with contextlib.suppress(InputError):
+                if _made_by(self.lender / CACHE).by == self.job.by:
+                    found |= _kept(self.lender / CACHE)
         if self.folder is None:
+            found.pop(NO_DIGEST, None)
             return found
         for path in sorted((self.folder / PARTS).glob(f"{self.job.by}-*.npz")):
             chunk = None if path.name.startswith(self.job.key) else self._read(path)
@@ -114,11 +118,7 @@ class Store:
                 digests = chunk.digests[chunk.ok]
                 found |= {digest.tobytes(): (chunk.features, row) for row, digest in enumerate(digests)}
         if holds_features(self.folder):
-            with contextlib.suppress(InputError, OSError, ValueError):  # damaged: it is made again
-                array = np.load(self.folder / FEATURES, mmap_mode="r")
-                _, all_digests = read_items(self.folder)
-                if array.dtype == np.float16 and array.ndim == 2 and len(array) == len(all_digests):
-                    found |= {digest: (array, row) for row, digest in enumerate(all_digests)}
+            found |= _kept(self.folder)
         found.pop(NO_DIGEST, None)
         return found
 
@@ -176,6 +176,22 @@ class Store:
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             (self.folder / PARTS).rmdir()
+
+
+def _made_by(folder: Path) -> Job:
+    """How the embeddings of a folder were made. Raises InputError where its manifest cannot be read."""
+    there = read_features(folder)
+    return Job(encoding_of(there.encoding), (there.low, there.high), "", 0)
+
+
+def _kept(folder: Path) -> Known:
+    """The embeddings of a folder by the content of their pictures; none where it is damaged."""
+    with contextlib.suppress(InputError, OSError, ValueError):
+        array = np.load(folder / FEATURES, mmap_mode="r")
+        _, digests = read_items(folder)
+        if array.dtype == np.float16 and array.ndim == 2 and len(array) == len(digests):
+            return {digest: (array, row) for row, digest in enumerate(digests)}
+    return {}
 
 
 def lend(run: Path, other: Path) -> None:

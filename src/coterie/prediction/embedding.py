@@ -41,7 +41,7 @@ def embed_run(
     if source is not None or origin not in names():
         origin = str(place_of(entry, origin, source))
     model = load_model(run)
-    opened = open_items(origin, like=model.spec)
+    opened = open_items(origin, like=model.spec, lender=run)
     if list(opened.ids) != list(ids) or opened.fingerprint != entry.get("fingerprint"):
         raise InputError(_differences(origin, opened.ids, ids))
     embedding = model.predict(opened, embedding=True, progress=progress).embedding
