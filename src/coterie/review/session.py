@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
-import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -105,7 +105,7 @@ class Review:
         return self._journal.events
 
     @property
-    def guard(self) -> threading.RLock:
+    def guard(self) -> AbstractContextManager[Any]:
         """Held while a decision is taken: what is read under it is of one state."""
         return self._journal.guard
 
