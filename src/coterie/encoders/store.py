@@ -110,7 +110,6 @@ class Store:
                 if _made_by(self.lender / CACHE).by == self.job.by:
                     found |= _kept(self.lender / CACHE)
         if self.folder is None:
-            found.pop(NO_DIGEST, None)
             return found
         for path in sorted((self.folder / PARTS).glob(f"{self.job.by}-*.npz")):
             chunk = None if path.name.startswith(self.job.key) else self._read(path)
@@ -119,7 +118,6 @@ class Store:
                 found |= {digest.tobytes(): (chunk.features, row) for row, digest in enumerate(digests)}
         if holds_features(self.folder):
             found |= _kept(self.folder)
-        found.pop(NO_DIGEST, None)
         return found
 
     def has(self, number: int) -> bool:
@@ -190,7 +188,7 @@ def _kept(folder: Path) -> Known:
         array = np.load(folder / FEATURES, mmap_mode="r")
         _, digests = read_items(folder)
         if array.dtype == np.float16 and array.ndim == 2 and len(array) == len(digests):
-            return {digest: (array, row) for row, digest in enumerate(digests)}
+            return {digest: (array, row) for row, digest in enumerate(digests) if digest != NO_DIGEST}
     return {}
 
 
