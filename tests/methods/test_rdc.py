@@ -7,11 +7,13 @@ import torch
 from sklearn.datasets import make_blobs
 
 from coterie import Clusterer, load
+from coterie.algorithms.neighbours import nearest
 from coterie.catalogue import practical_settings
 from coterie.contract import Facts, views_of
 from coterie.evaluation import accuracy
 from coterie.methods.rdc import RDC, StoppingCriterion
 from coterie.networks.autoencoder import flat
+from coterie.objectives.proximity import Rules, proximity
 from coterie.pipeline import run
 from coterie.training.coerce import coerce
 from coterie.types import InputError, RunFailed
@@ -118,6 +120,15 @@ def test_shares_are_met_at_the_start_and_published_thresholds_are_kept():
     list(steps(RDC(), net, batch))
     assert float(batch.logged["core_share"]) == pytest.approx(0.4, abs=0.03)
     assert net_of(RDC(core_ratio=0.6, gap=0.7)).filters.thresholds == (0.6, 0.7)
+
+
+def test_the_authors_reading_of_the_filters_meets_the_wanted_shares_at_the_start():
+    net = net_of(RDC(core_share=0.4, accepted=0.6, gap_from="running", when_none="own_code", core_sense="below"))
+    z = features_of(net)()
+    distance, neighbour = nearest(z, 5)
+    found = proximity(z, distance, neighbour, *net.filters.thresholds, rules=Rules("running", "own_code", "below"))
+    assert found.core_share == pytest.approx(0.4, abs=0.03)
+    assert float(found.reliable[found.core].float().mean()) == pytest.approx(0.6, abs=0.03)
 
 
 @pytest.mark.parametrize(("factor", "what"), [(1e-4, "collapsed"), (20.0, "diverged: it is 20 times as wide")])

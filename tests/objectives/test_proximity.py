@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from coterie.algorithms.neighbours import nearest
 from coterie.objectives.proximity import (
+    Rules,
     choose_filters,
     density_ratio,
     gap_scale,
-    gaps,
     neighbours_in_bank,
     proximity,
 )
@@ -52,7 +52,7 @@ def test_neighbour_distances_ascend_and_move_with_the_scale_but_not_with_a_rotat
     moved, _ = nearest(z @ turn + 3, 5)
     torch.testing.assert_close(moved, distance, rtol=1e-3, atol=1e-4)
     larger, _ = nearest(z * 7, 5)
-    torch.testing.assert_close(gaps(larger), 7 * gaps(distance), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(larger, 7 * distance, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close(density_ratio(larger), density_ratio(distance), rtol=1e-3, atol=1e-4)
 
 
@@ -99,6 +99,31 @@ def test_chosen_filters_give_the_wanted_shares(core_share, accepted, kind):
     found = proximity(z, distance, neighbour, core_ratio, gap, scale=gap_scale(distance, kind))
     assert found.core_share == pytest.approx(core_share, abs=0.01)
     assert float(found.reliable[found.core].float().mean()) == pytest.approx(accepted, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", ["absolute", "median"])
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules("running", "own_code"),
+        Rules("running"),
+        Rules("global", "own_code"),
+        Rules("global"),
+        Rules("zero"),
+        Rules(core_sense="below"),
+        Rules("running", "own_code", "below", "left_out"),
+    ],
+    ids=str,
+)
+def test_chosen_filters_give_the_wanted_shares_however_they_are_read(rules, kind):
+    z = (
+        points(1000) * torch.linspace(0.3, 1, 1000)[:, None]
+    )  # the nearest neighbours of some are farther than of others
+    distance, neighbour = nearest(z, 4)
+    core_ratio, gap = choose_filters(distance, 0.3, 0.65, kind, rules)
+    found = proximity(z, distance, neighbour, core_ratio, gap, scale=gap_scale(distance, kind), rules=rules)
+    assert found.core_share == pytest.approx(0.3, abs=0.01)
+    assert float(found.reliable[found.core].float().mean()) == pytest.approx(0.65, abs=0.03)
 
 
 def test_gaps_in_medians_do_not_depend_on_the_scale_of_the_points():

@@ -204,7 +204,7 @@ class RDC:
         """Fix both thresholds: the settings', or those that give the wanted shares, without labels."""
         z = features()
         distance, _ = nearest(z, self.neighbours)
-        chosen = choose_filters(distance, self.core_share, self.accepted, self.gap_scale)
+        chosen = choose_filters(distance, self.core_share, self.accepted, self.gap_scale, self.rules)
         core_ratio = chosen[0] if self.core_ratio is None else self.core_ratio
         net.filters.set(core_ratio, chosen[1] if self.gap is None else self.gap, z.std(0).mean())
 

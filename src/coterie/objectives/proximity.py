@@ -82,11 +82,8 @@ def proximity(
     point itself is not a part of its centroid; its neighbours may be border points.
     """
     ratio = density_ratio(distance)
-    core = ratio > core_ratio if rules.core_sense == "above" else ratio < core_ratio
-    alike = distance[:, -1] <= 0
-    if rules.copies != "core":
-        core = core & ~alike
-    counted = ~alike if rules.copies == "left_out" else torch.ones_like(core)
+    core = core_points(distance, core_ratio, rules)
+    counted = distance[:, -1] > 0 if rules.copies == "left_out" else torch.ones_like(core)
     apart = distance - gap_start(distance, core, rules.gap_from)
     reliable = apart / torch.as_tensor(scale, device=distance.device).reshape(-1, 1).clamp(min=TINY) < gap
     if rules.when_none == "nearest":
@@ -101,8 +98,15 @@ def proximity(
     return Proximity(ratio, core, reliable, centroid, counted)
 
 
+def core_points(distance: Float[Tensor, "n m"], core_ratio: float, rules: Rules = TEXT) -> Bool[Tensor, " n"]:
+    """Which points are core: those whose ratio r_i lies on the rules' side of β1 (Eq. 5)."""
+    ratio = density_ratio(distance)
+    core = ratio > core_ratio if rules.core_sense == "above" else ratio < core_ratio
+    return core if rules.copies == "core" else core & (distance[:, -1] > 0)
+
+
 def gap_start(distance: Float[Tensor, "n m"], core: Bool[Tensor, " n"], kind: GapFrom) -> Float[Tensor, "n 1"]:
-    """The distance that each point's gaps are measured from in the second filter.
+    """The distance that each point's gaps are measured from in the second filter; `own`: Δ_ij = D_ij - D_i1 (Eq. 7, 8).
 
     `running`: s_i = min(D_N1, min over core points k <= i of D_k1), N the last point: the authors' code sets its
     minimum for each point in one loop, and a second loop goes on lowering the value that the last point left.
@@ -126,11 +130,6 @@ def density_ratio(distance: Float[Tensor, "n m"]) -> Float[Tensor, " n"]:
     return torch.where(farthest > 0, distance[:, 0] / farthest.clamp(min=TINY), 1.0)
 
 
-def gaps(distance: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
-    """Δ_ij = D_ij - D_i1 (Eq. 7, 8)."""
-    return distance - distance[:, :1]
-
-
 def gap_scale(distance: Float[Tensor, "n m"], kind: GapScale) -> Tensor:
     """The unit of the gaps: 1 (the paper as written), each point's D_i1, or the median D_i1 of all points.
 
@@ -142,20 +141,22 @@ def gap_scale(distance: Float[Tensor, "n m"], kind: GapScale) -> Tensor:
 
 
 def choose_filters(
-    distance: Float[Tensor, "n m"], core_share: float, accepted: float, kind: GapScale
+    distance: Float[Tensor, "n m"], core_share: float, accepted: float, kind: GapScale, rules: Rules = TEXT
 ) -> tuple[float, float]:
     """β1 and β2 without labels: those that make this share of the points core and accept this share of the neighbours.
 
     The published values were tuned for each data set, apparently against labels; these are quantiles of r and of the
-    core points' gaps. The nearest neighbour is always accepted and counts.
+    core points' gaps, as the rules measure them. A nearest neighbour that is always accepted counts.
     """
-    ratio = density_ratio(distance)
-    core_ratio = float(ratio.quantile(1 - core_share)) if len(ratio) < 2**24 else float(ratio.median())
-    inside = ratio > core_ratio
-    inside = inside if bool(inside.any()) else torch.ones_like(inside)
+    ratio, below = density_ratio(distance), core_share if rules.core_sense == "below" else 1 - core_share
+    core_ratio = float(ratio.quantile(below)) if len(ratio) < 2**24 else float(ratio.median())
+    core = core_points(distance, core_ratio, rules)
+    apart = distance - gap_start(distance, core, rules.gap_from)
+    if rules.when_none == "nearest":
+        apart[:, 0] = 0
     scale = gap_scale(distance, kind)
-    scaled = gaps(distance) / (scale[:, None] if scale.dim() else scale).clamp(min=TINY)
-    ordered = scaled[inside].flatten().sort().values
+    scaled = apart / (scale[:, None] if scale.dim() else scale).clamp(min=TINY)
+    ordered = scaled[core if bool(core.any()) else torch.ones_like(core)].flatten().sort().values
     return core_ratio, max(float(ordered[min(len(ordered) - 1, round(accepted * len(ordered)))]), TINY)
 
 
