@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse, Response
 
+from coterie.app.exporting import size_of
 from coterie.app.listing import MOST
 from coterie.app.site import Site
 from coterie.app.thumbs import Busy
@@ -227,9 +228,7 @@ def audit_next(request: Request) -> dict[str, Any]:
 @steady
 def export_size(request: Request, to: str, only: str = "") -> dict[str, int | None]:
     """How many items an export would take, and about how many bytes."""
-    from coterie.app.exporting import size
-
-    return size(site_of(request), to, only)
+    return size_of(site_of(request), to, only)
 
 
 @router.get("/jobs")
@@ -244,15 +243,21 @@ def told(site: Site, seq: int) -> str:
 
 
 def _group(site: Site, text: str) -> int | None:
+    """The group of a query; None for all of them. Raises InputError."""
     if text == "all":
         return None
     try:
         group = int(text)
     except ValueError:
         raise InputError(f"{text[:40]!r} is no group.") from None
+    check_known(site, group)
+    return group
+
+
+def check_known(site: Site, group: int) -> None:
+    """Raise InputError for a number that no group ever had; -1 is that of the rejected items."""
     if group != -1 and group not in site.review.state.groups:
         raise InputError(f"There is no group {group}.")
-    return group
 
 
 async def _picture(request: Request, row: int, *, large: bool) -> Response:

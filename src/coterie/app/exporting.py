@@ -5,20 +5,18 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from coterie.app.jobs import Report, Task
+from coterie.app.site import Site
 from coterie.export import Options, export, format_names
 from coterie.export.items import items_of_run
 from coterie.export.registry import Format, format_of
 from coterie.review.table import accepted_rows, standing
 from coterie.types import InputError
 from coterie.words import counted
-
-if TYPE_CHECKING:
-    from coterie.app.jobs import Report
-    from coterie.app.site import Site
 
 HOLDING = ("hf", "hf-parquet", "imagefolder")  # formats with the pictures themselves
 SAMPLED = 200  # pictures whose sizes stand for all
@@ -34,7 +32,7 @@ def space_left(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def size(site: Site, name: str, only: str) -> dict[str, int | None]:
+def size_of(site: Site, name: str, only: str) -> dict[str, int | None]:
     """How many items an export would take and, where it holds their pictures, about how many bytes these are.
 
     Raises InputError for a format that is not there.
@@ -55,7 +53,7 @@ def size(site: Site, name: str, only: str) -> dict[str, int | None]:
     return {"items": len(chosen), "bytes": round(len(chosen) * sum(known) / len(known)) if known else None}
 
 
-def exporting(site: Site, settings: dict[str, Any]) -> Any:
+def exporting(site: Site, settings: dict[str, Any]) -> Task:
     """A job that writes the reviewed items in a format. Raises InputError for what cannot be."""
     name, out = str(settings.get("to", "")), str(settings.get("out", ""))
     if name not in formats():
@@ -64,7 +62,7 @@ def exporting(site: Site, settings: dict[str, Any]) -> Any:
         raise InputError("Say where the export goes.")
     place = Path(os.path.expanduser(out))
 
-    def work(report: Report) -> tuple[str, Any]:
+    def task(report: Report) -> tuple[str, Any]:
         site.review.write()
         run = site.review.path
         only = str(settings["only"]) if settings.get("only") else None
@@ -73,4 +71,4 @@ def exporting(site: Site, settings: dict[str, Any]) -> Any:
         told = " ".join(note for one in done for note in one.notes)
         return f"{counted(done[0].items, 'item')} written: {place}. {told}".strip(), str(place)
 
-    return work
+    return task

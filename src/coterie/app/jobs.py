@@ -10,6 +10,8 @@ from typing import Any
 from coterie.types import CoterieError
 
 Report = Callable[[int, int], None]  # done, of how many
+Task = Callable[[Report], tuple[str, Any]]
+"""What a job does: it reports how far it is, and returns a sentence for the page and a result for its script."""
 
 
 @dataclass
@@ -25,14 +27,7 @@ class Job:
 
     def shown(self) -> dict[str, Any]:
         """The job as JSON."""
-        return {
-            "name": self.name,
-            "state": self.state,
-            "done": self.done,
-            "total": self.total,
-            "message": self.message,
-            "result": self.result,
-        }
+        return vars(self).copy()
 
 
 class Jobs:
@@ -42,8 +37,8 @@ class Jobs:
         self.last: dict[str, Job] = {}
         self._guard = threading.Lock()
 
-    def start(self, name: str, work: Callable[[Report], tuple[str, Any]]) -> Job | None:
-        """Begin a job whose `work` returns a sentence and a result; None while another one runs."""
+    def start(self, name: str, task: Task) -> Job | None:
+        """Begin a job; None while another one runs."""
         with self._guard:
             if any(job.state == "running" for job in self.last.values()):
                 return None
@@ -54,15 +49,13 @@ class Jobs:
 
         def run() -> None:
             try:
-                job.message, job.result = work(report)
+                job.message, job.result = task(report)
                 job.state = "done"
             except CoterieError as error:
                 job.message, job.state = str(error), "failed"
             except Exception as error:  # a job must not end without a word
-                job.message, job.state = (
-                    f"This is an error of coterie itself: {type(error).__name__}: {error}",
-                    "failed",
-                )
+                job.message = f"This is an error of coterie itself: {type(error).__name__}: {error}"
+                job.state = "failed"
 
         threading.Thread(target=run, name=f"job-{name}", daemon=True).start()
         return job

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from coterie.app.answers import site_of, told
-from coterie.app.jobs import Report
+from coterie.app.exporting import exporting
+from coterie.app.jobs import Report, Task
 from coterie.app.site import Site
+from coterie.review import rows as row_texts
 from coterie.review.events import AUDITS
 from coterie.review.fold import dependents
 from coterie.review.refitting import propose_refit
@@ -137,8 +138,6 @@ def preview(request: Request, group: int, sent: Preview) -> dict[str, Any]:
     """The parts of a group by K-means, with their surest and some further members."""
     site = site_of(request)
     parts, silhouette = site.review.propose_split(group, sent.k, sent.seed)
-    from coterie.review import rows as row_texts
-
     shown = []
     for part in parts:
         rows = row_texts.read(part["rows"], site.review.base.n)
@@ -152,26 +151,26 @@ def preview(request: Request, group: int, sent: Preview) -> dict[str, Any]:
 def start(request: Request, name: str, sent: Work) -> dict[str, Any]:
     """Begin a job: features, refit or export."""
     site = site_of(request)
-    works = {"features": _features, "export": _export, "refit": _refit}
-    if name not in works:
-        raise InputError(f"There is no job {name[:40]!r}: there are {', '.join(works)}.")
-    job = site.jobs.start(name, works[name](site, sent.settings))
+    tasks = {"features": _features, "export": exporting, "refit": _refit}
+    if name not in tasks:
+        raise InputError(f"There is no job {name[:40]!r}: there are {', '.join(tasks)}.")
+    job = site.jobs.start(name, tasks[name](site, sent.settings))
     if job is None:
         raise InputError("Another job is running: wait until it has ended.")
     return job.shown()
 
 
-def _features(site: Site, settings: dict[str, Any]) -> Any:
-    def work(report: Report) -> tuple[str, Any]:
+def _features(site: Site, settings: dict[str, Any]) -> Task:
+    def task(report: Report) -> tuple[str, Any]:
         total = site.review.base.n
         site.review.compute_features(lambda done: report(done, total))
         return f"The embedding of {total:,} items is here.", None
 
-    return work
+    return task
 
 
-def _refit(site: Site, settings: dict[str, Any]) -> Any:
-    def work(report: Report) -> tuple[str, Any]:
+def _refit(site: Site, settings: dict[str, Any]) -> Task:
+    def task(report: Report) -> tuple[str, Any]:
         seen = site.review.last  # before the training: what is decided meanwhile is not in it
         found = propose_refit(site.review)
         state = site.review.state
@@ -186,13 +185,7 @@ def _refit(site: Site, settings: dict[str, Any]) -> Any:
             "rows": found.rows[:24].tolist(),
         }
 
-    return work
-
-
-def _export(site: Site, settings: dict[str, Any]) -> Any:
-    from coterie.app.exporting import exporting
-
-    return exporting(site, settings)
+    return task
 
 
 def _tab(op: str) -> str:
@@ -211,8 +204,3 @@ def _done(site: Site, seq: int) -> dict[str, Any]:
     if event.type == "split":
         answer["made"] = [part["group"] for part in event.data["parts"]]
     return answer | {"totals": site.overview.totals()}
-
-
-def default_out(run: Path, name: str) -> Path:
-    """The default place of an export: beside the run."""
-    return run.parent / f"{run.name}-{name}"
