@@ -10,7 +10,6 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from coterie.report.charts import sparkbars
-from coterie.report.scatter import COLOURS
 from coterie.review import Review
 from coterie.review.columns import columns_of
 
@@ -31,17 +30,25 @@ class Card:
 
     number: int
     name: str
-    colour: int
     size: int
     share: float  # of all items
     confidence: float | None
     decided: float  # share of its members
-    undecided: int
-    seen: int
     histogram: Markup | None
     surest: list[int]
     doubtful: list[int]
-    approved: bool
+    approved: bool  # all members are decided
+
+
+@dataclass(frozen=True)
+class Page:
+    """The groups of one page of the overview: as cards, or as a table where there are many."""
+
+    cards: list[Card]
+    total: int  # groups on all pages
+    number: int  # from 0
+    last: int
+    as_table: bool
 
 
 @dataclass(frozen=True)
@@ -60,65 +67,69 @@ class Overview:
         self.review = review
         self._mass: tuple[int, NDArray[np.float64]] | None = None
 
-    def sizes(self) -> dict[str, NDArray[np.int64]]:
-        """Members, decided and seen ones of every group number."""
-        state, width = self.review.state, self.review.state.next_group
-        inside = state.label >= 0
-        return {
-            "size": np.bincount(state.label[inside], minlength=width),
-            "decided": np.bincount(state.label[inside & state.decided], minlength=width),
-            "seen": np.bincount(state.label[inside & state.seen], minlength=width),
-        }
+    def sizes(self) -> NDArray[np.int64]:
+        """The number of members of every group, by the group's number."""
+        return _tally(self.review.state.label, self.review.state.next_group)
 
-    def cards(self, sort: str = "least-sure", page: int = 0) -> tuple[list[Card], int]:
-        """The cards of a page, and how many groups there are."""
+    def page(self, sort: str = "least-sure", number: int = 0) -> Page:
+        """The page of this number, or the nearest that there is."""
         review, state = self.review, self.review.state
-        confidence, counted = review.confidence, self.sizes()
-        inside = state.label >= 0
-        sums = np.bincount(state.label[inside], weights=confidence[inside], minlength=state.next_group)
-        size, decided = counted["size"], counted["decided"]
-        mean = np.divide(sums, size, out=np.ones(len(sums)), where=size > 0)
-        live = [g for g in state.live if size[g] or g < review.base.k]
+        live = self._sorted(sort)
+        as_table = len(live) > CARDS
+        last = (len(live) - 1) // PAGE if as_table else 0
+        number = min(max(0, number), last)
+        shown = live[number * PAGE : (number + 1) * PAGE] if as_table else live
+        order = np.lexsort((-review.confidence, state.label))
+        starts, sizes, means = np.searchsorted(state.label[order], shown), self.sizes(), self._means()
+        cards = []
+        for group, start in zip(shown, starts.tolist(), strict=True):
+            members = order[start : start + int(sizes[group])]
+            cards.append(self._card(group, members, float(means[group]), as_table=as_table))
+        return Page(cards, len(live), number, last, as_table)
+
+    def _sorted(self, sort: str) -> list[int]:
+        """The groups that are shown, in this order: those that are there, but for parts that have lost their items."""
+        state, k = self.review.state, self.review.base.k
+        size, decided, mean = self.sizes(), _tally(state.label[state.decided], state.next_group), self._means()
         key = {
             "number": lambda g: g,
             "largest": lambda g: (-size[g], g),
             "undecided": lambda g: (decided[g] - size[g], g),
         }.get(sort, lambda g: (size[g] == decided[g], size[g] == 0, mean[g], g))  # what is decided comes last
-        live.sort(key=key)
-        as_table = len(live) > CARDS
-        shown = live[page * PAGE : (page + 1) * PAGE] if as_table else live
-        order = np.lexsort((-confidence, state.label))
-        starts = np.searchsorted(state.label[order], shown)
-        strip = 3 if as_table else SHOWN
-        cards = []
-        for number, start in zip(shown, starts.tolist(), strict=True):
-            members = order[start : start + int(size[number])]
-            surest = members[: min(strip, (len(members) + 1) // 2)].tolist()
-            # What a person has decided is no doubt any more, however little the model gave it.
-            doubtful = [row for row in members[~state.decided[members]][::-1].tolist() if row not in surest][:strip]
-            cards.append(
-                Card(
-                    number,
-                    state.groups[number].name,
-                    number % COLOURS,
-                    len(members),
-                    len(members) / review.base.n,
-                    float(mean[number]) if len(members) else None,
-                    float(decided[number] / size[number]) if size[number] else 0.0,
-                    int(size[number] - decided[number]),
-                    int(counted["seen"][number]),
-                    sparkbars(confidence[members]) if not as_table and len(members) else None,
-                    surest,
-                    doubtful,
-                    bool(size[number] and decided[number] == size[number]),
-                )
-            )
-        return cards, len(live)
+        return sorted((g for g in state.live if size[g] or g < k), key=key)
+
+    def _means(self) -> NDArray[np.float64]:
+        """The mean confidence of every group's members; 1 of none."""
+        state, size = self.review.state, self.sizes()
+        inside = state.label >= 0
+        weights = self.review.confidence[inside]
+        sums = np.bincount(state.label[inside], weights=weights, minlength=state.next_group)
+        return np.divide(sums, size, out=np.ones(len(sums)), where=size > 0)
+
+    def _card(self, number: int, members: NDArray[np.intp], mean: float, *, as_table: bool) -> Card:
+        """The card of a group with these members, surest first."""
+        review, state, size = self.review, self.review.state, len(members)
+        decided, strip = int(state.decided[members].sum()), 3 if as_table else SHOWN
+        surest = members[: min(strip, (size + 1) // 2)].tolist()
+        # What a person has decided is no doubt any more, however little the model gave it.
+        doubtful = [row for row in members[~state.decided[members]][::-1].tolist() if row not in surest][:strip]
+        return Card(
+            number,
+            name=state.groups[number].name,
+            size=size,
+            share=size / review.base.n,
+            confidence=mean if size else None,
+            decided=decided / size if size else 0.0,
+            histogram=sparkbars(review.confidence[members]) if size and not as_table else None,
+            surest=surest,
+            doubtful=doubtful,
+            approved=0 < size == decided,
+        )
 
     def hints(self, most: int = 3) -> list[Hint]:
         """Pairs of groups that are each other's second choice, the strongest first; none that was said to differ."""
         state = self.review.state
-        mass, size = self.mass(), self.sizes()["size"]
+        mass, size = self.mass(), self.sizes()
         live = [g for g in state.live if size[g]]
         if len(live) < 2:
             return []
@@ -161,3 +172,8 @@ class Overview:
             "rejected": int((state.label < 0).sum()),
             "seq": self.review.last,
         }
+
+
+def _tally(label: NDArray[np.integer], width: int) -> NDArray[np.int64]:
+    """How many items are in each of `width` groups; the rejected ones are in none."""
+    return np.bincount(label[label >= 0], minlength=width)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
-from markupsafe import Markup
 
-from coterie.app.answers import site_of, steady
+from coterie.app.answers import check_known, site_of, steady
+from coterie.app.exporting import formats, space_left
 from coterie.app.listing import ORDERS
-from coterie.app.overview import CARDS, PAGE, SORTS
+from coterie.app.overview import SORTS
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
 from coterie.review.audits import plan
+from coterie.review.checks import check_group
 from coterie.review.queue import waiting
 from coterie.review.sentences import sentence
 from coterie.review.table import accepted_rows, recalibrated, standing
@@ -32,17 +30,12 @@ def overview(request: Request, sort: str = "least-sure", page: int = 0) -> str:
     """All groups with a few pictures each: least sure first, by number or by size."""
     site = site_of(request)
     sort = sort if sort in SORTS else "least-sure"
-    page = min(max(0, page), (len(site.review.state.live) - 1) // PAGE)
-    cards, total = site.overview.cards(sort, page)
-    shown = {row for card in cards for row in (*card.surest, *card.doubtful)}
+    found = site.overview.page(sort, page)
+    shown = {row for card in found.cards for row in (*card.surest, *card.doubtful)}
     ids = {row: site.review.base.ids[row] for row in shown}
     return site.page(
         "overview",
-        cards=cards,
-        as_cards=total <= CARDS,
-        total=total,
-        page=page,
-        last_page=(total - 1) // PAGE,
+        page=found,
         sort=sort,
         sorts=SORTS,
         hints=site.overview.hints(),
@@ -57,7 +50,7 @@ def overview(request: Request, sort: str = "least-sure", page: int = 0) -> str:
 def group(request: Request, group: int, order: str = "surest") -> str:
     """One group's pictures in an order, for looking through and for the sweep."""
     site = site_of(request)
-    _known(site, group)
+    check_known(site, group)
     order = order if order in ORDERS else "surest"
     rows = site.listing.rows(group, order)
     state = site.review.state
@@ -90,7 +83,7 @@ def compare(request: Request, a: int, b: int) -> str:
 
     site = site_of(request)
     for number in (a, b):
-        _live(site, number)
+        check_group(site.review.state, number)
     if a == b:
         raise InputError("Two different groups are compared.")
     return site.page("compare", a=a, b=b, found=compared(site, a, b))
@@ -101,7 +94,7 @@ def compare(request: Request, a: int, b: int) -> str:
 def split(request: Request, group: int) -> str:
     """A proposal of two or more parts of a group."""
     site = site_of(request)
-    _live(site, group)
+    check_group(site.review.state, group)
     return site.page("split", group=group, size=len(site.review.state.members(group)))
 
 
@@ -194,24 +187,5 @@ def history(request: Request, before: int | None = None) -> str:
 @steady
 def export(request: Request) -> str:
     """The formats, and the room on the disk."""
-    from coterie.app.exporting import formats, space_left
-
     site = site_of(request)
     return site.page("export", formats=formats(), space=space_left(site.review.path), default=site.review.path.parent)
-
-
-def as_json(value: Any) -> Markup:
-    """JSON inside an HTML element, for a script; no character in it can end the element."""
-    text = json.dumps(value).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-    return Markup(text)
-
-
-def _known(site: Any, group: int) -> None:
-    if group != -1 and group not in site.review.state.groups:
-        raise InputError(f"There is no group {group}.")
-
-
-def _live(site: Any, group: int) -> None:
-    _known(site, group)
-    if group == -1 or site.review.state.groups[group].into is not None:
-        raise InputError(f"Group {group} is not there any more: go to the overview.")

@@ -80,7 +80,7 @@ class Site:
 
     def groups(self) -> list[dict[str, Any]]:
         """The live groups for scripts and menus."""
-        sizes = self.overview.sizes()["size"]
+        sizes = self.overview.sizes()
         state = self.review.state
         return [{"number": g, "name": state.groups[g].name, "size": int(sizes[g])} for g in state.live]
 
