@@ -122,6 +122,31 @@ def test_a_run_that_is_stopped_while_its_report_is_written_is_done(coterie, vect
     assert read_record(run)["status"] == "done"
 
 
+@pytest.mark.parametrize(
+    ("command", "folder"), [(("demo",), ""), (("fit", "digits", "--method", "ae", "--runs", 2), "seed-0")]
+)
+def test_what_a_stopped_command_says_goes_on(coterie, tmp_path, monkeypatch, command, folder):
+    """`demo` has --resume, too, and of several runs -o is the folder of all."""
+    asked = []
+
+    def stopped(source: object, settings: object, out: Path, *, resume: object, **_: object) -> None:
+        asked.append(resume)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "run.yaml").write_text("status: stopped\n")
+        (out / "checkpoints").mkdir(exist_ok=True)
+        (out / "checkpoints" / "moco.safetensors").touch()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("coterie.cli.fit.run", stopped)
+    out = tmp_path / "out"
+    answer = coterie(*command, "-o", out)
+    assert f"kept in {out / folder}: the same command with -o {out} --resume goes on." in answer.err
+    assert answer.code == 130
+    assert f"-o {out} --resume goes on." in coterie(*command, "-o", out, "--resume").err
+    assert len(asked) == 2
+    assert asked[-1]
+
+
 @pytest.mark.parametrize("start", [("-m", "coterie"), ("-c", "from coterie.__main__ import main; main()")])
 def test_ctrl_c_while_the_command_line_is_imported_ends_the_process_without_a_word(tmp_path, start):
     (tmp_path / "typer.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")

@@ -16,6 +16,7 @@ import yaml
 from PIL import Image
 from sklearn.datasets import make_blobs
 
+import coterie.cli.fit as cli_fit
 from coterie import Clusterer, load
 from helpers.encoder_weights import random_weights
 
@@ -190,6 +191,39 @@ def test_labels_and_pictures_by_row_want_the_pictures_that_were_fitted(coterie, 
     write(rows, labels, damaged)
     os.rename(name, moved := f"moved.{ending}")
     assert coterie("export", "run", "--to", "imagefolder", "-o", "other", "--source", moved).code == 0
+
+
+def test_labels_by_id_of_a_table_that_has_changed_say_so(coterie):
+    ids = [f"i{row}" for row in range(60)]
+
+    def write(ids: list[str], labels: np.ndarray) -> None:
+        table("x.parquet", {"id": ids, "embedding": X.tolist(), "y": labels})
+
+    write(ids, Y)
+    assert coterie("fit", "x.parquet", "-k", 3, "--method", "kmeans", "--no-calibrate", "-o", "run").code == 0
+    write(ids, 2 - Y)  # a label may be mended
+    same = coterie("evaluate", "run", "--json").object["metrics"]
+    assert (same["acc"], same["labels"]) == (1, "column y of x.parquet, matched by its ids")
+    write([*ids[1:], ids[0]], Y)
+    said = "x.parquet has changed since the run was fitted: its ids may be those of other items"
+    assert coterie("evaluate", "run", "--json").object["metrics"]["labels"].endswith(said)
+    assert f"{said}." in coterie("evaluate", "run").out
+
+
+def test_labels_of_a_source_that_changes_while_it_is_fitted_measure_nothing(coterie, monkeypatch):
+    real = cli_fit.run
+
+    def meanwhile(*given: object, **named: object) -> object:
+        done = real(*given, **named)
+        np.savez("x.npz", x=X[::-1], y=Y[::-1])
+        return done
+
+    np.savez("x.npz", x=X, y=Y)
+    monkeypatch.setattr(cli_fit, "run", meanwhile)
+    fitted = coterie("fit", "x.npz", "-k", 3, "--method", "kmeans", "--no-calibrate", "-o", "run", "--json").object
+    assert "metrics" not in fitted
+    said = "Not measured against the labels of x.npz: x.npz has changed since run was fitted"
+    assert any(note.startswith(said) for note in fitted["notes"])
 
 
 @pytest.mark.parametrize("ending", ["parquet", "npz"])

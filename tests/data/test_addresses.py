@@ -165,6 +165,10 @@ def test_what_was_typed_in_another_folder_is_the_path_that_it_meant_there(
     assert lies_at(entry) == str(rows)
     assert lies_at({"origin": "digits"}) == "digits"
     monkeypatch.chdir(rows.parent)
-    assert lies_at(entry) == "rows.npy"  # what lies here is taken first: the folder may have moved with its run
-    rows.unlink()
     assert lies_at(entry) == "rows.npy"
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "rows.npy").write_bytes(b"others of the same name")
+    monkeypatch.chdir(tmp_path / "b")
+    assert lies_at(entry) == str(rows)
+    rows.unlink()
+    assert lies_at(entry) == "rows.npy"  # the folder may have moved with its run

@@ -7,25 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli.keeping import Keeping
-from coterie.cli.labels import find_labels
+from coterie.cli.labels import find_labels, of_this_run
 from coterie.cli.ood import keep_ood, measure_ood, print_ood
 from coterie.cli.output import print_object, run_summary
-from coterie.cli.reviewed import before_review
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
-from coterie.data import open_source
-from coterie.data.named_files import names
-from coterie.data.originals import is_gone, lies_at, uncounted
-from coterie.data.pictures import recognised
+from coterie.data.originals import is_gone, lies_at
 from coterie.outputs import check_folder
 from coterie.pipeline import keep_metrics, measure_run
 from coterie.prediction.manifest import check_finished
-from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
 from coterie.report import write_report
+from coterie.cli.reviewed import before_review
 from coterie.review.table import reviewed_table
-from coterie.twins import check_unchanged
 from coterie.types import InputError, Skipped
 from coterie.words import counted
 
@@ -110,22 +105,9 @@ def evaluate_labels(run: Path, record: dict[str, Any], wanted: str | None, colum
     if labels is None:
         why = "is not there any more" if is_gone(source) else "carries no labels"
         raise InputError(f"{origin or run} {why}: give the labels with --labels FILE or --labels folders.")
-    if labels.by_row and origin not in names():
-        _check_unchanged(run, record, origin)
+    if labels.by_row or wanted is None:
+        labels = of_this_run(labels, origin, ids, run, record, surely=labels.by_row)
     return measure_run(run, labels)
-
-
-def _check_unchanged(run: Path, record: dict[str, Any], origin: str) -> None:
-    """Raise InputError where a source whose labels go by its rows is not what the run was fitted on.
-
-    Pictures in a table, and those that were embedded, are known by their content: none is decoded for it.
-    """
-    model, source = load_model(run), record.get("source", {})
-    embedded = model.spec.encoding is not None
-    encode = recognised(uncounted(source)) if embedded or not origin.lower().endswith(".npz") else None
-    columns = (record.get("settings") or {}).get("columns")
-    opened = open_source(origin, like=model.spec, encode=encode, columns=columns)
-    check_unchanged(opened, origin, source.get("fingerprint"), run)
 
 
 def renew_report(run: Path, speech: Speech, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from coterie.beginning import check_beginning
 from coterie.cli.folders import run_folder
-from coterie.cli.labels import find_labels
+from coterie.cli.labels import find_labels, of_this_run
 from coterie.cli.output import print_object
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import print_summary, show_plan, summarise
@@ -25,6 +25,7 @@ from coterie.isolation import in_own_state
 from coterie.outputs import check_folder, printable
 from coterie.pipeline import RunResult, evaluate_run, run
 from coterie.preparing import Prepared, Watch, prepare
+from coterie.records import read_record
 from coterie.report import write_report
 from coterie.report.page import render
 from coterie.report.read import read_run
@@ -50,6 +51,7 @@ class FitRequest:
     config: Path | None = None
     label_column: str | None = None
     fingerprint: str | None = None  # of the data that runs beside this one were fitted on
+    several: Path | None = None  # of one of several runs: the folder of all, which the command was given
     speech: Speech = field(default_factory=Speech)
 
     @property
@@ -142,7 +144,7 @@ def describe(request: FitRequest, done: RunResult, out: Path) -> tuple[dict[str,
     """The metrics, where labels are known, and the report. Raises RunFailed without one, of a run that stays done."""
     metrics, failed = None, None
     try:
-        labels = usable_labels(request, done.assignments.ids, done.source.skipped, done.source.notes)
+        labels = usable_labels(request, done.assignments.ids, done.source.skipped, done.source.notes, out)
         metrics = evaluate_run(out, labels) if labels is not None else None
     except (CoterieError, OSError, MemoryError) as error:
         failed = f"it could not be compared with the labels ({error})", f"coterie evaluate {out} --labels ..."
@@ -202,25 +204,30 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
             write_report(out)
         raise
     except KeyboardInterrupt as stopped:
-        if (text := after_stop(out)) is None:
+        if (text := after_stop(out, request.several)) is None:
             raise
         raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
     except Exception as error:
         if (few := shortage(error)) is None:
             raise
-        goes_on = f"What was done is kept: the same fit command with -o {out} --resume goes on." if kept(out) else ""
-        raise RunFailed(few, goes_on) from error
+        again = f"the same command with -o {request.several or out} --resume goes on."
+        raise RunFailed(few, f"What was done is kept: {again}" if kept(out) else "") from error
 
 
-def after_stop(out: Path) -> str | None:
-    """The message when a run is stopped, by what its folder holds; None where it holds nothing yet."""
+def after_stop(out: Path, several: Path | None = None) -> str | None:
+    """The message when a run is stopped, by what its folder holds; None where it holds nothing yet.
+
+    several: the folder of all runs, if it is one of them.
+    """
+    again = f"the same command with -o {several or out} --resume"
     if not (out / "run.yaml").exists():
         if not (out / "cache" / "features").is_dir():
             return None
-        return f"Stopped. The pictures that were embedded are kept: the same fit command with -o {out} goes on."
+        again = again if several else f"the same command with -o {out}"  # before there is a run, nothing is resumed
+        return f"Stopped. The pictures that were embedded are kept: {again} goes on."
     if kept(out):
-        return f"Stopped. What was done is kept in {out}: the same fit command with -o {out} --resume goes on."
-    return f"Stopped before anything was learned: the same fit command with -o {out} --resume begins anew."
+        return f"Stopped. What was done is kept in {out}: {again} goes on."
+    return f"Stopped before anything was learned: {again} begins anew."
 
 
 def kept(out: Path) -> bool:
@@ -244,11 +251,17 @@ def check_labels(request: FitRequest, source: Source) -> None:
 
 
 def usable_labels(
-    request: FitRequest, ids: Sequence[str], skipped: Sequence[Skipped], notes: list[str]
+    request: FitRequest, ids: Sequence[str], skipped: Sequence[Skipped], notes: list[str], run: Path
 ) -> Labels | None:
-    """The labels to measure with. Those that come with the source unasked, and cannot be used, are a note."""
+    """The labels to measure with. Those that come with the source unasked, and cannot be used, are a note.
+
+    run: a finished run of the request, whose source may have changed while it was trained.
+    """
     try:
-        return find_labels(request.named, request.labels, request.label_column, ids, skipped)
+        found = find_labels(request.named, request.labels, request.label_column, ids, skipped)
+        if found is None or not (found.by_row or request.labels is None) or isinstance(request.source, Spaces):
+            return found
+        return of_this_run(found, request.named, ids, run, read_record(run))
     except InputError as error:
         if request.labels is not None or request.label_column is not None:
             raise

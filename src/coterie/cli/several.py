@@ -64,7 +64,7 @@ def fit_several(request: FitRequest, count: int) -> None:
         assert folder is not None
         if not (folder / "run.yaml").exists() or read_record(folder).get("status") != "done":
             own = {**request.settings, "seed": seed, "n_clusters": n_clusters}
-            one, finished = replace(request, settings=own, out=folder, resume="unfinished"), None
+            one, finished = replace(request, settings=own, out=folder, resume="unfinished", several=out), None
             one = replace(one, fingerprint=data_of([out / name for name in names_of(seeds)]))
             with contextlib.suppress(Done):  # by another process, after the look above
                 finished = fit_run(one)
@@ -144,7 +144,7 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:
     record = read_record(runs[0])
     skipped = [Skipped(item["id"], item["reason"]) for item in record.get("source", {}).get("skipped", [])]
     notes: list[str] = []
-    labels = usable_labels(request, list(found.ensemble.ids), skipped, notes)
+    labels = usable_labels(request, list(found.ensemble.ids), skipped, notes, runs[0])
     if labels is not None:
         codes = labels.codes.copy()
         codes[used_rows(record, len(codes))] = -1  # as of each run: what was judged may not check what it has taught

@@ -92,15 +92,16 @@ def absolute_path(source: Any) -> str | None:
 def lies_at(entry: Mapping[str, Any]) -> str:
     """Where the data of a run are, by the entry `source` of its record: what was typed, or the copy of an address.
 
-    What was typed in another folder is not here: then it is the path that it meant there. Addresses in records are
-    never asked for: a run folder may come from someone else.
+    What was typed in another folder means the path that it had there, where that still is: of the same name, something
+    else may lie here. Addresses in records are never asked for: a run folder may come from someone else.
     """
     origin = str(entry.get("origin") or "")
     stored = str(entry.get("path") or "")
-    if not is_address(origin) and not os.path.lexists(os.path.expanduser(origin)):
-        meant = _stored_path(stored)
+    if not is_address(origin):
+        meant, here = _stored_path(stored), os.path.abspath(os.path.expanduser(origin))
         # Of a name that is not UTF-8 the record has what can be written.
-        if printable(meant.name) == os.path.basename(os.path.normpath(origin)) and os.path.lexists(meant):
+        same = printable(meant.name) == os.path.basename(os.path.normpath(origin))
+        if same and os.path.lexists(meant) and here != str(meant):
             return str(meant)
     return origin if not is_address(origin) else "no path" if is_address(stored) or not stored else stored
 

@@ -186,8 +186,8 @@ def _check_shape(array: NDArray[Any], options: Options, name: str) -> None:
         raise InputError(f"{name} has n_samples={n}, but clustering needs at least {options.minimum}.")
     if options.like is not None and d != options.like.dim:
         raise InputError(
-            f"X has {d} features, but coterie is expecting {options.like.dim} features as input: "
-            "the model was fitted on embeddings of that width."
+            f"{name} is not as wide as what the model was fitted on: X has {d} features, but coterie is expecting "
+            f"{options.like.dim} features as input."
         )
 
 

@@ -84,6 +84,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and show the plan
 def demo(
     out: RunFolder = None,
     seed: Seed = 0,
+    resume: Resume = False,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
@@ -97,7 +98,7 @@ def demo(
 
         # The small net on every machine: larger ones gain nothing on digits of 8 pixels.
         given = {"n_clusters": 10, "seed": seed, "backbone": "small-16"}
-        fit_source(FitRequest("digits", given, out, as_json=as_json, speech=Speech(quiet, verbose)))
+        fit_source(FitRequest("digits", given, out, resume, as_json=as_json, speech=Speech(quiet, verbose)))
 
 
 @app.command()
