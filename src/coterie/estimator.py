@@ -372,7 +372,8 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     """Load a fitted Clusterer from a folder of `Clusterer.save`, `Clusterer(output=...)` or `coterie fit -o`.
 
     It predicts bit for bit what the saved one does, on the same kind of device. device: "cpu", "cuda", "mps" or "auto".
-    Raises InputError when there is no model, when it is of another version, or when the folder holds a pickle.
+    Raises InputError when there is no model, when it is of another version, or when the folder holds a pickle. A run
+    that was reviewed is loaded with its groups before that, which is a UserWarning.
 
     >>> import numpy as np
     >>> from coterie import Clusterer, load
@@ -387,6 +388,7 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
     from coterie.prediction.model import load_model
     from coterie.prediction.results import read_result
     from coterie.records import read_record
+    from coterie.review.before import before_review
     from coterie.training.device import accelerator_for
     from coterie.training.history import read_history
 
@@ -401,4 +403,5 @@ def load(folder: str | os.PathLike[str], device: str = "cpu") -> Clusterer:
         loaded.labels_, loaded.confidence_ = loaded.result_.labels.astype(np.int64), loaded.result_.confidence
     if record:
         loaded.record_, loaded.history_ = record, read_history(path / "history.jsonl").rows()
+    _warn(before_review(path, "what is loaded has"))
     return loaded

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from coterie import load
 from coterie.review import Review
 
 
@@ -29,12 +30,13 @@ def commands(run: Path, vectors: Path) -> list[list[object]]:
         ["evaluate", run, "--labels", beside / "l.csv"],
         ["recalibrate", run, "--judged", beside / "j.csv"],
         ["accept", run],
+        ["accept", run, "--draw", 59, "-o", beside / "draw.csv"],
         ["duplicates", run],
         ["compare", run, "-o", beside / "page.html"],
     ]
 
 
-@pytest.mark.parametrize("number", range(7))
+@pytest.mark.parametrize("number", range(8))
 def test_they_say_it_once(coterie, reviewed, vectors, grouped, number):
     command = commands(reviewed, vectors)[number]
     shown = "RUN" if command[0] == "compare" else reviewed
@@ -52,6 +54,15 @@ def test_where_the_review_was_killed_and_in_json(coterie, reviewed, vectors):
     for command in commands(reviewed, vectors):
         notes = coterie(*command, "--json").object["notes"]
         assert sum("was reviewed" in note for note in notes) == 1, command
+
+
+def test_in_python_it_is_a_warning(reviewed, grouped, recwarn):
+    load(grouped)
+    assert not recwarn
+    with pytest.warns(
+        UserWarning, match=r"was reviewed, and what is loaded has its groups before that.*coterie export"
+    ):
+        load(reviewed)
 
 
 def test_compare_names_those_among_its_runs(coterie, reviewed, grouped):

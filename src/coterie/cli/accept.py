@@ -19,13 +19,14 @@ from coterie.cli.accept_answer import (
     suggest,
 )
 from coterie.cli.output import check_ending, percent, print_object
-from coterie.cli.reviewed import before_review, taught
+from coterie.cli.reviewed import taught
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.outputs import check_output, write_atomically
 from coterie.records.review import read_review
 from coterie.report.read import ReadRun, Result, read_finished, read_recalibrated
 from coterie.review.base import outside_of, taught_by
+from coterie.review.before import before_review
 from coterie.types import InputError
 from coterie.words import counted
 
@@ -121,15 +122,15 @@ def draw_items(request: AcceptRequest, folder: ReadRun, result: Result, out: Pat
     rows = accept.draw_sample(len(result.labels), size, request.seed, [*before, *own])
     write_rows(out, result, rows, to_judge=True)
     judged_then, needed = len(before) + size, accept.judged_needed(request.max_error, request.level)
-    notes = []
+    few, about = [], of_review(folder)
     if judged_then < needed:
-        notes.append(
+        few.append(
             f"{judged_then:,} judged items cannot show that at most {percent(request.max_error)} are wrong: that takes "
             f"at least {needed:,}, all of them right. Draw more before you judge, or give a larger --max-error."
         )
     if request.as_json:
         total = {"n": len(result.labels), "drawn": size, "judged_before": len(before), "seed": request.seed}
-        print_object({"run": str(request.run), **total, "table": str(request.out), "notes": notes})
+        print_object({"run": str(request.run), **total, "table": str(request.out), "notes": [*few, *about]})
         return
     print(f"{size:,} of {len(result.labels):,} {folder.kind} drawn at random: {request.out}")
     print("Write true or false into the column right: is the item where it belongs? False where nobody can tell.")
@@ -137,9 +138,9 @@ def draw_items(request: AcceptRequest, folder: ReadRun, result: Result, out: Pat
     if before:
         print(f"Put the rows of {request.judged} and of {request.out} into one file and give that to --judged.")
         judged = "ALL.csv"
-    for note in notes:
+    for note in (*few, *about):
         print(f"Note: {note}")
-    if notes:
+    if few:
         return
     again = ("accept", request.run, "--max-error", f"{request.max_error:g}", "--judged", judged)
     request.speech.suggest((again, "the largest set with so few wrong, by what was judged"))

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from coterie.cli.keeping import Keeping
 from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
-from coterie.cli.reviewed import before_review
 from coterie.cli.speech import Speech, to_review
 from coterie.data import open_source
 from coterie.data.judged import table_content
@@ -26,6 +25,7 @@ from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
 from coterie.records.duplicates import FILE
 from coterie.report import write_report
+from coterie.review.before import before_review
 from coterie.twins import duplicates_of, source_of
 from coterie.types import InputError, Source
 from coterie.words import counted

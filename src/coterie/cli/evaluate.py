@@ -19,7 +19,7 @@ from coterie.prediction.manifest import check_finished
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
 from coterie.report import write_report
-from coterie.cli.reviewed import before_review
+from coterie.review.before import before_review
 from coterie.review.table import reviewed_table
 from coterie.types import InputError, Skipped
 from coterie.words import counted

@@ -14,7 +14,7 @@ from typing import Any
 from coterie.cli.ood import compare_with_fitted, wanted_scores
 from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
 from coterie.cli.recalibrate import remap_by
-from coterie.cli.reviewed import before_review, judged_in, taught
+from coterie.cli.reviewed import judged_in, taught
 from coterie.cli.speech import Speech
 from coterie.data.judged import table_content
 from coterie.data.spaces import Spaces
@@ -25,6 +25,7 @@ from coterie.prediction.model import load_model
 from coterie.prediction.results import is_ours, write_result
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
+from coterie.review.before import before_review
 from coterie.scaling.engines import Engine, absolute, engine_called, here
 from coterie.scaling.predicting import Asked, predict_parts
 from coterie.training.device import accelerator_for

@@ -13,7 +13,7 @@ import torch
 
 from coterie.cli.accept import read_judgements
 from coterie.cli.output import check_ending, percent, print_object
-from coterie.cli.reviewed import before_review, taught
+from coterie.cli.reviewed import taught
 from coterie.cli.speech import Speech
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
 from coterie.outputs import check_output, replacing, write_atomically
@@ -23,6 +23,7 @@ from coterie.records.recalibration import FILE, TABLE, read_recalibration
 from coterie.report import write_report
 from coterie.report.read import read_finished
 from coterie.report.wording import gap
+from coterie.review.before import before_review
 from coterie.types import Assignments, InputError
 
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from coterie.records import judgements_in, read_record
-from coterie.records.review import read_review
 from coterie.report.headline import labels_used
-from coterie.review.log import was_reviewed
-from coterie.types import InputError
+from coterie.review.before import is_reviewed
 
 
 def judged_in(run: Path) -> int:
@@ -23,24 +20,6 @@ def taught(run: Path) -> list[str]:
     """The note, if judgements took part in the run itself (`fit --judged`, merged groups)."""
     said = labels_used(read_record(run)) if judged_in(run) else None
     return [] if said is None else [f"{said} in this run"]
-
-
-def is_reviewed(run: Path) -> bool:
-    """Whether somebody decided something about a run, as far as its review can be read."""
-    with suppress(InputError):  # whoever reads the review itself hears what is wrong with it
-        review = read_review(run)
-        return was_reviewed(run) or (review is not None and review.events > 0)
-    return True
-
-
-def before_review(run: Path, answer: str) -> list[str]:
-    """The note, if somebody decided something; `answer`: what is about the groups before, with its verb."""
-    if not is_reviewed(run):
-        return []
-    return [
-        f"The run was reviewed, and {answer} its groups before that. The reviewed ones: coterie export {run} --to csv "
-        "-o reviewed.csv"
-    ]
 
 
 def all_before_review(runs: Iterable[tuple[str, Path]]) -> list[str]:
