@@ -49,12 +49,12 @@ from coterie.training.history import History, read_history
 from coterie.training.idle import at_rest
 from coterie.training.idle import idle as idle_settings
 from coterie.training.plan import (
-    UNEQUAL_ADVICE,
     Plan,
     RunSettings,
     balance_term,
     image_size_of,
     make_plan,
+    unequal_advice,
 )
 from coterie.training.runfolder import Resume, RunFolder
 from coterie.types import InputError, Source
@@ -280,7 +280,7 @@ def _notes_on(
 ) -> list[str]:
     """What the user should know of a plan for these items before it is trained."""
     term = balance_term(plan.method)
-    balance = [f"{term} draws groups to equal sizes; {UNEQUAL_ADVICE}."] if term else []
+    balance = [f"{term} draws groups to equal sizes; {unequal_advice(opened.items.spec)}."] if term else []
     about_items = [*few_photos(plan, opened.family, init), *extra_items(plan, opened)]
     return [*balance, *about_items, *_without_effect(plan, settings, opened, backbone)]
 

@@ -34,7 +34,7 @@ from coterie.training.distributed import share_batch_norm, wait_for_all
 from coterie.training.engine import Stage, train_stage
 from coterie.training.health import empty_warning, lost_warning
 from coterie.training.history import EpochRecord
-from coterie.training.plan import UNEQUAL_ADVICE, balance_term
+from coterie.training.plan import balance_term, unequal_advice
 from coterie.training.seeds import generator_of, seed_of
 from coterie.training.soundness import Known, divided, overlooked, sample_rows, size_warning
 from coterie.types import Assignments, InputError, RunFailed, Source
@@ -293,10 +293,10 @@ def check_balance(assignments: Assignments, model: Model, prepared: Prepared) ->
     text, term = f"About {count:,} of the {n:,} items ({examples}, ...) ", balance_term(prepared.plan.method)
     if inside is not None:
         text += "stand apart from all others but are no group here"
-        advice = UNEQUAL_ADVICE if term else "try another method or number of groups"
+        advice = unequal_advice(items.spec) if term else "try another method or number of groups"
     else:
         text += f"are in other groups than K-means finds, whose {model.k} groups all stand apart from each other"
-        advice = "compare the result of the method kmeans"
+        advice = f"compare the result of the method kmeans{' on one of the spaces' * bool(items.spec.spaces)}"
         advice += "" if items.spec.kind == "embeddings" else " with this run as its beginning"
     text += f": {term} draws groups to equal sizes" if term else ""
     prepared.warnings.append(f"{text}; {advice}.")

@@ -132,7 +132,9 @@ def test_a_run_takes_both_spaces_and_wants_them_again(tmp_path: Path) -> None:
         again.predict(Spaces({"clip": a, "siglip": b}))
     with pytest.raises(InputError, match="fitted on 2 spaces of features, and one was given"):
         again.predict(np.concatenate([a, b], 1))
+    assert any("give ae, dec or vade one of the spaces" in note for note in again.record_["notes"])
     single = Clusterer(3, method="turtle", device="cpu", calibrate=False, settings=QUICK).fit(a)
+    assert any("take ae, dec or vade" in note for note in single.record_["notes"])
     with pytest.raises(InputError, match="Several spaces of features were given, but the run was fitted on one"):
         single.predict(Spaces([a, b]))
     with pytest.raises(InputError, match="80"):

@@ -27,11 +27,9 @@ from coterie.training.fitting import beyond_groups, fit_to_data
 from coterie.training.idle import chosen
 from coterie.training.presets import IMAGE_SIZE, preset_of, published_row
 from coterie.training.presets import preset_names as preset_names
-from coterie.types import InputError
+from coterie.types import InputError, ItemSpec
 from coterie.views.settings import ViewSettings, practical_views
 
-# Of a group of 1 % that stands apart, ae, dec and vade find what cdc shares out (docs/methods/cdc.md).
-UNEQUAL_ADVICE = "for very unequal groups take ae, dec or vade, which have no such term"
 OF_THE_RUN = ("store_embedding", "max_skipped", "checkpoint_seconds")  # settings of no stage that have no option
 
 
@@ -169,6 +167,15 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     view_settings = coerce(ViewSettings, {**views, **overrides["views"]}, "views")
     given_views = frozenset(overrides["views"])
     return Plan(stages, view_settings, notes, calibration, facts, overrides["calibrate"], given_views, chosen_by_user)
+
+
+def unequal_advice(spec: ItemSpec) -> str:
+    """What to do about groups of very different sizes where a term draws them to equal ones.
+
+    Of a group of 1 % that stands apart, ae, dec and vade find what cdc shares out (docs/methods/cdc.md).
+    """
+    which = "give ae, dec or vade one of the spaces" if spec.spaces else "take ae, dec or vade"
+    return f"for very unequal groups {which}, which have no such term"
 
 
 def balance_term(method: Method) -> str | None:
