@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,9 @@ N, K = 240, 3
 
 def fit(out: Path, data: Path, *more: str) -> int:
     """Groups by FINCH, which trains nothing: the calibration head is all that is trained."""
-    return main(["fit", str(data), "-k", str(K), "--method", "finch", "--device", "cpu", "-q", "-o", str(out), *more])
+    given = ["-k", str(K), "--method", "finch", "--device", "cpu", "-q"]
+    given += [] if "--set" in more else ["--set", "calibrate.epochs=20"]
+    return main(["fit", str(data), *given, "-o", str(out), *more])
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +49,29 @@ def write_judged(path: Path, run: Path, count: int = 30) -> list[int]:
     return rows
 
 
-def test_judgements_reach_the_confidences_alone(fitted: tuple[Path, Path], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def kept(fitted: tuple[Path, Path]) -> tuple[Path, Path, list[int]]:
+    """A run that judgements taught, their file, and the judged rows."""
     run, data = fitted
-    rows = write_judged(tmp_path / "judged.csv", run)
-    plain, judged = tmp_path / "plain", tmp_path / "judged"
+    judged = run.parent / "judged.csv"
+    rows = write_judged(judged, run)
+    assert fit(run.parent / "taught", data, "--init", str(run), "--judged", str(judged)) == 0
+    return run.parent / "taught", judged, rows
+
+
+@pytest.fixture
+def taught(kept: tuple[Path, Path, list[int]], tmp_path: Path) -> tuple[Path, Path, list[int]]:
+    """The same, to do anything with."""
+    run, judged, rows = kept
+    return shutil.copytree(run, tmp_path / "out"), judged, rows
+
+
+def test_judgements_reach_the_confidences_alone(
+    fitted: tuple[Path, Path], taught: tuple[Path, Path, list[int]], tmp_path: Path
+) -> None:
+    (run, data), (judged, _, rows) = fitted, taught
+    plain = tmp_path / "plain"
     assert fit(plain, data, "--init", str(run), "--calibrate") == 0
-    assert fit(judged, data, "--init", str(run), "--judged", str(tmp_path / "judged.csv")) == 0
     a, b = (pq.read_table(path / "result.parquet").to_pydict() for path in (plain, judged))
     assert a["label"] == b["label"]  # the same groups as without a judgement
     wrong = np.array(rows[::4])
@@ -68,12 +88,12 @@ def test_judgements_reach_the_confidences_alone(fitted: tuple[Path, Path], tmp_p
 
 
 def test_evaluate_leaves_used_items_out_and_compare_sets_them_apart(
-    fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fitted: tuple[Path, Path],
+    taught: tuple[Path, Path, list[int]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run, data = fitted
-    rows = write_judged(tmp_path / "judged.csv", run)
-    out = tmp_path / "out"
-    assert fit(out, data, "--init", str(run), "--judged", str(tmp_path / "judged.csv")) == 0
+    (run, _), (out, _, rows) = fitted, taught
     np.save(tmp_path / "labels.npy", np.arange(N) % K)
     assert main(["evaluate", str(out), "--labels", str(tmp_path / "labels.npy")]) == 0
     assert json.loads((out / "metrics.json").read_text())["n"] == N - len(rows)
@@ -155,13 +175,10 @@ def test_a_run_is_not_resumed_with_other_judgements(
 
 
 def test_judged_items_do_not_check_what_they_taught(
-    fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    taught: tuple[Path, Path, list[int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Their confidences follow from their judgements: `accept` took both, and promised a bound that did not hold."""
-    run, data = fitted
-    judged, out = tmp_path / "judged.csv", tmp_path / "out"
-    rows = write_judged(judged, run)
-    assert fit(out, data, "--init", str(run), "--judged", str(judged)) == 0
+    out, judged, rows = taught
     for command in (["accept", str(out)], ["recalibrate", str(out)]):
         assert main([*command, "--judged", str(judged)]) == 2
         assert "took part in the confidences of this run, so they cannot check them" in capsys.readouterr().err
