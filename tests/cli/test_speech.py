@@ -12,6 +12,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import typer.main
 from rich.console import Console
@@ -113,18 +116,22 @@ def suggested(err: str) -> list[list[str]]:
     ("words", "following"),
     [
         (("report", "RUN"), ["review"]),
-        (("accept", "RUN"), ["accept"]),
+        (("accept", "RUN"), ["accept --draw"]),
+        (("accept", "RUN", "--max-error", 0.1), ["accept --draw"]),
         (("accept", "RUN", "--draw", 60, "-o", "sample.csv"), ["accept"]),  # enough for a bound
+        (("accept", "RUN", "--draw", 60, "-o", "a.csv", "--max-error", 0.125, "--confidence-level", 0.9), ["accept"]),
+        (("accept", "RUN", "--judged", "judged.csv", "--max-error", 0.625, "--confidence-level", 0.75), ["accept"]),
         (("recalibrate", "RUN", "--judged", "judged.csv"), ["accept"]),
         (("compare", "RUN"), ["compare"]),
         (("evaluate", "RUN", "--labels", "labels.csv"), ["compare"]),
         (("choose-k", "DATA", "--most", 4), ["fit"]),
+        (("choose-k", "TABLE.parquet", "--most", 3, "--columns", "f0..f3"), ["fit"]),
         (("methods",), ["methods"]),
         (("methods", "cdc"), ["fit"]),
         (("encoders",), ["embed"]),
         (
             ("fit", "DATA", "-k", 3, "--method", "kmeans", "--no-calibrate", "-o", "new"),
-            ["review", "accept", "predict"],
+            ["review", "accept --draw", "predict"],  # `accept` alone refuses what is not calibrated
         ),
     ],
 )
@@ -136,11 +143,20 @@ def test_the_next_command_is_named_and_could_be_typed(
     Path("judged.csv").write_text("id,right\n" + "".join(f"{row},{row % 3 > 0}\n" for row in range(60)))
     if "RUN" in words:
         shutil.copytree(grouped, "RUN")
+    if "TABLE.parquet" in words:
+        columns = {f"f{number}": column for number, column in enumerate(np.load(vectors).T)}
+        pq.write_table(pa.table(columns), "TABLE.parquet")
     answer = coterie(*(vectors if word == "DATA" else word for word in words))
     assert answer.code == 0, answer.err
     named = suggested(answer.err)
-    assert [command for command, *_ in named] == following
+    assert [command + " --draw" * ("--draw" in rest) for command, *rest in named] == following
     for command, *rest in named:
+        for option in set(words) & {
+            "--columns",
+            "--max-error",
+            "--confidence-level",
+        }:  # the same items, the same promise
+            assert rest[rest.index(option) + 1] == str(words[words.index(option) + 1])
         GROUP.commands[command].make_context(command, rest)  # raises for what the command does not take
     assert "Next: " not in answer.out
 

@@ -14,6 +14,7 @@ from coterie.cli.accept_answer import (
     describe,
     describe_audit,
     print_found,
+    promised,
     sample_size,
     sentence,
     suggest,
@@ -80,7 +81,7 @@ def accept_items(request: AcceptRequest) -> None:
         print_object(found)
     else:
         print_found(found, request)
-        suggest(found, request)
+        suggest(found, request, int((~taught_by(folder.run, len(result.labels))).sum()))
 
 
 def of_review(folder: ReadRun) -> list[str]:
@@ -142,7 +143,7 @@ def draw_items(request: AcceptRequest, folder: ReadRun, result: Result, out: Pat
         print(f"Note: {note}")
     if few:
         return
-    again = ("accept", request.run, "--max-error", f"{request.max_error:g}", "--judged", judged)
+    again = ("accept", request.run, *promised(request), "--judged", judged)
     request.speech.suggest((again, "the largest set with so few wrong, by what was judged"))
 
 
@@ -155,16 +156,18 @@ def read_judgements(path: Path, folder: ReadRun, result: Result) -> Judged:
     names = {str(row["class"]): int(row["cluster"]) for row in rows if row.get("class") is not None}
     ids = result.ids(np.arange(len(result.labels)))
     found = read_judged(path, ids, result.labels, folder.n_clusters, names)
-    fresh = ~taught_by(folder.run, len(ids))[found.rows]
+    own = taught_by(folder.run, len(ids))
+    fresh = ~own[found.rows]
     if fresh.all():
         return found
     if not fresh.any():
+        size = sample_size(int((~own).sum()))
+        others = f"judge others (coterie accept {folder.path} --draw {size} -o others.csv)" if size else "none is left"
         raise InputError(
-            f"All judged items of {path} took part in the confidences of this run, so they cannot check them: judge "
-            f"others (coterie accept {folder.path} --draw {sample_size(len(ids))} -o others.csv)."
+            f"All judged items of {path} took part in the confidences of this run, so they cannot check them: {others}."
         )
-    own = counted(int((~fresh).sum()), "judged item")
-    note = f"{own} took part in the confidences of this run: left out, and no evidence."
+    known = counted(int((~fresh).sum()), "judged item")
+    note = f"{known} took part in the confidences of this run: left out, and no evidence."
     return Judged(found.rows[fresh], found.right[fresh], found.groups[fresh], [*found.notes, note])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.cli.output import percent
-from coterie.cli.speech import Speech
+from coterie.cli.speech import Speech, Step
 from coterie.evaluation import accept
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
@@ -20,6 +21,7 @@ from coterie.words import counted
 
 SAMPLE = 300  # items that are proposed to be judged
 LINES = 200  # groups in the table for a person
+ERROR, LEVEL = 0.05, 0.95  # what is asked for unless the user says otherwise
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,8 @@ class AcceptRequest:
     """What the user asked `accept` for."""
 
     run: Path
-    max_error: float = 0.05
-    level: float = 0.95
+    max_error: float = ERROR
+    level: float = LEVEL
     judged: Path | None = None
     out: Path | None = None
     draw: int | None = None
@@ -163,13 +165,27 @@ def print_audit(audit: dict[str, Any]) -> None:
     )
 
 
-def suggest(found: dict[str, Any], request: AcceptRequest) -> None:
-    """Suggest a judged sample where none was used, and writing the table where none was written."""
-    again = ("accept", request.run, "--max-error", f"{request.max_error:g}")
+def to_judge(run: Path, free: int, options: Sequence[object] = ()) -> Step:
+    """The step to a sample for a person to judge, of `free` items."""
+    words = ("accept", run, "--draw", sample_size(free), "-o", "to-judge.csv", *options)
+    return words, "a sample to judge, which shows how many are wrong"
+
+
+def promised(request: AcceptRequest) -> list[object]:
+    """The options of a command after this one, with which it makes the same promise; the usual ones are left out."""
+    given = [("--max-error", request.max_error, ERROR), ("--confidence-level", request.level, LEVEL)]
+    return [word for option, value, usual in given if value != usual for word in (option, value)]
+
+
+def suggest(found: dict[str, Any], request: AcceptRequest, free: int) -> None:
+    """Suggest a judged sample where none was used, and writing the table where none was written.
+
+    free: items that may be drawn, those whose judgement took part in the run left out.
+    """
     if found["audit"] is None and not request.recalibrated:
-        purpose = "a sample to judge, which shows how many are wrong"
-        size = sample_size(found["n"])
-        request.speech.suggest((("accept", request.run, "--draw", size, "-o", "to-judge.csv"), purpose))
+        if free:
+            request.speech.suggest(to_judge(request.run, free, promised(request)))
     elif found["accepted"] and found["table"] is None:
         how = ("--judged", request.judged) if request.judged is not None else ("--recalibrated",)
-        request.speech.suggest(((*again, *how, "-o", "accepted.csv"), "write the accepted items as a table"))
+        again = ("accept", request.run, *promised(request), *how, "-o", "accepted.csv")
+        request.speech.suggest((again, "write the accepted items as a table"))

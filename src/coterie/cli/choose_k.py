@@ -55,10 +55,10 @@ def choose_groups(
         print(f"Report: {answer['report']}")
     elif of_run:  # which `fit` does not take
         return
-    elif found.clear:
-        speech.suggest((("fit", source, "-k", found.k), f"sort the items into {found.k} groups"))
     else:
-        speech.suggest((("fit", source, "-k", "K"), "sort the items into K groups, a number of your choice"))
+        k, purpose = (found.k, f"{found.k} groups") if found.clear else ("K", "K groups, a number of your choice")
+        same = () if columns is None else ("--columns", columns)
+        speech.suggest((("fit", source, "-k", k, *same), f"sort the items into {purpose}"))
 
 
 def print_choice(found: Choice) -> None:

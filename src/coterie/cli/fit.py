@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from coterie.beginning import check_beginning
+from coterie.cli.accept_answer import to_judge
 from coterie.cli.folders import run_folder
 from coterie.cli.labels import find_labels, of_this_run
 from coterie.cli.output import print_object
-from coterie.cli.speech import Speech, to_review
+from coterie.cli.speech import Speech, Step, to_review
 from coterie.cli.summary import print_summary, show_plan, summarise
 from coterie.data import GROUPS, Labels
 from coterie.data.spaces import Spaces
@@ -133,9 +134,12 @@ def suggest(request: FitRequest, finished: Finished) -> None:
     out = finished.out
     spaces = len(request.source.paths) if isinstance(request.source, Spaces) else 0
     new = ("--features", "NEW.npy") * spaces if spaces else ("NEW",)
+    accept: Step = ("accept", out), "which items may be taken as they are"
+    if not finished.done.record["calibrated"]:  # `accept` alone refuses these confidences
+        accept = to_judge(out, len(finished.done.assignments.ids))
     request.speech.suggest(
         to_review(out),
-        (("accept", out), "which items may be taken as they are"),
+        accept,
         (("predict", out, *new, "-o", "new.parquet"), "assign new items to the groups"),
     )
 
