@@ -76,6 +76,15 @@ def test_merges_and_names_are_kept(folder, tmp_path):
         again.merge_groups([[0, 4]])
 
 
+def test_merging_keeps_what_the_record_says_of_judgements(folder):
+    """`evaluate` and `accept --judged` leave the judged rows out by it; a merge took it away."""
+    model, used = load(folder), {"judged": 3, "rows": "0-2", "sha256": "ab"}
+    model.record_ = {**model.record_, "labels_used": used}
+    quietly(model, [[2, 4]])
+    assert model.record_["labels_used"] == {**used, "merges": 1}
+    assert quietly(model, [[0, 1]]).record_["labels_used"] == {**used, "merges": 2}
+
+
 def test_a_renamed_model_goes_back_into_its_folder_and_a_merged_one_does_not(folder, tmp_path):
     place = load(folder).save(tmp_path / "saved")
     table = (place / "result.parquet").read_bytes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -34,6 +36,22 @@ def test_the_medoid_is_the_answer(rows):
     alone = Clusterer(3, random_state=model.record_["seed"], **QUICK).fit(rows)
     np.testing.assert_array_equal(alone.predict_proba(rows), model.predict_proba(rows))
     np.testing.assert_array_equal(alone.embedding_, model.embedding_)
+
+
+def test_merged_groups_are_merged_in_the_answer_of_all_runs(rows):
+    model = Clusterer(4, random_state=5, runs=2, **QUICK).fit(rows)
+    for pair in ([0, 3], [2, 1]):
+        before = {name: p.copy() for name, p in model.ensemble_.heads.items()}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of outsiders that moved
+            model.merge_groups([pair])
+        found = model.ensemble_
+        assert (found.labels == model.labels_).all()
+        np.testing.assert_array_equal(found.heads["single"], model.predict_proba(rows))
+        np.testing.assert_array_equal(found.heads["mean"][:, pair[0]], before["mean"][:, pair].sum(1))
+    assert not found.heads["ensemble"][:, [3, 1]].any()
+    share = found.heads["mean"][np.arange(60), found.labels]
+    np.testing.assert_allclose(found.confidence, share.clip(1 / 2), atol=1e-3)
 
 
 def test_the_confidence_is_the_mean_probability_of_the_medoids_group():

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coterie.arguments import flag, path_from, text, whole_number
+from coterie.evaluation.recalibration import with_confidence
 from coterie.export import Exported, Options, export
 from coterie.export.items import items_of_result
-from coterie.prediction.merging import merged_result, new_merges, new_names
-from coterie.prediction.results import ALL_UP_TO
+from coterie.prediction.merging import merge_columns, merged_result, new_merges, new_names
+from coterie.prediction.results import ALL_UP_TO, ResultTable
 from coterie.types import InputError
 
 if TYPE_CHECKING:
@@ -44,10 +45,24 @@ def merge_groups(fitted: Clusterer, lists: Sequence[Sequence[int]]) -> None:
                 stacklevel=3,
             )
     model.merges = [*model.merges, *merges]
+    if hasattr(fitted, "ensemble_"):
+        fitted.ensemble_ = merged_ensemble(fitted.ensemble_, model.merges)
     model.names = {group: name for group, name in model.names.items() if group not in {gone for gone, _ in merges}}
     if hasattr(fitted, "record_"):
         # A person's judgement took part in these groups: tables of label-free numbers leave the run out.
-        fitted.record_ = {**fitted.record_, "labels_used": {"merges": len(model.merges)}}
+        used = {**(fitted.record_.get("labels_used") or {}), "merges": len(model.merges)}
+        fitted.record_ = {**fitted.record_, "labels_used": used}
+
+
+def merged_ensemble(ensemble: ResultTable, merges: Sequence[tuple[int, int]]) -> ResultTable:
+    """The answer of several runs for the medoid's groups after all these merges, as `several.gather` makes it."""
+    heads = {name: merge_columns(p, merges) for name, p in ensemble.heads.items()}
+    single = heads["single"]
+    labels, gone = single.argmax(1), {group for group, _ in merges}
+    live = [group for group in range(ensemble.k) if group not in gone]
+    heads["ensemble"] = np.zeros_like(single)
+    heads["ensemble"][:, live] = with_confidence(single[:, live], heads["mean"][np.arange(len(labels)), labels])
+    return replace(ensemble, labels=labels, confidence=heads["ensemble"].max(1), heads=heads)
 
 
 def rename(fitted: Clusterer, names: Mapping[int, str]) -> None:
