@@ -45,6 +45,15 @@ def test_histogram_bars_lie_at_their_confidences_those_below_a_half_in_doubt() -
     assert {round(bar["y"] + bar["height"] - axis["y1"]) for bar in drawn(drawing, "rect", "bar")} == {0}
 
 
+def test_a_confidence_of_float32_on_the_edge_of_a_bar_or_rounded_above_one_is_in_its_bar() -> None:
+    drawing = charts.histogram(np.float32([0.9, 0.7, 1.0 + 2e-7]).astype(float), "images", bins=10)
+    wide, left = (lambda axis: (axis["x2"] - axis["x1"], axis["x1"]))(drawn(drawing, "line", "axis")[0])
+    middles = [(bar["x"] + bar["width"] / 2 - left) / wide for bar in drawn(drawing, "rect", "bar")]
+    assert middles == pytest.approx([0.75, 0.95], abs=0.002)
+    low, high = heights(drawing)
+    assert low == pytest.approx(high / 2, abs=0.1)
+
+
 def test_curve_goes_through_its_values_and_says_the_lowest_and_the_highest() -> None:
     drawing = charts.curve([1, 2, 5], [1.0, 3.0, 2.0], "loss")
     path = next(ElementTree.fromstring(drawing).iter("path")).get("d", "")
@@ -165,7 +174,7 @@ def test_map_shows_each_group_and_at_most_five_thousand_dots(n: int) -> None:
 
 def test_map_has_each_dot_at_its_place_in_the_colour_of_its_group_bolder_where_sure() -> None:
     places = np.array([[0.0, 0.0], [10.0, 10.0], [5.0, 10.0]])
-    drawing = scatter(places, np.array([0, 1, 1]), np.array([0.4, 0.7, 0.95]), {})
+    drawing = scatter(places, np.array([0, 1, 1]), np.float32([0.4, 0.7, 0.9]).astype(float), {})
     dots = {path.get("class"): path.get("d") for path in ElementTree.fromstring(drawing).iter("path")}
     assert dots == {"dots b0 c0": "M34 34h0", "dots b1 c1": "M926 566h0", "dots b2 c1": "M480 566h0"}
 
@@ -187,6 +196,8 @@ def test_map_with_all_items_at_one_place() -> None:
         (wording.percent(-0.0001), "0.0%"),
         (wording.percent(None), "–"),
         (wording.short_percent(0.999), ">99%"),
+        (wording.short_percent(0.004), "<1%"),
+        (wording.short_percent(0.005), "<1%"),
         (wording.short_percent(1.0), "100%"),
         (wording.points(-0.034), "3.4 points"),
         (wording.gap(-0.034), "3.4 points too low"),

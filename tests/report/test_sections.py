@@ -46,6 +46,12 @@ def test_tiles_count_the_sure_the_doubtful_and_the_groups(tmp_path: Path) -> Non
     ]
 
 
+def test_an_item_of_just_ninety_percent_in_float32_is_sure(tmp_path: Path) -> None:
+    confidence = np.float32([0.9, 0.9, 0.5, 0.4]).astype(np.float64)
+    found = headline.tiles(ReadRun(tmp_path, PLAIN, Result(tmp_path, np.arange(4), confidence), None))
+    assert [tile.hint for tile in found[1:3]] == ["2 at 90% or more", "1 below 50%"]
+
+
 def test_the_first_sentences_say_how_it_was_sorted_and_how_many_are_wrong(tmp_path: Path) -> None:
     stages = [{"name": "moco"}, {"name": "cdc"}]
     encoding = {"kind": "embeddings", "encoding": {"encoder": "dinov2"}}

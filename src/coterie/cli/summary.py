@@ -11,6 +11,7 @@ from coterie.cli.output import print_object, print_skipped, run_summary
 from coterie.forecast import forecast
 from coterie.pipeline import RunResult
 from coterie.preparing import Prepared
+from coterie.report.wording import short_percent
 from coterie.words import counted
 
 METRICS = ("acc", "nmi", "ari", "ece", "confidence")
@@ -42,7 +43,7 @@ def print_summary(summary: dict[str, Any], done: RunResult, page: Path, seconds:
         f"Mean confidence {confidence.mean():.2f}{'' if summary['calibrated'] else ' (not calibrated)'}; ",
         end="",
     )
-    print(f"{(confidence > 0.9).float().mean():.0%} of the items above 0.9.")
+    print(f"{short_percent(float((confidence > 0.9).double().mean()))} of the items above 0.9.")
     for name, head in summary.get("heads", {}).items():
         print(f"  {name:<8}" + "  ".join(f"{key.upper()} {head[key]:.3f}" for key in METRICS))
     if summary.get("labels"):

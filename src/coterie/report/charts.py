@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from coterie.evaluation.calibration_errors import Bin
+from coterie.evaluation.calibration_errors import Bin, bin_of
 from coterie.report.wording import count, number, percent
 
 POINTS = 300  # a line of more epochs is thinned to so many: a chart is about as many pixels wide
@@ -51,7 +51,7 @@ def _cells(
 def histogram(confidence: NDArray[np.floating], items: str, bins: int = 40) -> Markup:
     """All confidences; those below one half in the colour of doubt."""
     width, height, left, bottom, top = 520.0, 318.0, 8.0, 34.0, 26.0
-    counts, _ = np.histogram(confidence, bins=bins, range=(0, 1))
+    counts = _counts(confidence, bins)
     highest = max(int(counts.max()), 1)
     step, tall = (width - 2 * left) / bins, height - bottom - top
     body = [_line(left, height - bottom, width - left, height - bottom, "axis")]
@@ -73,10 +73,16 @@ def histogram(confidence: NDArray[np.floating], items: str, bins: int = 40) -> M
     return svg(width, height, "".join(body), f"Histogram of the confidence of {count(len(confidence))} {items}")
 
 
+def _counts(confidence: NDArray[np.floating], bins: int) -> NDArray[np.integer]:
+    """How many lie in each bin from 0 to 1; a sum of probabilities that rounds to more than 1 is in the last."""
+    places = bin_of(np.asarray(confidence, np.float64), bins, "left")
+    return np.bincount(np.minimum(places, bins - 1), minlength=bins)
+
+
 def sparkbars(confidence: NDArray[np.floating], bins: int = 20) -> Markup:
     """A group's confidences as a tiny histogram from 0 to 1."""
     width, height = 200.0, 34.0
-    counts, _ = np.histogram(confidence, bins=bins, range=(0, 1))
+    counts = _counts(confidence, bins)
     highest, step = max(int(counts.max()), 1), width / bins
     body = [_line(0, height - 0.5, width, height - 0.5, "axis")]
     for b, amount in enumerate(counts.tolist()):

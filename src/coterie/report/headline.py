@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coterie.evaluation.calibration_errors import ROUNDED
 from coterie.records import Record
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
@@ -150,7 +151,7 @@ def tiles(folder: ReadRun) -> list[Tile]:
             "mean confidence",
             "judged labels took part" if labels_used(folder.run) else CALIBRATED[folder.calibrated],
         ),
-        _share_tile(result, result.confidence >= SURE, f"sure {kind}", "at 90% or more", "good"),
+        _share_tile(result, result.confidence >= SURE - ROUNDED, f"sure {kind}", "at 90% or more", "good"),
         _share_tile(result, result.confidence < DOUBTFUL, f"doubtful {kind}", "below 50%", "doubt"),
         Tile(
             f"{used} of {len(sizes)}" if used < len(sizes) else str(used),

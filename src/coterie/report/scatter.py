@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from coterie.evaluation.calibration_errors import ROUNDED
 from coterie.report.charts import svg
 from coterie.words import counted
 
@@ -31,7 +32,7 @@ def scatter(
         keep = np.sort(np.random.default_rng(0).choice(len(places), POINTS, replace=False))
         places, labels, confidence = places[keep], labels[keep], confidence[keep]
     xy = _fit(places)
-    boldness = np.digitize(confidence, LEVELS)
+    boldness = np.digitize(confidence, np.array(LEVELS) - ROUNDED)
     dense = len(xy) > 2500
     body = []
     groups = np.unique(labels)
