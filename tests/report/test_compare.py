@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from coterie.cli.compare import print_comparison
 from coterie.report.compare import METRICS, compare, recipe
 from coterie.report.compare_page import render_comparison
 from coterie.types import InputError
@@ -270,3 +271,27 @@ def test_a_run_that_people_took_part_in_is_told_apart(add_run: AddRun, used: Any
     assert [row.labels_used for row in found.rows] == [0, count]
     assert len(found.summaries) == (0 if count else 1)  # it is no further seed of the plain run's recipe
     assert ("Runs in which judged labels took part" in render_comparison(found)) == bool(count)
+
+
+def test_means_over_seeds_of_such_runs_stand_in_a_table_of_their_own(
+    add_run: AddRun, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`docs/calibrate.md` says so of all that `compare` shows; the means stood beside label-free ones."""
+    plain = [add_run(f"plain-{seed}", [0, 1, 0], seed=seed) for seed in (0, 1)]
+    used = {"labels_used": {"judged": 12}, "calibrated": False}
+    taught = [add_run(f"taught-{seed}", [0, 1, 0], seed=seed, **used) for seed in (0, 1)]
+    found = compare([*plain, *taught])
+    assert [(summary.runs[0], summary.labels_used, summary.calibrated) for summary in found.summaries] == [
+        ("plain-0", 0, True),
+        ("taught-0", 12, False),
+    ]
+    print_comparison(found)
+    free, judged = capsys.readouterr().out.split("\nOver seeds")[1:]
+    assert ("plain-0, plain-1" in free, "taught" in free) == (True, False)
+    assert ("taught-0, taught-1" in judged, "judged labels took part" in judged) == (True, True)
+    sections = dict(re.findall(r'<section id="(\w+)">(.*?)</section>', render_comparison(found), re.DOTALL))
+    assert ("plain-0, plain-1" in sections["seeds"], "taught" in sections["seeds"]) == (True, False)
+    assert "taught-0, taught-1" in sections["judged"]
+    alone = render_comparison(compare(taught))
+    assert 'id="seeds"' not in alone
+    assert 'href="#seeds"' not in alone

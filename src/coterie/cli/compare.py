@@ -74,10 +74,10 @@ def print_comparison(comparison: Comparison) -> None:
         print_table([*HEAD, "confidence", "empty"], [_cells(row) for row in judged])
     if not all(row.calibrated for row in comparison.rows):
         print("* not calibrated: it does not say how many items are wrong")
-    if comparison.summaries:
-        print("\nOver seeds, mean ± standard deviation (n - 1):")
-        head = ["data", "method", "seeds", *(name.upper() for name in METRICS), "confidence", "runs"]
-        print_table(head, [_summary_cells(summary) for summary in comparison.summaries])
+    for which, used in (("", False), (" of runs in which judged labels took part", True)):
+        if shown := [_summary_cells(summary) for summary in comparison.summaries if bool(summary.labels_used) == used]:
+            print(f"\nOver seeds{which}, mean ± standard deviation (n - 1):")
+            print_table(["data", "method", "seeds", *(name.upper() for name in METRICS), "confidence", "runs"], shown)
     if comparison.agreement:
         print("\nAgreement of any two runs, without labels: share of the items in matching groups, and ARI:")
         pairs = [[pair.first, pair.second, _number(pair.accuracy), _number(pair.ari)] for pair in comparison.agreement]
@@ -128,6 +128,7 @@ def _summary_cells(summary: Summary) -> list[str]:
     for name in (*METRICS, "confidence"):
         mean, std = summary.mean[name], summary.std[name]
         numbers.append("-" if mean is None or std is None else f"{mean:.3f} ± {std:.3f}")
+    numbers[-1] += "" if summary.calibrated else "*"
     seeds, runs = ",".join(map(str, summary.seeds)), ", ".join(summary.runs)
     return [summary.data, summary.stages, seeds, *numbers, runs]
 

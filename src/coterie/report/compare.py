@@ -65,6 +65,8 @@ class Summary:
     seeds: list[int]
     mean: dict[str, float | None]
     std: dict[str, float | None]
+    calibrated: bool = True
+    labels_used: int = 0  # in each of them
 
 
 @dataclass(frozen=True)
@@ -215,8 +217,9 @@ def _summaries(rows: Sequence[Row], recipes: Sequence[str]) -> list[Summary]:
             mean[name] = float(np.mean(known)) if complete else None
             std[name] = float(np.std(known, ddof=1)) if complete else None
         first = members[0]
-        names = [row.run for row in members]
-        found.append(Summary(first.data, first.method, first.stages, names, sorted(by_seed), mean, std))
+        names, sure = [row.run for row in members], all(row.calibrated for row in members)
+        about = (first.data, first.method, first.stages, names, sorted(by_seed), mean, std)
+        found.append(Summary(*about, calibrated=sure, labels_used=first.labels_used))
     return found
 
 
