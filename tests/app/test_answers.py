@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,21 @@ import yaml
 from PIL import Image
 
 from coterie.app import posts
+from coterie.app.listing import Listing
 from coterie.cli import main
 from coterie.review import Review
 from coterie.review.refitting import Proposal, propose_refit
 from helpers import forked
 from helpers.app_runs import Running
 from helpers.forked import COTERIE
-from helpers.review_runs import probabilities_of, put_far_outside, write_pictures, write_run
+from helpers.review_runs import (
+    embedding_of,
+    probabilities_of,
+    put_far_outside,
+    small_run,
+    write_pictures,
+    write_run,
+)
 
 
 def decide(app: Running, number: int, kind: str, data: dict[str, Any], after: int = 0) -> Any:
@@ -103,6 +112,31 @@ def test_names_of_any_kind(serve: Any, tmp_path: Path) -> None:
     shown = {item["id"] for item in app.get("items?limit=60").json()["items"]}
     assert shown == {item.replace("\u202e", "\\u202e") for item in ids}
     assert "\u202e" not in page
+
+
+def test_each_order_is_what_it_says(tmp_path: Path) -> None:
+    """Before, "not looked at first" had last what was decided without a look: what it was made for."""
+    p, z = probabilities_of(60, 3).astype(float), embedding_of(60, 3).astype(np.float32)
+    with Review(small_run(tmp_path, 60, 3, pictures=False)) as review:
+        looked_at = review.state.members(1)[-3:]  # of those that are approved
+        review.approve(1, seen=looked_at).reject([row for row in (0, 2, 3, 5) if row not in review.state.members(1)])
+        listing, label, seen = Listing(review), review.state.label, review.state.seen
+        for group in (None, -1, 1):
+            rows = [row for row in range(60) if group in (None, label[row])]
+            own = {row: p[row, label[row]] if label[row] >= 0 else 0.0 for row in rows}
+            other = {row: max(p[row, g] for g in range(3) if g != label[row]) for row in rows}
+            far = dict(zip(rows, ((z[rows] - z[rows].mean(0)) ** 2).sum(1), strict=True))
+            keys: dict[str, Callable[[int], Any]] = {
+                "surest": lambda row, own=own: -own[row],
+                "doubtful": lambda row, own=own: own[row],
+                "edge": lambda row, own=own, other=other: own[row] - other[row],
+                "unlike": lambda row, far=far: -far[row],
+                "open": lambda row, own=own: (seen[row], own[row]),
+            }
+            for order, key in keys.items():
+                assert listing.rows(group, order).tolist() == sorted(rows, key=key), (group, order)
+        assert listing.rows(1, "surest", undecided=True).tolist() == []
+        assert set(listing.rows(1, "open")[-3:].tolist()) == set(looked_at.tolist())
 
 
 def test_the_users_folder_keeps_its_bytes_and_times(app: Running, run: Path) -> None:

@@ -255,6 +255,10 @@ def test_the_oldest_thumbnails_go_first(tmp_path: Path) -> None:
         store.put(row, b"x" * 100)
     assert store.get(1) == b"x" * 100
     assert store.get(300) is None
+    kept = [store.get(row) is None for row in range(1, 301)]
+    for _ in range(300):  # of two pages that ask at once each has it made
+        store.put(1, b"x" * 100)
+    assert [store.get(row) is None for row in range(1, 301)] == kept
     store.close()
 
 

@@ -53,7 +53,7 @@ class Listing:
         if order == "doubtful":
             return rows[np.argsort(confidence[rows], kind="stable")]
         if order == "open":
-            return rows[np.lexsort((confidence[rows], state.decided[rows]))]
+            return rows[np.lexsort((confidence[rows], state.seen[rows]))]  # also what was decided without a look
         if order == "edge":
             return rows[np.argsort(margins(self.review, rows), kind="stable")]
         return rows[np.argsort(-_distances(self.review, rows), kind="stable")]
@@ -92,7 +92,7 @@ class Listing:
 
 
 def margins(review: Review, rows: NDArray[np.integer]) -> NDArray[np.float64]:
-    """The probability of each row's group less that of its likeliest other one."""
+    """The probability of each row's group, 0 for none, less that of the likeliest other group."""
     if not len(rows):
         return np.empty(0)
     found = np.empty(len(rows))
@@ -100,8 +100,9 @@ def margins(review: Review, rows: NDArray[np.integer]) -> NDArray[np.float64]:
     for start in range(0, len(rows), 8192):
         part = rows[start : start + 8192]
         p = columns.probabilities(part)
-        place, own = np.arange(len(part)), np.maximum(label[part], 0)
-        mine = np.where(label[part] < 0, 0, p[place, own])
+        place = np.flatnonzero(label[part] >= 0)
+        own, mine = label[part][place], np.zeros(len(part))
+        mine[place] = p[place, own]
         p[place, own] = 0
         found[start : start + len(part)] = mine - p.max(axis=1)
     return found

@@ -60,13 +60,13 @@ class Store:
         return bytes(found[0]) if found else None
 
     def put(self, row: int, content: bytes) -> None:
-        """Store a row's picture."""
+        """Store a row's picture, unless it is there: two pages may ask for it at once."""
         with self._guard:
             if self._db is None:
                 return
             try:
-                self._db.execute("INSERT OR REPLACE INTO pictures VALUES (?, ?)", (row, content))
-                self._size += len(content)
+                added = self._db.execute("INSERT OR IGNORE INTO pictures VALUES (?, ?)", (row, content)).rowcount
+                self._size += len(content) * added
                 while self._size > self.limit:
                     oldest = "SELECT rowid, LENGTH(content) FROM pictures ORDER BY rowid LIMIT 200"
                     gone = self._db.execute(oldest).fetchall()
