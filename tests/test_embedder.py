@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.base import clone
 from sklearn.exceptions import SkipTestWarning
 from sklearn.pipeline import Pipeline
@@ -75,6 +76,24 @@ def test_new_pictures_are_embedded_as_those_of_the_fit(colours, weights):
     assert pipeline.predict(colours[:1])[0] == pipeline["cluster"].labels_[0]
     with pytest.raises(InputError, match="give it pictures"):
         step.transform(whole)
+
+
+def test_one_picture_is_enough_and_copies_are_no_fault(colours, weights, tmp_path):
+    """A single one was refused as too few, after the message for one without an axis had asked for array[None]."""
+    whole = embed(colours[:2], SMALL, weights=weights)
+    with pytest.raises(InputError, match=r"give array\[None\]"):
+        embed(colours[0], SMALL, weights=weights)
+    np.testing.assert_array_equal(Embed(SMALL, weights=weights).transform(colours[0][None]), whole[:1])
+    np.testing.assert_array_equal(embed(colours[[1, 1, 1]], SMALL, weights=weights), whole[[1, 1, 1]])
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(colours[0]).save(tmp_path / "photos" / "a.png")
+    np.testing.assert_array_equal(
+        embed(tmp_path / "photos", SMALL, weights=weights, output=tmp_path / "features"), whole[:1]
+    )
+    with pytest.raises(InputError, match="clustering needs at least 2"):
+        Clusterer(2).fit(tmp_path / "features")
+    with pytest.raises(InputError, match="at least 2 are needed"):
+        Clusterer(2, encoder=SMALL, weights=weights).fit(tmp_path / "photos")
 
 
 def test_clusterer_with_an_encoder(colours, weights, tmp_path):

@@ -39,7 +39,7 @@ def embed(
     engine: str = "local",
     workers: int | None = None,
 ) -> NDArray[np.float32]:
-    """Turn pictures into embeddings (n, d), float32. X: a folder, a file, an array, a list, a torch Dataset.
+    """Turn pictures, one or more, into embeddings (n, d), float32. X: a folder, file, array, list, torch Dataset.
 
     encoder: a name of `coterie encoders` or of timm, a folder with config.json and weights, or "auto", the best on this
     computer; weights: a local file of it. image_size, pooling, squash, device, precision: as `coterie embed` has them,
@@ -126,7 +126,8 @@ def embedded(
     spread = spread_of(X, output, text(engine, "engine"), workers)
     folder = None if output is None else Path(os.path.abspath(output) if spread else output)
     encode = Encode(wanted, folder, place_of(X), spread=spread, all_kinds=True)
-    source = open_items(X, encode=encode, max_skipped=share(max_skipped, "max_skipped"), progress=progress)
+    most = share(max_skipped, "max_skipped")
+    source = open_items(X, encode=encode, max_skipped=most, progress=progress, alone=True)
     check_used(encode, source, "there is nothing to embed")
     return source
 

@@ -39,6 +39,7 @@ class Options:
     encode: Encode | None = None
     shown: Encoding | None = None  # pictures are to be decoded as this encoder sees them
     survey: Survey | None = None  # the first pass over pictures, where another process made it
+    alone: bool = False  # nothing is clustered, so that one item is enough and all may be the same
     first: int | None = None  # the number in its source of the first item: only a part of a source is opened
 
     def __post_init__(self) -> None:
@@ -59,10 +60,10 @@ class Options:
 
     @property
     def minimum(self) -> int:
-        """How many items are enough: two to cluster, one for a fitted model, and none in a part of a source."""
+        """How many items are enough: two to cluster, one for a model or alone, and none in a part of a source."""
         if self.first is not None:
             return 0
-        return 2 if self.like is None else 1
+        return 1 if self.alone or self.like is not None else 2
 
 
 def shown_to(encoding: Encoding, values: tuple[float, float] = (0.0, 0.0)) -> ItemSpec:

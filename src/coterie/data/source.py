@@ -58,6 +58,7 @@ def open_source(
     columns: str | Sequence[str] | None = None,
     encode: Encode | None = None,
     shown: Encoding | None = None,
+    alone: bool = False,
 ) -> Source:
     """Open a folder of images, a .npy, .npz or .parquet file, a folder of .parquet files, a named set, an array, a
     tensor, a DataFrame, a list of pictures or of their paths, or a torch Dataset (`given.py` says what else).
@@ -81,12 +82,12 @@ def open_source(
     (paths, sizes, times of change) takes the map as it is.
 
     Images that cannot be read are listed in `Source.skipped`; more than the share `max_skipped` of them, less than two
-    images (one with `like`), and all other bad input raises InputError. Nothing is ever written next to the data.
+    images (one with `like`, or `alone`, where nothing is clustered), and all other bad input raises InputError. Nothing
+    is ever written next to the data.
     """
     asked = columns if columns is None or isinstance(columns, str) else _texts(columns)
-    options = Options(
-        like, image_size, channels, cache, memory_limit, max_skipped, workers, columns=asked, encode=encode, shown=shown
-    )
+    how = (like, image_size, channels, cache, memory_limit, max_skipped, workers)
+    options = Options(*how, columns=asked, encode=encode, shown=shown, alone=alone)
     if progress is not None:
         options = replace(options, progress=progress)
     opened = open_as_asked(source, options)

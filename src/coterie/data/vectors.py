@@ -59,7 +59,7 @@ def open_vectors(
     _check_shape(array, options, name)
     items = Embeddings(array, offset_of(array, options.like, name, columns), columns, chosen)
     constant = _check_values(items, name, options.first or 0)
-    if constant and options.like is None:
+    if constant and options.like is None and not options.alone:
         raise InputError(
             f"All features of {name} are constant (every row is the same), so there is nothing to cluster."
         )

@@ -55,7 +55,7 @@ class EmbedTask:
             return Source("", "", Embeddings(np.empty((0, 1), np.float32)), [], "")
 
         survey = Survey.empty(self.plan.job.count)
-        open_as_asked(self.source, Options(workers=self.threads, encode=catch, survey=survey))
+        open_as_asked(self.source, Options(workers=self.threads, encode=catch, survey=survey, alone=True))
         return found[0]
 
 
