@@ -6,6 +6,7 @@ import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,6 +91,27 @@ def test_a_dry_run_counts_what_cannot_be_read_and_refuses_too_much_of_it(photos,
         open_items(photos, encode=dry)
     with pytest.raises(InputError, match=r"n_samples=0 of the 40 images"):
         open_items(photos, encode=dry, max_skipped=1.0)
+
+
+def test_a_dry_run_counts_the_loading_of_the_encoder_once(photos, weights, monkeypatch):
+    """It was in the time of each picture: of many pictures the estimate was twice the time and more."""
+    loads, batches, load, see = [], [], embedding.load_encoder, Encoder.__call__
+
+    def loaded(asked):
+        encoder = load(asked)
+        loads.append(asked)
+        return encoder
+
+    def seen(self, pixels):
+        batches.append(len(pixels))
+        return see(self, pixels)
+
+    monkeypatch.setattr(embedding, "load_encoder", loaded)
+    monkeypatch.setattr(Encoder, "__call__", seen)
+    clock = SimpleNamespace(monotonic=lambda: 100 * len(loads) + batches.count(4))
+    monkeypatch.setattr(embedding, "time", clock)
+    monkeypatch.setattr(embedding, "REHEARSED", 8)
+    assert open_items(photos, encode=Encode(wanted(weights), dry=True)).embedding_seconds == 100 + 40 / 4
 
 
 @pytest.fixture

@@ -90,15 +90,16 @@ def embed_pictures(
     path: str = "",
     spread: Spread | None = None,
     lender: Path | None = None,
+    encoder: Encoder | None = None,
 ) -> Source:
     """The embeddings of all pictures that can be read, as a source whose items are the pictures.
 
     They lie in `folder` (None: in memory), where those of a run before are taken up. `path`: where the pictures lie,
     for the report of a later run. `spread`: who makes them, into the folder. `lender`: a run that embedded pictures, of
-    which those of the same content are not embedded again. Raises InputError.
+    which those of the same content are not embedded again. `encoder`: where it is loaded already. Raises InputError.
     """
     store = Store(folder, lender)
-    encoder = load_encoder(wanted)
+    encoder = load_encoder(wanted) if encoder is None else encoder
     check_encoding(encoder.encoding, options.like, pictures.name)
     failures, rule, values = readable_pictures(pictures, survey, options)
     job = Job(encoder.encoding, values, pictures.stamp, len(pictures.ids))
@@ -158,13 +159,15 @@ def rehearse(pictures: Pictures, survey: Survey, options: Options, wanted: Wante
         digest=lambda row: pictures.digest(some[row]),
     )
     begun = time.monotonic()
+    encoder = load_encoder(wanted)  # once, however many pictures there are
+    loaded = time.monotonic()
     seen = Survey(
         *(survey.widths[some], survey.heights[some], survey.grey[some], survey.wide[some], survey.moving[some]),
         values=survey.values,
         floats=survey.floats,
     )
-    source = embed_pictures(few, seen, options, wanted, None)
-    each = (time.monotonic() - begun) / len(some)
+    source = embed_pictures(few, seen, options, wanted, None, encoder=encoder)
+    each = (time.monotonic() - loaded) / len(some)
     assert isinstance(source.items, Embeddings)
     spec, count = source.items.spec, len(readable)
     source.items = Embeddings(source.items.array[np.arange(count) % len(source.items)])
@@ -172,7 +175,7 @@ def rehearse(pictures: Pictures, survey: Survey, options: Options, wanted: Wante
     source.ids = [str(pictures.ids[row]) for row in readable.tolist()]
     source.skipped = pictures.skipped(failures)
     source.fingerprint = source.fingerprint if len(some) == count else ""  # that of a few is not that of all
-    source.embedding_seconds = each * count
+    source.embedding_seconds = loaded - begun + each * count
     return source
 
 
