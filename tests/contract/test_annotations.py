@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 import torch
-from jaxtyping import TypeCheckError
+from jaxtyping import Float, TypeCheckError
+from torch import Tensor
 
 from coterie.networks.backbones import BackboneChoice
 from coterie.networks.heads import standardise_rows
@@ -50,3 +51,33 @@ def test_a_function_within_another_is_checked_each_time_it_is_made() -> None:
     for factor in (2, 3):
         with pytest.raises(TypeCheckError, match="number='5'"):
             maker(factor)("5")
+
+
+@checked
+def rows(x: Float[Tensor, "n d"], y: Float[Tensor, "n e"], returned: int) -> Float[Tensor, "n d"] | None:
+    return x[:returned] if returned else None
+
+
+def test_what_was_right_once_is_checked_again_where_a_shape_a_type_or_a_result_differs() -> None:
+    x, y = torch.zeros(4, 3), torch.zeros(4, 2)
+    for _ in range(3):
+        assert rows(x, y, 4) is not None
+        for wrong in ((x, y[:3]), (x.long(), y), (x, y[0]), (x.double(), None), (list(x), y)):
+            with pytest.raises(TypeCheckError):
+                rows(*wrong, 4)  # type: ignore[arg-type]
+        assert rows(x, y, 0) is None
+        with pytest.raises(TypeCheckError, match="return"):
+            rows(x, y, 3)
+        assert rows(x[:3], y[:3], 3) is not None
+
+
+@checked
+def summed(given: list[Float[Tensor, " n"]]) -> Float[Tensor, " n"]:
+    return torch.stack(given).sum(0)
+
+
+def test_what_a_list_holds_is_looked_at_each_time() -> None:
+    for _ in range(3):
+        summed([torch.zeros(3)])
+        with pytest.raises(TypeCheckError):
+            summed([torch.zeros(3, 1)])

@@ -1,7 +1,8 @@
 """coterie's annotations checked at every call: types by beartype, shapes of tensors by jaxtyping.
 
-As jaxtyping's own import hook does it, in a fraction of the time: parameters are checked once a call and not twice, and
-beartype looks at a function when it is called first, at one within another once and not at each call of that other.
+As jaxtyping's own import hook does it, in a fraction of the time: parameters are checked once a call and not twice,
+beartype looks at a function when it is called first, at one within another once and not at each call of that other, and
+types, dtypes and shapes that were right are not compared again.
 """
 
 from __future__ import annotations
@@ -20,13 +21,30 @@ from typing import Any
 import jaxtyping
 from beartype import BeartypeConf, beartype
 from jaxtyping import jaxtyped
+from torch import Tensor
 
 # An int is a float, as for mypy.
 CONFIG = BeartypeConf(is_pep484_tower=True, violation_type=jaxtyping.TypeCheckError)
-# For code by its identity, since dataclasses make equal code for other types: what checks it, its names for that, and
-# whether it has shapes.
-MADE: dict[int, tuple[types.CodeType, Any, list[str], bool]] = {}
+# For code by its identity, since dataclasses make equal code for other types: what checks it.
+MADE: dict[int, Made] = {}
 CONTEXT = jaxtyped("context")  # of a call, whose sizes it keeps apart from those of others
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """What beartype made for a function: it finds the function that it calls under `names` among its own defaults."""
+
+    code: types.CodeType
+    checks: Any
+    names: list[str]
+    shapes: bool
+    # The forms of arguments that were right and of what was returned then; None where they do not say all.
+    right: dict[Any, set[Any]] | None
+
+    def around(self, function: Any) -> Any:
+        again = types.FunctionType(self.checks.__code__, self.checks.__globals__, function.__name__)
+        again.__kwdefaults__ = {**self.checks.__kwdefaults__, **dict.fromkeys(self.names, function)}
+        return again
 
 
 def install(packages: Sequence[str]) -> None:
@@ -82,25 +100,66 @@ def checked(given: Any) -> Any:
         return given
     if inspect.isgeneratorfunction(given):  # whose call returns before its body is run
         return jaxtyped(given, typechecker=by_beartype)
-    of_types, shapes = typed(given) if id(given.__code__) in MADE else (None, False)
-    if of_types is given:  # there is nothing to check
+    made = MADE.get(id(given.__code__))
+    if made is not None and not made.names:  # there is nothing to check
         return given
-    config, context, look = jaxtyping.config, CONTEXT, typed  # here, as globals are gone when Python ends
+    of_types = None if made is None else made.around(given)
+    # Here, as globals are gone when Python ends.
+    config, context, look, form = jaxtyping.config, CONTEXT, typed, form_of
 
     @functools.wraps(given)
     def call(*args: Any, **kwargs: Any) -> Any:
         __tracebackhide__ = True
-        nonlocal of_types, shapes
+        nonlocal of_types, made
         if config.jaxtyping_disable:
             return given(*args, **kwargs)
-        if of_types is None:
-            of_types, shapes = look(given)
-        if not shapes:
+        if made is None or of_types is None:
+            made = look(given)
+            of_types = made.around(given) if made.names else given
+        if not made.shapes:
             return of_types(*args, **kwargs)
-        with context:  # sizes are compared within a call
-            return of_types(*args, **kwargs)
+        if made.right is None:
+            with context:  # sizes are compared within a call
+                return of_types(*args, **kwargs)
+        key = form((args, *kwargs, *kwargs.values()))
+        before = made.right.get(key)
+        if before is None:
+            with context:
+                result = of_types(*args, **kwargs)
+            made.right[key] = {form(result)}
+            return result
+        result = given(*args, **kwargs)
+        if (returned := form(result)) not in before:
+            with context:
+                made.around(lambda *args, **kwargs: result)(*args, **kwargs)
+            before.add(returned)
+        return result
 
     return call
+
+
+def form_of(value: Any) -> Any:
+    """All that a `plain` annotation looks at: of arrays type, dtype and shape, of text the text, of others the type."""
+    kind = type(value)
+    if isinstance(value, tuple):
+        return (kind, *map(form_of, value))
+    if isinstance(value, str):
+        return kind, value
+    return (kind, value.dtype, value.shape) if isinstance(value, Tensor) else kind
+
+
+def plain(hint: Any) -> bool:
+    """Whether `form_of` a value says if it is of this annotation, whatever it holds."""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is typing.Literal:
+        return all(isinstance(part, str) for part in parts)
+    if typing.get_origin(hint) in (tuple, typing.Union, types.UnionType):
+        return ... not in parts and all(map(plain, parts))
+    if not isinstance(hint, type) or parts:
+        return hint is Any
+    if issubclass(hint, jaxtyping.AbstractArray):
+        return hint.array_type is Tensor
+    return not getattr(hint, "_is_protocol", False)  # which may look at what a value holds
 
 
 def by_beartype(function: Any) -> Any:
@@ -110,8 +169,8 @@ def by_beartype(function: Any) -> Any:
     return beartype(conf=CONFIG)(function)
 
 
-def typed(function: Callable[..., Any]) -> tuple[Any, bool]:
-    """The same, but once for all functions of this code; and whether an annotation has shapes."""
+def typed(function: Callable[..., Any]) -> Made:
+    """What checks a function; made once for all functions of this code."""
     code = function.__code__
     if id(code) not in MADE:
         # Of one that closes over nothing, which would be kept with it.
@@ -124,17 +183,12 @@ def typed(function: Callable[..., Any]) -> tuple[Any, bool]:
         )
         blank.__kwdefaults__ = function.__kwdefaults__
         blank.__module__, blank.__qualname__ = function.__module__, function.__qualname__
-        blank.__annotations__ = hints_of(function)
-        shapes = any(has_shapes(hint) for hint in blank.__annotations__.values())
+        blank.__annotations__ = hints = hints_of(function)
         made = by_beartype(blank)
-        calls = [name for name, value in (made.__kwdefaults__ or {}).items() if value is blank]
-        MADE[id(code)] = code, made, calls, shapes
-    _, made, calls, shapes = MADE[id(code)]  # beartype's code finds the function that it calls as a default of its own
-    if not calls:  # there is nothing to check
-        return function, False
-    again = types.FunctionType(made.__code__, made.__globals__, function.__name__)
-    again.__kwdefaults__ = {**made.__kwdefaults__, **dict.fromkeys(calls, function)}
-    return again, shapes
+        names = [name for name, value in (made.__kwdefaults__ or {}).items() if value is blank]
+        shapes = bool(names) and any(map(has_shapes, hints.values()))
+        MADE[id(code)] = Made(code, made, names, shapes, {} if all(map(plain, hints.values())) else None)
+    return MADE[id(code)]
 
 
 def has_shapes(hint: Any) -> bool:
