@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from coterie.deciding import resolve
 from coterie.preparing import Watch, prepare
 from coterie.training.plan import RunSettings
 
@@ -43,7 +44,8 @@ def test_settings_of_cdc_keep_it(given):
     ("given", "said"),
     [
         ({"epochs": 2}, "--epochs: for a net that is trained, so cdc trains one. Without that spectral"),
-        ({"image_size": 16, "preset": "paper"}, "--image-size and --preset: for a net"),
+        ({"backbone": "mlp", "preset": "paper"}, "--backbone and --preset: for a net"),
+        ({"image_size": 16, "preset": "paper", "overrides": {"views.flip": 0.1}}, "--preset: for a net"),
         ({"overrides": {"views.vector_mix": 0.1, "cdc.epochs": 2}}, "--set views.vector_mix and --set cdc.epochs: for"),
     ],
 )
@@ -53,6 +55,37 @@ def test_an_option_that_asks_for_a_net_is_named(given, said):
     assert said in notes
     assert "is trained" not in method_for(LONG[:60], **given)[1]
     assert "is trained" not in method_for(LONG, **given, encoder="none")[1]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"image_size": 16},
+        {"pretrain": "none"},
+        {"overrides": {"views.flip": 0.1}},
+        {"overrides": {"views.row_norm": "l2"}},
+        {"image_size": 16, "pretrain": "none", "overrides": {"views.crop_scale": [0.5, 1.0], "spectral.members": 3}},
+    ],
+)
+@pytest.mark.parametrize("encoder", [None, "auto", "none"])
+def test_an_option_that_changes_nothing_on_embeddings_does_not_choose_their_method(given, encoder):
+    method, notes = method_for(LONG, **given, encoder=encoder)
+    assert method == "spectral"
+    assert "for a net that is trained" not in notes
+    without = "views.row_norm" in str(given) or given == {"pretrain": "none"}
+    assert ("Without effect on embeddings" in notes) is not without
+
+
+def test_what_a_named_encoder_takes_does_not_choose_the_method_either():
+    settings = resolve(replace(AUTO, encoder="some", image_size=64, weights="w.safetensors"))
+    assert (settings.by_items, settings.trained_by) == (True, ())
+
+
+def test_settings_of_the_views_of_embeddings_leave_photographs_to_the_encoder():
+    settings = resolve(replace(AUTO, overrides={"views.vector_mix": 0.1}))
+    assert (settings.method, settings.encoder) == ("cdc", "auto")
+    assert resolve(replace(AUTO, overrides={"views.row_norm": "l2"})).encoder == "auto"
+    assert resolve(replace(AUTO, overrides={"views.flip": 0.1})).encoder == "none"
 
 
 @pytest.mark.parametrize("here", [True, False])

@@ -27,11 +27,13 @@ from coterie.finetuning import check_finetune
 from coterie.methods.spectral import Spectral
 from coterie.training.plan import RunSettings, method_name
 from coterie.types import InputError, Source
+from coterie.views.settings import without_effect
 
 METHOD = "cdc"  # what `auto` groups with, where it is not
 GRAPH = "spectral"  # for embeddings
 LEAST = 100  # items of which a neighbour graph says something
 OF_BACKBONE = ("init", "weights", "image_size")  # whose value says that a net is to be trained
+OF_ENCODER = ("--weights", "--image-size")  # what a named encoder takes for itself
 
 
 def resolve(settings: RunSettings) -> RunSettings:
@@ -54,8 +56,11 @@ def resolve(settings: RunSettings) -> RunSettings:
     if method != AUTO:
         return replace(settings, encoder=_encoder_beside(method, encoder))
     asked = [*trains, *_options_of_training(settings)]
-    said = " and ".join(asked) if settings.encoder != NONE else ""  # who wants no encoder wants a net
-    return replace(settings, method=METHOD, encoder=encoder, by_items=not asked, trained_by=said)
+    if encoder not in (AUTO, NONE):  # these are the encoder's
+        asked = [option for option in asked if option not in OF_ENCODER]
+    open_still = all(_of_pictures(option, settings) for option in asked)
+    said = asked if settings.encoder != NONE else []  # who wants no encoder wants a net
+    return replace(settings, method=METHOD, encoder=encoder, by_items=open_still, trained_by=tuple(said))
 
 
 def _encoder_beside(method: str, encoder: str) -> str:
@@ -75,13 +80,15 @@ def by_items(settings: RunSettings, opened: Source) -> tuple[RunSettings, list[s
 
     Or where it is, by an option without which it would not be.
     """
-    asked, decided = settings.trained_by, settings.by_items
-    settings, spec = replace(settings, by_items=False, trained_by=""), opened.items.spec
+    asked, decided, spec = settings.trained_by, settings.by_items, opened.items.spec
+    if spec.kind == "embeddings":
+        asked = tuple(option for option in asked if not _of_pictures(option, settings))
+    settings = replace(settings, by_items=False, trained_by=())
     count = len(opened.items) - len(opened.outliers)
     graph = spec.kind == "embeddings" and count >= LEAST
     if asked:
         how = "spectral clustering groups embeddings" if graph else "an encoder embeds photographs, which takes minutes"
-        said = f"{asked}: for a net that is trained, so {METHOD} trains one. Without that {how}."
+        said = f"{' and '.join(asked)}: for a net that is trained, so {METHOD} trains one. Without that {how}."
         return settings, [said] if graph or _embeddable(opened) else []
     if not (decided and graph):
         return settings, []
@@ -106,14 +113,28 @@ def _options_of_a_net(settings: RunSettings) -> list[str]:
     found = [f"--{name.replace('_', '-')}" for name in OF_BACKBONE if getattr(settings, name) is not None]
     usual = {"backbone": "auto", "preset": "practical", "pretrain": "auto", "pretrained": False}
     found += [f"--{name}" for name, value in usual.items() if getattr(settings, name) != value]
-    return found + [f"--set {name}" for name in settings.overrides if name.startswith(("moco.", "views."))]
+    return found + [f"--set {name}" for name in settings.overrides if name.startswith("moco.") or _of_a_picture(name)]
 
 
 def _options_of_training(settings: RunSettings) -> list[str]:
     """The other options given that are for a method that trains, or for none that `auto` may come to by itself."""
     found = ["--epochs"] if settings.epochs is not None else []
-    free = (f"{GRAPH}.", "calibrate.", "moco.", "views.")
-    return found + [f"--set {name}" for name in settings.overrides if not name.startswith(free)]
+    free = (f"{GRAPH}.", "calibrate.", "moco.", "views.row_norm")
+    others = [name for name in settings.overrides if not (name.startswith(free) or _of_a_picture(name))]
+    return found + [f"--set {name}" for name in others]
+
+
+def _of_a_picture(name: str) -> bool:
+    """Whether a setting is of a view of pictures, and of none of embeddings."""
+    part, _, rest = name.partition(".")
+    return part == "views" and bool(without_effect([rest], "embeddings", ""))
+
+
+def _of_pictures(option: str, settings: RunSettings) -> bool:
+    """Whether an option of a net changes nothing on embeddings, so that it says nothing about how to group those."""
+    if option == "--pretrain":
+        return settings.pretrain == NONE
+    return option == "--image-size" or _of_a_picture(option.removeprefix("--set "))
 
 
 def with_encoder(

@@ -111,7 +111,7 @@ def start_of(choice: BackboneChoice, spec: ItemSpec, weights: Path | None) -> St
         net = build_backbone(name, spec, pretrained=True)
     else:
         assert given is not None
-        notes += put(net, given, weights, name)
+        notes += put(net, given, weights, name, embeddings=spec.kind == "embeddings")
     return Start(replace(choice, name=name), net.state_dict(), notes)
 
 

@@ -19,6 +19,8 @@ FILES = ("model.safetensors", "pytorch_model.bin")  # in which a repository of H
 HEADS = frozenset(("head", "heads", "head_dist", "fc", "classifier", "last_linear", "logits", "pre_logits"))
 # Buffers that some versions of a net save and others compute.
 TABLES = frozenset(("num_batches_tracked", "attn_mask", "relative_position_index", "relative_coords_table"))
+OTHER_BACKBONE = "name the backbone that the weights are of with --backbone, the size of its images with --image-size."
+OTHER_START = "the source holds embeddings, so leave --weights out, or give another run on them with --init."
 PATIENCE = 10.0  # seconds that a server has to answer
 
 
@@ -58,10 +60,13 @@ def load_weights(net: nn.Module, path: Path, name: str = "") -> None:
     put(net, read_weights(path), path, name)
 
 
-def put(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str = "") -> list[str]:
+def put(
+    net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str = "", *, embeddings: bool = False
+) -> list[str]:
     """Copy the entries of the file `path` into the net; a note where colours were summed for grey images, as timm does.
 
-    Raises InputError for a net without weights and for one that is not filled.
+    Raises InputError for a net without weights and for one that is not filled, with what helps a source of
+    `embeddings` or of images.
     """
     net = net.trunk if isinstance(net, WithSobel) else net
     wanted, notes = net.state_dict(), []
@@ -77,7 +82,8 @@ def put(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str = "")
             notes.append(f"The weights in {path} are of colour images: {entry} was summed over the colours.")
     called = f"backbone {name!r}" if name else "the backbone"
     if not wanted:
-        raise InputError(f"{capital(called)} has no weights to load {path} into: give --backbone NAME.")
+        helps = OTHER_START if embeddings else "give --backbone NAME."
+        raise InputError(f"{capital(called)} has no weights to load {path} into: {helps}")
     fitting = {entry: given[entry] for entry in wanted if entry in given and given[entry].shape == wanted[entry].shape}
     missing = [entry for entry in wanted if entry not in fitting and not entry.endswith("num_batches_tracked")]
     if missing:
@@ -85,8 +91,8 @@ def put(net: nn.Module, given: Mapping[str, Tensor], path: Path, name: str = "")
         found = f"of shape {tuple(given[first].shape)} in the file" if first in given else "not in the file"
         raise InputError(
             f"The weights file {path} does not fit {called}: {len(missing)} of {len(wanted)} entries do not fit, "
-            f"first {first!r}, which is {found} and has to be {tuple(wanted[first].shape)}. Name the backbone that "
-            "the weights are of with --backbone, and the size of its images with --image-size."
+            f"first {first!r}, which is {found} and has to be {tuple(wanted[first].shape)}: "
+            f"{OTHER_START if embeddings else OTHER_BACKBONE}"
         )
     if more := [entry for entry in given if entry not in wanted and of_trunk(entry, wanted)]:
         raise InputError(

@@ -40,7 +40,7 @@ class RunSettings:
     n_clusters: Groups | Literal["auto"] = 8  # auto: the method is to find it
     method: Any = "cdc"  # a method's name, or its settings object
     by_items: bool = False  # of method auto: once the items are known it may become another
-    trained_by: str = ""  # of method auto: the options that say that a net is to be trained
+    trained_by: tuple[str, ...] = ()  # of method auto: the options that say that a net is to be trained
     seed: Seed = 0  # of all random numbers
     epochs: Epochs | None = None  # of the last stage; None: the preset's
     # practical | paper (the published row of a named data set, else the paper's defaults), both also as paper:DATASET;
