@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def counted(number: int, one: str, many: str | None = None) -> str:
     """The number and the noun that fits it; `many` where that is not `one` and an s.
@@ -28,3 +30,19 @@ def in_a_line(error: Exception, most: int = 200) -> str:
     ('no such key in the archive', 'MemoryError')
     """
     return " ".join(str(error).split())[:most] or type(error).__name__
+
+
+def limit(value: float, decimals: int = 3, ends: tuple[float, ...] = (0.0, 1.0)) -> str:
+    """A threshold, rounded to so many decimals; to more where it would come out as one of the `ends` that it is not.
+
+    >>> limit(0.93412), limit(-0.000123), limit(0.99997, 4), limit(1.0)
+    ('0.934', '-0.00012', '0.99997', '1.000')
+    """
+    if value in ends or not math.isfinite(value):
+        return f"{value:z.{decimals}f}"
+    if abs(value) < 1e-6:
+        return f"{value:.2g}"
+    enough = decimals
+    while enough < 17 and float(f"{value:.{enough}f}") in ends:
+        enough += 1
+    return f"{value:.{enough}f}" if enough == decimals else f"{value:.{enough + 1}f}".rstrip("0")

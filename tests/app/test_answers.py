@@ -158,9 +158,15 @@ def test_the_slider_says_what_accept_says(app: Running, run: Path, capsys: pytes
     told = json.loads(capsys.readouterr().out)
     found = app.get(f"accept/at?threshold={told['threshold']}").json()
     assert (found["accepted"], found["n"]) == (told["accepted"], told["n"])
+    assert found["shown"] == f"{100 * told['threshold']:.1f}%"
     assert found["expected_error"] == pytest.approx(told["expected_error"])
     for mine, theirs in zip(found["groups"], told["per_cluster"], strict=True):
         assert (mine["size"], mine["accepted"]) == (theirs["size"], theirs["accepted"])
+
+
+@pytest.mark.parametrize(("threshold", "shown"), [(0.99997, "99.997%"), (1.0, "100.0%"), (0.0, "0.0%"), (0.5, "50.0%")])
+def test_the_slider_shows_a_threshold_below_1_as_one(app: Running, threshold: float, shown: str) -> None:
+    assert app.get(f"accept/at?threshold={threshold}").json()["shown"] == shown
 
 
 def test_the_slider_leaves_out_rows_far_outside(serve: Any, run: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,6 +19,7 @@ from coterie.app.thumbs import Busy
 from coterie.data.shrink import Unreadable
 from coterie.evaluation import accept
 from coterie.records.group_names import upright
+from coterie.report.wording import limit_percent
 from coterie.review import rows as row_texts
 from coterie.review.queue import tasks, waiting
 from coterie.review.sentences import sentence
@@ -192,6 +193,7 @@ def accept_at(request: Request, threshold: Finite) -> dict[str, Any]:
     rows = [{**share, "name": review.state.name(share["cluster"])} for share in shares if share["cluster"] in live]
     return {
         "threshold": threshold,
+        "shown": limit_percent(threshold),
         "accepted": count,
         "n": int(inside.sum()),
         "expected_error": expected,

@@ -54,6 +54,7 @@ class Site:
         self.environment.filters |= {
             "percent": wording.percent,
             "short_percent": wording.short_percent,
+            "limit_percent": wording.limit_percent,
             "count": wording.count,
             "counted": counted,
             "shorten": wording.shorten,

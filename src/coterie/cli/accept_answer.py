@@ -17,7 +17,7 @@ from coterie.evaluation import accept
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
 from coterie.report.read import ReadRun, Result
-from coterie.words import counted
+from coterie.words import counted, limit
 
 SAMPLE = 300  # items that are proposed to be judged
 LINES = 200  # groups in the table for a person
@@ -116,7 +116,7 @@ def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
     """The sentence, what it rests on, and a line per group."""
     print(found["sentence"])
     if found["threshold"] is not None:
-        print(f"Accepted is every item with a confidence of at least {found['threshold']:.4f}.")
+        print(f"Accepted is every item with a confidence of at least {limit(found['threshold'], 4)}.")
     if found["audit"] is not None:
         print_audit(found["audit"])
     elif request.recalibrated:
@@ -158,7 +158,7 @@ def print_audit(audit: dict[str, Any]) -> None:
         more = f"for that, draw about {audit['more']:,} more from all items."
     print(
         f"The strictest set tried, {counted(first['accepted'], 'item')} with a confidence of at least "
-        f"{first['threshold']:.4f}, holds {seen}: its error may be up to {percent(audit['bound'])}. "
+        f"{limit(first['threshold'], 4)}, holds {seen}: its error may be up to {percent(audit['bound'])}. "
         f"If none were wrong, {audit['needed']} judged items would be enough. "
         f"With those that were wrong it takes {audit['more_there']:,} more judged items in that set, "
         f"all of them right; {more}"

@@ -127,11 +127,11 @@ def _summary_cells(summary: Summary) -> list[str]:
     numbers = []
     for name in (*METRICS, "confidence"):
         mean, std = summary.mean[name], summary.std[name]
-        numbers.append("-" if mean is None or std is None else f"{mean:.3f} ± {std:.3f}")
+        numbers.append("-" if mean is None or std is None else f"{mean:z.3f} ± {std:.3f}")
     numbers[-1] += "" if summary.calibrated else "*"
     seeds, runs = ",".join(map(str, summary.seeds)), ", ".join(summary.runs)
     return [summary.data, summary.stages, seeds, *numbers, runs]
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:.3f}"
+    return "-" if value is None or math.isnan(value) else f"{value:z.3f}"

@@ -83,7 +83,7 @@ def print_metrics(metrics: dict[str, Any], path: Path | None) -> None:
     """A table for a person: a line for each head."""
     print("          " + "  ".join(f"{name:>10}" for name in METRICS))
     for name, head in metrics["heads"].items():
-        print(f"{name:<10}" + "  ".join(f"{head[key]:>10.3f}" for key in METRICS))
+        print(f"{name:<10}" + "  ".join(f"{head[key]:>z10.3f}" for key in METRICS))
     if metrics.get("labels"):
         print(f"Labels: {metrics['labels']}.")
     if metrics.get("labels_used"):

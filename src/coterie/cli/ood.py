@@ -79,7 +79,7 @@ def print_ood(found: dict[str, Any], path: Path | None) -> None:
     print(f"{found['n_inside']:,} fitted items against {found['n_outside']:,} of {found['source']}:")
     print(f"{'score':<12}" + "  ".join(f"{name:>18}" for name in COLUMNS))
     for name, numbers in found["scores"].items():
-        print(f"{name:<12}" + "  ".join(f"{numbers[column]:>18.3f}" for column in COLUMNS))
+        print(f"{name:<12}" + "  ".join(f"{numbers[column]:>z18.3f}" for column in COLUMNS))
     if left_out := found["skipped"]:
         print(f"{counted(left_out, 'unreadable image was', 'unreadable images were')} left out.")
     if path is not None:

@@ -31,7 +31,7 @@ from coterie.scaling.predicting import Asked, predict_parts
 from coterie.training.device import accelerator_for
 from coterie.training.interrupt import Stopped
 from coterie.types import Assignments, InputError, Skipped
-from coterie.words import counted
+from coterie.words import counted, limit
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def foreign_sentence(foreign: Mapping[str, Any]) -> str:
     advice = ": look at those before you believe their group" if below > 1 else ""
     advice = ": look at it before you believe its group" if below == 1 else advice
     return (
-        f"{have} an ood_score ({foreign['score']}) below {foreign['threshold']:.3f}, "
+        f"{have} an ood_score ({foreign['score']}) below {limit(foreign['threshold'])}, "
         f"where only 5 % of the run's own items lie{advice}."
     )
 

@@ -162,4 +162,4 @@ class Count:
 
 
 def _words(losses: dict[str, float]) -> str:
-    return "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+    return "  ".join(f"{name} {value:z.3f}" for name, value in losses.items())

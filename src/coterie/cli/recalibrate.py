@@ -94,8 +94,8 @@ def print_recalibration(found: Recalibration, answer: dict[str, Any]) -> None:
         low, high = said.gap_interval
         print(
             f"{name}: mean confidence {percent(said.confidence)}, {gap(said.gap)} (95 % interval "
-            f"{100 * low:+.1f} to {100 * high:+.1f} points); calibration error of 5 bins beyond chance "
-            f"{100 * said.ece:+.1f} points (p = {said.p:.2g})."
+            f"{100 * low:+z.1f} to {100 * high:+z.1f} points); calibration error of 5 bins beyond chance "
+            f"{100 * said.ece:+z.1f} points (p = {said.p:.2g})."
         )
     if found.helps:
         print(
@@ -105,8 +105,8 @@ def print_recalibration(found: Recalibration, answer: dict[str, Any]) -> None:
         print(f"Labels were used. Table: {answer['table']}\nReport: {answer['report']}")
     else:
         print(
-            f"The judged items do not show that a map helps (log loss less {found.gain:.3f} ± {found.gain_error:.3f}): "
-            "nothing was written."
+            "The judged items do not show that a map helps (log loss less "
+            f"{found.gain:z.3f} ± {found.gain_error:.3f}): nothing was written."
         )
     for note in answer["notes"]:
         print(f"Note: {note}")

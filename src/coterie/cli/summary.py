@@ -45,7 +45,7 @@ def print_summary(summary: dict[str, Any], done: RunResult, page: Path, seconds:
     )
     print(f"{short_percent(float((confidence > 0.9).double().mean()))} of the items above 0.9.")
     for name, head in summary.get("heads", {}).items():
-        print(f"  {name:<8}" + "  ".join(f"{key.upper()} {head[key]:.3f}" for key in METRICS))
+        print(f"  {name:<8}" + "  ".join(f"{key.upper()} {head[key]:z.3f}" for key in METRICS))
     if summary.get("labels"):
         print(f"Labels: {summary['labels']}.")
     print_skipped(summary["skipped_items"], f"; {summary['run']}/run.yaml lists them all")

@@ -72,7 +72,7 @@ def teach(asked: YardstickRequest) -> None:
         print_object(answer)
         return
     print("  ".join(f"{name:>10}" for name in answer["metrics"]))
-    print("  ".join(f"{value:>10.3f}" for value in answer["metrics"].values()))
+    print("  ".join(f"{value:>z10.3f}" for value in answer["metrics"].values()))
     count = len(found.labels)
     scored = f"{count:,} other items" if found.held_out else f"the same {count:,} items"
     print(f"Taught with {found.labels_used:,} labels, scored on {scored}. This is no result of clustering.")

@@ -70,7 +70,7 @@ def _matrix(comparison: Comparison) -> list[list[Cell | None]]:
         if pair.accuracy is None or pair.ari is None:
             text = "different data"
         else:
-            text = f"{percent(pair.accuracy)} of the items in matching groups, ARI {pair.ari:.3f}"
+            text = f"{percent(pair.accuracy)} of the items in matching groups, ARI {pair.ari:z.3f}"
         for names_of in ((pair.first, pair.second), (pair.second, pair.first)):
             found[names_of] = Cell(pair.accuracy, pair.ari, f"{names_of[0]} and {names_of[1]}: {text}")
     return [[found.get((down, across)) for across in names] for down in names]

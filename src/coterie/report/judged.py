@@ -38,6 +38,6 @@ def how_far_off(found: Record | None) -> str | None:
 
 def _cells(off: Record) -> list[str]:
     low, high = off["gap_interval"]
-    interval = f"{100 * low:+.1f} to {100 * high:+.1f}".replace("-", "−")
-    beyond = f"{100 * off['ece']:+.1f} points".replace("-", "−")
+    interval = f"{100 * low:+z.1f} to {100 * high:+z.1f}".replace("-", "−")
+    beyond = f"{100 * off['ece']:+z.1f} points".replace("-", "−")
     return [percent(off["confidence"]), percent(off["accuracy"]), gap(off["gap"]), interval, beyond, f"{off['p']:.2g}"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from coterie.words import limit
+
 
 def percent(share: float | None) -> str:
     """0.934 -> "93.4%"; never rounds a share to 0% or 100% that is not exactly that."""
@@ -14,6 +16,11 @@ def percent(share: float | None) -> str:
     if 0.9995 <= share < 1:
         return ">99.9%"
     return f"{100 * share:.1f}%".replace("-0.0%", "0.0%").replace("-", "−")
+
+
+def limit_percent(share: float) -> str:
+    """A threshold: 0.934 -> "93.4%", 0.99997 -> "99.997%"."""
+    return f"{limit(100 * share, 1, (0.0, 100.0))}%"
 
 
 def short_percent(share: float | None) -> str:
