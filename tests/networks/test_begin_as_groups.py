@@ -5,7 +5,13 @@ import torch
 from sklearn.datasets import make_blobs
 
 from coterie.algorithms.kmeans import kmeans
-from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows, variance_per_dimension
+from coterie.networks.heads import (
+    PrototypeHead,
+    begin_as_groups,
+    mlp_head,
+    standardise_rows,
+    variance_per_dimension,
+)
 
 
 def begun(d: int, k: int, hidden: int = 20) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor]:
@@ -54,3 +60,30 @@ def test_an_empty_group_and_identical_items_give_finite_answers():
     head = mlp_head(4, 6, 3)
     begin_as_groups(head, features, torch.randn(6, 4), torch.zeros(10, dtype=torch.long))
     assert head.eval()(features).isfinite().all()
+
+
+@pytest.mark.parametrize("exponent", [-25, -17, 20, 40])
+def test_the_size_of_features_changes_no_posterior(exponent: int) -> None:
+    scale = 2.0**exponent
+    rest = torch.randn(500, 6, generator=torch.Generator().manual_seed(0)) * torch.tensor([3.0, 2, 1, 1, 1, 1])
+    assert float(variance_per_dimension(scale * rest)) == pytest.approx(scale**2 * float(variance_per_dimension(rest)))
+    groups = torch.arange(500) % 4
+    features = rest + 4 * groups[:, None]
+    centres = torch.stack([features[groups == group].mean(0) for group in range(4)])
+    answers = []
+    for size in (1.0, scale):
+        head = PrototypeHead(6, 4, standardise=False)
+        head.place(size * centres, size * features, groups)
+        answers.append(head(size * features).softmax(1))
+    torch.testing.assert_close(answers[1], answers[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_posterior_far_from_0_does_not_follow_rounding() -> None:
+    """Copies of two points: as sure as can be, and sums of squares that float32 cannot hold decide nothing."""
+    points = torch.tensor([[3000.0, 1.0], [3000.0, 2.0]]).repeat(20, 1)
+    head = PrototypeHead(2, 2, standardise=False)
+    head.place(points[:2], points, torch.arange(40) % 2)
+    assert float(head.variance) == pytest.approx(1e-8 * 9e6, rel=1e-3)
+    assert head(torch.zeros(3, 2)).isfinite().all()
+    head.place(torch.zeros(2, 2), torch.zeros(40, 2), torch.arange(40) % 2)
+    assert torch.allclose(head(points).softmax(1), torch.full((40, 2), 0.5))

@@ -105,6 +105,27 @@ def test_knn_does_not_see_the_length_of_features(scale: float, seed: int) -> Non
     assert bool((knn(new, bank, 4) >= -2).all())
 
 
+@pytest.mark.parametrize("k", [1, 20])
+def test_knn_of_features_with_small_angles_is_no_rounding(k: int) -> None:
+    """Features far from 0, with differences of a thousandth of their length: float32 products order them by chance."""
+    bank, new = 2000 + normal(400, 8), 2000 + normal(50, 8, seed=1)
+    unit = [torch.nn.functional.normalize(x.double()).numpy() for x in (bank, new)]
+    distance = NearestNeighbors(n_neighbors=k).fit(unit[0]).kneighbors(unit[1])[0][:, -1]
+    np.testing.assert_allclose(-knn(new, bank, k).numpy(), distance, rtol=5e-3)
+
+
+@pytest.mark.parametrize("exponent", [-40, -20, 30])
+def test_the_size_of_features_changes_no_score(exponent: int) -> None:
+    scale = 2.0**exponent
+    z, labels = groups(120, 6, 3)
+    z[:, 4:] *= 0.01
+    new = torch.cat([z[:20], 3 * normal(20, 6, seed=5)])
+    bank, other = make_bank(z, labels, 3, seed=0), make_bank(scale * z, labels, 3, seed=0)
+    far = mahalanobis(new, bank.means, bank.whitening)
+    torch.testing.assert_close(mahalanobis(scale * new, other.means, other.whitening), far, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(knn(scale * new, other.features, 5), knn(new, bank.features, 5), rtol=1e-5, atol=1e-6)
+
+
 def test_zero_features_have_a_finite_score() -> None:
     assert bool(torch.isfinite(knn(torch.zeros(2, 5), normal(30, 5), 4)).all())
 

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 STEADY_COLUMNS = 16
+LEAST_VARIANCE = 1e-8  # of the rows' mean squared length: smaller ones are float32's rounding
+SMALLEST = 1e-20  # variance where all rows are 0
+TINY = torch.finfo(torch.float32).tiny
 
 
 def mlp_head(width: int, hidden: int, k: int, *, batch_norm: bool = True) -> nn.Sequential:
@@ -80,7 +83,7 @@ class PrototypeHead(nn.Module):
     def place(self, centres: Float[Tensor, "k d"], features: Float[Tensor, "n d"], labels: Tensor) -> None:
         """Take K-means centres of the head's rows for these (raw) `features`, and measure s²."""
         self.centres.copy_(centres)
-        self.variance.copy_(variance_per_dimension(self.rows(features) - centres[labels]).clamp(min=1e-8))
+        self.variance.copy_(variance_around(self.rows(features), centres[labels]))
 
     def rows(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         return standardise_rows(features) if self.standardise else features
@@ -111,8 +114,15 @@ def variance_per_dimension(rest: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     the posterior from saturating just because there are many features.
     """
     covariance = rest.T @ rest / len(rest)
-    trace, square = covariance.diagonal().sum(), (covariance**2).sum()
-    return trace / (trace**2 / square.clamp(min=1e-20)).clamp(min=1.0)
+    trace = covariance.diagonal().sum()
+    shares = covariance / trace.clamp(min=TINY)  # their squares are those of no tiny or huge numbers
+    return trace / (1 / shares.square().sum().clamp(min=TINY)).clamp(min=1.0)
+
+
+def variance_around(rows: Float[Tensor, "n d"], centres: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
+    """`variance_per_dimension` of the rows around the centres of their groups, at least what float32 tells apart."""
+    least = LEAST_VARIANCE * float(rows.square().sum(1).mean())
+    return variance_per_dimension(rows - centres).clamp(min=max(least, SMALLEST))
 
 
 @torch.no_grad()
@@ -137,6 +147,6 @@ def begin_as_groups(
     norm.bias.copy_(norm.running_mean)
     activations = said.relu()
     means = torch.stack([activations[groups == group].mean(0) for group in range(last.out_features)]).nan_to_num()
-    variance = variance_per_dimension(activations - means[groups]).clamp(min=1e-8)
+    variance = variance_around(activations, means[groups])
     last.weight.copy_(means / variance)
     last.bias.copy_(-means.square().sum(1) / (2 * variance))

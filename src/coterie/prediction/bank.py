@@ -15,6 +15,7 @@ from coterie.types import InputError
 
 ROWS = 10_000  # fitted items that are kept; with 512 features 20 MB
 WIDEST = 4096  # features of which a covariance is measured: 134 MB in float64, in the model 67
+LEAST_SPREAD = 1e-14  # of the values' mean square, the square of what float32 tells apart
 NEIGHBOURS = 50  # Sun et al. 2022 for CIFAR-10
 
 
@@ -62,18 +63,19 @@ def make_bank(
     means = (sums / sizes.clamp(min=1)[:, None]).float()
     whitening = torch.zeros(0, sample.shape[1])
     if sample.shape[1] <= WIDEST:
-        whitening = whitening_of((sample - means[labels[rows]]).double())
+        size = float(sample.double().square().mean())
+        whitening = whitening_of((sample - means[labels[rows]]).double(), size)
     neighbours = max(1, min(NEIGHBOURS, len(rows) // (2 * k)))
     return Bank(sample, means[sizes > 0], whitening, neighbours, rows if numbers is None else numbers[rows])
 
 
-def whitening_of(rest: Float[Tensor, "m d"]) -> Float[Tensor, "d d"]:
-    """Lower triangular W with WᵀW the precision of these differences to their means."""
+def whitening_of(rest: Float[Tensor, "m d"], size: float) -> Float[Tensor, "d d"]:
+    """Lower triangular W with WᵀW the precision of these differences to their means; `size`: mean square of a value."""
     from sklearn.covariance import ledoit_wolf
 
     covariance = torch.from_numpy(ledoit_wolf(rest.numpy(), assume_centered=True)[0])
     # Items that all lie on their means have no spread at all; the floor also keeps float32 enough for W.
-    floor = 1e-6 * covariance.diagonal().mean() + 1e-12
+    floor = 1e-6 * covariance.diagonal().mean() + (LEAST_SPREAD * size or 1.0)
     factor = torch.linalg.cholesky(covariance + floor * torch.eye(len(covariance), dtype=torch.float64))
     whitening = torch.linalg.solve_triangular(factor, torch.eye(len(factor), dtype=torch.float64), upper=False)
     # Contiguous, as it is when it was saved and read: products of another layout round differently.

@@ -29,6 +29,7 @@ SCORES = ("msp", "entropy", "max-logit", "energy", "knn", "mahalanobis")
 FROM_LOGITS = ("max-logit", "energy")
 FROM_BANK = ("knn", "mahalanobis")
 DEFAULT = "knn"  # every method has features, and it adds to the confidence, which msp would only repeat
+SPARE = 8  # rows of the bank that are measured beyond the neighbours
 SAME = 1e-5  # unit features nearer than this are the same item's: float32 rounding, not another item
 
 Scorer = Callable[[Tensor, Tensor], list[Tensor]]
@@ -66,13 +67,12 @@ def knn(features: Float[Tensor, "n d"], bank: Float[Tensor, "m d"], k: int) -> F
     """
     k = min(k, len(bank) - 1)
     unit, bank = unit_rows(features), unit_rows(bank)
-    nearest = steady_product(unit, bank).topk(k + 1, dim=1).indices
-
-    def distance(place: int) -> Tensor:
-        # From the difference: 2 - 2 cos would lose all digits of small distances.
-        return (unit - bank[nearest[:, place]]).norm(dim=1)
-
-    return -torch.where(distance(0) <= SAME, distance(k), distance(k - 1))
+    centre = bank.mean(0)  # taken off before the product, as where all angles are small it tells none apart
+    closer = steady_product(unit - centre, bank - centre) - (bank - centre).square().sum(1) / 2
+    nearest = closer.topk(min(k + 1 + SPARE, len(bank)), dim=1).indices
+    # From the differences: products would lose all digits of small distances, and with them the order.
+    apart = torch.stack([(unit - bank[rows]).norm(dim=1) for rows in nearest.T], dim=1).sort(dim=1).values
+    return -torch.where(apart[:, 0] <= SAME, apart[:, k], apart[:, k - 1])
 
 
 def mahalanobis(
