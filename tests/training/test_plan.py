@@ -257,3 +257,16 @@ def test_neighbours_beyond_a_mean_group_are_told_of_where_the_user_or_a_paper_se
     assert [note.startswith(few) for note in said(30)] == [True]
     assert said(29) == said(None) == []
     assert bool(said(None, "paper")) == (method_class(name)().neighbours >= 30)
+
+
+def test_neighbours_among_landmarks_are_held_against_a_mean_group_of_landmarks() -> None:
+    facts = replace(VECTORS, n=1_000_000, k=1000)
+
+    def said(**given: int) -> list[str]:
+        overrides = {f"spectral.{name}": value for name, value in given.items()}
+        asked = settings(method="spectral", n_clusters=1000, overrides=overrides)
+        return [note for note in make_plan(asked, facts, "x").notes if "a mean group has" in note]
+
+    of = "spectral.neighbours is 25, and a mean group has 20 items of the 20,000 of spectral.landmarks: the farther"
+    assert [note.startswith(of) for note in said(neighbours=25)] == [True]
+    assert said(neighbours=19) == said(neighbours=25, landmarks=100_000) == []

@@ -74,6 +74,9 @@ class Card:
     of_own_values: tuple[str, ...] = ()
     # settings that count an item's neighbours, most of which must be of its own group
     of_one_group: tuple[str, ...] = ()
+    drawn: str | None = (
+        None  # the setting that says among how many items they are looked for, drawn where there are more
+    )
     # number that `step` logs -> what the report calls it, and a hint how to read it
     logs: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     # old name of a setting -> its new name; None: removed
@@ -121,6 +124,7 @@ class Facts:
     side: int = 0  # longer side of the images in pixels
     dim: int = 0  # features of the embeddings
     width: int = 0  # features of the backbone, where the method trains none; 0: not known
+    spaces: int = 1  # of features, side by side
     loaded: bool = False  # the backbone begins with weights of timm's or of a file, all of them loaded
 
 

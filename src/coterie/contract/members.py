@@ -124,6 +124,7 @@ def _check_card(kind: type[Any]) -> None:
         "of_the_last": card.of_the_last,
         "of_own_values": card.of_own_values,
         "of_one_group": card.of_one_group,
+        "drawn": [] if card.drawn is None else [card.drawn],
     }
     known = [setting.name for setting in fields(kind)]
     for entry_name, settings in named.items():

@@ -43,6 +43,7 @@ CARD = Card(
     backbone=own_backbone("Spectral clustering"),
     only_if=(OnlyIf("members", lambda members: members > 1, ("voters",)),),
     of_one_group=("neighbours",),
+    drawn="landmarks",
 )
 
 

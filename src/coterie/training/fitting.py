@@ -36,9 +36,12 @@ def beyond_groups(method: Method, stage: str, chosen: Collection[str] | None, fa
     if not facts.k:
         return []
     names = [name for name in method.card.of_one_group if chosen is None or name in chosen]
-    found = [(name, getattr(method, name)) for name in names if getattr(method, name) >= facts.n / facts.k]
+    drawn = method.card.drawn
+    among = facts.n if drawn is None else min(facts.n, getattr(method, drawn))
+    found = [(name, getattr(method, name)) for name in names if getattr(method, name) >= among / facts.k]
+    of = f" of the {among:,} of {stage}.{drawn}" if among < facts.n else ""
     return [
-        f"{stage}.{name} is {value}, and a mean group has {facts.n // facts.k} items: the farther neighbours are of "
+        f"{stage}.{name} is {value}, and a mean group has {among // facts.k} items{of}: the farther neighbours are of "
         "other groups, and say nothing of its own: take fewer."
         for name, value in found
     ]

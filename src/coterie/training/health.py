@@ -58,7 +58,7 @@ def _added(old: list[int], new: list[int]) -> list[int]:
 
 
 def group_health(groups: list[int]) -> dict[str, float]:
-    """Groups in use (with at least a tenth of an equal share) and the share of the largest."""
+    """Groups in use (with at least a tenth of an even share) and the share of the largest."""
     total = sum(groups)
     if not total:
         return {}
@@ -88,7 +88,7 @@ def lost_warning(advice: Advice, records: Sequence[EpochRecord], sizes: list[int
         return None
     return (
         f"Stage {advice.stage} lost groups while it trained: {most:.0f} of {len(sizes)} were in use after epoch "
-        f"{best}, {left:.0f} are at the end (with at least a tenth of an equal share). {advice.lost_groups()}"
+        f"{best}, {left:.0f} are at the end (with at least a tenth of an even share). {advice.lost_groups()}"
     )
 
 
