@@ -64,6 +64,7 @@ class Prepared:
     init: Model | None
     start: Start | None = None  # the backbone's weights, where --pretrained or --weights gives them
     seconds_before: float = 0.0
+    embedding_seconds: float | None = None  # of an encoder, before all stages; None without one
     warnings: list[str] = field(default_factory=list)
     path: str | None = None  # where the source lies, absolute
     read_at: float | None = None  # when that was listed, in seconds since 1970
@@ -117,6 +118,7 @@ class Prepared:
             "machine": machine(),
             "notes": self.plan.notes,
             "warnings": self.warnings,
+            **({} if self.embedding_seconds is None else {"embedding_seconds": round(self.embedding_seconds, 3)}),
             **({} if self.beginning is None else {"beginning": self.beginning}),
             **({} if self.chosen_k is None else {"chosen_k": self.chosen_k}),
             **({} if self.judged is None else {"labels_used": self.judged.used}),

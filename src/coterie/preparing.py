@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from coterie.data.outliers import mark_outliers
 from coterie.data.spaces import Spaces
 from coterie.deciding import by_items, check_used, place_of, resolve, with_encoder
 from coterie.encoders import open_items
+from coterie.encoders.opening import Encode
 from coterie.encoders.store import lend_to
 from coterie.finetuning import Teacher, encoding_to_train, finetuned, lighter, teacher_of
 from coterie.judgements import Judgements, read_judgements
@@ -108,7 +110,7 @@ def _prepare(
     card = check_beginning(settings)
     init, taught_by, gone = _models(settings, folder)
     read_at = round(time.time(), 3)
-    settings, opened, notes = _opened(source, settings, cache, place, init, watch, taught_by)
+    settings, opened, encode = _opened(source, settings, cache, place, init, watch, taught_by)
     settings, said = by_items(settings, opened)
     if said:
         card = check_beginning(settings)
@@ -123,12 +125,13 @@ def _prepare(
     if not card.trains_backbone:
         facts = replace(facts, width=width_of(backbone, spec) if init is None else init.net.width)
     plan = make_plan(settings, facts, opened.name)
-    plan.notes.extend([*gone, *notes, *said, *_notes_on(plan, settings, opened, backbone, init)])
+    notes = [*gone, encode.said] if encode is not None and encode.said else gone
+    plan.notes.extend([*notes, *said, *_notes_on(plan, settings, opened, backbone, init)])
     plan = with_beginning(plan, settings, backbone, spec, init)
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     if teacher is not None:
         plan.notes.append(finetuned(teacher))
-    history, before, warned = _earlier(folder, place, resume=resume)
+    earlier = _earlier(folder, place, resume=resume)
     judged = _judgements(settings, opened)
     plan.notes.extend([] if judged is None else judged.notes)
     prepared = Prepared(
@@ -140,14 +143,15 @@ def _prepare(
         device=place.device,
         family=opened.family,
         folder=folder,
-        history=history,
+        history=earlier.history,
         rank=place.process_index,
         processes=place.num_processes,
         init=init,
         start=start if teacher is None else teacher.start,
         teacher=teacher,
-        seconds_before=before,
-        warnings=[*opened.warnings, *(text for text in warned if text not in opened.warnings)],
+        seconds_before=earlier.seconds,
+        embedding_seconds=None if encode is None or encode.seconds is None else encode.seconds + earlier.embedding,
+        warnings=[*opened.warnings, *(text for text in earlier.warnings if text not in opened.warnings)],
         path=absolute_path(source),
         read_at=read_at,
         chosen_k=chosen_k,
@@ -218,8 +222,8 @@ def _opened(
     init: Model | None,
     watch: Watch,
     taught_by: Model | None,
-) -> tuple[RunSettings, Source, list[str]]:
-    """The opened source, embedded where there is an encoder, and the line about it."""
+) -> tuple[RunSettings, Source, Encode | None]:
+    """The opened source, embedded where there is an encoder, and that."""
     kept = cache if place.is_main_process else None  # each process embeds for itself, and one writes
     settings, encode = with_encoder(settings, source, kept, place.device, dry=watch.dry)
     opened = open_items(
@@ -239,7 +243,7 @@ def _opened(
     _refuse_copies(opened)
     mark_outliers(opened)
     mark_flat(opened)
-    return settings, opened, [encode.said] if encode is not None and encode.said else []
+    return settings, opened, encode
 
 
 def _teacher(
@@ -290,21 +294,33 @@ def _facts_of(opened: Source, settings: RunSettings, place: Place) -> Facts:
     spec, n = opened.items.spec, len(opened.items) - len(opened.outliers)
     given = settings.pretrained or settings.weights is not None or settings.finetune
     side = max(spec.height, spec.width)
-    return Facts(n, settings.k, spec.kind, str(place.device), side, spec.dim, loaded=given)
+    spaces = max(1, len(spec.spaces))
+    return Facts(n, settings.k, spec.kind, str(place.device), side, spec.dim, spaces=spaces, loaded=given)
 
 
-def _earlier(folder: RunFolder, place: Place, *, resume: bool) -> tuple[History, float, list[str]]:
-    """The history of a folder, the seconds that its run has taken so far, and the warnings that it goes on with."""
+@dataclass(frozen=True)
+class Earlier:
+    """What a run has done so far: its history, seconds of epochs and of embedding, warnings that it goes on with."""
+
+    history: History
+    seconds: float = 0.0
+    embedding: float = 0.0
+    warnings: Sequence[str] = ()
+
+
+def _earlier(folder: RunFolder, place: Place, *, resume: bool) -> Earlier:
+    """What the run of a folder has done so far."""
     out = folder.path
     if out is None:
-        return History(None), 0.0, []
+        return Earlier(History(None))
     record = read_record(out) if resume and (out / "run.yaml").exists() else {}
     # A run that was stopped goes on with the warnings of its first part; one that was done finds its own again.
     warned = list(record.get("warnings") or ()) if record.get("status") in ("running", "stopped") else []
     history = read_history(out / "history.jsonl")
     if not place.is_main_process:
         history.path = None
-    return history, sum(record.seconds for record in history.records) if resume else 0.0, warned
+    seconds = sum(one.seconds for one in history.records) if resume else 0.0
+    return Earlier(history, seconds, record.get("embedding_seconds") or 0.0, warned)
 
 
 def calibrated_where_judged(settings: RunSettings) -> RunSettings:

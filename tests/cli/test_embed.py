@@ -103,6 +103,7 @@ def test_embed_writes_a_folder_that_fit_takes(coterie, colours, weights, tmp_pat
 def test_a_run_over_embedded_pictures_shows_them_and_says_by_what(coterie, encoded):
     record = yaml.safe_load((encoded / "run.yaml").read_text())
     assert record["source"]["spec"]["encoding"]["encoder"] == SMALL
+    assert record["embedding_seconds"] > 0
     assert any("embedded by test_vit" in note for note in record["source"]["notes"])
     page = (encoded / "report.html").read_text()
     assert "data:image/png" in page or "data:image/jpeg" in page

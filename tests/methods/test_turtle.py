@@ -14,10 +14,12 @@ from sklearn.metrics import adjusted_rand_score
 from torch import Tensor, nn
 
 from coterie.contract import Facts
+from coterie.data.spaces import Spaces
 from coterie.methods.turtle import TURTLE, Classifiers, TaskEncoder, cross_entropy, entropy, learn, practical
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import RunResult, run
+from coterie.preparing import Watch, prepare
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, ItemSpec, OneProcess
 from helpers.vectors import groups_of_vectors
@@ -184,6 +186,19 @@ def test_rates_rise_for_short_features() -> None:
     rates = [practical(Facts(1000, 3, "embeddings", "cpu", dim=dim))["outer_rate"] for dim in (64, 384, 768, 1280)]
     assert rates == [0.012, 0.002, 0.001, 0.001]
     assert practical(Facts(1000, 3, "images", "cpu", side=8))["inner_rate"] == 0.012
+
+
+def test_rates_of_several_spaces_are_those_of_their_mean_length() -> None:
+    """Each space has its own logits: the same space given twice is to learn as fast as once."""
+    once = practical(Facts(1000, 3, "embeddings", "cpu", dim=384))
+    assert practical(Facts(1000, 3, "embeddings", "cpu", dim=768, spaces=2)) == once
+    assert practical(Facts(1000, 3, "embeddings", "cpu", dim=768, width=768, spaces=2)) == once
+    rng = np.random.default_rng(0)
+    two = Spaces({name: rng.normal(size=(60, 40)).astype(np.float32) for name in "ab"})
+    plan = prepare(
+        two, RunSettings(n_clusters=3, method="turtle", device="cpu"), None, resume=False, watch=Watch()
+    ).plan
+    assert plan.stages[-1].outer_rate == practical(Facts(60, 3, "embeddings", "cpu", dim=40))["outer_rate"] == 0.0192
 
 
 def test_defaults_are_the_papers() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,6 +39,7 @@ class Encode:
     said: str = ""
     dry: bool = False
     used: bool = False
+    seconds: float | None = None  # that the embedding took; None before
     spread: Spread | None = None  # who makes the embeddings, where it is not this process
     all_kinds: bool = False
     lender: Path | None = None  # a run whose embeddings may be taken up
@@ -56,7 +58,10 @@ class Encode:
         self.used = True
         if self.dry:
             return rehearse(pictures, survey, options, wanted)
-        return embed_pictures(pictures, survey, options, wanted, self.folder, self.path, self.spread, self.lender)
+        begun = time.monotonic()
+        made = embed_pictures(pictures, survey, options, wanted, self.folder, self.path, self.spread, self.lender)
+        self.seconds = time.monotonic() - begun
+        return made
 
 
 def decide(pictures: Pictures, survey: Survey, device: str) -> tuple[str, str]:

@@ -111,9 +111,10 @@ def practical(facts: Facts) -> dict[str, Any]:
     """For two cores: a third of the steps, of at most 1,024 items, or ten of each group.
 
     Adam moves every weight by its rate, and a logit by d times as much, so that the rates of the paper's 768 features
-    and more are raised for shorter ones.
+    and more are raised for shorter ones. Each of several spaces has its own logits: d is their mean length.
     """
-    rate = round(1e-3 * max(1.0, 768 / max(12, facts.width or facts.dim or facts.side**2)), 4)
+    width = (facts.width or facts.dim or facts.side**2) / facts.spaces
+    rate = round(1e-3 * max(1.0, 768 / max(12, width)), 4)
     size = min(facts.n, max(1024, 10 * facts.k))
     return {"epochs": 40, "steps": 50, "batch_size": size, "inner_rate": rate, "outer_rate": rate}
 

@@ -161,7 +161,8 @@ class RunRecord(Entries):
     chosen_k: ChosenK | None = None  # of a run whose number of groups was chosen: how
     labels_used: dict[str, Any] | None = None  # what people judged that took part: how many, which file, which rows
     failure: Failure | None = None
-    seconds: Seconds | None = None
+    seconds: Seconds | None = None  # of all stages, and of the answers
+    embedding_seconds: Seconds | None = None  # of the encoder before, where there is one
 
     @model_validator(mode="after")
     def _fits(self) -> RunRecord:
