@@ -9,10 +9,11 @@ import pytest
 from sklearn.base import clone
 from sklearn.datasets import make_blobs
 
-from coterie import Clusterer
+from coterie import Clusterer, pipeline, several
 from coterie.evaluation.ensemble import combine
 from coterie.prediction.results import ResultTable
 from coterie.several import gather, seeds_from
+from coterie.training.runfolder import Held
 from coterie.types import InputError
 
 QUICK = {"method": "ae", "epochs": 1, "calibrate": False}
@@ -52,6 +53,22 @@ def test_merged_groups_are_merged_in_the_answer_of_all_runs(rows):
     assert not found.heads["ensemble"][:, [3, 1]].any()
     share = found.heads["mean"][np.arange(60), found.labels]
     np.testing.assert_allclose(found.confidence, share.clip(1 / 2), atol=1e-3)
+
+
+def test_a_run_that_another_process_holds_for_a_while_keeps_its_name(rows, tmp_path, monkeypatch):
+    held = []
+
+    def run(source, settings, folder, **options):
+        if settings.seed == 5 and not held:
+            held.append(folder)
+            raise Held("held")
+        return pipeline.run(source, settings, folder, **options)
+
+    monkeypatch.setattr(several, "run", run)
+    monkeypatch.setattr(several, "PATIENCE", 0)
+    model = Clusterer(3, random_state=5, runs=3, output=tmp_path / "runs", **QUICK).fit(rows)
+    assert held == [tmp_path / "runs" / "seed-5"]
+    assert f"seed-{model.record_['seed']}" == model.runs_["medoid"]
 
 
 def test_the_confidence_is_the_mean_probability_of_the_medoids_group():

@@ -160,7 +160,7 @@ def fit_runs(source: Any, settings: RunSettings, count: int, out: Path | None) -
     names = names_of(seeds)
     if out is not None:
         check_folder_of_runs(out, names)
-    done: list[RunResult] = []
+    fitted: dict[int, RunResult] = {}  # by seed: a run that another process holds is done after later ones
 
     # A run may map pictures or embeddings that lie there, so where files in use stay, they may stay until the end.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as shared:
@@ -169,10 +169,11 @@ def fit_runs(source: Any, settings: RunSettings, count: int, out: Path | None) -
             own = replace(settings, seed=seed, n_clusters=n_clusters)
             found = run(source, own, folder, cache=Path(shared) if out is None else None)
             said = found.assignments
-            done.append(replace(found, assignments=replace(said, embedding=None)))
+            fitted[seed] = replace(found, assignments=replace(said, embedding=None))
             return found.model.k
 
         fit_each(seeds, settings.n_clusters, fit, out)
+        done = [fitted[seed] for seed in seeds]
         tables = [table_of(one.assignments) for one in done]
         labels = [table.labels for table in tables]
         trusted = trust_models(names, labels, [one.model for one in done], tables[0].k)

@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from PIL import Image
 
 from coterie.data import open_source
@@ -51,6 +52,20 @@ def test_the_formats_of_the_documentation():
         *("csv", "parquet", "imagefolder", "hf", "hf-parquet", "coco", "fiftyone", "labelstudio", "embedding-atlas"),
         *("cleanlab", "projector", "lightly"),
     }
+
+
+@pytest.mark.parametrize("judged", [0, 7])
+def test_what_people_taught_stands_where_a_format_has_a_place_for_it(coterie, run, tmp_path, judged):
+    if judged:
+        record = yaml.safe_load((run / "run.yaml").read_text())
+        (run / "run.yaml").write_text(yaml.safe_dump({**record, "labels_used": {"judged": judged}}))
+    exported(coterie, run, "parquet,hf-parquet,hf,imagefolder", tmp_path / "out")
+    for name in ("parquet.parquet", "hf-parquet.parquet", "hf/train/metadata.parquet"):
+        metadata = pq.read_schema(tmp_path / "out" / name).metadata
+        assert metadata.get(b"coterie.labels_used") == (b"7" if judged else None)
+    for name in ("hf", "imagefolder"):
+        head = json.loads((tmp_path / "out" / name / "coterie.jsonl").read_text().splitlines()[0])
+        assert head.get("labels_used") == (judged or None)
 
 
 def test_csv(coterie, reviewed, tmp_path):

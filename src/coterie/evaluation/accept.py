@@ -240,7 +240,7 @@ def draw_sample(n: int, size: int, seed: int, judged: Sequence[int] = ()) -> NDA
     >>> rows.shape, len(set(rows.tolist()))
     ((300,), 300)
     """
-    n, size, seed = as_whole(n, "n"), as_whole(size, "size"), whole_number(seed, "seed", 0, 2**63)
+    n, size, seed = as_whole(n, "n"), as_whole(size, "size"), whole_number(seed, "seed", 0, 2**63 - 1)
     given = array_from(judged, "judged")
     if given.size and given.dtype.kind not in "iu":
         raise InputError(f"The judged rows are of type {given.dtype}: give their numbers.")

@@ -146,6 +146,6 @@ def _middle(values: Floats, level: float) -> Interval:
 
 def _check(resamples: int, level: float, seed: int) -> None:
     whole_number(resamples, "resamples", 1, MOST)
-    whole_number(seed, "seed", 0, 2**63)
+    whole_number(seed, "seed", 0, 2**63 - 1)
     if isinstance(level, bool) or not isinstance(level, int | float) or not 0 < level < 1:
         raise InputError(f"level is {level}: give a share between 0 and 1, such as 0.95.")

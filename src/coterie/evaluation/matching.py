@@ -191,7 +191,7 @@ def held_out_accuracy(labels_true: Given, labels_pred: Given, seed: int = 0) -> 
     k, c = contingency(true, pred).shape
     if len(true) < 2:
         return float("nan")
-    first = np.random.default_rng(whole_number(seed, "seed", 0, 2**63)).permutation(len(true)) < len(true) // 2
+    first = np.random.default_rng(whole_number(seed, "seed", 0, 2**63 - 1)).permutation(len(true)) < len(true) // 2
     one, other = (contingency(true[half], pred[half], k, c) for half in (first, ~first))
     hits = [match_of(mapped)._hits(scored).sum() for mapped, scored in ((one, other), (other, one))]
     return float(sum(hits) / len(true))

@@ -187,7 +187,7 @@ def recalibrate(
     """Fit and check a map on judged confidences (m,). Raises InputError for too few judged items."""
     if not isinstance(kind, str) or kind not in get_args(Kind):
         raise InputError(f"There is no map {kind!r}: give {', '.join(get_args(Kind))}.")
-    flags, seed = np.atleast_1d(truths(right)), whole_number(seed, "seed", 0, 2**63)
+    flags, seed = np.atleast_1d(truths(right)), whole_number(seed, "seed", 0, 2**63 - 1)
     least = LEAST_ISOTONIC if kind == "isotonic" else LEAST
     if len(flags) < least:
         more = f"judge {least - len(flags)} more" + (", or take another map" if kind == "isotonic" else "")

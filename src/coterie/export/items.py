@@ -17,7 +17,7 @@ from coterie.prediction.results import ResultTable, probabilities_of, read_resul
 from coterie.records.files import check_regular
 from coterie.records.group_names import checked_names, groups_of_model, shown_names
 from coterie.records.review import read_review
-from coterie.records.run import Record, groups_of, read_record
+from coterie.records.run import Record, groups_of, judgements_in, read_record
 from coterie.records.table import check_ids, open_table, reading
 from coterie.review.table import reviewed_table
 from coterie.types import InputError
@@ -59,6 +59,12 @@ class Items:
     def names(self) -> dict[int, str]:
         """A name for every group."""
         return shown_names(self.named, self.n_groups)
+
+    @cached_property
+    def mark(self) -> dict[str, str]:
+        """Metadata of a table: that coterie exported it, and how many judgements of people taught the run, if any."""
+        judged = judgements_in(self.record)
+        return {"coterie.table": "export", **({"coterie.labels_used": str(judged)} if judged else {})}
 
     @cached_property
     def alive(self) -> list[int]:

@@ -20,6 +20,7 @@ from coterie.export.items import NOWHERE, ONLY, Items, chosen, items_of_run
 from coterie.export.registry import FileFormat, FolderFormat, Format, format_names, format_of
 from coterie.export.writing import Tree, check_place, head_of, new_file, new_tree, take_back
 from coterie.outputs import Given
+from coterie.records.run import judgements_in
 from coterie.types import InputError
 
 LINKS = ("copy", "symlink", "hard")
@@ -293,8 +294,9 @@ def most_doubtful_first(items: Items) -> Items:
 
 
 def _head(job: Job, name: str) -> dict[str, Any]:
-    source = job.items.record.get("source") or {}
-    return head_of(to=name, version=job.version, fingerprint=source.get("fingerprint"))
+    source, judged = job.items.record.get("source") or {}, judgements_in(job.items.record)
+    taught = {"labels_used": judged} if judged else {}
+    return head_of(to=name, version=job.version, fingerprint=source.get("fingerprint"), **taught)
 
 
 def _exported(name: str, job: Job, place: Path) -> Exported:

@@ -51,7 +51,7 @@ def write(path: Path, job: Job) -> None:
             job.notes.append(f"{were} left empty.")
         columns["image"] = pa.array(cells, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
         options += " --image image"
-    table = pa.table(columns).replace_schema_metadata({"coterie.table": "export"})
+    table = pa.table(columns).replace_schema_metadata(items.mark)
     with open(path, "wb") as file:
         pq.write_table(table, file, compression="zstd", row_group_size=ROW_GROUP)
     job.notes.append(f"Open it with: embedding-atlas FILE {options}")

@@ -33,7 +33,7 @@ def write(tree: Tree, job: Job) -> None:
     kinds = [(name, pa.float32() if name == "confidence" else pa.string()) for name in NAMES]
     columns = [names, labels, items.sure, items.source, items.ids]
     buffer = io.BytesIO()
-    pq.write_table(pa.table(columns, schema=pa.schema(kinds, {"coterie.table": "export"})), buffer)
+    pq.write_table(pa.table(columns, schema=pa.schema(kinds, items.mark)), buffer)
     tree.write("train/metadata.parquet", buffer.getvalue())
     say_links(job)
 

@@ -35,7 +35,7 @@ def write(path: Path, job: Job) -> None:
     about = json.dumps({"info": {"features": features}}, ensure_ascii=False)
     image = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     kinds = [("id", pa.string()), ("image", image), ("label", pa.int64()), ("name", pa.string())]
-    schema = pa.schema([*kinds, ("confidence", pa.float32())], {"huggingface": about, "coterie.table": "export"})
+    schema = pa.schema([*kinds, ("confidence", pa.float32())], {"huggingface": about, **items.mark})
     with open(path, "wb") as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for begin in range(0, len(items), ROW_GROUP):
             part = items.take(np.arange(begin, min(begin + ROW_GROUP, len(items))))

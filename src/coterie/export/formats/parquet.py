@@ -49,8 +49,8 @@ def table_of(items: Items) -> pa.Table:
         if name in items.columns:
             columns[name] = items.columns[name]
     groups = [{"group": group, "name": name} for group, name in sorted(items.named.items())]
-    metadata = {"coterie.table": "export", "coterie.k": str(items.n_groups)}
-    return pa.table(columns).replace_schema_metadata({**metadata, "coterie.groups": json.dumps(groups)})
+    more = {"coterie.k": str(items.n_groups), "coterie.groups": json.dumps(groups)}
+    return pa.table(columns).replace_schema_metadata(items.mark | more)
 
 
 FORMAT = FileFormat(".parquet", write, "pandas, polars, DuckDB: with all probabilities")
