@@ -13,7 +13,7 @@ import pytest
 import yaml
 from sklearn.datasets import make_blobs
 
-from coterie.cli.accept_answer import sample_size
+from coterie.cli.accept_answer import AcceptRequest, describe_audit, sample_size
 from coterie.data.judged import read_judged, table_content
 from coterie.evaluation import accept
 from coterie.review import Review
@@ -94,6 +94,15 @@ def test_a_person_reads_sentences(coterie, run):
     accepted = coterie("accept", run, "--max-error", 0.1, "--json").object["accepted"]
     assert said.startswith(f"{accepted} of 400 accepted; ")
     assert " % of them are expected to be wrong" in said
+    found = coterie("accept", run, "--max-error", 0.1, "-o", "accepted.csv", "--json").object
+    lines = said.splitlines()
+    assert lines[1] == f"Accepted is every item with a confidence of at least {found['threshold']:.4f}."
+    assert lines[2].startswith("Nobody has checked this")
+    assert [line.split() for line in lines[4:]] == [
+        [str(row["cluster"]), "100", str(row["accepted"]), str(row["accepted"]), "%", f"{error:.3g}", "%"]
+        for row in found["per_cluster"]
+        for error in [100 * row["expected_error"]]
+    ]
     assert "coterie accept run --draw 300 -o to-judge.csv" in answer.err
     only = coterie("accept", run, "--max-error", 1e-6, "-o", "accepted.parquet")
     assert only.code == 0
@@ -224,6 +233,17 @@ def test_when_nothing_passes_it_says_what_it_would_take(coterie, run):
     assert said.startswith("Nothing accepted:")
     assert f"it takes {audit['more_there']:,} more" in said
     assert "59 judged items would be enough" in said
+
+
+@pytest.mark.parametrize(("accepted", "judged", "n"), [(10_000, 60, 40_000), (90, 60, 40_000), (10_000, 60, 10_000)])
+def test_how_many_more_to_draw_from_all_items(accepted, judged, n):
+    """So many that the set can expect what it lacks; none where the set, or what is left, has not as many."""
+    audit = accept.Audit([accept.Step(0.9, accepted, judged, 1, 0.08, passed=False)], None)
+    found = describe_audit(audit, 9_970, n, AcceptRequest(Path("run")))
+    there = found["more_there"]
+    assert accept.error_bound(1, judged + there) <= 0.05 < accept.error_bound(1, judged + there - 1)
+    assert there == 33
+    assert found["more"] == (132 if (accepted, n) == (10_000, 40_000) else None)
 
 
 def test_more_may_be_drawn_beside_those_judged(coterie, run):

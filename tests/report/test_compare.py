@@ -273,6 +273,41 @@ def test_a_run_that_people_took_part_in_is_told_apart(add_run: AddRun, used: Any
     assert ("Runs in which judged labels took part" in render_comparison(found)) == bool(count)
 
 
+def test_a_person_reads_the_same_numbers(add_run: AddRun, capsys: pytest.CaptureFixture[str]) -> None:
+    measured = {"acc": 0.5, "nmi": 0.25, "ari": 0.125, "ece": 0.1, "auroc": None}
+    paths = [add_run("a", [0, 1, 1, 2], measured, seed=0), add_run("b", [0, 1, 1, 2], seed=1, calibrated=False)]
+    spec = {"kind": "images", "channels": 3, "height": 8, "width": 8, "dim": 5}
+    other = {"name": "other", "n": 4, "spec": spec, "fingerprint": "cd", "skipped": []}
+    paths += [add_run("c", [0, 1, 2, 2], seed=2), add_run("d", [0, 1, 2, 2], seed=None, seconds=None, source=other)]
+    found = compare(paths)
+    print_comparison(found)
+    runs, seeds, pairs = (
+        [re.split(" {2,}", line.strip()) for line in part.strip().splitlines()]
+        for part in capsys.readouterr().out.split("\n\n")
+    )
+    assert " ".join(runs[1]) == "a photos moco 4 4 0 3 75 0.500 0.250 0.125 0.100 - 0.750 1"
+    assert " ".join(runs[2]) == "b photos moco 4 4 1 3 75 - - - - - 0.750* 1"
+    assert " ".join(runs[4]) == "d other moco 4 4 - 3 - - - - - - 0.750 1"
+    assert runs[5] == ["* not calibrated: it does not say how many items are wrong"]
+    assert seeds[2] == ["photos", "moco", "0,1,2", *5 * "-", "0.750 ± 0.000*", "a, b, c"]
+    assert [row for row in pairs if len(row) == 4][1:] == [
+        ["a", "b", "1.000", "1.000"],
+        ["a", "c", "0.750", "-0.200"],
+        ["a", "d", "-", "-"],
+        ["b", "c", "0.750", "-0.200"],
+        ["b", "d", "-", "-"],
+        ["c", "d", "-", "-"],
+    ]
+    lede = re.search(r'<p class="lede">(.*?)</p>', render_comparison(found), re.DOTALL)
+    assert lede is not None
+    assert lede[1].strip() == (
+        "Two runs over the same data agree on 75.0% to 100.0% of the items. Runs over different data cannot be held "
+        "against each other item by item. Confidences marked * are not calibrated."
+    )
+    alone = render_comparison(compare(paths[2:3]))
+    assert '<p class="lede">No run has been compared with true labels. </p>' in alone
+
+
 def test_means_over_seeds_of_such_runs_stand_in_a_table_of_their_own(
     add_run: AddRun, capsys: pytest.CaptureFixture[str]
 ) -> None:
