@@ -27,7 +27,7 @@ from coterie.data.outliers import usual_rows
 from coterie.evaluation import evaluate
 from coterie.forecast import WORTH_SAYING, forecast
 from coterie.isolation import in_turn
-from coterie.networks.heads import standardise_rows
+from coterie.networks.unit import unit_rows
 from coterie.outputs import write_atomically
 from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
@@ -45,6 +45,7 @@ from coterie.training.interrupt import heed_signals
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Resume
 from coterie.types import Assignments, CoterieError, InputError, Source
+from coterie.views.normalise import SMALL_DIM
 
 MEASURED = ("metrics.json", "ood.json", recalibration.FILE, recalibration.TABLE)  # of one result
 
@@ -229,9 +230,10 @@ def write_run_files(
         _save_npz(out / "gallery.npz", rows=shown.rows, cluster=shown.cluster, kind=shown.kind, images=images, ids=ids)
     assert assignments.embedding is not None
     rows = map_rows(len(labels))
-    _save_npz(
-        out / "map.npz", rows=rows, xy=project(standardise_rows(assignments.embedding[torch.from_numpy(rows)]).numpy())
-    )
+    z = assignments.embedding[torch.from_numpy(rows)]
+    if z.shape[1] >= SMALL_DIM:  # of fewer features the angles are not all that tells items apart
+        z = unit_rows(z - z.mean(1, keepdim=True))
+    _save_npz(out / "map.npz", rows=rows, xy=project(z.numpy()))
 
 
 def _save_npz(path: Path, **arrays: np.ndarray) -> None:

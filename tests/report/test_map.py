@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
+from coterie.pipeline import run
 from coterie.report import map_rows, project
+from coterie.training.plan import RunSettings
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +32,24 @@ def test_groups_stay_together_and_the_map_is_repeatable() -> None:
     assert places.shape == (300, 2)
     assert KNeighborsClassifier(5).fit(places, group).score(places, group) > 0.99
     np.testing.assert_array_equal(places, project(embedding))
+
+
+@pytest.mark.parametrize("scale", [1e30, 1e-30])
+def test_groups_stay_together_whatever_the_size_of_the_values(scale: float) -> None:
+    group = np.arange(60) % 3
+    places = project(scale * (8 * np.eye(3)[group] + np.random.default_rng(0).normal(size=(60, 3))))
+    assert KNeighborsClassifier(5).fit(places, group).score(places, group) > 0.95
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_groups_that_differ_by_their_length_alone_stay_apart_on_the_map_of_a_run(tmp_path: Path, dim: int) -> None:
+    """Rows of few features were compared by their angles: all items of one feature were at one place, of two at two."""
+    group = np.arange(45) % 3
+    points = 5.0 * group[:, None] + np.random.default_rng(0).normal(size=(45, dim))
+    run(points, RunSettings(n_clusters=3, method="kmeans", calibrate=False), tmp_path / "run")
+    places = np.load(tmp_path / "run" / "map.npz")["xy"]
+    assert len(np.unique(places, axis=0)) > 40
+    assert KNeighborsClassifier(5).fit(places, group).score(places, group) > 0.95
 
 
 def test_many_rows_are_laid_out_by_their_principal_components() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+LARGEST = 1e15  # beyond it, squares would not fit into float32
 MAP_POINTS = 2000  # t-SNE of so many takes about 3 s on one core; more points tell no more on a screen
 
 
@@ -26,6 +27,9 @@ def project(embedding: NDArray[np.floating]) -> NDArray[np.float32]:
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     points = np.asarray(embedding, dtype=np.float32)
+    largest = float(np.abs(points).max(initial=0))
+    if largest > LARGEST or 0 < largest < 1 / LARGEST:
+        points = points / largest
     flat = np.zeros((len(points), 2), dtype=np.float32)
     # A constant embedding has no directions at all; PCA would divide by its variance of 0.
     if len(points) < 2 or (np.ptp(points, axis=0) == 0).all():
