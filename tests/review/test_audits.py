@@ -114,6 +114,12 @@ def test_a_second_audit_takes_its_share_of_the_level(run: Path) -> None:
         second = review.end_audit()
         assert second.own_level == pytest.approx(0.975)
         assert review.claims()[1].own_level == pytest.approx(0.975)
+        judge_all(review, 10, max_error=0.1)
+        assert review.end_audit().number == 3
+        for claim in review.claims().values():
+            assert claim.own_level == pytest.approx(1 - 0.05 / 3)
+        with pytest.raises(InputError, match="No audit is open"):
+            review.end_audit()
 
 
 def test_an_audit_that_was_undone_counts(run: Path) -> None:
