@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -203,11 +201,17 @@ def test_a_setting_that_no_row_would_take_is_refused(
     assert not list(tmp_path.iterdir())
 
 
+SCRIPT = f"""
+import os, runpy, sys
+os.setsid()
+sys.path[0] = {str(EXPERIMENTS)!r}
+sys.argv[0] = {str(EXPERIMENTS / "board.py")!r}
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
 def test_what_a_user_can_mend_is_said_without_a_traceback(tmp_path: Path) -> None:
-    path = str(EXPERIMENTS / "board.py")
-    script = f"import runpy, sys; sys.path[0], sys.argv[0] = {str(EXPERIMENTS)!r}, {path!r}; "
-    script += f"runpy.run_path({path!r}, run_name='__main__')"
-    done = forked.run(script, "nosuch", "--runs", tmp_path)
+    done = forked.run(SCRIPT, "nosuch", "--runs", tmp_path)
     assert done.returncode == 1
     assert done.stderr == b"board.py: nosuch is no file, no folder and no named data set: check the path.\n"
 
@@ -216,13 +220,11 @@ def test_what_a_user_can_mend_is_said_without_a_traceback(tmp_path: Path) -> Non
 def test_a_row_ends_with_the_command_that_makes_it(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     words = f"digits -k 10 --items 200 --papers cdc --rows cc --epochs 5000 --runs {runs} --results {tmp_path / 'out'}"
-    command = [sys.executable, str(EXPERIMENTS / "board.py"), *words.split()]
-    with (tmp_path / "said").open("wb") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said, start_new_session=True)
+    process = forked.start(SCRIPT, *words.split())
     try:
         wait_for(lambda: process.poll() is not None or any(runs.glob("*-cc-0/history.jsonl")), 120)
-        assert process.poll() is None, (tmp_path / "said").read_text()
-        process.kill()
+        assert process.poll() is None, process.output(2)
+        process.send_signal(signal.SIGKILL)
         process.wait()
         wait_for(lambda: not in_session(process.pid), 60)
     finally:
