@@ -14,7 +14,7 @@ import jaxtyping
 import pytest
 
 import coterie
-from helpers import checked
+from helpers import checked, forked
 
 if TYPE_CHECKING:
     from coterie.types import Source
@@ -32,6 +32,8 @@ checked.install(PARTS)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False  # of pytest-xdist, which begins files of few but long tests last
+    if hasattr(os, "mkfifo"):
+        forked.place()  # which all workers share
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

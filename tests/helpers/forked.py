@@ -15,6 +15,7 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -38,12 +39,14 @@ def fsync(file):
 os.fsync = fsync
 sys.exit(main())
 """
+PLACE = "COTERIE_FORKED"  # of the environment: the folder of the process that forks
 LONGEST = 1 << 20  # bytes of a request: arguments and environment
 IMPORTED = """
 torch torchvision timm accelerate sklearn.cluster sklearn.datasets sklearn.manifold scipy.optimize pyarrow.parquet yaml
 pandas matplotlib.figure PIL.Image coterie.cli coterie.cli.fit coterie.cli.evaluate coterie.estimator coterie.embedder
 coterie.encoders.loading coterie.report.map coterie.review coterie.export
 """
+_held: list[int] = []  # open until this process ends
 
 
 class Process:
@@ -65,7 +68,7 @@ class Process:
         }
         self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 2 * LONGEST)
-        self._connection.connect(_server()[0])
+        self._connection.connect(_server())
         self._connection.sendmsg(
             [json.dumps(request).encode()], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", numbers))]
         )
@@ -119,23 +122,32 @@ def run(program: str, *words: object, **more: Any) -> subprocess.CompletedProces
     return subprocess.CompletedProcess(list(words), code, *(process._said.get(number, b"") for number in (1, 2)))
 
 
+def place() -> str:
+    """The folder of the process that forks: one for all workers of pytest, which ends with who called this first."""
+    if PLACE not in os.environ:
+        os.environ[PLACE] = folder = tempfile.mkdtemp(prefix="forked-")
+        os.mkfifo(os.path.join(folder, "end"))
+        _held.append(os.open(os.path.join(folder, "end"), os.O_RDWR))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return os.environ[PLACE]
+
+
 @functools.cache
-def _server() -> tuple[str, subprocess.Popen[bytes]]:
-    """The process that forks, and its address. It ends with this one, when its standard input does."""
-    place = tempfile.TemporaryDirectory(prefix="forked-")
-    address = os.path.join(place.name, "socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening:
-        listening.bind(address)
-        listening.listen(8)
-        command = [sys.executable, __file__, str(listening.fileno())]
-        server = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=[listening.fileno()])
+def _server() -> str:
+    """The address of the process that forks, which the first who asks starts."""
+    import fcntl  # which not every system has on which tests are collected
 
-    def end() -> None:
-        server.communicate()
-        place.cleanup()
-
-    atexit.register(end)
-    return address, server
+    address, end = (os.path.join(place(), name) for name in ("socket", "end"))
+    with open(os.path.join(place(), "lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not os.path.exists(address):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listening, open(end, "rb") as closed:
+                listening.bind(address)
+                listening.listen(8)
+                command = [sys.executable, __file__, str(listening.fileno())]
+                server = subprocess.Popen(command, stdin=closed, pass_fds=[listening.fileno()])
+                server.returncode = 0  # without a warning: it may be needed longer than this process
+    return address
 
 
 def _serve(listening: socket.socket) -> dict[str, Any]:
