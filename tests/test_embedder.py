@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.base import clone
-from sklearn.exceptions import SkipTestWarning
+from sklearn.exceptions import NotFittedError, SkipTestWarning
 from sklearn.pipeline import Pipeline
 from sklearn.utils import estimator_checks
 
@@ -148,8 +148,10 @@ def test_of_many_pictures_auto_takes_the_quick_encoder_as_fit_does(colours, monk
 
 
 def test_embed_says_what_it_is(colours, weights):
-    step = Embed(SMALL, weights=weights).fit(colours)
-    assert step.encoding_.encoder == SMALL
+    step = Embed(SMALL, weights=weights)
+    with pytest.raises(NotFittedError):
+        step.get_feature_names_out()
+    assert step.fit(colours).encoding_.encoder == SMALL
     assert step.get_feature_names_out().tolist()[:2] == ["embed0", "embed1"]
     np.testing.assert_array_equal(step.transform(colours), step.fit_transform(colours))
     np.testing.assert_array_equal(step.transform(colours), embed(colours, SMALL, weights=weights))

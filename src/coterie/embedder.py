@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from coterie.arguments import as_whole, path_from, share, text
 from coterie.isolation import isolated
@@ -194,7 +195,8 @@ class Embed(TransformerMixin, BaseEstimator):
         return rows_of(self._embed(X))
 
     def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
-        """The names of the embeddings' columns."""
+        """The names of the embeddings' columns. Raises NotFittedError before `fit`."""
+        check_is_fitted(self, "n_outputs_")
         return np.array([f"embed{column}" for column in range(self.n_outputs_)], dtype=object)
 
     def _embed(self, X: Any) -> Source:

@@ -27,14 +27,13 @@ from coterie.data.outliers import usual_rows
 from coterie.evaluation import evaluate
 from coterie.forecast import WORTH_SAYING, forecast
 from coterie.isolation import in_turn
-from coterie.networks.unit import unit_rows
 from coterie.outputs import write_atomically
 from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
 from coterie.preparing import Prepared, Watch, prepare
 from coterie.records import groups_of, judgements_in, read_record, recalibration
-from coterie.report import gallery_rows, map_rows, project
+from coterie.report import comparable, gallery_rows, map_rows, project
 from coterie.review.log import was_reviewed
 from coterie.review.rows import read as read_rows
 from coterie.shortage import shortage
@@ -45,7 +44,6 @@ from coterie.training.interrupt import heed_signals
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Resume
 from coterie.types import Assignments, CoterieError, InputError, Source
-from coterie.views.normalise import SMALL_DIM
 
 MEASURED = ("metrics.json", "ood.json", recalibration.FILE, recalibration.TABLE)  # of one result
 
@@ -230,10 +228,8 @@ def write_run_files(
         _save_npz(out / "gallery.npz", rows=shown.rows, cluster=shown.cluster, kind=shown.kind, images=images, ids=ids)
     assert assignments.embedding is not None
     rows = map_rows(len(labels))
-    z = assignments.embedding[torch.from_numpy(rows)]
-    if z.shape[1] >= SMALL_DIM:  # of fewer features the angles are not all that tells items apart
-        z = unit_rows(z - z.mean(1, keepdim=True))
-    _save_npz(out / "map.npz", rows=rows, xy=project(z.numpy()))
+    z = comparable(assignments.embedding[torch.from_numpy(rows)].numpy())
+    _save_npz(out / "map.npz", rows=rows, xy=project(z))
 
 
 def _save_npz(path: Path, **arrays: np.ndarray) -> None:

@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -20,6 +21,8 @@ from PIL import Image
 
 from coterie.app import posts
 from coterie.app.listing import Listing
+from coterie.app.places import Places
+from coterie.app.site import Site
 from coterie.cli import main
 from coterie.review import Review
 from coterie.review.refitting import Proposal, propose_refit
@@ -137,6 +140,20 @@ def test_each_order_is_what_it_says(tmp_path: Path) -> None:
                 assert listing.rows(group, order).tolist() == sorted(rows, key=key), (group, order)
         assert listing.rows(1, "surest", undecided=True).tolist() == []
         assert set(listing.rows(1, "open")[-3:].tolist()) == set(looked_at.tolist())
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_the_map_places_other_items_as_it_was_made(tmp_path: Path) -> None:
+    """By angles, where it was made by angles: a short vector was placed beside the short ones of all groups."""
+    rng, group = np.random.default_rng(0), np.arange(80) % 2
+    far = rng.normal(size=(2, 64))[group] + 0.1 * rng.normal(size=(80, 64))
+    features = (far * rng.choice([0.1, 1, 10], size=(80, 1))).astype(np.float32)
+    with Review(small_run(tmp_path, 80, 2, pictures=False, features=False)) as review:
+        review.set_features(features)
+        np.savez(review.path / "map.npz", rows=np.arange(40), xy=np.float32([[0, 0], [1, 1]])[group[:40]])
+        places = Places.of(cast(Site, SimpleNamespace(review=review)))
+    assert places.exact.tolist() == [row < 40 for row in range(80)]
+    np.testing.assert_array_equal(places.xy, np.float32([[0, 0], [1, 1]])[group])
 
 
 def test_the_users_folder_keeps_its_bytes_and_times(app: Running, run: Path) -> None:

@@ -2,12 +2,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 
+from coterie.networks.heads import standardise_rows
 from coterie.pipeline import run
-from coterie.report import map_rows, project
+from coterie.report import comparable, map_rows, project
 from coterie.training.plan import RunSettings
+from coterie.views.normalise import SMALL_DIM
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +35,15 @@ def test_groups_stay_together_and_the_map_is_repeatable() -> None:
     assert places.shape == (300, 2)
     assert KNeighborsClassifier(5).fit(places, group).score(places, group) > 0.99
     np.testing.assert_array_equal(places, project(embedding))
+
+
+def test_rows_of_many_features_are_compared_by_their_angles_as_elsewhere() -> None:
+    scale = np.float64([1e-35, 1e-6, 1, 1e6, 1e35, 0])[:, None]
+    rows = scale * (1 + np.random.default_rng(0).normal(size=(6, SMALL_DIM)))
+    wanted = standardise_rows(torch.from_numpy(rows * np.float64([1e35, 1, 1, 1, 1e-35, 1])[:, None]))
+    np.testing.assert_allclose(comparable(rows.astype(np.float32)), wanted.numpy(), atol=1e-6)
+    few = rows[:, 1:].astype(np.float32)
+    np.testing.assert_array_equal(comparable(few), few)
 
 
 @pytest.mark.parametrize("scale", [1e30, 1e-30])

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.app.site import Site
+from coterie.report import comparable
 
 NEAREST, BLOCK = 5, 4096
 
@@ -66,12 +67,12 @@ def _places(
 def _by_neighbours(
     features: NDArray[np.floating], placed: NDArray[np.int64], xy: NDArray[np.float32], others: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    known = np.asarray(features[placed], np.float32)
+    known = comparable(features[placed])
     squares = (known**2).sum(axis=1)
     near = min(NEAREST, len(placed))
     found = np.empty((len(others), 2), np.float32)
     for start in range(0, len(others), BLOCK):
-        part = np.asarray(features[others[start : start + BLOCK]], np.float32)
+        part = comparable(features[others[start : start + BLOCK]])
         distance = squares - 2 * part @ known.T
         first = np.argpartition(distance, near - 1, axis=1)[:, :near]
         found[start : start + len(part)] = xy[first].mean(axis=1)

@@ -11,7 +11,7 @@ May not live here: torch, true labels (their numbers come from `metrics.json`), 
 """
 
 from coterie.report.gallery import GalleryRows, gallery_rows
-from coterie.report.map import map_rows, project
+from coterie.report.map import comparable, map_rows, project
 from coterie.report.page import write_report
 
-__all__ = ["GalleryRows", "gallery_rows", "map_rows", "project", "write_report"]
+__all__ = ["GalleryRows", "comparable", "gallery_rows", "map_rows", "project", "write_report"]

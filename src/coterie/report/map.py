@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+ANGLES_FROM = 64  # features, of which the angles tell items apart: `views.normalise.SMALL_DIM`
 LARGEST = 1e15  # beyond it, squares would not fit into float32
 MAP_POINTS = 2000  # t-SNE of so many takes about 3 s on one core; more points tell no more on a screen
 
@@ -14,6 +15,17 @@ def map_rows(n: int, limit: int = MAP_POINTS, seed: int = 0) -> NDArray[np.int64
     if n <= limit:
         return np.arange(n)
     return np.sort(np.random.default_rng(seed).choice(n, limit, replace=False))
+
+
+def comparable(embedding: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Rows (m, d) as the map compares them: of 64 features and more by their angles, of fewer as they are."""
+    points = np.asarray(embedding, dtype=np.float32)
+    if points.shape[1] < ANGLES_FROM:
+        return points
+    points = (points - points.mean(axis=1, keepdims=True, dtype=np.float64)).astype(np.float32)
+    points /= _or_one(np.abs(points).max(axis=1, keepdims=True))  # that no square is too large or too small
+    points /= _or_one(np.linalg.norm(points, axis=1, keepdims=True))
+    return points
 
 
 def project(embedding: NDArray[np.floating]) -> NDArray[np.float32]:
@@ -43,3 +55,7 @@ def project(embedding: NDArray[np.floating]) -> NDArray[np.float32]:
             return np.asarray(tsne.fit_transform(parts), dtype=np.float32)
     flat[:, : min(2, parts.shape[1])] = parts[:, :2]
     return flat
+
+
+def _or_one(lengths: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.where(lengths > 0, lengths, np.float32(1))
