@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 
+import pytest
+
+from coterie.cli.choose_k import print_choice
+from coterie.evaluation.group_rule import Choice, Row
 from coterie.records import read_record
 
 
@@ -46,3 +51,32 @@ def test_too_many_groups(coterie, vectors):
     answer = coterie("choose-k", vectors, "--most", 40)
     assert answer.code == 2
     assert "cannot be looked for between 2 and 40" in answer.err
+
+
+@pytest.mark.parametrize(("clear", "marks"), [(True, ["2", "3+", "4*", "5+", "6"]), (False, ["2", "3", "4", "5", "6"])])
+def test_the_curve_says_its_numbers_and_marks_what_stands_out(capsys, clear, marks):
+    curve = [Row(k, 0.91, 0.82, 0.73, 0.04, 0.05, k, 0.01, 0.37, 0.28, 1.9) for k in range(2, 7)]
+    print_choice(Choice(4, clear, (3, 5), curve, {"gap": 4, "stability": 3}, [2, 9], 1234, "the answer.", ["a note"]))
+    head, *rows = capsys.readouterr().out.splitlines()
+    names = re.split(" {2,}", head)
+    assert [row.split()[0] for row in rows[:5]] == marks
+    first = dict(zip(names, rows[0].split(), strict=True))
+    assert first == {
+        "groups": "2",
+        "holds": "0.91",
+        "stable": "0.82",
+        "above chance": "0.73",
+        "±": "0.04",
+        "ambiguous ↓": "0.05",
+        "gap": "2.00",
+        "silhouette": "0.37",
+        "kappa": "0.28",
+        "coding ↓": "1.90",
+    }
+    assert rows[5:] == [
+        "Each alone: gap 4, stability 3.",
+        "Levels of FINCH's hierarchy: 2, 9 groups.",
+        "Note: a note",
+        "Number of groups: the answer." if clear else "the answer.",
+        "Looked at 1,234 items.",
+    ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from PIL import Image
 from coterie.encoders import open_items
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result, table_of, write_result
+from coterie.records.recalibration import FILE
 from coterie.scaling import partitions
 from coterie.scaling.engines import Task, engine_called, here
 from coterie.scaling.partitions import Cut, cut
@@ -272,3 +275,18 @@ def test_a_result_table_says_what_it_always_said(of_rows: Path, tmp_path: Path) 
         "coterie.k",
         "coterie.table",
     ]
+
+
+def test_parts_by_another_correction_are_of_another_prediction(of_rows: Path, tmp_path: Path) -> None:
+    """One table never has the confidences of two maps, nor corrected ones beside plain ones."""
+    run = shutil.copytree(of_rows, tmp_path / "run")
+    np.save(tmp_path / "rows.npy", ROWS)
+    (run / FILE).write_text("{}")
+    asked = Asked(run, str(tmp_path / "rows.npy"), after=lambda found: (found, 7))
+    assert predict_parts(asked, tmp_path / "parts").parts.labels_used() == 7
+    assert predict_parts(asked, tmp_path / "parts").reused == 3
+    with pytest.raises(InputError, match="parts of another prediction"):
+        predict_parts(replace(asked, after=None), tmp_path / "parts")
+    (run / FILE).write_text('{"map": {}}')
+    with pytest.raises(InputError, match="parts of another prediction"):
+        predict_parts(asked, tmp_path / "parts")
