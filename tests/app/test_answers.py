@@ -228,6 +228,38 @@ def test_conflicts_retries_and_what_is_wrong(app: Running) -> None:
         assert answer.json()["error"].endswith(".")
 
 
+def test_all_ways_back_and_what_is_listed_meanwhile(app: Running) -> None:
+    """One event, all after one, everything, and each way back again; lists leave out what is decided if asked to."""
+    rows = app.review.state.members(0)[:2].tolist()
+    decide(app, 1, "rename", {"group": 0, "name": "cat"})
+    decide(app, 2, "rename", {"group": 1, "name": "dog"}, 1)
+    decide(app, 3, "move", {"rows": f"{rows[0]},{rows[1]}", "to": 2}, 2)
+
+    def back(number: int, **what: Any) -> tuple[str, list[str], bool]:
+        body = {"op": f"test-b-{number}", "after": app.review.last, **what}
+        answer = app.post("undo", body)
+        assert answer.json() == app.post("undo", body).json() | {"text": answer.json()["text"]}  # sent again: once
+        groups = app.review.state.groups
+        moved = bool((app.review.state.label[rows] == 2).all())
+        return answer.json()["text"], [groups[0].name, groups[1].name], moved
+
+    assert back(1, what="event", event=2) == ("Undone: Group 1 is called dog.", ["cat", ""], True)
+    assert back(2, what="redo")[1:] == (["cat", "dog"], True)
+    wanted = app.server.site.listing.rows(2, "doubtful", undecided=True).tolist()
+    assert len(wanted) == (app.review.state.label == 2).sum() - 2
+    found = app.get("items?group=2&order=doubtful&undecided=1&offset=1&limit=3").json()
+    assert (found["total"], [item["row"] for item in found["items"]]) == (len(wanted), wanted[1:4])
+    order = app.get("order?group=2&order=doubtful&undecided=1").content
+    assert np.frombuffer(order, "<i4").tolist() == wanted
+    assert [item["row"] for item in app.get("some?rows=5,3,5").json()["items"]] == [5, 3, 5]
+    assert [app.get(f"items?limit={limit}").status_code for limit in (0, 500, 501, -1)] == [200, 200, 422, 422]
+    assert back(3, what="from", event=1) == ("Undone: 2 decisions.", ["cat", ""], False)
+    assert back(4, what="redo")[1:] == (["cat", "dog"], True)
+    assert back(5)[1:] == (["cat", "dog"], False)
+    assert back(6, what="all") == ("Undone: 2 decisions.", ["", ""], False)
+    assert app.post("undo", {"op": "test-b-7", "after": app.review.last, "what": "all"}).status_code == 422
+
+
 def test_a_second_server_is_refused(app: Running, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["review", str(run), "--no-browser", "--port", "0"]) == 2
     assert f"is being reviewed already by process {os.getpid()}" in capsys.readouterr().err

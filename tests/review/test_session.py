@@ -50,6 +50,8 @@ def test_every_decision_and_its_undo(run: Path) -> None:
         assert review.state.label[members[5]] == -1
         with pytest.raises(InputError, match="nothing to redo"):
             review.redo()
+        assert {event.by for event, _ in review.events} == {"ana"}
+        assert all(" ana: " in line for line in review.history())
 
 
 def test_the_history_counts_what_was_rejected(run: Path) -> None:
