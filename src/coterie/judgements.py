@@ -7,6 +7,7 @@ confidences and leaves every item in the group where the method put it.
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,8 @@ class Judgements:
 def read_judgements(init: str, judged: str, source: Source) -> Judgements:
     """The judgements in a file about the finished run `init`. Raises InputError where the data are not that run's."""
     run, path = Path(init), Path(judged)
+    if not os.path.lexists(run):  # a run that goes on has its model, and not its groups
+        raise InputError(f"--judged is about the groups of {run}, which is not there any more: put that run back.")
     record = read_record(run)
     if record.get("status") != "done":
         raise InputError(f"--judged is about {run}, which is not finished: finish it with coterie fit ... --resume.")

@@ -174,6 +174,19 @@ def test_a_run_is_not_resumed_with_other_judgements(
     assert fit(*begin, "--resume", "--judged", str(tmp_path / "moved.csv")) == 0
 
 
+def test_a_run_goes_on_only_where_the_judged_one_is_still_there(
+    kept: tuple[Path, Path, list[int]], fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun, out = shutil.copytree(fitted[0], tmp_path / "begun"), tmp_path / "out"
+    given = ("--init", str(begun), "--judged", str(kept[1]))
+    assert fit(out, fitted[1], *given) == 0
+    shutil.rmtree(begun)
+    assert fit(out, fitted[1], *given, "--resume") == 2
+    assert f"the groups of {begun}, which is not there any more" in capsys.readouterr().err
+    assert fit(tmp_path / "new", fitted[1], *given) == 2
+    assert "There is no model at" in capsys.readouterr().err
+
+
 def test_judged_items_do_not_check_what_they_taught(
     taught: tuple[Path, Path, list[int]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
