@@ -172,6 +172,19 @@ def test_the_targets_are_those_of_the_start_whatever_the_net_says_meanwhile() ->
     assert torch.allclose(losses["self_label"], expected, atol=1e-6)
 
 
+def test_with_balance_groups_weigh_equally_where_the_start_teaches() -> None:
+    """The loss was as many times that as there are groups, and drew an item's own target towards rare groups."""
+    method = SCAN3(labels="start", at_least=1.0, keep_statistics=True)
+    net = net_of(method)
+    p, batch = begun(method, net)[:30], batch_of(30)
+    (losses,) = list(method.step(net, batch))
+    each = -(p * net.cluster(net.backbone(batch.strong)).log_softmax(1)).sum(1)
+    sizes = p.argmax(1).bincount(minlength=K)
+    assert int(sizes.min()) < int(sizes.max())
+    expected = torch.stack([each[p.argmax(1) == group].mean() for group in range(K) if sizes[group]]).mean()
+    assert torch.allclose(losses["self_label"], expected, atol=1e-6)
+
+
 def test_groups_that_the_net_is_unsure_of_last_where_the_start_teaches_and_shrink_least_where_some_of_each_do() -> None:
     """By a threshold alone few of their items teach, so little holds them."""
     used: dict[str, int] = {}

@@ -24,8 +24,11 @@ def test_standardising_forgets_each_rows_scale_and_offset(scale: float, shift: f
     torch.testing.assert_close(standardise_rows(scale * z + shift), standardise_rows(z), atol=1e-3, rtol=1e-3)
 
 
-def test_a_constant_row_becomes_zero() -> None:
-    assert torch.equal(standardise_rows(torch.full((2, 5), 3.0)), torch.zeros(2, 5))
+@pytest.mark.parametrize("value", [3.0, 0.1, 1.7, -1000.3])
+def test_a_constant_row_becomes_zero(value: float) -> None:
+    """Of 512 times 0.1 the rounded mean left 1e-8 in each place, which became a row of length 1."""
+    for width in (5, 64, 384, 512, 1280):
+        assert torch.equal(standardise_rows(torch.full((2, width), value)), torch.zeros(2, width))
 
 
 def test_the_heads_layers_are_those_of_the_paper() -> None:

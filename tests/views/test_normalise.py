@@ -131,6 +131,12 @@ def test_a_blank_item_stays_finite(kind: str) -> None:
     assert torch.equal(made, torch.zeros(2, 1, 4, 4))
 
 
+@pytest.mark.parametrize("value", [0.1, 0.3, 1.7])
+def test_a_blank_item_that_is_not_black_has_no_z_scores(value: float) -> None:
+    made = normalise(torch.full((2, 1, 28, 28), value), torch.zeros(1), torch.full((1,), 0.3), "z-score")
+    assert torch.equal(made, torch.zeros(2, 1, 28, 28))
+
+
 def test_a_model_keeps_the_scaling_of_its_rows_and_so_does_what_goes_on_from_it(tmp_path: Path) -> None:
     data = np.random.default_rng(0).random((60, 8, 8), dtype=np.float32)
     short = {"ae.epochs": 2, "views.row_norm": "l2-sqrt-d"}

@@ -118,7 +118,7 @@ class PSSC:
         return torch.optim.Adam(trained, self.learning_rate)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
-        """All terms over all items of the matrix, as sums, as in the paper."""
+        """All terms over all items of the matrix, as sums, as in the paper; that of the labels is a mean."""
         z, x = batch.gather(net.backbone(batch.clean)), batch.gather(flat(batch.clean))
         coefficients = net.expression.square(len(z))
         expressed = coefficients @ z

@@ -24,7 +24,7 @@ from coterie.contract.logged import CONFIDENCE, SELECTED
 from coterie.networks.heads import SteadyLinear, mlp_head
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, hold_statistics, trainable
-from coterie.objectives.pseudo_labels import class_weights, surest
+from coterie.objectives.pseudo_labels import balanced_cross_entropy, surest
 from coterie.types import Batch, Features, Losses
 
 IMAGENET = {
@@ -130,8 +130,9 @@ class SCAN3:
         batch.count(used, k)
         batch.count_confidences(confidence)
         if keep.any():
-            weights = class_weights(label[keep], k) if self.balance else None
-            yield {"self_label": F.cross_entropy(strong[keep], target[keep], weights)}
+            taught = strong[keep], target[keep]
+            loss = balanced_cross_entropy(*taught, label[keep]) if self.balance else F.cross_entropy(*taught)
+            yield {"self_label": loss}
 
     @torch.no_grad()
     def said(self, net: Net, view: Tensor) -> Float[Tensor, "b k"]:

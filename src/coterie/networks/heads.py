@@ -9,6 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from coterie.views.normalise import centred_rows
+
 STEADY_COLUMNS = 16
 LEAST_VARIANCE = 1e-8  # of the rows' mean squared length: smaller ones are float32's rounding
 SMALLEST = 1e-20  # variance where all rows are 0
@@ -59,8 +61,7 @@ def standardise_rows(features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 
     Constant rows become 0 instead of NaN (CDC spec, pitfall 5).
     """
-    centred = features - features.mean(1, keepdim=True)
-    return torch.nn.functional.normalize(centred, dim=1)
+    return F.normalize(centred_rows(features), dim=1)
 
 
 class PrototypeHead(nn.Module):

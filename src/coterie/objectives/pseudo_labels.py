@@ -14,6 +14,18 @@ def class_weights(label: Int[Tensor, " n"], k: int) -> Float[Tensor, " k"]:
     return torch.where(counts > 0, len(label) / counts.clamp(min=1), 1.0)
 
 
+def balanced_cross_entropy(
+    logits: Float[Tensor, "n k"], target: Int[Tensor, " n"] | Float[Tensor, "n k"], group: Int[Tensor, " n"]
+) -> Float[Tensor, ""]:
+    """Cross-entropy with labels or probabilities: the mean over the groups present of the mean of their items."""
+    weights = class_weights(group, logits.shape[1])
+    if not target.is_floating_point():
+        return F.cross_entropy(logits, target, weights)
+    # Given the weights, PyTorch would also weigh the probabilities of one item against each other, and divide by n.
+    own = weights[group]
+    return (own * F.cross_entropy(logits, target, reduction="none")).sum() / own.sum()
+
+
 def reliable(
     p: Float[Tensor, "n k"],
     lists: Int[Tensor, "n m"],

@@ -35,11 +35,20 @@ def normalise(batch: Tensor, mean: Tensor, std: Tensor, rows: RowNorm = "none", 
         return scaled
     values = scaled.flatten(1)
     if rows == "z-score":
-        values = values - values.mean(1, keepdim=True)
+        values = centred_rows(values)
     length = values.norm(dim=1, keepdim=True)
     if rows != "l2":
         length = length / values.shape[1] ** 0.5
     return (values / length.clamp(min=SMALLEST_LENGTH)).view_as(scaled)
+
+
+def centred_rows(values: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Each row less its mean; exactly 0 where all its values are equal.
+
+    The mean of equal values is rounded, and a row of what is left would be scaled to the length of any other.
+    """
+    equal = values.amax(1, keepdim=True) == values.amin(1, keepdim=True)
+    return (values - values.mean(1, keepdim=True)).masked_fill(equal, 0.0)
 
 
 def normalisation(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
