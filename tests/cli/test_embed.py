@@ -339,3 +339,15 @@ def test_a_source_is_never_written_to(coterie, colours, tmp_path):
     answer = coterie("embed", colours, "-o", colours)
     assert answer.code == 2
     assert "would replace it" in answer.err
+
+
+@pytest.mark.parametrize(("count", "k"), [(1, None), (12, 3)])
+def test_no_more_groups_are_proposed_than_the_pictures_can_have(coterie, colours, weights, tmp_path, count, k):
+    few = tmp_path / "few"
+    few.mkdir()
+    for path in sorted(colours.iterdir())[:count]:
+        shutil.copy(path, few)
+    answer = coterie("embed", few, "-o", tmp_path / "features", *ENCODER, weights)
+    assert answer.code == 0, answer.err
+    assert (f"-k {k} " in answer.err) == (k is not None)
+    assert ("Next:" in answer.err) == (k is not None)

@@ -72,9 +72,13 @@ def embed_source(request: EmbedRequest) -> None:
     for text in source.notes:
         print(f"Note: {text}")
     print_skipped(skipped_items(source.skipped), f"; {out / MANIFEST} lists them all")
-    request.speech.suggest(
-        (("choose-k", out), "estimate the number of groups"), (("fit", out, "-k", 10), "sort them into 10 groups")
-    )
+    k = min(10, len(source.items) // 4)
+    if k > 1:  # of fewer pictures there is nothing to sort
+        steps = (
+            (("choose-k", out), "estimate the number of groups"),
+            (("fit", out, "-k", k), f"sort them into {k} groups"),
+        )
+        request.speech.suggest(*steps)
 
 
 def described(out: Path, source: Source, seconds: float) -> dict[str, Any]:
