@@ -118,7 +118,6 @@ def test_a_dry_run_counts_the_loading_of_the_encoder_once(photos, weights, monke
 def many(monkeypatch):
     """Pictures for two parts and a half, as an array."""
     monkeypatch.setattr(store, "CHUNK", CHUNK)
-    monkeypatch.setattr(embedding, "CHUNK", CHUNK)
     return np.random.default_rng(0).integers(0, 256, (2 * CHUNK + 6, 6, 6, 3), np.uint8)
 
 
@@ -184,12 +183,9 @@ def test_a_disk_that_fills_at_the_end_is_said_and_loses_nothing(photos, weights,
 
 @pytest.mark.slow
 def test_killed_and_gone_on_with_is_the_same_file(photos, weights, tmp_path, monkeypatch):
-    for module in (store, embedding):
-        monkeypatch.setattr(module, "CHUNK", CHUNK)
+    monkeypatch.setattr(store, "CHUNK", CHUNK)
     embed(photos, SMALL, weights=weights, output=tmp_path / "whole")
-    killer = (
-        "from coterie.encoders import embedding, store; store.CHUNK = embedding.CHUNK = " + str(CHUNK) + SELF_KILLER
-    )
+    killer = f"from coterie.encoders import store; store.CHUNK = {CHUNK}{SELF_KILLER}"
     command = ["embed", photos, "--encoder", SMALL, "--weights", weights, "-o", tmp_path / "cut", "-q"]
     for parts in (1, 2):
         assert forked.run(killer, 2, *command).returncode == -signal.SIGKILL

@@ -13,6 +13,7 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,19 @@ class Job:
         """What must be equal for embeddings to be usable together."""
         encoding = {name: value for name, value in asdict(self.encoding).items() if name != "origin"}
         return _short((encoding, self.values, FORMAT))
+
+    @property
+    def chunks(self) -> range:
+        """The numbers of its chunks."""
+        return range(-(-self.count // CHUNK))
+
+    def rows(self, number: int) -> range:
+        """The pictures of a chunk."""
+        return range(number * CHUNK, min((number + 1) * CHUNK, self.count))
+
+    def pictures_in(self, numbers: Iterable[int]) -> int:
+        """How many pictures these chunks have."""
+        return sum(len(self.rows(number)) for number in numbers)
 
     @property
     def key(self) -> str:
@@ -126,6 +140,10 @@ class Store:
             return number in self.chunks
         return self._read(self._part(number)) is not None
 
+    def missing(self) -> list[int]:
+        """The chunks that are not done."""
+        return [number for number in self.job.chunks if not self.has(number)]
+
     def add(self, number: int, chunk: Chunk) -> None:
         if self.folder is None:
             self.chunks[number] = chunk
@@ -152,7 +170,7 @@ class Store:
         fits = chunk.features.dtype == np.float16 and len(chunk.features) == int(chunk.ok.sum())
         return chunk if fits and chunk.digests.shape == (len(chunk.ok), 32) else None
 
-    def finish(self, width: int, count: int, ids: list[str], digests: list[bytes], manifest: dict[str, Any]) -> None:
+    def finish(self, width: int, ids: list[str], digests: list[bytes], manifest: dict[str, Any]) -> None:
         """Write embeddings, items and, last, the manifest: a folder without it counts as unfinished."""
         assert self.folder is not None
         import pyarrow as pa
@@ -162,7 +180,7 @@ class Store:
         # Written, not mapped: a full disk is an error here, and in a map a signal that ends the process.
         with replacing(self.folder / FEATURES) as beside, open(beside, "wb") as out:
             np.lib.format.write_array_header_1_0(out, header)
-            for number in range(-(-count // CHUNK)):
+            for number in self.job.chunks:
                 out.write(self.get(number).features.tobytes())
             (self.folder / MANIFEST).unlink(missing_ok=True)
         buffer = io.BytesIO()

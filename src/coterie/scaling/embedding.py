@@ -15,8 +15,7 @@ from coterie.data.picture_form import Options
 from coterie.data.pictures import Pictures
 from coterie.data.source import open_as_asked
 from coterie.data.survey import Survey
-from coterie.encoders.embedding import ChunkPlan, Maker
-from coterie.encoders.store import CHUNK
+from coterie.encoders.embedding import ChunkPlan, ChunkWorker
 from coterie.scaling.engines import Engine, absolute, check_version, engine_called, here
 from coterie.types import InputError, Source
 
@@ -32,7 +31,7 @@ class EmbedTask:
     missing: frozenset[int]
     version: str = __version__
     threads: int = 1  # as each of the threads that embed in one process alone
-    _maker: Maker | None = field(default=None, repr=False)
+    _worker: ChunkWorker | None = field(default=None, repr=False)
 
     @property
     def device(self) -> str:
@@ -41,17 +40,17 @@ class EmbedTask:
     def __call__(self, number: int) -> str:
         """Make the chunks; returns the number of their pictures. Raises InputError."""
         check_version(self.version)
-        self._maker = self._maker or self._made()
+        self._worker = self._worker or self._begun()
         numbers = [at for at in range(number * RUN, (number + 1) * RUN) if at in self.missing]
-        self._maker(numbers)
-        return str(sum(min(CHUNK, self.plan.job.count - at * CHUNK) for at in numbers))
+        self._worker(numbers)
+        return str(self.plan.job.pictures_in(numbers))
 
-    def _made(self) -> Maker:
+    def _begun(self) -> ChunkWorker:
         """Find the pictures as the source is opened, without the first pass over them, which the command has made."""
-        found: list[Maker] = []
+        found: list[ChunkWorker] = []
 
         def catch(pictures: Pictures, survey: Survey, options: Options) -> Source:
-            found.append(Maker(self.plan, pictures, options))
+            found.append(ChunkWorker(self.plan, pictures, options))
             return Source("", "", Embeddings(np.empty((0, 1), np.float32)), [], "")
 
         survey = Survey.empty(self.plan.job.count)
