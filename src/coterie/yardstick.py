@@ -171,45 +171,45 @@ def supervised(
     ((12, 3), 48, True)
     """
     backbone, apart = text(backbone, "backbone"), _share_apart(held_out, test, test_labels)
-    if settings is not None and not isinstance(settings, Mapping):
-        raise InputError(f"settings are {repr(settings)[:80]}: they take a dict from names of settings to values.")
-    if progress is not None and not isinstance(progress, Progress):
-        raise InputError(f"progress is {repr(progress)[:80]}: it takes an object with begin, step and epoch.")
+    _check_arguments(settings, progress)
     start = _start(init, backbone)
     # As `fit --init` opens its source: in the form that the run was fitted on, through its encoder where it had one.
     opened = open_items(source, like=None if start is None else start.spec, device=device, family="auto")
     known, spec = _labels(labels, source, opened), opened.items.spec
     seed, place = seed_from(random_state), accelerator_for(device)
     taught, scored = _split(np.flatnonzero(known.codes >= 0), apart, seed)
-    mark_outliers(opened)
-    mark_flat(opened)
-    taught = np.setdiff1d(taught, np.asarray(opened.outliers, np.int64))
+    taught = _without_outliers(opened, taught)
     if len(np.unique(known.codes[taught])) < 2:
         raise InputError(f"The labels of {opened.name} have fewer than two classes: there is nothing to learn.")
     k = len(known.names)
     chosen = _settings(settings or {}, len(taught), k, spec, str(place.device), start)
-    method = Supervised(chosen, torch.from_numpy(known.codes[taught]))
-    name = choose_backbone(backbone, spec, str(place.device)).name if start is None else start.backbone
-    shown, truth, which, other = opened.items, known.codes, scored, None
+    lesson = Lesson(
+        Supervised(chosen, torch.from_numpy(known.codes[taught])),
+        ChosenItems(opened.items, taught),
+        opened.family,
+        k,
+        backbone=choose_backbone(backbone, spec, str(place.device)).name if start is None else start.backbone,
+        start=None if start is None else start.net,
+        seed=seed,
+        place=place,
+    )
+    exam, sources = Exam(opened.items, known.codes, scored), [opened]
     if test is not None:
         other = open_items(test, like=spec, device=device)
-        shown, truth, which = _test(other, test, test_labels, known.names)
+        exam, sources = _exam(other, test, test_labels, known.names), [opened, other]
     began = time.monotonic()
-    beginning = None if start is None else start.net
-    lesson = Lesson(method, ChosenItems(opened.items, taught), opened.family, k, name, beginning, seed, place)
-    net = _trained(lesson, progress)
-    p = stream(net, shown, lambda view: net.cluster(net.backbone(view)).softmax(1), rows=torch.from_numpy(which))
+    probabilities = _answers(_trained(lesson, progress), exam)
     return Yardstick(
         known.names,
-        which,
-        truth[which],
-        torch.cat(list(p)).numpy(),
+        exam.rows,
+        exam.codes[exam.rows],
+        probabilities,
         labels_used=len(taught),
         held_out=test is not None or apart > 0,
         seconds=time.monotonic() - began,
         settings=chosen,
-        backbone=name,
-        notes=tuple(text for one in (opened, other) if one is not None for text in _said_of(one)),
+        backbone=lesson.backbone,
+        notes=tuple(note for one in sources for note in _said_of(one)),
     )
 
 
@@ -225,6 +225,30 @@ class Lesson:
     start: Net | None
     seed: int
     place: Place
+
+
+@dataclass(frozen=True)
+class Exam:
+    """What is scored: `rows` of `items`, whose classes are `codes`."""
+
+    items: Items
+    codes: NDArray[np.int64]  # one for each item
+    rows: NDArray[np.int64]
+
+
+def _check_arguments(settings: object, progress: object) -> None:
+    """Raise InputError for settings that are no mapping, and for a progress that follows no stage."""
+    if settings is not None and not isinstance(settings, Mapping):
+        raise InputError(f"settings are {repr(settings)[:80]}: they take a dict from names of settings to values.")
+    if progress is not None and not isinstance(progress, Progress):
+        raise InputError(f"progress is {repr(progress)[:80]}: it takes an object with begin, step and epoch.")
+
+
+def _without_outliers(opened: Source, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """These rows without those far outside the others, which the source's warnings then name."""
+    mark_outliers(opened)
+    mark_flat(opened)
+    return np.setdiff1d(rows, np.asarray(opened.outliers, np.int64))
 
 
 def _start(init: str | os.PathLike[str] | None, backbone: str) -> Model | None:
@@ -264,6 +288,13 @@ def _trained(lesson: Lesson, progress: Progress | None) -> Net:
     )
     train_stage(net, stage)
     return net
+
+
+def _answers(net: Net, exam: Exam) -> NDArray[np.float32]:
+    """The probabilities (m, c) of the items that are scored."""
+    rows = torch.from_numpy(exam.rows)
+    p = stream(net, exam.items, lambda view: net.cluster(net.backbone(view)).softmax(1), rows=rows)
+    return torch.cat(list(p)).numpy()
 
 
 def _net(lesson: Lesson) -> Net:
@@ -326,17 +357,15 @@ def _split(rows: NDArray[np.int64], held_out: float, seed: int) -> tuple[NDArray
 
 def _said_of(opened: Source) -> list[str]:
     notes = [note for note in opened.notes if "--family" not in note]  # which `supervised` does not have
-    return [worded(text) for text in (*opened.warnings, *said_of(opened.skipped), *notes)]
+    return [worded(said) for said in (*opened.warnings, *said_of(opened.skipped), *notes)]
 
 
-def _test(
-    opened: Source, test: Any, given: Any, names: list[str]
-) -> tuple[Items, NDArray[np.int64], NDArray[np.int64]]:
-    """The items of a second source, their codes among `names`, and the rows whose class is known and was taught."""
+def _exam(opened: Source, test: Any, given: Any, names: list[str]) -> Exam:
+    """A second source, its classes by their place in `names`, and the rows whose class is known and was taught."""
     found = _labels(given, test, opened)
     place = {name: code for code, name in enumerate(names)}
     codes = np.array([place.get(found.names[code], -1) if code >= 0 else -1 for code in found.codes], np.int64)
     rows = np.flatnonzero(codes >= 0)
     if not len(rows):
         raise InputError(f"No item of {opened.name} has one of the {len(names)} classes that were taught.")
-    return opened.items, codes, rows
+    return Exam(opened.items, codes, rows)
