@@ -9,6 +9,7 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -310,20 +311,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """The parameters as settings of a run. Raises InputError for those that cannot be."""
         from coterie.training.plan import OF_THE_RUN, RunSettings, coerce
 
-        names = (
-            "n_clusters",
-            "method",
-            "epochs",
-            "preset",
-            "init",
-            "finetune",
-            "pretrain",
-            "backbone",
-            "pretrained",
-            "device",
-            "precision",
-        )
-        values = {name: getattr(self, name) for name in (*names, "image_size", "family", "calibrate", "encoder")}
+        given = vars(self)
+        values = {field.name: given[field.name] for field in fields(RunSettings) if field.name in given}
         values |= {
             "seed": seed_from(self.random_state),
             "init": None if self.init is None else str(path_from(self.init, "init")),

@@ -106,13 +106,14 @@ def _prepare(
     watch: Watch,
     cache: Path | None,
 ) -> Prepared:
+    """The run, with its folder in hand: the models it begins with, its items, the plan for them, what came before."""
     settings = calibrated_where_judged(settings)
     card = check_beginning(settings)
     init, taught_by, gone = _models(settings, folder)
     read_at = round(time.time(), 3)
     settings, opened, encode = _opened(source, settings, cache, place, init, watch, taught_by)
     settings, said = by_items(settings, opened)
-    if said:
+    if said:  # the items have made it another method
         card = check_beginning(settings)
     teacher = None
     if taught_by is not None:
@@ -120,14 +121,9 @@ def _prepare(
         teacher = _teacher(source, settings, opened, taught_by, cache if place.is_main_process else None, place, watch)
     check_spaces(opened.items.spec, card, settings)
     settings, chosen_k = _with_k(settings, card, opened, watch)
-    facts, spec = _facts_of(opened, settings, place), opened.items.spec
-    backbone = backbone_of(settings, card, init, spec, facts.device) if teacher is None else teacher.start.choice
-    if not card.trains_backbone:
-        facts = replace(facts, width=width_of(backbone, spec) if init is None else init.net.width)
-    plan = make_plan(settings, facts, opened.name)
     notes = [*gone, encode.said] if encode is not None and encode.said else gone
-    plan.notes.extend([*notes, *said, *_notes_on(plan, settings, opened, backbone, init)])
-    plan = with_beginning(plan, settings, backbone, spec, init)
+    plan, backbone = _planned(settings, card, opened, place, init, teacher, [*notes, *said])
+    spec = opened.items.spec
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     if teacher is not None:
         plan.notes.append(finetuned(teacher))
@@ -277,6 +273,25 @@ def _with_k(
 
     k, chosen = settle(opened, settings.seed, watch.say)
     return replace(settings, n_clusters=k), chosen
+
+
+def _planned(
+    settings: RunSettings,
+    card: Card,
+    opened: Source,
+    place: Place,
+    init: Model | None,
+    teacher: Teacher | None,
+    notes: Sequence[str],
+) -> tuple[Plan, BackboneChoice]:
+    """The plan for these items, with these notes and its own, and the backbone before it has weights."""
+    facts, spec = _facts_of(opened, settings, place), opened.items.spec
+    backbone = backbone_of(settings, card, init, spec, facts.device) if teacher is None else teacher.start.choice
+    if not card.trains_backbone:
+        facts = replace(facts, width=width_of(backbone, spec) if init is None else init.net.width)
+    plan = make_plan(settings, facts, opened.name)
+    plan.notes.extend([*notes, *_notes_on(plan, settings, opened, backbone, init)])
+    return with_beginning(plan, settings, backbone, spec, init), backbone
 
 
 def _notes_on(
