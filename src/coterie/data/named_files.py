@@ -73,7 +73,7 @@ GROUPS = {
 
 
 @dataclass(frozen=True)
-class Place:
+class Layout:
     """Folders to try, the file or folder that shows that it is the right one, and torchvision's class that loads it."""
 
     folders: tuple[str, ...]
@@ -82,24 +82,24 @@ class Place:
 
 
 IDX = "train-images-idx3-ubyte"
-PLACES = {
+LAYOUTS = {
     # The last one is where Debian's package dataset-fashion-mnist puts the files.
-    "fashion-mnist": Place(
+    "fashion-mnist": Layout(
         ("fashion-mnist", "FashionMNIST/raw", "/usr/share/datasets/fashion-mnist"), IDX, "FashionMNIST"
     ),
-    "mnist": Place(("mnist", "MNIST/raw"), IDX, "MNIST"),
-    "cifar10": Place(("cifar-10-batches-py", "cifar10/cifar-10-batches-py", "cifar10"), "data_batch_1", "CIFAR10"),
-    "cifar20": Place(("cifar-100-python", "cifar100/cifar-100-python", "cifar100"), "train", "CIFAR100"),
-    "stl10": Place(("stl10_binary", "stl10/stl10_binary", "stl10"), "train_X.bin", "STL10"),
-    "tiny-imagenet": Place(("tiny-imagenet-200", "tiny-imagenet"), "train"),
-    "imagenet10": Place(("imagenet10", "imagenet/train", "imagenet"), IMAGENET10[0]),
-    "imagenet-dogs": Place(("imagenet-dogs", "imagenet/train", "imagenet"), IMAGENET_DOGS[0]),
+    "mnist": Layout(("mnist", "MNIST/raw"), IDX, "MNIST"),
+    "cifar10": Layout(("cifar-10-batches-py", "cifar10/cifar-10-batches-py", "cifar10"), "data_batch_1", "CIFAR10"),
+    "cifar20": Layout(("cifar-100-python", "cifar100/cifar-100-python", "cifar100"), "train", "CIFAR100"),
+    "stl10": Layout(("stl10_binary", "stl10/stl10_binary", "stl10"), "train_X.bin", "STL10"),
+    "tiny-imagenet": Layout(("tiny-imagenet-200", "tiny-imagenet"), "train"),
+    "imagenet10": Layout(("imagenet10", "imagenet/train", "imagenet"), IMAGENET10[0]),
+    "imagenet-dogs": Layout(("imagenet-dogs", "imagenet/train", "imagenet"), IMAGENET_DOGS[0]),
 }
 
 
 def names() -> list[str]:
     """Return the names that `open_source` knows."""
-    return ["digits", *PLACES, VGG16_FC1, *MEDMNIST]
+    return ["digits", *LAYOUTS, VGG16_FC1, *MEDMNIST]
 
 
 def data_root() -> Path:
@@ -141,7 +141,7 @@ def missing(name: str, file: str = "") -> InputError:
             f"{lacks}: put {name}.npz with the arrays features (n, 4096) and labels (n,) into {root} (or set "
             "COTERIE_DATA); experiments/vgg16_features.py of coterie's repository makes it from cifar10."
         )
-    place = PLACES[name]
+    place = LAYOUTS[name]
     below = " or ".join(str(root / folder) for folder in place.folders)
     ask = ", or set COTERIE_DOWNLOAD=1" if place.torchvision else ""
     return InputError(
@@ -158,7 +158,7 @@ def _find(name: str) -> Path | None:
     if name == VGG16_FC1:
         file = root / f"{name}.npz"
         return file if file.is_file() else None
-    place = PLACES[name]
+    place = LAYOUTS[name]
     for folder in place.folders:
         probe = root / folder / place.probe
         if probe.exists() or probe.with_name(f"{probe.name}.gz").exists():
@@ -176,10 +176,10 @@ def _download(name: str) -> None:
 
             info = medmnist.INFO[name]
             getattr(medmnist, info["python_class"])(split="train", download=True, root=str(root))
-        elif name in PLACES and PLACES[name].torchvision:
+        elif name in LAYOUTS and LAYOUTS[name].torchvision:
             from torchvision import datasets
 
-            getattr(datasets, PLACES[name].torchvision)(root=str(root), download=True)
+            getattr(datasets, LAYOUTS[name].torchvision)(root=str(root), download=True)
     except ImportError as error:
         raise InputError(f"To download {name}, install medmnist first: pip install 'coterie[medmnist]'.") from error
     except (OSError, RuntimeError) as error:

@@ -36,7 +36,7 @@ from coterie.outputs import printable
 from coterie.records.features import holds_features
 from coterie.types import Encoding, InputError, ItemSpec, Source
 
-Place = Literal["named", "features", "folder", "picture", "array", "table"]
+SourceKind = Literal["named", "features", "folder", "picture", "array", "table"]
 # Tables, and what of pandas reads them.
 TABLES = {".csv": "read_csv", ".tsv": "read_table", ".txt": "read_table", ".xlsx": "read_excel", ".ods": "read_excel"}
 TABLES |= {".feather": "read_feather", ".arrow": "read_feather", ".orc": "read_orc", ".jsonl": "read_json"}
@@ -169,7 +169,7 @@ def _open_path(text: str, options: Options) -> Source:
     return open_table(path, options) if kind == "table" else open_array_file(path, options)
 
 
-def pictures_at(kind: Place, path: Path, text: str) -> Pictures:
+def pictures_at(kind: SourceKind, path: Path, text: str) -> Pictures:
     """The pictures of a folder, or the one of a file, that the user calls `text`."""
     return folder_pictures(path, origin=text) if kind == "folder" else file_picture(path, origin=text)
 
@@ -189,7 +189,7 @@ def looked_up(text: str) -> Path:
     return path
 
 
-def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
+def place_of(text: str, *, one: bool) -> tuple[SourceKind, Path]:
     """What a text names: a data set, a folder, a file. `one`: a single picture is allowed. Raises InputError."""
     path, shown = looked_up(text), escaped(text)
     if text in names():
@@ -204,7 +204,7 @@ def place_of(text: str, *, one: bool) -> tuple[Place, Path]:
         if not one:
             raise InputError(f"{shown} is a single picture, which cannot be grouped: give the folder that it lies in.")
         return "picture", path
-    kinds: dict[str, Place] = {".npy": "array", ".npz": "array", ".parquet": "table"}
+    kinds: dict[str, SourceKind] = {".npy": "array", ".npz": "array", ".parquet": "table"}
     if suffix in TABLES:
         read = f"pandas.{TABLES[suffix]}({path.name!r}{', lines=True' * (suffix == '.jsonl')})"
         if suffix == ".arrow" and not _is_arrow_file(path):

@@ -22,7 +22,7 @@ def _rows(text: str) -> str:
 
 Rows = Annotated[str, AfterValidator(_rows)]
 Group = Annotated[int, Field(ge=0, le=2_000_000)]
-Place = Annotated[int, Field(ge=NOWHERE, le=2_000_000)]
+GroupOrNowhere = Annotated[int, Field(ge=NOWHERE, le=2_000_000)]
 Row = Annotated[int, Field(ge=0, lt=10**12)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 How = Literal["single", "several", "lasso", "group"]  # looked at one by one or in a view; a region; a whole group
@@ -123,9 +123,9 @@ class Judge(Data):
 
     audit: Annotated[int, Field(ge=1)]
     row: Row
-    shown: Place
+    shown: GroupOrNowhere
     answer: Literal["right", "wrong", "unsure"]
-    belongs: Place | None = None
+    belongs: GroupOrNowhere | None = None
 
 
 class End(Data):
@@ -149,7 +149,7 @@ class Import(Data):
     sha256: Digest
     kind: str
     rows: Rows
-    labels: list[Place]
+    labels: list[GroupOrNowhere]
 
 
 class Undo(Data):

@@ -80,9 +80,8 @@ class Stage:
     before: str | None = None  # the stage before it in its run
     rank: int = 0
     processes: int = 1
-    after_epoch: list[Callable[[EpochRecord, Net], None]] = field(
-        default_factory=list
-    )  # may only look, and add to the record's health numbers
+    # may only look, and add to the record's health numbers
+    after_epoch: list[Callable[[EpochRecord, Net], None]] = field(default_factory=list)
     extra: Callable[[], Items] | None = None  # opens further items for the passes that want them
     warn: Callable[[str], None] = lambda text: None
     views_given: frozenset[str] = frozenset()  # settings of views that the user chose
@@ -93,7 +92,7 @@ class Stage:
 
 
 @dataclass
-class Place:
+class Position:
     """Where a stage stands: `step` steps of epoch `epoch` (from 0) are done."""
 
     epoch: int = 0
@@ -116,11 +115,11 @@ def train_stage(net: Net, stage: Stage) -> None:
     training.begin()
     try:
         with between_steps() as stop:
-            while training.place.epoch < stage.method.epochs:
+            while training.at.epoch < stage.method.epochs:
                 training.epoch(stop)
     except BaseException as error:
         # What went wrong outside of a step (a signal, no memory, no thread) takes nothing away: all that is done stays.
-        if training.place.whole and not isinstance(error, CoterieError) and not getattr(error, "again", False):
+        if training.at.whole and not isinstance(error, CoterieError) and not getattr(error, "again", False):
             with nullcontext() if isinstance(error, KeyboardInterrupt) else suppress(Exception):
                 training.save()
         raise
@@ -148,7 +147,7 @@ class Training:
             rank=stage.rank,
             processes=stage.processes,
         )
-        self.place = Place()
+        self.at = Position()
         self.saved_at = time.monotonic()
 
     def begin(self) -> None:
@@ -159,11 +158,11 @@ class Training:
             assert path is not None
             with restoring(path):
                 self.restore(saved)
-        stage.history.keep(stage.name, self.place.epoch)
+        stage.history.keep(stage.name, self.at.epoch)
         if saved is None:
             start(self.method, self.net, stage.features, stage.k, generator_of(stage.seed, stage.name, "start"))
         if stage.progress is not None:
-            done = self.place.epoch * self.steps + self.place.step
+            done = self.at.epoch * self.steps + self.at.step
             stage.progress.begin(stage.name, self.method.epochs, self.steps, done)
         self.net.train()
 
@@ -173,72 +172,72 @@ class Training:
         states = saved["optimisers"] if "optimisers" in saved else {ALL: saved["optimiser"]}  # before: a single one
         for name, optimiser in self.optimisers.items():
             restore(optimiser, states[name])
-        place = Place(saved["epoch"], saved["step"], saved["seconds"], Meter(**saved["meter"]))
-        if not (0 <= place.epoch <= self.method.epochs and 0 <= place.step <= self.steps and place.seconds >= 0):
-            raise ValueError(f"it is of epoch {place.epoch}, step {place.step}")
-        self.place = place
+        at = Position(saved["epoch"], saved["step"], saved["seconds"], Meter(**saved["meter"]))
+        if not (0 <= at.epoch <= self.method.epochs and 0 <= at.step <= self.steps and at.seconds >= 0):
+            raise ValueError(f"it is of epoch {at.epoch}, step {at.step}")
+        self.at = at
 
     def save(self) -> None:
         """Write the checkpoint, if the stage has a path for it."""
         self.saved_at = time.monotonic()
         if self.stage.checkpoint is None or self.stage.rank != 0:
             return
-        place = self.place
+        at = self.at
         state = {
             "net": self.net.state_dict(),
             "optimisers": {name: one.state_dict() for name, one in self.optimisers.items()},
-            "meter": place.meter.state(),
+            "meter": at.meter.state(),
         }
-        save_tree(self.stage.checkpoint, {**state, "epoch": place.epoch, "step": place.step, "seconds": place.seconds})
+        save_tree(self.stage.checkpoint, {**state, "epoch": at.epoch, "step": at.step, "seconds": at.seconds})
 
     def epoch(self, stop: Stop) -> None:
         """Train to the end of the epoch. Raises Stopped after a step if the process was asked to stop."""
-        place, ended = self.place, False
-        clock = time.perf_counter() - place.seconds
-        if place.step == 0:
+        at, ended = self.at, False
+        clock = time.perf_counter() - at.seconds
+        if at.step == 0:
             ended = self.begin_epoch()
-        for batch in batches_of(self.maker, place.epoch, place.step):
-            place.whole = False
+        for batch in batches_of(self.maker, at.epoch, at.step):
+            at.whole = False
             self.batch(batch)
-            place.step += 1
-            place.seconds = time.perf_counter() - clock
+            at.step += 1
+            at.seconds = time.perf_counter() - clock
             ended = ended or batch.ended
             # After the last step only the whole epoch's end is a place to go on from.
-            place.whole = place.step < self.steps and not ended
+            at.whole = at.step < self.steps and not ended
             self.report(ended)
             if ended:
                 break
-            if place.whole:
+            if at.whole:
                 _heed(stop, self.net)
                 if self.is_time():
                     self.save()
         self.close_epoch()
         if ended:
-            place.epoch = self.method.epochs
-        place.whole = True
-        if self.is_time() or place.epoch == self.method.epochs:
+            at.epoch = self.method.epochs
+        at.whole = True
+        if self.is_time() or at.epoch == self.method.epochs:
             self.save()
         _heed(stop, self.net)
 
     def begin_epoch(self) -> bool:
         """Let the method renew what is fixed for an epoch. Returns whether the stage is to end with the first batch."""
-        stage, place = self.stage, self.place
+        stage, at = self.stage, self.at
         if not begins_epochs(self.method):
             return False
         # Until the first step is done only the epoch before is a place to go on from: this would be done twice.
-        place.whole = False
-        path = (stage.seed, stage.name, place.epoch)
+        at.whole = False
+        path = (stage.seed, stage.name, at.epoch)
         seed_torch(*path, "begin", "torch")
         # The numbers of the epoch's first step, which no method draws for both.
-        begun = EpochStart(place.epoch, stage.features, generator_of(*path, 0, "method"))
+        begun = EpochStart(at.epoch, stage.features, generator_of(*path, 0, "method"))
         begin_epoch(self.method, self.net, begun)
         logged = numbers(self.method, "epoch.log", begun.logged)
-        place.meter.add({f"health.{key}": value for key, value in logged.items()})
+        at.meter.add({f"health.{key}": value for key, value in logged.items()})
         return begun.ended
 
     def batch(self, batch: Batch) -> None:
         """Every optimiser step of one batch, and the numbers that it logs."""
-        meter = self.place.meter
+        meter = self.at.meter
         for name, optimiser in self.optimisers.items():
             factors = rates_of(self.method, batch.progress, optimiser.param_groups)
             for group, rate, factor in zip(optimiser.param_groups, self.rates[name], factors, strict=True):
@@ -286,11 +285,11 @@ class Training:
 
     def report(self, ended: bool) -> None:
         """Report the step as progress, and check the losses now and then."""
-        place, stage = self.place, self.stage
-        check = place.step % CHECK_EVERY == 0 or place.step == self.steps or ended
-        means = _part(place.meter, "loss") if check else None
+        at, stage = self.at, self.stage
+        check = at.step % CHECK_EVERY == 0 or at.step == self.steps or ended
+        means = _part(at.meter, "loss") if check else None
         if means is not None:
-            check_losses(_advice(self.net, stage, self.method), place.epoch + 1, means)
+            check_losses(_advice(self.net, stage, self.method), at.epoch + 1, means)
         if stage.progress is not None:
             stage.progress.step(means)
 
@@ -300,17 +299,17 @@ class Training:
 
     def close_epoch(self) -> None:
         """Write the epoch's record, check its health, and move on to the next epoch."""
-        stage, place, meter = self.stage, self.place, self.place.meter
+        stage, at, meter = self.stage, self.at, self.at.meter
         losses, health = _part(meter, "loss"), {**_part(meter, "health"), **group_health(meter.groups)}
-        items = sum(plan.seen for plan in self.plans) * place.step // self.steps
-        speed = items / max(place.seconds, 1e-9)
+        items = sum(plan.seen for plan in self.plans) * at.step // self.steps
+        speed = items / max(at.seconds, 1e-9)
         record = EpochRecord(
             stage.name,
-            place.epoch + 1,
+            at.epoch + 1,
             self.method.epochs,
             losses,
             health,
-            round(place.seconds, 3),
+            round(at.seconds, 3),
             round(speed, 1),
             meter.histogram,
         )
@@ -323,7 +322,7 @@ class Training:
             stage.progress.epoch(record)
         advice = _advice(self.net, stage, self.method)
         check_epoch(advice, record.epoch, record.epochs, health)
-        if not losses and place.epoch == 0 and place.step == self.steps:
+        if not losses and at.epoch == 0 and at.step == self.steps:
             raise InputError(
                 f"`step` of {type(self.method).__name__} yielded no losses in the whole first epoch, so nothing was "
                 "trained: what comes before training belongs into `start` or `begin_epoch`."
@@ -333,7 +332,7 @@ class Training:
         crowded = 2 * stage.k >= len(stage.items)
         if warning := late_warning(advice, record.epoch, record.epochs, losses, crowded=crowded):
             stage.warn(warning)
-        place.epoch, place.step, place.seconds, place.meter = place.epoch + 1, 0, 0.0, Meter()
+        at.epoch, at.step, at.seconds, at.meter = at.epoch + 1, 0, 0.0, Meter()
 
 
 def _heed(stop: Stop, net: Net) -> None:
