@@ -35,9 +35,8 @@ class Survey:
     failures: dict[int, str] = field(default_factory=dict)
     values: PixelValues = field(default_factory=PixelValues)  # of the wide ones
     floats: bool = False  # whether any of them has floats
-    deep: dict[int, int] = field(
-        default_factory=dict
-    )  # colour of 16 bits: the largest upper byte, all that Pillow reads
+    # colour of 16 bits: the largest upper byte, all that Pillow reads
+    deep: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, count: int) -> Survey:

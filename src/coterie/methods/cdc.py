@@ -96,9 +96,8 @@ CARD = Card(
 @dataclass(frozen=True)
 class CDC:
     epochs: Epochs = 100
-    batch_size: BatchSize = (
-        1000  # images are selected and mini-clusters formed within a batch, so this is part of the method
-    )
+    # images are selected and mini-clusters formed within a batch, so this is part of the method
+    batch_size: BatchSize = 1000
     sub_batch: BatchSize = 500  # images of one optimiser step
     cells: Count = 500  # K, mini-clusters in a batch; the images of one share a calibration target
     hidden: Width = 512  # H, width of both heads
@@ -108,9 +107,8 @@ class CDC:
     restarts: Restarts = 1  # of the K-means in every batch; the authors take 10
     cell_norm: Literal["l1", "l2", "none"] = "l1"  # of the features that mini-clusters are formed on
     init: Literal["prototypes", "kmeans", "random"] = "prototypes"  # how the heads begin; prototypes: Eq. 6
-    layout: Literal["dual", "single", "single-both"] = (
-        "dual"  # single: no calibration head; -both: it trains by Eq. 3 too
-    )
+    # single: no calibration head; -both: it trains by Eq. 3 too
+    layout: Literal["dual", "single", "single-both"] = "dual"
     stop_gradient: bool = True  # Eq. 3 does not reach the backbone
     selection: Literal["cdc", "fixed", "flexmatch", "freematch", "gsf", "ppf"] = "cdc"  # in place of Eq. 4, or on top
     threshold: Share | None = None  # confidence of fixed and flexmatch, None: 0.95; given alone, it means fixed

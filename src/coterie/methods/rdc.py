@@ -124,9 +124,8 @@ class RDC:
     core_share: PartShare = 0.5  # of the items at the start, where core_ratio is None
     accepted: PartShare = 0.65  # of the core items' neighbours at the start, where gap is None
     gap_scale: GapScale = "absolute"  # absolute: as in the paper; median: in median nearest-neighbour distances
-    gap_from: GapFrom = (
-        "own"  # what a neighbour's distance is compared with; running: the authors' code, in effect a ball
-    )
+    # what a neighbour's distance is compared with; running: the authors' code, in effect a ball
+    gap_from: GapFrom = "own"
     when_none: WhenNone = "nearest"  # target of a core item that accepts nobody: its nearest neighbour, or its own code
     core_sense: Literal["above", "below"] = "above"  # below: the code's variant for VesselMNIST3D
     copies: Copies = "core"  # kind of an item whose neighbours are all copies of it
@@ -134,9 +133,8 @@ class RDC:
     augment: bool = True  # shift and turn the inputs, as in the paper; targets are always of clean items
     include_border: bool = False  # border items are pulled to their own code in latent space, too (DynAE's form)
     border_code: Literal["fresh", "refresh"] = "fresh"  # their own code: the present one, or that of the last refresh
-    border_image: Literal["clean", "decoded"] = (
-        "clean"  # target of border items: their clean image, or the decoding of their code
-    )
+    # target of border items: their clean image, or the decoding of their code
+    border_image: Literal["clean", "decoded"] = "clean"
     refresh: Literal["bank", "epoch"] = "epoch"  # find neighbours once an epoch; bank: for every batch anew
     epoch_steps: Count | None = None  # iterations that make an epoch; None: a pass through all items
     order: Literal["shuffled", "source"] = "shuffled"  # source: batches are slices of the items as they come

@@ -35,12 +35,8 @@ class ViewSettings:
     crop_ratio: Annotated[tuple[Ratio, Ratio], RISING] = (3 / 4, 4 / 3)  # width / height, uniform in its logarithm
     flip: Share = 0.5  # chance of a left-right mirror image
     # photographs: the contrastive view, which resizes bicubically
-    jitter: tuple[Strength, Strength, Strength, HueShift] = (
-        0.4,
-        0.4,
-        0.4,
-        0.1,
-    )  # brightness, contrast, saturation, hue
+    # brightness, contrast, saturation, hue
+    jitter: tuple[Strength, Strength, Strength, HueShift] = (0.4, 0.4, 0.4, 0.1)
     jitter_chance: Share = 0.8  # of the jitter
     greyscale: Share = 0.2  # chance
     blur: Share = 0.5  # chance; the paper goes without for CIFAR, its code does not
@@ -55,9 +51,8 @@ class ViewSettings:
     perturbed_jitter: tuple[Strength, Strength, Strength, HueShift] = (0.4, 0.4, 0.4, 0.4)
     # the strong view
     strong_ops: Times = 4  # operations per image, drawn with replacement
-    cutout: Pixels = (
-        16  # longest side of the hole in pixels (32 beyond CIFAR); never more than half of the image's side
-    )
+    # longest side of the hole in pixels (32 beyond CIFAR); never more than half of the image's side
+    cutout: Pixels = 16
     # digits and letters, whose meaning a flip or a big crop would change
     glyph_shift: Share = 0.1  # either way, share of the side
     glyph_rotate: Degrees = 15.0  # either way, degrees
