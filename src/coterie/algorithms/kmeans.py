@@ -196,8 +196,16 @@ def lloyd(
     With `pairs`, `x @ x.T`, a centre's products with all points are the mean of its members' rows of `pairs`: n² sums
     for a step instead of nkd products.
     """
-    products = None if pairs is None else pairs[start]
-    return _iterate(x, x[start], iterations, tolerance, reseed_empty, pairs, products, spherical=spherical)
+    return _iterate(
+        x,
+        x[start],
+        iterations=iterations,
+        tolerance=tolerance,
+        reseed_empty=reseed_empty,
+        spherical=spherical,
+        pairs=pairs,
+        products=None if pairs is None else pairs[start],
+    )
 
 
 def refine(
@@ -211,21 +219,22 @@ def refine(
         _check_range(points, x)
         start = centres.float() - mean
         scale = _raising(points, start)
-        result = _iterate(points * scale, start * scale, iterations, tolerance, True, None, None)
+        result = _iterate(points * scale, start * scale, iterations=iterations, tolerance=tolerance)
         return replace(result, centres=result.centres / scale + mean, inertia=result.inertia / scale**2)
 
 
 def _iterate(
     x: Tensor,
     centres: Tensor,
+    *,
     iterations: int,
     tolerance: float,
-    reseed_empty: bool,
-    pairs: Tensor | None,
-    products: Tensor | None,
-    *,
+    reseed_empty: bool = True,
     spherical: bool = False,
+    pairs: Tensor | None = None,
+    products: Tensor | None = None,
 ) -> KMeansResult:
+    """Lloyd's iterations from these centres (k, d), and `products` (k, n) = `centres @ x.T` of them with `pairs`."""
     enough = tolerance * _squared_norms(x).mean() / x.shape[1]  # x is centred: the mean variance of a feature
     # Beyond that every step would read all points from memory, twice.
     many = len(x) > SEEDING_ROWS and len(centres) > 1 and x.device.type == "cpu" and pairs is None
@@ -268,6 +277,7 @@ def _raising(*rows: Tensor) -> float:
 
 
 def _check_range(points: Tensor, x: Tensor) -> None:
+    """Raise NotFinite, with the row of `x`, where a sum of all squared distances of `points` would not be finite."""
     if not torch.isfinite(4 * len(points) * _squared_norms(points).max()):
         # Centring spreads one bad value over all rows, so the row is looked for in the original.
         bad = int((~torch.isfinite(16 * len(x) * _squared_norms(x))).int().argmax())
