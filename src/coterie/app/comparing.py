@@ -60,6 +60,7 @@ def _across(features: NDArray[np.floating] | None, members: list[NDArray[np.int6
     rng = np.random.default_rng(0)
     chosen = [np.sort(rng.choice(rows, SAMPLE, replace=False)) if len(rows) > SAMPLE else rows for rows in members]
     z = np.asarray(features[np.concatenate(chosen)], np.float32)
+    z = z - z.mean(axis=0)  # products of rows far from 0 would lose their differences
     side = np.repeat([0, 1], [len(rows) for rows in chosen])
     squares = (z**2).sum(axis=1)
     distance = squares[:, None] + squares[None] - 2 * z @ z.T

@@ -26,12 +26,11 @@ class Places:
     @classmethod
     def of(cls, site: Site) -> Places:
         """Computed once for a site, and again when the embedding has come."""
-        kept: dict[bool, Places] = site.__dict__.setdefault("kept_places", {})
         features = site.review.features
         key = features is not None
-        if key not in kept:
-            kept[key] = _places(site.review.base.folder.map, features, site.review.base.n)
-        return kept[key]
+        if key not in site.places:
+            site.places[key] = _places(site.review.base.folder.map, features, site.review.base.n)
+        return site.places[key]
 
     def summary(self) -> dict[str, Any]:
         return {"shown": len(self.rows), "exact": int(self.exact.sum()), "how": self.how}
@@ -40,6 +39,7 @@ class Places:
 def _places(
     own: tuple[NDArray[np.int64], NDArray[np.float32]] | None, features: NDArray[np.floating] | None, n: int
 ) -> Places:
+    """The items' own places where they have any, else two principal components; others come to their neighbours."""
     nothing = Places(np.empty(0, np.int64), np.empty((0, 2), np.float32), np.empty(0, bool), "none")
     if own is not None and len(own[0]):
         rows, xy = own
@@ -67,12 +67,15 @@ def _places(
 def _by_neighbours(
     features: NDArray[np.floating], placed: NDArray[np.int64], xy: NDArray[np.float32], others: NDArray[np.int64]
 ) -> NDArray[np.float32]:
+    """Each item at the mean place of the items with a place that are nearest to it."""
     known = comparable(features[placed])
+    centre = known.mean(axis=0, dtype=np.float64).astype(np.float32)
+    known = known - centre  # products of rows far from 0 would lose their differences
     squares = (known**2).sum(axis=1)
     near = min(NEAREST, len(placed))
     found = np.empty((len(others), 2), np.float32)
     for start in range(0, len(others), BLOCK):
-        part = comparable(features[others[start : start + BLOCK]])
+        part = comparable(features[others[start : start + BLOCK]]) - centre
         distance = squares - 2 * part @ known.T
         first = np.argpartition(distance, near - 1, axis=1)[:, :near]
         found[start : start + len(part)] = xy[first].mean(axis=1)

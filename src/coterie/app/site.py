@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
@@ -21,6 +21,9 @@ from coterie.review import Review
 from coterie.review.log import FOLDER
 from coterie.review.refitting import Proposal
 from coterie.words import counted
+
+if TYPE_CHECKING:
+    from coterie.app.places import Places
 
 MEDIA = {
     "css": "text/css; charset=utf-8",
@@ -41,6 +44,7 @@ class Site:
         self.thumbs = Thumbs(self.pictures, Store(review.path / FOLDER / "thumbs.sqlite", self.version))
         self.listing, self.overview, self.jobs = Listing(review), Overview(review), Jobs()
         self.proposal: tuple[int, Proposal] | None = None  # of the last refit, and the last event that it knew
+        self.places: dict[bool, Places] = {}  # by whether the embedding was there
         self.stopping = threading.Event()
         self.people: dict[str, float] = {}  # when each tab was last heard of
         self.environment = Environment(
