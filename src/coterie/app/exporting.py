@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from coterie.app.jobs import Report, Task
+from coterie.app.jobs import JobBody, Report
 from coterie.app.site import Site
 from coterie.export import Options, export, format_names
 from coterie.export.items import items_of_run
@@ -53,7 +53,7 @@ def size_of(site: Site, name: str, only: str) -> dict[str, int | None]:
     return {"items": len(chosen), "bytes": round(len(chosen) * sum(known) / len(known)) if known else None}
 
 
-def exporting(site: Site, settings: dict[str, Any]) -> Task:
+def exporting(site: Site, settings: dict[str, Any]) -> JobBody:
     """A job that writes the reviewed items in a format. Raises InputError for what cannot be."""
     name, out = str(settings.get("to", "")), str(settings.get("out", ""))
     if name not in formats():

@@ -10,7 +10,7 @@ from typing import Any
 from coterie.types import CoterieError
 
 Report = Callable[[int, int], None]  # done, of how many
-Task = Callable[[Report], tuple[str, Any]]
+JobBody = Callable[[Report], tuple[str, Any]]
 """What a job does: it reports how far it is, and returns a sentence for the page and a result for its script."""
 
 
@@ -37,7 +37,7 @@ class Jobs:
         self.last: dict[str, Job] = {}
         self._guard = threading.Lock()
 
-    def start(self, name: str, task: Task) -> Job | None:
+    def start(self, name: str, task: JobBody) -> Job | None:
         """Begin a job; None while another one runs."""
         with self._guard:
             if any(job.state == "running" for job in self.last.values()):

@@ -8,9 +8,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from coterie.data.decode import TURNS, orientation_of, quiet_pillow, reason
+import numpy as np
+from numpy.typing import NDArray
+
+from coterie.data.decode import BYTES, TURNS, orientation_of, quiet_pillow, reason
 from coterie.data.originals import originals_of
-from coterie.data.shrink import Unreadable, shrunk, turn
+from coterie.data.shrink import Rule, Unreadable, is_wide, shrunk, turn
 from coterie.types import InputError
 
 if TYPE_CHECKING:
@@ -74,20 +77,14 @@ def _upright(image: Image, side: int) -> Image:
     return image.transpose(TURNS[orientation]) if orientation in TURNS else image
 
 
-def _range_rule(image: Image) -> Any:
+def _range_rule(image: Image) -> Rule:
     """Pictures of more than 8 bits are shown from their darkest to their brightest value."""
-    import numpy as np
-
-    from coterie.data.shrink import is_wide
-
     if not is_wide(image.mode):
-        from coterie.data.decode import BYTES
-
         return BYTES
     values = np.asarray(image)
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
 
-    def rule(part: Any) -> Any:
+    def rule(part: NDArray[Any]) -> NDArray[np.uint8]:
         return ((part.astype(np.float64) - low) / ((high - low) or 1) * 255).clip(0, 255).astype(np.uint8)
 
     return rule

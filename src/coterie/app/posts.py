@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from coterie.app.answers import site_of, told
 from coterie.app.exporting import exporting
-from coterie.app.jobs import Report, Task
+from coterie.app.jobs import JobBody, Report
 from coterie.app.site import Site
 from coterie.review import rows as row_texts
 from coterie.review.events import AUDITS
@@ -160,7 +160,7 @@ def start(request: Request, name: str, sent: Work) -> dict[str, Any]:
     return job.shown()
 
 
-def _features(site: Site, settings: dict[str, Any]) -> Task:
+def _features(site: Site, settings: dict[str, Any]) -> JobBody:
     def task(report: Report) -> tuple[str, Any]:
         total = site.review.base.n
         site.review.compute_features(lambda done: report(done, total))
@@ -169,7 +169,7 @@ def _features(site: Site, settings: dict[str, Any]) -> Task:
     return task
 
 
-def _refit(site: Site, settings: dict[str, Any]) -> Task:
+def _refit(site: Site, settings: dict[str, Any]) -> JobBody:
     def task(report: Report) -> tuple[str, Any]:
         seen = site.review.last  # before the training: what is decided meanwhile is not in it
         found = propose_refit(site.review)

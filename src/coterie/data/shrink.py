@@ -6,21 +6,22 @@ A palette of 13,000x13,000 pixels is 170 MB, and 2 GB where it is converted as a
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from coterie.data.pixel_values import ValueRule
 from coterie.data.ranges import PixelValues
 
 LARGEST = 512 << 20  # bytes that one decoded picture may take in Pillow
 LARGE = 32 << 20  # pictures above are decoded one at a time, by however many threads
 BAND = 1 << 20  # pixels that are converted at a time
 _alone = threading.Lock()
+Rule = Callable[[NDArray[Any]], NDArray[np.uint8]]
+"""Makes bytes of the values of a picture that has more than 8 bits a pixel: a `pixel_values.ValueRule`, say."""
 
 
 class Unreadable(Exception):
@@ -32,7 +33,7 @@ def is_wide(mode: str) -> bool:
     return mode.startswith(("I", "F"))
 
 
-def turn(image: Image.Image) -> Any:
+def turn(image: Image.Image) -> AbstractContextManager[Any]:
     """Wait until this picture may be decoded, to be used in `with`; Unreadable if it would take too much memory."""
     size = _decoded_bytes(image)
     if size > LARGEST:
@@ -54,7 +55,7 @@ def count_values(image: Image.Image, row: int) -> PixelValues:
     return found
 
 
-def shrunk(image: Image.Image, mode: str, factor: int, rule: ValueRule) -> Image.Image:
+def shrunk(image: Image.Image, mode: str, factor: int, rule: Rule) -> Image.Image:
     """Return the picture in `mode`, L or RGB, on white and `factor` times smaller; `rule` maps wide values to bytes."""
     if image.width * image.height <= BAND:
         small = _converted(image, mode, rule)
@@ -73,7 +74,7 @@ def _bands(image: Image.Image, factor: int) -> Iterator[tuple[int, Image.Image]]
         yield top, image.crop((0, top, image.width, min(top + lines, image.height)))
 
 
-def _converted(image: Image.Image, mode: str, rule: ValueRule) -> Image.Image:
+def _converted(image: Image.Image, mode: str, rule: Rule) -> Image.Image:
     if is_wide(image.mode):
         image = Image.fromarray(_wide(image, rule))
     elif image.has_transparency_data:
@@ -84,7 +85,7 @@ def _converted(image: Image.Image, mode: str, rule: ValueRule) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _wide(image: Image.Image, rule: ValueRule) -> NDArray[np.uint8]:
+def _wide(image: Image.Image, rule: Rule) -> NDArray[np.uint8]:
     values = np.asarray(image)
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise Unreadable("it contains NaN or infinite values")
