@@ -135,6 +135,7 @@ def _leave() -> None:
 
 
 def _of_the_thread(undo: ExitStack) -> None:
+    """Set what each thread has for itself, and note in `undo` how it was."""
     import numpy as np
     import torch
 
@@ -170,6 +171,7 @@ def _autocast(undo: ExitStack) -> None:
 
 
 def _of_the_process(undo: ExitStack) -> None:
+    """Set what all threads share, and note in `undo` how it was."""
     import numpy as np
     import torch
 

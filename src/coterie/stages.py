@@ -84,6 +84,7 @@ def _ended_early(method: Method, prepared: Prepared) -> list[str]:
 
 
 def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, last: bool) -> None:
+    """Train a stage by the engine; the `last` one of a run then makes its answer."""
     items, settings, name = prepared.taught, prepared.settings, name_of(method)
     features = features_of(net, items)
 

@@ -103,6 +103,7 @@ def _group() -> Any:
 
 
 def _main(given: list[str], out: Results) -> int:
+    """Run the command; returns the exit code, and says every error in one sentence unless `debugging`."""
     try:
         os.getcwd()
     except FileNotFoundError:  # torch would end the process there with a library that it cannot load

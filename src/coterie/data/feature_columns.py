@@ -114,6 +114,7 @@ def select(names: Sequence[str], asked: str | Sequence[str], where: str) -> list
 
 
 def _asked(table: Table, asked: str | Sequence[str]) -> Features:
+    """The columns that the user named. Raises InputError for one that holds no features."""
     names = select(list(table.forms), asked, table.where)
     forms = {table.forms[name] for name in names}
     if len(names) == 1 and forms == {"list"}:
@@ -130,6 +131,10 @@ def _asked(table: Table, asked: str | Sequence[str]) -> Features:
 
 
 def _plain(table: Table, kind: str | None) -> Features:
+    """The features of a table where the user named none: pictures, one list column, or numbers of one kind.
+
+    Raises InputError where several kinds could be meant.
+    """
     pictures, lists = table.of("picture"), [name for name in table.of("list") if not is_label(name)]
     if pictures and kind != "embeddings":
         if len(pictures) > 1 and "image" not in pictures:

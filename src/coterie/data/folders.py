@@ -104,6 +104,7 @@ def listed_pictures(paths: Sequence[str]) -> Pictures:
 
 
 def _pictures_of(listing: Listing, root: Path, *, name: str, where: str, origin: str, notes: list[str]) -> Pictures:
+    """The pictures of a listing, in its order; their ids are their paths below `root`."""
     paths = [path for path, _, _ in listing.files]
     sizes = [size for _, size, _ in listing.files]
     stamp = hashlib.sha256("\n".join(map(repr, listing.files)).encode("utf-8", "surrogateescape")).hexdigest()
@@ -175,6 +176,7 @@ def list_images(root: Path, only: Sequence[str] = ()) -> Listing:
 
 
 def _sort_in(entry: os.DirEntry[str], folder: str, listing: Listing, folders: deque[str], links: deque[str]) -> None:
+    """Put an entry of `folder` where it belongs: into the listing, or into what is still to be looked at."""
     path, end = folder + entry.name, os.path.splitext(entry.name)[1].lower()
     if entry.name.startswith(".") or entry.name.lower() in JUNK:
         return

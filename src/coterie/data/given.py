@@ -102,6 +102,7 @@ def tensor_array(tensor: Any, what: str) -> NDArray[Any]:
 
 
 def _refuse_what_is_no_source(source: Any) -> None:
+    """Raise InputError for what a user may well take for a source, with what to give in its place."""
     from PIL import Image
     from scipy.sparse import issparse
     from torch.utils.data import DataLoader

@@ -227,6 +227,7 @@ def _of_npz(path: Path, ids: Sequence[str], wanted: str | None) -> Labels | None
 
 
 def _of_table(path: Path, ids: Sequence[str], wanted: str | None) -> Labels | None:
+    """Labels from a .parquet file: matched by its ids, or by row where it has none. None: it has no such column."""
     file = open_parquet(path)
     there = file.schema_arrow.names
     found = [name for name in there if like_label(name)] if wanted is None else [chosen(there, wanted, str(path))]

@@ -224,6 +224,7 @@ def _check_same(fingerprint: str, path: Path | str, source: Mapping[str, Any]) -
 
 
 def _cells(path: Path, columns: str | Sequence[str] | None, ids: Sequence[str], source: Mapping[str, Any]) -> Originals:
+    """Pictures in the cells of a table; `ids` and `source` are those of the run."""
     from coterie.data.tables import picture_cells
 
     found, cells = picture_cells(path, columns, CELLS_IN_MEMORY)

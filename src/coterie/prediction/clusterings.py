@@ -79,6 +79,7 @@ def _as_array(given: Any) -> NDArray[Any]:
 
 
 def _of_probabilities(array: NDArray[Any]) -> Clustering:
+    """Soft groups (n, k), scaled to sum to 1 exactly. Raises InputError with the first row that is no distribution."""
     if array.shape[1] == 1:
         raise InputError(f"The clustering has the shape {array.shape}: give labels with one axis, (n,).")
     if array.dtype.kind == "O":
@@ -98,11 +99,13 @@ def _of_probabilities(array: NDArray[Any]) -> Clustering:
 
 
 def _refuse(wrong: Any, why: str) -> None:
+    """Raise InputError with the first row that is `wrong`."""
     if wrong.any():
         raise InputError(f"Row {int(wrong.argmax())} of the probabilities {why}")
 
 
 def _of_labels(array: NDArray[Any]) -> Clustering:
+    """Groups by name or number, as probabilities of 0 and 1, of the items that are in one. Raises InputError."""
     if array.dtype.kind == "f":
         odd = (array != np.floor(array)) | ~(np.abs(array) < LARGEST)  # NaN and infinity are odd, too
         if odd.any():

@@ -146,6 +146,7 @@ def read_result(path: Path, n: int | None = None, k: int | None = None) -> Resul
 
 
 def _unpack(table: pa.Table, path: Path) -> ResultTable:
+    """The columns of a result table as arrays. Raises InputError where they contradict each other."""
     metadata = table.schema.metadata or {}
     names = metadata.get(b"coterie.heads", b"").decode().split(",")
     heads: dict[str, np.ndarray] = {}

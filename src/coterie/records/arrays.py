@@ -39,6 +39,7 @@ def read_arrays(path: Path, wanted: Mapping[str, tuple[str, int]]) -> dict[str, 
 
 
 def _read(stored: zipfile.ZipFile, name: str, kinds: str, axes: int) -> NDArray[Any]:
+    """One array of an archive, read only where header, size and kind fit. Raises InputError."""
     try:
         member = stored.getinfo(f"{name}.npy")
     except KeyError:

@@ -56,6 +56,7 @@ def build_stages(run: Record, history: list[Record]) -> list[Stage]:
 
 
 def _stage(name: str, told: Record, lines: list[Record], logs: Record) -> Stage:
+    """A stage as the report shows it; `told` is of run.yaml, `lines` of the history, `logs` names what it logged."""
     seconds = told.get("seconds")
     if seconds is None and lines:
         seconds = sum(float(line.get("seconds") or 0) for line in lines)

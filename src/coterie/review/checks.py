@@ -68,6 +68,7 @@ def check(state: State, content: Data) -> None:
 
 
 def _check_split(state: State, content: Split) -> None:
+    """Raise InputError unless the parts are new groups of different members of the group."""
     group, parts = content.group, content.parts
     check_group(state, group)
     if [part.group for part in parts] != list(range(state.next_group, state.next_group + len(parts))):
@@ -82,6 +83,7 @@ def _check_split(state: State, content: Split) -> None:
 
 
 def _check_audit(state: State, content: Draw | Judge | End) -> None:
+    """Raise InputError for what an audit cannot take now: one at a time, its sample in order, before its end."""
     if isinstance(content, Draw):
         waiting = [number for number, audit in state.audits.items() if audit.ended is None and not audit.voided]
         if waiting:

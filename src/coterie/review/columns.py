@@ -101,6 +101,7 @@ def _picked(p: NDArray[np.float32], labels: NDArray[np.integer]) -> NDArray[np.f
 
 
 def _shares(n: int, parts: Sequence[tuple[int, NDArray[np.int64]]], features: NDArray[np.floating] | None) -> Shares:
+    """How a group's probability goes to the parts (number, rows) of a split: by their means, else by membership."""
     numbers = [number for number, _ in parts]
     sizes = np.array([max(1, len(rows)) for _, rows in parts], np.float64)
     if features is None or not all(len(rows) for _, rows in parts):

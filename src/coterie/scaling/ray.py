@@ -124,6 +124,7 @@ def _imported() -> Any:
 
 
 def _start(ray: Any, address: str | None) -> None:
+    """Connect to Ray at the address, or start it here. Raises InputError where there is none."""
     how: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
     if not address:
         how |= {"num_cpus": processors(), "object_store_memory": STORE, "include_dashboard": False}

@@ -150,6 +150,7 @@ def _say_waiting(whom: str) -> None:
 
 
 def _one_of_several(kind: str) -> Place:
+    """The place among processes that a launcher started; Accelerate's own state is left as it was."""
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, GradientState
 

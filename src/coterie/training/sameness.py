@@ -25,6 +25,7 @@ def difference(before: Record, now: Record) -> tuple[str, Any, Any] | None:
 
 
 def _pairs(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
+    """What makes a run what it is, entry by entry: its name, what it was (MISSING: not known), what it is."""
     settings, asked = before.get("settings") or {}, now["settings"]
     for name, option in (("n_clusters", "-k"), ("seed", "--seed")):
         yield option, settings.get(name, MISSING), asked[name]

@@ -90,6 +90,7 @@ def _image_moments(items: Items, index: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _vector_moments(vectors: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (d,) of each feature; of many features one deviation for all. That of constant ones is 1."""
     varies = vectors.amax(0) > vectors.amin(0)
     # The mean of equal values is rounded, too: of 1e20 it is far from each, and all rows would share what is left.
     mean = torch.where(varies, vectors.mean(0), vectors[0])
