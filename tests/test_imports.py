@@ -1,7 +1,9 @@
-"""The rule that no method imports another one catches one that does."""
+"""The rule that no method imports another catches one that does; a folder's list of its modules names all of them."""
 
 from __future__ import annotations
 
+import ast
+import re
 import shutil
 import subprocess
 import sys
@@ -24,3 +26,25 @@ def test_a_method_that_imports_another_breaks_the_rule(planted: str, kept: bool,
     if not kept:
         assert "no method imports another method BROKEN" in found.stdout
         assert "coterie.methods.newest -> coterie.methods.dec" in found.stdout
+
+
+FOLDERS = sorted(path.parent for path in (ROOT / "src" / "coterie").glob("*/__init__.py"))
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_a_folder_that_lists_its_modules_lists_all_and_no_others(folder: Path) -> None:
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    entries = re.split(r"^- ", text.split("\n\nMay not")[0], flags=re.MULTILINE)[1:]
+    if not entries:
+        pytest.skip("it has no list")
+    named = set(re.findall(r"`(\w+)`", " ".join(entries)))
+    there = {path.stem for path in folder.glob("*.py") if path.stem != "__init__"}
+    assert there <= named, f"not in the list: {there - named}"
+    headed = {name for entry in entries for part in entry.split(";") for name in heading(part)}
+    assert headed <= there, f"in the list, and no module: {headed - there}"
+
+
+def heading(part: str) -> list[str]:
+    """The names before the colon of one part of an entry: `a`, `b`: what they are."""
+    found = re.match(r"\s*((?:`\w+`(?:, )?)+):", part)
+    return re.findall(r"`(\w+)`", found[1]) if found else []

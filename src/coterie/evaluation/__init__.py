@@ -4,14 +4,18 @@ Plain functions of NumPy arrays; fractions of 1 throughout.
 
 - `contingency`: the table of clusters by classes; `agreement`: purity, NMI, ARI from it
 - `matching`: which class a cluster stands for (Hungarian), and accuracy, F1 after that
-- `calibration`: does a confidence of 0.8 mean right 8 times out of 10
+- `calibration_errors`: does a confidence of 0.8 mean right 8 times out of 10
 - `probability_rows`: the same for whole rows: Brier, NLL, class-wise
 - `rejection`: does the confidence put the wrong items last; `separation`: does a score put foreign items last;
   `ranking`: what both have in common
 - `accept`: which items may be accepted at a stated error, by their confidences or by a judged sample
+- `recalibration`: confidences corrected by a judged sample; `oracle`: what true labels would make of them
 - `intervals`: bootstrap intervals
 - `clusters`: each cluster by itself
-- `number_of_groups`: how many groups, without labels; `stability`, `group_criteria`: its criteria
+- `number_of_groups`: how many groups, without labels; `stability`, `group_criteria`: its criteria; `group_rule`: what
+  follows from them
+- `trust`: which of several runs to trust, without labels; `ensemble`: several runs as one
+- `near_duplicates`: items nearer to each other than chance explains
 - `overall`: `evaluate`, all of it as one JSON-able dict
 
 May not live here: torch, training, anything that hands a label back to an earlier stage.

@@ -2,7 +2,9 @@
 
 - `files`: regular files of bounded size, YAML and JSON of bounded depth; `arrays`: `.npz` with the arrays asked for
 - `run`: the schema of `run.yaml`; `history`: of a line of `history.jsonl`; `metrics`: of `metrics.json`, `ood.json`
-- `table`: `result.parquet`, what all its readers check
+- `table`: `result.parquet`, what all its readers check; `review`: what a reviewed one says of its review
+- `recalibration`, `duplicates`, `features`: of `recalibration.json`, `duplicates.json`, `features.json`
+- `group_names`: what a group may be called
 
 A run folder may come from anyone and in any state. Whatever is wrong with a file of it is an InputError that names the
 file and the entry, before anything is made of it. May not live here: torch, anything that computes.
