@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coterie.algorithms.neighbours import nearest
+from coterie.objectives import proximity as proximities
 from coterie.objectives.proximity import (
     Rules,
     choose_filters,
@@ -124,6 +125,14 @@ def test_chosen_filters_give_the_wanted_shares_however_they_are_read(rules, kind
     found = proximity(z, distance, neighbour, core_ratio, gap, scale=gap_scale(distance, kind), rules=rules)
     assert found.core_share == pytest.approx(0.3, abs=0.01)
     assert float(found.reliable[found.core].float().mean()) == pytest.approx(0.65, abs=0.03)
+
+
+def test_more_points_than_pytorch_has_quantiles_of_get_the_wanted_share_too(monkeypatch):
+    """From 16.8 million points on it was half of them."""
+    monkeypatch.setattr(proximities, "QUANTILES_OF", 100)
+    distance, neighbour = nearest(points(600), 5)
+    core_ratio, gap = choose_filters(distance, 0.2, 0.65, "absolute")
+    assert proximity(points(600), distance, neighbour, core_ratio, gap).core_share == pytest.approx(0.2, abs=0.01)
 
 
 def test_gaps_in_medians_do_not_depend_on_the_scale_of_the_points():

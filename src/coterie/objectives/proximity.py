@@ -21,6 +21,7 @@ GapFrom = Literal["own", "running", "global", "zero"]
 WhenNone = Literal["nearest", "own_code"]
 Copies = Literal["core", "border", "left_out"]
 TINY = 1e-12
+QUANTILES_OF = 2**24  # numbers, from which on PyTorch has no quantiles
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ def choose_filters(
     core points' gaps, as the rules measure them. A nearest neighbour that is always accepted counts.
     """
     ratio, below = density_ratio(distance), core_share if rules.core_sense == "below" else 1 - core_share
-    core_ratio = float(ratio.quantile(below)) if len(ratio) < 2**24 else float(ratio.median())
+    few = len(ratio) < QUANTILES_OF
+    core_ratio = float(ratio.quantile(below) if few else ratio.sort().values[round(below * (len(ratio) - 1))])
     core = core_points(distance, core_ratio, rules)
     apart = distance - gap_start(distance, core, rules.gap_from)
     if rules.when_none == "nearest":
