@@ -252,6 +252,12 @@ REFUSED = {
     "mixed objects": (np.array([[None, {}], [3.0, 4.0]], dtype=object), "Row 0, column 1 .* no real number"),
     "missing values": ([[None, 1.0], [3.0, 4.0]], "NaN: row 0, column 0"),
     "missing values of pandas": (pd.DataFrame({"a": [1, None, 3], "b": [1, 2, 3]}, dtype="Int64"), "row 1|Row 1"),
+    "days in a frame": (pd.DataFrame({"a": [1.0, 2], "day": pd.date_range("2020", periods=2)}), r"times \(day\)"),
+    "zones in a frame": (
+        pd.DataFrame({"a": [1.0, 2], "at": pd.date_range("2020", periods=2, tz="UTC")}),
+        r"times \(at\)",
+    ),
+    "spans in a frame": (pd.DataFrame({"a": [1.0, 2], "for": pd.Timedelta("1s")}), r"times \(for\)"),
     "texts in a frame": (pd.DataFrame({"a": [1.0, 2], "b": ["x", "y"]}), "columns that are not numbers"),
     "vectors beside numbers": (pd.DataFrame({"v": list(ROWS), "width": range(12)}), r"frame\['v'\]"),
     "vectors beside names": (pd.DataFrame({"name": list("abcdefghijkl"), "v": list(ROWS)}), r"frame\['v'\]"),

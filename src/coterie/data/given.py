@@ -5,6 +5,7 @@ Whatever is none of them gets one sentence that says what to give instead.
 
 from __future__ import annotations
 
+import datetime
 import io
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -18,6 +19,7 @@ from coterie.data.frames import has_columns
 from coterie.types import InputError
 from coterie.words import capital
 
+TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.timedelta)
 MOST_TABLES = 3  # for training, validation and test
 WANTED = "give a folder, a file, an array (n, d) or (n, h, w, c), a list of pictures or of their paths, or a Dataset"
 
@@ -247,6 +249,12 @@ def _of_frame(frame: Any) -> Given:
         )
     if inner:
         return _of_list(list(_as_array(_column(frame, 0))), kind)
+    times = [names[place] for place, cell in enumerate(cells) if isinstance(cell, TIMES)]
+    if 0 < len(times) < len(names):
+        raise InputError(
+            f"The {kind} has columns of times ({', '.join(times)}) beside others: turn them into numbers, or leave "
+            "them out."
+        )
     return Table(_as_array(frame))
 
 
