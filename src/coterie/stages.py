@@ -224,7 +224,7 @@ def stage_before(prepared: Prepared, method: Method) -> str | None:
 def advice_of(prepared: Prepared) -> Advice:
     """The advice that fits the run's own method."""
     method = prepared.plan.method
-    return advice_for(method, stage_before(prepared, method))
+    return advice_for(method, stage_before(prepared, method), given=prepared.teacher is not None)
 
 
 def check_result(

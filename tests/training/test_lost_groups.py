@@ -73,3 +73,12 @@ def test_a_few_groups_that_training_emptied_are_no_reason_to_ask_for_fewer_eithe
         warnings: list[str] = []
         check_result(Assignments([""] * 96, p), 10, warnings, advice_for(SCAN3(), "scan"), records_of(used))
         assert warnings[0].startswith(said)
+
+
+def test_a_run_that_is_fine_tuned_gives_the_number_of_groups() -> None:
+    """Another -k was refused."""
+    warnings: list[str] = []
+    p = torch.eye(10)[torch.arange(96) % 8]
+    check_result(Assignments([""] * 96, p), 10, warnings, advice_for(SCAN3(), given=True))
+    said = "lower --set scan3.learning_rate or keep the groups of the run that it began with."
+    assert warnings[0] == f"2 of the 10 groups are empty: {said}"

@@ -25,6 +25,7 @@ class Advice:
     balance: str | None = None  # the setting that draws groups to equal sizes
     short: bool = False  # it trains for fewer epochs than most data take
     heavy: tuple[str, ...] = ()  # weights of losses above their defaults
+    given: bool = False  # its groups are those of the run that it fine-tunes, and so is their number
 
     def _set(self, *names: str) -> list[str]:
         """The settings among these that the stage has, as `--set` options."""
@@ -57,6 +58,13 @@ class Advice:
         tries += [f"raise {name}" for name in self._set("at_least")]
         return _sentence([*tries, "start again with another seed"])
 
+    def empty_groups(self) -> str:
+        """Advice on groups without an item, which training did not show to be lost."""
+        if not self.given:
+            return "a smaller -k may suit these data."
+        rates = [f"lower {name}" for name in self._set("learning_rate")]
+        return f"{_joined([*rates, 'keep the groups of the run that it began with'])}."
+
     def same_embedding(self) -> str:
         tries = [f"lower {name}" for name in self._set("learning_rate", "backbone_rate")[:1]]
         tries += [f"raise {name}" for name in self._set("warm_up")]
@@ -68,15 +76,17 @@ class Advice:
         return _sentence([*tries, "ask for fewer groups"])
 
 
-def advice_for(method: Method, before: str | None = None, *, half: bool = False, whole: bool = False) -> Advice:
-    """The advice that fits a stage; `before` is the name of the stage before it."""
+def advice_for(
+    method: Method, before: str | None = None, *, half: bool = False, whole: bool = False, given: bool = False
+) -> Advice:
+    """The advice that fits a stage; `before` is the name of the stage before it, `given` as in `Advice`."""
     settings: Any = getattr(method, "settings", method)  # a calibration keeps its settings apart
     idle = {f.name for f in fields(settings) if getattr(settings, f.name) is None}  # left out, so not at work
     idle.update(name for one in broken(method) for name in one.settings)
     at_work = tuple(f.name for f in fields(settings) if f.name not in idle)
     short = is_trained(method) and method.epochs < FEW_EPOCHS
     heavy = tuple(f.name for f in fields(settings) if f.name.endswith("_weight") and _above(settings, f))
-    return Advice(name_of(method), at_work, before, half, whole, method.card.balance, short, heavy)
+    return Advice(name_of(method), at_work, before, half, whole, method.card.balance, short, heavy, given)
 
 
 def _above(settings: Any, field: Field[Any]) -> bool:

@@ -112,7 +112,7 @@ def empty_warning(advice: Advice, records: Sequence[EpochRecord], sizes: list[in
         return f"{text}."
     if k - empty < most <= k:
         return f"{text}, and {most:.0f} were in use after epoch {best}. {advice.lost_groups()}"
-    return f"{text}: a smaller -k may suit these data."
+    return f"{text}: {advice.empty_groups()}"
 
 
 def late_warning(
