@@ -26,7 +26,7 @@ from coterie.prediction.results import ResultTable, write_result
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Held
 from coterie.trusting import trust_models
-from coterie.types import Assignments, InputError
+from coterie.types import Assignments, InputError, RunFailed
 
 TABLE, RECORD, PAGE = "ensemble.parquet", "ensemble.json", "compare.html"
 MOST = 100
@@ -105,7 +105,9 @@ def fit_each(
 
     Several processes may do the same in one folder: a run that another one holds (`fit` raises Held) is passed over,
     and asked for again when there is nothing else to do, until all are done. `waiting` then hears once which they are.
+    A run that fails ends it, by a RunFailed that names its seed, and the folders of those that are done.
     """
+    done: list[Path] = []
     left = list(zip(seeds, [None if out is None else out / name for name in names_of(seeds)], strict=True))
     first, told = left[0][1], False
     while left:
@@ -115,6 +117,9 @@ def fit_each(
                 lend(first, folder)
             try:
                 n_clusters = fit(seed, n_clusters, folder) or n_clusters
+                done += [] if folder is None else [folder]
+            except RunFailed as error:
+                raise _of_seed(seed, error, done) from error
             except Held:
                 held.append((seed, folder))
                 if n_clusters == "auto":  # which the first of them is to find
@@ -126,6 +131,12 @@ def fit_each(
             told = True
             time.sleep(PATIENCE)
         left = held
+
+
+def _of_seed(seed: int, error: RunFailed, done: Sequence[Path]) -> RunFailed:
+    """The failure of one of several runs."""
+    kept = f"{' and '.join(map(str, done))} {'is' if len(done) == 1 else 'are'} done and kept." if done else ""
+    return RunFailed(f"Seed {seed}: {error.reason}", f"{error.advice} {kept}".strip())
 
 
 def gather(names: Sequence[str], tables: Sequence[ResultTable], trust: Trust | None) -> Several:

@@ -17,7 +17,7 @@ from coterie.records import read_record
 from coterie.several import fit_each
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Done, Held
-from coterie.types import InputError
+from coterie.types import InputError, RunFailed
 from helpers import forked
 
 QUICK = ("--method", "ae", "--epochs", 1, "--no-calibrate", "-q")
@@ -94,6 +94,20 @@ def test_a_run_that_another_process_has_is_asked_for_last(tmp_path, monkeypatch)
     fit_each(range(2), "auto", fit, tmp_path, waited.append)  # nobody but the first run looks for their number
     assert asked == [(0, "auto"), (0, "auto"), (0, "auto"), (1, 4)]
     assert waited == [["seed-0", "seed-1"]]
+
+
+def test_a_run_that_fails_is_named_by_its_seed_and_what_is_done_stays(tmp_path):
+    def fit(seed, n_clusters, folder):
+        if seed == 5:
+            raise RunFailed("The run collapsed.", "Try less.")
+        return 3
+
+    with pytest.raises(RunFailed) as failed:
+        fit_each(range(3, 8), 3, fit, tmp_path)
+    kept = f"{tmp_path / 'seed-3'} and {tmp_path / 'seed-4'} are done and kept."
+    assert str(failed.value) == f"Seed 5: The run collapsed. Try less. {kept}"
+    with pytest.raises(RunFailed, match=r"^Seed 5: The run collapsed\. Try less\.$"):
+        fit_each(range(5, 7), 3, fit)
 
 
 @pytest.mark.parametrize(("refusal", "stays"), [(Held, True), (InputError, False)])
