@@ -9,6 +9,7 @@ import contextlib
 import errno
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -69,6 +70,16 @@ def not_written(path: Path, error: OSError) -> NotWritten:
     else:
         advice = "take another place"
     return NotWritten(f"{path} could not be written ({error.strerror}): {advice}.")
+
+
+def typed(path: Path | str) -> str:
+    """A path as it is typed in a shell, for commands in messages: in quotes where it has spaces, and never an option.
+
+    >>> typed("runs/my photos"), typed("-x")
+    ("'runs/my photos'", './-x')
+    """
+    text = str(path)
+    return shlex.quote(f"./{text}" if text.startswith("-") else text)
 
 
 def printable(text: str) -> str:

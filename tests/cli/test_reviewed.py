@@ -56,6 +56,11 @@ def test_where_the_review_was_killed_and_in_json(coterie, reviewed, vectors):
         assert sum("was reviewed" in note for note in notes) == 1, command
 
 
+def test_the_command_that_it_names_can_be_typed(coterie, reviewed):
+    moved = reviewed.rename(reviewed.parent / "my run")
+    assert f"coterie export '{moved}' --to csv" in coterie("accept", moved).out
+
+
 def test_in_python_it_is_a_warning(reviewed, grouped, recwarn):
     load(grouped)
     assert not recwarn

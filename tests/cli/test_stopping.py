@@ -138,11 +138,11 @@ def test_what_a_stopped_command_says_goes_on(coterie, tmp_path, monkeypatch, com
         raise KeyboardInterrupt
 
     monkeypatch.setattr("coterie.cli.fit.run", stopped)
-    out = tmp_path / "out"
+    out = tmp_path / "my runs"
     answer = coterie(*command, "-o", out)
-    assert f"kept in {out / folder}: the same command with -o {out} --resume goes on." in answer.err
+    assert f"kept in {out / folder}: the same command with -o '{out}' --resume goes on." in answer.err
     assert answer.code == 130
-    assert f"-o {out} --resume goes on." in coterie(*command, "-o", out, "--resume").err
+    assert f"-o '{out}' --resume goes on." in coterie(*command, "-o", out, "--resume").err
     assert len(asked) == 2
     assert asked[-1]
 

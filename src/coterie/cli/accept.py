@@ -23,7 +23,7 @@ from coterie.cli.output import check_ending, percent, print_object
 from coterie.cli.reviewed import taught
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
-from coterie.outputs import check_output, write_atomically
+from coterie.outputs import check_output, typed, write_atomically
 from coterie.records.review import read_review
 from coterie.report.read import ReadRun, Result, read_finished, read_recalibrated
 from coterie.review.base import outside_of, taught_by
@@ -49,8 +49,8 @@ def accept_items(request: AcceptRequest) -> None:
     if request.judged is None and not folder.calibrated and not request.recalibrated:
         raise InputError(
             f"The confidences of {request.run} are not calibrated, so the share of wrong items is unknown: calibrate "
-            f"them by the same fit command with --resume --calibrate, or judge a sample (coterie accept {request.run} "
-            f"--draw {sample_size(len(result.labels))} -o to-judge.csv)."
+            "them by the same fit command with --resume --calibrate, or judge a sample (coterie accept "
+            f"{typed(request.run)} --draw {sample_size(len(result.labels))} -o to-judge.csv)."
         )
     audit, notes = None, [*(f"{note}." for note in taught(request.run)), *of_review(folder)]
     outside, confidence = outside_of(folder.run, len(result.labels)), result.confidence
@@ -162,7 +162,11 @@ def read_judgements(path: Path, folder: ReadRun, result: Result) -> Judged:
         return found
     if not fresh.any():
         size = sample_size(int((~own).sum()))
-        others = f"judge others (coterie accept {folder.path} --draw {size} -o others.csv)" if size else "none is left"
+        others = (
+            f"judge others (coterie accept {typed(folder.path)} --draw {size} -o others.csv)"
+            if size
+            else "none is left"
+        )
         raise InputError(
             f"All judged items of {path} took part in the confidences of this run, so they cannot check them: {others}."
         )

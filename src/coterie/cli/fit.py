@@ -23,7 +23,7 @@ from coterie.data import GROUPS, Labels
 from coterie.data.spaces import Spaces
 from coterie.deciding import resolve
 from coterie.isolation import in_own_state
-from coterie.outputs import check_folder, printable
+from coterie.outputs import check_folder, printable, typed
 from coterie.pipeline import RunResult, evaluate_run, run
 from coterie.preparing import Prepared, Watch, prepare
 from coterie.records import read_record
@@ -151,17 +151,25 @@ def describe(request: FitRequest, done: RunResult, out: Path) -> tuple[dict[str,
         labels = usable_labels(request, done.assignments.ids, done.source.skipped, done.source.notes, out)
         metrics = evaluate_run(out, labels) if labels is not None else None
     except (CoterieError, OSError, MemoryError) as error:
-        failed = f"it could not be compared with the labels ({error})", f"coterie evaluate {out} --labels ..."
+        failed = (
+            f"it could not be compared with the labels ({_inner(error)})",
+            f"coterie evaluate {typed(out)} --labels ...",
+        )
     try:
         page = write_report(out)
     except (CoterieError, OSError, MemoryError) as error:
-        failed = f"its report could not be written ({error})", f"coterie report {out}"
+        failed = f"its report could not be written ({_inner(error)})", f"coterie report {typed(out)}"
     except KeyboardInterrupt as stopped:
-        text = f"Stopped. The run is done and kept in {out}; coterie report {out} writes its report."
+        text = f"Stopped. The run is done and kept in {out}; coterie report {typed(out)} writes its report."
         raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
     if failed is not None:
         raise RunFailed(f"The run is done and kept in {out}, but {failed[0]}.", f"Again: {failed[1]}")
     return metrics, page
+
+
+def _inner(error: BaseException) -> str:
+    """The message of an error within another sentence."""
+    return str(error).removesuffix(".")
 
 
 def first_process() -> bool:
@@ -214,7 +222,7 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
     except Exception as error:
         if (few := shortage(error)) is None:
             raise
-        again = f"the same command with -o {request.several or out} --resume goes on."
+        again = f"the same command with -o {typed(request.several or out)} --resume goes on."
         raise RunFailed(few, f"What was done is kept: {again}" if kept(out) else "") from error
 
 
@@ -223,11 +231,13 @@ def after_stop(out: Path, several: Path | None = None) -> str | None:
 
     several: the folder of all runs, if it is one of them.
     """
-    again = f"the same command with -o {several or out} --resume"
+    again = f"the same command with -o {typed(several or out)} --resume"
     if not (out / "run.yaml").exists():
         if not (out / "cache" / "features").is_dir():
             return None
-        again = again if several else f"the same command with -o {out}"  # before there is a run, nothing is resumed
+        again = (
+            again if several else f"the same command with -o {typed(out)}"
+        )  # before there is a run, nothing is resumed
         return f"Stopped. The pictures that were embedded are kept: {again} goes on."
     if kept(out):
         return f"Stopped. What was done is kept in {out}: {again} goes on."

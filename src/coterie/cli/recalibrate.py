@@ -16,7 +16,7 @@ from coterie.cli.output import check_ending, percent, print_object
 from coterie.cli.reviewed import taught
 from coterie.cli.speech import Speech
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
-from coterie.outputs import check_output, replacing, write_atomically
+from coterie.outputs import check_output, replacing, typed, write_atomically
 from coterie.prediction.results import is_ours, read_result, result_content, write_result
 from coterie.records import groups_of
 from coterie.records.recalibration import FILE, TABLE, read_recalibration
@@ -78,7 +78,9 @@ def remap_by(run: Path, said: Assignments) -> tuple[Assignments, int]:
     """New items by the map of a run, and how many judged items stand behind it. Raises InputError without a map."""
     found = read_recalibration(run)
     if found is None:
-        raise InputError(f"{run} has no map from a judged sample: coterie recalibrate {run} --judged FILE makes it.")
+        raise InputError(
+            f"{run} has no map from a judged sample: coterie recalibrate {typed(run)} --judged FILE makes it."
+        )
     entry = found["map"]
     chosen = Map(entry["kind"], tuple(entry["theta"]), tuple((x, y) for x, y in entry.get("corners") or []))
     return remapped(said, chosen), int(found["judged"])

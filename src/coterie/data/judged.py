@@ -18,6 +18,7 @@ from coterie.data.guards import guarded, unguarded
 from coterie.data.label_columns import find_key
 from coterie.data.label_tables import OURS, Columns, read_columns
 from coterie.data.matching import key_text
+from coterie.outputs import typed
 from coterie.types import InputError
 
 YES, NO = {"true", "yes", "1", "1.0"}, {"false", "no", "0", "0.0"}
@@ -108,7 +109,7 @@ def _answer_column(table: Columns, path: Path) -> str:
     if {"confidence", "source", "decided"} <= table.cells.keys():
         raise InputError(
             f"{path} is a table of a review or of coterie export, and nobody judged the items that it calls undecided: "
-            f"coterie export RUN --from {path} -o judged.csv takes what a person said."
+            f"coterie export RUN --from {typed(path)} -o judged.csv takes what a person said."
         )
     # The file that --draw writes has an empty column right, whichever column a person fills in.
     return next((name for name in answers if not all(map(is_unknown, table.cells[name]))), answers[0])

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.outputs import typed
 from coterie.records import Record, groups_of, read_record
 from coterie.records.arrays import read_arrays
 from coterie.records.files import is_there
@@ -156,7 +157,9 @@ def read_recalibrated(folder: ReadRun) -> Result:
     found = _result(folder.path / TABLE, folder.run.get("source", {}).get("n"), groups_of(folder.run))
     run = folder.path
     if found is None or not is_there(run / FILE):  # a recalibration that was killed leaves a table without its map
-        raise InputError(f"{run} has no {TABLE} with its map: coterie recalibrate {run} --judged FILE makes both.")
+        raise InputError(
+            f"{run} has no {TABLE} with its map: coterie recalibrate {typed(run)} --judged FILE makes both."
+        )
     if folder.result is None or not (found.labels == folder.result.labels).all():
         raise InputError(f"{found.path} does not fit result.parquet: recalibrate the run again.")
     return found

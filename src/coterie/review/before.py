@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+from coterie.outputs import typed
 from coterie.records.review import read_review
 from coterie.review.log import was_reviewed
 from coterie.types import InputError
@@ -26,6 +27,6 @@ def before_review(run: Path, answer: str) -> list[str]:
     if not is_reviewed(run):
         return []
     return [
-        f"The run was reviewed, and {answer} its groups before that. The reviewed ones: coterie export {run} --to csv "
-        "-o reviewed.csv"
+        f"The run was reviewed, and {answer} its groups before that. The reviewed ones: coterie export {typed(run)} "
+        "--to csv -o reviewed.csv"
     ]
