@@ -77,6 +77,9 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
         RunFolder(tmp_path / "x").prepare(resume=False)
     with pytest.raises(InputError, match="cannot be made"):
         RunFolder(tmp_path / "x" / "y").prepare(resume=False)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(InputError, match="is a link that leads nowhere"):
+        RunFolder(tmp_path / "link").prepare(resume=False)
 
 
 def test_a_run_is_not_overwritten_but_resumed(begun: Path) -> None:

@@ -45,6 +45,8 @@ class RunFolder:
             return
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"{self.path} is a file: choose another folder with -o.")
+        if self.path.is_symlink() and not self.path.exists():
+            raise InputError(f"{self.path} is a link that leads nowhere: remove it, or choose another folder with -o.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
