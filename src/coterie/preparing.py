@@ -44,6 +44,7 @@ from coterie.prepared import Prepared as Prepared
 from coterie.prepared import Watch as Watch
 from coterie.records.review import REVIEWED
 from coterie.records.run import read_record
+from coterie.review.before import is_reviewed
 from coterie.review.log import FOLDER, check_closed, was_reviewed
 from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import wait_for_all
@@ -125,8 +126,7 @@ def _prepare(
     plan, backbone = _planned(settings, card, opened, place, init, teacher, [*notes, *said])
     spec = opened.items.spec
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
-    if teacher is not None:
-        plan.notes.append(finetuned(teacher))
+    plan.notes.extend([] if teacher is None else _said_of(teacher, str(settings.init)))
     earlier = _earlier(folder, place, resume=resume)
     judged = _judgements(settings, opened)
     plan.notes.extend([] if judged is None else judged.notes)
@@ -158,6 +158,14 @@ def _prepare(
     folder.check_same(record)
     _check_review(folder.path, calibrates=record["calibration"] is not None)
     return prepared
+
+
+def _said_of(teacher: Teacher, init: str) -> list[str]:
+    """What to say of the run that teaches an encoder."""
+    reviewed = (
+        f"{init} was reviewed, and the encoder is taught by its groups before that: judgements never train a net."
+    )
+    return [finetuned(teacher), *([reviewed] if is_reviewed(Path(init)) else [])]
 
 
 def _check_review(out: Path | None, *, calibrates: bool) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from coterie.prediction.results import read_result
+from coterie.review import Review
 
 SMALL = "test_resnet"
 
@@ -44,4 +45,9 @@ def test_a_run_is_fine_tuned_resumed_and_predicts(coterie, tmp_path):
     refused = coterie("predict", tuned, frozen / "cache" / "features", "-o", tmp_path / "other.parquet")
     assert refused.code == 2
     assert "give it those" in refused.err
+    said = f"{frozen} was reviewed, and the encoder is taught by its groups before that"
+    assert said not in " ".join(coterie(*ask, "--dry-run", "--json").object["notes"])
+    with Review(frozen) as review:
+        review.merge(into=0, groups=[1])
+    assert said in " ".join(coterie(*ask, "--dry-run", "--json").object["notes"])
     assert coterie("fit", photos, "-k", 4, *ask[2:], "-o", tmp_path / "x").code == 2
