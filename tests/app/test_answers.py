@@ -151,7 +151,7 @@ def test_the_map_places_other_items_as_it_was_made(tmp_path: Path) -> None:
     with Review(small_run(tmp_path, 80, 2, pictures=False, features=False)) as review:
         review.set_features(features)
         np.savez(review.path / "map.npz", rows=np.arange(40), xy=np.float32([[0, 0], [1, 1]])[group[:40]])
-        places = Places.of(cast(Site, SimpleNamespace(review=review)))
+        places = Places.of(cast(Site, SimpleNamespace(review=review, places={})))
     assert places.exact.tolist() == [row < 40 for row in range(80)]
     np.testing.assert_array_equal(places.xy, np.float32([[0, 0], [1, 1]])[group])
 
