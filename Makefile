@@ -10,8 +10,10 @@ LOWEST := .venv-lowest/bin
 demo: $(VENV)/installed
 	$(BIN)/coterie demo
 
-# Two tests at a time, one thread each: two threads each would wait for each other.
-TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadscope
+# Two tests at a time, one thread each: two threads each would wait for each other. Bytecode is kept, whatever the
+# environment says: two workers and some twenty processes that tests start import the same.
+ONE := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1
+TESTS := $(ONE) $(BIN)/pytest -n 2 --dist loadscope
 
 test: check
 	$(TESTS)
@@ -33,7 +35,7 @@ OLD := -W ignore::DeprecationWarning -W 'ignore:Setuptools is replacing'
 
 # The tests with the lowest version that pyproject.toml allows of each requirement; ONLY="tests/cli tests/data" for some.
 test-lowest: .venv-lowest/installed
-	OMP_NUM_THREADS=1 $(LOWEST)/pytest -n 2 --dist loadscope $(OLD) $(ONLY)
+	$(ONE) $(LOWEST)/pytest -n 2 --dist loadscope $(OLD) $(ONLY)
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .
