@@ -115,6 +115,20 @@ def test_a_later_fit_forgets_the_runs(rows):
     assert not hasattr(model, "ensemble_")
 
 
+def test_items_that_change_between_the_seeds_are_told(rows, tmp_path, monkeypatch):
+    np.save(tmp_path / "rows.npy", rows)
+    whole = several.run
+
+    def once(*given, **more):
+        done = whole(*given, **more)
+        np.save(tmp_path / "rows.npy", rows[:-3])
+        return done
+
+    monkeypatch.setattr(several, "run", once)
+    with pytest.raises(InputError, match="The runs are over different items"):
+        Clusterer(3, "kmeans", random_state=0, runs=2, calibrate=False).fit(tmp_path / "rows.npy")
+
+
 def test_seeds_follow_each_other():
     assert list(seeds_from(7, 3)) == [7, 8, 9]
     with pytest.raises(InputError, match="begin with a smaller one"):

@@ -187,8 +187,8 @@ def fit_runs(source: Any, settings: RunSettings, count: int, out: Path | None) -
         done = [fitted[seed] for seed in seeds]
         tables = [table_of(one.assignments) for one in done]
         labels = [table.labels for table in tables]
-        trusted = trust_models(names, labels, [one.model for one in done], tables[0].k)
-        found = gather(names, tables, trusted)
+        found = gather(names, tables, None)  # refuses runs that cannot be compared
+        found = replace(found, trust=trust_models(names, labels, [one.model for one in done], tables[0].k))
         if out is not None:
             found.write(out)
         middle = done[found.medoid]
