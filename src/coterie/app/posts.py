@@ -13,7 +13,7 @@ from coterie.app.exporting import exporting
 from coterie.app.jobs import JobBody, Report
 from coterie.app.site import Site
 from coterie.review import rows as row_texts
-from coterie.review.events import AUDITS
+from coterie.review.events import AUDITS, Undo
 from coterie.review.fold import dependents
 from coterie.review.refitting import propose_refit
 from coterie.review.sentences import sentence
@@ -109,8 +109,9 @@ def undo(request: Request, sent: Back) -> dict[str, Any]:
     texts = [told(site, seq) for seq in sorted(targets) if 0 < seq <= review.last]
     event = review.submit("undo", {"targets": sorted(targets)}, op=sent.op, after=sent.after, sender=_tab(sent.op))
     if sent.what == "redo":
-        undone = review.events[min(targets)][1].targets  # type: ignore[attr-defined]
-        text = "Done again: " + " ".join(told(site, seq) for seq in undone[:3])
+        undone = review.events[min(targets)][1]
+        assert isinstance(undone, Undo)
+        text = "Done again: " + " ".join(told(site, seq) for seq in undone.targets[:3])
     else:
         text = "Undone: " + (texts[-1] if len(texts) == 1 else f"{len(texts)} decisions.")
     return _done(site, event.seq) | {"text": text}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,10 @@ from coterie.records.review import KEY, REVIEWED, ClaimEntry, GroupEntry, Labels
 from coterie.review.audits import Claim, claim_of
 from coterie.review.base import Base, read_base
 from coterie.review.columns import Columns, columns_of
-from coterie.review.events import NOWHERE
+from coterie.review.events import NOWHERE, Open
 from coterie.review.fold import replay
 from coterie.review.log import FOLDER, LOG, read_log
-from coterie.review.state import SOURCES, State
+from coterie.review.state import SOURCES, Logged, State
 from coterie.types import InputError
 
 if TYPE_CHECKING:
@@ -218,16 +219,23 @@ def reviewed_table(run: Path) -> Path | None:
     if len(events) == 1:
         return None
     there = read_review(run)
-    if there is not None and there.events == len(events) - 1 and there.sha256 == events[0][1].sha256:  # type: ignore[attr-defined]
+    if there is not None and there.events == len(events) - 1 and there.sha256 == opening(events).sha256:
         return run / REVIEWED
     base = read_base(run)
     check_same(base, events)
     return write_table(base, replay(events, base.labels, base.k, base.names), stored_features(base), len(events) - 1)
 
 
-def check_same(base: Base, events: list[Any]) -> None:
+def opening(events: Sequence[Logged]) -> Open:
+    """The first event of a log, which says of what result the review is."""
+    content = events[0][1]
+    assert isinstance(content, Open)  # `read_log` refuses another
+    return content
+
+
+def check_same(base: Base, events: Sequence[Logged]) -> None:
     """Raise InputError for a log of another result than the run has now."""
-    opened = events[0][1]
+    opened = opening(events)
     if opened.sha256 != base.sha256:
         raise InputError(
             f"result.parquet has changed since the review began ({opened.sha256[:4]}…, now {base.sha256[:4]}…): review "

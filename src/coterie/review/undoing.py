@@ -8,7 +8,7 @@ import numpy as np
 
 from coterie.review.base import Base
 from coterie.review.checks import reach
-from coterie.review.events import AUDITS, Event, Undo
+from coterie.review.events import Draw, End, Event, Judge, Undo
 from coterie.review.fold import dependents, replay, undone_events
 from coterie.review.state import Logged, State, Touched
 from coterie.types import InputError
@@ -28,7 +28,7 @@ def last_decision(events: Sequence[Logged], state: State) -> int | None:
     for event, content in reversed(events[1:]):
         if event.seq in state.undone or event.type == "undo":
             continue
-        if event.type in AUDITS and state.audits[content.audit].ended is not None:  # type: ignore[attr-defined]
+        if isinstance(content, Draw | Judge | End) and state.audits[content.audit].ended is not None:
             continue
         return event.seq
     return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 from xml.sax.saxutils import quoteattr
 
@@ -45,8 +46,8 @@ def write(tree: Tree, job: Job) -> None:
             raise InputError(f"{path} does not lie below the document root {root}: give another --document-root.")
         url = f"/data/local-files/?d={quote(os.path.relpath(path, root))}"
         name, number = items.name(row), int(items.rows[row])
-        said = {"id": f"r{number}", "type": "choices", "from_name": "group", "to_name": "image"}
-        said["value"] = {"choices": [name]}  # type: ignore[assignment]
+        said: dict[str, Any] = {"id": f"r{number}", "type": "choices", "from_name": "group", "to_name": "image"}
+        said["value"] = {"choices": [name]}
         guess = {"model_version": f"coterie-{job.version}", "score": items.sure[row], "result": [said]}
         task = {"data": {"image": url, "coterie_id": item}}
         tasks.append(as_json({**task, "predictions": [guess] if items.label[row] != NOWHERE else []}))
