@@ -95,14 +95,14 @@ def text(given: Any, name: str) -> str:
 
 
 def path_from(given: Any, what: str) -> Path:
-    """The given path. Raises InputError, which names it as `what`, for what cannot be a path."""
+    """The given path, with ~ as the user's own folder. Raises InputError, which names it as `what`, for no path."""
     try:
         text = os.fsdecode(given)
     except TypeError as error:
         raise InputError(f"{what} is {repr(given)[:80]}: it takes a path.") from error
     if not text or "\0" in text:
         raise InputError(f"{what} is {text[:80]!r}, which no path can be.")
-    return Path(text)
+    return Path(os.path.expanduser(text) if text == "~" or text.startswith("~/") else text)
 
 
 def flag(given: Any, name: str) -> bool:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from coterie import Clusterer
+from coterie import Clusterer, load
 from coterie.cli.folders import new_folder
 from coterie.training.runfolder import RunFolder
 from coterie.types import InputError
@@ -66,6 +66,21 @@ def test_nothing_is_replaced_that_is_not_to_be(coterie, here, grouped, command):
     (line,) = answer.err.splitlines()
     assert line.startswith("coterie: ")
     assert (contents(here), contents(grouped)) == before
+
+
+def test_a_tilde_is_the_home_of_the_user_wherever_a_shell_leaves_it(coterie, grouped, tmp_path, monkeypatch):
+    """`--output=~/x` made a folder called ~ where one was."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    shutil.copytree(grouped, tmp_path / "home" / "run")
+    for number, words in enumerate((["-o", "~/0.csv"], ["--output=~/1.csv"], ["-o~/2.csv"])):
+        answer = coterie("accept", "~/run", "--draw", 5, *words)
+        assert answer.code == 0, answer.err
+        assert (tmp_path / "home" / f"{number}.csv").is_file()
+    load(load("~/run").save("~/saved"))
+    assert (tmp_path / "home" / "saved" / "model").is_dir()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_what_coterie_wrote_may_be_written_again(coterie, here, grouped):

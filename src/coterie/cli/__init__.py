@@ -28,6 +28,7 @@ NUMBERS = {  # Python's own int and float take 1_0, too, and digits of other scr
     float: (re.compile(r"[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[-+]?(inf|nan)"), "a number"),
 }
 
+HOME = re.compile(r"^(-o|--[a-z-]+=|)~(?=/|$)")
 INTERRUPTED = 130  # typer's code for every signal that became a KeyboardInterrupt outside of `failures`
 
 UsageError: Any = typer.BadParameter.__base__  # typer carries click within itself from some version on
@@ -35,7 +36,7 @@ UsageError: Any = typer.BadParameter.__base__  # typer carries click within itse
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of the command `coterie`; `arguments` None means those of the command line."""
-    given = sys.argv[1:] if arguments is None else arguments
+    given = [_at_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
     with consoles() as out, heed_signals(pass_on=False), as_written():
         try:
             return _main(given, out)
@@ -50,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _ended(text: str) -> str:
     """Click's message with a full stop: some of its sentences end without one."""
     return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
+
+
+def _at_home(word: str) -> str:
+    """A word with ~ as the user's own folder, which a shell leaves alone behind `--output=` and in quotes."""
+    return HOME.sub(lambda found: f"{found[1]}{os.path.expanduser('~')}", word)
 
 
 def _check_empty(given: list[str]) -> None:
