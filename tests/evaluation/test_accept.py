@@ -54,6 +54,14 @@ def test_confidences_of_single_precision_serve_their_own_error() -> None:
     assert accept.expected_threshold(confidence, 0.049) is None
 
 
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64])
+def test_a_threshold_by_hand_takes_items_of_just_that_confidence(kind: type) -> None:
+    confidence = np.array([0.7, 0.9, 0.95], dtype=kind)
+    assert accept.accepted_items(confidence, 0.9).tolist() == [False, True, True]
+    below = np.nextafter(confidence[1:2], kind(0))
+    assert not accept.accepted_items(below, float(confidence[1])).any()
+
+
 def test_calibrated_confidences_keep_what_they_promise() -> None:
     confidence, right = population(200_000, seed=0)
     for max_error in (0.05, 0.1):

@@ -20,7 +20,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -85,13 +85,18 @@ def expected_threshold(confidence: NDArray[np.floating], max_error: float) -> fl
 def accepted_items(confidence: NDArray[np.floating], threshold: float | None) -> NDArray[np.bool_]:
     """Mark the items of at least this confidence; None accepts nothing.
 
+    The threshold is rounded to the confidences' own type: 0.9 in float32 is a little below 0.9, and counts as 0.9.
+
     >>> import numpy as np
     >>> from coterie.evaluation.accept import accepted_items
     >>> accepted_items(np.array([0.99, 0.95, 0.9, 0.5]), 0.9)
     array([ True,  True,  True, False])
     """
     values = _values(confidence)
-    return np.zeros(len(values), dtype=bool) if threshold is None else values >= threshold
+    if threshold is None:
+        return np.zeros(len(values), dtype=bool)
+    kind: Any = getattr(confidence, "dtype", None)
+    return values >= (float(kind.type(threshold)) if getattr(kind, "kind", "") == "f" else threshold)
 
 
 def by_cluster(
