@@ -68,12 +68,17 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def page(browser: Any, app: Running) -> Iterator[Any]:
-    """A page at the app's first screen; what it complains of fails the test."""
+    """A page that has gone nowhere yet; what it complains of fails the test."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened_page = context.new_page()
     told = watch(opened_page)
-    opened_page.goto(app.address)
     yield opened_page
     context.close()
     assert told.errors == []
     assert told.strangers == []
+
+
+@pytest.fixture
+def home(page: Any, app: Running) -> None:
+    """The page is at the app's first screen."""
+    page.goto(app.address)

@@ -101,6 +101,7 @@ def test_the_focus_is_seen_wherever_tab_leads(page: Page, busy: Running, path: s
     assert len(set(seen)) >= 4
 
 
+@pytest.mark.usefixtures("home")
 def test_the_story_by_keyboard_alone(page: Page, app: Running, tmp_path: Path) -> None:
     """Name, compare, merge, split, sweep with a stray, undo, doubtful ones, an audit, an export: no mouse."""
     review, key = app.review, page.keyboard.press

@@ -74,6 +74,7 @@ def test_an_answer_that_is_none_stops_no_later_decision(browser: Any, app: Runni
     page.close()
 
 
+@pytest.mark.usefixtures("home")
 def test_questions_come_one_after_the_other(page: Any, app: Running) -> None:
     """Before, the offer of a new head took over the dialog in which a name was typed, and Enter took the labels."""
     from playwright.sync_api import expect
@@ -160,6 +161,7 @@ def test_a_browser_without_storage_takes_decisions(browser: Any, app: Running) -
     page.close()
 
 
+@pytest.mark.usefixtures("home")
 def test_a_page_that_comes_back_whole_is_loaded_again(page: Any, app: Running) -> None:
     with page.expect_navigation():
         page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")

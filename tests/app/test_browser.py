@@ -37,6 +37,7 @@ def decided(app: Running, page: Page, count: int) -> None:
     assert app.review.last == count
 
 
+@pytest.mark.usefixtures("home")
 def test_the_first_page_and_a_name(page: Page, app: Running) -> None:
     expect(page.locator("h1")).to_have_text("120 images in 4 groups")
     expect(page.locator(".review")).to_have_count(4)
@@ -53,6 +54,7 @@ def test_the_first_page_and_a_name(page: Page, app: Running) -> None:
     assert [event.type for event, _ in app.review.events] == ["open", "rename"]
 
 
+@pytest.mark.usefixtures("home")
 def test_every_picture_that_is_in_view_is_shown(page: Page) -> None:
     page.wait_for_function(
         "() => [...document.querySelector('.review').querySelectorAll('img')].every((image) => image.naturalWidth > 0)"
@@ -60,6 +62,7 @@ def test_every_picture_that_is_in_view_is_shown(page: Page) -> None:
     assert page.locator(".review img").count() == 4 * 12
 
 
+@pytest.mark.usefixtures("home")
 def test_merge_and_undo_keep_the_numbers(page: Page, app: Running) -> None:
     page.locator('.review[data-group="1"]').focus()
     page.keyboard.press("m")
@@ -158,26 +161,31 @@ def test_a_new_group_from_what_is_chosen(page: Page, app: Running) -> None:
     assert len(app.review.state.members(4)) == 2
 
 
-@pytest.mark.parametrize(("boundary", "pages"), [(7, 20), (0, 20), (20, 20), (19, 20)])
-def test_the_search_of_a_sweep_finds_a_planted_boundary(page: Page, boundary: int, pages: int) -> None:
+@pytest.mark.usefixtures("home")
+def test_the_search_of_a_sweep_finds_a_planted_boundary(page: Page) -> None:
     """Pages before the boundary belong, the others do not; in as many looks as its logarithm asks for."""
-    found = page.evaluate(
-        """async ([boundary, pages]) => {
-            const { Search, outcome, PAGE } = await import(document.body.dataset.base + "/static/sweep.js");
-            const search = new Search(pages), looks = [];
-            while (!search.done) { looks.push(search.page); search.page < boundary ? search.yes() : search.no(); }
-            const rows = Array.from({ length: pages * PAGE }, (_, i) => i);
-            const { approved, seen } = outcome(search, rows, new Set());
-            return { low: search.low, looks, approved: approved.length, seen: seen.length };
-        }""",
-        [boundary, pages],
-    )
-    assert found["low"] == boundary - 1
-    assert len(found["looks"]) == len(set(found["looks"])) <= 9
-    assert found["approved"] == boundary * 60
-    assert found["seen"] == 60 * sum(look < boundary for look in found["looks"])
+    for boundary, pages in ((7, 20), (0, 20), (20, 20), (19, 20)):
+        found = page.evaluate(
+            """async ([boundary, pages]) => {
+                const { Search, outcome, PAGE } = await import(document.body.dataset.base + "/static/sweep.js");
+                const search = new Search(pages), looks = [];
+                while (!search.done) {
+                    looks.push(search.page);
+                    search.page < boundary ? search.yes() : search.no();
+                }
+                const rows = Array.from({ length: pages * PAGE }, (_, i) => i);
+                const { approved, seen } = outcome(search, rows, new Set());
+                return { low: search.low, looks, approved: approved.length, seen: seen.length };
+            }""",
+            [boundary, pages],
+        )
+        assert found["low"] == boundary - 1
+        assert len(found["looks"]) == len(set(found["looks"])) <= 9
+        assert found["approved"] == boundary * 60
+        assert found["seen"] == 60 * sum(look < boundary for look in found["looks"])
 
 
+@pytest.mark.usefixtures("home")
 def test_the_simulated_reviewer_sweeps_as_the_app_does(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every boundary of up to 12 pages, with and without a page on which something was marked."""
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "experiments"))

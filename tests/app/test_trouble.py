@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
+import pytest
 
 from helpers.app_runs import Running, watch
 from helpers.review_runs import probabilities_of, small_run, write_run
@@ -90,6 +91,7 @@ def test_a_run_that_is_moved_takes_decisions_when_it_is_back(browser: Any, app: 
     page.close()
 
 
+@pytest.mark.usefixtures("home")
 def test_a_duplicated_tab_has_numbers_of_its_own(page: Any, app: Running) -> None:
     """A browser copies the storage of a tab that it duplicates, or that a page opens."""
     from playwright.sync_api import expect
