@@ -334,8 +334,10 @@ const reason = (image) => heard(fetch(image.src)).then(() => "cannot be shown", 
 export async function excuse(image) {
   const error = await heard(fetch(image.src)).then(() => null, (failure) => failure), tries = Number(image.dataset.tries || 0);
   if (!image.isConnected) return;
-  if (error ? LATER.includes(error.status) : tries < 3) {
-    image.dataset.tries = tries + 1;
+  // The server has it, and yet it was not shown: the answer came between the two, or it is no picture.
+  const answered = error ? 0 : Number(image.dataset.answered || 0) + 1;
+  if (error ? LATER.includes(error.status) : answered <= 3) {
+    Object.assign(image.dataset, { tries: tries + 1, answered });
     await pause(Math.min(5000, 300 * 2 ** tries));
     image.src = image.src;
     return;
