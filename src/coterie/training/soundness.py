@@ -16,7 +16,7 @@ from coterie.algorithms.kmeans import KMeansResult, kmeans
 from coterie.training.seeds import generator_of
 
 LUMP = 0.8  # share of the items in one group from which the user is told
-CROWDED = 2  # items of a mean group: with no more of them a group has nothing in common that others lack
+CROWDED = 2  # items of a mean group: with fewer most items are a group of their own
 TINY = 0.05  # of an even share: a group far below
 SAMPLE = 3000  # items that the search for overlooked groups looks at
 RESTARTS = 6  # of its K-means
@@ -37,9 +37,9 @@ Known = dict[int, KMeansResult]
 def size_warning(sizes: Int[Tensor, " k"]) -> str | None:
     """Of one group with more than 80 % of the items, of groups far smaller than the others, or of too many groups."""
     n, k, largest = int(sizes.sum()), len(sizes), int(sizes.max())
-    if n <= CROWDED * k:
+    if n < CROWDED * k:
         return (
-            f"{n:,} items are in {k:,} groups, {CROWDED} items or fewer in a mean group: little says what belongs "
+            f"{n:,} items are in {k:,} groups, fewer than {CROWDED} in a mean group: little says what belongs "
             "together, and the confidences mean little. Ask for fewer groups."
         )
     if largest > LUMP * n:
