@@ -18,13 +18,12 @@ from coterie.beginning import (
     backbone_of,
     check_beginning,
     check_spaces,
-    epochs_of,
     extra_items,
     few_photos,
     first_weights,
     with_beginning,
 )
-from coterie.contract import Card, Facts, name_of, views_of
+from coterie.contract import Card, Facts
 from coterie.data.flat import mark_flat
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
@@ -49,8 +48,7 @@ from coterie.review.log import FOLDER, check_closed, was_reviewed
 from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History, read_history
-from coterie.training.idle import at_rest
-from coterie.training.idle import idle as idle_settings
+from coterie.training.idle import unheeded
 from coterie.training.plan import (
     Plan,
     RunSettings,
@@ -61,8 +59,6 @@ from coterie.training.plan import (
 )
 from coterie.training.runfolder import Resume, RunFolder
 from coterie.types import InputError, Source
-from coterie.views.recipes import settings_read
-from coterie.views.settings import without_effect
 
 
 def prepare(
@@ -309,7 +305,8 @@ def _notes_on(
     term = balance_term(plan.method)
     balance = [f"{term} draws groups to equal sizes; {unequal_advice(opened.items.spec)}."] if term else []
     about_items = [*few_photos(plan, opened.family, init), *extra_items(plan, opened)]
-    return [*balance, *about_items, *_without_effect(plan, settings, opened, backbone)]
+    idle = unheeded(plan, settings, opened, own_values=backbone.name == "identity")
+    return [*balance, *about_items, *idle]
 
 
 def _facts_of(opened: Source, settings: RunSettings, place: Place) -> Facts:
@@ -355,41 +352,6 @@ def calibrated_where_judged(settings: RunSettings) -> RunSettings:
     if settings.calibrate is False:
         raise InputError("--judged is for the calibration head alone: leave --no-calibrate out.")
     return replace(settings, calibrate=True)
-
-
-def _without_effect(plan: Plan, settings: RunSettings, source: Source, backbone: BackboneChoice) -> list[str]:
-    """What to say of options and settings of views that change nothing for such items."""
-    kind = source.items.spec.kind
-    unused = without_effect(plan.views_given, kind, source.family)
-    idle = [f"--set views.{name}" for name in unused]
-    if kind == "embeddings":
-        given = {"--image-size": settings.image_size is not None, "--family": settings.family != "auto"}
-        idle = [option for option, said in given.items() if said] + idle
-    what = "embeddings" if kind == "embeddings" else "letters or signs" if source.family == "glyph" else "photographs"
-    said = [f"Without effect on {what}: {', '.join(idle)}."] if idle else []
-    if not any(map(epochs_of, plan.stages)):  # then items are scaled at the most
-        others = sorted(plan.views_given.difference(unused, ("row_norm", "enlarge")))
-        idle = [f"--set views.{name}" for name in others]
-        said += [f"Without effect where nothing is trained: {', '.join(idle)}."] if idle else []
-    elif others := sorted(plan.views_given.difference(unused)):
-        said += _unread(plan, source, others)
-    values = "" if plan.views.row_norm == "none" else "rows that were scaled one by one (views.row_norm)"
-    values = values if backbone.name == "identity" else "the features of a backbone"
-    said += idle_settings(plan.stages, plan.given, "vector" if kind == "embeddings" else source.family, values)
-    return said + at_rest("calibrate", plan.calibration, plan.calibration_given) if plan.calibration else said
-
-
-def _unread(plan: Plan, source: Source, names: list[str]) -> list[str]:
-    """What to say of those of these settings of views that no view of the run's stages asks for."""
-    trained = [stage for stage in plan.stages if epochs_of(stage)]
-    views = [view for stage in trained for view in views_of(stage).values()]
-    few = source.items.take(torch.arange(min(2, len(source.items)), device="cpu"))
-    read = settings_read(few, views, plan.views, source.family, plan.views_given)
-    if source.family == "photo" and any(stage.card.looks_at == "centre" for stage in plan.stages):
-        read["enlarge"] = ""
-    beside = {name: f" (beside {why})" if (why := read.get(name)) else "" for name in names if read.get(name, "idle")}
-    idle = [f"--set views.{name}{why}" for name, why in beside.items()]
-    return [f"Without effect on the views of {' and '.join(map(name_of, trained))}: {', '.join(idle)}."] if idle else []
 
 
 def _refuse_copies(source: Source) -> None:
