@@ -10,7 +10,7 @@ from typing import Any
 
 from _tables import METRICS, Row, Study, Table, first_stage, work
 
-from coterie.outputs import write_atomically
+from coterie.common.outputs import write_atomically
 from coterie.training.device import machine
 
 NAMES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "ece": "ECE", "auroc": "AUROC", "aurc": "AURC", "fpr95": "FPR95"}

@@ -16,12 +16,12 @@ from typing import Any
 
 from coterie.cli.settings import read_overrides
 from coterie.cli.several import check_alike
+from coterie.common.outputs import write_atomically
 from coterie.data import Labels, labels_of
-from coterie.outputs import write_atomically
 from coterie.pipeline import evaluate_run, run
 from coterie.prediction.results import read_result
-from coterie.preparing import Watch
 from coterie.records import Record, judgements_in, read_record
+from coterie.running.preparing import Watch
 from coterie.training.device import machine
 from coterie.training.plan import RunSettings
 from coterie.types import CoterieError, InputError

@@ -18,12 +18,12 @@ import numpy as np
 import torch
 from _runs import kept_once, label_free, of_stage
 
+from coterie.common.outputs import write_atomically
 from coterie.data import Labels, labels_of, open_source
 from coterie.evaluation import evaluate
-from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
-from coterie.preparing import Watch
+from coterie.running.preparing import Watch
 from coterie.training.history import EpochRecord, read_history
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, RunFailed

@@ -16,7 +16,7 @@ from _pages import in_words, markdown, over_seeds
 from _rows import Line, Rows
 from _runs import command_line, ground, overrides_of, parser, write_records
 
-from coterie.outputs import write_atomically
+from coterie.common.outputs import write_atomically
 
 METRICS = ("acc", "f1", "nmi", "ari", "ece", "confidence", "balanced_accuracy")
 

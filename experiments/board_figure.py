@@ -18,7 +18,7 @@ from _boards import BOARDS
 from _runs import FIGURES, RESULTS, saved
 from matplotlib.figure import Figure
 
-from coterie.outputs import write_atomically
+from coterie.common.outputs import write_atomically
 
 
 def bars(paper: str, runs: list[dict[str, Any]]) -> bytes:

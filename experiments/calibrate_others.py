@@ -26,12 +26,12 @@ from _runs import RESULTS, given_seed
 from numpy.typing import NDArray
 
 from coterie import calibrate
+from coterie.common.outputs import write_atomically
 from coterie.data import Labels, labels_of, open_source
 from coterie.evaluation import evaluate
 from coterie.evaluation.oracle import at_temperature, oracle_temperature
 from coterie.networks.features import extract_features
 from coterie.networks.heads import standardise_rows
-from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
 from coterie.training.device import machine
 from coterie.types import InputError

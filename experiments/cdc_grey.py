@@ -27,9 +27,9 @@ from _runs import RESULTS, given_seed, ground, ground_words, kept_once, row, wit
 
 from coterie.algorithms.nearest_mean import neighbour_agreement
 from coterie.cli.settings import read_overrides
+from coterie.common.outputs import write_atomically
 from coterie.data import open_source
 from coterie.evaluation import nmi
-from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
 from coterie.training.plan import RunSettings
 

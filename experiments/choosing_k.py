@@ -24,7 +24,7 @@ import numpy as np
 from _runs import RESULTS
 
 from coterie import choose_k
-from coterie.outputs import write_atomically
+from coterie.common.outputs import write_atomically
 from coterie.training.device import machine
 
 KNOWN = {"digits": 10, "blobs": 3, "square": None, "gaussian": None, "made": 50, "fashion-mnist": 10}

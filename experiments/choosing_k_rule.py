@@ -23,8 +23,8 @@ from _runs import RESULTS
 from numpy.typing import NDArray
 
 from coterie import choose_k
+from coterie.common.outputs import write_atomically
 from coterie.evaluation.group_rule import CONFIRMED, Row, confirming, recommended, stablest
-from coterie.outputs import write_atomically
 from coterie.training.device import machine
 
 Floats = NDArray[np.float32]

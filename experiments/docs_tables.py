@@ -29,7 +29,7 @@ import _docs_speed
 import _docs_trust
 from _docs import Block
 
-from coterie.outputs import write_atomically
+from coterie.common.outputs import write_atomically
 
 ROOT = Path(__file__).parents[1]
 PAGES = (

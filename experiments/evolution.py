@@ -27,15 +27,15 @@ from safetensors.torch import load_file, save
 
 from coterie.cli.settings import read_overrides
 from coterie.cli.several import check_alike
+from coterie.common.outputs import write_atomically
 from coterie.data import open_source
 from coterie.evaluation import accuracy, match
 from coterie.networks.features import extract_features
 from coterie.networks.net import Net
-from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.prediction.model import load_model
-from coterie.preparing import Watch
 from coterie.report.map import map_rows, project
+from coterie.running.preparing import Watch
 from coterie.training.history import EpochRecord
 from coterie.types import InputError
 

@@ -36,11 +36,11 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 
 from coterie import embed
+from coterie.common.outputs import write_atomically
 from coterie.data import labels_of
 from coterie.data.tables import picture_cells
 from coterie.evaluation import evaluate
 from coterie.evaluation.ensemble import accuracy_bound
-from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
 from coterie.training.device import machine
 

@@ -33,13 +33,13 @@ from torch import Tensor
 
 from coterie.algorithms.geometry import geometry_of
 from coterie.algorithms.kmeans import kmeans
+from coterie.common.outputs import write_atomically
 from coterie.data import Labels, open_source
 from coterie.evaluation import accuracy
 from coterie.networks.features import extract_features
 from coterie.networks.net import Net
-from coterie.outputs import write_atomically
 from coterie.pipeline import run
-from coterie.preparing import Watch
+from coterie.running.preparing import Watch
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 from coterie.types import Items

@@ -24,9 +24,9 @@ from torch import Tensor
 
 from coterie import Clusterer
 from coterie.algorithms.neighbours import nearest
+from coterie.common.outputs import write_atomically
 from coterie.methods.spectral import COMPONENTS
 from coterie.networks.components import Components
-from coterie.outputs import write_atomically
 from coterie.training.device import machine
 
 NEIGHBOURS, STARTS = 15, 10

@@ -39,12 +39,12 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 
+from coterie.common.outputs import write_atomically
 from coterie.contract import Facts
 from coterie.evaluation import evaluate
 from coterie.evaluation.ensemble import accuracy_bound
 from coterie.methods.cdc import practical
 from coterie.objectives.mini_clusters import practical_cells
-from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.training.device import machine
 from coterie.training.plan import RunSettings

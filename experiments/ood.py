@@ -25,9 +25,9 @@ import torch
 from _runs import RESULTS, label_free
 from torch import Tensor
 
+from coterie.common.outputs import write_atomically
 from coterie.data import open_source
 from coterie.evaluation import evaluate_separation
-from coterie.outputs import write_atomically
 from coterie.prediction.bank import Bank, make_bank
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.ood import FROM_BANK, FROM_LOGITS, SCORES, score_of

@@ -24,10 +24,10 @@ import numpy as np
 from _runs import METRICS, RESULTS, given_seed, label_free
 from sklearn.cluster import KMeans
 
+from coterie.common.outputs import write_atomically
 from coterie.data import labels_of, open_source
 from coterie.data.tables import picture_cells
 from coterie.evaluation import evaluate
-from coterie.outputs import write_atomically
 from coterie.pipeline import evaluate_run
 from coterie.prediction.results import read_result
 from coterie.training.device import machine

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.algorithms.neighbours import nearest
+from coterie.common.outputs import write_atomically
 from coterie.data import Labels, labels_of, open_source
 from coterie.evaluation import accuracy, nmi
 from coterie.networks.features import extract_features
 from coterie.objectives.proximity import choose_filters, gap_scale, proximity
-from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
 from coterie.training.device import machine
 from coterie.types import InputError

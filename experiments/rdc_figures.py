@@ -19,9 +19,9 @@ from _runs import FIGURES, RESULTS, saved
 from rdc_claim import STEPS
 from rdc_geometry import titles
 
+from coterie.common.outputs import write_atomically
 from coterie.data import labels_of, open_source
 from coterie.networks.features import extract_features
-from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
 
 SHOWN = 5000

@@ -23,8 +23,8 @@ from _runs import command_line, ground, kept_once, overrides_of, parser, write_r
 from autoencoders import LINES, METRICS
 
 from coterie.algorithms.nearest_mean import neighbour_agreement
+from coterie.common.outputs import write_atomically
 from coterie.data import open_source
-from coterie.outputs import write_atomically
 from coterie.prediction.results import read_result
 
 STILL = {"views.shift": 0.0, "views.turn": 0.0}

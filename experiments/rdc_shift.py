@@ -20,9 +20,9 @@ from _runs import RESULTS, write_records
 from torch import Tensor
 
 from coterie.algorithms.neighbours import nearest
+from coterie.common.outputs import write_atomically
 from coterie.data import open_source
 from coterie.networks.net import Net
-from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
 from coterie.training.device import machine
 from coterie.views import Draw, ViewSettings, make_views

@@ -22,8 +22,8 @@ from sklearn.datasets import make_circles, make_moons
 from sklearn.metrics import adjusted_rand_score
 
 from coterie import Clusterer
+from coterie.common.outputs import write_atomically
 from coterie.evaluation import accuracy, calibration_error, match
-from coterie.outputs import write_atomically
 from coterie.training.device import machine
 
 Floats = NDArray[np.float32]

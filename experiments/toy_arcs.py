@@ -27,10 +27,10 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.algorithms.neighbours import nearest
+from coterie.common.outputs import write_atomically
 from coterie.evaluation import accuracy
 from coterie.objectives.assignment import divergence, soft_assign_t, target_distribution
 from coterie.objectives.proximity import choose_filters, gap_scale, proximity
-from coterie.outputs import write_atomically
 from coterie.training.device import machine
 
 ARCS, EACH, NOISE = 4, 500, 0.05

@@ -20,8 +20,8 @@ from _runs import METRICS, RESULTS, given_seed
 from frozen_heads import embedded, pictures
 
 from coterie.algorithms.votes import FEWEST, OF_GROUP
+from coterie.common.outputs import write_atomically
 from coterie.evaluation import evaluate
-from coterie.outputs import write_atomically
 from coterie.pipeline import run
 from coterie.training.device import machine
 from coterie.training.plan import RunSettings

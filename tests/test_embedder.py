@@ -125,7 +125,7 @@ def test_several_runs_embed_once(colours, weights, tmp_path, monkeypatch):
 
 
 def test_method_auto_takes_the_encoder_at_hand_and_a_named_method_none(colours):
-    from coterie.deciding import resolve
+    from coterie.running.deciding import resolve
 
     auto = resolve(Clusterer(3, "auto", random_state=0)._settings())
     assert (auto.method, auto.encoder) == ("cdc", "auto")

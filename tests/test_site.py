@@ -17,7 +17,7 @@ import coterie
 from coterie.calibration import Calibration
 from coterie.catalogue import method_class, own_names
 from coterie.cli.commands import app
-from coterie.outputs import FILES, FOLDERS, OF_SEVERAL
+from coterie.common.outputs import FILES, FOLDERS, OF_SEVERAL
 from coterie.prediction.results import ALL_UP_TO, COLUMNS, TOP
 from coterie.records.history import EpochLine
 from coterie.training.plan import RunSettings

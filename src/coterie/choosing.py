@@ -20,15 +20,15 @@ from sklearn.decomposition import PCA
 from torch import Tensor
 
 from coterie.algorithms.finch import hierarchy
-from coterie.arguments import as_whole
-from coterie.callers import worded
+from coterie.common.arguments import as_whole
+from coterie.common.callers import worded
+from coterie.common.isolation import isolated
 from coterie.data import open_source
 from coterie.data.flat import mark_flat
 from coterie.data.outliers import mark_outliers, usual_rows
 from coterie.data.reading import said_of
 from coterie.evaluation.group_rule import Choice
 from coterie.evaluation.number_of_groups import most_groups, number_of_groups
-from coterie.isolation import isolated
 from coterie.networks.unit import unit_rows
 from coterie.prediction.model import load_model
 from coterie.records import groups_of, read_record

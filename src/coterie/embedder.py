@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from coterie.arguments import as_whole, path_from, share, text
-from coterie.isolation import isolated
+from coterie.common.arguments import as_whole, path_from, share, text
+from coterie.common.isolation import isolated
 from coterie.types import InputError
 
 if TYPE_CHECKING:
@@ -117,9 +117,9 @@ def embedded(
     workers: int | None = None,
 ) -> Source:
     """The source of embeddings. Raises InputError where it is no source of pictures."""
-    from coterie.deciding import check_used, place_of
     from coterie.encoders import open_items
     from coterie.encoders.opening import Encode
+    from coterie.running.deciding import check_used, place_of
     from coterie.scaling.embedding import spread_of
 
     wanted = how.wanted()

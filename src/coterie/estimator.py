@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils.validation import check_is_fitted
 
-from coterie.arguments import are_several, path_from, seed_from, whole_number
-from coterie.callers import worded
-from coterie.isolation import isolated
+from coterie.common.arguments import are_several, path_from, seed_from, whole_number
+from coterie.common.callers import worded
+from coterie.common.isolation import isolated
 from coterie.types import Assignments, Skipped, Source
 
 if TYPE_CHECKING:
@@ -223,7 +223,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
         """
         import torch
 
-        from coterie.outputs import write_atomically
+        from coterie.common.outputs import write_atomically
         from coterie.prediction.model import check_model_folder
         from coterie.prediction.results import write_result
         from coterie.records import judgements_in

@@ -21,23 +21,23 @@ import numpy as np
 import torch
 
 from coterie.calibration.post_hoc import CARD as calibration_card
+from coterie.common.isolation import in_turn
+from coterie.common.outputs import write_atomically
+from coterie.common.shortage import shortage
 from coterie.data import Labels
 from coterie.data.labels import alike, caution
 from coterie.data.outliers import usual_rows
 from coterie.evaluation import evaluate
-from coterie.forecast import WORTH_SAYING, forecast
-from coterie.isolation import in_turn
-from coterie.outputs import write_atomically
 from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
-from coterie.preparing import Prepared, Watch, prepare
 from coterie.records import groups_of, judgements_in, read_record, recalibration
 from coterie.report import comparable, gallery_rows, map_rows, project
 from coterie.review.log import was_reviewed
 from coterie.review.rows import read as read_rows
-from coterie.shortage import shortage
-from coterie.stages import advice_of, calibrate, check_balance, check_kept, check_result, count_groups, train
+from coterie.running.forecast import WORTH_SAYING, forecast
+from coterie.running.preparing import Prepared, Watch, prepare
+from coterie.running.stages import advice_of, calibrate, check_balance, check_kept, check_result, count_groups, train
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History
 from coterie.training.interrupt import heed_signals

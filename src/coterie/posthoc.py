@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from coterie.arguments import seed_from
 from coterie.calibration import PostHoc, calibration_net
-from coterie.callers import worded
+from coterie.common.arguments import seed_from
+from coterie.common.callers import worded
+from coterie.common.isolation import in_turn, isolated
 from coterie.contract import Facts
 from coterie.data import open_source
 from coterie.data.items import Embeddings
 from coterie.data.outliers import mark_outliers, usual_items
-from coterie.isolation import in_turn, isolated
 from coterie.networks.features import features_of, stream
 from coterie.networks.net import Net
 from coterie.prediction.clusterings import Calibrated, read_clustering

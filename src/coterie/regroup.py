@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coterie.arguments import flag, path_from, text, whole_number
+from coterie.common.arguments import flag, path_from, text, whole_number
 from coterie.evaluation.recalibration import with_confidence
 from coterie.export import Exported, Options, export
 from coterie.export.items import items_of_result

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from coterie.common.outputs import PART, write_atomically
 from coterie.encoders.store import lend
 from coterie.evaluation.ensemble import combine
 from coterie.evaluation.recalibration import with_confidence
 from coterie.evaluation.trust import Trust
-from coterie.outputs import PART, write_atomically
 from coterie.pipeline import RunResult, run
 from coterie.prediction.results import ResultTable, write_result
 from coterie.training.plan import RunSettings

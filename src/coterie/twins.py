@@ -12,11 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from coterie.algorithms.neighbours import nearest
+from coterie.common.isolation import in_own_state
 from coterie.data import open_source
 from coterie.data.outliers import mark_outliers, usual_items
 from coterie.encoders import open_items
 from coterie.evaluation.near_duplicates import Duplicates, near_duplicates
-from coterie.isolation import in_own_state
 from coterie.networks.features import extract_features
 from coterie.networks.unit import unit_rows
 from coterie.prediction.model import Model

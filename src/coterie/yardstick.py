@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coterie.arguments import array_from, path_from, seed_from, share, text
-from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
-from coterie.callers import worded
+from coterie.common.arguments import array_from, path_from, seed_from, share, text
+from coterie.common.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
+from coterie.common.callers import worded
+from coterie.common.isolation import in_turn, isolated
 from coterie.contract import Card, Facts, View, epochs_for
 from coterie.data import labels_of
 from coterie.data.encoding import Labels, encode
@@ -33,7 +34,6 @@ from coterie.data.outliers import mark_outliers
 from coterie.data.reading import said_of
 from coterie.encoders import open_items
 from coterie.evaluation import evaluate
-from coterie.isolation import in_turn, isolated
 from coterie.networks.backbones import build_backbone, choose_backbone
 from coterie.networks.features import features_of, stream
 from coterie.networks.heads import mlp_head

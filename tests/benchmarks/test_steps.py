@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from coterie.preparing import Watch, prepare
+from coterie.running.preparing import Watch, prepare
 from coterie.training.plan import RunSettings
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

@@ -15,8 +15,8 @@ from coterie.contract import Facts, Method
 from coterie.networks.net import Net
 from coterie.objectives.mini_clusters import cell_means
 from coterie.pipeline import RunResult, run
-from coterie.preparing import Watch
 from coterie.records import read_record
+from coterie.running.preparing import Watch
 from coterie.training.plan import RunSettings, calibration_for
 from coterie.types import Batch, InputError, OneProcess, Source
 

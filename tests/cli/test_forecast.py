@@ -7,12 +7,12 @@ import pytest
 import torch
 import yaml
 
-from coterie import forecast
-from coterie.beginning import epochs_of
 from coterie.catalogue import method_class, method_names
 from coterie.contract import is_trained
-from coterie.forecast import Forecast, StageTime, roughly
-from coterie.preparing import Watch, prepare
+from coterie.running import forecast
+from coterie.running.beginning import epochs_of
+from coterie.running.forecast import Forecast, StageTime, roughly
+from coterie.running.preparing import Watch, prepare
 from coterie.training.plan import RunSettings
 from helpers.small_runs import image_net
 

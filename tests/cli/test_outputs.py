@@ -163,7 +163,7 @@ def test_a_killed_run_holds_nothing(tmp_path):
 FORKED_HOLDER = """
 import os, sys, time
 from pathlib import Path
-from coterie import locks
+from coterie.common import locks
 from coterie.export.writing import new_tree
 from coterie.review.log import Lock
 from coterie.training.runfolder import RunFolder

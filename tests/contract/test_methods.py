@@ -34,8 +34,8 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import RunResult, run
 from coterie.prediction.model import load_model
-from coterie.preparing import Watch, prepare
-from coterie.stages import train
+from coterie.running.preparing import Watch, prepare
+from coterie.running.stages import train
 from coterie.training.plan import RunSettings, chain_of, coerce, make_plan, resolved
 from coterie.types import Batch, InputError, ItemSpec, Kind, OneProcess, Source
 from coterie.views.recipes import RECIPES

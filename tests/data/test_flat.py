@@ -14,8 +14,8 @@ from coterie.data import open_source
 from coterie.data.flat import flatness, mark_flat
 from coterie.methods.cdc import CDC
 from coterie.pipeline import run
-from coterie.prepared import Watch
-from coterie.stages import check_result
+from coterie.running.prepared import Watch
+from coterie.running.stages import check_result
 from coterie.training.advice import advice_for
 from coterie.training.plan import RunSettings
 from coterie.types import Assignments, RunFailed

@@ -18,7 +18,7 @@ from coterie.data import labels_of, open_source
 from coterie.data.originals import originals_of
 from coterie.data.parquet import read_rows
 from coterie.data.parquet_folder import Joined
-from coterie.deciding import place_of
+from coterie.running.deciding import place_of
 from coterie.types import InputError
 
 RNG = np.random.default_rng(0)

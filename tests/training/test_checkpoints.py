@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from coterie.outputs import write_atomically
+from coterie.common.outputs import write_atomically
 from coterie.training.checkpoints import load_tree, save_tree
 from coterie.types import InputError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from coterie.methods.scan3 import SCAN3
-from coterie.stages import check_result
+from coterie.running.stages import check_result
 from coterie.training.advice import advice_for
 from coterie.training.health import lost_warning
 from coterie.training.history import EpochRecord

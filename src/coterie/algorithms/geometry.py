@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from coterie.algorithms.neighbours import nearest, scale_of
-from coterie.arguments import array_from, number, numbers_from, whole_number
-from coterie.isolation import isolated
+from coterie.common.arguments import array_from, number, numbers_from, whole_number
+from coterie.common.isolation import isolated
 from coterie.types import InputError
 
 MOST_REPEATS = 1_000_000

@@ -11,12 +11,12 @@ import numpy as np
 
 from coterie.app.jobs import JobBody, Report
 from coterie.app.site import Site
+from coterie.common.words import counted
 from coterie.export import Options, export, format_names
 from coterie.export.items import items_of_run
 from coterie.export.registry import Format, format_of
 from coterie.review.table import accepted_rows, standing
 from coterie.types import InputError
-from coterie.words import counted
 
 HOLDING = ("hf", "hf-parquet", "imagefolder")  # formats with the pictures themselves
 SAMPLED = 200  # pictures whose sizes stand for all

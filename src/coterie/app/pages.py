@@ -10,6 +10,7 @@ from coterie.app.answers import check_known, site_of, steady
 from coterie.app.exporting import formats, space_left
 from coterie.app.listing import ORDERS
 from coterie.app.overview import SORTS
+from coterie.common.words import counted
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
 from coterie.review.audits import plan
@@ -18,7 +19,6 @@ from coterie.review.queue import waiting
 from coterie.review.sentences import sentence
 from coterie.review.table import accepted_rows, recalibrated, standing
 from coterie.types import InputError
-from coterie.words import counted
 
 router = APIRouter(default_response_class=HTMLResponse)
 LATEST = 500  # events on a page of the history

@@ -14,13 +14,13 @@ from coterie.app.listing import Listing
 from coterie.app.overview import Overview
 from coterie.app.pictures import open_pictures
 from coterie.app.thumbs import Store, Thumbs
+from coterie.common.words import counted
 from coterie.records.group_names import printed
 from coterie.records.recalibration import kept_beside
 from coterie.report import wording
 from coterie.review import Review
 from coterie.review.log import FOLDER
 from coterie.review.refitting import Proposal
-from coterie.words import counted
 
 if TYPE_CHECKING:
     from coterie.app.places import Places

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Weight, Width
+from coterie.common.bounds import BatchSize, Count, Epochs, Rate, Restarts, Weight, Width
 from coterie.contract import Facts
 from coterie.objectives.mini_clusters import practical_cells
 from coterie.types import InputError

@@ -17,10 +17,10 @@ from typing import Any, get_args, get_type_hints
 
 import typer
 
-from coterie.callers import as_written
 from coterie.cli.commands import app
 from coterie.cli.console import OutputLost, Results, consoles, forget
 from coterie.cli.failing import debugging, sentence, unforeseen
+from coterie.common.callers import as_written
 from coterie.training.interrupt import asked, heed_signals
 
 NUMBERS = {  # Python's own int and float take 1_0, too, and digits of other scripts

@@ -21,15 +21,15 @@ from coterie.cli.accept_answer import (
 )
 from coterie.cli.output import check_ending, percent, print_object
 from coterie.cli.reviewed import taught
+from coterie.common.outputs import check_output, typed, write_atomically
+from coterie.common.words import counted
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
-from coterie.outputs import check_output, typed, write_atomically
 from coterie.records.review import read_review
 from coterie.report.read import ReadRun, Result, read_finished, read_recalibrated
 from coterie.review.base import outside_of, taught_by
 from coterie.review.before import before_review
 from coterie.types import InputError
-from coterie.words import counted
 
 
 def accept_items(request: AcceptRequest) -> None:

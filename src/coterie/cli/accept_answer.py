@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from coterie.cli.output import percent
 from coterie.cli.speech import Speech, Step
+from coterie.common.words import counted, limit
 from coterie.evaluation import accept
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
 from coterie.report.read import ReadRun, Result
-from coterie.words import counted, limit
 
 SAMPLE = 300  # items that are proposed to be judged
 LINES = 200  # groups in the table for a person

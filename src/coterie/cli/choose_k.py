@@ -12,8 +12,8 @@ from coterie.cli.keeping import Keeping
 from coterie.cli.output import print_object
 from coterie.cli.settings import check_seed
 from coterie.cli.speech import Speech
+from coterie.common.outputs import write_atomically
 from coterie.evaluation.group_rule import Choice
-from coterie.outputs import write_atomically
 from coterie.records.run import CHOICE
 from coterie.report import write_report
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from coterie.cli.output import check_ending, print_object
 from coterie.cli.reviewed import all_before_review
 from coterie.cli.speech import Speech
+from coterie.common.outputs import check_output
 from coterie.evaluation.trust import Trust
-from coterie.outputs import check_output
 from coterie.report.compare import METRICS, Comparison, Row, Summary, compare
 from coterie.report.compare_page import render_comparison
 from coterie.report.page import is_page, write_page

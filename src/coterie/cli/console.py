@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from coterie.outputs import printable
+from coterie.common.outputs import printable
 
 
 class OutputLost(Exception):

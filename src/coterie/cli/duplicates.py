@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from coterie.cli.keeping import Keeping
 from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
 from coterie.cli.speech import Speech, to_review
+from coterie.common.outputs import check_output, write_atomically
+from coterie.common.words import counted
 from coterie.data import open_source
 from coterie.data.judged import table_content
 from coterie.data.originals import is_gone, lies_at
 from coterie.evaluation.near_duplicates import Duplicates, together
-from coterie.outputs import check_output, write_atomically
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
@@ -28,7 +29,6 @@ from coterie.report import write_report
 from coterie.review.before import before_review
 from coterie.twins import duplicates_of, source_of
 from coterie.types import InputError, Source
-from coterie.words import counted
 
 LISTED = 20
 

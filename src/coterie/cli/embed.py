@@ -10,15 +10,15 @@ from typing import Any
 
 from coterie.cli.output import print_object, print_skipped, skipped_items
 from coterie.cli.speech import Speech
+from coterie.common.isolation import in_own_state
+from coterie.common.outputs import check_folder
+from coterie.common.words import counted
 from coterie.embedder import How, embedded
 from coterie.encoders.catalogue import ENTRIES
 from coterie.encoders.weights import at_hand
-from coterie.isolation import in_own_state
-from coterie.outputs import check_folder
 from coterie.records.features import FEATURES, ITEMS, MANIFEST, PARTS
 from coterie.training.interrupt import Stopped
 from coterie.types import Source
-from coterie.words import counted
 
 
 @dataclass

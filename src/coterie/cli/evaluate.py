@@ -12,8 +12,9 @@ from coterie.cli.ood import keep_ood, measure_ood, print_ood
 from coterie.cli.output import print_object, run_summary
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
+from coterie.common.outputs import check_folder
+from coterie.common.words import counted
 from coterie.data.originals import is_gone, lies_at
-from coterie.outputs import check_folder
 from coterie.pipeline import keep_metrics, measure_run
 from coterie.prediction.manifest import check_finished
 from coterie.prediction.results import read_result
@@ -22,7 +23,6 @@ from coterie.report import write_report
 from coterie.review.before import before_review
 from coterie.review.table import reviewed_table
 from coterie.types import InputError, Skipped
-from coterie.words import counted
 
 
 def evaluate_finished(

@@ -10,16 +10,16 @@ from typing import Any
 from coterie.cli.output import check_ending, print_object
 from coterie.cli.reviewed import taught
 from coterie.cli.speech import Speech
+from coterie.common.outputs import write_atomically
+from coterie.common.words import counted
 from coterie.data.judged import table_content
 from coterie.export import Options, export
 from coterie.export.back import judged_columns, read_back
 from coterie.export.items import NOWHERE, items_of_run
 from coterie.export.writing import check_place
-from coterie.outputs import write_atomically
 from coterie.records.recalibration import kept_beside
 from coterie.review.before import is_reviewed
 from coterie.types import InputError
-from coterie.words import counted
 
 
 @dataclass(frozen=True)

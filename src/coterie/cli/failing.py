@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from coterie.shortage import shortage
+from coterie.common.shortage import shortage
 from coterie.types import CoterieError, InputError
 
 DEBUG = "COTERIE_DEBUG"  # set to 1: an error that nobody foresaw comes with its traceback

@@ -12,25 +12,25 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from coterie.beginning import check_beginning
 from coterie.cli.accept_answer import to_judge
 from coterie.cli.folders import run_folder
 from coterie.cli.labels import find_labels, of_this_run
 from coterie.cli.output import print_object
 from coterie.cli.speech import Speech, Step, to_review
 from coterie.cli.summary import print_summary, show_plan, summarise
+from coterie.common.isolation import in_own_state
+from coterie.common.outputs import check_folder, printable, typed
+from coterie.common.shortage import shortage
 from coterie.data import GROUPS, Labels
 from coterie.data.spaces import Spaces
-from coterie.deciding import resolve
-from coterie.isolation import in_own_state
-from coterie.outputs import check_folder, printable, typed
 from coterie.pipeline import RunResult, evaluate_run, run
-from coterie.preparing import Prepared, Watch, prepare
 from coterie.records import read_record
 from coterie.report import write_report
 from coterie.report.page import render
 from coterie.report.read import read_run
-from coterie.shortage import shortage
+from coterie.running.beginning import check_beginning
+from coterie.running.deciding import resolve
+from coterie.running.preparing import Prepared, Watch, prepare
 from coterie.training.device import several_processes
 from coterie.training.interrupt import Stopped
 from coterie.training.plan import RunSettings, coerce

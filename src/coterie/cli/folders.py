@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from coterie.outputs import printable
+from coterie.common.outputs import printable
 from coterie.training.runfolder import Held
 from coterie.types import InputError
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from coterie.outputs import NotWritten
+from coterie.common.outputs import NotWritten
 
 
 @dataclass

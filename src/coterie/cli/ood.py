@@ -7,14 +7,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coterie.common.outputs import write_atomically
+from coterie.common.words import counted
 from coterie.encoders import open_items
 from coterie.evaluation import evaluate_separation
-from coterie.outputs import write_atomically
 from coterie.prediction.model import Model, load_model
 from coterie.prediction.ood import DEFAULT, available
 from coterie.records.metrics import read_foreign
 from coterie.training.device import accelerator_for
-from coterie.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from coterie.common.words import counted
 from coterie.types import InputError, Skipped
-from coterie.words import counted
 
 LISTED = 10  # items left out that are named on the screen
 

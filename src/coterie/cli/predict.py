@@ -16,10 +16,11 @@ from coterie.cli.output import check_beside, check_ending, print_object, print_s
 from coterie.cli.recalibrate import remap_by
 from coterie.cli.reviewed import judged_in, taught
 from coterie.cli.speech import Speech
+from coterie.common.outputs import check_folder, check_output, printable, remove_parts, write_atomically
+from coterie.common.words import counted, limit
 from coterie.data.judged import table_content
 from coterie.data.spaces import Spaces
 from coterie.encoders import open_items
-from coterie.outputs import check_folder, check_output, printable, remove_parts, write_atomically
 from coterie.prediction.manifest import check_finished
 from coterie.prediction.model import load_model
 from coterie.prediction.results import is_ours, write_result
@@ -31,7 +32,6 @@ from coterie.scaling.predicting import Asked, predict_parts
 from coterie.training.device import accelerator_for
 from coterie.training.interrupt import Stopped
 from coterie.types import Assignments, InputError, Skipped
-from coterie.words import counted, limit
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from coterie.cli.accept import read_judgements
 from coterie.cli.output import check_ending, percent, print_object
 from coterie.cli.reviewed import taught
 from coterie.cli.speech import Speech
+from coterie.common.outputs import check_output, replacing, typed, write_atomically
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
-from coterie.outputs import check_output, replacing, typed, write_atomically
 from coterie.prediction.results import is_ours, read_result, result_content, write_result
 from coterie.records import groups_of
 from coterie.records.recalibration import FILE, TABLE, read_recalibration

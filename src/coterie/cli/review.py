@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 
 from coterie.cli.speech import Speech
+from coterie.common.words import counted
 from coterie.types import InputError
-from coterie.words import counted
 
 NEEDED = ("fastapi", "uvicorn")
 

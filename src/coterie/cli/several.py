@@ -23,11 +23,11 @@ from coterie.networks.net import weights_digest
 from coterie.pipeline import used_rows
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
-from coterie.prepared import plain_settings
 from coterie.records import groups_of, judgements_in, read_record
 from coterie.report.compare import Comparison
 from coterie.report.compare_page import render_comparison
 from coterie.report.page import is_page, write_page
+from coterie.running.prepared import plain_settings
 from coterie.several import PAGE, TABLE, check_folder_of_runs, fit_each, gather, names_of, seeds_from
 from coterie.training.plan import RunSettings, coerce
 from coterie.training.runfolder import Done

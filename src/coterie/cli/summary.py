@@ -8,11 +8,11 @@ from typing import Any
 import yaml
 
 from coterie.cli.output import print_object, print_skipped, run_summary
-from coterie.forecast import forecast
+from coterie.common.words import counted
 from coterie.pipeline import RunResult
-from coterie.preparing import Prepared
 from coterie.report.wording import short_percent
-from coterie.words import counted
+from coterie.running.forecast import forecast
+from coterie.running.preparing import Prepared
 
 METRICS = ("acc", "nmi", "ari", "ece", "confidence")
 

@@ -16,11 +16,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeGuard
 from urllib.parse import unquote
 
+from coterie.common.words import counted
 from coterie.data.named_files import data_root
 from coterie.data.picture_form import Progress
 from coterie.data.reading import reading
 from coterie.types import InputError
-from coterie.words import counted
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 WEB = ("http", "https", "ftp")  # pages, which have no list of their files

@@ -7,7 +7,7 @@ import re
 import stat
 from pathlib import Path
 
-from coterie.outputs import printable
+from coterie.common.outputs import printable
 from coterie.types import InputError
 
 SYSTEM = ("/proc", "/sys", "/dev")  # file systems of the kernel: their "files" are no files, and have no end

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coterie.common.words import counted
 from coterie.data.array_rows import RowIds
 from coterie.data.extensions import JUNK, JUNK_FOLDERS, extensions, left_out, open_image
 from coterie.data.files import escaped, kind_of, path_of, system_folders
@@ -18,7 +19,6 @@ from coterie.data.parquet_folder import refuse_tables_below, tables_in
 from coterie.data.pictures import Pictures
 from coterie.records.features import holds_features
 from coterie.types import InputError, Skipped
-from coterie.words import counted
 
 if TYPE_CHECKING:
     from PIL.Image import Image

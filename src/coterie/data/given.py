@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.words import capital
 from coterie.data.frames import has_columns
 from coterie.types import InputError
-from coterie.words import capital
 
 TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.timedelta)
 MOST_TABLES = 3  # for training, validation and test

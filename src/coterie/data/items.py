@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.isolation import Threads
 from coterie.data.array_rows import gather
 from coterie.data.pixel_values import ValueRule
-from coterie.isolation import Threads
 from coterie.types import InputError, Items, ItemSpec
 
 if TYPE_CHECKING:

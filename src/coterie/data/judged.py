@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.outputs import typed
 from coterie.data.column_names import listed, names_items
 from coterie.data.encoding import is_unknown, whole_number
 from coterie.data.guards import guarded, unguarded
 from coterie.data.label_columns import find_key
 from coterie.data.label_tables import OURS, Columns, read_columns
 from coterie.data.matching import key_text
-from coterie.outputs import typed
 from coterie.types import InputError
 
 YES, NO = {"true", "yes", "1", "1.0"}, {"false", "no", "0", "0.0"}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote_to_bytes
 
+from coterie.common.outputs import printable
 from coterie.data.addresses import is_address, local
 from coterie.data.array_rows import RowIds
 from coterie.data.changed import changed_files, counted_ids, touched
@@ -19,7 +20,6 @@ from coterie.data.files import path_of
 from coterie.data.fingerprint import list_fingerprint
 from coterie.data.folders import ids_of, is_table_folder, list_images
 from coterie.data.named_files import names
-from coterie.outputs import printable
 from coterie.records.files import check_regular, open_regular
 from coterie.types import InputError, ItemSpec
 

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.words import capital
 from coterie.data.array_rows import blocks
 from coterie.data.ranges import PixelValues, values_of
 from coterie.types import InputError, ItemSpec
-from coterie.words import capital
 
 Range = tuple[float, float]
 BYTE, UNIT, SIXTEEN = (0.0, 255.0), (0.0, 1.0), (0.0, 65535.0)

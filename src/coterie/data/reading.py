@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from coterie.common.words import counted
 from coterie.types import InputError, Skipped
-from coterie.words import counted
 
 
 @contextmanager

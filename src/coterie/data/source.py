@@ -12,7 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from coterie.arguments import are_several
+from coterie.common.arguments import are_several
+from coterie.common.isolation import in_own_state
+from coterie.common.outputs import printable
 from coterie.data.addresses import copied, is_address
 from coterie.data.array_files import open_array_file
 from coterie.data.arrays import open_array
@@ -31,8 +33,6 @@ from coterie.data.pictures import Pictures, open_pictures
 from coterie.data.spaces import Spaces, open_spaces
 from coterie.data.tables import open_table
 from coterie.data.vectors import open_vectors, said_of_codes
-from coterie.isolation import in_own_state
-from coterie.outputs import printable
 from coterie.records.features import holds_features
 from coterie.types import Encoding, InputError, ItemSpec, Source
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from coterie.common.words import counted
 from coterie.data.array_rows import RowIds
 from coterie.types import InputError, Items, ItemSpec, Source
-from coterie.words import counted
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.isolation import Threads
 from coterie.data.picture_form import Progress
 from coterie.data.pixel_values import ValueRule, rule_for
 from coterie.data.ranges import PixelValues
-from coterie.isolation import Threads
 from coterie.types import ItemSpec
 
 if TYPE_CHECKING:

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from coterie.common.isolation import Threads
 from coterie.data.decode import decode
 from coterie.data.picture_form import Options, shown_to
 from coterie.data.pictures import Pictures
 from coterie.data.pixel_values import ValueRule
 from coterie.encoders.loading import Encoder
 from coterie.encoders.store import NO_DIGEST, Chunk, Job, Known
-from coterie.isolation import Threads
 from coterie.types import InputError
 
 # The digest of a picture, and its embedding (in between its pixels), or why it has none.

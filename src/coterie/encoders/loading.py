@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from coterie.common.words import in_a_line
 from coterie.data.fingerprint import file_digest
 from coterie.encoders.catalogue import Entry, is_timms
 from coterie.encoders.folding import folded
@@ -23,7 +24,6 @@ from coterie.encoders.weights import WeightFile
 from coterie.networks.draws import OwnDraws
 from coterie.networks.weights import of_trunk, read_weights
 from coterie.types import Encoding, InputError
-from coterie.words import in_a_line
 
 
 @dataclass

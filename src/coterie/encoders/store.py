@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.outputs import remove_parts, replacing, write_atomically
 from coterie.data.feature_folders import encoding_of, read_items
-from coterie.outputs import remove_parts, replacing, write_atomically
 from coterie.records.features import FEATURES, FORMAT, ITEMS, MANIFEST, PARTS, holds_features, read_features
 from coterie.types import Encoding, InputError
 

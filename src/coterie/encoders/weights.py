@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from coterie.common.words import in_a_line
 from coterie.encoders.catalogue import (
     AUTO,
     BY_NAME,
@@ -28,7 +29,6 @@ from coterie.encoders.catalogue import (
 )
 from coterie.records.files import check_regular
 from coterie.types import InputError
-from coterie.words import in_a_line
 
 FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors")
 PATIENCE = 1.5  # seconds for a connection; without one, a command says so within two

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import betaincinv
 
-from coterie.arguments import array_from, as_whole, is_number, number, numbers_from, whole_number
+from coterie.common.arguments import array_from, as_whole, is_number, number, numbers_from, whole_number
 from coterie.evaluation.calibration_errors import checked, truths
 from coterie.types import InputError
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from coterie.arguments import array_from, numbers_from, whole_number
+from coterie.common.arguments import array_from, numbers_from, whole_number
 from coterie.evaluation.ranking import Floats, Ranking, from_zero, rank, ratio
 from coterie.types import InputError
 

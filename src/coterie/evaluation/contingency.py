@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from coterie.arguments import array_from, whole_number
+from coterie.common.arguments import array_from, whole_number
 from coterie.types import InputError
 
 Ints = NDArray[np.int64]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.arguments import whole_number
+from coterie.common.arguments import whole_number
 from coterie.evaluation.contingency import Ints
 from coterie.evaluation.ranking import Floats, Ranking
 from coterie.types import InputError

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from coterie.arguments import array_from, whole_number
+from coterie.common.arguments import array_from, whole_number
 from coterie.evaluation.contingency import Given, Ints, contingency, number_of_labels
 from coterie.evaluation.ranking import Floats, ratio
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from coterie.arguments import array_from, numbers_from
+from coterie.common.arguments import array_from, numbers_from
 from coterie.evaluation.matching import match
 from coterie.types import InputError
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.arguments import array_from, whole_number
+from coterie.common.arguments import array_from, whole_number
 from coterie.evaluation import agreement, calibration_errors, clusters, intervals, matching, probability_rows, rejection
 from coterie.evaluation.contingency import Ints
 from coterie.evaluation.ranking import Floats, Ranking, area_under_roc, average_precision, false_positive_rate

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.arguments import array_from, number, share
+from coterie.common.arguments import array_from, number, share
 from coterie.evaluation.calibration_errors import bin_of
 from coterie.types import InputError
 

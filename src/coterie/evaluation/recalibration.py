@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import minimize
 from scipy.special import betaincinv, expit, log_expit
 
-from coterie.arguments import whole_number
+from coterie.common.arguments import whole_number
 from coterie.evaluation.calibration_errors import adaptive_calibration_error_of, by_confidence, checked, truths
 from coterie.evaluation.ranking import Floats, Ranking
 from coterie.types import InputError

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, xlogy
 
-from coterie.arguments import numbers_from
+from coterie.common.arguments import numbers_from
 from coterie.evaluation.calibration_errors import ROUNDED, by_confidence, checked
 from coterie.evaluation.ranking import (
     Floats,

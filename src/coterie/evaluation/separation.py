@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from coterie.arguments import numbers_from
+from coterie.common.arguments import numbers_from
 from coterie.evaluation import ranking
 from coterie.types import InputError
 

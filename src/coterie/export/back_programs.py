@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from coterie.common.words import counted
 from coterie.data.column_names import listed
 from coterie.data.matching import tidy
 from coterie.export.known import ReadLabels, RunIndex, back, once, untouched
 from coterie.types import InputError
-from coterie.words import counted
 
 
 def of_tasks(tasks: list[Any], known: RunIndex) -> ReadLabels:

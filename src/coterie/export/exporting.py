@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from coterie.common.outputs import Given
 from coterie.data.originals import Originals, has_pictures, originals_of, place_of
 from coterie.export.items import Items, chosen, items_of_run
 from coterie.export.jobs import Job, Options, version_of
 from coterie.export.registry import FileFormat, FolderFormat, Format, format_names, format_of
 from coterie.export.writing import Tree, check_place, head_of, new_file, new_tree, take_back
-from coterie.outputs import Given
 from coterie.records.run import judgements_in
 from coterie.types import InputError
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.words import counted
 from coterie.data.column_names import listed
 from coterie.export.formats.labelstudio import nowhere_name
 from coterie.export.items import NOWHERE, Items
 from coterie.types import InputError
-from coterie.words import counted
 
 SAME = 1e-6  # confidences that were written and read again
 

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from coterie.common.outputs import NO_ROOM
+from coterie.common.words import counted
 from coterie.data.extensions import is_picture
 from coterie.data.originals import Originals, suffix_of
 from coterie.export.file_names import NO_GROUP, distinct, file_name, group_folder
 from coterie.export.items import NOWHERE, Items
 from coterie.export.jobs import Job
-from coterie.outputs import NO_ROOM
 from coterie.records.files import open_regular
 from coterie.types import InputError
-from coterie.words import counted
 
 CLONE = 0x40049409  # ioctl FICLONE: the copy shares the blocks of a file until one of the two is changed
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from coterie.locks import Lock
-from coterie.outputs import Given, check_output, lives, not_written, remove_parts, replacing
+from coterie.common.locks import Lock
+from coterie.common.outputs import Given, check_output, lives, not_written, remove_parts, replacing
 from coterie.records.files import read_text
 from coterie.types import InputError
 

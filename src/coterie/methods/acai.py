@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
-from coterie.bounds import BatchSize, Epochs, Rate, Restarts, Share, Weight
+from coterie.common.bounds import BatchSize, Epochs, Rate, Restarts, Share, Weight
 from coterie.contract import Card, Facts, OnlyIf, Pass, Reading, Step, iterations_for, logged
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import PrototypeHead

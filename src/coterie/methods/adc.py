@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from coterie.bounds import BatchSize, BelowOne, Copies, Count, Epochs, PositiveRate, Rate, Weight, Width
+from coterie.common.bounds import BatchSize, BelowOne, Copies, Count, Epochs, PositiveRate, Rate, Weight, Width
 from coterie.contract import Card, Facts, View, epochs_for, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable

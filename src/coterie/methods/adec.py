@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
-from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
+from coterie.common.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
 from coterie.contract import Card, Facts, Step, iterations_for, logged
 from coterie.networks.autoencoder import critic_for, decoder_for, flat
 from coterie.networks.heads import Centres

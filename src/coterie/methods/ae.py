@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
-from coterie.bounds import BatchSize, Epochs, Rate, Restarts
+from coterie.common.bounds import BatchSize, Epochs, Rate, Restarts
 from coterie.contract import Card, Facts, iterations_for, logged
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.agglomeration import by_mutual_neighbours
 from coterie.algorithms.nearest_mean import NearestMean, neighbour_agreement
-from coterie.bounds import Count, Memory
+from coterie.common.bounds import Count, Memory
 from coterie.contract import Card, Facts, OnlyIf
 from coterie.networks.identity import grouped_values, own_backbone
 from coterie.networks.net import Net

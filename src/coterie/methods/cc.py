@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.bounds import BatchSize, Epochs, Positive, PositiveRate, Rate, Share, Strength, Width
+from coterie.common.bounds import BatchSize, Epochs, Positive, PositiveRate, Rate, Share, Strength, Width
 from coterie.contract import Card, Facts, Pass, View, epochs_for, logged
 from coterie.networks.heads import mlp_head, projector
 from coterie.networks.net import Net, trainable

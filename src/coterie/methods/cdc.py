@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
-from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight, Width
+from coterie.common.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight, Width
 from coterie.contract import Card, Facts, OnlyIf, logged
 from coterie.networks.features import some_rows
 from coterie.networks.heads import begin_as_groups, mlp_head, standardise_rows

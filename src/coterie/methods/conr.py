@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.schedules import rising_cosine, unhurried_cosine
 from coterie.algorithms.spherical_groups import SphericalGroups, place_directions
-from coterie.bounds import AboveZero, BatchSize, BelowOne, Epochs, PositiveRate, Rate, Restarts, Share, Width
+from coterie.common.bounds import AboveZero, BatchSize, BelowOne, Epochs, PositiveRate, Rate, Restarts, Share, Width
 from coterie.contract import Card, Facts, OnlyIf, View, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable

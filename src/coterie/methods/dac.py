@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from coterie.bounds import BatchSize, Copies, Epochs, PositiveRate, Share, Weight
+from coterie.common.bounds import BatchSize, Copies, Epochs, PositiveRate, Share, Weight
 from coterie.contract import Card, Facts, Reading, View, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable

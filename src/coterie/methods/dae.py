@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
-from coterie.bounds import BatchSize, Epochs, PositiveRate, Restarts, Strength, Weight
+from coterie.common.bounds import BatchSize, Epochs, PositiveRate, Restarts, Strength, Weight
 from coterie.contract import Card, Facts, iterations_for, logged
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead

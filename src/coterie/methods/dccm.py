@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from coterie.bounds import BatchSize, Copies, Epochs, PositiveRate, Share, Weight, Width
+from coterie.common.bounds import BatchSize, Copies, Epochs, PositiveRate, Share, Weight, Width
 from coterie.contract import Card, Facts, View, logged
 from coterie.networks.early import early_channels, early_maps
 from coterie.networks.net import Net, trainable

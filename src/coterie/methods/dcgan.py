@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.principal import principal_directions
-from coterie.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Restarts
+from coterie.common.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Restarts
 from coterie.contract import Card, Facts, Step, iterations_for
 from coterie.networks.dcgan import (
     NOISE,

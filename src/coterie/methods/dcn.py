@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from coterie.algorithms.kmeans import assign, place_groups, refine
-from coterie.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
+from coterie.common.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
 from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.bounds import BatchSize, Epochs, Positive, PositiveRate, Weight, Width
+from coterie.common.bounds import BatchSize, Epochs, Positive, PositiveRate, Weight, Width
 from coterie.contract import Card, Facts, OnlyIf, logged
 from coterie.networks.blocks import NAME, block_maps
 from coterie.networks.heads import SteadyLinear

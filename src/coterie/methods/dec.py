@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
-from coterie.bounds import BatchSize, Count, Epochs, Positive, Rate, Restarts, Share
+from coterie.common.bounds import BatchSize, Count, Epochs, Positive, Rate, Restarts, Share
 from coterie.contract import Card, Facts, iterations_for, logged
 from coterie.networks.heads import Centres
 from coterie.networks.memory import ItemTable

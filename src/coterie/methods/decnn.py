@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.principal import principal_directions
-from coterie.bounds import BatchSize, Copies, Epochs, Positive, PositiveRate, Restarts
+from coterie.common.bounds import BatchSize, Copies, Epochs, Positive, PositiveRate, Restarts
 from coterie.contract import Card, Facts
 from coterie.networks.deconvolution import SparseLayer, coder_of
 from coterie.networks.heads import PrototypeHead

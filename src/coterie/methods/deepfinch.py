@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from coterie.algorithms.finch import exactly, hierarchy
 from coterie.algorithms.nearest_mean import NearestMean, place_hierarchy
 from coterie.algorithms.neighbours import Metric
-from coterie.bounds import BatchSize, Count, Epochs, Memory, Rate
+from coterie.common.bounds import BatchSize, Count, Epochs, Memory, Rate
 from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.memory import ItemTable
 from coterie.networks.net import Net, trainable

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coterie.algorithms.kmeans import kmeans
-from coterie.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Rate, Restarts, Weight
+from coterie.common.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Rate, Restarts, Weight
 from coterie.contract import Card, Facts, iterations_for, logged
 from coterie.networks.depict import Decoder, encoder_of
 from coterie.networks.heads import SteadyLinear

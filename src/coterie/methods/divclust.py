@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from coterie.algorithms.consensus import vote_orders
-from coterie.bounds import (
+from coterie.common.bounds import (
     AboveZero,
     BatchSize,
     Copies,

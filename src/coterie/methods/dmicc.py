@@ -20,7 +20,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
-from coterie.bounds import BatchSize, Epochs, Positive, PositiveRate, Rate, Restarts, Share, Strength, Weight, Width
+from coterie.common.bounds import (
+    BatchSize,
+    Epochs,
+    Positive,
+    PositiveRate,
+    Rate,
+    Restarts,
+    Share,
+    Strength,
+    Weight,
+    Width,
+)
 from coterie.contract import Card, Facts, OnlyIf, View, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, SteadyLinear
 from coterie.networks.memory import ItemTable

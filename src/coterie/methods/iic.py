@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.bounds import BatchSize, Copies, Epochs, PositiveRate, Weight, Width
+from coterie.common.bounds import BatchSize, Copies, Epochs, PositiveRate, Weight, Width
 from coterie.contract import Card, Facts, OnlyIf, Pass, View, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable

@@ -21,7 +21,18 @@ from torch import Tensor, nn
 
 from coterie.algorithms.affinity import neighbour_chains, neighbour_graph, united
 from coterie.algorithms.nearest_mean import NearestMean, place_level
-from coterie.bounds import AboveZero, BatchSize, Copies, Count, Epochs, Positive, PositiveRate, Share, Weight, Width
+from coterie.common.bounds import (
+    AboveZero,
+    BatchSize,
+    Copies,
+    Count,
+    Epochs,
+    Positive,
+    PositiveRate,
+    Share,
+    Weight,
+    Width,
+)
 from coterie.contract import Card, Facts, Pass
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.jule import NAME

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from coterie.algorithms.kmeans import assign, kmeans, kmeans_by_mini_batches
 from coterie.algorithms.neighbours import Metric
-from coterie.bounds import Count, Restarts
+from coterie.common.bounds import Count, Restarts
 from coterie.contract import Card, Facts, OnlyIf
 from coterie.networks.features import some_rows
 from coterie.networks.heads import PrototypeHead

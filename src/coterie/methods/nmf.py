@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from coterie.algorithms.factors import codes_of, neighbour_graph, smooth_factors
 from coterie.algorithms.kmeans import place_groups
-from coterie.bounds import Count, Memory, Restarts, Weight, Width
+from coterie.common.bounds import Count, Memory, Restarts, Weight, Width
 from coterie.contract import Card, Facts, OnlyIf
 from coterie.networks.features import some_rows
 from coterie.networks.heads import PrototypeHead

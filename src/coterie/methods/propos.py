@@ -21,7 +21,18 @@ from torch import Tensor, nn
 
 from coterie.algorithms.schedules import rising_cosine, unhurried_cosine
 from coterie.algorithms.spherical_groups import SphericalGroups, place_directions
-from coterie.bounds import BatchSize, BelowOne, Epochs, Positive, PositiveRate, Rate, Restarts, Share, Weight, Width
+from coterie.common.bounds import (
+    BatchSize,
+    BelowOne,
+    Epochs,
+    Positive,
+    PositiveRate,
+    Rate,
+    Restarts,
+    Share,
+    Weight,
+    Width,
+)
 from coterie.contract import Card, Facts, Pass, View, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, begin_small, projector
 from coterie.networks.net import Net, trainable

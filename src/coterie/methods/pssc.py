@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.nearest_mean import NearestMean, neighbour_agreement
 from coterie.algorithms.subspace import spectral_groups, subspace_affinity
-from coterie.bounds import BatchSize, Count, Epochs, PartShare, Positive, Rate, Share, Weight
+from coterie.common.bounds import BatchSize, Count, Epochs, PartShare, Positive, Rate, Share, Weight
 from coterie.contract import Card, Facts, Pass, logged
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.features import some_rows

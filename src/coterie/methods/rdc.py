@@ -21,7 +21,7 @@ from coterie.algorithms.density import DensityFound, dbscan, place_density
 from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.nearest_mean import NearestMean
 from coterie.algorithms.neighbours import nearest
-from coterie.bounds import BatchSize, BelowOne, Count, Epochs, PartShare, Positive, Rate, Restarts, Weight
+from coterie.common.bounds import BatchSize, BelowOne, Count, Epochs, PartShare, Positive, Rate, Restarts, Weight
 from coterie.contract import Card, Facts, OnlyIf, Pass, Reading, iterations_for, logged
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead

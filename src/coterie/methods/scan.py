@@ -19,7 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from coterie.algorithms.neighbours import neighbour_lists
-from coterie.bounds import BatchSize, Copies, Epochs, PositiveRate, Rate, Weight, Width
+from coterie.common.bounds import BatchSize, Copies, Epochs, PositiveRate, Rate, Weight, Width
 from coterie.contract import Card, Facts, OnlyIf, Pass, View, iterations_for
 from coterie.contract.logged import CONFIDENCE
 from coterie.networks.heads import SteadyLinear, mlp_head

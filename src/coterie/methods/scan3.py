@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from coterie.bounds import BatchSize, Epochs, PositiveRate, Rate, Share, Width
+from coterie.common.bounds import BatchSize, Epochs, PositiveRate, Rate, Share, Width
 from coterie.contract import Card, Facts, OnlyIf, View, iterations_for
 from coterie.contract.logged import CONFIDENCE, SELECTED
 from coterie.networks.heads import SteadyLinear, mlp_head

@@ -19,7 +19,18 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from coterie.bounds import AboveZero, BatchSize, BelowOne, Copies, Epochs, Positive, PositiveRate, Rate, Share, Width
+from coterie.common.bounds import (
+    AboveZero,
+    BatchSize,
+    BelowOne,
+    Copies,
+    Epochs,
+    Positive,
+    PositiveRate,
+    Rate,
+    Share,
+    Width,
+)
 from coterie.contract import Card, Facts, OnlyIf, Pass, View, epochs_for, logged
 from coterie.networks.heads import mlp_head, steady_product
 from coterie.networks.memory import ItemTable

@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from coterie.algorithms.sinkhorn import sinkhorn
-from coterie.bounds import AboveZero, BatchSize, Copies, Epochs, Positive, PositiveRate, Rate, Times, Width
+from coterie.common.bounds import AboveZero, BatchSize, Copies, Epochs, Positive, PositiveRate, Rate, Times, Width
 from coterie.contract import Card, Facts, OnlyIf, Pass, epochs_for, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.memory import ItemTable

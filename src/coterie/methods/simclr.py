@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.lars import lars
 from coterie.algorithms.schedules import warm_up_cosine
-from coterie.bounds import BatchSize, BelowOne, Epochs, Positive, PositiveRate, Rate, Share, Strength, Width
+from coterie.common.bounds import BatchSize, BelowOne, Epochs, Positive, PositiveRate, Rate, Share, Strength, Width
 from coterie.contract import Card, Facts, OnlyIf, Pass, View, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.schedules import warm_up_cosine
-from coterie.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Rate, Width
+from coterie.common.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Rate, Width
 from coterie.contract import Card, Facts, Pass, epochs_for, logged
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable

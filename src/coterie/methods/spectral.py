@@ -22,7 +22,7 @@ from coterie.algorithms.kmeans import kmeans, place_groups
 from coterie.algorithms.neighbours import Metric
 from coterie.algorithms.spectral import SpectralCoordinates, eigenvectors, few_copies
 from coterie.algorithms.votes import NeighbourVotes
-from coterie.bounds import Copies, Count, Memory, Restarts
+from coterie.common.bounds import Copies, Count, Memory, Restarts
 from coterie.contract import Card, Facts, OnlyIf
 from coterie.networks.components import Components
 from coterie.networks.heads import PrototypeHead

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from coterie.bounds import AboveZero, BatchSize, Copies, Epochs, PositiveRate, Width
+from coterie.common.bounds import AboveZero, BatchSize, Copies, Epochs, PositiveRate, Width
 from coterie.contract import Card, Facts, View
 from coterie.contract.logged import CONFIDENCE
 from coterie.networks.heads import mlp_head

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from coterie.algorithms.neighbours import neighbour_lists
-from coterie.bounds import BatchSize, BelowOne, Count, Epochs, PositiveRate, Rate, Share, Weight, Width
+from coterie.common.bounds import BatchSize, BelowOne, Count, Epochs, PositiveRate, Rate, Share, Weight, Width
 from coterie.contract import Card, Facts, Pass, View, iterations_for
 from coterie.contract.logged import CONFIDENCE
 from coterie.networks.heads import SteadyLinear, mlp_head

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from coterie.bounds import BatchSize, Epochs, Memory, Positive, PositiveRate, Rate, Share, Width
+from coterie.common.bounds import BatchSize, Epochs, Memory, Positive, PositiveRate, Rate, Share, Width
 from coterie.contract import Card, Facts, View, epochs_for, logged
 from coterie.networks.heads import Centres, mlp_head, steady_product
 from coterie.networks.net import Net, trainable

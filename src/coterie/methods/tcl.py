@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from coterie.bounds import AboveZero, BatchSize, Epochs, Positive, PositiveRate, Rate, Share, Width
+from coterie.common.bounds import AboveZero, BatchSize, Epochs, Positive, PositiveRate, Rate, Share, Width
 from coterie.contract import Card, Facts, OnlyIf, View, epochs_for, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.memory import ItemTable

@@ -19,7 +19,18 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.neighbours import nearest
-from coterie.bounds import AboveZero, BatchSize, BelowOne, Copies, Epochs, Positive, PositiveRate, Rate, Share, Width
+from coterie.common.bounds import (
+    AboveZero,
+    BatchSize,
+    BelowOne,
+    Copies,
+    Epochs,
+    Positive,
+    PositiveRate,
+    Rate,
+    Share,
+    Width,
+)
 from coterie.contract import Card, Facts, Pass, Reading, View, iterations_for
 from coterie.contract.logged import CONFIDENCE
 from coterie.networks.heads import steady_product

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.bounds import BatchSize, Count, Epochs, PositiveRate, Weight
+from coterie.common.bounds import BatchSize, Count, Epochs, PositiveRate, Weight
 from coterie.contract import Card, Facts, Pass
 from coterie.contract.logged import CONFIDENCE
 from coterie.networks.heads import steady_product

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
-from coterie.bounds import AboveZero, BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
+from coterie.common.bounds import AboveZero, BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
 from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
 from coterie.networks.net import Net, trainable

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import place_groups
-from coterie.bounds import BatchSize, Epochs, Positive, PositiveRate, Restarts, Share, Weight
+from coterie.common.bounds import BatchSize, Epochs, Positive, PositiveRate, Restarts, Share, Weight
 from coterie.contract import Card, Facts, OnlyIf, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
 from coterie.networks.heads import PrototypeHead

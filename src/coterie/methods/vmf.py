@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coterie.algorithms.kmeans import kmeans
-from coterie.bounds import Count, Restarts
+from coterie.common.bounds import Count, Restarts
 from coterie.contract import Card, Facts
 from coterie.networks.features import some_rows
 from coterie.networks.heads import steady_product, variance_per_dimension

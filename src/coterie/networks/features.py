@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from coterie.isolation import Threads
+from coterie.common.isolation import Threads
 from coterie.networks.net import HalfPrecision, Net
 from coterie.types import Features, Items, ItemSpec
 from coterie.views.normalise import normalise

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from coterie.common.shortage import shortage
+from coterie.common.words import counted, in_a_line
 from coterie.networks.trunks import own_trunks
 from coterie.networks.weights import fetch
-from coterie.shortage import shortage
 from coterie.types import InputError, ItemSpec
-from coterie.words import counted, in_a_line
 
 FULL_STEM = "full+"  # in front of timm's ResNets; their weights fit no other first layers
 SMALL_SIDE = 40  # pixels up to which timm's ResNets get the CIFAR stem

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from coterie.common.words import capital, in_a_line
 from coterie.networks.sobel import WithSobel
 from coterie.records.files import utf8_path
 from coterie.types import InputError
-from coterie.words import capital, in_a_line
 
 FILES = ("model.safetensors", "pytorch_model.bin")  # in which a repository of Hugging Face keeps timm's weights
 HEADS = frozenset(("head", "heads", "head_dist", "fc", "classifier", "last_linear", "logits", "pre_logits"))

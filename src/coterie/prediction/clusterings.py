@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.words import counted
 from coterie.types import InputError
-from coterie.words import counted
 
 NO_GROUP = (-1, "-1", b"-1")  # the label that DBSCAN and others give to what belongs nowhere
 LARGEST = 2.0**53  # from here on a float does not hold every whole number

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.outputs import write_atomically
+from coterie.common.words import counted
 from coterie.data.named_files import names
 from coterie.data.originals import place_of
 from coterie.encoders import open_items
-from coterie.outputs import write_atomically
 from coterie.prediction.model import load_model
 from coterie.records import read_record
 from coterie.types import InputError
-from coterie.words import counted
 
 MOST = 6e4  # of a value in half precision
 LEAST = 0.01  # rounding that half precision may add, as a share of the features' deviation

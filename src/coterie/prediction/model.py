@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from coterie.calibration import Calibration, calibration_head, keep_groups
 from coterie.catalogue import method_class
+from coterie.common.outputs import write_atomically
+from coterie.common.words import in_a_line
 from coterie.contract import Method, calibrated, gives_logits, logits_of, name_of, predict
 from coterie.networks.backbones import build_backbone
 from coterie.networks.draws import OwnDraws
 from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
-from coterie.outputs import write_atomically
 from coterie.prediction.answers import check_answers, check_numbers
 from coterie.prediction.bank import Bank, load_bank, save_bank
 from coterie.prediction.manifest import FORMAT, Manifest, read_manifest
@@ -28,7 +29,6 @@ from coterie.records.files import check_regular, utf8_path
 from coterie.training.coerce import settings_of
 from coterie.training.plan import resolved
 from coterie.types import Assignments, InputError, ItemSpec, Source
-from coterie.words import in_a_line
 
 BANK = "ood.safetensors"
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from coterie.outputs import printable, write_atomically
+from coterie.common.outputs import printable, write_atomically
+from coterie.common.words import counted
 from coterie.records.table import check_ids, labels_of, open_table
 from coterie.types import Assignments, InputError
-from coterie.words import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.words import in_a_line
 from coterie.records.files import is_there, open_regular
 from coterie.types import InputError
-from coterie.words import in_a_line
 
 DENSEST = 1100  # bytes that one byte of a deflated file can stand for, and some
 

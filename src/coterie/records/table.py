@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.words import in_a_line
 from coterie.records.files import check_regular
 from coterie.types import InputError
-from coterie.words import in_a_line
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coterie.common.words import counted
 from coterie.report.compare import Comparison
 from coterie.report.page import asset, template_environment
 from coterie.report.wording import duration, percent
-from coterie.words import counted
 
 
 @dataclass(frozen=True)

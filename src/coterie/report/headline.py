@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coterie.common.words import counted
 from coterie.evaluation.calibration_errors import ROUNDED
 from coterie.records import Record
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
 from coterie.report.read import ReadRun, Result
 from coterie.report.wording import count, duration, percent, points
-from coterie.words import counted
 
 SURE, DOUBTFUL = 0.9, 0.5
 CALIBRATED = {True: "top-1 probability", False: "top-1 probability, not calibrated"}

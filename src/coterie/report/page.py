@@ -13,8 +13,8 @@ from typing import Any
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
+from coterie.common.outputs import remove_parts, write_atomically
 from coterie.evaluation import acceptance
-from coterie.outputs import remove_parts, write_atomically
 from coterie.records import Record
 from coterie.records.duplicates import read_duplicates
 from coterie.records.group_names import printed

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.outputs import typed
+from coterie.common.outputs import typed
 from coterie.records import Record, groups_of, read_record
 from coterie.records.arrays import read_arrays
 from coterie.records.files import is_there

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from coterie.common.words import counted
 from coterie.records.review import ClaimEntry, ReviewEntry, read_review
 from coterie.report.headline import Tile
 from coterie.report.read import ReadRun
 from coterie.report.wording import count, percent
-from coterie.words import counted
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from coterie.common.words import counted
 from coterie.evaluation.calibration_errors import ROUNDED
 from coterie.report.charts import svg
-from coterie.words import counted
 
 COLOURS = 12  # group colours of the style sheet; more groups use them again, told apart by their numbers
 LEVELS = (0.5, 0.9)  # confidences at which a dot becomes bolder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from coterie.words import limit
+from coterie.common.words import limit
 
 
 def percent(share: float | None) -> str:

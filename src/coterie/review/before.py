@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
-from coterie.outputs import typed
+from coterie.common.outputs import typed
 from coterie.records.review import read_review
 from coterie.review.log import was_reviewed
 from coterie.types import InputError

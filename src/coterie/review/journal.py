@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.outputs import not_written
+from coterie.common.outputs import not_written
 from coterie.records.review import REVIEWED, read_review
 from coterie.review.base import Base
 from coterie.review.checks import check, reach

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from coterie.locks import Lock as FileLock
+from coterie.common.locks import Lock as FileLock
 from coterie.records.files import check_regular
 from coterie.review.events import Data, Event, content_of
 from coterie.types import CoterieError, InputError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from coterie.common.words import capital, counted
 from coterie.review import rows as row_texts
 from coterie.review.events import (
     Approve,
@@ -22,7 +23,6 @@ from coterie.review.events import (
     Undo,
 )
 from coterie.review.state import State
-from coterie.words import capital, counted
 
 SIDE = {"single": "", "several": "", "lasso": ", chosen on the map", "group": ", the whole group"}
 

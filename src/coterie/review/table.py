@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.outputs import remove_parts, write_atomically
 from coterie.evaluation.recalibration import LEAST, Recalibration, recalibrate
-from coterie.outputs import remove_parts, write_atomically
 from coterie.records.review import KEY, REVIEWED, ClaimEntry, GroupEntry, LabelsUsed, ReviewEntry, read_review
 from coterie.review.audits import Claim, claim_of
 from coterie.review.base import Base, read_base

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.outputs import printable, replacing, write_atomically
+from coterie.common.outputs import printable, replacing, write_atomically
 from coterie.records.table import numbers
 from coterie.types import InputError, ItemSpec, Skipped
 

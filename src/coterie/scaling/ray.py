@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from coterie.callers import as_written
+from coterie.common.callers import as_written
 from coterie.scaling.engines import Task
 from coterie.types import InputError, RunFailed
 

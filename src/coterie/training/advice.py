@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any
 
+from coterie.common.words import capital
 from coterie.contract import Method, is_trained, name_of
 from coterie.training.idle import broken
-from coterie.words import capital
 
 FEW_EPOCHS = 10  # below which a collapse may come of too little training
 

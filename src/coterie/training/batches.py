@@ -14,8 +14,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from coterie.common.isolation import Threads
 from coterie.contract import Trained, name_of, part_size_of, views_of
-from coterie.isolation import Threads
 from coterie.networks.net import Net
 from coterie.training.distributed import deal, share_of
 from coterie.training.passes import PassPlan, steps_of

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from coterie.outputs import write_atomically
+from coterie.common.outputs import write_atomically
 from coterie.records.files import check_regular, utf8_path
 from coterie.types import InputError
 

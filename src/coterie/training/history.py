@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from coterie.outputs import not_written, write_atomically
+from coterie.common.outputs import not_written, write_atomically
 from coterie.records.history import EpochLine, read_lines
 
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, cast
 
-from coterie.bounds import Epochs, Groups, Seconds, Seed, Share, Side
 from coterie.calibration import Calibration, practical_calibration
 from coterie.calibration.post_hoc import CARD as calibration_card
 from coterie.catalogue import method_class, method_names, register
+from coterie.common.bounds import Epochs, Groups, Seconds, Seed, Share, Side
 from coterie.contract import (
     Facts,
     Method,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.calibration.constraints import CONSTRAINED, Constraints, constraint_loss, judged_means
-from coterie.isolation import in_turn
+from coterie.common.isolation import in_turn
 from coterie.networks.heads import mlp_head
 from coterie.networks.net import weights_digest
 from coterie.objectives.mini_clusters import practical_cells

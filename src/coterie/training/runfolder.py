@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from coterie.locks import Lock
-from coterie.outputs import remove_parts, replacing, write_atomically
+from coterie.common.locks import Lock
+from coterie.common.outputs import remove_parts, replacing, write_atomically
 from coterie.records import read_record
 from coterie.records.files import yaml_of
 from coterie.training.sameness import difference

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from coterie.bounds import (
+from coterie.common.bounds import (
     RISING,
     AboveZero,
     Degrees,

@@ -11,11 +11,11 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.words import counted
 from coterie.export.jobs import Job
 from coterie.export.registry import FolderFormat
 from coterie.export.writing import Tree, as_json
 from coterie.types import InputError
-from coterie.words import counted
 
 
 def write(tree: Tree, job: Job) -> None:

@@ -10,13 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from coterie.common.words import counted
 from coterie.export.items import Items
 from coterie.export.jobs import Job
 from coterie.export.pictures import thumbnail
 from coterie.export.registry import FileFormat
 from coterie.report.map import project
 from coterie.types import InputError
-from coterie.words import counted
 
 NEIGHBOURS = 15
 SIDE = 160  # pixels of a thumbnail

@@ -6,11 +6,11 @@ empty folders: torchvision raises for them.
 
 from __future__ import annotations
 
+from coterie.common.words import counted
 from coterie.export.jobs import Job
 from coterie.export.pictures import arrange, check_room, put, say_links
 from coterie.export.registry import FolderFormat
 from coterie.export.writing import Tree
-from coterie.words import counted
 
 TORCHVISION = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 

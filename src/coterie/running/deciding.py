@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 
-from coterie import finetuning
 from coterie.catalogue import method_class
 from coterie.data.addresses import local
 from coterie.data.folders import is_table_folder
@@ -23,8 +22,9 @@ from coterie.encoders.catalogue import AUTO, NONE
 from coterie.encoders.loading import Wanted
 from coterie.encoders.opening import SMALL_GREY, Encode, check_name
 from coterie.encoders.weights import preferred
-from coterie.finetuning import check_finetune
 from coterie.methods.spectral import Spectral
+from coterie.running import finetuning
+from coterie.running.finetuning import check_finetune
 from coterie.training.plan import RunSettings, method_name
 from coterie.types import InputError, Source
 from coterie.views.settings import without_effect

@@ -14,7 +14,24 @@ from typing import Any
 
 import torch
 
-from coterie.beginning import (
+from coterie.common.outputs import check_folder
+from coterie.contract import Card, Facts
+from coterie.data.flat import mark_flat
+from coterie.data.named_files import names
+from coterie.data.originals import absolute_path
+from coterie.data.outliers import mark_outliers
+from coterie.data.spaces import Spaces
+from coterie.encoders import open_items
+from coterie.encoders.opening import Encode
+from coterie.encoders.store import lend_to
+from coterie.networks.backbones import BackboneChoice, width_of
+from coterie.networks.net import weights_digest
+from coterie.prediction.model import Model, load_model
+from coterie.records.review import REVIEWED
+from coterie.records.run import read_record
+from coterie.review.before import is_reviewed
+from coterie.review.log import FOLDER, check_closed, was_reviewed
+from coterie.running.beginning import (
     backbone_of,
     check_beginning,
     check_spaces,
@@ -23,28 +40,11 @@ from coterie.beginning import (
     first_weights,
     with_beginning,
 )
-from coterie.contract import Card, Facts
-from coterie.data.flat import mark_flat
-from coterie.data.named_files import names
-from coterie.data.originals import absolute_path
-from coterie.data.outliers import mark_outliers
-from coterie.data.spaces import Spaces
-from coterie.deciding import by_items, check_used, place_of, resolve, with_encoder
-from coterie.encoders import open_items
-from coterie.encoders.opening import Encode
-from coterie.encoders.store import lend_to
-from coterie.finetuning import Teacher, encoding_to_train, finetuned, lighter, teacher_of
-from coterie.judgements import Judgements, read_judgements
-from coterie.networks.backbones import BackboneChoice, width_of
-from coterie.networks.net import weights_digest
-from coterie.outputs import check_folder
-from coterie.prediction.model import Model, load_model
-from coterie.prepared import Prepared as Prepared
-from coterie.prepared import Watch as Watch
-from coterie.records.review import REVIEWED
-from coterie.records.run import read_record
-from coterie.review.before import is_reviewed
-from coterie.review.log import FOLDER, check_closed, was_reviewed
+from coterie.running.deciding import by_items, check_used, place_of, resolve, with_encoder
+from coterie.running.finetuning import Teacher, encoding_to_train, finetuned, lighter, teacher_of
+from coterie.running.judgements import Judgements, read_judgements
+from coterie.running.prepared import Prepared as Prepared
+from coterie.running.prepared import Watch as Watch
 from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History, read_history

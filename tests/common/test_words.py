@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from coterie.cli.predict import foreign_sentence
+from coterie.common.words import limit
 from coterie.report.wording import limit_percent
-from coterie.words import limit
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any, ParamSpec, TypeVar
 
-from coterie.callers import PLACE, reword
+from coterie.common.callers import PLACE, reword
 from coterie.types import CoterieError
 
 P = ParamSpec("P")

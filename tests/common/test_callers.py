@@ -10,8 +10,8 @@ import pytest
 import typer
 
 from coterie import Clusterer, supervised
-from coterie.callers import COMMANDS, FLAGS, VALUED, as_written, in_python, worded
 from coterie.cli.commands import app
+from coterie.common.callers import COMMANDS, FLAGS, VALUED, as_written, in_python, worded
 from coterie.types import InputError
 
 X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from coterie.data.judged import ELSEWHERE, NOWHERE
-from coterie.judgements import Judgements, constraints_of
+from coterie.running.judgements import Judgements, constraints_of
 from coterie.types import InputError
 
 # Ten items of each of four groups; the new run calls three of them 2, 0 and 3, and has the last one nowhere together.

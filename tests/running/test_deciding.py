@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from coterie.deciding import resolve
-from coterie.preparing import Watch, prepare
+from coterie.running.deciding import resolve
+from coterie.running.preparing import Watch, prepare
 from coterie.training.plan import RunSettings
 
 AUTO = RunSettings(n_clusters=3, method="auto", device="cpu")
@@ -90,7 +90,7 @@ def test_settings_of_the_views_of_embeddings_leave_photographs_to_the_encoder():
 
 @pytest.mark.parametrize("here", [True, False])
 def test_photographs_that_an_encoder_would_have_embedded(here, monkeypatch):
-    monkeypatch.setattr("coterie.deciding.preferred", lambda device, n: "some" if here else "none")
+    monkeypatch.setattr("coterie.running.deciding.preferred", lambda device, n: "some" if here else "none")
     photos = np.random.default_rng(0).integers(0, 256, (40, 24, 24, 3), dtype=np.uint8)
     method, notes = method_for(photos, image_size=16)
     assert method == "cdc"

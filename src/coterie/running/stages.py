@@ -15,19 +15,20 @@ import torch
 from torch import nn
 
 from coterie.algorithms.kmeans import NotFinite
-from coterie.beginning import epochs_of
 from coterie.calibration import PostHoc, calibration_net
 from coterie.catalogue import own_names
+from coterie.common.words import in_a_line
 from coterie.contract import Method, finish, found, heads_of, name_of
 from coterie.data.array_rows import RowIds
 from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.outliers import usual_rows
-from coterie.judgements import constraints_of
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import features_of
 from coterie.networks.net import Net
 from coterie.prediction.model import Model, load_model
-from coterie.preparing import Prepared, Watch
+from coterie.running.beginning import epochs_of
+from coterie.running.judgements import constraints_of
+from coterie.running.preparing import Prepared, Watch
 from coterie.training.advice import Advice, advice_for
 from coterie.training.checkpoints import load_tree, restoring, save_tree
 from coterie.training.distributed import share_batch_norm, wait_for_all
@@ -39,7 +40,6 @@ from coterie.training.seeds import generator_of, seed_of
 from coterie.training.soundness import Known, divided, overlooked, sample_rows, size_warning
 from coterie.types import Assignments, InputError, RunFailed, Source
 from coterie.views.normalise import farthest, normalisation, normalise, unit_range
-from coterie.words import in_a_line
 
 KEPT_ROWS = 64  # items that a saved model is asked again
 

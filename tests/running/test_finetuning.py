@@ -18,8 +18,8 @@ from coterie.data import open_source
 from coterie.data.picture_form import shown_to
 from coterie.encoders import embedding
 from coterie.encoders.trunk import start_of_encoder
-from coterie.finetuning import Teacher
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone
+from coterie.running.finetuning import Teacher
 from coterie.types import InputError
 from helpers.encoder_weights import random_weights
 

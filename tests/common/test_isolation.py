@@ -22,8 +22,8 @@ from PIL import Image, ImageFile
 
 from coterie import Clusterer, calibrate, embed, load
 from coterie.cli import main
+from coterie.common.isolation import own_state
 from coterie.data import open_source
-from coterie.isolation import own_state
 from helpers import forked
 from helpers.encoder_weights import random_weights
 

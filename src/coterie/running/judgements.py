@@ -20,6 +20,7 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from coterie.calibration.constraints import Constraints
+from coterie.common.words import counted
 from coterie.data.judged import ELSEWHERE, NOWHERE, read_judged
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
@@ -27,7 +28,6 @@ from coterie.records.group_names import groups_of_model
 from coterie.records.review import read_review
 from coterie.review.rows import written
 from coterie.types import InputError, Source
-from coterie.words import counted
 
 ALIKE = 0.5  # share of a group's items that must lie in one new group, for its judgements to be about that
 

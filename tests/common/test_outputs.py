@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from coterie.outputs import check_folder, check_output, printable, remove_parts, write_atomically
+from coterie.common.outputs import check_folder, check_output, printable, remove_parts, write_atomically
 from coterie.types import InputError
 
 

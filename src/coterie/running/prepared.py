@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 from coterie._version import __version__
-from coterie.beginning import epochs_of
 from coterie.contract import name_of
 from coterie.data.outliers import usual_items
-from coterie.finetuning import Teacher
-from coterie.judgements import Judgements
 from coterie.networks.backbones import BackboneChoice, Start
 from coterie.networks.net import Net
 from coterie.prediction.model import Model
 from coterie.review.rows import written
+from coterie.running.beginning import epochs_of
+from coterie.running.finetuning import Teacher
+from coterie.running.judgements import Judgements
 from coterie.training.device import PrecisionChoice, machine
 from coterie.training.engine import Progress
 from coterie.training.history import EpochRecord, History

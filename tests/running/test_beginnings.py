@@ -15,11 +15,11 @@ import torch
 from safetensors.torch import save_file
 
 from coterie import Clusterer, load
-from coterie.beginning import epochs_of
 from coterie.catalogue import method_class, method_names
 from coterie.contract import name_of
 from coterie.pipeline import run
-from coterie.preparing import Prepared, Watch, prepare
+from coterie.running.beginning import epochs_of
+from coterie.running.preparing import Prepared, Watch, prepare
 from coterie.training.passes import plan_passes
 from coterie.training.plan import RunSettings
 from coterie.types import InputError

@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coterie.beginning import epochs_of
 from coterie.calibration import Calibration, PostHoc, calibration_net
+from coterie.common.words import counted
 from coterie.contract import Method, is_trained, name_of, passes_of
 from coterie.data.items import ChosenItems, Embeddings
-from coterie.preparing import Prepared
 from coterie.report.wording import duration
-from coterie.stages import build_net
+from coterie.running.beginning import epochs_of
+from coterie.running.preparing import Prepared
+from coterie.running.stages import build_net
 from coterie.training.batches import batches_at_once
 from coterie.training.passes import plan_passes, steps_of
 from coterie.training.seeds import generator_of
 from coterie.training.timing import TIMED, Timing
 from coterie.types import Items
-from coterie.words import counted
 
 WORTH_SAYING = 20.0  # seconds of a whole run
 SHORT_STEPS = 1000  # a run of fewer steps and numbers than these is not worth the timing

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from coterie.shortage import shortage
+from coterie.common.shortage import shortage
 from coterie.types import InputError
 
 MEMORY, THREADS, FILES = "There is not enough memory", "no more threads", "open no more files"
@@ -39,7 +39,7 @@ def test_a_shortage_is_named_with_the_words_of_the_error(error: BaseException, s
     [
         ("subprocess", THREADS),
         ("multiprocessing.popen_fork", THREADS),
-        ("coterie.locks", WAITING),
+        ("coterie.common.locks", WAITING),
         ("gzip", WAITING),
         (None, WAITING),
     ],
