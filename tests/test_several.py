@@ -125,8 +125,28 @@ def test_items_that_change_between_the_seeds_are_told(rows, tmp_path, monkeypatc
         return done
 
     monkeypatch.setattr(several, "run", once)
-    with pytest.raises(InputError, match="The runs are over different items"):
+    with pytest.raises(InputError, match=r"rows has changed since the first of the 2 runs: fit them again\."):
         Clusterer(3, "kmeans", random_state=0, runs=2, calibrate=False).fit(tmp_path / "rows.npy")
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_other_items_with_the_same_ids_are_told_before_they_are_fitted(rows, tmp_path, monkeypatch, kept):
+    """The ids of an array are its rows: groups of other items were averaged with these, without a word."""
+    np.save(tmp_path / "rows.npy", rows)
+    fitted = []
+
+    def once(*given, **more):
+        done = pipeline.run(*given, **more)
+        fitted.append(done)
+        np.save(tmp_path / "rows.npy", rows[::-1].copy())
+        return done
+
+    monkeypatch.setattr(several, "run", once)
+    model = Clusterer(3, "kmeans", random_state=0, runs=3, calibrate=False, output=tmp_path / "out" if kept else None)
+    with pytest.raises(InputError, match="rows has changed since the first of the 3 runs") as refused:
+        model.fit(tmp_path / "rows.npy")
+    assert len(fitted) == 1
+    assert ("new folder" in str(refused.value)) is kept
 
 
 def test_seeds_follow_each_other():

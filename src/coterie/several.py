@@ -6,6 +6,7 @@ Used by `coterie fit --runs` and `Clusterer(runs=)`, which bring how one run is 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -23,10 +24,12 @@ from coterie.evaluation.recalibration import with_confidence
 from coterie.evaluation.trust import Trust
 from coterie.pipeline import RunResult, run
 from coterie.prediction.results import ResultTable, write_result
+from coterie.running.prepared import Watch, items_of
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Held
+from coterie.training.sameness import same_items
 from coterie.trusting import trust_models
-from coterie.types import Assignments, InputError, RunFailed
+from coterie.types import Assignments, InputError, RunFailed, Source
 
 TABLE, RECORD, PAGE = "ensemble.parquet", "ensemble.json", "compare.html"
 MOST = 100
@@ -97,6 +100,7 @@ def fit_each(
     fit: Callable[[int, Any, Path | None], int],
     out: Path | None = None,
     waiting: Callable[[list[str]], None] = lambda names: None,
+    failing: Callable[[int, RunFailed], None] | None = None,
 ) -> None:
     """Call `fit(seed, n_clusters, folder)`, which returns the number of groups, for each seed.
 
@@ -105,7 +109,8 @@ def fit_each(
 
     Several processes may do the same in one folder: a run that another one holds (`fit` raises Held) is passed over,
     and asked for again when there is nothing else to do, until all are done. `waiting` then hears once which they are.
-    A run that fails ends it, by a RunFailed that names its seed, and the folders of those that are done.
+    A run that fails ends it, by a RunFailed that names its seed, and the folders of those that are done; where there
+    is a `failing`, that hears of it instead, and the other seeds are fitted.
     """
     done: list[Path] = []
     left = list(zip(seeds, [None if out is None else out / name for name in names_of(seeds)], strict=True))
@@ -119,7 +124,9 @@ def fit_each(
                 n_clusters = fit(seed, n_clusters, folder) or n_clusters
                 done += [] if folder is None else [folder]
             except RunFailed as error:
-                raise _of_seed(seed, error, done) from error
+                if failing is None:
+                    raise _of_seed(seed, error, done) from error
+                failing(seed, error)
             except Held:
                 held.append((seed, folder))
                 if n_clusters == "auto":  # which the first of them is to find
@@ -171,6 +178,18 @@ def fit_runs(source: Any, settings: RunSettings, count: int, out: Path | None) -
     names = names_of(seeds)
     if out is not None:
         check_folder_of_runs(out, names)
+    first: dict[str, Any] = {}  # the items of the first seed
+
+    def ready(opened: Source) -> None:
+        """Refuse items that are others than before: the ids of an array are its rows, whatever is in them."""
+        now = items_of(opened)
+        if not same_items(first, now):
+            again = "fit them again" if out is None else "fit them again in a new folder"
+            if not isinstance(source, str | os.PathLike):
+                again += " (a Dataset without its random transforms)"
+            raise InputError(f"{opened.name} has changed since the first of the {count} runs: {again}.")
+        first.update(now)
+
     fitted: dict[int, RunResult] = {}  # by seed: a run that another process holds is done after later ones
 
     # A run may map pictures or embeddings that lie there, so where files in use stay, they may stay until the end.
@@ -178,7 +197,7 @@ def fit_runs(source: Any, settings: RunSettings, count: int, out: Path | None) -
 
         def fit(seed: int, n_clusters: Any, folder: Path | None) -> int:
             own = replace(settings, seed=seed, n_clusters=n_clusters)
-            found = run(source, own, folder, cache=Path(shared) if out is None else None)
+            found = run(source, own, folder, watch=Watch(ready), cache=Path(shared) if out is None else None)
             said = found.assignments
             fitted[seed] = replace(found, assignments=replace(said, embedding=None))
             return found.model.k

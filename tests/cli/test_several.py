@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from coterie import Clusterer, load
+from coterie.cli import several as cli_several
 from coterie.cli.folders import run_folder
+from coterie.cli.several import NOT_COMPARED, check_alike, data_of
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.records import read_record
+from coterie.running.prepared import plain_settings
 from coterie.several import fit_each
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Done, Held
@@ -110,6 +114,38 @@ def test_a_run_that_fails_is_named_by_its_seed_and_what_is_done_stays(tmp_path):
         fit_each(range(5, 7), 3, fit)
 
 
+def test_seeds_whose_run_fails_are_left_out_where_one_says_so(coterie, vectors, tmp_path, monkeypatch):
+    """A seed that fails each time kept all others from being fitted, and those that were from being compared."""
+    broken, whole = {1}, cli_several.fit_run
+
+    def fit_run(request):
+        if request.settings["seed"] in broken:
+            raise RunFailed("The run collapsed.", "Try less.")
+        return whole(request)
+
+    monkeypatch.setattr(cli_several, "fit_run", fit_run)
+    out, words = tmp_path / "out", ("-k", 3, "--runs", 4, *QUICK)
+    answer = coterie("fit", vectors, *words, "-o", out)
+    assert answer.code == 1
+    kept = f"{out / 'seed-0'} is done and kept."
+    assert f"Seed 1: The run collapsed. Try less. {kept} --resume --skip-failed goes on without" in answer.err
+    answer = coterie("fit", vectors, *words, "-o", out, "--resume", "--skip-failed", "--json")
+    assert answer.code == 0, answer.err
+    assert answer.object["runs"] == ["seed-0", "seed-2", "seed-3"]
+    assert answer.object["failed"] == {"seed-1": "The run collapsed."}
+    assert answer.object["notes"] == ["seed-1 is left out, for its run failed: The run collapsed."]
+    assert json.loads((out / "ensemble.json").read_text())["failed"] == answer.object["failed"]
+    broken |= {0, 2}
+    answer = coterie("fit", vectors, *words, "-o", tmp_path / "none", "--skip-failed")
+    assert answer.code == 1
+    assert "3 of 4 runs failed, so there are no two to compare: The run collapsed." in answer.err
+    broken.clear()
+    answer = coterie("fit", vectors, *words, "-o", out, "--resume", "--skip-failed", "--json")
+    assert len(answer.object["runs"]) == 4
+    assert "failed" not in answer.object
+    assert "with --runs" in coterie("fit", vectors, "-k", 3, "-o", tmp_path / "x", "--skip-failed").err
+
+
 @pytest.mark.parametrize(("refusal", "stays"), [(Held, True), (InputError, False)])
 def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path, refusal, stays):
     def begin():
@@ -179,6 +215,60 @@ def test_runs_of_other_data_or_settings_are_not_put_together(coterie, vectors, t
     answer = coterie("fit", source, "--runs", 3, *asked)
     assert answer.code == 2
     assert "are over different data" in answer.err
+
+
+OTHERS = {  # another value of each setting
+    "n_clusters": 4,
+    "method": "kmeans",
+    "by_items": True,
+    "trained_by": ("--epochs",),
+    "seed": 1,
+    "epochs": 2,
+    "preset": "paper",
+    "init": "before",
+    "finetune": True,
+    "encoder": "photo",
+    "pretrain": "moco",
+    "backbone": "mlp",
+    "pretrained": True,
+    "weights": "w.pt",
+    "device": "cuda",
+    "precision": "bf16",
+    "image_size": 32,
+    "family": "photo",
+    "columns": ("a", "b"),
+    "overrides": {"ae.batch_size": 9},
+    "max_skipped": 0.5,
+    "calibrate": True,
+    "judged": "judged.csv",
+    "store_embedding": True,
+    "checkpoint_seconds": 1.0,
+}
+
+
+@pytest.mark.parametrize("name", [setting.name for setting in fields(RunSettings)])
+def test_another_value_of_any_setting_is_another_run(name, tmp_path):
+    """A new setting is compared unless somebody says why not: of a list of those that are, it could be missing."""
+    before = RunSettings(3, "ae", encoder="none")
+    (tmp_path / "run.yaml").write_text(json.dumps({"status": "done", "settings": plain_settings(before)}))
+    check_alike(tmp_path, before)
+    now = replace(before, **{name: OTHERS[name]})
+    if name in NOT_COMPARED:
+        check_alike(tmp_path, now)
+    else:
+        with pytest.raises(InputError, match=f"begun with {name} = "):
+            check_alike(tmp_path, now)
+
+
+def test_runs_of_one_source_in_another_form_are_not_put_together(tmp_path):
+    """One fingerprint, two forms: pictures through other weights of the encoder, or of another size."""
+    for seed, size in enumerate((8, 16)):
+        spec = {"kind": "images", "height": size}
+        (tmp_path / f"seed-{seed}").mkdir()
+        entries = {"status": "done", "source": {"fingerprint": "f", "spec": spec}}
+        (tmp_path / f"seed-{seed}" / "run.yaml").write_text(json.dumps(entries))
+    with pytest.raises(InputError, match="are over different data"):
+        data_of([tmp_path / "seed-0", tmp_path / "seed-1"])
 
 
 def test_runs_go_on_without_the_run_that_they_started_from(coterie, grouped, vectors, tmp_path):

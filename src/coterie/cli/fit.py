@@ -7,7 +7,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,11 +30,13 @@ from coterie.report.page import render
 from coterie.report.read import read_run
 from coterie.running.beginning import check_beginning
 from coterie.running.deciding import resolve
+from coterie.running.prepared import items_of
 from coterie.running.preparing import Prepared, Watch, prepare
 from coterie.training.device import several_processes
 from coterie.training.interrupt import Stopped
 from coterie.training.plan import RunSettings, coerce
 from coterie.training.runfolder import Resume
+from coterie.training.sameness import same_items
 from coterie.types import CoterieError, InputError, RunFailed, Skipped, Source
 
 
@@ -51,7 +53,7 @@ class FitRequest:
     labels: str | None = None
     config: Path | None = None
     label_column: str | None = None
-    fingerprint: str | None = None  # of the data that runs beside this one were fitted on
+    beside: Mapping[str, Any] | None = None  # the source of the runs beside this one, as their record has it
     several: Path | None = None  # of one of several runs: the folder of all, which the command was given
     speech: Speech = field(default_factory=Speech)
 
@@ -189,7 +191,7 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
 
             def ready(source: Source) -> None:
                 bar.items = len(source.items)
-                if request.fingerprint not in (None, source.fingerprint):
+                if not same_items(request.beside or {}, items_of(source)):
                     raise InputError(
                         f"The data have changed since the runs beside {out} were begun: start new ones in another "
                         "folder."
@@ -239,6 +241,8 @@ def after_stop(out: Path, several: Path | None = None) -> str | None:
             again if several else f"the same command with -o {typed(out)}"
         )  # before there is a run, nothing is resumed
         return f"Stopped. The pictures that were embedded are kept: {again} goes on."
+    if read_record(out).get("status") == "done":
+        return f"Stopped. The run in {out} was done before, and is what it was."
     if kept(out):
         return f"Stopped. What was done is kept in {out}: {again} goes on."
     return f"Stopped before anything was learned: {again} begins anew."

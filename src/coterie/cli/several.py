@@ -31,21 +31,24 @@ from coterie.running.prepared import plain_settings
 from coterie.several import PAGE, TABLE, check_folder_of_runs, fit_each, gather, names_of, seeds_from
 from coterie.training.plan import RunSettings, coerce
 from coterie.training.runfolder import Done
+from coterie.training.sameness import same_items
 from coterie.trusting import trust_runs
-from coterie.types import InputError, Skipped
+from coterie.types import InputError, RunFailed, Skipped
 
-# Settings that make other runs, among those that are not decided by what the items are.
-COMPARED = (
-    *("preset", "epochs", "backbone", "pretrain", "pretrained", "columns", "overrides", "encoder", "precision"),
-    *("family", "finetune"),
+# Of the settings, all that make other runs are compared; these do not.
+NOT_COMPARED = (
+    *("by_items", "trained_by"),  # what `auto` comes to, which a record has only afterwards
+    *("seed", "device"),  # each run has its own
+    *("max_skipped", "store_embedding", "checkpoint_seconds"),  # the same answers of the same items
 )
 OF_PICTURES = ("weights", "image_size")  # which a named encoder takes, and the record does not have then
 
 
-def fit_several(request: FitRequest, count: int) -> None:
-    """Fit with `count` seeds from the one given, into folders seed-0, seed-1, ... of -o. Raises InputError.
+def fit_several(request: FitRequest, count: int, *, skip_failed: bool = False) -> None:
+    """Fit with `count` seeds from the one given, into folders seed-0, seed-1, ... of -o. Raises InputError, RunFailed.
 
     With --resume the same command may be given several times at once: each process takes runs that no other has.
+    skip_failed: seeds whose run fails are named and left out; at least two must end well.
     """
     out = request.out
     first = coerce(RunSettings, {"seed": request.settings.get("seed", 0)}, "run").seed
@@ -62,10 +65,10 @@ def fit_several(request: FitRequest, count: int) -> None:
     def fit(seed: int, n_clusters: Any, folder: Path | None) -> int:
         """Fit one seed unless that is done, and return its number of groups. Raises Held where another process does."""
         assert folder is not None
-        if not (folder / "run.yaml").exists() or read_record(folder).get("status") != "done":
+        if not is_done(folder):
             own = {**request.settings, "seed": seed, "n_clusters": n_clusters}
             one, finished = replace(request, settings=own, out=folder, resume="unfinished", several=out), None
-            one = replace(one, fingerprint=data_of([out / name for name in names_of(seeds)]))
+            one = replace(one, beside=data_of([out / name for name in names_of(seeds)]))
             with contextlib.suppress(Done):  # by another process, after the look above
                 finished = fit_run(one)
             if finished is not None and not request.as_json:  # of several runs the object is one for all
@@ -76,8 +79,29 @@ def fit_several(request: FitRequest, count: int) -> None:
         if not request.speech.quiet:
             print(f"Another process fits {', '.join(names)}: waiting for it.", file=sys.stderr)
 
-    fit_each(seeds, settings.n_clusters, fit, out, waiting)
-    finish(request, out, [out / name for name in names_of(seeds)])
+    failed: dict[str, str] = {}
+
+    def failing(seed: int, error: RunFailed) -> None:
+        (name,) = names_of([seed])
+        if not is_done(out / name):  # or only its report or its metrics failed
+            failed[name] = error.reason
+        if not request.speech.quiet:
+            print(f"Seed {seed}: {error}", file=sys.stderr)
+
+    try:
+        fit_each(seeds, settings.n_clusters, fit, out, waiting, failing if skip_failed else None)
+    except RunFailed as error:
+        raise RunFailed(error.reason, f"{error.advice} --resume --skip-failed goes on without such seeds.") from error
+    whole = [out / name for name in names_of(seeds) if name not in failed]
+    if len(whole) < 2:
+        reason = f"{len(failed)} of {count} runs failed, so there are no two to compare: {next(iter(failed.values()))}"
+        raise RunFailed(reason, f"The folders in {out} say more.")
+    finish(request, out, whole, failed)
+
+
+def is_done(run: Path) -> bool:
+    """Whether a run has ended well."""
+    return (run / "run.yaml").exists() and read_record(run).get("status") == "done"
 
 
 def check_alike(run: Path, settings: RunSettings) -> None:
@@ -88,14 +112,15 @@ def check_alike(run: Path, settings: RunSettings) -> None:
     before, asked = record.get("settings") or {}, plain_settings(settings)
     # Where nobody asked for an encoder there is none; the record of a finished run says so.
     before, asked = ({**one, "encoder": one.get("encoder", NONE) or NONE} for one in (before, asked))
-    names = list(COMPARED) if settings.by_items else ["method", *COMPARED]
-    names += OF_PICTURES if settings.encoder in (None, AUTO, NONE) else ()
-    names += [] if settings.n_clusters == "auto" else ["n_clusters"]
-    names += [] if settings.judged else ["calibrate"]
-    names += [] if same_beginning(record, settings.init) else ["init"]
-    names += [] if same_judgements(record, settings.judged) else ["judged"]
-    for name in names:
-        if name in before and before[name] != asked[name]:
+    left = {*NOT_COMPARED}
+    left |= {"method"} if settings.by_items else set()
+    left |= set() if settings.encoder in (None, AUTO, NONE) else {*OF_PICTURES}
+    left |= {"n_clusters"} if settings.n_clusters == "auto" else set()
+    left |= {"calibrate"} if settings.judged else set()
+    left |= {"init"} if same_beginning(record, settings.init) else set()
+    left |= {"judged"} if same_judgements(record, settings.judged) else set()
+    for name in asked:
+        if name not in left and name in before and before[name] != asked[name]:
             raise InputError(
                 f"{run} was begun with {name} = {before[name]}, not {asked[name]}: give the same settings, or another "
                 "folder with -o."
@@ -124,20 +149,21 @@ def same_judgements(record: Mapping[str, Any], judged: str | None) -> bool:
     return True
 
 
-def data_of(runs: Sequence[Path]) -> str | None:
-    """The fingerprint of the data of runs, None where none has begun. Raises InputError where they differ."""
-    found: dict[str, Path] = {}
-    for run in runs:
-        if (run / "run.yaml").exists() and (known := (read_record(run).get("source") or {}).get("fingerprint")):
-            found.setdefault(known, run)
-    if len(found) > 1:
-        one, other = list(found.values())[:2]
-        raise InputError(f"{one} and {other} are over different data: fit them again in a new folder.")
-    return next(iter(found), None)
+def data_of(runs: Sequence[Path]) -> dict[str, Any] | None:
+    """The source of runs as the record has it, None where none has begun. Raises InputError where they differ."""
+    begun = [run for run in runs if (run / "run.yaml").exists()]
+    sources = [read_record(run).get("source") or {} for run in begun]
+    for run, source in zip(begun, sources, strict=True):
+        if not same_items(sources[0], source):
+            raise InputError(f"{begun[0]} and {run} are over different data: fit them again in a new folder.")
+    return sources[0] if sources else None
 
 
-def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:
-    """The table, the record and the page of finished runs, and the answer on the screen."""
+def finish(request: FitRequest, out: Path, runs: Sequence[Path], failed: Mapping[str, str]) -> None:
+    """The table, the record and the page of finished runs, and the answer on the screen.
+
+    failed: of the runs that are left out, each one's name and why it failed.
+    """
     data_of(runs)  # rows of other data may have the same ids
     tables, names = [read_result(run / "result.parquet") for run in runs], [run.name for run in runs]
     found, metrics = gather(names, tables, trust_runs(runs, names)), dict[str, Any]()
@@ -151,7 +177,8 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path]) -> None:
         heads = {n: evaluate(codes, p.numpy(), class_names=labels.names) for n, p in found.ensemble.heads.items()}
         metrics["heads"] = {name: {key: head[key] for key in METRICS} for name, head in heads.items()}
         metrics["metrics"] = metrics["heads"][next(iter(heads))]
-    answer = found.write(out, judgements_in(record), **metrics)
+    answer = found.write(out, judgements_in(record), **metrics, **({"failed": dict(failed)} if failed else {}))
+    notes += [f"{name} is left out, for its run failed: {why}" for name, why in failed.items()]
     comparison, page = compared(runs), out / PAGE
     ours = not page.exists() or is_page(page)
     if ours:

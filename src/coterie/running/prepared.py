@@ -94,8 +94,7 @@ class Prepared:
                 "path": self.path,
                 "kind": source.items.spec.kind,
                 "n": len(source.items),
-                "spec": plain(asdict(source.items.spec)),
-                "fingerprint": source.fingerprint,
+                **items_of(source),
                 "read_at": self.read_at,
                 "family": self.family,
                 "skipped": [asdict(item) for item in source.skipped],
@@ -123,6 +122,11 @@ class Prepared:
             **({} if self.chosen_k is None else {"chosen_k": self.chosen_k}),
             **({} if self.judged is None else {"labels_used": self.judged.used}),
         }
+
+
+def items_of(source: Source) -> dict[str, Any]:
+    """What the record says of the items themselves: their form and the digest of their content."""
+    return {"spec": plain(asdict(source.items.spec)), "fingerprint": source.fingerprint}
 
 
 def plain(value: Any) -> Any:

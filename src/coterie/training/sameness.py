@@ -56,6 +56,18 @@ def _pairs(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
     yield "--precision", precision["value"] if isinstance(precision, Mapping) else MISSING, now["precision"]["value"]
 
 
+def same_items(before: Record, now: Record) -> bool:
+    """Whether two sources, as records have them, hold the same items in the same form; what one lacks is not compared.
+
+    Pictures that another encoder embeds, or that are resized to another side, have one fingerprint and another form.
+    """
+    marks = [source.get("fingerprint") for source in (before, now)]
+    forms = [source.get("spec") or {} for source in (before, now)]
+    return (not all(marks) or marks[0] == marks[1]) and all(
+        forms[0][name] == value for name, value in forms[1].items() if name in forms[0]
+    )
+
+
 def _settings(stage: str, before: Any, now: Record) -> Iterator[tuple[str, Any, Any]]:
     for name, value in now.items():
         yield f"{stage}.{name}", (before or {}).get(name, MISSING), value

@@ -76,6 +76,9 @@ Config = Annotated[Path | None, typer.Option(help="YAML file of settings; option
 Set = Annotated[list[str] | None, typer.Option("--set", help="One setting, as method.cells=40 or views.flip=0.")]
 Labels = Annotated[str | None, typer.Option(help="True labels for evaluation: a file, or 'folders'.")]
 Runs = Annotated[int, typer.Option(help="Number of seeds; with several, also says which run to trust.")]
+SkipFailed = Annotated[
+    bool, typer.Option("--skip-failed", help="With --runs: leave seeds out whose run fails, and compare the others.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the run in -o where it stopped.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Check and show the plan; train nothing.")]
 
@@ -130,6 +133,7 @@ def fit(
     labels: Labels = None,
     label_column: LabelColumn = None,
     runs: Runs = 1,
+    skip_failed: SkipFailed = False,
     features: Features = None,
     resume: Resume = False,
     dry_run: DryRun = False,
@@ -148,6 +152,7 @@ def fit(
         from coterie.cli.fit import FitRequest, fit_source
         from coterie.cli.settings import settings_given
         from coterie.data.spaces import source_given
+        from coterie.types import InputError
 
         given_source = source_given(source, features or [])
         settings = settings_given(context.params, config, set_ or [])
@@ -155,8 +160,10 @@ def fit(
         how: dict[str, Any] = {"labels": labels, "label_column": label_column, "config": config, "speech": speech}
         request = FitRequest(given_source, settings, out, resume, dry_run, as_json, **how)
         if runs == 1:
+            if skip_failed:
+                raise InputError("--skip-failed is about several seeds: give their number with --runs.")
             fit_source(request)
         else:
             from coterie.cli.several import fit_several
 
-            fit_several(request, runs)
+            fit_several(request, runs, skip_failed=skip_failed)
