@@ -89,6 +89,7 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
     watch.ready(prepared.source)
     folder, plan = prepared.folder, prepared.plan
     forget_calibration(prepared)
+    folder.stands = folder.is_done  # resumed once more: stopped or failed, it is what it was
     folder.update(**prepared.record(command))
     if prepared.settings.init is not None:
         folder.keep_start(Path(prepared.settings.init))
@@ -101,6 +102,8 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
             watch.say(str(expected))
         model, assignments = _fit(prepared, watch)
         seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
+        folder.stands = False
+        folder.update()  # from here on answers and record may be of two runs
         if folder.path is not None and prepared.is_main:
             _write(folder.path, model, prepared, assignments, watch)
     except KeyboardInterrupt:

@@ -15,7 +15,9 @@ import pytest
 import yaml
 
 import coterie as package
+from coterie import pipeline
 from coterie.records import read_record
+from coterie.types import RunFailed
 from helpers import forked
 from helpers.forked import COTERIE
 
@@ -108,6 +110,28 @@ def test_a_stage_that_ends_by_its_own_rule_says_so(coterie, vectors, tmp_path):
     assert note in read_record(tmp_path / "run")["notes"]
     assert coterie(*fit, "--resume").code == 0
     assert read_record(tmp_path / "run")["notes"].count(note) == 1
+
+
+@pytest.mark.parametrize("ends", [KeyboardInterrupt, RunFailed("It collapsed.", "Try less.")])
+def test_a_finished_run_whose_resumption_ends_early_is_done_as_before(coterie, vectors, tmp_path, monkeypatch, ends):
+    """Its record said `stopped`, or that it failed and is calibrated, beside the whole answers of before."""
+    run, words = tmp_path / "run", ("-k", 3, "--method", "kmeans", "-q", "--json")
+    assert coterie("fit", vectors, *words, "-o", run, "--no-calibrate").code == 0
+    before = (run / "run.yaml").read_bytes(), (run / "result.parquet").read_bytes()
+
+    def calibrate(model, prepared, watch):
+        assert (run / "run.yaml").read_bytes() == before[0]  # also for whom the process is killed here
+        raise ends
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "calibrate", calibrate)
+        answer = coterie("fit", vectors, *words, "-o", run, "--resume", "--calibrate")
+    assert answer.code == (130 if ends is KeyboardInterrupt else 1)
+    assert ("is what it was" in answer.err) is (ends is KeyboardInterrupt)
+    assert ((run / "run.yaml").read_bytes(), (run / "result.parquet").read_bytes()) == before
+    assert coterie("fit", vectors, *words, "-o", run, "--resume", "--calibrate").code == 0
+    assert read_record(run)["calibrated"] is True
+    assert read_record(run)["status"] == "done"
 
 
 def test_a_run_that_is_stopped_while_its_report_is_written_is_done(coterie, vectors, tmp_path, monkeypatch):

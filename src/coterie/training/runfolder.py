@@ -38,6 +38,7 @@ class RunFolder:
     writes: bool = True
     record: dict[str, Any] = field(default_factory=dict)
     held: Lock | None = None  # on the folder, while this process alone may write to it
+    stands: bool = False  # the folder's answers are those of a finished run until others are written, and so its record
 
     def prepare(self, *, resume: Resume) -> None:
         """Make the folder, or take it up again, and hold it. Raises InputError when it may not be used, Held, Done."""
@@ -111,6 +112,15 @@ class RunFolder:
                 f"Only {free >> 20} MiB are free where {self.path} lies: free some space or choose another -o."
             )
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the folder holds a run that has ended well, with its answers."""
+        if self.path is None or not all(
+            (self.path / name).exists() for name in ("run.yaml", "result.parquet", "model")
+        ):
+            return False
+        return read_record(self.path).get("status") == "done"
+
     def check_same(self, record: dict[str, Any]) -> None:
         """A resumed run must be the same run. Raises InputError that names the first difference of the records."""
         if self.path is None or not (self.path / "run.yaml").exists():
@@ -127,9 +137,9 @@ class RunFolder:
             )
 
     def update(self, **entries: Any) -> None:
-        """Add entries to `run.yaml`, which is written whole each time."""
+        """Add entries to the record, and write `run.yaml` whole unless that of a finished run stands."""
         self.record.update(entries)
-        if self.path is not None and self.writes:
+        if self.path is not None and self.writes and not self.stands:
             write_atomically(self.path / "run.yaml", yaml_of(self.record))
 
     def keep_start(self, run: Path) -> None:
