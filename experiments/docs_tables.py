@@ -15,36 +15,38 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import _docs_boards
-import _docs_cdc
-import _docs_frozen
-import _docs_install
-import _docs_methods
-import _docs_others
-import _docs_rdc
-import _docs_readme
-import _docs_review
-import _docs_scaling
-import _docs_speed
-import _docs_trust
-from _docs import Block
+from _docs import (
+    Block,
+    boards,
+    cdc,
+    frozen,
+    install,
+    methods,
+    others,
+    rdc,
+    readme,
+    review,
+    scaling,
+    speed,
+    trust,
+)
 
 from coterie.common.outputs import write_atomically
 
 ROOT = Path(__file__).parents[1]
 PAGES = (
-    _docs_frozen,
-    _docs_boards,
-    _docs_cdc,
-    _docs_rdc,
-    _docs_others,
-    _docs_trust,
-    _docs_methods,
-    _docs_readme,
-    _docs_install,
-    _docs_review,
-    _docs_scaling,
-    _docs_speed,
+    frozen,
+    boards,
+    cdc,
+    rdc,
+    others,
+    trust,
+    methods,
+    readme,
+    install,
+    review,
+    scaling,
+    speed,
 )
 BLOCKS: dict[str, Block] = {name: block for page in PAGES for name, block in page.BLOCKS.items()}
 # At the beginning of a line: a page that includes a part of another names its marks, too.

@@ -52,12 +52,12 @@ def test_rows_that_are_not_asked_for_stay(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 def test_the_page_says_what_was_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import _docs_speed
+    from _docs import speed
 
     newer, older = tmp_path, tmp_path / "older"
-    monkeypatch.setattr(_docs_speed, "BENCHMARKS", newer)
-    monkeypatch.setattr(_docs_speed, "OLDER", older)
-    assert _docs_speed.beside_authors(older) == "Not run: `python benchmarks/beside_authors.py`.\n"
+    monkeypatch.setattr(speed, "BENCHMARKS", newer)
+    monkeypatch.setattr(speed, "OLDER", older)
+    assert speed.beside_authors(older) == "Not run: `python benchmarks/beside_authors.py`.\n"
 
     times = dict.fromkeys(("authors_seconds", "seconds_float32", "seconds"), 1.0)
     times |= dict.fromkeys(("times_faster_float32", "times_faster"), 1.0)
@@ -66,5 +66,5 @@ def test_the_page_says_what_was_not_run(monkeypatch: pytest.MonkeyPatch, tmp_pat
     for folder, names in ((newer, ("cc",)), (older, ("cc", "pica"))):
         methods = {name: {"repository": f"of/{name}", **done} for name in names}
         (folder / "beside_authors.json").write_text(json.dumps({"command": "it", "methods": methods}), encoding="utf-8")
-    assert "| pica | `of/pica` | not run |" in _docs_speed.beside_authors(newer)
-    assert "not run" not in _docs_speed.beside_authors(older)
+    assert "| pica | `of/pica` | not run |" in speed.beside_authors(newer)
+    assert "not run" not in speed.beside_authors(older)

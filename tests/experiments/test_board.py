@@ -25,10 +25,10 @@ def scripts() -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(EXPERIMENTS))
         import _boards
-        import _docs_boards
         import board
+        from _docs import boards as tables
 
-        yield board, _boards, _docs_boards
+        yield board, _boards, tables
 
 
 def test_every_row_is_the_papers_and_comes_after_what_it_starts_from(scripts: Any) -> None:

@@ -44,8 +44,8 @@ def test_any_method_is_scored_before_and_after_its_calibration(
     monkeypatch: pytest.MonkeyPatch, results: Path, tmp_path: Path
 ) -> None:
     import _docs
-    import _docs_methods
     import method_reference
+    from _docs import methods as tables
 
     words = "digits -k 10 --method finch --seeds 0 1 --device cpu --set calibrate.epochs=2"
     monkeypatch.setattr(sys, "argv", ["method_reference.py", *words.split(), "--runs", str(tmp_path / "runs")])
@@ -56,8 +56,8 @@ def test_any_method_is_scored_before_and_after_its_calibration(
     for record in content["records"]:
         assert list(record["heads"]) == ["cal", "finch"]
         assert record["metrics"] == record["heads"]["finch"]
-    monkeypatch.setattr(_docs_methods, "records", lambda stem: _docs.records(stem, results))
-    text = _docs_methods.method("method_reference_finch_digits")
+    monkeypatch.setattr(tables, "records", lambda stem: _docs.records(stem, results))
+    text = tables.method("method_reference_finch_digits")
     assert "| finch |" in text
     assert content["command"] in text
     # The same folders under another command would give this run's numbers another title.

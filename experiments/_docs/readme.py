@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from _docs_frozen import records
-
+from _docs.frozen import records
 from coterie.catalogue import method_class, own_names
 from coterie.contract import is_trained
 

@@ -6,9 +6,10 @@ import functools
 import statistics
 from pathlib import Path
 
-from _docs import BENCHMARKS, OLDER, Block, mean_percent, not_run, records, score_cells, table
-from _docs_cdc import scored
 from _pages import mean_and_deviation
+
+from _docs import BENCHMARKS, OLDER, Block, mean_percent, not_run, records, score_cells, table
+from _docs.cdc import scored
 
 CLUSTERINGS = {"kmeans": "K-means, labels", "gmm": "Gaussian mixture", "spectral": "spectral, landmarks"}
 ABLATIONS = (

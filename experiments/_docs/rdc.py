@@ -11,8 +11,9 @@ import rdc_claim
 import rdc_contraction
 import rdc_search
 import rdc_shift
-from _docs import Block, percent, records, score_cells, table, table_of
 from _pages import mean_and_deviation
+
+from _docs import Block, percent, records, score_cells, table, table_of
 
 FAMILY = ("finch", "ae", "deepfinch", "dec", "idec", "dcn", "vade", "acai", "dynae", "adec")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import statistics
 
-from _docs import BENCHMARKS, RESULTS, SCORES, Block, mean_percent, records, score_cells, table
 from _pages import in_words, markdown
 
+from _docs import BENCHMARKS, RESULTS, SCORES, Block, mean_percent, records, score_cells, table
 from coterie.catalogue import own_names
 
 PREFIX = "method_reference_"

@@ -14,8 +14,8 @@ from _pages import markdown, mean_and_deviation
 from coterie.records import judgements_in
 from coterie.types import InputError
 
-RESULTS = Path(__file__).parent / "results"
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[1] / "results"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "results"
 OLDER = BENCHMARKS / "without_bfloat16"  # of a processor without it, where benchmarks/_measure.py puts them
 SCORES = {"acc": "ACC", "nmi": "NMI", "ari": "ARI", "ece": "ECE", "confidence": "mean confidence"}
 

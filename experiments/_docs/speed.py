@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from _docs import BENCHMARKS, OLDER, Block, records, table
 from _pages import markdown
 
+from _docs import BENCHMARKS, OLDER, Block, records, table
 from coterie.catalogue import method_class, own_names
 from coterie.contract import is_trained
 

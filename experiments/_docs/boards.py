@@ -7,8 +7,9 @@ import statistics
 from typing import Any
 
 from _boards import BOARDS, SUPERVISED, Board, Order, TableLine
-from _docs import RESULTS, Block, records, table
 from _pages import in_words, markdown, mean_and_deviation
+
+from _docs import RESULTS, Block, records, table
 
 COLUMNS = {
     "acc": "ACC",

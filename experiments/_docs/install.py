@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+from _docs import BENCHMARKS
+
 FOR = {
     "": "everything but the lines below",
     "docs": "building this documentation",
@@ -20,7 +20,7 @@ FOR = {
 
 def sizes() -> str:
     """One row for each extra: what it is for, and what it adds."""
-    found = json.loads((RESULTS / "install_size.json").read_text(encoding="utf-8"))
+    found = json.loads((BENCHMARKS / "install_size.json").read_text(encoding="utf-8"))
     rows = ["| extra | what it is for | adds, MB | largest |", "|---|---|---|---|"]
     for extra, size in found["extras"].items():
         name = f"`coterie[{extra}]`" if extra else "none"
@@ -33,7 +33,7 @@ def sizes() -> str:
 
 def size_without_cuda() -> str:
     """What coterie itself takes with torch's build for processors."""
-    found = json.loads((RESULTS / "install_size_cpu.json").read_text(encoding="utf-8"))
+    found = json.loads((BENCHMARKS / "install_size_cpu.json").read_text(encoding="utf-8"))
     base = found["extras"][""]
     return (
         f"coterie itself then takes {base['megabytes']:,.0f} MB, of which torch {base['largest']['torch']:.0f}; what "

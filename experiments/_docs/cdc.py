@@ -8,8 +8,9 @@ from typing import Any
 
 import cdc_grey
 import mini_clusters_rule
-from _docs import SCORES, Block, mean_percent, not_run, percent, records, score_cells, table, table_of
 from _pages import mean_and_deviation
+
+from _docs import SCORES, Block, mean_percent, not_run, percent, records, score_cells, table, table_of
 
 ROWS = (
     ("MoCo-v2 + K-means", "moco_kmeans", "kmeans"),
