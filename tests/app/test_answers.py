@@ -212,6 +212,11 @@ def test_conflicts_retries_and_what_is_wrong(app: Running) -> None:
     assert decide(app, 4, "undo", {"targets": [1]}).status_code == 422
     assert app.post("events", {"op": "test-a-5"}).status_code == 422
     assert decide(app, 6, "move", {"rows": "0-999999999999", "to": 0}).status_code == 422
+    for path, body in (
+        ("undo", {"op": "test-a-7", "after": 2, "what": "from", "event": -2}),
+        ("split/1/preview", {"k": 2, "seed": 1 << 80}),
+    ):
+        assert app.post(path, body).status_code == 422
     assert app.review.last == 2
     far = ("some?rows=99999999999999999999", "changes?after=9&wait=nan", "accept/at?threshold=nan")
     for path in (
@@ -219,6 +224,7 @@ def test_conflicts_retries_and_what_is_wrong(app: Running) -> None:
         "compare/0/99",
         "items?order=best",
         "items?limit=501",
+        "export/size?to=csv&only=best",
         "some?rows=x",
         "queue/next?skip=a",
         *far,

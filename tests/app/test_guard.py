@@ -92,6 +92,20 @@ def test_other_methods_are_refused(asked: Running, method: str) -> None:
     assert not any(name.lower().startswith("access-control") for name in answer.headers)
 
 
+def test_a_head_is_a_get_without_its_body(asked: Running) -> None:
+    answer = httpx2.head(asked.address)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_what_is_no_json_is_called_that(app: Running) -> None:
+    headers = {"X-Coterie": "1", "Origin": app.origin, "Sec-Fetch-Site": "same-origin"}
+    headers["Content-Type"] = "application/json"
+    for content in (b"\xff\xfe", b'{"after":' + b"9" * 5000 + b"}", b"[" * 100_000):
+        answer = httpx2.post(app.address + "events", content=content, headers=headers, timeout=60)
+        assert (answer.status_code, answer.json()["error"]) == (400, "What was sent cannot be read as JSON.")
+    assert app.get("events").json() == {"error": "Nothing here is asked for by GET."}
+
+
 def test_a_large_body_is_refused_with_and_without_its_length(app: Running) -> None:
     body = {"op": "test-tab-1", "after": 0, "type": "rename", "data": {"group": 0, "name": "a" * (2 << 20)}}
     assert app.post("events", body).status_code == 413

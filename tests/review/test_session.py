@@ -158,10 +158,38 @@ def test_what_is_refused(run: Path) -> None:
             ("fly", {}, "no event"),
             ("undo", {"targets": [7]}, "no event 7"),
             ("judge", {"audit": 1, "row": 0, "shown": 0, "answer": "right"}, "no audit 1"),
+            ("draw", {"audit": 1, "size": 5, "seed": -1, "max_error": 0.1, "level": 0.95}, "entry seed"),
+            ("draw", {"audit": 1, "size": 5, "seed": 1 << 70, "max_error": 0.1, "level": 0.95}, "entry seed"),
+            ("draw", {"audit": 1, "size": 5, "seed": 0, "max_error": 1e-20, "level": 0.95}, "entry max_error"),
+            ("split", {"group": 0, "parts": [{"rows": "0"}], "how": {"by": "\ud800"}}, "entry how"),
+            ("split", {"group": 0, "parts": [{"rows": "0"}], "how": {"by": float("inf")}}, "entry how"),
         ):
             with pytest.raises(InputError, match=said):
                 review.submit(kind, data)
         assert review.last == 1
+        for act in (review.split, lambda group, seed: review.refit(seed=seed)):
+            with pytest.raises(InputError, match="seed is"):
+                act(0, seed=1 << 70)
+
+
+def test_a_reviewers_name_of_any_bytes_is_written_in_one_line(run: Path) -> None:
+    with Review(run, name="an\udcffa\nb") as review:
+        review.rename(0, "cat")
+    with Review(run) as review:
+        assert review.events[1][0].by == "an\\udcffa b"
+
+
+@pytest.mark.parametrize(
+    ("known", "newer"),
+    [('"v":1', '"v":2'), ('"format":1', '"format":2'), ('"type":"rename"', '"type":"label"')],
+)
+def test_a_log_of_a_newer_version_is_not_called_damaged(run: Path, known: str, newer: str) -> None:
+    with Review(run) as review:
+        review.rename(0, "cat")
+    log = run / "review" / "log.jsonl"
+    log.write_text(log.read_text(encoding="utf-8").replace(known, newer), encoding="utf-8")
+    with pytest.raises(InputError, match="newer version of coterie: update"):
+        Review(run)
 
 
 def test_a_second_process_is_refused(run: Path) -> None:

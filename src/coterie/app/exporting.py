@@ -35,11 +35,11 @@ def space_left(path: Path) -> int:
 def size_of(site: Site, name: str, only: str) -> dict[str, int | None]:
     """How many items an export would take and, where it holds their pictures, about how many bytes these are.
 
-    Raises InputError for a format that is not there.
+    Raises InputError for a format, or a choice of items, that is not there.
     """
     state = site.review.state
     rows = state.label >= 0
-    only = only or format_of(name).only
+    only = Options(only=only or None).only or format_of(name).only
     if only == "accepted":
         claim = standing(site.review.claims())
         found = None if claim is None else accepted_rows(site.review.base, state, claim, site.review.features)

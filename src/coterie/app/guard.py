@@ -55,6 +55,8 @@ class Guard:
         path = scope["path"].split("/", 3)
         inner = dict(scope, path="/" + (path[3] if len(path) > 3 else ""), root_path="")
         inner["raw_path"] = inner["path"].encode()
+        if scope["method"] == "HEAD":
+            inner["method"] = "GET"  # the routes know no other; the server leaves the body out
         if scope["method"] == "POST":
             body = await _body(receive)
             if body is None:

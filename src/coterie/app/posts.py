@@ -41,7 +41,7 @@ class Back(BaseModel):
     op: str = Field(min_length=8, max_length=64)
     after: int = Field(ge=0)
     what: str = "last"  # "last", "redo", "all" or "from"
-    event: int = 0
+    event: int = Field(0, ge=0)
     dependents: bool = False
 
 

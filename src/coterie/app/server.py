@@ -34,6 +34,7 @@ from coterie.types import CoterieError, InputError
 
 HOURS = 12  # for which a token serves the tabs that are open, over restarts
 SESSION = "session.json"
+NO_JSON = "What was sent cannot be read as JSON."
 
 
 def application(site: Site) -> FastAPI:
@@ -66,12 +67,15 @@ def application(site: Site) -> FastAPI:
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return refuse(request, 400, NO_JSON)
         where = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
         return refuse(request, 422, f"{where or 'What was sent'} cannot be: {first['msg']}.")
 
     @app.exception_handler(HTTPException)
     async def missing(request: Request, error: HTTPException) -> Response:
-        return refuse(request, error.status_code, "There is no such page.")
+        said = {400: NO_JSON, 405: f"Nothing here is asked for by {request.method}."}
+        return refuse(request, error.status_code, said.get(error.status_code, "There is no such page."))
 
     return app
 

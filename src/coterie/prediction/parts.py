@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from coterie.algorithms.kmeans import kmeans
+from coterie.common.arguments import whole_number
 from coterie.types import InputError
 
 LEAST, MOST = 2, 12  # parts
@@ -24,6 +25,7 @@ def propose_parts(features: NDArray[np.float32], k: int, seed: int) -> tuple[NDA
         raise InputError(f"A group of {len(features)} is not split: move its items one by one.")
     if not LEAST <= k <= min(MOST, len(features)):
         raise InputError(f"A group of {len(features)} is split in {LEAST} to {min(MOST, len(features))} parts.")
+    seed = whole_number(seed, "seed", 0, 2**63 - 1)
     generator = torch.Generator().manual_seed(seed)
     found = kmeans(torch.from_numpy(features), k, generator=generator, restarts=RESTARTS, iterations=100).labels.numpy()
     if len(np.unique(found)) < k:

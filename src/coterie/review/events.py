@@ -25,6 +25,8 @@ Group = Annotated[int, Field(ge=0, le=2_000_000)]
 GroupOrNowhere = Annotated[int, Field(ge=NOWHERE, le=2_000_000)]
 Row = Annotated[int, Field(ge=0, lt=10**12)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
+Told = Annotated[str, Field(max_length=80)] | Annotated[int, Field(ge=0, lt=1 << 63)]
 How = Literal["single", "several", "lasso", "group"]  # looked at one by one or in a view; a region; a whole group
 
 
@@ -72,7 +74,7 @@ class Split(Data):
 
     group: Group
     parts: Annotated[list[Part], Field(min_length=1)]
-    how: dict[str, Any] = {}
+    how: Annotated[dict[Annotated[str, Field(max_length=40)], Told], Field(max_length=20)] = {}
 
 
 class Move(Data):
@@ -113,9 +115,10 @@ class Draw(Data):
 
     audit: Annotated[int, Field(ge=1)]
     size: Annotated[int, Field(ge=1)]
-    seed: int
-    max_error: Annotated[float, Field(gt=0, lt=1)]
-    level: Annotated[float, Field(ge=0.5, lt=1)]
+    seed: Seed
+    # Beyond these no number of judgements shows anything, and several audits divide what is left of the level.
+    max_error: Annotated[float, Field(ge=1e-6, lt=1)]
+    level: Annotated[float, Field(ge=0.5, le=1 - 1e-9)]
 
 
 class Judge(Data):

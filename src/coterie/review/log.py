@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from coterie.common.locks import Lock as FileLock
 from coterie.records.files import check_regular
-from coterie.review.events import Data, Event, content_of
+from coterie.review.events import FORMAT, KINDS, Data, Event, content_of
 from coterie.types import CoterieError, InputError
 
 FOLDER, LOG, LOCK = "review", "log.jsonl", "lock"
@@ -111,12 +111,30 @@ def read_log(path: Path) -> tuple[list[tuple[Event, Data]], int]:
                     raise ValueError("its number is not the next one")
                 found.append((event, content_of(event.type, event.data)))
             except (ValidationError, ValueError) as error:  # InputError is a ValueError
+                if _is_newer(line):
+                    raise InputError(
+                        f"Line {number} of {path.parent.name}/{path.name} is of a newer version of coterie: update it "
+                        "to go on with this review."
+                    ) from error
                 raise InputError(
                     f"Line {number} of {path.parent.name}/{path.name} cannot be read: put back a copy, or cut the file "
                     "before it."
                 ) from error
             size += len(line)
     return found, size
+
+
+def _is_newer(line: bytes) -> bool:
+    """Whether a line is an event, but of a version or of a kind that is not known here."""
+    try:
+        found = json.loads(line)
+        version, kind, content = found["v"], found["type"], found["data"]
+        form = content.get("format", FORMAT) if kind == "open" else FORMAT
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return False
+    return any(type(one) is int and one > FORMAT for one in (version, form)) or (
+        isinstance(kind, str) and kind.isidentifier() and kind not in KINDS
+    )
 
 
 def was_reviewed(run: Path) -> bool:
@@ -201,10 +219,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def schema() -> str:
-    """The JSON schema of all events, for the documentation."""
-    from coterie.review.events import KINDS
-
-    return json.dumps({name: kind.model_json_schema(by_alias=True) for name, kind in KINDS.items()}, indent=1)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.arguments import whole_number
 from coterie.review import rows as row_texts
 from coterie.review.columns import columns_of
 from coterie.review.state import MODEL, REFIT
@@ -53,7 +54,7 @@ def propose_refit(review: Review, seed: int = 0, steps: int | None = None) -> Pr
     from coterie.calibration.constraints import COUNTS, FIXED, NOT, PAIR
     from coterie.training.refit import STEPS, refit
 
-    features = review.features
+    seed, features = whole_number(seed, "seed", 0, 2**63 - 1), review.features
     if features is None:
         raise InputError("Training the head again needs the embedding of the items: compute it first.")
     with review.guard:

@@ -55,7 +55,7 @@ class Review:
         self.base: Base = read_base(self.path)
         self._lock = Lock(self.path)
         try:
-            self._journal = Journal(self.base, self.path / FOLDER / LOG, (name or _user())[:80])
+            self._journal = Journal(self.base, self.path / FOLDER / LOG, _signature(name or _user()))
         except BaseException:
             self._lock.release()
             raise
@@ -309,3 +309,8 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user that has no name
         return "somebody"
+
+
+def _signature(name: str) -> str:
+    """The name as the log has it: in one line, and what is no UTF-8 as an escape."""
+    return " ".join(name.encode("utf-8", "backslashreplace").decode().split())[:80]
