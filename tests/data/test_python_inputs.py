@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,16 @@ VECTORS = {
     "array-like": ArrayLike(ROWS),
     "frame": pd.DataFrame(ROWS, columns=list("abcde")),
     "nullable frame": pd.DataFrame(ROWS).convert_dtypes(),
+    "frame of objects": pd.DataFrame(ROWS, columns=list("abcde")).astype(object),
+    "frame of decimals": pd.DataFrame(
+        [[Decimal(float(value)) for value in row] for row in ROWS], columns=list("abcde")
+    ),
+    "frame of categories": pd.DataFrame(ROWS, columns=list("abcde")).astype("category"),
     "frame with a column of arrays": pd.DataFrame({"embedding": list(ROWS)}),
     "frame with a column of lists": pd.DataFrame({"embedding": ROWS.tolist()}),
     "series of arrays": pd.Series(list(ROWS)),
     "arrow table": pa.table({name: ROWS[:, place] for place, name in enumerate("abcde")}),
+    "arrow batch": pa.record_batch({name: ROWS[:, place] for place, name in enumerate("abcde")}),
     "arrow table with a list column": pa.table({"embedding": ROWS.tolist()}),
     "dataset": TensorDataset(torch.tensor(ROWS), torch.zeros(12)),
     "list of a dataset's pairs": list(TensorDataset(torch.tensor(ROWS), torch.zeros(12))),
@@ -110,6 +117,8 @@ def test_embeddings_of_every_form_are_the_same_numbers(form: str) -> None:
     source = open_source(VECTORS[form])
     assert np.allclose(source.items.take(torch.arange(12)).numpy(), ROWS, rtol=1e-6)
     assert (source.items.spec.kind, source.items.spec.dim) == ("embeddings", 5)
+    again = open_source(VECTORS[form], like=source.items.spec)
+    assert torch.equal(again.items.take(torch.arange(12)), source.items.take(torch.arange(12)))  # as `predict` reads it
     assert absolute_path(VECTORS[form]) is None  # what the record of a run keeps of where they lie
 
 

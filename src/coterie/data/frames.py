@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from decimal import Decimal
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -72,8 +74,9 @@ def _check_whole(frame: Any) -> None:
     ends = Ends()
     for name in _names(frame):
         cells = _cells(frame, name)
-        if isinstance(cells, pa.ChunkedArray) or str(cells.dtype).lower() in WIDE:
-            ends.add(name, cells if isinstance(cells, pa.ChunkedArray) else pa.array(cells))
+        of_arrow = isinstance(cells, pa.ChunkedArray | pa.Array)
+        if of_arrow or str(cells.dtype).lower() in WIDE:
+            ends.add(name, cells if of_arrow else pa.array(cells))
     ends.check(f"the {type(frame).__name__}")
 
 
@@ -91,5 +94,22 @@ def _form(frame: Any, name: str) -> Form:
     if len(values) and np.ndim(values[0]) > 0:
         return "list"
     # As pandas says it of a column that may have empty cells: of such a one, NumPy's array is one of objects.
-    kind = getattr(getattr(cells, "dtype", None), "kind", values.dtype.kind)
-    return FORMS.get(kind, "other")
+    dtype = getattr(cells, "dtype", None)
+    dtype = getattr(getattr(dtype, "categories", None), "dtype", dtype)  # of a category, what it stands for
+    kind = getattr(dtype, "kind", values.dtype.kind)
+    return _form_of_objects(cells) if kind == "O" else FORMS.get(kind, "other")
+
+
+def _form_of_objects(cells: Any) -> Form:
+    """What the first object is that is no empty cell: numbers of Python are features as others are."""
+    first = next((value for value in np.asarray(cells) if not _is_empty(value)), None)
+    if isinstance(first, bool | np.bool_):
+        return "boolean"
+    if isinstance(first, Real | Decimal):
+        return "integer" if isinstance(first, Integral) else "float"
+    return "other"
+
+
+def _is_empty(value: Any) -> bool:
+    missing = value is None or type(value).__name__ in ("NAType", "NaTType")
+    return missing or (isinstance(value, float) and value != value)
