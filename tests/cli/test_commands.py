@@ -255,12 +255,17 @@ def test_options_win_over_the_configuration(coterie, images, tmp_path):
     assert (cdc["settings"]["cells"], cdc["settings"]["hidden"], plan["views"]["flip"]) == (11, 20, 0.25)
 
 
-def test_the_epochs_of_the_command_line_win_over_the_configuration_by_either_name(coterie, vectors, tmp_path):
+def test_the_command_line_wins_over_the_configuration_by_every_name_of_a_setting(coterie, vectors, tmp_path):
     config = tmp_path / "c.yaml"
-    for written, given in (("cdc: {epochs: 5}", ("--epochs", 2)), ("epochs: 5", ("--set", "cdc.epochs=2"))):
+    for written, given in (
+        ("cdc: {epochs: 5}", ("--epochs", 2)),
+        ("epochs: 5", ("--set", "cdc.epochs=2")),
+        ("cdc: {cells: 5, epochs: 2}", ("--set", "method.cells=3")),
+    ):
         config.write_text(f"n_clusters: 3\nmethod: cdc\n{written}\n")
         plan = coterie("fit", vectors, "--config", config, "--dry-run", "--json", *given).object
         assert plan["stages"][-1]["epochs"] == 2
+        assert plan["stages"][-1]["settings"]["cells"] != 5
 
 
 @pytest.mark.parametrize(("written", "read"), [("010", 10), ("1e1", 10), ("1_0", None), ("0x10", None), ("1:30", None)])

@@ -15,7 +15,7 @@ from coterie.calibration import Calibration
 from coterie.catalogue import method_class, method_names
 from coterie.contract import Facts, is_trained, part_size_of
 from coterie.training.coerce import coerce
-from coterie.training.plan import Plan, RunSettings, make_plan
+from coterie.training.plan import Plan, RunSettings, make_plan, resolved
 from coterie.types import InputError
 from coterie.views.settings import ViewSettings
 
@@ -144,6 +144,14 @@ def test_a_smaller_batch_of_the_user_takes_the_preset_with_it() -> None:
     assert part_size_of(plan.method, 8) <= 8
     with pytest.raises(InputError, match=r"cdc\.cells is 30: it must lie between 1 and the batch size, 8"):
         plan_with("cdc", {"cdc.batch_size": 8, "cdc.cells": 30})
+
+
+def test_a_setting_of_two_names_has_one_value() -> None:
+    facts = FACTS["embeddings"]
+    run = RunSettings(n_clusters=4, method="cdc", overrides={"cells": 5, "method.cells": 5})
+    assert resolved(make_plan(run, facts, "photos").method)["cells"] == 5
+    with pytest.raises(InputError, match=r"cells and --set cdc\.cells are one setting, with two values"):
+        make_plan(replace(run, overrides={"cells": 5, "cdc.cells": 6}), facts, "photos")
 
 
 def test_a_setting_that_got_another_name_keeps_the_old_one_with_a_note() -> None:

@@ -23,13 +23,14 @@ from coterie.common.outputs import check_folder, printable, typed
 from coterie.common.shortage import shortage
 from coterie.data import GROUPS, Labels
 from coterie.data.spaces import Spaces
+from coterie.encoders.catalogue import AUTO
 from coterie.pipeline import RunResult, evaluate_run, run
 from coterie.records import read_record
 from coterie.report import write_report
 from coterie.report.page import render
 from coterie.report.read import read_run
 from coterie.running.beginning import check_beginning
-from coterie.running.deciding import resolve
+from coterie.running.deciding import SPACES, resolve
 from coterie.running.prepared import items_of
 from coterie.running.preparing import Prepared, Watch, prepare
 from coterie.training.device import several_processes
@@ -107,7 +108,7 @@ def fit_run(request: FitRequest) -> Finished | None:
 
 def settled(request: FitRequest) -> RunSettings:
     """The settings of a request, with the number of groups that its source is known for. Raises InputError."""
-    method = "turtle" if isinstance(request.source, Spaces) else "auto"
+    method = SPACES if isinstance(request.source, Spaces) else AUTO
     settings = resolve(coerce(RunSettings, {"method": method, **request.settings}, "run"))
     card = check_beginning(settings)
     if "n_clusters" not in request.settings and settings.finetune:

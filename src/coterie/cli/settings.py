@@ -10,6 +10,8 @@ from typing import Any
 
 import yaml
 
+from coterie.encoders.catalogue import AUTO
+from coterie.running.deciding import BY_ITEMS
 from coterie.training.plan import OF_THE_RUN, RunSettings
 from coterie.types import InputError
 
@@ -89,25 +91,24 @@ def settings_given(options: Mapping[str, Any], config: Path | None, assignments:
     given = {name: value for name, value in options.items() if name in names and value is not None}
     settings |= given
     set_, written = read_overrides(assignments), settings.get("overrides", {})
-    own = ("", "method.", f"{settings.get('method')}.")  # what may stand before a setting of the last stage
-    _refuse_two_names(set_, own)
-    # Epochs have two names, a run's own and that of its last stage, and either on the command line wins over the file.
+    named = settings.get("method", AUTO)
+    own = ("", "method.", *(f"{name}." for name in (BY_ITEMS if named == AUTO else [named])))  # before one of its own
+
+    def bare(name: str) -> str:
+        stage, dot, setting = name.rpartition(".")
+        return setting if f"{stage}{dot}" in own else name
+
+    # A setting of the last stage has several names, and under any of them the command line wins over the file; epochs
+    # are an option as well.
+    over = {bare(name) for name in set_}
     if given.get("epochs") is not None:
-        written = {name: value for name, value in written.items() if name not in [f"{stage}epochs" for stage in own]}
-    elif any(f"{stage}epochs" in set_ for stage in own):
+        over.add("epochs")
+    elif "epochs" in over:
         settings.pop("epochs", None)
+    written = {name: value for name, value in written.items() if bare(name) not in over}
     overrides = {**written, **set_}
     settings |= {name: overrides.pop(name) for name in OF_THE_RUN if name in overrides}
     return {**settings, "overrides": overrides}
-
-
-def _refuse_two_names(set_: Mapping[str, Any], own: tuple[str, ...]) -> None:
-    """Raise InputError for one setting of the last stage under two names, with different values."""
-    for name, value in set_.items():
-        stage, dot, setting = name.rpartition(".")
-        for other in (f"{before}{setting}" for before in own if f"{stage}{dot}" in own):
-            if other != name and other in set_ and set_[other] != value:
-                raise InputError(f"--set {name} and --set {other} are one setting, with two values: leave one out.")
 
 
 def read_overrides(assignments: list[str]) -> dict[str, Any]:

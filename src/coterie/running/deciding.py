@@ -31,6 +31,8 @@ from coterie.views.settings import without_effect
 
 METHOD = "cdc"  # what `auto` groups with, where it is not
 GRAPH = "spectral"  # for embeddings
+SPACES = "turtle"  # for several spaces of them
+BY_ITEMS = (METHOD, GRAPH, SPACES)
 LEAST = 100  # items of which a neighbour graph says something
 OF_BACKBONE = ("init", "weights", "image_size")  # whose value says that a net is to be trained
 OF_ENCODER = ("--weights", "--image-size")  # what a named encoder takes for itself

@@ -245,8 +245,12 @@ def _settings_of(stage: str) -> set[str]:
 
 
 def _by_stage(overrides: Mapping[str, Any], names: list[str]) -> dict[str, dict[str, Any]]:
-    """Sort `stage.setting` overrides by stage; `method` stands for the last one."""
+    """Sort `stage.setting` overrides by stage; `method` stands for the last one.
+
+    Raises InputError for an unknown stage, and for two values of one setting under two names.
+    """
     sorted_out: dict[str, dict[str, Any]] = {name: {} for name in [*names, "views", "calibrate"]}
+    named: dict[tuple[str, str], str] = {}
     for path, value in overrides.items():
         stage, _, setting = path.rpartition(".")
         if not stage and setting in (*OPTIONS, "n_clusters") and setting not in _settings_of(names[-1]):
@@ -257,6 +261,9 @@ def _by_stage(overrides: Mapping[str, Any], names: list[str]) -> dict[str, dict[
             near = difflib.get_close_matches(stage, list(sorted_out), n=1)
             hint = f"did you mean {near[0]}?" if near else f"this run has {', '.join(sorted_out)}."
             raise InputError(f"Unknown part {stage!r} in the setting {path}; {hint}")
+        other = named.setdefault((stage, setting), path)
+        if other != path and repr(sorted_out[stage][setting]) != repr(value):
+            raise InputError(f"--set {other} and --set {path} are one setting, with two values: leave one out.")
         sorted_out[stage][setting] = value
     return sorted_out
 
