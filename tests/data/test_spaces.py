@@ -103,6 +103,7 @@ def test_rows_are_matched_by_id_or_refused(tmp_path: Path) -> None:
     ("sources", "message"),
     [
         ([space(0, 4)], "at least two sources of features, and 1 was given"),
+        ({1: space(0, 4), "1": space(1, 4)}, "Each space has a name of its own: 1, 1 were given"),
         (3, "Spaces are a list or a dict of sources of features, not 3"),
         (np.array(3), r"Spaces are a list or a dict of sources of features, not array\(3\)"),
         ("features", "Spaces are a list or a dict of sources of features, not 'features'"),

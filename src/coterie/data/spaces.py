@@ -40,6 +40,8 @@ class Spaces:
         named = isinstance(sources, Mapping)
         self.parts: list[Any] = list(sources.values() if isinstance(sources, Mapping) else sources)
         self.names: list[str] = [str(name) for name in sources] if named else [""] * len(self.parts)
+        if named and len(set(self.names)) < len(self.names):  # 1 and "1" of a dict
+            raise InputError(f"Each space has a name of its own: {', '.join(self.names)} were given.")
         if len(self.parts) < 2:
             raise InputError(f"Spaces are at least two sources of features, and {len(self.parts)} was given.")
 
