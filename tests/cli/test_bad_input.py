@@ -81,7 +81,10 @@ def test_sources_that_cannot_be_clustered(coterie, kind, words):
         (("data.npy", "-k", 3, "--set", "cdc.head_rate=-1"), ("cdc.head_rate is -1",)),
         (("data.npy", "-k", 3, "--set", "cdc.head_rate=.nan"), ("cdc.head_rate is nan",)),
         (("data.npy", "-k", 3, "--set", "cdc.cells=4", "--set", "cdc.cells=5"), ("cdc.cells is given twice",)),
-        (("data.npy", "-k", 3, "--set", "cells=4", "--set", "cdc.cells=5"), ("--set cells and --set cdc.cells are one",)),
+        (
+            ("data.npy", "-k", 3, "--set", "cells=4", "--set", "cdc.cells=5"),
+            ("--set cells and --set cdc.cells are one",),
+        ),
         (("data.npy", "-k", 3, "--set", "cdc.cels=4"), ("Unknown setting cdc.cels", "did you mean cdc.cells?")),
         (("data.npy", "-k", 3, "--set", "seed=4"), ("seed is no setting of cdc", "give it as --seed")),
         (("data.npy", "--set", "n_clusters=4", "-k", 3), ("n_clusters is no setting of cdc", "as -k")),
