@@ -102,8 +102,10 @@ def kmeans_by_mini_batches(
     from sklearn.cluster import MiniBatchKMeans
 
     seed = int(torch.randint(2**31, (), generator=generator))
-    found = MiniBatchKMeans(k, batch_size=MINI_BATCH, n_init=restarts, random_state=seed).fit(x.float().cpu().numpy())
-    return torch.from_numpy(found.cluster_centers_).to(x)
+    mean = x.float().mean(dim=0)  # which scikit-learn's KMeans takes off, and this one does not
+    rows = (x.float() - mean).cpu().numpy()
+    found = MiniBatchKMeans(k, batch_size=MINI_BATCH, n_init=restarts, random_state=seed).fit(rows)
+    return (torch.from_numpy(found.cluster_centers_).to(mean) + mean).to(x)
 
 
 def place_groups(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.finch import exactly, group_means
 from coterie.algorithms.neighbours import Metric, comparable, nearest
-from coterie.networks.heads import steady_product
+from coterie.networks.heads import squared_distances
 from coterie.networks.memory import ItemTable
 
 MOST_MEANS = 16_384  # means that a model keeps: 51 MB for 28-pixel grey images
@@ -56,9 +56,7 @@ class NearestMean(nn.Module):
 
     def squared_distances(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
         """Squared distances to the nearest mean of every group."""
-        x, means = comparable(rows, self.metric, zeros=True), self.means.rows
-        norms = x.square().sum(1, keepdim=True) + means.square().sum(1)
-        squared = (norms - 2 * steady_product(x, means)).clamp(min=0)
+        squared = squared_distances(comparable(rows, self.metric, zeros=True), self.means.rows)
         group = self.group.rows.long().T.expand_as(squared)
         return squared.new_full((len(rows), self.k), torch.inf).scatter_reduce(1, group, squared, "amin")
 

@@ -166,6 +166,7 @@ def kernel(squared: Float[Tensor, "n n"], bandwidth: float) -> Float[Tensor, "n 
 
 def squared_distances(x: Float[Tensor, "n d"]) -> Float[Tensor, "n n"]:
     """|x_i|² - 2 x_i·x_j + |x_j|², which rounding may bring a little below 0."""
+    x = x - x.detach().mean(0)  # products of rows far from 0 would lose their differences
     norms = x.square().sum(1)
     return norms[:, None] - 2 * x @ x.T + norms
 

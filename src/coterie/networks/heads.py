@@ -12,7 +12,8 @@ from torch.nn import functional as F
 from coterie.views.normalise import centred_rows
 
 STEADY_COLUMNS = 16
-LEAST_VARIANCE = 1e-8  # of the rows' mean squared length: smaller ones are float32's rounding
+LEAST_VARIANCE = 1e-8  # of the rows' mean squared distance to their mean: smaller ones are float32's rounding
+ROUNDING = torch.finfo(torch.float32).eps  # of the rows themselves, as they were given
 SMALLEST = 1e-20  # variance where all rows are 0
 TINY = torch.finfo(torch.float32).tiny
 
@@ -39,6 +40,14 @@ def steady_product(x: Float[Tensor, "n d"], weights: Float[Tensor, "k d"]) -> Fl
     """
     k = len(weights)
     return (x @ F.pad(weights, (0, 0, 0, max(0, STEADY_COLUMNS - k))).T)[:, :k]
+
+
+def squared_distances(rows: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
+    """|x - c|² of every row and centre, by `steady_product`."""
+    origin = centres.mean(0)  # products of rows far from 0 would lose their differences
+    rows, centres = rows - origin, centres - origin
+    norms = rows.square().sum(1, keepdim=True) + centres.square().sum(1)
+    return (norms - 2 * steady_product(rows, centres)).clamp(min=0)
 
 
 def projector(width: int, hidden: int, out: int, *, batch_norm: bool = False) -> nn.Sequential:
@@ -90,10 +99,7 @@ class PrototypeHead(nn.Module):
         return standardise_rows(features) if self.standardise else features
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-        rows = self.rows(features)
-        norms = rows.square().sum(1, keepdim=True) + self.centres.square().sum(1)
-        distance = (norms - 2 * steady_product(rows, self.centres)).clamp(min=0)
-        return -distance / (2 * self.variance)
+        return -squared_distances(self.rows(features), self.centres) / (2 * self.variance)
 
 
 class Centres(nn.Module):
@@ -122,7 +128,8 @@ def variance_per_dimension(rest: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
 
 def variance_around(rows: Float[Tensor, "n d"], centres: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """`variance_per_dimension` of the rows around the centres of their groups, at least what float32 tells apart."""
-    least = LEAST_VARIANCE * float(rows.square().sum(1).mean())
+    least = LEAST_VARIANCE * float((rows - rows.mean(0)).square().sum(1).mean())
+    least += ROUNDING**2 * float(rows.square().sum(1).mean())
     return variance_per_dimension(rows - centres).clamp(min=max(least, SMALLEST))
 
 

@@ -137,7 +137,7 @@ def _apart(points: Float[Tensor, "m d"], found: KMeansResult, labels: Int[Tensor
 def _standing(points: Float[Tensor, "m d"], found: KMeansResult, group: int) -> tuple[float, float]:
     """Mean silhouette (by centres) of one of K-means' groups, and its gap to the group with the nearest centre."""
     inside = found.labels == group
-    distances = torch.cdist(points[inside], found.centres)
+    distances = torch.cdist(points[inside], found.centres, compute_mode="donot_use_mm_for_euclid_dist")
     own = distances[:, group].clone()
     distances[:, group] = torch.inf
     nearest = distances.min(1).values
@@ -160,6 +160,8 @@ def _gap(inside: Float[Tensor, "a d"], beside: Float[Tensor, "b d"]) -> float:
     """
     if min(len(inside), len(beside)) < 2:
         return 0.0
+    origin = inside.mean(0)  # products of rows far from 0 would lose their differences
+    inside, beside = inside - origin, beside - origin
     gaps = []
     for part in (0, 1):
         direction = inside[part::2].mean(0) - beside[part::2].mean(0)
