@@ -5,6 +5,15 @@ from __future__ import annotations
 import math
 
 
+def parts_done(progress: float, parts: int) -> int:
+    """How many of so many equal parts of a training, such as its epochs, are behind it.
+
+    progress is the number of steps done over that of all, so that at the first step of a part the product can lie a
+    rounding error below a whole number.
+    """
+    return int(progress * parts + 1e-6)
+
+
 def warm_up_cosine(progress: float, warm_up: float, first: float) -> float:
     """Linear from `first` to 1 over the share `warm_up`, then a cosine to 0 at the last step."""
     if progress < warm_up:

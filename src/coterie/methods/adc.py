@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from coterie.algorithms.schedules import parts_done
 from coterie.common.bounds import BatchSize, BelowOne, Copies, Count, Epochs, PositiveRate, Rate, Weight, Width
 from coterie.contract import Card, Facts, View, epochs_for, logged
 from coterie.networks.heads import SteadyLinear
@@ -111,7 +112,7 @@ class ADC:
     def rate(self, progress: float) -> float:
         """A sigmoid over the warm-up; then a third of the rate in each further part of the training."""
         rising = 1 / (1 + math.exp(-10 * (progress / self.warm_up - 0.5))) if progress < self.warm_up else 1.0
-        return rising * DROP ** min(self.drops - 1, int(progress * self.drops))
+        return rising * DROP ** min(self.drops - 1, parts_done(progress, self.drops))
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """Both associations, over the global batch, and the terms that keep embeddings sparse and of length 1."""

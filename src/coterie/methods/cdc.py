@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
+from coterie.algorithms.schedules import parts_done
 from coterie.common.bounds import BatchSize, Count, Epochs, Rate, Restarts, Share, Weight, Width
 from coterie.contract import Card, Facts, OnlyIf, logged
 from coterie.networks.features import some_rows
@@ -229,7 +230,7 @@ class CDC:
             weak = batch.gather(judge(weak_z).softmax(1))
             label = weak.argmax(1)
             index, last_layer = batch.gather(batch.index.to(weak.device)), judge[-1].weight.detach()
-            epoch = int(batch.progress * self.epochs + 1e-6)
+            epoch = parts_done(batch.progress, self.epochs)
             keep, numbers = net.selection(WeakAnswers(weak, index, batch.gather(weak_z), last_layer, epoch))
             taught = (label[keep].bincount(minlength=weak.shape[1]) > 0).sum().float()
             batch.log(selected=keep.float().mean(), groups_taught=taught, **numbers)

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import kmeans
+from coterie.algorithms.schedules import parts_done
 from coterie.common.bounds import AboveZero, BatchSize, Count, Epochs, Rate, Restarts, Share, Weight
 from coterie.contract import Card, Facts, iterations_for
 from coterie.networks.autoencoder import decoder_for, flat, hidden_and_code, hidden_width
@@ -84,7 +85,7 @@ class VaDE:
         return torch.optim.Adam(trained, self.learning_rate, eps=1e-4, fused=True)
 
     def rate(self, progress: float) -> float:
-        return max(self.decay ** (int(progress * self.epochs) // self.decay_every), self.lowest)
+        return max(self.decay ** (parts_done(progress, self.epochs) // self.decay_every), self.lowest)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
         """The negative evidence lower bound (Eq. 8) with one draw of z; sums over values, means over the batch."""
