@@ -129,6 +129,19 @@ def test_items_that_change_between_the_seeds_are_told(rows, tmp_path, monkeypatc
         Clusterer(3, "kmeans", random_state=0, runs=2, calibrate=False).fit(tmp_path / "rows.npy")
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_fit_that_fails_leaves_the_one_before_whole(rows, runs):
+    """As scikit-learn's estimators do; of several runs `runs_` and `ensemble_` were gone, beside their `labels_`."""
+    model = Clusterer(3, "kmeans", random_state=0, runs=2, calibrate=False).fit(rows)
+    before = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    assert {"labels_", "runs_", "ensemble_", "record_"} <= set(before)
+    with pytest.raises(InputError):
+        model.set_params(runs=runs, n_clusters=100).fit(rows)
+    after = {name: value for name, value in vars(model).items() if name.endswith("_")}
+    assert after.keys() == before.keys()
+    assert all(after[name] is before[name] for name in before)
+
+
 @pytest.mark.parametrize("kept", [False, True])
 def test_other_items_with_the_same_ids_are_told_before_they_are_fitted(rows, tmp_path, monkeypatch, kept):
     """The ids of an array are its rows: groups of other items were averaged with these, without a word."""

@@ -121,6 +121,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         y is ignored: no label reaches training. What `coterie fit` warns of (`record_["warnings"]`) is a UserWarning,
         and so are pictures that cannot be read: they are in no attribute; `result_.ids` names those that are.
+        A fit that fails leaves all attributes of the fit before, as those of scikit-learn do.
         Of several threads one fits at a time, for torch has one random state for all; processes fit side by side.
 
         >>> import numpy as np
@@ -136,10 +137,10 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         out = None if self.output is None else path_from(self.output, "output")
         count = whole_number(self.runs, "runs", 1, MOST)
-        for name in ("runs_", "ensemble_"):
-            self.__dict__.pop(name, None)  # of a fit before
         if count == 1:
             done = run(X, self._settings(), out)
+            for name in ("runs_", "ensemble_"):
+                self.__dict__.pop(name, None)  # of a fit before
         else:
             done, several = fit_runs(X, self._settings(), count, out)
             self.runs_, self.ensemble_ = several.as_json(), table_of(several.ensemble)
