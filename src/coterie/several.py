@@ -86,8 +86,8 @@ def check_folder_of_runs(out: Path, names: Sequence[str], *, resume: bool = Fals
     """Raise InputError for a folder that holds anything else, or these runs already."""
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give another folder with -o.")
-    there = [entry.name for entry in out.iterdir()] if out.is_dir() else []
-    strange = {name for name in there if not PART.fullmatch(name)} - {*names, TABLE, RECORD, PAGE}
+    there = {entry.name for entry in out.iterdir() if not PART.fullmatch(entry.name)} if out.is_dir() else set()
+    strange = there - {*names, TABLE, RECORD, PAGE}
     if strange:
         raise InputError(f"{out} holds other files ({min(strange)}): give a new folder with -o.")
     if there and not resume:

@@ -18,7 +18,7 @@ from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.records import read_record
 from coterie.running.prepared import plain_settings
-from coterie.several import fit_each
+from coterie.several import check_folder_of_runs, fit_each
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Done, Held
 from coterie.types import InputError, RunFailed
@@ -165,6 +165,12 @@ def test_what_cannot_be(coterie, vectors, tmp_path):
     answer = coterie("fit", vectors, "-k", 3, "--runs", 2, "-o", tmp_path)
     assert answer.code == 2
     assert "holds other files" in answer.err
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".ensemble.json.123.part").write_text("half")  # what a killed command left is no run
+    check_folder_of_runs(tmp_path / "out", ["seed-0", "seed-1"])
+    (tmp_path / "out" / "seed-0").mkdir()
+    with pytest.raises(InputError, match="already holds runs"):
+        check_folder_of_runs(tmp_path / "out", ["seed-0", "seed-1"])
 
 
 def test_the_same_as_on_the_command_line(coterie, vectors, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from coterie.common.outputs import check_folder, check_output, printable, remove_parts, write_atomically
+from coterie.common.outputs import (
+    NO_ROOM,
+    check_folder,
+    check_output,
+    not_written,
+    printable,
+    remove_parts,
+    write_atomically,
+)
 from coterie.types import InputError
 
 
@@ -92,6 +101,16 @@ def test_the_table_of_several_runs_is_theirs(tmp_path: Path) -> None:
     (tmp_path / "ensemble.json").write_text("{}")
     with pytest.raises(InputError, match="is the place of a file of the run in"):
         check_output(place, ours=lambda path: True)
+
+
+def test_the_advice_is_what_helps(tmp_path: Path) -> None:
+    """`ulimit -f` is no full disk."""
+    told = {number: str(not_written(tmp_path, OSError(number, os.strerror(number)))) for number in (*NO_ROOM, 13, 5)}
+    assert "allow larger files (ulimit -f) or take another place." in told[errno.EFBIG]
+    assert "free some space or take another place." in told[errno.ENOSPC]
+    assert "free some space or take another place." in told[errno.EDQUOT]
+    assert "change its rights or take another place." in told[errno.EACCES]
+    assert told[errno.EIO].endswith(": take another place.")
 
 
 def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:

@@ -56,6 +56,21 @@ def begun(tmp_path: Path) -> Path:
     return tmp_path / "run"
 
 
+@pytest.mark.parametrize("inside", ["second", "deep/second", "link/second"])
+def test_a_new_run_lies_in_no_other(inside, tmp_path):
+    """It was made, and went with the outer one where that was moved or removed."""
+    outer = tmp_path / "outer"
+    RunFolder(outer).update(status="done")
+    (outer / "history.jsonl").write_text("")
+    (tmp_path / "link").symlink_to(outer)
+    place = tmp_path / inside if inside.startswith("link") else outer / inside
+    with pytest.raises(InputError, match=r"second lies in the run .*outer: choose another folder"):
+        RunFolder(place).prepare(resume=False)
+    assert not place.exists()
+    RunFolder(place).update(status="stopped")  # begun before this was refused
+    RunFolder(place).prepare(resume=True)
+
+
 def test_a_new_folder_and_an_empty_one_are_taken(tmp_path: Path) -> None:
     RunFolder(tmp_path / "a" / "b").prepare(resume=False)
     RunFolder(tmp_path / "a" / "b").prepare(resume=False)

@@ -12,6 +12,7 @@ from typing import NoReturn
 
 import typer
 
+from coterie.common.outputs import what_helps
 from coterie.common.shortage import shortage
 from coterie.types import CoterieError, InputError
 
@@ -58,7 +59,8 @@ def sentence(error: BaseException) -> tuple[str, int] | None:
         return few, 1
     if isinstance(error, OSError) and error.errno is not None:
         name = error.filename if error.filename is not None else "A file"
-        return f"{name} cannot be used: {error.strerror}. Free some space or change its rights.", 2
+        helps = what_helps(error) or "give another place"
+        return f"{name} cannot be used ({error.strerror}): {helps}.", 2
     return None
 
 

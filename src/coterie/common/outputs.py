@@ -63,13 +63,18 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def not_written(path: Path, error: OSError) -> NotWritten:
     """The error of a command whose output could not be written, and what may help: not every command has an -o."""
-    if error.errno in NO_ROOM:
-        advice = "free some space or take another place"
-    elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        advice = "change its rights or take another place"
-    else:
-        advice = "take another place"
+    helps = what_helps(error)
+    advice = f"{helps} or take another place" if helps else "take another place"
     return NotWritten(f"{path} could not be written ({error.strerror}): {advice}.")
+
+
+def what_helps(error: OSError) -> str:
+    """What the user can do, at the place that was to be written, about this error; empty where nothing is known."""
+    if error.errno == errno.EFBIG:  # the disk may be empty
+        return "allow larger files (ulimit -f)"
+    if error.errno in NO_ROOM:
+        return "free some space"
+    return "change its rights" if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else ""
 
 
 def typed(path: Path | str) -> str:

@@ -18,6 +18,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.outputs import what_helps
 from coterie.types import Encoding, InputError, ItemSpec
 
 FORMAT = 2  # of the JSON file; another number is not read
@@ -71,9 +72,9 @@ def _whole_or_not(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise InputError(
-            f"The cache {path.parent} cannot be written ({error.strerror}); free some space or choose another folder."
-        ) from error
+        helps = what_helps(error)
+        advice = f"{helps} or choose another folder" if helps else "choose another folder"
+        raise InputError(f"The cache {path.parent} cannot be written ({error.strerror}); {advice}.") from error
     finally:
         part.unlink(missing_ok=True)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from coterie.common.locks import Lock as FileLock
+from coterie.common.outputs import what_helps
 from coterie.records.files import check_regular
 from coterie.review.events import FORMAT, KINDS, Data, Event, content_of
 from coterie.types import CoterieError, InputError
@@ -139,7 +140,12 @@ def _is_newer(line: bytes) -> bool:
 
 def was_reviewed(run: Path) -> bool:
     """Whether somebody decided something about the result of this run folder. Raises InputError for a damaged log."""
-    return len(read_log(run / FOLDER / LOG)[0]) > 1
+    return decisions(run) > 0
+
+
+def decisions(run: Path) -> int:
+    """How many events the log of a run folder has after its first. Raises InputError for a damaged log."""
+    return max(0, len(read_log(run / FOLDER / LOG)[0]) - 1)
 
 
 class Log:
@@ -185,9 +191,8 @@ class Log:
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
             reason = error.strerror or error
-            raise LogBroken(
-                f"The decision could not be saved ({reason}): free some space, it is sent again."
-            ) from error
+            helps = what_helps(error) or "see to the disk"
+            raise LogBroken(f"The decision could not be saved ({reason}): {helps}, it is sent again.") from error
         self._size += len(line)
         self.events.append((event, content))
         self._ops[event.op] = event

@@ -48,6 +48,8 @@ class RunFolder:
             raise InputError(f"{self.path} is a file: choose another folder with -o.")
         if self.path.is_symlink() and not self.path.exists():
             raise InputError(f"{self.path} is a link that leads nowhere: remove it, or choose another folder with -o.")
+        if (around := _run_around(self.path)) is not None:
+            raise InputError(f"{self.path} lies in the run {around}: choose another folder with -o.")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -167,6 +169,16 @@ class RunFolder:
 
     def file(self, *parts: str) -> Path | None:
         return None if self.path is None else self.path.joinpath(*parts)
+
+
+def _run_around(path: Path) -> Path | None:
+    """The run in whose folder a new one would lie, and with which it would be copied, moved or removed."""
+    if os.path.lexists(path / "run.yaml"):  # begun, wherever that is
+        return None
+    for folder in Path(os.path.realpath(path)).parents:
+        if (folder / "run.yaml").is_file() and any((folder / name).exists() for name in ("history.jsonl", "model")):
+            return folder
+    return None
 
 
 def _brief(value: Any) -> str:
