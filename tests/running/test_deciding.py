@@ -10,14 +10,16 @@ import pytest
 
 from coterie.running.deciding import resolve
 from coterie.running.preparing import Watch, prepare
-from coterie.training.plan import RunSettings
+from coterie.training.plan import RunSettings, coerce
+from coterie.types import InputError
 
 AUTO = RunSettings(n_clusters=3, method="auto", device="cpu")
 LONG = np.random.default_rng(0).normal(size=(120, 160)).astype(np.float32)
 
 
 def method_for(data: np.ndarray, **given: Any) -> tuple[str, str]:
-    prepared = prepare(data, replace(AUTO, **given), None, resume=False, watch=Watch())
+    settings = coerce(RunSettings, vars(replace(AUTO, **given)), "run")
+    prepared = prepare(data, settings, None, resume=False, watch=Watch())
     assert not prepared.settings.by_items
     return prepared.settings.method, " ".join(prepared.plan.notes)
 
@@ -99,4 +101,29 @@ def test_photographs_that_an_encoder_would_have_embedded(here, monkeypatch):
 
 
 def test_a_setting_of_the_graph_goes_with_it():
-    assert method_for(LONG, overrides={"spectral.members": 3})[0] == "spectral"
+    for name in ("spectral.members", "method.members", "members"):
+        assert method_for(LONG, overrides={name: 3})[0] == "spectral"
+
+
+@pytest.mark.parametrize(
+    ("data", "given", "said"),
+    [
+        (LONG, {"overrides": {"method.cels": 5}}, "cdc.cells? (--set method.cels: for a net that is trained, so cdc"),
+        (LONG[:60], {"overrides": {"members": 5}}, "(--method auto comes to cdc for such items.)"),
+        (
+            LONG,
+            {"overrides": {"members": 0}},
+            "Setting spectral.members is 0: it must be at least 1. (Embeddings of 160",
+        ),
+        (LONG, {"epochs": -1}, "--epochs"),
+    ],
+)
+def test_an_error_about_a_method_that_nobody_named_says_why_it_is_that_one(data, given, said):
+    with pytest.raises(InputError) as refused:
+        method_for(data, **given)
+    assert said in str(refused.value)
+
+
+def test_an_error_about_a_method_that_was_named_does_not():
+    with pytest.raises(InputError, match=r"did you mean cdc.cells\?$"):
+        method_for(LONG, method="cdc", overrides={"method.cels": 5})

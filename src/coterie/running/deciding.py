@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -123,7 +123,14 @@ def _options_of_training(settings: RunSettings) -> list[str]:
     found = ["--epochs"] if settings.epochs is not None else []
     free = (f"{GRAPH}.", "calibrate.", "moco.", "views.row_norm")
     others = [name for name in settings.overrides if not (name.startswith(free) or _of_a_picture(name))]
-    return found + [f"--set {name}" for name in others]
+    return found + [f"--set {name}" for name in others if not _of_graph_alone(name)]
+
+
+def _of_graph_alone(name: str) -> bool:
+    """Whether a setting of "method", whichever that will be, is one of `GRAPH` and none of `METHOD`."""
+    part, _, rest = name.rpartition(".")
+    graph, method = ({field.name for field in fields(cast(Any, method_class(one)))} for one in (GRAPH, METHOD))
+    return part in ("", "method") and rest in graph - method
 
 
 def _of_a_picture(name: str) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ from coterie.training.plan import (
     balance_term,
     image_size_of,
     make_plan,
+    method_name,
     unequal_advice,
 )
 from coterie.training.runfolder import Resume, RunFolder
@@ -109,6 +111,7 @@ def _prepare(
     init, taught_by, gone = _models(settings, folder)
     read_at = round(time.time(), 3)
     settings, opened, encode = _opened(source, settings, cache, place, init, watch, taught_by)
+    chosen = settings.by_items or bool(settings.trained_by)
     settings, said = by_items(settings, opened)
     if said:  # the items have made it another method
         card = check_beginning(settings)
@@ -119,7 +122,8 @@ def _prepare(
     check_spaces(opened.items.spec, card, settings)
     settings, chosen_k = _with_k(settings, card, opened, watch)
     notes = [*gone, encode.said] if encode is not None and encode.said else gone
-    plan, backbone = _planned(settings, card, opened, place, init, teacher, [*notes, *said])
+    with _explained(method_name(settings.method) if chosen else None, said):
+        plan, backbone = _planned(settings, card, opened, place, init, teacher, [*notes, *said])
     spec = opened.items.spec
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     plan.notes.extend([] if teacher is None else _said_of(teacher, str(settings.init)))
@@ -154,6 +158,18 @@ def _prepare(
     folder.check_same(record)
     _check_review(folder.path, calibrates=record["calibration"] is not None)
     return prepared
+
+
+@contextmanager
+def _explained(method: str | None, said: Sequence[str]) -> Iterator[None]:
+    """Let an InputError about a setting of a method that nobody named say why it is that one."""
+    try:
+        yield
+    except InputError as error:
+        if method is None or f" {method}." not in str(error):
+            raise
+        why = " ".join(said) or f"--method auto comes to {method} for such items."
+        raise InputError(f"{error} ({why.rstrip('.')}.)") from error
 
 
 def _said_of(teacher: Teacher, init: str) -> list[str]:
