@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pytest
 import yaml
 from sklearn.datasets import make_blobs
 
+import coterie.cli.accept as accepting
 from coterie.cli.accept_answer import AcceptRequest, describe_audit, sample_size
 from coterie.data.judged import read_judged, table_content
 from coterie.evaluation import accept
@@ -108,6 +110,23 @@ def test_a_person_reads_sentences(coterie, run):
     assert only.code == 0
     assert "1 of 400 accepted" in only.out  # the one with a confidence of 1
     assert pq.read_table("accepted.parquet")["id"].to_pylist() == ["a/000.png"]
+
+
+def test_the_sample_that_is_proposed_has_a_name_that_is_free(coterie, run):
+    """A second look proposed the command that had been given: its file was there, and it was refused."""
+    for number in ("", "-2"):
+        said = coterie("accept", run, "--max-error", 0.1).err
+        assert f"coterie accept run --draw 300 -o to-judge{number}.csv" in said
+        assert coterie("accept", run, "--draw", 10, "-o", f"to-judge{number}.csv").code == 0
+
+
+@pytest.mark.parametrize(("events", "hinted"), [(3, True), (2, False)])
+def test_a_reviewed_table_that_is_older_than_its_log_accepts_nothing(events, hinted, monkeypatch):
+    table = SimpleNamespace(claim=SimpleNamespace(voided=None), events=events)
+    monkeypatch.setattr(accepting, "read_review", lambda run: table)
+    monkeypatch.setattr(accepting, "decisions", lambda run: 3)
+    monkeypatch.setattr(accepting, "before_review", lambda run, answer: ["It was reviewed"])
+    assert ("--only accepted" in accepting.of_review(SimpleNamespace(path=Path("run")))[0]) is hinted
 
 
 def test_no_larger_sample_is_proposed_than_there_are_items():

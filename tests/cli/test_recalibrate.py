@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 import coterie.cli.recalibrate as recalibrating
 
@@ -65,6 +66,19 @@ def test_table_record_and_report_say_that_labels_were_used(coterie, judged, imag
     assert again["confidence"].to_numpy() == pytest.approx(table["confidence"].to_numpy(), abs=1e-5)
     accepted = coterie("accept", run, "--recalibrated", "--max-error", 0.3, "--json").object
     assert accepted["labels_used"]["judged"] == 60
+
+
+def test_the_judgements_of_a_run_count_beside_those_of_its_map(coterie, judged, images, tmp_path):
+    """Both have a part in the confidences; the table named those of the map alone."""
+    run, path = judged
+    record = yaml.safe_load((run / "run.yaml").read_text())
+    (run / "run.yaml").write_text(yaml.safe_dump({**record, "labels_used": {"judged": 7, "rows": ""}}))
+    answer = coterie("recalibrate", run, "--judged", path, "--json")
+    assert answer.object["labels_used"]["judged"] == 60
+    assert "7 judged labels took part in this run" in " ".join(answer.object["notes"])
+    assert coterie("predict", run, images, "-o", tmp_path / "new.parquet", "--recalibrated").code == 0
+    for table in (run / "result.recalibrated.parquet", tmp_path / "new.parquet"):
+        assert pq.read_schema(table).metadata[b"coterie.labels_used"] == b"67"
 
 
 def test_confidences_that_judged_items_refuted_are_not_called_unchecked(coterie, judged, images, tmp_path):

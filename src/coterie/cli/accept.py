@@ -18,6 +18,7 @@ from coterie.cli.accept_answer import (
     sample_size,
     sentence,
     suggest,
+    unused,
 )
 from coterie.cli.output import check_ending, percent, print_object
 from coterie.cli.reviewed import taught
@@ -29,13 +30,14 @@ from coterie.records.review import read_review
 from coterie.report.read import ReadRun, Result, read_finished, read_recalibrated
 from coterie.review.base import outside_of, taught_by
 from coterie.review.before import before_review
+from coterie.review.log import decisions
 from coterie.types import InputError
 
 
 def accept_items(request: AcceptRequest) -> None:
     """Find the accept set, say what it promises, write its table if asked to. Raises InputError."""
     if request.draw is not None and request.out is None:
-        raise InputError("--draw needs a file to write: give it with -o, for example -o to-judge.csv.")
+        raise InputError(f"--draw needs a file to write: give it with -o, for example -o {unused('to-judge.csv')}.")
     folder, result = read_finished(request.run)
     if request.recalibrated:
         if request.judged is not None:
@@ -50,7 +52,7 @@ def accept_items(request: AcceptRequest) -> None:
         raise InputError(
             f"The confidences of {request.run} are not calibrated, so the share of wrong items is unknown: calibrate "
             "them by the same fit command with --resume --calibrate, or judge a sample (coterie accept "
-            f"{typed(request.run)} --draw {sample_size(len(result.labels))} -o to-judge.csv)."
+            f"{typed(request.run)} --draw {sample_size(len(result.labels))} -o {unused('to-judge.csv')})."
         )
     audit, notes = None, [*(f"{note}." for note in taught(request.run)), *of_review(folder)]
     outside, confidence = outside_of(folder.run, len(result.labels)), result.confidence
@@ -88,6 +90,12 @@ def of_review(folder: ReadRun) -> list[str]:
     """What to say of a run whose groups people have changed: the confidences are of those before."""
     review = read_review(folder.path)
     audited = review is not None and review.claim is not None and review.claim.voided is None
+    if review is not None and audited:
+        try:
+            # A table that is older than its log says nothing of what was decided since, which may void the claim.
+            audited = review.events == decisions(folder.path)
+        except InputError:  # of a damaged log, which whoever reads the review itself hears of
+            audited = False
     more = " (--only accepted: those that its audit accepts)" if audited else ""
     return [f"{note}{more}." for note in before_review(folder.path, "this is about")]
 
@@ -163,7 +171,7 @@ def read_judgements(path: Path, folder: ReadRun, result: Result) -> Judged:
     if not fresh.any():
         size = sample_size(int((~own).sum()))
         others = (
-            f"judge others (coterie accept {typed(folder.path)} --draw {size} -o others.csv)"
+            f"judge others (coterie accept {typed(folder.path)} --draw {size} -o {unused('others.csv')})"
             if size
             else "none is left"
         )

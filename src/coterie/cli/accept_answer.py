@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -167,8 +169,15 @@ def print_audit(audit: dict[str, Any]) -> None:
 
 def to_judge(run: Path, free: int, options: Sequence[object] = ()) -> Step:
     """The step to a sample for a person to judge, of `free` items."""
-    words = ("accept", run, "--draw", sample_size(free), "-o", "to-judge.csv", *options)
+    words = ("accept", run, "--draw", sample_size(free), "-o", unused("to-judge.csv"), *options)
     return words, "a sample to judge, which shows how many are wrong"
+
+
+def unused(name: str) -> str:
+    """A name for a sample in this folder: one that is there may hold judgements, and is refused."""
+    stem, ending = os.path.splitext(name)
+    others = (f"{stem}-{number}{ending}" for number in itertools.count(2))
+    return next(one for one in itertools.chain([name], others) if not os.path.lexists(one))
 
 
 def promised(request: AcceptRequest) -> list[object]:

@@ -13,7 +13,7 @@ import torch
 
 from coterie.cli.accept import read_judgements
 from coterie.cli.output import check_ending, percent, print_object
-from coterie.cli.reviewed import taught
+from coterie.cli.reviewed import judged_in, taught
 from coterie.cli.speech import Speech
 from coterie.common.outputs import check_output, replacing, typed, write_atomically
 from coterie.evaluation.recalibration import Kind, Map, Recalibration, recalibrate, with_confidence
@@ -47,12 +47,12 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
         whole = read_result(run / "result.parquet", len(result.labels), groups_of(folder.run))
         heads = {name: torch.tensor(p) for name, p in whole.heads.items()}
         said = Assignments(whole.ids, next(iter(heads.values())), heads)
-        answered = remapped(said, found.map)
+        answered, judgements = remapped(said, found.map), found.judged + judged_in(run)
         if table != own:
-            write_result(table, answered, labels_used=found.judged)
+            write_result(table, answered, labels_used=judgements)
         # The run's own table goes with its map: a kill between the two leaves neither, not one beside the other's.
         with replacing(own) as beside:
-            beside.write_bytes(result_content(answered, found.judged))
+            beside.write_bytes(result_content(answered, judgements))
             (run / FILE).unlink(missing_ok=True)
         answer["table"] = str(table)
         write_atomically(run / FILE, json.dumps({**answer, "run": run.resolve().name}, indent=1) + "\n")
@@ -75,7 +75,7 @@ def remapped(said: Assignments, chosen: Map) -> Assignments:
 
 
 def remap_by(run: Path, said: Assignments) -> tuple[Assignments, int]:
-    """New items by the map of a run, and how many judged items stand behind it. Raises InputError without a map."""
+    """New items by the map of a run, and how many judgements stand behind both. Raises InputError without a map."""
     found = read_recalibration(run)
     if found is None:
         raise InputError(
@@ -83,7 +83,7 @@ def remap_by(run: Path, said: Assignments) -> tuple[Assignments, int]:
         )
     entry = found["map"]
     chosen = Map(entry["kind"], tuple(entry["theta"]), tuple((x, y) for x, y in entry.get("corners") or []))
-    return remapped(said, chosen), int(found["judged"])
+    return remapped(said, chosen), int(found["judged"]) + judged_in(run)
 
 
 def print_recalibration(found: Recalibration, answer: dict[str, Any]) -> None:
