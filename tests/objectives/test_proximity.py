@@ -127,6 +127,24 @@ def test_chosen_filters_give_the_wanted_shares_however_they_are_read(rules, kind
     assert float(found.reliable[found.core].float().mean()) == pytest.approx(0.65, abs=0.03)
 
 
+@pytest.mark.parametrize("sense", ["above", "below"])
+@pytest.mark.parametrize("copies", ["core", "left_out"])
+def test_what_a_copy_is_does_not_depend_on_the_side_on_which_core_items_lie(sense, copies):
+    """Among copies r is 1: with core items below β1 `copies=core` made them the contrary."""
+    z = points(300)
+    z[200:] = z[200]
+    distance, neighbour = nearest(z, 4)
+    rules = Rules(core_sense=sense, copies=copies)
+    core_ratio, gap = choose_filters(distance, 0.5, 0.65, "median", rules)
+    found = proximity(z, distance, neighbour, core_ratio, gap, rules=rules)
+    alike = distance[:, -1] == 0
+    assert int(alike.sum()) == 100
+    assert bool(found.core[alike].all()) is (copies == "core")
+    assert bool(found.core[alike].any()) is (copies == "core")
+    if copies == "core":
+        assert found.core_share == pytest.approx(0.5, abs=0.01)
+
+
 def test_more_points_than_pytorch_has_quantiles_of_get_the_wanted_share_too(monkeypatch):
     """From 16.8 million points on it was half of them."""
     monkeypatch.setattr(proximities, "QUANTILES_OF", 100)

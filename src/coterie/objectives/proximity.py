@@ -101,9 +101,15 @@ def proximity(
 
 def core_points(distance: Float[Tensor, "n m"], core_ratio: float, rules: Rules = TEXT) -> Bool[Tensor, " n"]:
     """Which points are core: those whose ratio r_i lies on the rules' side of β1 (Eq. 5)."""
-    ratio = density_ratio(distance)
+    ratio = core_value(distance, rules)
     core = ratio > core_ratio if rules.core_sense == "above" else ratio < core_ratio
     return core if rules.copies == "core" else core & (distance[:, -1] > 0)
+
+
+def core_value(distance: Float[Tensor, "n m"], rules: Rules) -> Float[Tensor, " n"]:
+    """r_i as β1 is compared with it: a point among copies has the value that is core under the rules, 1 or 0."""
+    ratio = density_ratio(distance)
+    return ratio if rules.core_sense == "above" else ratio.where(distance[:, -1] > 0, 0.0)
 
 
 def gap_start(distance: Float[Tensor, "n m"], core: Bool[Tensor, " n"], kind: GapFrom) -> Float[Tensor, "n 1"]:
@@ -149,7 +155,7 @@ def choose_filters(
     The published values were tuned for each data set, apparently against labels; these are quantiles of r and of the
     core points' gaps, as the rules measure them. A nearest neighbour that is always accepted counts.
     """
-    ratio, below = density_ratio(distance), core_share if rules.core_sense == "below" else 1 - core_share
+    ratio, below = core_value(distance, rules), core_share if rules.core_sense == "below" else 1 - core_share
     few = len(ratio) < QUANTILES_OF
     core_ratio = float(ratio.quantile(below) if few else ratio.sort().values[round(below * (len(ratio) - 1))])
     core = core_points(distance, core_ratio, rules)
