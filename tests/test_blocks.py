@@ -6,8 +6,10 @@ A page is read from top to bottom in one folder, as a reader does. What cannot r
 
 from __future__ import annotations
 
+import ast
 import csv
 import glob
+import importlib
 import json
 import shlex
 import shutil
@@ -220,6 +222,24 @@ def test_the_blocks_of_a_page_run_as_they_are_printed(
     monkeypatch.setitem(sys.modules, module.__name__, module)
     with forgotten():
         run_blocks(page, runner, module.__dict__)
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=name_of)
+def test_what_a_block_imports_is_there_for_others(page: Path) -> None:
+    """Also a block that is not run: one took a class from where it happened to be imported, which had moved."""
+    for block in blocks(page):
+        if block.language != "python" or "..." in block.text:
+            continue
+        taken = [node for node in ast.walk(ast.parse(block.text)) if isinstance(node, ast.ImportFrom)]
+        for node in taken:
+            if node.module is None or not node.module.startswith("coterie"):
+                continue
+            found: dict[str, Any] = {}
+            exec(ast.unparse(node), found)
+            for name in (alias.asname or alias.name for alias in node.names):
+                own = getattr(found[name], "__module__", node.module) == node.module
+                offered = getattr(importlib.import_module(node.module), "__all__", ())
+                assert own or name in offered, f"{page}:{block.line}: {node.module}.{name}"
 
 
 def run_blocks(page: Path, runner: Runner, names: dict[str, Any]) -> None:

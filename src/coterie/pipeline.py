@@ -45,6 +45,8 @@ from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Resume
 from coterie.types import Assignments, CoterieError, InputError, Source
 
+__all__ = ["RunResult", "RunSettings", "Watch", "run"]  # for others, such as experiments that follow a run
+
 MEASURED = ("metrics.json", "ood.json", recalibration.FILE, recalibration.TABLE)  # of one result
 
 
