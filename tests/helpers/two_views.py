@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from coterie.contract import Method
@@ -10,6 +11,7 @@ from coterie.networks.net import Net
 from coterie.types import Batch, ItemSpec, OneProcess
 
 DIM, WIDTH, SIZE = 6, 10, 8
+LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])  # of SIZE items
 
 
 class Trunk(nn.Module):
@@ -28,6 +30,15 @@ def net_of(method: Method, k: int = 3) -> Net:
     net = Net(Trunk(), ItemSpec("embeddings", dim=DIM), torch.zeros(DIM), torch.ones(DIM), half=False)
     net.add(method.heads(net, k))
     return net.train()
+
+
+def grouped(method: Method) -> Net:
+    """The net of a method that goes on from groups: those of `LABELS`, with some centres where it keeps them."""
+    net = net_of(method)
+    net.groups.labels.fill(LABELS[:, None])
+    if hasattr(net.groups, "centres"):
+        net.groups.centres.copy_(F.normalize(waves(*net.groups.centres.shape, start=1.0)))
+    return net
 
 
 def batch_at(progress: float = 0.0) -> Batch:

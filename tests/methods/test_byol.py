@@ -11,12 +11,12 @@ from PIL import Image, ImageOps
 from torch import Tensor, nn
 
 from coterie.catalogue import practical_settings
-from coterie.contract import Facts, Pass, passes_of, predict, views_of
+from coterie.contract import Facts, views_of
 from coterie.methods.byol import BYOL
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Family
 from coterie.views import Draw, ViewSettings, make_views
-from helpers.two_views import SIZE, Fixed, batch_at, blobs, net_of, slow_distances, touched, waves
+from helpers.two_views import SIZE, Fixed, batch_at, net_of, slow_distances, touched, waves
 
 METHOD = BYOL(batch_size=SIZE, projector_hidden=7, projector_out=5, predictor_hidden=6)
 
@@ -68,14 +68,6 @@ def test_no_gradient_reaches_the_teacher_and_everything_else_is_trained() -> Non
     optimised = [id(p) for group in METHOD.optimiser(net).param_groups for p in group["params"]]
     trained = [id(p) for part in (net.backbone, net.project, net.predict) for p in part.parameters()]
     assert sorted(optimised) == sorted(trained)
-
-
-def test_each_view_has_batch_statistics_of_its_own() -> None:
-    net = net_of(METHOD)
-    for _ in METHOD.step(net, batch_at()):
-        pass
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm1d)]
-    assert [int(norm.num_batches_tracked) for norm in norms] == [2] * 5  # 2 backbones, 2 projectors, 1 predictor
 
 
 def test_the_health_numbers_see_a_collapse() -> None:
@@ -327,20 +319,3 @@ def test_the_practical_preset_blurs_larger_pictures_alone() -> None:
     small, large = (Facts(n=1000, k=5, kind="images", device="cpu", side=side) for side in (64, 65))
     assert practical_settings("byol", small)["blur"] == (0.0, 0.0)
     assert "blur" not in practical_settings("byol", large)
-
-
-# Its own groups
-
-
-def test_the_groups_are_k_means_on_the_online_features() -> None:
-    net, features = net_of(METHOD), blobs()
-    METHOD.finish(net, lambda: features, 3, torch.Generator().manual_seed(3))
-    p = predict(METHOD, net, features)["kmeans"]
-    torch.testing.assert_close(p.sum(1), torch.ones(60))
-    found = p.argmax(1).view(20, 3)
-    assert bool((found == found[0]).all())
-    assert len(set(found[0].tolist())) == 3
-
-
-def test_unlabelled_images_beside_take_part() -> None:
-    assert passes_of(BYOL()) == (Pass(extra=True),)

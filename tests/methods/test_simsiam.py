@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from coterie.contract import Pass, passes_of, predict, rates_of
+from coterie.contract import rates_of
 from coterie.methods.simsiam import SimSiam
 from coterie.networks.net import Net
-from helpers.two_views import SIZE, WIDTH, Fixed, batch_at, blobs, net_of, touched, waves
+from helpers.two_views import SIZE, WIDTH, Fixed, batch_at, net_of, touched, waves
 
 METHOD = SimSiam(batch_size=SIZE, projector_hidden=7, projector_out=5, predictor_hidden=4)
 
@@ -88,14 +88,6 @@ def test_a_step_without_the_stop_would_move_the_projector_otherwise() -> None:
     assert touched(net) == {"backbone", "project", "predict"}
 
 
-def test_each_view_has_batch_statistics_of_its_own() -> None:
-    net = net_of(METHOD)
-    for _ in METHOD.step(net, batch_at()):
-        pass
-    norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm1d)]
-    assert [int(norm.num_batches_tracked) for norm in norms] == [2] * 5  # backbone, 3 of the projector, predictor
-
-
 def test_the_health_number_sees_a_collapse() -> None:
     net, batch = net_of(METHOD), batch_at()
     for _ in METHOD.step(net, batch):
@@ -164,20 +156,3 @@ def test_all_that_is_trained_is_in_one_group_each_and_decays() -> None:
     assert {id(p) for p in encoder["params"]} == expected
     assert {group["weight_decay"] for group in (encoder, predictor)} == {1e-5}
     assert {group["momentum"] for group in (encoder, predictor)} == {0.9}
-
-
-# Its own groups
-
-
-def test_the_groups_are_k_means_on_the_features() -> None:
-    net, features = net_of(METHOD), blobs()
-    METHOD.finish(net, lambda: features, 3, torch.Generator().manual_seed(3))
-    p = predict(METHOD, net, features)["kmeans"]
-    torch.testing.assert_close(p.sum(1), torch.ones(60))
-    found = p.argmax(1).view(20, 3)
-    assert bool((found == found[0]).all())
-    assert len(set(found[0].tolist())) == 3
-
-
-def test_unlabelled_images_beside_take_part() -> None:
-    assert passes_of(SimSiam()) == (Pass(extra=True),)
