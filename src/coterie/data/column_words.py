@@ -5,14 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from coterie.data.column_names import listed
 from coterie.types import InputError
-
-if TYPE_CHECKING:
-    from coterie.data.feature_columns import Table
 
 Form = Literal["float", "integer", "boolean", "list", "picture", "other"]
 NUMBERS: tuple[Form, ...] = ("float", "integer", "boolean")
@@ -24,23 +21,23 @@ def family_of(name: str) -> str:
     return re.sub(r"\d+", "#", name)
 
 
-def not_plain(table: Table, found: Sequence[str]) -> InputError:
+def not_plain(where: str, forms: Mapping[str, Form], found: Sequence[str]) -> InputError:
     """The refusal of a table in which several kinds of columns could be the features, with an example of a choice."""
     said = []
     for form in ("picture", "list", *NUMBERS):
-        names = [name for name in found if table.forms[name] == form]
+        names = [name for name in found if forms[name] == form]
         if names:
             said.append(f"{form} {'columns' if len(names) > 1 else 'column'} {in_runs(names)}")
     families = Counter(family_of(name) for name in found)
     best = next(iter(families.most_common(1)))[0]
     names = [name for name in found if family_of(name) == best]
-    if table.forms[names[0]] in NUMBERS and len(names) < FAMILY:
-        names = [name for name in found if table.forms[name] in NUMBERS][:FAMILY]
+    if forms[names[0]] in NUMBERS and len(names) < FAMILY:
+        names = [name for name in found if forms[name] in NUMBERS][:FAMILY]
         example = ",".join(names)
     else:
         example = f"{names[0]}..{names[-1]}" if len(names) > 1 else names[0]
     return InputError(
-        f"It is unclear which columns of {table.where} are the features: it has {', '.join(said)}. Choose them by "
+        f"It is unclear which columns of {where} are the features: it has {', '.join(said)}. Choose them by "
         f"--columns '{example}' (names, first..last or patterns such as 'f*')."
     )
 
@@ -80,13 +77,13 @@ def taken(names: Sequence[str]) -> str:
     return f"Features: {len(names)} columns, {in_runs(names)}." if len(names) > 1 else f"Features: column {names[0]}."
 
 
-def held_apart(table: Table) -> list[str]:
+def held_apart(labels: Sequence[str], index: Sequence[str]) -> list[str]:
     """Which columns are no features because they are labels or pandas' index."""
     notes = []
-    if table.labels:
-        notes.append(f"Held apart as labels, for evaluation only: {listed(table.labels)}.")
-    if table.index:
-        notes.append(f"The index of pandas' table is no feature: {listed(table.index)}.")
+    if labels:
+        notes.append(f"Held apart as labels, for evaluation only: {listed(labels)}.")
+    if index:
+        notes.append(f"The index of pandas' table is no feature: {listed(index)}.")
     return notes
 
 

@@ -138,16 +138,18 @@ def _plain(table: Table, kind: str | None) -> Features:
     pictures, lists = table.of("picture"), [name for name in table.of("list") if not is_label(name)]
     if pictures and kind != "embeddings":
         if len(pictures) > 1 and "image" not in pictures:
-            raise not_plain(table, pictures)
+            raise not_plain(table.where, table.forms, pictures)
         name = "image" if "image" in pictures else pictures[0]
         others = [other for other in (*pictures, *lists) if other != name]
         notes = [f"Pictures: column {name}."] if name != "image" or others else []
         return Features([name], "picture", notes + left_out(others))
     if len(lists) > 1:
-        raise not_plain(table, lists)
+        raise not_plain(table.where, table.forms, lists)
     if lists:
         others = [name for name in table.of(*NUMBERS) if name not in (*table.labels, *table.ids)]
-        return Features(lists, "list", [f"Features: column {lists[0]}.", *held_apart(table), *left_out(others)])
+        return Features(
+            lists, "list", [f"Features: column {lists[0]}.", *held_apart(table.labels, table.index), *left_out(others)]
+        )
     names = table.numbers
     if not names:
         raise InputError(
@@ -157,7 +159,7 @@ def _plain(table: Table, kind: str | None) -> Features:
     if are_values(names):
         raise no_names(table.where, names)
     if not _alike(table, names):
-        raise not_plain(table, names)
+        raise not_plain(table.where, table.forms, names)
     others = [name for name in table.forms if name not in (*names, *table.labels, *table.ids, *table.index)]
     families = Counter(map(family_of, names))
     texts = [name for name in others if "#" in family_of(name) and families[family_of(name)] >= FAMILY]
@@ -166,7 +168,7 @@ def _plain(table: Table, kind: str | None) -> Features:
             f"Column {texts[0]} of {table.where} holds no numbers, but is called as the {len(names)} features are: "
             f"write its values as numbers, or choose columns by --columns."
         )
-    notes = [taken(names), *held_apart(table)]
+    notes = [taken(names), *held_apart(table.labels, table.index)]
     if others:
         notes.append(f"Columns that are not numbers were left out: {listed(others)}.")
     return Features(names, "numbers", notes)
