@@ -257,7 +257,7 @@ def test_when_nothing_passes_it_says_what_it_would_take(coterie, run):
 @pytest.mark.parametrize(("accepted", "judged", "n"), [(10_000, 60, 40_000), (90, 60, 40_000), (10_000, 60, 10_000)])
 def test_how_many_more_to_draw_from_all_items(accepted, judged, n):
     """So many that the set can expect what it lacks; none where the set, or what is left, has not as many."""
-    audit = accept.Audit([accept.Step(0.9, accepted, judged, 1, 0.08, passed=False)], None)
+    audit = accept.Audit([accept.Tried(0.9, accepted, judged, 1, 0.08, passed=False)], None)
     found = describe_audit(audit, 9_970, n, AcceptRequest(Path("run")))
     there = found["more_there"]
     assert accept.error_bound(1, judged + there) <= 0.05 < accept.error_bound(1, judged + there - 1)

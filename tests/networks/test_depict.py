@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from coterie.networks.backbones import build_backbone
-from coterie.networks.depict import Decoder, Encoder, encoder_of, sizes_of
+from coterie.networks.depict import Decoder, DepictEncoder, encoder_of, sizes_of
 from coterie.networks.net import Net
 from coterie.types import InputError, ItemSpec
 
@@ -14,7 +14,7 @@ def spec_of(height: int, width: int | None = None, channels: int = 1) -> ItemSpe
     return ItemSpec("images", channels, height, width or height)
 
 
-def encoder_for(spec: ItemSpec, name: str = "depict") -> Encoder:
+def encoder_for(spec: ItemSpec, name: str = "depict") -> DepictEncoder:
     torch.manual_seed(0)
     return encoder_of(Net(build_backbone(name, spec), spec, torch.zeros(1), torch.ones(1), half=False))
 

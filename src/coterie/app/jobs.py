@@ -15,7 +15,7 @@ JobBody = Callable[[Report], tuple[str, Any]]
 
 
 @dataclass
-class Job:
+class ShownJob:
     """A job as pages show it. `state`: running, done or failed."""
 
     name: str
@@ -34,15 +34,15 @@ class Jobs:
     """The job that runs and the last one of each name."""
 
     def __init__(self) -> None:
-        self.last: dict[str, Job] = {}
+        self.last: dict[str, ShownJob] = {}
         self._guard = threading.Lock()
 
-    def start(self, name: str, task: JobBody) -> Job | None:
+    def start(self, name: str, task: JobBody) -> ShownJob | None:
         """Begin a job; None while another one runs."""
         with self._guard:
             if any(job.state == "running" for job in self.last.values()):
                 return None
-            job = self.last[name] = Job(name)
+            job = self.last[name] = ShownJob(name)
 
         def report(done: int, total: int) -> None:
             job.done, job.total = done, total

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.cli.output import percent
-from coterie.cli.speech import Speech, Step
+from coterie.cli.speech import NextStep, Speech
 from coterie.common.words import counted, limit
 from coterie.evaluation import accept
 from coterie.records.recalibration import read_recalibration
@@ -167,7 +167,7 @@ def print_audit(audit: dict[str, Any]) -> None:
     )
 
 
-def to_judge(run: Path, free: int, options: Sequence[object] = ()) -> Step:
+def to_judge(run: Path, free: int, options: Sequence[object] = ()) -> NextStep:
     """The step to a sample for a person to judge, of `free` items."""
     words = ("accept", run, "--draw", sample_size(free), "-o", unused("to-judge.csv"), *options)
     return words, "a sample to judge, which shows how many are wrong"

@@ -16,7 +16,7 @@ from coterie.cli.accept_answer import to_judge
 from coterie.cli.folders import run_folder
 from coterie.cli.labels import find_labels, of_this_run
 from coterie.cli.output import print_object
-from coterie.cli.speech import Speech, Step, to_review
+from coterie.cli.speech import NextStep, Speech, to_review
 from coterie.cli.summary import print_summary, show_plan, summarise
 from coterie.common.isolation import in_own_state
 from coterie.common.outputs import check_folder, printable, typed
@@ -137,7 +137,7 @@ def suggest(request: FitRequest, finished: Finished) -> None:
     out = finished.out
     spaces = len(request.source.paths) if isinstance(request.source, Spaces) else 0
     new = ("--features", "NEW.npy") * spaces if spaces else ("NEW",)
-    accept: Step = ("accept", out), "which items may be taken as they are"
+    accept: NextStep = ("accept", out), "which items may be taken as they are"
     if not finished.done.record["calibrated"]:  # `accept` alone refuses these confidences
         accept = to_judge(out, len(finished.done.assignments.ids))
     request.speech.suggest(

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from coterie.cli.progress import StageBar
 
 
-Step = tuple[tuple[object, ...], str]  # a command's words after `coterie`, and what it is for
+NextStep = tuple[tuple[object, ...], str]  # a command's words after `coterie`, and what it is for
 
 
-def to_review(run: Path) -> Step:
+def to_review(run: Path) -> NextStep:
     """The step after most others: a look at the groups."""
     return ("review", run), "look through the groups, name and correct them"
 
@@ -41,7 +41,7 @@ class Speech:
 
         return StageBar(Console(stderr=True, quiet=self.quiet), quiet=self.quiet, verbose=self.verbose)
 
-    def suggest(self, *steps: Step) -> None:
+    def suggest(self, *steps: NextStep) -> None:
         """Name commands that are useful next."""
         if self.quiet:
             return

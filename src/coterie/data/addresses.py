@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from coterie.common.words import counted
 from coterie.data.named_files import data_root
-from coterie.data.picture_form import Progress
+from coterie.data.picture_form import ReadingProgress
 from coterie.data.reading import reading
 from coterie.types import InputError
 
@@ -52,7 +52,7 @@ def local(text: str) -> str:
     return os.fspath(_copies[text] if text in _copies else copied(text).path)
 
 
-def copied(text: str, progress: Progress = lambda doing, done, total: None) -> Copy:
+def copied(text: str, progress: ReadingProgress = lambda doing, done, total: None) -> Copy:
     """Have the files at an address on this computer. Raises InputError for what cannot be had.
 
     Files of this computer (file://) are not copied.
@@ -131,7 +131,13 @@ def _files_at(place: Any, path: str, shown: str) -> dict[str, dict[str, Any]]:
 
 
 def _fetch(
-    place: Any, files: dict[str, dict[str, Any]], folder: Path, name: str, shown: str, size: int, progress: Progress
+    place: Any,
+    files: dict[str, dict[str, Any]],
+    folder: Path,
+    name: str,
+    shown: str,
+    size: int,
+    progress: ReadingProgress,
 ) -> None:
     """Copy all files beside `folder` and put them there at once, unless another process has done so meanwhile."""
     root = folder.parent

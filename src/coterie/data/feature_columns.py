@@ -42,7 +42,7 @@ CLASSES = 200  # as many as codes of classes go up to
 
 
 @dataclass
-class Features:
+class FeatureColumns:
     """The columns to take, in this order, and notes on them and on those left out."""
 
     names: list[str]
@@ -79,7 +79,7 @@ class Table:
         return [name for name in self.forms if name.strip().casefold() in ID_COLUMNS]
 
 
-def choose(table: Table, asked: str | Sequence[str] | None, like: ItemSpec | None) -> Features:
+def choose(table: Table, asked: str | Sequence[str] | None, like: ItemSpec | None) -> FeatureColumns:
     """Decide which columns are the features. Raises InputError, one sentence with what was found and how to choose."""
     if asked is not None:
         return _asked(table, asked)
@@ -113,24 +113,24 @@ def select(names: Sequence[str], asked: str | Sequence[str], where: str) -> list
     return list(taken)
 
 
-def _asked(table: Table, asked: str | Sequence[str]) -> Features:
+def _asked(table: Table, asked: str | Sequence[str]) -> FeatureColumns:
     """The columns that the user named. Raises InputError for one that holds no features."""
     names = select(list(table.forms), asked, table.where)
     forms = {table.forms[name] for name in names}
     if len(names) == 1 and forms == {"list"}:
-        return Features(names, "list", [f"Features: column {names[0]}, as asked for."], chosen=True)
+        return FeatureColumns(names, "list", [f"Features: column {names[0]}, as asked for."], chosen=True)
     if len(names) == 1 and forms == {"picture"}:
-        return Features(names, "picture", [f"Pictures: column {names[0]}, as asked for."], chosen=True)
+        return FeatureColumns(names, "picture", [f"Pictures: column {names[0]}, as asked for."], chosen=True)
     wrong = [name for name in names if table.forms[name] not in NUMBERS]
     if wrong:
         raise InputError(
             f"Column {wrong[0]} of {table.where} is {in_words(table.forms[wrong[0]])}, so it is no feature beside "
             "others: choose columns of numbers, or one list column."
         )
-    return Features(names, "numbers", [taken(names)], chosen=True)
+    return FeatureColumns(names, "numbers", [taken(names)], chosen=True)
 
 
-def _plain(table: Table, kind: str | None) -> Features:
+def _plain(table: Table, kind: str | None) -> FeatureColumns:
     """The features of a table where the user named none: pictures, one list column, or numbers of one kind.
 
     Raises InputError where several kinds could be meant.
@@ -142,12 +142,12 @@ def _plain(table: Table, kind: str | None) -> Features:
         name = "image" if "image" in pictures else pictures[0]
         others = [other for other in (*pictures, *lists) if other != name]
         notes = [f"Pictures: column {name}."] if name != "image" or others else []
-        return Features([name], "picture", notes + left_out(others))
+        return FeatureColumns([name], "picture", notes + left_out(others))
     if len(lists) > 1:
         raise not_plain(table.where, table.forms, lists)
     if lists:
         others = [name for name in table.of(*NUMBERS) if name not in (*table.labels, *table.ids)]
-        return Features(
+        return FeatureColumns(
             lists, "list", [f"Features: column {lists[0]}.", *held_apart(table.labels, table.index), *left_out(others)]
         )
     names = table.numbers
@@ -171,15 +171,15 @@ def _plain(table: Table, kind: str | None) -> Features:
     notes = [taken(names), *held_apart(table.labels, table.index)]
     if others:
         notes.append(f"Columns that are not numbers were left out: {listed(others)}.")
-    return Features(names, "numbers", notes)
+    return FeatureColumns(names, "numbers", notes)
 
 
-def _as_fitted(table: Table, like: ItemSpec) -> Features:
+def _as_fitted(table: Table, like: ItemSpec) -> FeatureColumns:
     """The columns that the model was fitted on, by name and in its order."""
     wanted = list(like.columns)
     if len(wanted) == 1 and (like.dim != 1 or table.forms.get(wanted[0]) == "list"):
         if table.forms.get(wanted[0]) == "list":
-            return Features(wanted, "list", [f"Features: column {wanted[0]}."], like.chosen)
+            return FeatureColumns(wanted, "list", [f"Features: column {wanted[0]}."], like.chosen)
         found = _plain(table, like.kind)
         found.notes.append(f"The model was fitted on a list column {wanted[0]}, which {table.where} has not.")
         return found
@@ -207,7 +207,7 @@ def _as_fitted(table: Table, like: ItemSpec) -> Features:
     notes = [taken(wanted)]
     if [name for name in table.forms if name in wanted] != wanted:
         notes.append("The columns stand in another order than at fit and were matched by name.")
-    return Features(wanted, "numbers", notes + left_out(extra), like.chosen)
+    return FeatureColumns(wanted, "numbers", notes + left_out(extra), like.chosen)
 
 
 def _alike(table: Table, names: Sequence[str]) -> bool:

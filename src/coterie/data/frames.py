@@ -11,7 +11,7 @@ import numpy as np
 
 from coterie.data.column_names import are_values, is_index, like_label, listed, names_items_only, no_names, twice
 from coterie.data.column_words import NUMBERS, Form
-from coterie.data.feature_columns import Features, Table, choose
+from coterie.data.feature_columns import FeatureColumns, Table, choose
 from coterie.data.picture_form import Options
 from coterie.data.whole_numbers import Ends
 from coterie.types import InputError
@@ -31,7 +31,7 @@ def is_frame(source: Any) -> bool:
     return has_columns(source) and any(isinstance(name, str) for name in _names(source))
 
 
-def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
+def take_features(frame: Any, options: Options) -> tuple[Any, FeatureColumns]:
     """The feature columns of a frame: those asked for, those of the model, or all; and what was taken.
 
     Raises InputError for columns that are not there, and for those that are called as labels, ids or row numbers are.
@@ -64,7 +64,7 @@ def take_features(frame: Any, options: Options) -> tuple[Any, Features]:
         raise no_names(f"the {type(frame).__name__}", names)
     if like is None:
         _check_whole(frame)
-    return frame, Features(names, "numbers")
+    return frame, FeatureColumns(names, "numbers")
 
 
 def _check_whole(frame: Any) -> None:

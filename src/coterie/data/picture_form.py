@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from coterie.data.pictures import Pictures
     from coterie.data.survey import Survey
 
-Progress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
+ReadingProgress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 # Makes embeddings of pictures; None where these are to be decoded as they are (`coterie.encoders`).
 Encode = Callable[["Pictures", "Survey", "Options"], Source | None]
 NATIVE_LIMIT = 96  # pixels; images of one size up to this keep it
@@ -34,7 +34,7 @@ class Options:
     memory_limit: int = 2 << 30
     max_skipped: float = 0.2
     workers: int | None = None
-    progress: Progress = lambda doing, done, total: None
+    progress: ReadingProgress = lambda doing, done, total: None
     columns: str | tuple[str, ...] | None = None
     encode: Encode | None = None
     shown: Encoding | None = None  # pictures are to be decoded as this encoder sees them

@@ -28,7 +28,7 @@ from coterie.data.frames import is_frame, take_features
 from coterie.data.given import Numbered, Paths, understand
 from coterie.data.named import open_named
 from coterie.data.named_files import names
-from coterie.data.picture_form import Encode, Options, Progress
+from coterie.data.picture_form import Encode, Options, ReadingProgress
 from coterie.data.pictures import Pictures, open_pictures
 from coterie.data.spaces import Spaces, open_spaces
 from coterie.data.tables import open_table
@@ -53,7 +53,7 @@ def open_source(
     memory_limit: int = 2 << 30,
     max_skipped: float = 0.2,
     workers: int | None = None,
-    progress: Progress | None = None,
+    progress: ReadingProgress | None = None,
     family: Literal["auto", "photo", "glyph"] | None = None,
     columns: str | Sequence[str] | None = None,
     encode: Encode | None = None,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.common.isolation import Threads
-from coterie.data.picture_form import Progress
+from coterie.data.picture_form import ReadingProgress
 from coterie.data.pixel_values import ValueRule, rule_for
 from coterie.data.ranges import PixelValues
 from coterie.types import ItemSpec
@@ -88,7 +88,7 @@ class Survey:
         return rule_for(dtype, self.values, where, like, ids=ids, beside_bytes=beside_bytes)
 
 
-def survey_of(load: Callable[[int], Image], count: int, threads: int, progress: Progress) -> Survey:
+def survey_of(load: Callable[[int], Image], count: int, threads: int, progress: ReadingProgress) -> Survey:
     """Look at every picture."""
     survey = Survey.empty(count)
 
@@ -104,7 +104,9 @@ def survey_of(load: Callable[[int], Image], count: int, threads: int, progress: 
     return survey
 
 
-def spans(work: Callable[[int], Result], count: int, threads: int, doing: str, progress: Progress) -> Iterator[Result]:
+def spans(
+    work: Callable[[int], Result], count: int, threads: int, doing: str, progress: ReadingProgress
+) -> Iterator[Result]:
     """Map over 0 to `count` in a pool of threads, in order, with a bounded number of results waiting."""
 
     def span(start: int) -> list[Result]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from coterie.data.feature_columns import Features, check_values, choose
+from coterie.data.feature_columns import FeatureColumns, check_values, choose
 from coterie.data.files import escaped
 from coterie.data.parquet import open_parquet, read_batches, read_rows
 from coterie.data.parquet_folder import Joined, tables_in
@@ -46,7 +46,7 @@ class OpenTable:
 
     path: Path
     file: Any
-    features: Features
+    features: FeatureColumns
     ids: Sequence[str]
     notes: list[str]
     name: str

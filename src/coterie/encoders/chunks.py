@@ -19,7 +19,7 @@ from coterie.data.picture_form import Options, shown_to
 from coterie.data.pictures import Pictures
 from coterie.data.pixel_values import ValueRule
 from coterie.encoders.loading import Encoder
-from coterie.encoders.store import NO_DIGEST, Chunk, Job, Known
+from coterie.encoders.store import NO_DIGEST, Chunk, EmbeddingJob, Known
 from coterie.types import InputError
 
 # The digest of a picture, and its embedding (in between its pixels), or why it has none.
@@ -32,7 +32,7 @@ BATCH, BATCH_ON_CARD = 4, 64  # pictures that the encoder sees at once: on a CPU
 class ChunkMaker:
     """Makes chunks of a job; embeddings that are `known` are not made again."""
 
-    job: Job
+    job: EmbeddingJob
     pictures: Pictures
     failures: dict[int, str]  # pictures that the first pass could not read
     rule: ValueRule

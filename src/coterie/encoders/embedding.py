@@ -21,7 +21,7 @@ from coterie.data.pixel_values import ValueRule
 from coterie.data.survey import Survey
 from coterie.encoders.chunks import ChunkMaker
 from coterie.encoders.loading import Encoder, Wanted, load_encoder
-from coterie.encoders.store import Job, Store
+from coterie.encoders.store import EmbeddingJob, Store
 from coterie.records.features import FORMAT
 from coterie.types import InputError, Items, ItemSpec, Source
 
@@ -33,7 +33,7 @@ class ChunkPlan:
     """All that is needed to make the chunks of a folder of embeddings, in this process or in others."""
 
     wanted: Wanted
-    job: Job
+    job: EmbeddingJob
     failures: dict[int, str]  # pictures that the first pass could not read
     rule: ValueRule
     folder: Path
@@ -91,7 +91,7 @@ def embed_pictures(
     encoder = load_encoder(wanted) if encoder is None else encoder
     check_encoding(encoder.encoding, options.like, pictures.name)
     failures, rule, values = readable_pictures(pictures, survey, options)
-    job = Job(encoder.encoding, values, pictures.stamp, len(pictures.ids))
+    job = EmbeddingJob(encoder.encoding, values, pictures.stamp, len(pictures.ids))
     store.begin(job)
     numbers = store.missing()
     if spread is not None and folder is not None and numbers:

@@ -50,7 +50,7 @@ class Chunk:
 
 
 @dataclass(frozen=True)
-class Job:
+class EmbeddingJob:
     """One source by one encoder."""
 
     encoding: Encoding
@@ -93,7 +93,7 @@ class Store:
         self.folder, self.lender = folder, lender
         self.chunks: dict[int, Chunk] = {}
 
-    def begin(self, job: Job) -> None:
+    def begin(self, job: EmbeddingJob) -> None:
         """Make the folder. Raises InputError where it holds something else, or embeddings of another encoder."""
         self.job = job
         if self.folder is None:
@@ -194,10 +194,10 @@ class Store:
             (self.folder / PARTS).rmdir()
 
 
-def _made_by(folder: Path) -> Job:
+def _made_by(folder: Path) -> EmbeddingJob:
     """How the embeddings of a folder were made. Raises InputError where its manifest cannot be read."""
     there = read_features(folder)
-    return Job(encoding_of(there.encoding), (there.low, there.high), "", 0)
+    return EmbeddingJob(encoding_of(there.encoding), (there.low, there.high), "", 0)
 
 
 def _kept(folder: Path) -> Known:
@@ -228,7 +228,7 @@ def lend_to(run: Path, target: Path) -> None:
             shutil.copyfile(source / name, target / name)
 
 
-def _difference(before: Job, now: Job) -> str:
+def _difference(before: EmbeddingJob, now: EmbeddingJob) -> str:
     """How two jobs differ, in a few words."""
     was, asked = asdict(before.encoding), asdict(now.encoding)
     for name in was:

@@ -45,7 +45,7 @@ class ClusterShare(TypedDict):
 
 
 @dataclass(frozen=True)
-class Step:
+class Tried:
     """One threshold tried: how many of all items reach it, how many judged ones do, and how many of those are wrong."""
 
     threshold: float
@@ -60,8 +60,8 @@ class Step:
 class Audit:
     """The thresholds tried, from the strictest to the first that failed, and the last that passed."""
 
-    steps: list[Step]
-    chosen: Step | None
+    steps: list[Tried]
+    chosen: Tried | None
 
 
 def expected_threshold(confidence: NDArray[np.floating], max_error: float) -> float | None:
@@ -222,11 +222,11 @@ def audit(
         else numbers_from(thresholds, "thresholds").reshape(-1).tolist()
     )
     seen, wrong_ones = values[rows], values[rows[~outcomes]]
-    steps: list[Step] = []
+    steps: list[Tried] = []
     for threshold in sorted(set(tried), reverse=True):
         count, wrong = int((seen >= threshold).sum()), int((wrong_ones >= threshold).sum())
         bound = error_bound(wrong, count, level)
-        step = Step(threshold, int((values >= threshold).sum()), count, wrong, bound, bound <= max_error)
+        step = Tried(threshold, int((values >= threshold).sum()), count, wrong, bound, bound <= max_error)
         steps.append(step)
         if not step.passed:
             break

@@ -22,7 +22,7 @@ from coterie.export.writing import Tree, check_place, head_of, new_file, new_tre
 from coterie.records.run import judgements_in
 from coterie.types import InputError
 
-Progress = Callable[[str, int, int], None]  # the format, how many pictures are written, of how many items
+Copied = Callable[[str, int, int], None]  # the format, how many pictures are written, of how many items
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def export(
     out: Path,
     options: Options,
     reads: Sequence[Given] = (),
-    progress: Progress | None = None,
+    progress: Copied | None = None,
 ) -> list[Exported]:
     """Write the items in these formats; of several each gets its own place inside of `out`. Raises InputError.
 
@@ -85,7 +85,7 @@ def export(
 
 
 def _write_several(
-    path: Path, out: Path, found: Mapping[str, Format], jobs: Mapping[str, Job], progress: Progress | None
+    path: Path, out: Path, found: Mapping[str, Format], jobs: Mapping[str, Job], progress: Copied | None
 ) -> list[Exported]:
     """Write each format to its own place in one folder."""
     done = []
@@ -167,7 +167,7 @@ def _changed(items: Items, options: Options, look_up: Callable[[], Originals], *
         return None
 
 
-def _watch(progress: Progress | None, name: str, job: Job) -> Callable[[], None]:
+def _watch(progress: Copied | None, name: str, job: Job) -> Callable[[], None]:
     """Counts the pictures of a job."""
     numbers = itertools.count(1)
 

@@ -27,11 +27,11 @@ CHANNELS, KERNELS = (32, 64, 128), (5, 5, 3)  # of the convolutional encoder
 
 
 @trunk(*NAMES)
-def build_encoder(name: str, spec: ItemSpec) -> Encoder:
+def build_encoder(name: str, spec: ItemSpec) -> CodeEncoder:
     """The encoder of that name. Raises InputError for the convolutional one on embeddings."""
     if name == "ae":
         dense = dense_layers([values_of(spec), *WIDTHS], end_with_relu=True)
-        return Encoder(dense, WIDTHS[-1], convolutional=False)
+        return CodeEncoder(dense, WIDTHS[-1], convolutional=False)
     if spec.kind != "images":
         raise InputError("Backbone 'ae-conv' reads images, but the source holds embeddings: use backbone 'ae'.")
     inside, layers = spec.channels, list[nn.Module]()
@@ -39,10 +39,10 @@ def build_encoder(name: str, spec: ItemSpec) -> Encoder:
         layers += [nn.Conv2d(inside, outside, kernel, stride=2, padding=kernel // 2), nn.ReLU(inplace=True)]
         inside = outside
     smallest = sizes_of(spec)[-1]
-    return Encoder(nn.Sequential(*layers), inside * smallest[0] * smallest[1], convolutional=True)
+    return CodeEncoder(nn.Sequential(*layers), inside * smallest[0] * smallest[1], convolutional=True)
 
 
-class Encoder(nn.Module):
+class CodeEncoder(nn.Module):
     """`body`, up to the last hidden layer, and `code`, the linear layer behind it."""
 
     def __init__(self, body: nn.Module, hidden: int, *, convolutional: bool) -> None:
@@ -64,7 +64,7 @@ class Encoder(nn.Module):
 def hidden_and_code(net: Net, view: Tensor) -> tuple[Float[Tensor, "b h"], Float[Tensor, "b d"]]:
     """The encoder's last hidden layer and its code; for a backbone that is no encoder of these, its features twice."""
     trunk = net.backbone.trunk
-    if not isinstance(trunk, Encoder):
+    if not isinstance(trunk, CodeEncoder):
         features = net.backbone(view)
         return features, features
     hidden = run_in(trunk.last_hidden, view, half=net.backbone.enabled and net.training)
@@ -74,13 +74,13 @@ def hidden_and_code(net: Net, view: Tensor) -> tuple[Float[Tensor, "b h"], Float
 def hidden_width(net: Net) -> int:
     """The width of the first output of `hidden_and_code`."""
     trunk = net.backbone.trunk
-    return trunk.hidden if isinstance(trunk, Encoder) else net.width
+    return trunk.hidden if isinstance(trunk, CodeEncoder) else net.width
 
 
 def decoder_for(net: Net) -> HalfPrecision:
     """The mirror of the net's encoder, from its code (any backbone's features) to flat items."""
     trunk = net.backbone.trunk
-    if isinstance(trunk, Encoder) and trunk.convolutional:
+    if isinstance(trunk, CodeEncoder) and trunk.convolutional:
         decoder: nn.Module = ConvDecoder(net.spec, trunk.hidden)
     else:
         decoder = dense_layers([net.width, *reversed(WIDTHS), values_of(net.spec)], end_with_relu=False)

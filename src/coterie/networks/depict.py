@@ -27,7 +27,7 @@ Noise = Callable[[Tensor], Tensor]
 
 
 @trunk(NAME, f"{NAME}-")
-def build_encoder(name: str, spec: ItemSpec) -> Encoder:
+def build_encoder(name: str, spec: ItemSpec) -> DepictEncoder:
     """The encoder of that name. Raises InputError for another one, embeddings, and images below 4 pixels."""
     width = name.removeprefix(NAME).removeprefix("-") or str(CODE)
     if not width.isdigit() or not 1 <= int(width) <= 65_536:
@@ -37,7 +37,7 @@ def build_encoder(name: str, spec: ItemSpec) -> Encoder:
     if spec.kind != "images":
         raise InputError(f"Backbone {name!r} reads images, but the source holds embeddings: use another one.")
     check_side(name, spec, KERNELS[0])
-    return Encoder(spec, int(width))
+    return DepictEncoder(spec, int(width))
 
 
 def sizes_of(spec: ItemSpec) -> list[tuple[int, int]]:
@@ -46,7 +46,7 @@ def sizes_of(spec: ItemSpec) -> list[tuple[int, int]]:
     return [(spec.height, spec.width), first, ((first[0] - 1) // 2 + 1, (first[1] - 1) // 2 + 1)]
 
 
-class Encoder(nn.Module):
+class DepictEncoder(nn.Module):
     """Images in [0, 1] -> the code (b, d), from -1 to 1."""
 
     def __init__(self, spec: ItemSpec, width: int) -> None:
@@ -97,10 +97,10 @@ def _left(large: tuple[int, int], small: tuple[int, int], reach: int) -> tuple[i
     return large[0] - 2 * (small[0] - 1) - reach, large[1] - 2 * (small[1] - 1) - reach
 
 
-def encoder_of(net: Net) -> Encoder:
+def encoder_of(net: Net) -> DepictEncoder:
     """The net's encoder. Raises InputError for another backbone, whose layers have no decoder."""
     found = net.backbone.trunk
-    if not isinstance(found, Encoder):
+    if not isinstance(found, DepictEncoder):
         raise InputError(
             "DEPICT rebuilds the layers of its own encoder, which no other backbone has: leave --backbone or --init "
             "out, or take --backbone depict-20 for a code of 20 numbers."

@@ -8,13 +8,12 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from coterie.records.files import is_there, read_entries, read_json
-from coterie.records.run import Count, Entries, Record
+from coterie.records.run import Count, Entries, Fraction, Record
 from coterie.types import InputError
 
 LARGEST = 256 << 20  # bytes: the confusion of 5,000 classes and groups
 
 Number = Annotated[float, Field(ge=-1e12, le=1e12)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class OfCluster(Entries):
@@ -22,27 +21,27 @@ class OfCluster(Entries):
 
     cluster: Count
     class_: str | None = Field(None, alias="class")
-    acc: Share | None = None
+    acc: Fraction | None = None
 
 
 class Bin(Entries):
     """A bin of the reliability diagram."""
 
-    lower: Share
-    upper: Share
+    lower: Fraction
+    upper: Fraction
     count: Count
-    confidence: Share | None = None
-    accuracy: Share | None = None
+    confidence: Fraction | None = None
+    accuracy: Fraction | None = None
 
 
 class Accepted(Entries):
     """What is accepted at one threshold of the confidence."""
 
-    threshold: Share
+    threshold: Fraction
     count: Count
-    share: Share
+    share: Fraction
     expected_error: Number | None = None
-    error: Share | None = None
+    error: Fraction | None = None
 
 
 class Confusion(Entries):
@@ -57,8 +56,8 @@ class Metrics(Entries):
 
     n: Count = 0
     unknown: Count = 0
-    acc: Share | None = None
-    confidence: Share | None = None
+    acc: Fraction | None = None
+    confidence: Fraction | None = None
     nmi: Number | None = None
     ari: Number | None = None
     f1: Number | None = None

@@ -9,13 +9,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from coterie.records.files import read_entries
-from coterie.records.run import Count, Entries, Record
+from coterie.records.run import Count, Entries, Fraction, Record
 
 FILE, TABLE = "recalibration.json", "result.recalibrated.parquet"
 LARGEST = 4 << 20
 
 Number = Annotated[float, Field(ge=-1e9, le=1e9)]
-Share = Annotated[float, Field(ge=0, le=1)]
 Pair = Annotated[list[Number], Field(min_length=2, max_length=2)]
 
 
@@ -30,13 +29,13 @@ class MapEntry(Entries):
 class Miscalibration(Entries):
     """How far judged confidences were off."""
 
-    confidence: Share
-    accuracy: Share
+    confidence: Fraction
+    accuracy: Fraction
     gap: Number
     gap_interval: Pair
     ece: Number
     by_chance: Number
-    p: Share
+    p: Fraction
 
 
 class RecalibrationEntry(Entries):

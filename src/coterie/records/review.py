@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import Any
 
 from coterie.records.files import is_there, validated
-from coterie.records.run import Count, Entries, Name
+from coterie.records.run import Count, Entries, Fraction, Name
 from coterie.records.table import open_table
 from coterie.types import InputError
 
 REVIEWED = "result.reviewed.parquet"
 KEY = b"coterie.review"
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class GroupEntry(Entries):
@@ -46,9 +43,9 @@ class ClaimEntry(Entries):
     """The claim of the last audit, if it is still valid."""
 
     audit: Count
-    max_error: Share
-    level: Share
-    own_level: Share
+    max_error: Fraction
+    level: Fraction
+    own_level: Fraction
     judged: Count
     wrong: Count
     threshold: float | None = None

@@ -22,6 +22,7 @@ MOST_ITEMS = 10**12
 Count = Annotated[int, Field(ge=0, le=MOST_ITEMS)]
 Size = Annotated[int, Field(ge=0, le=1 << 24)]  # pixels of a side, channels, features
 Seconds = Annotated[float, Field(ge=0, le=1e10)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(max_length=10_000)]
 
 

@@ -30,7 +30,7 @@ class Item:
 
 
 @dataclass
-class Group:
+class GroupSection:
     """A group's card. `confidence`, `class_name` and `accuracy` are None where they are not known."""
 
     number: int
@@ -46,7 +46,7 @@ class Group:
     doubtful: list[Item] = field(default_factory=list)
 
 
-def build_groups(folder: ReadRun) -> list[Group]:
+def build_groups(folder: ReadRun) -> list[GroupSection]:
     """All groups in the order of their numbers, the empty ones too."""
     result = folder.result
     if result is None:
@@ -58,7 +58,7 @@ def build_groups(folder: ReadRun) -> list[Group]:
     cards = k <= CARDS
     members = _members(result.labels, k) if cards else []
     groups = [
-        Group(
+        GroupSection(
             number=number,
             colour=number % COLOURS,
             size=int(sizes[number]),
@@ -80,7 +80,7 @@ def _members(labels: NDArray[np.int64], k: int) -> list[NDArray[np.int64]]:
     return np.split(order, np.searchsorted(labels[order], np.arange(1, k)))
 
 
-def _show_items(folder: ReadRun, result: Result, groups: list[Group], per_strip: int) -> None:
+def _show_items(folder: ReadRun, result: Result, groups: list[GroupSection], per_strip: int) -> None:
     """Fill the strips of all groups from the stored gallery, or with ids where no pictures were stored."""
     stored = folder.gallery
     rows, cluster, kind = (

@@ -23,7 +23,7 @@ from coterie.records.run import read_choice
 from coterie.report import headline, wording
 from coterie.report.charts import histogram
 from coterie.report.choice import build_choice
-from coterie.report.groups import CARDS, Group, build_groups
+from coterie.report.groups import CARDS, GroupSection, build_groups
 from coterie.report.judged import build_judged
 from coterie.report.quality import build_quality
 from coterie.report.read import ReadRun, read_run
@@ -123,7 +123,7 @@ def _acceptance(folder: ReadRun) -> list[Record]:
     return [dict(row) for row in measured or acceptance(folder.result.confidence)]
 
 
-def _map(folder: ReadRun, groups: list[Group]) -> Markup | None:
+def _map(folder: ReadRun, groups: list[GroupSection]) -> Markup | None:
     if folder.map is None or folder.result is None or len(folder.map[0]) == 0:
         return None
     rows, places = folder.map

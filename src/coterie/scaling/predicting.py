@@ -43,7 +43,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Job:
+class PredictionJob:
     """All that a worker needs. Paths are absolute and must mean the same to every worker."""
 
     asked: Asked
@@ -57,7 +57,7 @@ class Job:
 class Worker:
     """Predicts parts of one job. The model is loaded with the first part and kept, and so is the look at the source."""
 
-    job: Job
+    job: PredictionJob
     _opened: tuple[Model, Parted] | None = field(default=None, repr=False)
 
     @property
@@ -148,7 +148,7 @@ def predict_parts(
 
     for part in found:
         count(part)
-    for said in engine(Worker(Job(asked, parts, source.stamp, threads)), missing) if missing else ():
+    for said in engine(Worker(PredictionJob(asked, parts, source.stamp, threads)), missing) if missing else ():
         count(Part.of(said))
     every = parts.all_done()
     rows = sum(part.rows for part in every)
