@@ -229,13 +229,15 @@ def test_a_part_without_a_readable_picture_is_a_part(of_pictures: Path, tmp_path
         place.parent.mkdir(exist_ok=True)
         Image.fromarray(PIXELS[row % 75]).save(place)
     for row in range(48):
-        (tmp_path / "data" / f"a{row:03d}.png").write_bytes(b"")
-    done = predict_parts(Asked(of_pictures, str(tmp_path / "data"), "cpu"), tmp_path / "parts")
-    assert [part.rows for part in done.parts.all_done()].count(0) == 1
+        (tmp_path / "data" / f"-{row:03d}.png").write_bytes(b"")  # the first in the order of names
+    asked = Asked(of_pictures, str(tmp_path / "data"), "cpu", embedding=True, scores=("knn",))
+    done = predict_parts(asked, tmp_path / "parts")
+    assert [part.rows for part in done.parts.all_done()][:2] == [0, 16]
     assert done.rows == 205
-    assert pa.concat_tables(done.parts.tables()).equals(
-        in_one_piece(of_pictures, str(tmp_path / "data")).drop_columns("embedding")
-    )
+    whole = in_one_piece(of_pictures, str(tmp_path / "data"), "knn")
+    assert pa.concat_tables(done.parts.tables()).equals(whole)
+    assert pq.read_table(tmp_path / "parts").equals(whole)  # by the columns of the first file
+    assert predict_parts(asked, tmp_path / "parts").reused == len(done.parts.cut)
 
 
 @given(st.integers(1, 10**9), st.integers(1, 5000))

@@ -151,6 +151,13 @@ class Parts:
                 kept = {name: value for name, value in table.schema.metadata.items() if name != MARK}
                 yield table.replace_schema_metadata(kept)
 
+    def fill_empty(self) -> None:
+        """Give parts without rows the columns of the others: readers of a folder take those of its first file."""
+        schema = next(self.tables()).schema
+        for part in self.all_done():
+            if not part.rows:
+                self.write(part, schema.empty_table())
+
     def column(self, name: str) -> NDArray[Any]:
         """One column of numbers, of all parts."""
         import pyarrow.parquet as pq

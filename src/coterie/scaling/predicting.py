@@ -154,6 +154,7 @@ def predict_parts(
     rows = sum(part.rows for part in every)
     if not rows:
         raise InputError(f"None of the {total} items of {source.name} could be read: give others.")
+    parts.fill_empty()
     skipped = [item for part in every for item in part.skipped] + list(source.locked)
     return Done(parts, model, source.name, rows, skipped, notes_of(every), len(found))
 
