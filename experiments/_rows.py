@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from _runs import kept_once, of_stage, row
+from _runs import kept_once, of_stage, preset_on, row
 
 from coterie.data import Labels
 from coterie.training.plan import RunSettings
@@ -50,6 +50,7 @@ class Rows:
     lines: Mapping[str, Line]
     metrics: tuple[str, ...]
     labels: Labels | None = None  # for the records only; None: the source's own
+    part_of: str = ""  # the named set that the source is a part of, for the published rows
 
     def out(self, name: str, seed: int) -> Path:
         return self.runs / f"{self.data}-{name}-{seed}"
@@ -58,7 +59,8 @@ class Rows:
         line = self.lines[name]
         start = None if line.start is None else str(self.out(line.start, seed))
         mine = of_stage(self.overrides, line.method) | dict(line.settings)
-        return replace(self.base, method=line.method, seed=seed, init=start, overrides=mine)
+        preset = preset_on(self.base.preset, line.method, self.part_of)
+        return replace(self.base, method=line.method, seed=seed, init=start, overrides=mine, preset=preset)
 
     def record(self, name: str, seed: int, *, wait: bool) -> dict[str, Any] | None:
         """The record of a row and seed, trained where there is none; None while another process is at it."""

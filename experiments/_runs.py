@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from coterie.catalogue import method_class, method_names
 from coterie.cli.settings import read_overrides
 from coterie.cli.several import check_alike
 from coterie.common.outputs import write_atomically
@@ -23,7 +24,7 @@ from coterie.prediction.results import read_result
 from coterie.records import Record, judgements_in, read_record
 from coterie.running.preparing import Watch
 from coterie.training.device import machine
-from coterie.training.plan import RunSettings
+from coterie.training.plan import RunSettings, preset_names
 from coterie.types import CoterieError, InputError
 
 RESULTS = Path(__file__).parent / "results"
@@ -216,6 +217,12 @@ def ground(given: argparse.Namespace) -> RunSettings:
     """What all runs of an experiment share: groups, device, backbone, preset; each run replaces the rest."""
     # The methods' own heads are what is measured; confidences are calibrated afterwards by calibrate_others.py.
     return RunSettings(given.k, calibrate=False, **{name: getattr(given, name) for name in GROUND})
+
+
+def preset_on(preset: str, method: str, source: str) -> str:
+    """The preset for a part of the named set `source`, whose file has not its name: the set's published row, if any."""
+    row = f"{preset}:{source}"
+    return row if method in method_names() and row in preset_names(method_class(method).card) else preset
 
 
 def command_for_drawn(script: str, given: argparse.Namespace, *lists: str) -> str:

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from _runs import kept_once, label_free, of_stage
+from _runs import kept_once, label_free, of_stage, preset_on
 
 from coterie.common.outputs import write_atomically
-from coterie.data import Labels, labels_of, open_source
+from coterie.data import Labels, labels_of, names, open_source
 from coterie.evaluation import evaluate
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
@@ -65,12 +65,13 @@ class Study:
     """What all rows share: the images, the stage that they start from, the settings under those of the rows."""
 
     name: str
-    items: Path  # .npy
+    items: str  # a file of images, or the name of a set
     labels: Labels  # for the records only
     family: Any
     ground: RunSettings  # groups, device, backbone, preset
     runs: Path
     overrides: Mapping[str, Any]
+    source: str = ""  # the named set that the images are of, for the published rows
     start: str | None = "moco"  # one run of this method, seed 0, gives all rows their backbone; None: from scratch
 
 
@@ -94,12 +95,21 @@ def draw(source: str, items: int, folder: Path, seed: int = 0) -> tuple[str, Pat
     return name, file, Labels(found.codes[rows], found.names), opened.family
 
 
+def trained_on(source: str, items: int, file: Path) -> str:
+    """The file of the drawn images, or the named set itself where all of it is wanted.
+
+    With the set come its images' own sizes and STL-10's unlabelled ones.
+    """
+    return source if not items and source in names() else str(file)
+
+
 def first_stage(study: Study) -> dict[str, Any] | None:
     """The record of the one run that every row and every seed starts from, where there is such a run."""
     if study.start is None:
         return None
     mine = of_stage(study.overrides, study.start)
-    settings = replace(study.ground, method=study.start, seed=0, family=study.family, overrides=mine)
+    preset = preset_on(study.ground.preset, study.start, study.source)
+    settings = replace(study.ground, method=study.start, seed=0, family=study.family, overrides=mine, preset=preset)
     record = _recorded(study, study.start, settings, wait=True)
     assert record is not None
     if record["failed"]:
@@ -112,7 +122,8 @@ def row_record(study: Study, row: Row, seed: int, *, wait: bool) -> dict[str, An
     changed = {f"{row.method}.{name}": value for name, value in row.settings.items()}
     overrides = of_stage(study.overrides, row.method) | changed
     start = None if study.start is None else str(study.runs / study.start)
-    mine = {"seed": seed, "family": study.family, "init": start, "overrides": overrides}
+    preset = preset_on(study.ground.preset, row.method, study.source)
+    mine = {"seed": seed, "family": study.family, "init": start, "overrides": overrides, "preset": preset}
     settings = replace(study.ground, method=row.method, **mine)
     return _recorded(study, f"{row.key}-{seed}", settings, wait=wait)
 

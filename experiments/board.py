@@ -3,8 +3,9 @@
     python experiments/board.py fashion-mnist -k 10 --papers cdc --items 10000 --seeds 0 1 2 --runs runs/board
     python experiments/board.py cifar10-jpeg.parquet -k 10 --papers cdc pica --items 10000 --minutes 30
 
-The papers' own sets, where $COTERIE_DATA has them, are the same command with their names: cifar10, cifar100, stl10,
-imagenet10, imagenet-dogs, tiny-imagenet (`--items 0 --preset paper --device cuda`).
+The papers' own sets, where $COTERIE_DATA has them, are the same command with their names: cifar10, cifar20, stl10,
+imagenet10, imagenet-dogs, tiny-imagenet (`--items 0 --preset paper --device cuda`): with `--items 0` the set itself is
+grouped, and each method has its published row of it where it has one.
 
 The budget is that of each method's preset, or with --epochs so many epochs of every row's own stage; the epochs stand
 in the table. Rows that begin with one pre-training share its run, by seed. Every row runs in a process of its own, for
@@ -31,7 +32,7 @@ from typing import Any
 from _boards import BOARDS, FINE_TUNED, SUPERVISED, Board
 from _rows import Rows, with_starts
 from _runs import command_for_drawn, ground, overrides_of, parser_for_drawn, write_records
-from _tables import draw
+from _tables import draw, trained_on
 
 from coterie.catalogue import method_class, method_names
 from coterie.contract import is_trained
@@ -148,7 +149,11 @@ def _made(rows: RowsInOwnProcess, name: str, settings: RunSettings, out: Path) -
 
 def with_labels(rows: RowsInOwnProcess, name: str, settings: RunSettings) -> dict[str, Any]:
     """The record of a yardstick: the same items, a fifth of which is not taught and is scored."""
-    own = {} if rows.epochs is None else {"epochs": rows.epochs}
+    own: dict[str, Any] = {}
+    if settings.preset != "practical":  # CDC's appendix B.1
+        own = {"epochs": 500 if settings.init is None else 50, "batch_size": 256}
+    if rows.epochs is not None:
+        own["epochs"] = rows.epochs
     options: dict[str, Any] = {"init": settings.init, "backbone": settings.backbone, "device": settings.device}
     found = supervised(rows.source, rows.labels, random_state=settings.seed, settings=own, **options)
     numbers = found.metrics()
@@ -222,14 +227,14 @@ def main() -> None:
     until = time.monotonic() + 60 * given.minutes
     given.runs.mkdir(parents=True, exist_ok=True)
     name, file, labels, family = draw(given.source, given.items, given.runs)
-    base = replace(ground(given), family=family, calibrate="auto")
+    base, items = replace(ground(given), family=family, calibrate="auto"), trained_on(given.source, given.items, file)
     for paper in given.papers:
         board = BOARDS[paper]
         rows = RowsInOwnProcess(
-            name, str(file), base, given.runs, overrides, board.lines, METRICS, labels, given.epochs
+            name, items, base, given.runs, overrides, board.lines, METRICS, labels, given.source, given.epochs
         )
         if given.nets_on:
-            rows = replace(rows, spec=open_source(str(file)).items.spec, nets_on=given.nets_on)
+            rows = replace(rows, spec=open_source(items).items.spec, nets_on=given.nets_on)
         names = [
             row for row in rows_here(board, given.rows) if given.with_labels or board.lines[row].method != SUPERVISED
         ]

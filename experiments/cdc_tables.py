@@ -15,26 +15,26 @@ from pathlib import Path
 from typing import Any
 
 from _pages import write_tables
-from _runs import command_for_drawn, ground, overrides_of, parser_for_drawn
-from _tables import Study, draw
+from _runs import command_for_drawn, ground, overrides_of, parser_for_drawn, preset_on
+from _tables import Study, draw, trained_on
 from cdc_tables_rows import tables
 
-from coterie.catalogue import practical_settings
 from coterie.contract import Facts
 from coterie.data import open_source
 from coterie.methods.cdc import CDC
+from coterie.training.presets import preset_of
 from coterie.types import InputError
 
 NAMES = ("2", "5", "6", "fig3", "fig5", "8", "9")
 
 
-def base_settings(file: Path, k: int, overrides: dict[str, Any]) -> dict[str, Any]:
-    """The settings of plain CDC on these images: defaults, then the practical preset, then what --set gave."""
+def base_settings(file: Path, k: int, overrides: dict[str, Any], preset: str = "practical") -> dict[str, Any]:
+    """The settings of plain CDC on these images: defaults, then those of the preset, then what --set gave."""
     opened = open_source(file)
     spec = opened.items.spec
     facts = Facts(len(opened.items), k, spec.kind, "cpu", max(spec.height, spec.width), spec.dim)
     given = {name.removeprefix("cdc."): value for name, value in overrides.items() if name.startswith("cdc.")}
-    return asdict(CDC()) | practical_settings("cdc", facts) | given
+    return asdict(CDC()) | preset_of("cdc", preset, facts, "", last=True) | given
 
 
 def main(words: list[str] | None = None) -> None:
@@ -44,8 +44,9 @@ def main(words: list[str] | None = None) -> None:
     given = options.parse_args(words)
     overrides = overrides_of(given.set, ("moco", "cdc"))
     name, file, labels, family = draw(given.source, given.items, given.runs)
-    study = Study(name, file, labels, family, ground(given), given.runs, overrides)
-    known = tables(base_settings(file, given.k, overrides), given.k)
+    items = trained_on(given.source, given.items, file)
+    study = Study(name, items, labels, family, ground(given), given.runs, overrides, given.source)
+    known = tables(base_settings(file, given.k, overrides, preset_on(given.preset, "cdc", given.source)), given.k)
     chosen = [known[table] for table in given.tables]
     if given.rows:
         some = tuple(given.rows)

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _runs import FIGURES, command_for_drawn, ground, label_free, parser_for_drawn, saved, write_records
+from _runs import FIGURES, command_for_drawn, ground, label_free, parser_for_drawn, preset_on, saved, write_records
 from _tables import draw
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
@@ -171,7 +171,9 @@ def main(words: list[str] | None = None) -> None:
         out = given.runs / f"{name}-{given.method}-{seed}"
         nets = out.with_name(f"{out.name}-nets")
         overrides = read_overrides(given.set)
+        preset = preset_on(given.preset, given.method, given.source)
         settings = replace(ground(given), method=given.method, seed=seed, family=family, overrides=overrides)
+        settings = replace(settings, preset=preset)
         check_alike(out, settings)
         begun = (out / "run.yaml").exists()
         if not (begun and label_free(out)["status"] == "done"):

@@ -25,6 +25,7 @@ from _runs import (
     of_stage,
     overrides_of,
     parser_for_drawn,
+    preset_on,
     saved,
     write_study,
 )
@@ -133,7 +134,8 @@ def main(words: list[str] | None = None) -> None:
         for method in ("acai", "rdc", "dynae"):
             out = given.runs / f"{name}-{method}-{seed}"
             start = None if method == "acai" else first
-            lines = curve(method, start, file, labels, seed, out, overrides, ground(given))
+            base = replace(ground(given), preset=preset_on(given.preset, method, given.source))
+            lines = curve(method, start, file, labels, seed, out, overrides, base)
             records.append({"data": name, "method": method, "seed": seed, "lines": lines})
             print(name, method, seed, lines[0], lines[-1], flush=True)
     write_study("geometry_curves", given, command_for_drawn("geometry_curves", given), records, figure(records))

@@ -25,6 +25,7 @@ from _runs import (
     of_stage,
     overrides_of,
     parser_for_drawn,
+    preset_on,
     saved,
     write_study,
 )
@@ -56,7 +57,14 @@ def scores(out: Path, labels: Labels) -> dict[str, Any]:
 
 
 def record_of(
-    images: np.ndarray, sigma: float, seed: int, labels: Labels, runs: Path, base: RunSettings, given: dict[str, Any]
+    images: np.ndarray,
+    sigma: float,
+    seed: int,
+    labels: Labels,
+    runs: Path,
+    base: RunSettings,
+    given: dict[str, Any],
+    source: str,
 ) -> dict[str, Any]:
     """Both phases at this sigma, each from where it was left."""
     heads, start, seconds = {}, None, 0.0
@@ -65,6 +73,7 @@ def record_of(
         mine = of_stage(given, method)
         if not ((out / "run.yaml").exists() and label_free(out)["status"] == "done"):
             settings = replace(base, method=method, seed=seed, init=start, overrides=mine)
+            settings = replace(settings, preset=preset_on(base.preset, method, source))
             run(noisy(images, sigma, seed), settings, out, resume=(out / "run.yaml").exists())
         heads[method], start = scores(out, labels), str(out)
         seconds += label_free(out)["seconds"]
@@ -105,7 +114,7 @@ def main(words: list[str] | None = None) -> None:
     records: list[dict[str, Any]] = []
     for seed in given.seeds:
         for sigma in given.sigmas:
-            records.append(record_of(images, sigma, seed, labels, given.runs, ground(given), overrides))
+            records.append(record_of(images, sigma, seed, labels, given.runs, ground(given), overrides, given.source))
             print(records[-1], flush=True)
     write_study("noise", given, command_for_drawn("noise", given, "sigmas"), records, figure(records))
 

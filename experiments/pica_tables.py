@@ -18,7 +18,7 @@ from typing import Any
 
 from _pages import write_tables
 from _runs import command_for_drawn, ground, overrides_of, parser_for_drawn
-from _tables import Row, Study, Table, draw
+from _tables import Row, Study, Table, draw, trained_on
 
 COLUMNS = ("acc", "nmi", "ari", "ece", "pui", "certain")
 
@@ -70,7 +70,8 @@ def main(words: list[str] | None = None) -> None:
     given = options.parse_args(words)
     overrides = overrides_of(given.set, ("pica",))
     name, file, labels, family = draw(given.source, given.items, given.runs)
-    study = Study(name, file, labels, family, ground(given), given.runs, overrides, start=None)
+    items = trained_on(given.source, given.items, file)
+    study = Study(name, items, labels, family, ground(given), given.runs, overrides, given.source, start=None)
     chosen = [known[number] for number in given.tables]
     write_tables(chosen, study, given.seeds, command_for_drawn("pica_tables", given, "tables"), given.results)
 

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from _reviewer import SLOW, Reviewer, Rows, by_gain
-from _runs import command_for_drawn, ground, label_free, parser_for_drawn, write_records
+from _runs import command_for_drawn, ground, label_free, parser_for_drawn, preset_on, write_records
 from _tables import draw
 from numpy.typing import NDArray
 
@@ -278,6 +278,7 @@ def main() -> None:
         overrides = read_overrides(given.set)
         settings = replace(ground(given), method=given.method, seed=seed, calibrate="auto", overrides=overrides)
         settings = replace(settings, store_embedding=True, family=family, encoder=given.encoder)
+        settings = replace(settings, preset=preset_on(settings.preset, given.method, given.source))
         if not (out / "result.parquet").exists():
             run(file, settings, out, resume=(out / "run.yaml").exists())
         table, record = read_result(out / "result.parquet"), label_free(out)

@@ -6,7 +6,7 @@ import functools
 import statistics
 from typing import Any
 
-from _boards import BOARDS, SUPERVISED, Board, Order, TableLine
+from _boards import BOARDS, SUPERVISED, Board, Order, Printed, TableLine
 from _pages import in_words, markdown, mean_and_deviation
 
 from _docs import RESULTS, Block, records, table
@@ -28,9 +28,9 @@ def board(stem: str) -> str:
     here = BOARDS[stem.split("_")[1]]
     runs: list[dict[str, Any]] = found["records"]
     done = [one for one in runs if not one["failed"]]
-    printed = here.published()
+    data, printed = here.beside(done[0]["data"])
     head = ["", *_columns(here).values(), "ECE of Cal", "seconds", "MiB", "epochs", "seeds", "on"]
-    head.append(f"paper, {here.data}: {' / '.join(here.printed)}")
+    head.append(f"paper, {data}: {' / '.join(here.printed)}")
     lines = [_line(here, shown, runs, printed) for shown in here.shown]
     lines += [[title, f"not run: {why}", *[""] * (len(head) - 2)] for title, why in here.quoted.items()]
     first = done[0]
@@ -42,7 +42,7 @@ def board(stem: str) -> str:
         "part, the mean on each. `ECE of Cal` is that of the "
         "head that is calibrated afterwards, where a method is not calibrated by itself."
     )
-    return f"{table(head, lines, found['command'])}\n{about}\n\n{_orders(here, runs)}\n"
+    return f"{table(head, lines, found['command'])}\n{about}\n\n{_orders(here, runs, data, printed)}\n"
 
 
 def _columns(here: Board) -> dict[str, str]:
@@ -60,7 +60,7 @@ def _place(record: dict[str, Any]) -> str:
     return "card" if record.get("machine", {}).get("gpu") else "processor"
 
 
-def _line(here: Board, shown: TableLine, runs: list[dict[str, Any]], printed: dict[str, dict[str, float]]) -> list[str]:
+def _line(here: Board, shown: TableLine, runs: list[dict[str, Any]], printed: Printed) -> list[str]:
     mine = [one for one in runs if one["row"] == shown.row]
     done = [one for one in mine if not one["failed"]]
     theirs = printed.get(shown.title, {})
@@ -95,9 +95,10 @@ def _of(record: dict[str, Any], shown: TableLine) -> dict[str, float]:
     return found
 
 
-def _orders(here: Board, runs: list[dict[str, Any]]) -> str:
-    lines = [[order.text, *_holds(here, order, runs)] for order in here.orders]
-    return markdown(["what the paper's table says", "here", "numbers"], lines)
+def _orders(here: Board, runs: list[dict[str, Any]], data: str, printed: Printed) -> str:
+    """Which of the orders that the paper's numbers have on its set `data` ours have, too."""
+    lines = [[order.text, *_holds(here, order, runs)] for order in here.orders if order.stated(printed)]
+    return markdown([f"what the paper's table says of {data}", "here", "numbers"], lines)
 
 
 def _holds(here: Board, order: Order, runs: list[dict[str, Any]]) -> tuple[str, str]:

@@ -181,3 +181,38 @@ def test_picas_ablations_start_from_scratch_and_share_the_full_row(
         assert table.rows[0].key == "pica"
         for row in table.rows:
             coerce(PICA, dict(row.settings), "pica").check(facts)
+
+
+def test_a_part_of_a_named_set_has_its_published_row_and_the_whole_is_the_set_itself(
+    scripts: Any, tmp_path: Path
+) -> None:
+    preset_on, trained_on = scripts.runs.preset_on, scripts.tables.trained_on
+    assert preset_on("paper", "cdc", "stl10") == "paper:stl10"
+    assert preset_on("paper", "kmeans", "stl10") == "paper"  # it has no rows
+    assert preset_on("paper", "supervised", "stl10") == "paper"  # no method
+    assert preset_on("paper:cifar10", "cdc", "stl10") == "paper:cifar10"
+    assert preset_on("practical", "cdc", "stl10") == "practical"
+    file = tmp_path / "digits-100.npy"
+    assert trained_on("digits", 0, file) == "digits"
+    assert trained_on("digits", 100, file) == str(file)
+    assert trained_on("photos.parquet", 0, file) == str(file)
+
+
+def test_tables_of_published_settings_change_what_those_are(scripts: Any, tmp_path: Path) -> None:
+    _, file, _, _ = scripts.tables.draw("digits", 100, tmp_path)
+    base = scripts.cdc.base_settings(file, 10, {}, "paper:cifar20")
+    assert (base["cells"], base["batch_size"], base["epochs"]) == (40, 1000, 100)
+    rows = {row.title: row.settings for row in scripts.rows.tables(base, 20)["5"].rows}
+    assert rows["B = 1000, K = 40"] == {}
+    assert rows["B = 500, K = 32"] == {"batch_size": 500, "cells": 32}
+    assert scripts.cdc.base_settings(file, 10, {})["cells"] != 40
+
+
+def test_rows_of_a_board_are_asked_for_by_the_published_rows_of_their_set(scripts: Any, tmp_path: Path) -> None:
+    import _rows
+
+    lines = {name: _rows.Line(name, name, "moco" if name == "cdc" else None) for name in ("moco", "kmeans", "cdc")}
+    base = RunSettings(10, preset="paper")
+    rows = _rows.Rows("stl10-500", "stl10-500.npy", base, tmp_path, {}, lines, (), part_of="stl10")
+    asked = {name: rows.settings(name, 0).preset for name in lines}
+    assert asked == {"moco": "paper:stl10", "kmeans": "paper", "cdc": "paper:stl10"}

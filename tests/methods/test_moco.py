@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from coterie.catalogue import method_class
 from coterie.contract import Pass, passes_of, predict
 from coterie.methods.moco import MoCo
 from coterie.networks.net import Net
+from coterie.training.plan import RunSettings, image_size_of
 from coterie.types import Batch
 from helpers.two_views import SIZE, batch_at, net_of
 
@@ -144,3 +147,12 @@ def test_the_groups_are_k_means_on_standardised_features() -> None:
 
 def test_images_without_labels_that_a_source_has_beside_take_part() -> None:
     assert passes_of(MoCo()) == (Pass(extra=True),)
+
+
+@pytest.mark.parametrize("name", ["moco", "simsiam", "byol"])
+def test_the_published_rows_bring_images_to_the_size_of_cdcs_rows(name: str) -> None:
+    rows = {row: settings.get("image_size") for row, settings in method_class("cdc").card.presets.items()}
+    for row, size in rows.items():
+        plan = RunSettings(10, name, preset=f"paper:{row}")
+        assert image_size_of(plan, "photos") == size
+        assert image_size_of(replace(plan, preset="paper"), row) == size  # of the named set itself

@@ -349,3 +349,18 @@ def test_moco_learns_from_the_unlabelled_images_of_stl10_and_says_so(
         "stl10", replace(settings, method="cdc", pretrain="none"), None, resume=False, watch=Watch(dry=True)
     )
     assert not any("unlabeled_X.bin" in note for note in quiet.plan.notes)
+
+
+def test_the_images_of_a_run_to_start_from_keep_their_size_and_another_is_refused(tmp_path: Path) -> None:
+    start = RunSettings(2, "moco", epochs=1, backbone=TINY, device="cpu", calibrate=False)
+    start = replace(start, overrides={"moco.batch_size": 12, "moco.queue": 12})
+    run(IMAGES, start, tmp_path / "moco")
+    on = RunSettings(2, "cdc", init=str(tmp_path / "moco"), device="cpu", preset="paper:stl10")
+    on = replace(on, overrides={"cdc.hidden": 8, "cdc.cells": 4, "cdc.batch_size": 24, "cdc.sub_batch": 12})
+    found = prepare(IMAGES, on, None, resume=False, watch=Watch(dry=True))
+    assert found.source.items.spec.height == 16
+    assert any("stay at 16x16 pixels" in note and "has 96 a side" in note for note in found.source.notes)
+    with pytest.raises(InputError, match=r"--image-size is 32, but .* was trained on images of 16x16 pixels"):
+        prepare(IMAGES, replace(on, image_size=32), None, resume=False, watch=Watch())
+    same = prepare(IMAGES, replace(on, image_size=16), None, resume=False, watch=Watch(dry=True))
+    assert not any("stay at" in note for note in same.source.notes)

@@ -39,7 +39,7 @@ CARD = Card(
     title="DDC-UCO",
     paper="Trosten, Løkse, Jenssen, Kampffmeyer: Leveraging Tensor Kernels to Reduce Objective Function Mismatch in "
     "Deep Clustering",
-    year=2020,
+    year=2024,
     family="divergence",
     url="https://arxiv.org/abs/2001.07026",
     views={"clean": "clean"},

@@ -36,6 +36,14 @@ CARD = Card(
     url="https://arxiv.org/abs/2003.04297",
     views={"one": "contrastive", "two": "contrastive"},
     answers=("groups",),
+    presets={
+        "cifar10": {},
+        "cifar20": {},
+        "stl10": {"image_size": 96},
+        "imagenet10": {"image_size": 224},
+        "imagenet-dogs": {"image_size": 224},
+        "tiny-imagenet": {"image_size": 64},
+    },
     logs={
         "embedding_std": logged.EMBEDDING_STD,
     },

@@ -52,6 +52,24 @@ def check_spaces(spec: ItemSpec, card: Card, settings: RunSettings) -> None:
         raise InputError("-k auto looks at one space of features: ask coterie choose-k about one, and give its answer.")
 
 
+def size_beside(init: Model | None, settings: RunSettings, published: int | None) -> str | None:
+    """A note where `published`, the image size of the preset's row, is not that of the run to start from, which stays.
+
+    Raises InputError where the user asks for another size than that run has.
+    """
+    if init is None or init.spec.kind != "images" or (init.spec.height, init.spec.width) == (published, published):
+        return None
+    its = f"{init.spec.width}x{init.spec.height} pixels"
+    if settings.image_size is not None:
+        raise InputError(
+            f"--image-size is {settings.image_size}, but {settings.init} was trained on images of {its}: leave it out, "
+            "or start from a run of that size."
+        )
+    if published is None:
+        return None
+    return f"The images stay at {its}, as in {settings.init}; the published row has {published} a side."
+
+
 def backbone_of(settings: RunSettings, card: Card, init: Model | None, spec: ItemSpec, device: str) -> BackboneChoice:
     """The backbone, by name. Raises InputError for a run to start from, or for weights, that do not fit."""
     if init is not None:

@@ -39,6 +39,7 @@ from coterie.running.beginning import (
     extra_items,
     few_photos,
     first_weights,
+    size_beside,
     with_beginning,
 )
 from coterie.running.deciding import by_items, check_used, place_of, resolve, with_encoder
@@ -242,12 +243,14 @@ def _opened(
     """The opened source, embedded where there is an encoder, and that."""
     kept = cache if place.is_main_process else None  # each process embeds for itself, and one writes
     settings, encode = with_encoder(settings, source, kept, place.device, dry=watch.dry)
+    size = image_size_of(settings, source if isinstance(source, str) else "")
+    note = size_beside(init, settings, size)
     opened = open_items(
         source,
         like=init.spec if init else None,
         encode=encode,
         device=settings.device,
-        image_size=image_size_of(settings, source if isinstance(source, str) else ""),
+        image_size=size,
         cache=cache,
         max_skipped=settings.max_skipped,
         progress=watch.reading,
@@ -255,6 +258,7 @@ def _opened(
         columns=settings.columns,
         shown=None if taught_by is None else encoding_to_train(taught_by, settings),
     )
+    opened.notes.extend([] if note is None else [note])
     check_used(encode, opened)
     _refuse_copies(opened)
     mark_outliers(opened)
