@@ -231,3 +231,10 @@ def test_points_without_a_gap_end_in_advice_to_give_a_number():
     said = what_is_said(torch.randn(200, 4, generator=torch.Generator().manual_seed(0)).numpy())
     assert "DBSCAN" in said
     assert "-k" in said
+
+
+def test_cifar10_has_the_same_published_thresholds_as_features_of_vgg16() -> None:
+    text = RDC.card.text
+    assert text is not None
+    for rows in (RDC.card.presets, text.rows):
+        assert rows["cifar10-vgg16fc1"] == rows["cifar10"]

@@ -38,7 +38,7 @@ class Card:
     """A method's entry in the catalogue: what `coterie methods` shows and what the engine prepares for it."""
 
     title: str
-    paper: str  # authors, title, venue
+    paper: str  # authors and title
     year: int
     family: str
     url: str

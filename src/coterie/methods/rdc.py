@@ -76,6 +76,7 @@ CARD = Card(
         "bloodmnist": {"core_ratio": 0.5, "gap": 0.6, "epoch_steps": 15, "epochs": 1},
         "vesselmnist3d": {**TWO, "core_ratio": 0.9, "gap": 1.0, "core_sense": "below", "copies": "left_out"},
         "cifar10": {"core_ratio": 0.6, "gap": 0.6},
+        "cifar10-vgg16fc1": {"core_ratio": 0.6, "gap": 0.6},
         "fashion-mnist": {"core_ratio": 0.6, "gap": 0.6},
     },
     code={
@@ -100,6 +101,7 @@ CARD = Card(
             "bloodmnist": {"core_ratio": 0.5, "gap": 0.6},
             "vesselmnist3d": {"core_ratio": 0.3, "gap": 0.5},
             "cifar10": {"core_ratio": 0.6, "gap": 0.6},
+            "cifar10-vgg16fc1": {"core_ratio": 0.6, "gap": 0.6},
             "fashion-mnist": {"core_ratio": 0.6, "gap": 0.6},
         },
     ),
