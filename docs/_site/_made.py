@@ -14,9 +14,9 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-import _docs_readme
 import _notebooks
 import typer.main
+from _docs import readme
 
 import coterie.evaluation
 import coterie.review
@@ -219,7 +219,7 @@ def listed(lines: list[str], of: Any) -> list[str]:
 
 
 def methods() -> str:
-    return _docs_readme.methods().replace("](docs/methods/", "](methods/")
+    return readme.methods().replace("](docs/methods/", "](methods/")
 
 
 PAGES: dict[str, Callable[[], str]] = {
