@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ def shown(scale: float, offset: float = 0) -> np.ndarray:
         (6, 0, "values from 0 to 6 of 0 to 255: the pictures are nearly black"),
         (-6, 255, "values from 249 to 255 of 0 to 255: the pictures are nearly white"),
         (6, 120, "the pictures are nearly of one grey"),
+        (6, 200, "the pictures are nearly of one grey"),
         (40, 0, None),
         (255, 0, None),
     ],
@@ -41,6 +43,20 @@ def test_pictures_of_nearly_one_value(scale: float, offset: float, said: str | N
     source = open_source(shown(scale, offset))
     mark_flat(source)
     assert (said in source.warnings[0]) if said else source.warnings == []
+
+
+def test_all_parts_of_a_source_are_looked_at() -> None:
+    """Blank frames at the beginning of a film are none of the others."""
+    source = open_source(np.concatenate([shown(6)[:100], shown(255)[:100]]))
+    mark_flat(source)
+    assert source.warnings == []
+
+
+def test_pictures_that_were_embedded_are_looked_at() -> None:
+    pictures = open_source(shown(6))
+    source = replace(open_source(DIGITS.reshape(len(DIGITS), -1)), pictures=pictures.items)
+    mark_flat(source)
+    assert "the pictures are nearly black" in source.warnings[-1]
 
 
 def test_copies_of_one_picture_with_a_little_noise() -> None:

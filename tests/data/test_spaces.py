@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,11 @@ from typer.testing import CliRunner
 from coterie import Clusterer, Spaces, load
 from coterie.cli.commands import app
 from coterie.data import open_source
-from coterie.data.spaces import source_given
+from coterie.data.spaces import open_spaces, source_given
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.training.plan import RunSettings
-from coterie.types import InputError
+from coterie.types import InputError, Skipped
 from coterie.views.normalise import normalisation
 
 QUICK = {"turtle.epochs": 2, "turtle.steps": 5, "turtle.inner_rate": 0.01, "turtle.outer_rate": 0.01}
@@ -78,6 +79,18 @@ def test_one_fingerprint_of_all_spaces() -> None:
     a, b, c = space(0, 70), space(1, 80), space(2, 80)
     found = [open_source(Spaces(parts)).fingerprint for parts in ([a, b], [a, c], [a, b.copy()])]
     assert found[0] == found[2] != found[1]
+
+
+def test_pictures_and_what_was_left_out_of_any_space_go_along() -> None:
+    one, other = open_source(space(0, 4)), open_source(space(1, 3))
+    pictures = open_source(np.arange(60 * 64, dtype=np.uint16).astype(np.uint8).reshape(60, 8, 8)).items
+    broken, torn = Skipped("a", "broken"), Skipped("b", "torn")
+    opened = {
+        "one": replace(one, skipped=[broken], warnings=["odd"]),
+        "other": replace(other, skipped=[broken, torn], warnings=["odd"], pictures=pictures),
+    }
+    joined = open_spaces(Spaces(["one", "other"]), None, lambda part, like: opened[part])
+    assert (joined.skipped, joined.pictures, joined.warnings) == ([broken, torn], pictures, ["odd"])
 
 
 def test_rows_are_matched_by_id_or_refused(tmp_path: Path) -> None:

@@ -64,9 +64,9 @@ def test_greyscale_is_torchvisions(channels):
 def test_jitter_is_the_four_adjustments_in_each_images_own_order(channels):
     torch.manual_seed(0)
     b, images = 60, photos(60, channels)
-    got = colour.colour_jitter(images, Draw(torch.Generator().manual_seed(5), b), 0.4, 0.3, 0.5, 0.1, chance=0.7)
+    got = colour.colour_jitter(images, Draw(torch.Generator().manual_seed(5), b), 0.4, 0.3, 1.5, 0.1, chance=0.7)
     draw = Draw(torch.Generator().manual_seed(5), b)  # the same numbers, in the documented ranges
-    amounts = [draw.uniform(0.6, 1.4), draw.uniform(0.7, 1.3), draw.uniform(0.5, 1.5), draw.uniform(-0.1, 0.1)]
+    amounts = [draw.uniform(0.6, 1.4), draw.uniform(0.7, 1.3), draw.uniform(0.0, 2.5), draw.uniform(-0.1, 0.1)]
     order, changed = draw.permutation(4), draw.chance(0.7)
     assert 0 < int(changed.sum()) < b
     adjust = [

@@ -150,3 +150,10 @@ def test_a_model_keeps_the_scaling_of_its_rows_and_so_does_what_goes_on_from_it(
     other = RunSettings(3, "dec", init=str(tmp_path / "ae"), overrides={"views.row_norm": "l2"}, device="cpu")
     with pytest.raises(InputError, match="was trained with l2-sqrt-d"):
         run(data, other, tmp_path / "other")
+
+
+def test_values_beyond_the_limit_are_cut_off_before_a_row_is_scaled() -> None:
+    """A far value would take all of a row's length from the others."""
+    rows, still = torch.tensor([[9.0, 3.0], [-100.0, 4.0]]), (torch.zeros(2), torch.ones(2))
+    assert normalise(rows, *still, limit=3.0).tolist() == [[3.0, 3.0], [-3.0, 3.0]]
+    torch.testing.assert_close(normalise(rows, *still, "l2", 4.0), torch.tensor([[0.8, 0.6], [-(0.5**0.5), 0.5**0.5]]))

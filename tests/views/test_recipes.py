@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from coterie.types import Family
 from coterie.views import RECIPES, Draw, ViewSettings, make_views
 from coterie.views.recipes import View, settings_read
-from coterie.views.settings import AMOUNTS, MOVES
+from coterie.views.settings import AMOUNTS, MOVES, practical_views
 
 SHAPES = {"photo": (3, 32, 32), "glyph": (1, 28, 28), "vector": (20,)}
 SETTINGS = ViewSettings()
@@ -169,6 +169,18 @@ def test_shifted_moves_by_at_most_a_tenth_of_the_side_and_repeats_the_border():
         ("glyph", ["perturbed", "contrastive"], {"jitter_chance": 0.0}, {}),
         ("glyph", ["contrastive"], {"glyph_blur": 0.0}, {"glyph_blur_sigma": "glyph_blur=0.0"}),
         ("glyph", ["weak"], {"glyph_weak": 0.0}, dict.fromkeys(MOVES, "glyph_weak=0.0")),
+        (
+            "glyph",
+            ["weak"],
+            {"glyph_shift": 0.0, "glyph_rotate": 0.0, "glyph_scale": (1.0, 1.0)},
+            {"glyph_weak": "glyph_shift=0.0 and glyph_rotate=0.0 and glyph_scale=[1.0, 1.0]"},
+        ),
+        (
+            "vector",
+            ["strong"],
+            dict.fromkeys(AMOUNTS, 0.0),
+            {"vector_strong": "vector_dropout=0.0 and vector_noise=0.0 and vector_mix=0.0"},
+        ),
         ("vector", ["strong"], {"vector_strong": 0.0}, dict.fromkeys(AMOUNTS, "vector_strong=0.0")),
         ("vector", ["weak", "strong"], {"vector_strong": 0.0}, {}),
     ],
@@ -193,7 +205,114 @@ OTHERS = {
     "glyph_shift": 0.3,
     "glyph_rotate": 40.0,
     "glyph_scale": (0.5, 2.0),
+    "glyph_weak": 0.9,
+    "vector_strong": 2.0,
     "vector_dropout": 0.3,
     "vector_noise": 0.3,
     "vector_mix": 0.3,
 }
+
+
+CROPPED = {"weak", "strong", "contrastive"}
+MOVED = {"weak", "strong", "contrastive", "original", "perturbed"}
+ALL = {*RECIPES}
+# By family: another value of a setting, and the views that it changes, as `ViewSettings` says.
+REACH: dict[Family, dict[str, tuple[Any, set[str]]]] = {
+    "photo": {
+        "row_norm": ("l2", ALL),
+        "crop_scale": ((0.9, 1.0), CROPPED),
+        "crop_ratio": ((0.5, 0.6), {*CROPPED, "perturbed"}),
+        "flip": (1.0, {*CROPPED, "perturbed"}),
+        "jitter": ((0.9, 0.9, 0.9, 0.3), {"contrastive"}),
+        "jitter_chance": (0.0, {"contrastive"}),
+        "greyscale": (1.0, {"contrastive", "perturbed"}),
+        "blur": (1.0, {"contrastive"}),
+        "blur_sigma": ((3.0, 4.0), {"contrastive"}),
+        "shift": (0.4, {"shifted"}),
+        "turn": (90.0, {"shifted"}),
+        "enlarge": (2.0, {"original"}),
+        "perturbed_crop": ((0.9, 1.0), {"perturbed"}),
+        "perturbed_jitter": ((0.9, 0.9, 0.9, 0.1), {"perturbed"}),
+        "strong_ops": (0, {"strong"}),
+        "cutout": (1, {"strong"}),
+    },
+    "glyph": {
+        "row_norm": ("l2", ALL),
+        "glyph_shift": (0.4, MOVED),
+        "glyph_rotate": (90.0, MOVED),
+        "glyph_shear": (40.0, {"strong", "contrastive", "perturbed"}),
+        "glyph_scale": ((0.5, 2.0), MOVED),
+        "glyph_weak": (0.9, {"weak", "original"}),
+        "glyph_jitter": ((0.9, 0.9), {"contrastive", "perturbed"}),
+        "jitter_chance": (0.0, {"contrastive"}),
+        "glyph_blur": (1.0, {"contrastive"}),
+        "glyph_blur_sigma": ((3.0, 4.0), {"contrastive"}),
+        "shift": (0.4, {"shifted"}),
+        "turn": (90.0, {"shifted"}),
+        "strong_ops": (0, {"strong"}),
+        "cutout": (1, {"strong"}),
+    },
+    "vector": {
+        "row_norm": ("l2", ALL),
+        "vector_dropout": (0.3, MOVED),
+        "vector_noise": (0.3, MOVED),
+        "vector_mix": (0.3, MOVED),
+        "vector_contrastive": (1.5, {"contrastive", "perturbed"}),
+        "vector_strong": (1.5, {"strong"}),
+    },
+}
+
+
+@pytest.mark.parametrize("family", REACH)
+def test_a_setting_changes_the_views_that_have_it_and_no_other(family: Family) -> None:
+    raw = raw_batch(family, 8, {"photo": (3, 8, 8), "glyph": (1, 8, 8), "vector": (9,)}[family])
+    usual = {name: views(raw, [name], family)[0] for name in RECIPES}
+
+    def reached(values: dict[str, Any]) -> set[str]:
+        changed = replace(SETTINGS, **values)
+        return {name for name in RECIPES if not torch.equal(usual[name], *views(raw, [name], family, changed=changed))}
+
+    for setting, (value, reach) in REACH[family].items():
+        assert reached({setting: value}) == reach, setting
+    others = {setting: value for of_family in REACH.values() for setting, (value, _) in of_family.items()}
+    assert others.keys() == {field.name for field in fields(ViewSettings)}
+    assert reached({setting: value for setting, value in others.items() if setting not in REACH[family]}) == set()
+
+
+@pytest.mark.parametrize("down", [False, True])
+@pytest.mark.parametrize(
+    ("name", "still"),
+    [("shifted", {"turn": 0.0}), ("weak", {"glyph_weak": 1.0, "glyph_rotate": 0.0, "glyph_scale": (1.0, 1.0)})],
+)
+def test_a_shift_is_a_share_of_the_side_along_which_it_goes(name: str, still: dict[str, Any], down: bool) -> None:
+    ramp = torch.arange(0, 200, 10, dtype=torch.uint8).expand(50, 1, 8, 20)  # 20 pixels long, and 8 across
+    draw, changed = Draw(torch.Generator().manual_seed(0), 50), replace(SETTINGS, **still)
+    (view,) = make_views(ramp.mT if down else ramp, [name], draw, changed, "glyph", torch.zeros(1), torch.ones(1))
+    view = view.mT if down else view
+    along = (ramp[:, 0, 4, 10] / 255 - view[:, 0, 4, 10]) * 255 / 10  # pixels
+    assert -2 <= float(along.min()) < -1.5
+    assert 1.5 < float(along.max()) <= 2.001
+
+
+def test_no_operation_on_glyphs_turns_strokes_into_ground() -> None:
+    """Solarising would: a white glyph became black."""
+    still = replace(SETTINGS, glyph_shift=0.0, glyph_rotate=0.0, glyph_shear=0.0, glyph_scale=(1.0, 1.0), cutout=1)
+    white = torch.full((200, 1, 8, 8), 255, dtype=torch.uint8)
+    draw = Draw(torch.Generator().manual_seed(0), 200)
+    (view,) = make_views(white, ["strong"], draw, replace(still, strong_ops=1), "glyph", torch.zeros(1), torch.ones(1))
+    assert float(view.flatten(1).median(1).values.min()) >= 0.04  # the darkest factor of brightness is 0.05
+
+
+def test_what_the_user_sets_comes_before_what_a_view_has_of_its_own() -> None:
+    raw, draw = raw_batch("photo", 4), Draw(torch.Generator().manual_seed(0), 4)
+    flipping = View("weak", {"crop_scale": (1.0, 1.0), "crop_ratio": (1.0, 1.0), "flip": 1.0})
+    plain = replace(SETTINGS, flip=0.0), "photo", torch.zeros(3), torch.ones(3)
+    own, asked = make_views(raw, [flipping], draw, *plain), make_views(raw, [flipping], draw, *plain, {"flip"})
+    torch.testing.assert_close(*own, raw.flip(3) / 255, rtol=0.0, atol=1e-5)
+    torch.testing.assert_close(*asked, raw / 255, rtol=0.0, atol=1e-5)
+
+
+def test_the_practical_presets_end_at_64() -> None:
+    assert [practical_views(side)["blur"] for side in (64, 65)] == [0.0, 0.5]
+    assert practical_views(0, 63)["vector_dropout"] == 0.0
+    assert practical_views(0, 64) == {}
