@@ -47,27 +47,33 @@ def decorrelate(weights: Float[Tensor, "n d"], steps: int = 2000, scale: float =
     """
     if bool((weights.norm(dim=1) < 1e-12).any()):
         raise ValueError("cannot decorrelate a zero row: an empty cluster reached the initialisation")
-    # The gradient is written out: autograd's graph and new tensors for 2,000 small steps would take half of the time.
-    n, weights = len(weights), weights.detach()
-    both = torch.stack([weights, weights])  # Z and W
-    speed, unit, slope, products = (torch.zeros_like(both) for _ in range(4))
-    cosines, error = (weights.new_empty(n, n) for _ in range(2))
-    own = error.diagonal()
-    for step in range(steps):
-        unit.copy_(both)[0].clamp_(min=0)
-        length = torch.linalg.vector_norm(unit, dim=2, keepdim=True).clamp_(min=1e-12)  # as F.normalize
-        unit.div_(length)
-        torch.mm(unit[0], unit[1].T, out=cosines)
-        torch.softmax(cosines.mul_(scale), dim=1, out=error)
-        own.sub_(1)  # the slope of the cross-entropy by the scaled cosines, times n
-        torch.mm(error, unit[1], out=slope[0])
-        torch.mm(error.T, unit[0], out=slope[1])
-        # Of a unit row u of length l: (g - u (u·g)) / l, and nothing where ReLU cut Z off.
-        along = torch.mul(unit, slope, out=products).sum(dim=2, keepdim=True)
-        slope.addcmul_(unit, along, value=-1).mul_(scale / n / length)
-        slope[0].mul_(both[0] > 0)
-        speed.mul_(MOMENTUM).add_(slope.add_(both, alpha=WEIGHT_DECAY))
-        both.sub_(speed, alpha=RATE * (1 + math.cos(math.pi * step / steps)) / 2)
+    # The gradient is written out, into tensors that are there and views that are made once, and nothing is kept for a
+    # gradient of it: for 2,000 steps on few numbers, all that is not arithmetic would take more than half of the time.
+    with torch.inference_mode():
+        n = len(weights)
+        both = torch.stack([weights, weights])  # Z and W
+        speed, unit, slope, products = (torch.zeros_like(both) for _ in range(4))
+        cosines, error = (weights.new_empty(n, n) for _ in range(2))
+        length, along = (weights.new_empty(2, n, 1) for _ in range(2))
+        own, z = error.diagonal(), both[0]
+        (unit_z, unit_w), (slope_z, slope_w) = unit, slope
+        unit_w_turned, error_turned = unit_w.T, error.T
+        for step in range(steps):
+            unit.copy_(both)
+            unit_z.clamp_(min=0)
+            torch.linalg.vector_norm(unit, dim=2, keepdim=True, out=length)
+            unit.div_(length.clamp_(min=1e-12))  # as F.normalize
+            torch.mm(unit_z, unit_w_turned, out=cosines)
+            torch.softmax(cosines.mul_(scale), dim=1, out=error)
+            own.sub_(1)  # the slope of the cross-entropy by the scaled cosines, times n
+            torch.mm(error, unit_w, out=slope_z)
+            torch.mm(error_turned, unit_z, out=slope_w)
+            # Of a unit row u of length l: (g - u (u·g)) / l, and nothing where ReLU cut Z off.
+            torch.sum(torch.mul(unit, slope, out=products), dim=2, keepdim=True, out=along)
+            slope.addcmul_(unit, along, value=-1).mul_(length.reciprocal_().mul_(scale / n))
+            slope_z.mul_(z > 0)
+            speed.mul_(MOMENTUM).add_(slope.add_(both, alpha=WEIGHT_DECAY))
+            both.sub_(speed, alpha=RATE * (1 + math.cos(math.pi * step / steps)) / 2)
     return both[1].clone()
 
 
