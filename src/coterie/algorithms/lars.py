@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from timm.optim.lars import Lars
 from torch import nn
+
+if TYPE_CHECKING:
+    from timm.optim.lars import Lars
 
 
 def lars(
@@ -15,6 +18,8 @@ def lars(
 
     With `clip` the ratio is min(ratio / rate, 1), as in apex' LARC: no step is larger than the plain one.
     """
+    from timm.optim.lars import Lars  # 3 s of imports, which a run that takes no net of timm's can spare
+
     groups = [
         # Without `always_adapt` timm leaves the ratio out where there is no decay.
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay, "always_adapt": True},
