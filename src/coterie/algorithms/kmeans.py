@@ -79,8 +79,9 @@ def kmeans(
         raise InputError(f"K-means cannot make {k} clusters of {n} points; choose k between 1 and {n}.")
     if restarts < 1:
         raise InputError(f"K-means needs at least one restart, not {restarts}.")
-    # A surrounding autocast would compute the products in half precision.
-    with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+    # A surrounding autocast would compute the products in half precision. In inference mode the many small steps of a
+    # batch take a fifth less time than without gradient alone.
+    with torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
         x = x.float()
         mean = x.new_zeros(x.shape[1]) if spherical else x.mean(dim=0)
         points = unit_rows(x) if spherical else x - mean
@@ -92,7 +93,9 @@ def kmeans(
         rules: dict[str, Any] = {"iterations": iterations, "tolerance": tolerance, "reseed_empty": reseed_empty}
         found = (lloyd(points, start, **rules, spherical=spherical, pairs=pairs) for start in starts)
         best = min(found, key=lambda result: result.inertia)
-        return replace(best, centres=best.centres / scale + mean, inertia=best.inertia / scale**2)
+    # New tensors, which may take part in what has a gradient.
+    centres, labels = best.centres / scale + mean, best.labels.clone()
+    return replace(best, centres=centres, labels=labels, inertia=best.inertia / scale**2)
 
 
 def kmeans_by_mini_batches(
@@ -156,14 +159,14 @@ def seed(
     chosen = [torch.cat(first).to(device)]
     uniform = torch.cat(draws, dim=1).to(device)
 
-    norms = _squared_norms(x)
+    norms, turned = _squared_norms(x), x.T
     table = None if pairs is None else _distances_from_products(pairs, norms, norms, torch.arange(n, device=device))
 
     def distances(rows: Tensor) -> Tensor:
         """Squared distances (len(rows), n) of these rows to all points."""
         if table is not None:
             return table.index_select(0, rows)
-        return _distances_from_products(x[rows] @ x.T, norms[rows], norms, rows)
+        return _distances_from_products(x.index_select(0, rows) @ turned, norms.index_select(0, rows), norms, rows)
 
     nearest = distances(chosen[0])  # (restarts, n): squared distance to the nearest chosen row
     offset = candidates * torch.arange(restarts, device=device)
@@ -303,6 +306,8 @@ def _nearest(x: Tensor, centres: Tensor, products: Tensor | None = None) -> Tens
     half = _squared_norms(centres).div_(2)
     if products is not None:
         return (half[:, None] - products).min(dim=0).indices
+    if len(x) <= CHUNK:
+        return torch.addmm(half, x, centres.T, alpha=-1).min(dim=1).indices
     parts = [torch.addmm(half, part, centres.T, alpha=-1).min(dim=1).indices for part in x.split(CHUNK)]
     return torch.cat(parts)
 
