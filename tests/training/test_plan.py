@@ -125,6 +125,13 @@ def test_the_paper_preset_is_the_row_of_a_named_set_or_the_papers_defaults() -> 
     assert make_plan(settings(preset="paper:stl10"), many, "photos").stages == [CDC(cells=150)]
 
 
+def test_views_are_those_of_the_published_rows_of_all_stages() -> None:
+    for name in ("spice", "spice3"):  # SPICE-2 alone, and before SPICE-3, whose row has no hole
+        plan = make_plan(settings(method=name, preset="paper:stl10"), replace(IMAGES, n=13_000, side=96), "photos")
+        assert plan.views.cutout == 32
+    assert make_plan(settings(method="spice3", preset="paper"), replace(IMAGES, n=60_000), "x").views.cutout == 16
+
+
 def test_where_the_code_does_other_than_the_paper_says_both_are_presets() -> None:
     many = replace(VECTORS, n=60_000)
 
@@ -161,6 +168,9 @@ def test_a_published_row_says_the_size_of_the_images_and_the_user_has_the_last_w
     assert image_size_of(settings(preset="paper:imagenet10", method="pica"), "photos") == 96
     assert image_size_of(settings(preset="paper:imagenet10", method=PICA()), "photos") == 96
     assert image_size_of(settings(preset="paper", image_size=64), "imagenet10") == 64
+    # No row of SCAN's: the size of the MoCo-v2 before it, as in CDC's comparison; a run to start from has its own.
+    assert image_size_of(settings(preset="paper", method="scan"), "imagenet10") == 224
+    assert image_size_of(settings(preset="paper", method="scan", init="runs/moco"), "imagenet10") is None
     images = replace(IMAGES, n=200_000, side=224)
     assert make_plan(settings(preset="paper"), images, "imagenet10").method == CDC(
         batch_size=500, sub_batch=125, cells=150

@@ -161,8 +161,9 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     if settings.preset == "practical":
         views = practical_views(facts.side, facts.dim)
     else:
-        row = published_row(name, settings.preset, source_name, last=True)
-        views = {key.removeprefix("views."): value for key, value in row.items() if key.startswith("views.")}
+        rows = [published_row(stage, settings.preset, source_name, last=stage == names[-1]) for stage in names]
+        published = {key: value for row in rows for key, value in row.items() if key.startswith("views.")}
+        views = {key.removeprefix("views."): value for key, value in published.items()}
     calibration = _calibration(overrides["calibrate"], facts, settings.calibrate, stages[-1])
     view_settings = coerce(ViewSettings, {**views, **overrides["views"]}, "views")
     given_views = frozenset(overrides["views"])
@@ -207,12 +208,16 @@ def calibration_for(facts: Facts, given: Mapping[str, Any]) -> Calibration:
 
 
 def image_size_of(settings: RunSettings, source_name: str) -> int | None:
-    """The side in pixels to which images are brought: the user's, else that of the preset's published row, if any."""
+    """The side in pixels to which images are brought: the user's, else that of the preset's published row, if any.
+
+    A method without a row of the set takes the size at which the stage before it is published.
+    """
     if settings.image_size is not None or settings.preset == "practical":
         return settings.image_size
-    name = method_name(settings.method)
-    found: int | None = published_row(name, settings.preset, source_name, last=True).get(IMAGE_SIZE)
-    return found
+    name, loaded = method_name(settings.method), settings.pretrained or settings.weights is not None
+    names = chain_of(name, "images", settings.init, weights=loaded, pretrain=settings.pretrain)
+    rows = [published_row(stage, settings.preset, source_name, last=stage == name) for stage in reversed(names)]
+    return next((row[IMAGE_SIZE] for row in rows if IMAGE_SIZE in row), None)
 
 
 def check_clusters(k: int, n: int) -> None:

@@ -23,13 +23,13 @@ def preset_of(stage: str, preset: str, facts: Facts, source_name: str, *, last: 
 def published_row(stage: str, preset: str, source_name: str, *, last: bool) -> Mapping[str, Any]:
     """The settings of a preset but `practical`, views and image size among them. Raises InputError for no such one.
 
-    `last`: the stage is the method itself; a stage before it has one row for all.
+    `last`: the stage is the method itself, which must have a row that is named; a stage before it may have none.
     """
     card = method_class(stage).card
     reading, _, row = preset.partition(":")
     known = {"paper": Reading(card.code, card.presets), "text": card.text if last else card.text or Reading()}
     found, named = known.get(reading), ":" in preset
-    if found is not None and (not named or row in found.rows or not last):  # the stages before have one row for all
+    if found is not None and (not named or row in found.rows or not last):
         return {**found.settings, **found.rows.get(row if named else source_name, {})}
     *names, final = ["practical", *preset_names(card)]
     raise InputError(f"Unknown preset {preset!r}: use {', '.join(names)} or {final}.")
