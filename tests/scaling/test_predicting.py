@@ -181,6 +181,20 @@ def test_parts_of_another_job_or_strange_files_are_left_alone(of_rows: Path, tmp
     assert (folder / "mine.txt").exists()
 
 
+def test_the_same_values_with_other_ids_are_another_prediction(of_rows: Path, tmp_path: Path) -> None:
+    """The model knows no names of columns, so the table is opened as a whole and stands for its values."""
+    columns = {f"f{column}": ROWS[:, column] for column in range(8)}
+    for prefix in "ab":
+        pq.write_table(pa.table({"id": [f"{prefix}{row}" for row in range(70)], **columns}), tmp_path / "rows.parquet")
+        asked = Asked(of_rows, str(tmp_path / "rows.parquet"), "cpu")
+        if prefix == "a":
+            assert predict_parts(asked, tmp_path / "parts").reused == 0
+    with pytest.raises(InputError, match="parts of another prediction"):
+        predict_parts(asked, tmp_path / "parts")
+    done = predict_parts(asked, tmp_path / "parts", own=True)
+    assert next(done.parts.tables())["id"][0].as_py() == "b0"
+
+
 def test_a_bad_value_is_named_by_its_row_in_the_source(of_rows: Path, tmp_path: Path) -> None:
     rows = ROWS.copy()
     rows[61, 3] = np.nan

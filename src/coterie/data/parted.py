@@ -6,6 +6,7 @@ here once. Where a part alone would be read otherwise than in the whole, the who
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -122,4 +123,12 @@ def _of_whole(given: str | Spaces, options: Options) -> Parted:
             pictures=None,
         )
 
-    return Parted(whole.name, len(whole.items), whole.fingerprint, opened)
+    return Parted(whole.name, len(whole.items), _stamp_of_whole(whole), opened)
+
+
+def _stamp_of_whole(whole: Source) -> str:
+    """The fingerprint, which is that of the values, and the ids where they are more than numbers of rows."""
+    if isinstance(whole.ids, RowIds):
+        return whole.fingerprint
+    ids = hashlib.sha256("\0".join(whole.ids).encode("utf-8", "surrogateescape"))
+    return f"{whole.fingerprint} {ids.hexdigest()}"
