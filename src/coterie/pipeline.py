@@ -36,7 +36,7 @@ from coterie.report import comparable, gallery_rows, map_rows, project
 from coterie.review.log import was_reviewed
 from coterie.review.rows import read as read_rows
 from coterie.running.forecast import WORTH_SAYING, forecast
-from coterie.running.preparing import Prepared, Watch, prepare
+from coterie.running.preparing import Prepared, Watch, check_review, prepare
 from coterie.running.stages import advice_of, calibrate, check_balance, check_kept, check_result, count_groups, train
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History
@@ -104,6 +104,8 @@ def _run(prepared: Prepared, command: str, watch: Watch) -> RunResult:
             watch.say(str(expected))
         model, assignments = _fit(prepared, watch)
         seconds = round(time.monotonic() - begun + prepared.seconds_before, 1)
+        if folder.stands:  # and may have been reviewed meanwhile
+            check_review(folder.path, calibrates=plan.calibration is not None)
         folder.stands = False
         folder.update()  # from here on answers and record may be of two runs
         if folder.path is not None and prepared.is_main:

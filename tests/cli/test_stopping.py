@@ -17,6 +17,7 @@ import yaml
 import coterie as package
 from coterie import pipeline
 from coterie.records import read_record
+from coterie.running import preparing
 from coterie.types import RunFailed
 from helpers import forked
 from helpers.forked import COTERIE
@@ -132,6 +133,22 @@ def test_a_finished_run_whose_resumption_ends_early_is_done_as_before(coterie, v
     assert coterie("fit", vectors, *words, "-o", run, "--resume", "--calibrate").code == 0
     assert read_record(run)["calibrated"] is True
     assert read_record(run)["status"] == "done"
+
+
+def test_a_run_that_is_reviewed_while_it_is_calibrated_keeps_its_answers(coterie, vectors, tmp_path, monkeypatch):
+    """While it is resumed it is done, so that it can be reviewed: its record would have been of other confidences."""
+    run, words = tmp_path / "run", ("-k", 3, "--method", "kmeans", "-q", "--json")
+    assert coterie("fit", vectors, *words, "-o", run, "--no-calibrate").code == 0
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    reviewed = []
+    monkeypatch.setattr(preparing, "was_reviewed", lambda out: bool(reviewed))
+    whole = pipeline.calibrate
+    monkeypatch.setattr(pipeline, "calibrate", lambda *given: (reviewed.append(True), whole(*given)))
+    answer = coterie("fit", vectors, *words, "-o", run, "--resume", "--calibrate")
+    assert answer.code == 2
+    assert "was reviewed, and the review is of its confidences" in answer.err
+    for name in ("run.yaml", "result.parquet"):
+        assert (run / name).read_bytes() == before[name]
 
 
 def test_a_run_that_is_stopped_while_its_report_is_written_is_done(coterie, vectors, tmp_path, monkeypatch):

@@ -157,7 +157,7 @@ def _prepare(
     )
     record = prepared.record("")
     folder.check_same(record)
-    _check_review(folder.path, calibrates=record["calibration"] is not None)
+    check_review(folder.path, calibrates=record["calibration"] is not None)
     return prepared
 
 
@@ -181,7 +181,7 @@ def _said_of(teacher: Teacher, init: str) -> list[str]:
     return [finetuned(teacher), *([reviewed] if is_reviewed(Path(init)) else [])]
 
 
-def _check_review(out: Path | None, *, calibrates: bool) -> None:
+def check_review(out: Path | None, *, calibrates: bool) -> None:
     """Raise InputError where somebody reviews the run now, or a calibration would change what was reviewed."""
     if out is None:
         return
