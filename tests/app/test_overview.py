@@ -8,7 +8,7 @@ import numpy as np
 
 from coterie.app.overview import PAGE, SORTS, Overview
 from coterie.review import Review
-from helpers.review_runs import probabilities_of, write_run
+from helpers.review_runs import embedding_of, probabilities_of, write_run
 
 
 def test_a_part_that_lost_its_items_makes_no_page_of_its_own(tmp_path: Path) -> None:
@@ -47,3 +47,22 @@ def test_cards_are_of_their_groups_items(tmp_path: Path) -> None:
             assert card.approved == (card.number == 2)
             assert card.doubtful == [] if card.approved else card.doubtful[0] == rows[review.confidence[rows].argmin()]
         assert Overview(review).page().cards[-1].number == 2  # what is decided comes last
+
+
+def test_the_mass_between_groups_follows_what_moves_items(tmp_path: Path) -> None:
+    """A name and an approval move none, and all probabilities are not read again for them."""
+    run = write_run(tmp_path / "run", probabilities_of(60, 3), kind="embeddings", embedding=embedding_of(60, 3))
+    with Review(run) as review:
+        overview = Overview(review)
+        first = overview.mass()
+        review.rename(0, "cat").approve(1)
+        assert overview.mass() is first
+        for act in (
+            lambda: review.move([0, 1], 2),
+            lambda: review.split(0, k=2),
+            lambda: review.merge(1, [2]),
+            review.undo,
+            lambda: review.reject([5]),
+        ):
+            act()
+            np.testing.assert_array_equal(overview.mass(), Overview(review).mass())

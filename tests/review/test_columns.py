@@ -98,3 +98,19 @@ def test_of_many_groups_the_likeliest_are_written_after_a_merge(
     np.testing.assert_allclose(
         table["confidence"].to_numpy(), want[np.arange(320), table["label"].to_numpy()], atol=1e-6
     )
+
+
+def test_a_split_is_worked_out_once_for_an_embedding(tmp_path: Path) -> None:
+    """Every answer of the app asks for the columns; of large groups their means took a second each time."""
+    with Review(small_run(tmp_path, n=60, k=2)) as review:
+        review.split(0, k=2)
+        rows = np.arange(3, 50, 7)
+        first = columns_of(review.base, review.state, review.features)
+        alone = first.probabilities(rows)
+        whole = np.concatenate([block for _, block in first.blocks()])
+        again = columns_of(review.base, review.state, review.features)
+        assert again.changes[0][2] is first.changes[0][2]
+        np.testing.assert_array_equal(again.probabilities(rows), alone)
+        np.testing.assert_array_equal(whole[rows], alone)
+        without = columns_of(review.base, review.state, None).probabilities(rows)
+        assert np.abs(without - alone).max() > 1e-3

@@ -132,6 +132,18 @@ def test_conflicts(run: Path) -> None:
         review.submit("move", {"rows": "7", "to": 0}, after=events)
 
 
+def test_a_stale_tab_is_told_of_every_event_about_its_rows_and_of_no_other(run: Path) -> None:
+    with Review(run) as review:
+        for row in (3, 50, 7):
+            review.move([row], 1)
+        review.submit("move", {"rows": "20", "to": 1}, op="mine-1")
+        review.merge(2, [3])
+        with pytest.raises(Conflict) as conflict:
+            review.submit("reject", {"rows": "0-40"}, after=0, sender="mine-")
+        assert [event.seq for event in conflict.value.events] == [1, 3, 5]
+        assert conflict.value.events[2].type == "merge"
+
+
 def test_a_retry_is_written_once(run: Path) -> None:
     with Review(run) as review:
         first = review.submit("rename", {"group": 0, "name": "a"}, op="x")

@@ -65,7 +65,7 @@ class Overview:
 
     def __init__(self, review: Review) -> None:
         self.review = review
-        self._mass: tuple[int, NDArray[np.float64]] | None = None
+        self._mass: tuple[NDArray[np.int32], list[Any], NDArray[np.floating] | None, NDArray[np.float64]] | None = None
 
     def sizes(self) -> NDArray[np.int64]:
         """The number of members of every group, by the group's number."""
@@ -149,18 +149,22 @@ class Overview:
 
     def mass(self) -> NDArray[np.float64]:
         """(groups, groups): the sum over the members of one of the probability of another."""
-        if self._mass is None or self._mass[0] != self.review.last:
-            state = self.review.state
-            columns = columns_of(self.review.base, state, self.review.features)
-            found = np.zeros((columns.width, columns.width))
-            for start, p in columns.blocks():
-                label = state.label[start : start + len(p)]
-                order = np.argsort(label, kind="stable")
-                groups, firsts = np.unique(label[order], return_index=True)
-                sums = np.add.reduceat(p[order], firsts, axis=0, dtype=np.float64)
-                found[groups[groups >= 0]] += sums[groups >= 0]
-            self._mass = self.review.last, found
-        return self._mass[1]
+        state, features = self.review.state, self.review.features
+        if self._mass is not None:
+            label, changes, of, found = self._mass
+            # A name or an approval moves nothing: no reason to read all probabilities again.
+            if np.array_equal(label, state.label) and changes == state.columns and of is features:
+                return found
+        columns = columns_of(self.review.base, state, features)
+        found = np.zeros((columns.width, columns.width))
+        for start, p in columns.blocks():
+            label = state.label[start : start + len(p)]
+            order = np.argsort(label, kind="stable")
+            groups, firsts = np.unique(label[order], return_index=True)
+            sums = np.add.reduceat(p[order], firsts, axis=0, dtype=np.float64)
+            found[groups[groups >= 0]] += sums[groups >= 0]
+        self._mass = state.label.copy(), list(state.columns), features, found
+        return found
 
     def totals(self) -> dict[str, Any]:
         """The numbers of the whole review in the header."""

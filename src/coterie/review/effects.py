@@ -31,7 +31,9 @@ from coterie.review.events import (
     Rename,
     Split,
 )
-from coterie.review.state import GROUP, IMPORT, MODEL, PERSON, REFIT, Group, State, Touched
+from coterie.review.state import GROUP, IMPORT, MODEL, PERSON, REFIT, Group, Parts, State, Touched
+
+LOOKED_AT = ("single", "several")
 
 
 def apply(state: State, event: Event, content: Data) -> Touched:
@@ -77,7 +79,7 @@ def _split(state: State, event: Event, content: Split) -> Touched:
         state.decided[rows] = state.seen[rows] = False
     made = frozenset(number for number, _ in parts)
     rest = state.members(group)
-    state.columns.append(("split", group, [*parts, (group, rest)] if len(rest) else parts))
+    state.columns.append(("split", group, Parts([*parts, (group, rest)] if len(rest) else parts)))
     _void(state, event, "a split")
     return Touched(np.sort(np.concatenate(touched)), frozenset([group]) | made, made=made)
 
@@ -89,16 +91,16 @@ def _decide(state: State, rows: NDArray[np.int64], labels: Any, origin: int, see
 
 def _move(state: State, event: Event, content: Move) -> Touched:
     rows, to = row_texts.read(content.rows, len(state.label)), state.resolve(content.to)
-    _decide(state, rows, to, PERSON, content.how in ("single", "several"))
-    if content.how in ("lasso", "group"):
+    _decide(state, rows, to, PERSON, content.how in LOOKED_AT)
+    if content.how not in LOOKED_AT:
         _void(state, event, "a move of items that were not looked at one by one")
     return Touched(rows, reads=frozenset([to]))
 
 
 def _reject(state: State, event: Event, content: Reject) -> Touched:
     rows = row_texts.read(content.rows, len(state.label))
-    _decide(state, rows, NOWHERE, PERSON, content.how in ("single", "several"))
-    if content.how in ("lasso", "group"):
+    _decide(state, rows, NOWHERE, PERSON, content.how in LOOKED_AT)
+    if content.how not in LOOKED_AT:
         _void(state, event, "a rejection of items that were not looked at one by one")
     return Touched(rows)
 

@@ -120,11 +120,7 @@ class Journal:
             if not 0 <= after <= self.last:
                 raise InputError(f"The log has no event {after}, its last is {self.last}: load the page again.")
             touched = self._reach(content)
-            since = [
-                event
-                for event, _ in self.events[after + 1 :]
-                if self._touched[event.seq].collides(touched) and not (sender and event.op.startswith(sender))
-            ]
+            since = self._since(touched, after, sender)
             if since:
                 raise Conflict(since)
             trial = self._checked(content)
@@ -149,6 +145,18 @@ class Journal:
         with self._grown:
             self._awake = True
             self._grown.notify_all()
+
+    def _since(self, touched: Touched, after: int, sender: str) -> list[Event]:
+        """The events after `after` that collide with this, but for the sender's own."""
+        inside = np.zeros(self.base.n, bool)  # not of each pair of events which rows both have: a tab may be old
+        inside[touched.rows] = True
+        found = []
+        for event, _ in self.events[after + 1 :]:
+            known = self._touched[event.seq]
+            foreign = not (sender and event.op.startswith(sender))
+            if foreign and (known.shares_groups(touched) or inside[known.rows].any()):
+                found.append(event)
+        return found
 
     def _event(self, kind: str, content: Data, op: str, after: int) -> Event:
         at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

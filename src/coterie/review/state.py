@@ -26,6 +26,14 @@ class Group:
     into: int | None = None  # the group that took its members
 
 
+@dataclass(eq=False)
+class Parts:
+    """The parts of a split: their numbers and members, and `shares`, what `columns` has worked out of them."""
+
+    members: list[tuple[int, NDArray[np.int64]]]
+    shares: Any = None
+
+
 @dataclass
 class Touched:
     """What an event changed (`rows`, `groups`) and what it stood on (`reads`), for conflicts and for undo."""
@@ -35,15 +43,9 @@ class Touched:
     reads: frozenset[int] = frozenset()
     made: frozenset[int] = frozenset()
 
-    def collides(self, other: Touched) -> bool:
-        """Whether one of both changed what the other changed or stood on."""
-        if self.groups & (other.groups | other.reads) or other.groups & self.reads:
-            return True
-        if not len(self.rows) or not len(other.rows):
-            return False
-        if self.rows[-1] < other.rows[0] or other.rows[-1] < self.rows[0]:
-            return False
-        return bool(np.isin(self.rows, other.rows, assume_unique=True).any())
+    def shares_groups(self, other: Touched) -> bool:
+        """Whether one of both changed a group that the other changed or stood on."""
+        return bool(self.groups & (other.groups | other.reads) or other.groups & self.reads)
 
 
 @dataclass
@@ -57,7 +59,7 @@ class State:
     groups: dict[int, Group]
     links: list[Link] = field(default_factory=list)
     audits: dict[int, AuditState] = field(default_factory=dict)
-    # What becomes of the columns of the probabilities, in order: ("merge", into, [from]) or ("split", group, parts).
+    # What becomes of the columns of the probabilities, in order: ("merge", into, [from]) or ("split", group, Parts).
     columns: list[tuple[str, int, Any]] = field(default_factory=list)
     touched: dict[int, Touched] = field(default_factory=dict)
     undone: set[int] = field(default_factory=set)
