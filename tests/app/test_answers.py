@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import importlib.util
 import json
 import os
@@ -25,6 +26,7 @@ from coterie.app.places import Places
 from coterie.app.site import Site
 from coterie.cli import main
 from coterie.review import Review
+from coterie.review import rows as row_texts
 from coterie.review.refitting import Proposal, propose_refit
 from helpers import forked
 from helpers.app_runs import Running
@@ -215,6 +217,7 @@ def test_conflicts_retries_and_what_is_wrong(app: Running) -> None:
     for path, body in (
         ("undo", {"op": "test-a-7", "after": 2, "what": "from", "event": -2}),
         ("split/1/preview", {"k": 2, "seed": 1 << 80}),
+        ("jobs/export", {"settings": {"to": "csv", "out": "a\0b"}}),
     ):
         assert app.post(path, body).status_code == 422
     assert app.review.last == 2
@@ -232,6 +235,26 @@ def test_conflicts_retries_and_what_is_wrong(app: Running) -> None:
         answer = app.get(path)
         assert answer.status_code == 422, path
         assert answer.json()["error"].endswith(".")
+
+
+def test_rows_may_be_sent_as_bits(app: Running) -> None:
+    """As the pages send very many scattered rows, which are more than 2 MB as a text."""
+    rows = app.review.state.members(0)
+
+    def bits(chosen: Any) -> str:
+        place = np.zeros(128, np.uint8)
+        place[chosen] = 1
+        return "bits:" + base64.b64encode(np.packbits(place, bitorder="little").tobytes()).decode()
+
+    assert decide(app, 1, "approve", {"group": 0, "rows": bits(rows), "seen": bits(rows[:3])}).status_code == 200
+    assert app.review.state.decided.sum() == len(rows)
+    assert app.review.state.seen.sum() == 3
+    assert decide(app, 2, "split", {"group": 0, "parts": [{"rows": bits(rows[:5])}]}, 1).status_code == 200
+    assert app.review.state.members(4).tolist() == rows[:5].tolist()
+    assert app.review.events[1][0].data["rows"] == row_texts.written(rows)  # the log has the text
+    for wrong in ("bits:?", "bits:" + "A" * 30, bits([127])):  # no base64, too, and a row that is not there
+        assert decide(app, 3, "reject", {"rows": wrong}, 2).status_code == 422
+    assert app.review.last == 2
 
 
 def test_all_ways_back_and_what_is_listed_meanwhile(app: Running) -> None:

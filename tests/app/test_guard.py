@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import socket
 import stat
+from typing import Any
 
 import httpx2
 import pytest
@@ -173,6 +176,26 @@ def test_the_token_is_kept_for_its_owner_and_some_hours(app: Running) -> None:
     path.chmod(0o644)
     kept = json.loads(path.read_text())
     assert token_of(app.review.path) != kept["token"]
+
+
+def test_a_token_of_a_clock_that_was_ahead_is_not_kept(app: Running) -> None:
+    path = app.review.path / "review" / SESSION
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    kept["at"] += 30 * 24 * 3600
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    assert token_of(app.review.path) != kept["token"]
+
+
+def test_a_token_that_cannot_be_kept_serves_all_the_same(app: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = app.review.path / "review" / SESSION
+    path.unlink()
+
+    def full(*given: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "open", full)
+    assert len(token_of(app.review.path)) == 43
+    assert not path.exists()
 
 
 def test_no_item_and_no_place_of_the_users_stands_in_what_is_public(asked: Running) -> None:

@@ -248,3 +248,23 @@ def test_many_items_in_many_groups_stay_few_nodes(browser: Any, serve: Any, tmp_
     expect(page.locator(f'#grid [data-index="{size - 1}"]')).to_be_focused()
     assert told.errors == []
     page.close()
+
+
+def test_very_many_scattered_items_are_decided_at_once(browser: Any, serve: Any, tmp_path: Path) -> None:
+    """Half of 150,000 items, no two side by side, are sent in few bytes."""
+    from playwright.sync_api import expect
+
+    n = 150_000
+    p = np.tile(np.array([[0.9, 0.1], [0.1, 0.9]], np.float32), (n // 2, 1))
+    app = serve(write_run(tmp_path / "run", p, kind="embeddings"))
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    told = watch(page)
+    page.goto(app.address)
+    with page.expect_request("**/events") as asked:
+        page.locator('.review[data-group="0"] [data-act="approve"]').click()
+        page.locator("#ask-yes").click()
+    assert len(asked.value.post_data) < 30_000
+    expect(page.locator("#decided")).to_have_text("75,000")
+    assert app.review.state.decided.tolist() == [True, False] * (n // 2)
+    assert told.errors == []
+    page.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -175,3 +177,14 @@ def test_rows_come_back(rows: set[int]) -> None:
     text = row_texts.written(rows)
     assert row_texts.read(text, 10**6).tolist() == sorted(rows)
     assert row_texts.count(text) == len(rows)
+    bits = np.zeros(304, np.uint8)
+    bits[sorted(rows)] = 1
+    packed = row_texts.BITS + base64.b64encode(np.packbits(bits, bitorder="little").tobytes()).decode()
+    assert row_texts.unpacked(packed) == text
+
+
+@pytest.mark.parametrize("text", ["1-2-3", "3-1", "1,1", "1-3,3", "2,1", "1,", ",1", "-1", "1--2", "1 ", "²", "1" * 13])
+def test_what_is_no_list_of_rows_is_refused(text: str) -> None:
+    for work in (row_texts.count, lambda text: row_texts.read(text, 10**6)):
+        with pytest.raises(InputError, match="rows"):
+            work(text)

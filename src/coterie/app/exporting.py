@@ -60,6 +60,8 @@ def exporting(site: Site, settings: dict[str, Any]) -> JobBody:
         raise InputError(f"There is no export format {name[:40]!r}.")
     if not out.strip():
         raise InputError("Say where the export goes.")
+    if not _is_path(out):
+        raise InputError(f"{out[:60]!r} is no path on this machine: say where the export goes.")
     place = Path(os.path.expanduser(out))
 
     def task(report: Report) -> tuple[str, Any]:
@@ -72,3 +74,11 @@ def exporting(site: Site, settings: dict[str, Any]) -> JobBody:
         return f"{counted(done[0].items, 'item')} written: {place}. {told}".strip(), str(place)
 
     return task
+
+
+def _is_path(text: str) -> bool:
+    """Whether the text can be the bytes of a path: half a character and a zero byte cannot."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False

@@ -77,7 +77,7 @@ def events(request: Request, sent: Sent) -> dict[str, Any]:
     site = site_of(request)
     if sent.type in ("open", "undo", "refit"):
         raise InputError(f"An event {sent.type} is not sent like this.")
-    event = site.review.submit(sent.type, sent.data, op=sent.op, after=sent.after, sender=_tab(sent.op))
+    event = site.review.submit(sent.type, _with_rows(sent.data), op=sent.op, after=sent.after, sender=_tab(sent.op))
     return _done(site, event.seq)
 
 
@@ -187,6 +187,17 @@ def _refit(site: Site, settings: dict[str, Any]) -> JobBody:
         }
 
     return task
+
+
+def _with_rows(data: dict[str, Any]) -> dict[str, Any]:
+    """The content of an event with its rows as the log has them: a page sends very many of them as bits."""
+    found = {
+        name: row_texts.unpacked(value) if name in ("rows", "seen") and isinstance(value, str) else value
+        for name, value in data.items()
+    }
+    if isinstance(parts := data.get("parts"), list):
+        found["parts"] = [_with_rows(part) if isinstance(part, dict) else part for part in parts]
+    return found
 
 
 def _tab(op: str) -> str:

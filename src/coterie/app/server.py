@@ -34,6 +34,7 @@ from coterie.types import CoterieError, InputError
 
 HOURS = 12  # for which a token serves the tabs that are open, over restarts
 SESSION = "session.json"
+TOLD = 50  # events that a refused decision is answered with; a tab of last week may collide with all
 NO_JSON = "What was sent cannot be read as JSON."
 
 
@@ -54,7 +55,7 @@ def application(site: Site) -> FastAPI:
         if isinstance(error, Conflict | NeedsMore):
             told = [
                 {"seq": e.seq, "by": e.by, "text": sentence(*site.review.events[e.seq], site.review.state)}
-                for e in error.events
+                for e in error.events[-TOLD:]
             ]
             kind = "conflict" if isinstance(error, Conflict) else "dependents"
             return refuse(request, 409, str(error), kind=kind, events=told)
@@ -111,20 +112,25 @@ def bind(port: int) -> socket.socket:
 
 
 def token_of(run: Path) -> str:
-    """The token of the last hours, so that a tab that is open goes on, or a new one; only its owner can read it."""
+    """The token of the last hours, so that a tab that is open goes on, or a new one; only its owner can read it.
+
+    One that cannot be kept, on a full disk, say, holds as long as the server runs.
+    """
     path = run / FOLDER / SESSION
     with suppress(OSError, ValueError, TypeError, KeyError):
         facts = os.stat(path)
         kept = json.loads(path.read_text())
         mine = facts.st_uid == os.getuid() and facts.st_mode & 0o077 == 0
-        if mine and time.time() - float(kept["at"]) < HOURS * 3600 and len(str(kept["token"])) == 43:
+        fresh = abs(time.time() - float(kept["at"])) < HOURS * 3600  # of a clock that was ahead: for ever, else
+        if mine and fresh and len(str(kept["token"])) == 43:
             return str(kept["token"])
     token = secrets.token_urlsafe(32)
     with suppress(OSError):
         path.unlink()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with open(descriptor, "w") as file:
-        json.dump({"token": token, "at": time.time()}, file)
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w") as file:
+            json.dump({"token": token, "at": time.time()}, file)
     return token
 
 

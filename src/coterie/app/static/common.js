@@ -74,7 +74,24 @@ export function send(path, body) {
   deliver();
   return promise;
 }
-export const decide = (type, content) => send("/events", { type, data: content });
+export const decide = (type, content) => send("/events", { type, data: packed(content) });
+// Very many scattered rows are sent as bits, a bit for each row from 0 on: as a text they are more than the server takes.
+const LONG = 100_000;
+function bits(text) {
+  if (text.length < LONG) return text;
+  const spans = text.split(",").map((part) => part.split("-").map(Number)), bytes = new Uint8Array(Math.ceil((spans.at(-1).at(-1) + 1) / 8));
+  for (const span of spans) for (let row = span[0]; row <= span.at(-1); row++) bytes[row >> 3] |= 1 << (row & 7);
+  let signs = "";
+  for (let at = 0; at < bytes.length; at += 8192) signs += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  const found = `bits:${btoa(signs)}`;
+  return found.length < text.length ? found : text;
+}
+function packed(content) {
+  const found = { ...content };
+  for (const name of ["rows", "seen"]) if (typeof found[name] === "string") found[name] = bits(found[name]);
+  if (found.parts) found.parts = found.parts.map(packed);
+  return found;
+}
 
 // No answer, another address, a disk that is full: what was refused for these is sent again.
 const LATER = [undefined, 404, 503, 507];

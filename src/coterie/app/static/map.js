@@ -106,8 +106,11 @@ function shift(dx, dy) {
 function fit() {
   const there = points.filter((point) => chosen.has(point.row));
   if (!there.length) return;
-  const xs = there.map((point) => point.x), ys = there.map((point) => point.y), side = Math.max(Math.max(...xs) - Math.min(...xs), Math.max(...ys) - Math.min(...ys), 0.02) * 1.1;
-  view = { scale: Math.min(64, 1 / side), x: Math.min(...xs) - side * 0.05, y: Math.min(...ys) - side * 0.05 };
+  // No spread: a call takes some 100,000 arguments, and a lasso more points.
+  let [left, right, top, bottom] = [1, 0, 1, 0];
+  for (const { x, y } of there) [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
+  const side = Math.max(right - left, bottom - top, 0.02) * 1.1;
+  view = { scale: Math.min(64, 1 / side), x: left - side * 0.05, y: top - side * 0.05 };
   draw();
   list();
 }
