@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from helpers.app_runs import Running, watch
-from helpers.review_runs import small_run
+from helpers.review_runs import small_run, write_run
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 from playwright.sync_api import Page, expect
@@ -119,6 +119,36 @@ def test_move_by_digit_range_and_all_in_view(page: Page, app: Running) -> None:
     decided(app, page, 3)
     assert app.review.state.decided.sum() == 4 + seen
     assert app.review.state.seen[app.review.state.decided].all()
+
+
+def test_a_range_of_what_was_never_on_the_screen_is_not_called_looked_at(
+    browser: Any, serve: Any, tmp_path: Path
+) -> None:
+    """A click, the end, and a click with Shift: 1,200 items, at once, of which two screens were looked at."""
+    p = np.tile(np.array([[0.9, 0.1]], np.float32), (1300, 1))
+    p[1200:] = [0.1, 0.9]
+    app = serve(write_run(tmp_path / "run", p, kind="embeddings"))
+    page = browser.new_page(viewport={"width": 1280, "height": 900})
+    for key, kind in (("2", "move"), ("a", "approve")):
+        page.goto(f"{app.address}g/0")
+        expect(tiles(page).first).to_be_focused()
+        tiles(page).first.click()
+        page.keyboard.press("End")
+        last = page.locator('#grid [data-index="1199"][data-row]')
+        expect(last).to_be_focused()
+        last.click(modifiers=["Shift"])
+        page.keyboard.press(key)  # waits for the range
+        expect(page.locator("#decided")).to_have_text("1,200")
+        event, content = app.review.events[-1]
+        assert event.type == kind
+        assert app.review.state.decided.sum() == 1200
+        if kind == "move":
+            assert content.how == "range"
+            assert not app.review.state.seen.any()
+            app.review.undo()
+        else:
+            assert 60 < app.review.state.seen.sum() < 600
+    page.close()
 
 
 def test_keys_work_right_after_a_click(page: Page, app: Running) -> None:
@@ -461,6 +491,22 @@ def test_the_map_by_keyboard(page: Page, app: Running) -> None:
     decided(app, page, 1)
     assert app.review.state.label[row] == -1
     assert app.review.state.seen[row]  # it was looked at, unlike what a lasso takes
+
+
+@pytest.mark.parametrize("width", [320, 640])
+def test_no_name_makes_a_page_wider_than_its_screen(browser: Any, app: Running, width: int) -> None:
+    """320 pixels are a small phone, and a screen of 1,280 at 400 %."""
+    app.review.rename(0, "W" * 80).rename(1, "W" * 79)
+    page = browser.new_page(viewport={"width": width, "height": 256})
+    for path in ("", "g/0", "queue", "map", "accept", "audit", "history", "export", "compare/0/1", "split/0"):
+        page.goto(app.address + path)
+        page.wait_for_function(
+            "() => document.querySelectorAll('#digits button').length || !document.querySelector('#digits')"
+        )
+        if path == "accept":
+            expect(page.locator("#by-group tbody tr")).to_have_count(4)
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= width, path
+    page.close()
 
 
 def test_a_small_window_shows_the_whole_picture_and_the_choice(browser: Any, app: Running) -> None:

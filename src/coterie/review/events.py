@@ -27,7 +27,8 @@ Row = Annotated[int, Field(ge=0, lt=10**12)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, lt=1 << 63)]
 Told = Annotated[str, Field(max_length=80)] | Annotated[int, Field(ge=0, lt=1 << 63)]
-How = Literal["single", "several", "lasso", "group"]  # looked at one by one or in a view; a region; a whole group
+# Looked at one by one or in a view; a region of the map; a range of which not all was looked at; a whole group.
+How = Literal["single", "several", "lasso", "range", "group"]
 
 
 class Data(BaseModel):

@@ -24,7 +24,13 @@ from coterie.review.events import (
 )
 from coterie.review.state import State
 
-SIDE = {"single": "", "several": "", "lasso": ", chosen on the map", "group": ", the whole group"}
+SIDE = {
+    "single": "",
+    "several": "",
+    "lasso": ", chosen on the map",
+    "range": ", not all looked at",
+    "group": ", the whole group",
+}
 
 
 def sentence(event: Event, content: Data, state: State) -> str:

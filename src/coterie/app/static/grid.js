@@ -1,12 +1,12 @@
 // A grid of any number of items, of which three screens are in the page. Keys act on what is selected, else on the focus.
-import { $, ask, element, enlarge, percent, picture, colour, nameOf, say } from "./common.js";
+import { $, ask, element, enlarge, get, percent, picture, colour, nameOf, say } from "./common.js";
 
 const KEYS = ["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", " ", "Enter", "Escape"];
-const PAGE = 60, SMALLEST = 112, UNDER = 36, GAP = 10;
+const PAGE = 60, SMALLEST = 112, UNDER = 36, GAP = 10, FAR = 10 * PAGE;
 
 export class Grid {
   constructor(root, address, { caption = null, onSelect = () => {} } = {}) {
-    Object.assign(this, { root, address, caption, onSelect, pages: new Map(), rows: new Map(), total: 0, current: 0, selected: new Map(), anchor: 0, version: 0 });
+    Object.assign(this, { root, address, caption, onSelect, pages: new Map(), rows: new Map(), total: 0, current: 0, selected: new Map(), shown: new Set(), anchor: 0, version: 0 });
     root.replaceChildren();
     root.addEventListener("keydown", (event) => this.key(event));
     root.addEventListener("click", (event) => this.click(event));
@@ -89,6 +89,16 @@ export class Grid {
       this.rows.set(index, row);
       this.root.append(row);
     }
+    this.look();
+  }
+  // What has been on the screen: of the rest of a range nobody has looked at anything.
+  look() {
+    const top = this.root.getBoundingClientRect().top, from = Math.max(0, Math.floor(-top / this.height)) * this.columns;
+    const to = Math.min(this.total, (Math.floor((window.innerHeight - top) / this.height) + 1) * this.columns);
+    for (let index = from; index < to; index++) {
+      const page = this.pages.get(Math.floor(index / PAGE)), item = Array.isArray(page) ? page[index % PAGE] : null;
+      if (item) this.shown.add(item.row);
+    }
   }
   cell(index) {
     const item = this.item(index);
@@ -113,6 +123,7 @@ export class Grid {
         if (focused) fresh.focus({ preventScroll: true });
       }
     }
+    this.look();
   }
   focus(index, scroll = true) {
     if (!this.total) return;
@@ -132,8 +143,17 @@ export class Grid {
   }
   async range(to) {
     const [a, b] = [Math.min(this.anchor, to), Math.max(this.anchor, to)];
+    if (b - a > FAR) return this.far(a, b);
     for (let page = Math.floor(a / PAGE); page <= Math.floor(b / PAGE); page++) await this.fetch(page);
     for (let index = a; index <= b; index++) this.mark(index, true);
+    this.onSelect(this);
+  }
+  // A range of many pages is asked for by its rows alone: a page at a time would be a thousand questions.
+  async far(a, b) {
+    const version = this.version, rows = new Int32Array(await (await get(this.address().replace("/items", "/order"))).arrayBuffer());
+    if (version !== this.version) return;
+    for (const row of rows.subarray(a, b + 1)) this.selected.set(row, row);
+    for (const node of this.root.querySelectorAll(".cell[data-row]")) node.setAttribute("aria-selected", String(this.selected.has(Number(node.dataset.row))));
     this.onSelect(this);
   }
   // What is in the group no more cannot be seen, so no key may act on it.
@@ -163,7 +183,8 @@ export class Grid {
     const cell = event.target.closest(".cell");
     if (!cell) return;
     const index = Number(cell.dataset.index);
-    if (event.shiftKey) this.range(index);
+    // A key that comes before all of the range is chosen waits for it: it would act on a part.
+    if (event.shiftKey) this.turn(() => this.range(index));
     else {
       const on = !this.selected.has(Number(cell.dataset.row));
       this.anchor = index;
@@ -178,14 +199,16 @@ export class Grid {
     event.preventDefault();
     event.stopPropagation();
     const { key, shiftKey } = event;
-    if (this.ahead) this.turn(() => this.press({ key, shiftKey })); else this.press({ key, shiftKey });
+    if (this.ahead || shiftKey) this.turn(() => this.press({ key, shiftKey })); else this.press({ key, shiftKey });
   }
   press(event) {
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: this.columns, ArrowUp: -this.columns, PageDown: this.columns * 4, PageUp: -this.columns * 4 }[event.key];
     if (step) {
       const to = Math.max(0, Math.min(this.total - 1, this.current + step));
-      if (event.shiftKey) { if (!this.selected.size) this.anchor = this.current; this.range(to); } else this.anchor = to;
+      if (event.shiftKey && !this.selected.size) this.anchor = this.current;
+      if (!event.shiftKey) this.anchor = to;
       this.focus(to);
+      return event.shiftKey ? this.range(to) : null;
     } else if (event.key === "Home" || event.key === "End") this.focus(event.key === "Home" ? 0 : this.total - 1);
     else if (event.key === " ") {
       const item = this.item(this.current);

@@ -20,7 +20,8 @@ async function refresh() {
   if (!grid.total) $("grid").replaceChildren(element("p", { className: "empty", textContent: "Nothing is here any more." }));
 }
 const after = async () => { grid.clear(); await refresh(); };
-const how = (rows) => (rows.length === 1 ? "single" : "several");
+const seen = (rows) => rows.filter((row) => grid.shown.has(row));
+const how = (rows) => (seen(rows).length < rows.length ? "range" : rows.length === 1 ? "single" : "several");
 
 async function move(to) {
   const rows = grid.picked();
@@ -32,8 +33,7 @@ async function move(to) {
 async function approve() {
   const rows = grid.picked();
   if (!rows.length || group < 0 || sweep) return;
-  const text = written(rows);
-  await attempt(() => decide("approve", { group, rows: text, seen: text }), after);
+  await attempt(() => decide("approve", { group, rows: written(rows), seen: written(seen(rows)) }), after);
 }
 async function reject() {
   const rows = grid.picked();
@@ -113,6 +113,7 @@ async function no() {
   await (sweep.search.done ? finish() : page());
 }
 async function stop() { await finish(); }
+const marked = (rows) => (rows.length === 1 ? "single" : "several");  // one by one, on the sweep's pages
 async function finish() {
   // What was decided or moved since the sweep began, by others or by an undo, stays as it is.
   const open = new Set(await ordered("order=surest&undecided=1")), still = (row) => open.has(row);
@@ -123,7 +124,7 @@ async function finish() {
   $("sweeping").hidden = true;
   $("sweeping").replaceChildren();
   $("grid").hidden = false;
-  for (const [to, rows] of strays) await attempt(() => (to < 0 ? decide("reject", { rows: written(rows), how: how(rows) }) : decide("move", { rows: written(rows), to, how: how(rows) })));
+  for (const [to, rows] of strays) await attempt(() => (to < 0 ? decide("reject", { rows: written(rows), how: marked(rows) }) : decide("move", { rows: written(rows), to, how: marked(rows) })));
   if (approved.length) await attempt(() => decide("approve", { group, rows: written(approved), seen: written(found.seen.filter(still)) }), after);
   else { if (!strays.size) say("Nothing was approved."); await refresh(); }
 }
