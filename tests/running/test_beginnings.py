@@ -364,3 +364,18 @@ def test_the_images_of_a_run_to_start_from_keep_their_size_and_another_is_refuse
         prepare(IMAGES, replace(on, image_size=32), None, resume=False, watch=Watch())
     same = prepare(IMAGES, replace(on, image_size=16), None, resume=False, watch=Watch(dry=True))
     assert not any("stay at" in note for note in same.source.notes)
+
+
+def test_a_file_that_is_called_like_a_named_set_has_not_its_published_row(tmp_path: Path) -> None:
+    file = tmp_path / "cifar20.npy"
+    np.save(file, IMAGES)
+    given = {
+        "method": "cdc",
+        "pretrain": "none",
+        "device": "cpu",
+        "backbone": TINY,
+        "overrides": {"cdc.init": "random"},
+    }
+    for preset, rate in (("paper", 5e-5), ("paper:cifar20", 1e-5)):
+        found = prepare(str(file), RunSettings(2, preset=preset, **given), None, resume=False, watch=Watch(dry=True))
+        assert found.plan.method.backbone_rate == rate

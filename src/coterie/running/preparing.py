@@ -89,6 +89,12 @@ def prepare(
         raise
 
 
+def set_of(source: Any) -> str:
+    """The named data set that this source is; empty for any other, and for a file or folder that is called like one."""
+    text = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
+    return text if text in names() else ""
+
+
 def _paths_of(source: Any) -> list[str]:
     """The paths of the source; none for an array or a named data set."""
     parts = source.parts if isinstance(source, Spaces) else [source]
@@ -124,7 +130,7 @@ def _prepare(
     settings, chosen_k = _with_k(settings, card, opened, watch)
     notes = [*gone, encode.said] if encode is not None and encode.said else gone
     with _explained(method_name(settings.method) if chosen else None, said):
-        plan, backbone = _planned(settings, card, opened, place, init, teacher, [*notes, *said])
+        plan, backbone = _planned(settings, card, opened, set_of(source), place, init, teacher, [*notes, *said])
     spec = opened.items.spec
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     plan.notes.extend([] if teacher is None else _said_of(teacher, str(settings.init)))
@@ -243,7 +249,7 @@ def _opened(
     """The opened source, embedded where there is an encoder, and that."""
     kept = cache if place.is_main_process else None  # each process embeds for itself, and one writes
     settings, encode = with_encoder(settings, source, kept, place.device, dry=watch.dry)
-    size = image_size_of(settings, source if isinstance(source, str) else "")
+    size = image_size_of(settings, set_of(source))
     note = size_beside(init, settings, size)
     opened = open_items(
         source,
@@ -303,17 +309,21 @@ def _planned(
     settings: RunSettings,
     card: Card,
     opened: Source,
+    published: str,
     place: Place,
     init: Model | None,
     teacher: Teacher | None,
     notes: Sequence[str],
 ) -> tuple[Plan, BackboneChoice]:
-    """The plan for these items, with these notes and its own, and the backbone before it has weights."""
+    """The plan for these items, with these notes and its own, and the backbone before it has weights.
+
+    published: the named set whose rows a published preset takes.
+    """
     facts, spec = _facts_of(opened, settings, place), opened.items.spec
     backbone = backbone_of(settings, card, init, spec, facts.device) if teacher is None else teacher.start.choice
     if not card.trains_backbone:
         facts = replace(facts, width=width_of(backbone, spec) if init is None else init.net.width)
-    plan = make_plan(settings, facts, opened.name)
+    plan = make_plan(settings, facts, published)
     plan.notes.extend([*notes, *_notes_on(plan, settings, opened, backbone, init)])
     return with_beginning(plan, settings, backbone, spec, init), backbone
 
