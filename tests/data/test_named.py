@@ -211,6 +211,7 @@ def test_volumes_are_images_whose_channels_are_the_slices(root):
     source = open_source("vesselmnist3d")
     assert source.items.spec == ItemSpec("images", 28, 28, 28)
     assert np.array_equal(taken(source), volumes)
+    assert source.family == "glyph"  # of no mirror image and no crop is it known that it keeps a volume's meaning
     assert labels_of("vesselmnist3d", source.ids).codes.tolist() == codes.tolist()
     fitted = source.items.spec
     assert np.array_equal(taken(open_source("vesselmnist3d", like=fitted)), volumes)

@@ -17,6 +17,8 @@ import torch
 from PIL import Image
 
 from coterie.data import labels_of, open_source
+from coterie.data.table_numbers import list_column
+from coterie.data.whole_numbers import Ends
 from coterie.types import InputError, ItemSpec
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (25, 12, 10, 3), dtype=np.uint8)
@@ -601,3 +603,18 @@ def test_whole_numbers_of_a_table_are_refused_before_other_columns_make_them_flo
     assert len(fitted.items) == 30
     # A model takes what it is given: a few rows of a wide column may lie as near to each other.
     assert len(open_source(given(frame), like=fitted.items.spec).items) == 30
+
+
+def test_whole_numbers_beyond_the_steps_of_float32_keep_their_differences(tmp_path):
+    rows = 2**24 + np.arange(40, dtype=np.int32).reshape(20, 2)
+    pq.write_table(
+        pa.table({"embedding": rows.tolist()}, pa.schema({"embedding": pa.list_(pa.int32())})), tmp_path / "x.parquet"
+    )
+    taken = open_source(tmp_path / "x.parquet").items.take(torch.arange(20)).numpy()
+    np.testing.assert_array_equal(taken - taken[0], rows - rows[0])
+
+
+def test_a_wrong_row_of_a_part_is_named_by_its_place_in_the_file(tmp_path):
+    table = pa.table({"embedding": [[1.0, 2.0]] * 6 + [[1.0]]})
+    with pytest.raises(InputError, match=r"Row 106 of x\.parquet has no embedding of 2 numbers"):
+        list_column(table.to_batches(2), 7, table.schema, "embedding", Path("x.parquet"), 100, Ends())
