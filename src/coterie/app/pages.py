@@ -104,7 +104,9 @@ def map_page(request: Request) -> str:
     site = site_of(request)
     from coterie.app.places import Places
 
-    return site.page("map", mapped=Places.of(site).summary())
+    mapped = Places.of(site).summary()  # takes its time, and nothing of the state
+    with site.review.guard:
+        return site.page("map", mapped=mapped)
 
 
 @router.get("/accept")

@@ -140,12 +140,13 @@ def preview(request: Request, group: int, sent: Preview) -> dict[str, Any]:
     site = site_of(request)
     parts, silhouette = site.review.propose_split(group, sent.k, sent.seed)
     shown = []
-    for part in parts:
-        rows = row_texts.read(part["rows"], site.review.base.n)
-        order = rows[(-site.review.confidence[rows]).argsort(kind="stable")]
-        step = max(1, len(order) // 24)
-        shown.append({"rows": part["rows"], "size": len(rows), "items": site.listing.items(order[::step][:24])})
-    return {"seq": site.review.last, "silhouette": round(silhouette, 3), "parts": shown}
+    with site.review.guard:  # others may have split a group meanwhile
+        for part in parts:
+            rows = row_texts.read(part["rows"], site.review.base.n)
+            order = rows[(-site.review.confidence[rows]).argsort(kind="stable")]
+            step = max(1, len(order) // 24)
+            shown.append({"rows": part["rows"], "size": len(rows), "items": site.listing.items(order[::step][:24])})
+        return {"seq": site.review.last, "silhouette": round(silhouette, 3), "parts": shown}
 
 
 @router.post("/jobs/{name}")
