@@ -14,7 +14,7 @@ from coterie.running.beginning import epochs_of
 from coterie.running.forecast import Forecast, StageTime, roughly
 from coterie.running.preparing import Watch, prepare
 from coterie.training.plan import RunSettings
-from helpers.small_runs import image_net
+from helpers.small_runs import NARROW, image_net
 
 VECTORS = np.random.default_rng(0).normal(size=(300, 12)).astype(np.float32)
 
@@ -82,9 +82,10 @@ def test_more_epochs_take_longer(coterie, vectors):
 
 @pytest.mark.parametrize("method", method_names())
 @pytest.mark.parametrize("kind", ["images", "embeddings"])
-def test_every_method_is_timed_and_the_random_state_stays(method, kind, digits):
+def test_every_method_is_timed_and_the_random_state_stays(method, kind, digits, monkeypatch):
     if kind not in method_class(method).card.accepts or (kind == "images" and not is_trained(method_class(method))):
         return
+    monkeypatch.setattr("coterie.networks.autoencoder.WIDTHS", NARROW)  # how long a step takes is of no account here
     data, backbone = (digits.items.array, image_net(method)) if kind == "images" else (VECTORS, "auto")
     settings = RunSettings(n_clusters=3, method=method, backbone=backbone, device="cpu")
     prepared = prepare(data, settings, None, resume=False, watch=Watch())
