@@ -8,14 +8,18 @@ types, dtypes and shapes that were right are not compared again.
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import importlib.machinery
+import importlib.util
 import inspect
+import marshal
 import sys
 import types
 import typing
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jaxtyping
@@ -27,6 +31,7 @@ from torch import Tensor
 CONFIG = BeartypeConf(is_pep484_tower=True, violation_type=jaxtyping.TypeCheckError)
 # For code by its identity, since dataclasses make equal code for other types: what checks it.
 MADE: dict[int, Made] = {}
+OWN = importlib.util.source_hash(Path(__file__).read_bytes())  # of what made a file of bytecode
 CONTEXT = jaxtyped("context")  # of a call, whose sizes it keeps apart from those of others
 
 
@@ -70,10 +75,20 @@ class Finder:
 
 class Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> types.CodeType:
-        """Without the file of bytecode, which the unchecked module has."""
-        tree = ast.parse(self.get_data(self.path), self.path)
+        """With a file of bytecode beside that of the unchecked module."""
+        source = self.get_data(self.path)
+        stamp = importlib.util.MAGIC_NUMBER + OWN + importlib.util.source_hash(source) + self.path.encode() + b"\n"
+        place = importlib.util.cache_from_source(self.path, optimization="checked")
+        with contextlib.suppress(OSError):
+            kept = self.get_data(place)
+            if kept.startswith(stamp):
+                return typing.cast(types.CodeType, marshal.loads(kept[len(stamp) :]))
+        tree = ast.parse(source, self.path)
         decorate(tree)
-        return typing.cast(types.CodeType, compile(tree, self.path, "exec", dont_inherit=True))
+        code = typing.cast(types.CodeType, compile(tree, self.path, "exec", dont_inherit=True))
+        if not sys.dont_write_bytecode:
+            self.set_data(place, stamp + marshal.dumps(code))
+        return code
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__dict__["__checked__"] = checked
