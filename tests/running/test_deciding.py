@@ -109,6 +109,7 @@ def test_a_setting_of_the_graph_goes_with_it():
     ("data", "given", "said"),
     [
         (LONG, {"overrides": {"method.cels": 5}}, "cdc.cells? (--set method.cels: for a net that is trained, so cdc"),
+        (LONG, {"overrides": {"method.batch_size": 2}}, "must be at least 3. (--set method.batch_size: for a net"),
         (LONG[:60], {"overrides": {"members": 5}}, "(--method auto comes to cdc for such items.)"),
         (
             LONG,
@@ -125,5 +126,7 @@ def test_an_error_about_a_method_that_nobody_named_says_why_it_is_that_one(data,
 
 
 def test_an_error_about_a_method_that_was_named_does_not():
+    with pytest.raises(InputError, match=r"did you mean cdc.cells\?$"):
+        method_for(LONG, overrides={"cdc.cels": 5})
     with pytest.raises(InputError, match=r"did you mean cdc.cells\?$"):
         method_for(LONG, method="cdc", overrides={"method.cels": 5})

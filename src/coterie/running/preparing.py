@@ -129,7 +129,9 @@ def _prepare(
     check_spaces(opened.items.spec, card, settings)
     settings, chosen_k = _with_k(settings, card, opened, watch)
     notes = [*gone, encode.said] if encode is not None and encode.said else gone
-    with _explained(method_name(settings.method) if chosen else None, said):
+    name = method_name(settings.method)
+    chosen = chosen and not any(setting.startswith(f"{name}.") for setting in settings.overrides)
+    with _explained(name if chosen else None, said):
         plan, backbone = _planned(settings, card, opened, set_of(source), place, init, teacher, [*notes, *said])
     spec = opened.items.spec
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
@@ -173,7 +175,7 @@ def _explained(method: str | None, said: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        if method is None or f" {method}." not in str(error):
+        if method is None or f" {method}." not in f" {error}":
             raise
         why = " ".join(said) or f"--method auto comes to {method} for such items."
         raise InputError(f"{error} ({why.rstrip('.')}.)") from error
