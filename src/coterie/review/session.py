@@ -83,11 +83,18 @@ class Review:
                         "to, the decisions are in review/log.jsonl, and coterie export writes them."
                     )
                 if self.last > 0:
-                    self.write()
+                    self._write_at_the_end()
             finally:
                 self._journal.close()
                 self._lock.release()
         self.wake()
+
+    def _write_at_the_end(self) -> None:
+        try:
+            self.write()
+        except InputError as error:
+            log = self.path / FOLDER / LOG
+            raise InputError(f"{error} No decision is lost: all are in {log}.") from error
 
     @property
     def state(self) -> State:
