@@ -18,7 +18,7 @@ from coterie.catalogue import method_class, method_names
 from coterie.cli.settings import read_overrides
 from coterie.cli.several import check_alike
 from coterie.common.outputs import write_atomically
-from coterie.data import Labels, labels_of
+from coterie.data import GROUPS, Labels, labels_of
 from coterie.pipeline import evaluate_run, run
 from coterie.prediction.results import read_result
 from coterie.records import Record, judgements_in, read_record
@@ -186,11 +186,21 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return with_ground(found)
 
 
+class OnDrawn(argparse.ArgumentParser):
+    """Without -k as many groups are asked for as the named set has."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        given = super().parse_args(args, namespace)
+        if given.k is None:
+            given.k = GROUPS.get(given.source, 10)
+        return given
+
+
 def parser_for_drawn(description: str | None, runs: Path) -> argparse.ArgumentParser:
     """The options that experiments on images drawn from a named set share."""
-    found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found = OnDrawn(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("source", nargs="?", default="fashion-mnist", help="a named data set with labels")
-    found.add_argument("-k", type=int, default=10)
+    found.add_argument("-k", type=int, help="groups  [default: those of the set, else 10]")
     found.add_argument("--items", type=int, default=10_000, help="images that are drawn; 0: all")
     found.add_argument(
         "--seeds", type=given_seed, nargs="+", default=[0], help="of training; images are drawn by one of their own"

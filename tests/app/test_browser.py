@@ -568,6 +568,7 @@ def test_the_history_has_its_oldest_decision_too(page: Page, app: Running) -> No
     expect(page.locator("#history li")).to_have_count(500)
     page.locator("nav.pages a").click()
     expect(page.locator("#history li")).to_have_count(21)
+    page.wait_for_load_state()  # a click before the scripts of the new page are there is lost
     page.locator('#history li[data-seq="1"] [data-act="undo"]').click()
     decided(app, page, 521)
     expect(page.locator('#history li[data-seq="1"]')).to_have_class("undone")

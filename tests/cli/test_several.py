@@ -47,6 +47,10 @@ def test_several_seeds_are_matched(coterie, vectors, tmp_path):
         answer = coterie(command, out, *more)
         assert answer.code == 2
         assert f"{out} holds runs and is none itself: give one of them, such as {out / 'seed-0'}." in answer.err
+    for command, *more in (("choose-k",), ("duplicates",), ("fit", "-k", 3)):  # their ensemble is no table of items
+        answer = coterie(command, out, *more)
+        assert answer.code == 2
+        assert f"{out} holds runs and no items: give the source that they were fitted on; or one of them" in answer.err
     again = coterie("fit", vectors, "-k", 3, "--runs", 3, "-o", out, *QUICK)
     assert again.code == 2
     assert "already holds runs" in again.err

@@ -257,7 +257,7 @@ def test_a_disk_that_runs_full_is_named_and_nothing_half_written_stays(mixed_fol
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # the pixels take 30 * 3 * 64 * 64 bytes
     try:
-        with pytest.raises(InputError, match=r"The cache .* cannot be written .*free some space"):
+        with pytest.raises(InputError, match=r"The cache .* cannot be written .*allow larger files"):
             open_source(mixed_folder, memory_limit=0, cache=cache)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

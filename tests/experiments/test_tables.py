@@ -216,3 +216,13 @@ def test_rows_of_a_board_are_asked_for_by_the_published_rows_of_their_set(script
     rows = _rows.Rows("stl10-500", "stl10-500.npy", base, tmp_path, {}, lines, (), part_of="stl10")
     asked = {name: rows.settings(name, 0).preset for name in lines}
     assert asked == {"moco": "paper:stl10", "kmeans": "paper", "cdc": "paper:stl10"}
+
+
+@pytest.mark.parametrize(
+    ("words", "k"),
+    [(["cifar20"], 20), (["imagenet-dogs"], 15), (["cifar20", "-k", "7"], 7), (["x.parquet"], 10), ([], 10)],
+)
+def test_a_named_set_has_its_own_number_of_groups(scripts: Any, words: list[str], k: int) -> None:
+    given = scripts.runs.parser_for_drawn("", Path("runs")).parse_args(words)
+    assert given.k == k
+    assert f"-k {k} " in scripts.runs.command_for_drawn("board", given)

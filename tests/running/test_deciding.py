@@ -108,13 +108,13 @@ def test_a_setting_of_the_graph_goes_with_it():
 @pytest.mark.parametrize(
     ("data", "given", "said"),
     [
-        (LONG, {"overrides": {"method.cels": 5}}, "cdc.cells? (--set method.cels: for a net that is trained, so cdc"),
-        (LONG, {"overrides": {"method.batch_size": 2}}, "must be at least 3. (--set method.batch_size: for a net"),
-        (LONG[:60], {"overrides": {"members": 5}}, "(--method auto comes to cdc for such items.)"),
+        (LONG, {"overrides": {"method.cels": 5}}, "cdc.cells? --set method.cels: for a net that is trained, so cdc"),
+        (LONG, {"overrides": {"method.batch_size": 2}}, "must be at least 3. --set method.batch_size: for a net"),
+        (LONG[:60], {"overrides": {"members": 5}}, ". --method auto comes to cdc for such items."),
         (
             LONG,
             {"overrides": {"members": 0}},
-            "Setting spectral.members is 0: it must be at least 1. (Embeddings of 160",
+            "Setting spectral.members is 0: it must be at least 1. Embeddings of 160",
         ),
         (LONG, {"epochs": -1}, "--epochs"),
     ],

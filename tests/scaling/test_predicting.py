@@ -170,9 +170,10 @@ def test_parts_of_another_job_or_strange_files_are_left_alone(of_rows: Path, tmp
     as_rows(tmp_path / "data")
     asked, folder = Asked(of_rows, str(tmp_path / "data.npy"), "cpu"), tmp_path / "parts"
     predict_parts(asked, folder)
-    other = Asked(of_rows, str(tmp_path / "data.npy"), "cpu", embedding=True)
-    with pytest.raises(InputError, match="parts of another prediction"):
-        predict_parts(other, folder)
+    other = replace(asked, embedding=True)
+    for asked_now in (other, replace(asked, scores=("energy",))):  # one column, whichever score is in it
+        with pytest.raises(InputError, match="parts of another prediction"):
+            predict_parts(asked_now, folder)
     done = predict_parts(other, folder, own=True)  # the command's own folder: they are made anew
     assert done.reused == 0
     (folder / "mine.txt").write_text("")

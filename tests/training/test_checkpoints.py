@@ -115,7 +115,7 @@ def test_a_write_that_fails_half_way_leaves_the_old_file_and_nothing_else(
     path = tmp_path / "state"
     save_tree(path, {"step": 1})
     small_files_only(True)
-    with pytest.raises(InputError, match=r"state could not be written .*: free some space"):
+    with pytest.raises(InputError, match=r"state could not be written .*: allow larger files"):
         save_tree(path, {"step": 2, "net": torch.zeros(10_000)})
     small_files_only(False)
     assert load_tree(path) == {"step": 1}

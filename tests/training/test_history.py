@@ -32,7 +32,7 @@ def test_a_file_that_cannot_grow_is_named(history: History) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (history.path.stat().st_size, limits[1]))  # as a full disk refuses more
     try:
-        with pytest.raises(InputError, match=r"history.jsonl could not be written .*: free some space"):
+        with pytest.raises(InputError, match=r"history.jsonl could not be written .*: allow larger files"):
             history.add(record("cdc", 4))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

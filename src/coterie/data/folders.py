@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from coterie.common.outputs import OF_SEVERAL
 from coterie.common.words import counted
 from coterie.data.array_rows import RowIds
 from coterie.data.extensions import JUNK, JUNK_FOLDERS, extensions, left_out, open_image
@@ -40,6 +41,11 @@ def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: S
     if not listing.files:
         if (root / "run.yaml").exists():
             raise InputError(f"{root} is a run folder, which holds no items: give the source that it was fitted on.")
+        if _holds_runs(root):
+            raise InputError(
+                f"{root} holds runs and no items: give the source that they were fitted on; or one of them, by "
+                "the name of its own folder, to a command that takes a run."
+            )
         refuse_tables_below(root)
         wanted = ", ".join(sorted(extension[1:] for extension in extensions()))
         locked = f", {len(listing.locked)} sub-folders may not be read" if listing.locked else ""
@@ -59,15 +65,22 @@ def folder_pictures(root: Path, *, origin: str, name: str | None = None, only: S
 def is_table_folder(path: Path) -> bool:
     """Whether a folder is a table in several files: Parquet files lie in it, and below it no picture.
 
-    What coterie itself wrote, embeddings of pictures or a run, is none.
+    What coterie itself wrote, embeddings of pictures, a run or several, is none.
     """
     try:
         path = path.expanduser()
-        if not path.is_dir() or not tables_in(path) or holds_features(path) or (path / "run.yaml").exists():
+        if not path.is_dir() or not tables_in(path) or holds_features(path):
+            return False
+        if (path / "run.yaml").exists() or _holds_runs(path):
             return False
         return not list_images(path).files
     except (OSError, ValueError, RuntimeError):  # what cannot be looked up is refused where it is opened
         return False
+
+
+def _holds_runs(folder: Path) -> bool:
+    """Whether `fit --runs` wrote several runs here, and the table of their ensemble beside them."""
+    return all((folder / name).exists() for name in OF_SEVERAL)
 
 
 def file_picture(path: Path, *, origin: str) -> Pictures:

@@ -178,7 +178,7 @@ def _explained(method: str | None, said: Sequence[str]) -> Iterator[None]:
         if method is None or f" {method}." not in f" {error}":
             raise
         why = " ".join(said) or f"--method auto comes to {method} for such items."
-        raise InputError(f"{error} ({why.rstrip('.')}.)") from error
+        raise InputError(f"{error} {why.rstrip('.')}.") from error
 
 
 def _said_of(teacher: Teacher, init: str) -> list[str]:
