@@ -20,6 +20,7 @@ COLUMNS = {
     "auroc": "AUROC",
 }
 PREFIX = "board_"
+NOT_RUN = "not run"
 
 
 def board(stem: str) -> str:
@@ -31,7 +32,10 @@ def board(stem: str) -> str:
     data, printed = here.beside(done[0]["data"])
     head = ["", *_columns(here).values(), "ECE of Cal", "seconds", "MiB", "epochs", "seeds", "on"]
     head.append(f"paper, {data}: {' / '.join(here.printed)}")
-    lines = [_line(here, shown, runs, printed) for shown in here.shown]
+    ran = {one["row"] for one in runs}
+    missing = [shown.title for shown in here.shown if shown.row not in ran]
+    few = 2 * len(missing) > len(here.shown)  # a table of mostly empty lines is a sentence
+    lines = [_line(here, shown, runs, printed) for shown in here.shown if shown.row in ran or not few]
     lines += [[title, f"not run: {why}", *[""] * (len(head) - 2)] for title, why in here.quoted.items()]
     first = done[0]
     about = (
@@ -42,7 +46,8 @@ def board(stem: str) -> str:
         "part, the mean on each. `ECE of Cal` is that of the "
         "head that is calibrated afterwards, where a method is not calibrated by itself."
     )
-    return f"{table(head, lines, found['command'])}\n{about}\n\n{_orders(here, runs, data, printed)}\n"
+    about += f" Not run: {', '.join(missing)}." if few else ""
+    return f"{table(head, lines, found['command'])}\n{about}\n{_orders(here, runs, data, printed)}"
 
 
 def _columns(here: Board) -> dict[str, str]:
@@ -67,7 +72,7 @@ def _line(here: Board, shown: TableLine, runs: list[dict[str, Any]], printed: Pr
     paper = " / ".join(f"{theirs[name]:g}" if name in theirs else "–" for name in here.printed) if theirs else "–"
     title = f"{shown.title} (reads labels)" if here.lines[shown.row].method == SUPERVISED else shown.title
     if not done:
-        why = "not run" if not mine else f"failed: {mine[0]['failed']}"
+        why = NOT_RUN if not mine else f"failed: {mine[0]['failed']}"
         return [title, why, *[""] * (len(_columns(here)) + 5), paper]
     numbers = [mean_and_deviation([_of(one, shown)[key] for one in done]) for key in _columns(here)]
     if len(done) < len(mine):
@@ -96,9 +101,11 @@ def _of(record: dict[str, Any], shown: TableLine) -> dict[str, float]:
 
 
 def _orders(here: Board, runs: list[dict[str, Any]], data: str, printed: Printed) -> str:
-    """Which of the orders that the paper's numbers have on its set `data` ours have, too."""
+    """Which of the orders that the paper's numbers have on its set `data` ours have, too; nothing if none was run."""
     lines = [[order.text, *_holds(here, order, runs)] for order in here.orders if order.stated(printed)]
-    return markdown([f"what the paper's table says of {data}", "here", "numbers"], lines)
+    if all(line[1] == NOT_RUN for line in lines):
+        return ""
+    return "\n" + markdown([f"what the paper's table says of {data}", "here", "numbers"], lines) + "\n"
 
 
 def _holds(here: Board, order: Order, runs: list[dict[str, Any]]) -> tuple[str, str]:
@@ -118,7 +125,7 @@ def _holds(here: Board, order: Order, runs: list[dict[str, Any]]) -> tuple[str, 
     low = {title: means[title] for title in order.lower if title in means}
     high = {title: means[title] for title in order.higher if title in means}
     if not low or not high:
-        return "not run", ""
+        return NOT_RUN, ""
     most, least = max(low, key=low.__getitem__), min(high, key=high.__getitem__)
     numbers = f"{most} {100 * low[most]:.1f}, {least} {100 * high[least]:.1f}"
     if any(set(values) != shared for values in found.values()):
