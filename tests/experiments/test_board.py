@@ -76,27 +76,46 @@ def record(row: str, seed: int, acc: float, ece: float, **more: Any) -> dict[str
     }
 
 
-def test_a_table_has_our_means_beside_the_papers_numbers_and_says_what_holds(scripts: Any, tmp_path: Path) -> None:
+def test_a_table_has_our_means_beside_the_papers_numbers_and_says_what_holds(scripts: Any) -> None:
     _, _, docs = scripts
     runs = [record("scan", 0, 0.5, 0.2), record("scan", 1, 0.6, 0.2), record("scan3", 0, 0.55, 0.3)]
     runs += [record("spice3", 0, 0.5, 0.2), record("spice", 0, 0.5, 0.2)]
     runs.append({"data": "digits-10", "row": "cc", "seed": 0, "failed": "The run collapsed."})
     content = {"command": "python experiments/board.py", "machine": {"processor": "one", "threads": 1}, "records": runs}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(docs, "records", lambda stem: content)
-        text = docs.board("board_cdc_digits-10")
-    lines = {line.split(" | ")[0].removeprefix("| "): line for line in text.splitlines() if line.startswith("| ")}
+
+    def told() -> tuple[str, dict[str, str]]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(docs, "records", lambda stem: content)
+            text = docs.board("board_cdc_digits-10")
+        return text, {line.split(" | ")[0].strip("| "): line for line in text.splitlines() if line.startswith("| ")}
+
+    text, lines = told()
     assert lines["SCAN-2"].split(" | ")[1] == "55.0 ± 7.1"
     assert lines["SCAN-2"].split(" | ")[7:11] == ["10.0 ± 0.0", "15", "100", "3 + 2"]
     assert lines["SCAN-2"].split(" | ")[12] == "processor"
     assert lines["SCAN-2"].split(" | ")[13].startswith("84.1 / ")
     assert "failed: The run collapsed." in lines["CC"]
-    assert "not run" in lines["TCL"]
+    assert "TCL" not in lines, "of a board that has hardly begun, the other rows are a sentence"
+    assert "Not run: K-means, " in text
+    assert ", TCL, " in text
     # Seed 0 is all that both have; with seed 1 SCAN-2 would be no lower.
     assert lines["SCAN-2 below SCAN-3"].endswith("| holds | SCAN-2 50.0, SCAN-3 55.0 (seed 0) |")
     assert "| does not hold |" in lines["SPICE-3 below SPICE-2 by ECE"]  # equal
     assert "| does not hold |" in lines["SCAN-3 below SCAN-2 by ECE"]
     assert "| not run |" in lines["SCAN-2 below CC"]
+    runs += [record(row, 0, 0.5, 0.2) for row in ("kmeans", "moco", "simsiam", "byol", "dmicc", "propos", "conr")]
+    text, lines = told()
+    assert "Not run: " not in text
+    assert "| not run |" in lines["TCL"]
+
+
+def test_a_board_of_one_row_has_no_table_of_orders(scripts: Any) -> None:
+    _, _, docs = scripts
+    content = {"command": "it", "machine": {"processor": "one", "threads": 1}, "records": [record("cc", 0, 0.5, 0.2)]}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(docs, "records", lambda stem: content)
+        text = docs.board("board_cdc_digits-10")
+    assert "what the paper's table says" not in text
 
 
 def test_only_orders_that_the_paper_prints_are_called_its_own(scripts: Any) -> None:
