@@ -344,6 +344,8 @@ def test_defects_of_a_file_of_judgements(coterie, run, content, words):
         (("--draw", 5, "-o", "judged.csv"), ("there already", "another name")),
         (("--draw", 401, "-o", "new.csv"), ("401 items cannot be drawn", "from 1 to 400")),
         (("--draw", 371, "--judged", "judged.csv", "-o", "new.csv"), ("from 1 to 330",)),
+        (("--draw", 5, "-o", "new.csv", "--max-error", 5), ("accepted error is 5", "0.05")),
+        (("--draw", 5, "-o", "new.csv", "--confidence-level", 95), ("confidence level is 95", "0.95")),
     ],
 )
 def test_options_that_cannot_be(coterie, run, options, words):

@@ -128,9 +128,9 @@ def draw_items(request: AcceptRequest, folder: ReadRun, result: Result, out: Pat
     assert size is not None
     before = read_judgements(request.judged, folder, result).rows.tolist() if request.judged is not None else []
     own = np.flatnonzero(taught_by(folder.run, len(result.labels))).tolist()
-    rows = accept.draw_sample(len(result.labels), size, request.seed, [*before, *own])
-    write_rows(out, result, rows, to_judge=True)
     judged_then, needed = len(before) + size, accept.judged_needed(request.max_error, request.level)
+    rows = accept.draw_sample(len(result.labels), size, request.seed, [*before, *own])
+    write_rows(out, result, rows, to_judge=True)  # last: a sample that is there is refused
     few, about = [], of_review(folder)
     if judged_then < needed:
         few.append(
