@@ -13,7 +13,7 @@ import pytest
 from coterie import Clusterer, load
 from coterie.cli import several as cli_several
 from coterie.cli.folders import run_folder
-from coterie.cli.several import NOT_COMPARED, check_alike, data_of
+from coterie.cli.several import NOT_COMPARED, check_alike, first_begun
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.records import read_record
@@ -278,7 +278,22 @@ def test_runs_of_one_source_in_another_form_are_not_put_together(tmp_path):
         entries = {"status": "done", "source": {"fingerprint": "f", "spec": spec}}
         (tmp_path / f"seed-{seed}" / "run.yaml").write_text(json.dumps(entries))
     with pytest.raises(InputError, match="are over different data"):
-        data_of([tmp_path / "seed-0", tmp_path / "seed-1"])
+        first_begun([tmp_path / "seed-0", tmp_path / "seed-1"])
+
+
+def test_runs_by_the_method_that_auto_comes_to_are_not_put_beside_others(coterie, tmp_path):
+    """The method of `auto` is known when the items are read: three runs were put together, two of k-means."""
+    source, out = tmp_path / "v.npy", tmp_path / "runs"
+    np.save(source, np.random.default_rng(0).normal(size=(120, 4)).astype(np.float32))
+    asked = ("-k", 3, "--encoder", "auto", "--no-calibrate", "-o", out)
+    assert coterie("fit", source, "--method", "kmeans", "--runs", 2, *asked).code == 0
+    answer = coterie("fit", source, "--runs", 3, *asked, "--resume")
+    assert answer.code == 2
+    assert "begun with --method kmeans, and --method auto comes to spectral" in answer.err
+    assert coterie("fit", source, "-k", 3, "--seed", 2, "--no-calibrate", "-o", out / "seed-2").code == 0
+    answer = coterie("fit", source, "--runs", 3, *asked, "--resume")
+    assert answer.code == 2
+    assert "seed-0 is grouped by kmeans, and" in answer.err
 
 
 def test_runs_go_on_without_the_run_that_they_started_from(coterie, grouped, vectors, tmp_path):

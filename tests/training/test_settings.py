@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from coterie.calibration import Calibration
 from coterie.catalogue import method_class, method_names
 from coterie.contract import Facts, is_trained, part_size_of
+from coterie.methods.dec import DEC
 from coterie.training.coerce import coerce
 from coterie.training.plan import Plan, RunSettings, make_plan, resolved
 from coterie.types import InputError
@@ -159,6 +160,9 @@ def test_a_setting_that_got_another_name_keeps_the_old_one_with_a_note() -> None
     plan = make_plan(RunSettings(n_clusters=5, method="dec", overrides={"dec.freedom": 2.0}), facts, "photos")
     assert plan.method == replace(plan.method, degrees_of_freedom=2.0)  # type: ignore[type-var]
     assert "dec.freedom is called dec.degrees_of_freedom now." in plan.notes
+    assert plan.given["dec"] == {"degrees_of_freedom"}
+    of_object = RunSettings(n_clusters=5, method=DEC(degrees_of_freedom=3.0), overrides={"dec.freedom": 2.0})
+    assert resolved(make_plan(of_object, facts, "photos").method)["degrees_of_freedom"] == 2
     both = {"dec.freedom": 2.0, "dec.degrees_of_freedom": 1.0}
     with pytest.raises(InputError, match="leave freedom out"):
         make_plan(RunSettings(n_clusters=5, method="dec", overrides=both), facts, "photos")

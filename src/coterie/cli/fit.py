@@ -30,7 +30,7 @@ from coterie.report import write_report
 from coterie.report.page import render
 from coterie.report.read import read_run
 from coterie.running.beginning import check_beginning
-from coterie.running.deciding import SPACES, resolve
+from coterie.running.deciding import SPACES, by_items, resolve
 from coterie.running.prepared import items_of
 from coterie.running.preparing import Prepared, Watch, prepare
 from coterie.training.device import several_processes
@@ -54,7 +54,7 @@ class FitRequest:
     labels: str | None = None
     config: Path | None = None
     label_column: str | None = None
-    beside: Mapping[str, Any] | None = None  # the source of the runs beside this one, as their record has it
+    beside: Mapping[str, Any] | None = None  # the record of a run beside this one
     several: Path | None = None  # of one of several runs: the folder of all, which the command was given
     speech: Speech = field(default_factory=Speech)
 
@@ -192,11 +192,7 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
 
             def ready(source: Source) -> None:
                 bar.items = len(source.items)
-                if not same_items(request.beside or {}, items_of(source)):
-                    raise InputError(
-                        f"The data have changed since the runs beside {out} were begun: start new ones in another "
-                        "folder."
-                    )
+                check_beside(request.beside or {}, settings, source, out)
                 check_labels(request, source)
 
             def begun() -> None:
@@ -227,6 +223,20 @@ def train(request: FitRequest, settings: RunSettings, out: Path) -> RunResult:
             raise
         again = f"the same command with -o {typed(request.several or out)} --resume goes on."
         raise RunFailed(few, f"What was done is kept: {again}" if kept(out) else "") from error
+
+
+def check_beside(record: Mapping[str, Any], settings: RunSettings, source: Source, out: Path) -> None:
+    """Raise InputError for a run on other data than the run beside it, or for which `auto` comes to another method."""
+    if not same_items(record.get("source") or {}, items_of(source)):
+        raise InputError(
+            f"The data have changed since the runs beside {out} were begun: start new ones in another folder."
+        )
+    before = (record.get("settings") or {}).get("method")
+    if settings.by_items and before is not None and before != (method := by_items(settings, source)[0].method):
+        raise InputError(
+            f"The runs beside {out} were begun with --method {before}, and --method auto comes to {method} for such "
+            f"items: give --method {before}, or another folder with -o."
+        )
 
 
 def after_stop(out: Path, several: Path | None = None) -> str | None:

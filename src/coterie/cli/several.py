@@ -68,7 +68,7 @@ def fit_several(request: FitRequest, count: int, *, skip_failed: bool = False) -
         if not is_done(folder):
             own = {**request.settings, "seed": seed, "n_clusters": n_clusters}
             one, finished = replace(request, settings=own, out=folder, resume="unfinished", several=out), None
-            one = replace(one, beside=data_of([out / name for name in names_of(seeds)]))
+            one = replace(one, beside=first_begun([out / name for name in names_of(seeds)]))
             with contextlib.suppress(Done):  # by another process, after the look above
                 finished = fit_run(one)
             if finished is not None and not request.as_json:  # of several runs the object is one for all
@@ -149,14 +149,23 @@ def same_judgements(record: Mapping[str, Any], judged: str | None) -> bool:
     return True
 
 
-def data_of(runs: Sequence[Path]) -> dict[str, Any] | None:
-    """The source of runs as the record has it, None where none has begun. Raises InputError where they differ."""
+def first_begun(runs: Sequence[Path]) -> dict[str, Any] | None:
+    """The record of the first run that has begun, None where none has.
+
+    Raises InputError where runs are over other data than it, or by another method.
+    """
     begun = [run for run in runs if (run / "run.yaml").exists()]
-    sources = [read_record(run).get("source") or {} for run in begun]
-    for run, source in zip(begun, sources, strict=True):
+    records = [read_record(run) for run in begun]
+    sources = [record.get("source") or {} for record in records]
+    methods = [(record.get("settings") or {}).get("method") for record in records]
+    for run, source, method in zip(begun, sources, methods, strict=True):
         if not same_items(sources[0], source):
             raise InputError(f"{begun[0]} and {run} are over different data: fit them again in a new folder.")
-    return sources[0] if sources else None
+        if method != methods[0]:
+            raise InputError(
+                f"{begun[0]} is grouped by {methods[0]}, and {run} by {method}: fit them again in a new folder."
+            )
+    return records[0] if records else None
 
 
 def finish(request: FitRequest, out: Path, runs: Sequence[Path], failed: Mapping[str, str]) -> None:
@@ -164,7 +173,7 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path], failed: Mapping
 
     failed: of the runs that are left out, each one's name and why it failed.
     """
-    data_of(runs)  # rows of other data may have the same ids
+    first_begun(runs)  # rows of other data may have the same ids
     tables, names = [read_result(run / "result.parquet") for run in runs], [run.name for run in runs]
     found, metrics = gather(names, tables, trust_runs(runs, names)), dict[str, Any]()
     record = read_record(runs[0])

@@ -71,17 +71,27 @@ def _adapter(kind: Any) -> Any:
     return TypeAdapter(kind)  # to build one takes some milliseconds, and a plan asks for each kind several times
 
 
-def settings_of(
-    kind: type[Settings], values: Mapping[str, Any], stage: str, notes: list[str] | None = None
-) -> Settings:
-    """A method from plain values; names that a version before had for its settings are understood, with a note.
+def settings_of(kind: type[Settings], values: Mapping[str, Any], stage: str) -> Settings:
+    """A method from plain values; names that a version before had for its settings are understood.
 
     Raises InputError as `coerce`, and for epochs of a method that takes no steps.
     """
-    values, card = dict(values), cast(Any, kind).card
+    values = current_names(kind, values, stage)
     if not is_trained(kind) and (epochs := values.pop("epochs", 0)) != 0:
-        raise InputError(f"{stage}.epochs is {shown(epochs)}, but {card.title} is not trained: leave it out.")
-    for old, new in card.renamed.items():
+        title = cast(Any, kind).card.title
+        raise InputError(f"{stage}.epochs is {shown(epochs)}, but {title} is not trained: leave it out.")
+    return coerce(kind, values, stage)
+
+
+def current_names(
+    kind: type[Any], values: Mapping[str, Any], stage: str, notes: list[str] | None = None
+) -> dict[str, Any]:
+    """A method's settings by the names that they have now, with a note on each that a version before called otherwise.
+
+    Raises InputError for one that is given under both names.
+    """
+    values = dict(values)
+    for old, new in kind.card.renamed.items():
         if old not in values:
             continue
         value = values.pop(old)
@@ -91,7 +101,7 @@ def settings_of(
             values[new] = value
         if notes is not None:
             notes.append(f"{stage}.{old} is {f'called {stage}.{new}' if new else 'gone and does nothing'} now.")
-    return coerce(kind, values, stage)
+    return values
 
 
 def sentence(errors: Sequence[Any], where: str) -> str:

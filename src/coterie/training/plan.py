@@ -20,7 +20,7 @@ from coterie.contract import (
     name_of,
 )
 from coterie.training.chain import chain_of as chain_of
-from coterie.training.coerce import OPTIONS, settings_of, shown
+from coterie.training.coerce import OPTIONS, current_names, settings_of, shown
 from coterie.training.coerce import coerce as coerce
 from coterie.training.device import Precision
 from coterie.training.fitting import beyond_groups, fit_to_data
@@ -133,11 +133,13 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
         check_clusters(settings.n_clusters, facts.n)
     names = chain_of(name, facts.kind, settings.init, weights=facts.loaded, pretrain=settings.pretrain)
     _check_accepts(name, facts)
+    notes: list[str] = []
     overrides = _by_stage(settings.overrides, names)
+    for stage in names:
+        overrides[stage] = current_names(method_class(stage), overrides[stage], stage, notes)
     chosen_by_user = {stage: frozenset(overrides[stage]) for stage in names}
     if not isinstance(given, str):
         chosen_by_user[names[-1]] |= chosen(given)
-    notes: list[str] = []
     stages: list[Method] = []
     for stage in names:
         values = dict(overrides[stage])
@@ -147,11 +149,11 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
                 notes.append(f"--epochs {settings.epochs} was taken, and not {stage}.epochs={shown(values['epochs'])}.")
             values["epochs"] = settings.epochs
         if last and not isinstance(given, str):
-            method = settings_of(type(given), {**_asdict(given), **values}, stage, notes)
+            method = settings_of(type(given), {**_asdict(given), **values}, stage)
         else:
             values = {**_finding(stage, settings, last=last), **values}
             preset = preset_of(stage, settings.preset, facts, source_name, last=last)
-            method = settings_of(method_class(stage), {**preset, **values}, stage, notes)
+            method = settings_of(method_class(stage), {**preset, **values}, stage)
         stages.append(fit_to_data(method, stage, values, facts, notes))
     fitted_to_data = settings.preset == "practical"
     for method in stages:
