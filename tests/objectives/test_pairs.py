@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from coterie.objectives.pairs import binary_cross_entropy, cosines, exchanged, identity_layer, mean_where
+from coterie.objectives.pairs import (
+    binary_cross_entropy,
+    cosines,
+    exchanged,
+    identity_layer,
+    mean_where,
+    pair_cross_entropy,
+)
 from coterie.types import Batch, OneProcess
 
 
@@ -47,6 +54,19 @@ def test_the_cross_entropy_is_torchs_and_finite_at_the_ends() -> None:
     binary_cross_entropy(ends, torch.tensor([[0.0, 1.0]])).sum().backward()
     assert ends.grad is not None
     assert bool(torch.isfinite(ends.grad).all())
+
+
+@pytest.mark.parametrize("apart", [0.3, 1e-3, 3e-4])
+def test_the_loss_of_two_answers_of_nearly_one_direction_keeps_its_digits(apart: float) -> None:
+    exact = torch.tensor([[0.5, 0.2], [0.5, 0.2 + apart], [0.0, 0.9]], dtype=torch.float64, requires_grad=True)
+    linked = torch.tensor([[1, 0, 0], [0, 1, 1], [0, 1, 1]], dtype=torch.bool)
+    unit = F.normalize(exact, dim=1)
+    slow = binary_cross_entropy((unit @ unit.T).clamp(0, 1), linked.double())
+    (gradient,) = torch.autograd.grad(slow.sum(), exact)
+    p = exact.detach().float().requires_grad_()
+    found = pair_cross_entropy(p, linked)
+    torch.testing.assert_close(found.double(), slow, rtol=2e-4, atol=1e-6)
+    torch.testing.assert_close(torch.autograd.grad(found.sum(), p)[0].double(), gradient, rtol=1e-3, atol=1e-3)
 
 
 def test_a_mean_over_nothing_is_zero() -> None:

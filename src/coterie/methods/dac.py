@@ -22,7 +22,14 @@ from coterie.common.bounds import BatchSize, Copies, Epochs, PositiveRate, Share
 from coterie.contract import Card, Facts, Reading, View, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
-from coterie.objectives.pairs import binary_cross_entropy, cosines, exchanged, identity_layer, mean_where
+from coterie.objectives.pairs import (
+    binary_cross_entropy,
+    cosines,
+    exchanged,
+    identity_layer,
+    mean_where,
+    pair_cross_entropy,
+)
 from coterie.types import Batch, Family, InputError, ItemSpec, Losses
 from coterie.views.drift import Drift
 from coterie.views.recipes import GLYPH, Recipe
@@ -159,11 +166,8 @@ class DAC:
 
     def losses(self, p: Float[Tensor, "n k"], said: Float[Tensor, "n k"], upper: float, lower: float) -> Losses:
         """The losses of a sub-batch's answers, against those on the plain images."""
-        similarity = cosines(p)
-        known = (similarity if self.targets == "own" else cosines(said)).detach()
-        linked, chosen = relation(known, upper, lower)
-        pairs = similarity - linked.to(p)
-        each = pairs.square() if self.pair_loss == "square" else binary_cross_entropy(similarity, linked.to(p))
+        linked, chosen = relation(cosines(p.detach() if self.targets == "own" else said), upper, lower)
+        each = (cosines(p) - linked.to(p)).square() if self.pair_loss == "square" else pair_cross_entropy(p, linked)
         losses = {"pairs": mean_where(each, chosen)}
         if self.consistency:
             # The code's target is the answer of unit length, not of sum 1.

@@ -23,7 +23,7 @@ from coterie.common.bounds import BatchSize, Copies, Epochs, PositiveRate, Share
 from coterie.contract import Card, Facts, View, logged
 from coterie.networks.early import early_channels, early_maps
 from coterie.networks.net import Net, trainable
-from coterie.objectives.pairs import binary_cross_entropy, cosines, exchanged, identity_layer
+from coterie.objectives.pairs import binary_cross_entropy, cosines, exchanged, identity_layer, pair_cross_entropy
 from coterie.types import Batch, Family, InputError, ItemSpec, Losses
 from coterie.views.drift import Drift
 from coterie.views.recipes import GLYPH, Recipe
@@ -188,9 +188,8 @@ class Judge(nn.Module):
 
 
 def graph_loss(p: Float[Tensor, "n k"], linked: Bool[Tensor, "n n"]) -> Float[Tensor, ""]:
-    """Binary cross-entropy of all pairs' cosines, an item's with itself included, divided by the largest."""
-    similarity = cosines(p)
-    return binary_cross_entropy(similarity / similarity.max(), linked.to(p)).mean()
+    """The mean over all pairs. The authors' cosines are divided by the largest, which is 1: an item's with itself."""
+    return pair_cross_entropy(p, linked).mean()
 
 
 def label_loss(p: Float[Tensor, "n k"], said: Float[Tensor, "n k"], sure_above: float) -> Float[Tensor, ""]:

@@ -31,6 +31,18 @@ def binary_cross_entropy(p: Float[Tensor, "n m"], target: Float[Tensor, "n m"]) 
     return -(target * p.log() + (1 - target) * (-p).log1p())
 
 
+def pair_cross_entropy(p: Float[Tensor, "n k"], linked: Bool[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """Binary cross-entropy of all pairs' cosines, an item's with itself included, with whether they are linked.
+
+    Of answers that are nearly equal, 1 - cosine is half the squared distance of their directions: the difference of two
+    rounded numbers has no digit of it left, and the loss of a pair that is not linked is its logarithm.
+    """
+    unit = F.normalize(p, dim=1)
+    distance = torch.cdist(unit, unit, compute_mode="donot_use_mm_for_euclid_dist")
+    apart = (distance.square() / 2).clamp(SMALLEST, 1 - SMALLEST)
+    return -torch.where(linked, (-apart).log1p(), apart.log())
+
+
 def mean_where(values: Float[Tensor, "n m"], chosen: Bool[Tensor, "n m"]) -> Float[Tensor, ""]:
     """The mean of the chosen values, 0 where none is."""
     return (values * chosen).sum() / chosen.sum().clamp(min=1)
