@@ -134,6 +134,7 @@ def _fit(prepared: Prepared, watch: Watch) -> tuple[Model, Assignments]:
     assignments = model.predict(source, embedding=True, progress=watch.predicted)
     check_result(assignments, k, prepared.warnings, advice_of(prepared), prepared.history.records)
     check_balance(assignments, model, prepared)
+    prepared.warnings[:] = dict.fromkeys(prepared.warnings)  # a resumed run had some of them before
     check_kept(model, source, assignments)
     assert assignments.embedding is not None
     groups = assignments.probabilities.argmax(1)
@@ -182,6 +183,7 @@ def forget_calibration(prepared: Prepared) -> None:
         if given_up:
             kept.unlink()
             prepared.history.keep(name, 0)
+            prepared.warnings[:] = [text for text in prepared.warnings if f" of stage {name} " not in text]
     wait_for_all()
 
 

@@ -8,6 +8,7 @@ import shutil
 
 import pyarrow.parquet as pq
 
+from coterie.records import read_record
 from coterie.review import Review
 
 
@@ -145,3 +146,19 @@ def test_a_calibration_that_was_given_up_is_not_gone_on_from(coterie, vectors, t
     assert coterie(*again, *three, "-o", tmp_path / "plain").code == 0
     tables = [pq.read_table(folder / "result.parquet") for folder in (run, tmp_path / "plain")]
     assert tables[0].equals(tables[1])
+
+
+def test_a_run_that_is_resumed_keeps_what_was_wrong_with_its_training(coterie, vectors, tmp_path):
+    """A stage that is done is not trained again, so nobody would find its warning a second time."""
+    run, wild = tmp_path / "run", ("--set", "calibrate.epochs=1", "--set", "calibrate.entropy_weight=1e9")
+    fit = ("fit", vectors, "-k", 3, "--method", "turtle", "--set", "turtle.epochs=1", "--set", "turtle.inner_rate=1e30")
+    assert coterie(*fit, "--no-calibrate", "-o", run).code == 0
+    first = read_record(run)["warnings"]
+    assert "of stage turtle is" in first[0]
+    assert coterie(*fit, *wild, "-o", run, "--resume").code == 0
+    both = read_record(run)["warnings"]
+    assert len(set(both)) == len(both)
+    assert set(first) < set(both)
+    assert [text for text in both if "of stage calibrate is" in text] == list({*both} - {*first})
+    assert coterie(*fit, "--no-calibrate", "-o", run, "--resume").code == 0
+    assert read_record(run)["warnings"] == first

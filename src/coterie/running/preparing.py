@@ -366,8 +366,7 @@ def _earlier(folder: RunFolder, place: Place, *, resume: bool) -> Earlier:
     if out is None:
         return Earlier(History(None))
     record = read_record(out) if resume and (out / "run.yaml").exists() else {}
-    # A run that was stopped goes on with the warnings of its first part; one that was done finds its own again.
-    warned = list(record.get("warnings") or ()) if record.get("status") in ("running", "stopped") else []
+    warned = list(record.get("warnings") or ())  # those of a stage that is done are not found again
     history = read_history(out / "history.jsonl")
     if not place.is_main_process:
         history.path = None
