@@ -27,6 +27,7 @@ from coterie.app.site import Site
 from coterie.cli import main
 from coterie.review import Review
 from coterie.review import rows as row_texts
+from coterie.review.audits import own_level, plan
 from coterie.review.refitting import Proposal, propose_refit
 from helpers import forked
 from helpers.app_runs import Running
@@ -194,6 +195,30 @@ def test_the_slider_leaves_out_rows_far_outside(serve: Any, run: Path, capsys: p
     test_the_slider_says_what_accept_says(app, run, capsys)
     assert app.get("accept/at?threshold=0").json()["accepted"] == 114
     assert "6 rows far outside the others: not accepted." in app.get("accept").text
+
+
+def test_an_audit_that_is_void_says_so_and_the_next_is_planned_at_its_own_level(app: Running) -> None:
+    """Before, it was judged to its end; and of the second audit the page showed what a first one could accept."""
+    items, shares = app.review.confidence, []
+    for drawn in range(2):
+        level = own_level(0.95, drawn + 1)
+        found = [plan(items, size, error, level) for error in (0.05, 0.1) for size in (120,)]
+        row = re.findall(r"<tr><th scope=\"row\">.*?</tr>", app.get("audit").text.partition("</table>")[0])
+        shares.append(row)
+        for text, one in zip(row, found, strict=True):
+            said = f"{one['allowed']} of about {one['expected']}" if one["coverage"] else f"it takes {one['needed']}"
+            assert said in text
+        if not drawn:
+            app.review.judge(int(app.review.draw(20)[0]), "right")
+            assert app.get("audit/next").json()["voided"] is None
+            assert 'class="banner warn" hidden' in app.get("audit").text
+            app.review.split(0, 2)
+            assert "a split (event 3)" in app.get("audit/next").json()["voided"]
+            assert "Nothing can be claimed from this audit any more: a split (event 3)" in app.get("audit").text
+            assert 'class="banner warn" hidden' not in app.get("audit").text
+            app.review.undo()
+            app.review.end_audit()
+    assert shares[0] != shares[1]
 
 
 def test_a_small_run_is_told_what_its_audit_can_show(asked: Running) -> None:

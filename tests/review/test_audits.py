@@ -102,6 +102,13 @@ def test_what_keeps_a_claim_and_what_voids_it(run: Path) -> None:
         assert review.claims()[1].voided is None
         review.submit("move", {"rows": "1-9", "to": 0, "how": "lasso"})
         assert review.claims()[1].voided is not None
+        rows = review.draw(10)
+        review.split(2, 2)
+        assert review.open_audit() is None  # before, it was judged for nothing: a void one could not be ended
+        review.undo()
+        review.judge(int(rows[0]), "right")
+        review.split(2, 2)
+        assert review.end_audit().voided is not None  # what was judged becomes labels all the same
 
 
 def test_a_second_audit_takes_its_share_of_the_level(run: Path) -> None:

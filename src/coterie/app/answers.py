@@ -211,6 +211,7 @@ def audit_next(request: Request) -> dict[str, Any]:
         return {"audit": None}
     place = audit.next_place
     answer: dict[str, Any] = {"audit": audit.draw.audit, "place": place, "size": len(audit.sample), "item": None}
+    answer["voided"] = audit.voided
     if place < len(audit.sample):
         row = int(audit.sample[place])
         shown = int(audit.labels[row])

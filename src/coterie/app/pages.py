@@ -13,7 +13,7 @@ from coterie.app.overview import SORTS
 from coterie.common.words import counted
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
-from coterie.review.audits import plan
+from coterie.review.audits import own_level, plan
 from coterie.review.checks import check_group
 from coterie.review.queue import waiting
 from coterie.review.sentences import sentence
@@ -144,8 +144,9 @@ def audit(request: Request) -> str:
     site = site_of(request)
     review = site.review
     items = np.where(review.base.outside, 0, review.confidence)[review.state.label >= 0]
+    level = own_level(0.95, len(review.state.audits) + 1)
     proposals = [
-        {"error": error, "size": size, **plan(items, size, error, 0.95)}
+        {"error": error, "size": size, **plan(items, size, error, level)}
         for error in (0.05, 0.10)
         for size in sorted({min(size, len(items)) for size in (150, 300)} - {0})
     ]

@@ -278,8 +278,9 @@ class Review:
         return self.claims()[audit.draw.audit]
 
     def open_audit(self) -> AuditState | None:
-        """The audit that has been drawn and not ended."""
-        waiting = [audit for audit in self.state.audits.values() if audit.ended is None and audit.seq >= 0]
+        """The audit that has been drawn and not ended; one that is void before anything was judged is none."""
+        begun = [audit for audit in self.state.audits.values() if audit.ended is None and audit.seq >= 0]
+        waiting = [audit for audit in begun if audit.voided is None or audit.judged]
         return waiting[-1] if waiting else None
 
     def set_features(self, features: NDArray[np.floating]) -> None:

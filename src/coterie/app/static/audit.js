@@ -7,7 +7,8 @@ let item = null, answer = null;
 async function next() {
   if (!audit) return;
   answer = await ask("/audit/next");
-  if (answer.audit !== audit) { reload(); return; }
+  // The page says of an audit that it is void.
+  if (answer.audit !== audit || $("void").hidden !== (answer.voided === null)) { reload(); return; }
   item = answer.item;
   $("place").textContent = item ? `${count(answer.place + 1)} of ${count(answer.size)}` : `all ${count(answer.size)} are judged`;
   draw();
