@@ -138,6 +138,7 @@ def refit(request: Request, sent: Taken) -> dict[str, Any]:
 def preview(request: Request, group: int, sent: Preview) -> dict[str, Any]:
     """The parts of a group by K-means, with their surest and some further members."""
     site = site_of(request)
+    seq = site.review.last  # before the parts are found: what is decided meanwhile is not in them
     parts, silhouette = site.review.propose_split(group, sent.k, sent.seed)
     shown = []
     with site.review.guard:  # others may have split a group meanwhile
@@ -146,7 +147,7 @@ def preview(request: Request, group: int, sent: Preview) -> dict[str, Any]:
             order = rows[(-site.review.confidence[rows]).argsort(kind="stable")]
             step = max(1, len(order) // 24)
             shown.append({"rows": part["rows"], "size": len(rows), "items": site.listing.items(order[::step][:24])})
-        return {"seq": site.review.last, "silhouette": round(silhouette, 3), "parts": shown}
+        return {"seq": seq, "silhouette": round(silhouette, 3), "parts": shown}
 
 
 @router.post("/jobs/{name}")

@@ -74,7 +74,7 @@ export function send(path, body) {
   deliver();
   return promise;
 }
-export const decide = (type, content) => send("/events", { type, data: packed(content) });
+export const decide = (type, content, after = state.seq) => send("/events", { type, data: packed(content), after });
 // Very many scattered rows are sent as bits, a bit for each row from 0 on: as a text they are more than the server takes.
 const LONG = 100_000;
 function bits(text) {
@@ -260,6 +260,7 @@ function choose(without = []) {
     $(`found-${at}`)?.scrollIntoView({ block: "nearest" });
   };
   const keys = (event) => {
+    if (event.isComposing) return;  // of a Japanese name, say: this Enter ends its input
     if (event.key === "ArrowDown" || event.key === "ArrowUp") { at = (at + (event.key === "ArrowDown" ? 1 : -1) + found.length) % Math.max(1, found.length); draw(); event.preventDefault(); }
     if (event.key === "Enter") { event.preventDefault(); chosen = found[at]?.number ?? null; dialog.close(); }
   };

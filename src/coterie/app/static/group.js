@@ -1,5 +1,5 @@
 // One group: the grid, and the sweep.
-import { $, ahead, ask, attempt, back, base, chooseGroup, count, counted, decide, digits, element, get, groupOf, kind, nameOf, onChange, onKeys, percent, picture, question, say, used } from "./common.js";
+import { $, ahead, ask, attempt, back, base, chooseGroup, count, counted, decide, digits, element, get, groupOf, kind, nameOf, onChange, onKeys, percent, picture, question, say, state, used } from "./common.js";
 import { Grid } from "./grid.js";
 import { PAGE, Search, outcome, written } from "./sweep.js";
 
@@ -43,9 +43,10 @@ async function reject() {
 async function fresh() {
   const rows = grid.picked();
   if (!rows.length || group < 0 || sweep) return;
+  const known = state.seq;  // what others decide while the question stands is a conflict
   const name = await question(`A new group of ${count(rows.length)}`, { field: "Name (may stay empty)", yes: "Make it" });
   if (name === null) return;
-  const made = await attempt(() => decide("split", { group, parts: [{ rows: written(rows) }], how: { by: "hand" } }), after);
+  const made = await attempt(() => decide("split", { group, parts: [{ rows: written(rows) }], how: { by: "hand" } }, known), after);
   if (made && name.trim()) await attempt(() => decide("rename", { group: made.made[0], name: name.trim() }), after);
   if (made) used(made.made[0]);
 }
@@ -59,8 +60,9 @@ const picks = { approve: inTurn(approve), reject: inTurn(reject), new: inTurn(fr
 for (const button of document.querySelectorAll("[data-pick]")) button.onclick = () => picks[button.dataset.pick]();
 for (const button of document.querySelectorAll("[data-act]")) button.onclick = () => (button.dataset.act === "rename" ? rename() : (location.href = `${base}/split/${group}`));
 
-// The sweep takes the place of the grid.
+// The sweep takes the place of the grid. Its answers are sent at its end: the page asks before it is left without them.
 let sweep = null;
+window.addEventListener("beforeunload", (event) => { if (sweep?.search.seen.size || sweep?.strays.size) event.preventDefault(); });
 async function begin() {
   const rows = await ordered("order=surest&undecided=1");
   if (!rows.length) { say("Everything here is decided."); return; }

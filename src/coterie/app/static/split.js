@@ -3,7 +3,7 @@ import { $, attempt, base, count, decide, element, onKeys, order, picture, say }
 import { compute } from "./features.js";
 
 const group = Number(document.body.dataset.group), root = $("parts");
-let k = 2, seed = 0, parts = null, asked = 0;
+let k = 2, seed = 0, parts = null, known = 0, asked = 0;
 
 async function preview() {
   if (!root) return;
@@ -15,6 +15,7 @@ async function preview() {
   if (turn !== asked) return;
   root.setAttribute("aria-busy", "false");
   parts = content.parts || null;
+  known = content.seq;  // what others decide from here on is not in these parts
   if (!parts) { root.replaceChildren(element("p", { className: "banner warn", textContent: content.error.message })); $("quality").textContent = ""; return; }
   $("quality").textContent = `Silhouette ${content.silhouette.toFixed(2)}: from 0.5 on the parts are well apart, near 0 they are one cloud.`;
   root.replaceChildren(...parts.map((part, place) => element("section", { className: "panel part" },
@@ -30,7 +31,7 @@ function set(number) {
 async function take() {
   if (!parts || $("take").disabled) return;
   $("take").disabled = true;
-  const made = await attempt(() => decide("split", { group, parts: parts.map(({ rows }) => ({ rows })), how: { by: "kmeans", k, seed } }));
+  const made = await attempt(() => decide("split", { group, parts: parts.map(({ rows }) => ({ rows })), how: { by: "kmeans", k, seed } }, known));
   if (made) location.href = `${base}/?sort=number`; else preview();
 }
 $("fewer").onclick = () => set(k - 1);
