@@ -51,13 +51,18 @@ def duplicates_of(source: Source, model: Model | None = None) -> Duplicates:
         mark_outliers(source)  # one row far outside would set the scale, and all others would lie close together
         rows = normalise(rows, *normalisation(usual_items(source)))
     distances, neighbours = nearest(rows, min(NEIGHBOURS, n - 1))
+    if rows.shape[1] >= SMALL_DIM and model is None:
+        # Without a direction nothing is known of how like they are: a black picture would be near a white one.
+        distances[~rows.any(dim=1)] = torch.inf
     return near_duplicates(distances.double().numpy(), neighbours.numpy(), np.array(content))
 
 
 def _small(images: Tensor) -> Tensor:
-    """(b, c, h, w) of bytes as rows: 16 × 16 pixels, each picture with mean 0."""
-    values = F.interpolate(images.float(), size=(SIDE, SIDE), mode="area").flatten(1)
-    return values - values.mean(1, keepdim=True)
+    """(b, c, h, w) of bytes as rows: 16 × 16 pixels, each picture with mean 0; zeros for one of a single colour."""
+    values = F.interpolate(images.float(), size=(SIDE, SIDE), mode="area").flatten(2)
+    plain = (values.amax(2) - values.amin(2)).amax(1) < 1
+    rows = values.flatten(1)
+    return (rows - rows.mean(1, keepdim=True)).masked_fill(plain[:, None], 0)
 
 
 def source_of(origin: str, model: Model, fingerprint: str | None, run: Path) -> Source:

@@ -61,6 +61,14 @@ def test_pictures_that_cannot_be_read_are_named(coterie, tmp_path):
     assert "--family" not in said
 
 
+def test_pictures_of_one_colour_are_copies_of_their_own_colour_alone():
+    """Less their mean, and scaled, nothing is left of them: a black picture was a near-duplicate of a white one."""
+    pictures = np.random.default_rng(0).integers(0, 256, (30, 16, 16, 3), dtype=np.uint8)
+    pictures[2], pictures[5], pictures[6], pictures[8] = 0, 255, (200, 20, 20), (100, 10, 10)
+    pictures[9] = pictures[5]
+    assert [rows.tolist() for rows in find_duplicates(pictures).sets] == [[5, 9]]
+
+
 def test_where_there_are_none_it_says_so(coterie, tmp_path):
     np.save(tmp_path / "points.npy", np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32))
     answer = coterie("duplicates", tmp_path / "points.npy", "-o", tmp_path / "sets.csv")
