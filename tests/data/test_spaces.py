@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,13 @@ from typer.testing import CliRunner
 
 from coterie import Clusterer, Spaces, load
 from coterie.cli.commands import app
+from coterie.cli.predict import PredictRequest, predict_parted
+from coterie.cli.speech import Speech
 from coterie.data import open_source
 from coterie.data.spaces import open_spaces, source_given
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
+from coterie.scaling.engines import Task
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, Skipped
 from coterie.views.normalise import normalisation
@@ -165,7 +169,7 @@ def test_a_method_of_one_space_says_so() -> None:
         run(both, RunSettings(n_clusters="auto", method="turtle", device="cpu"))
 
 
-def test_the_command_line_takes_spaces(tmp_path: Path) -> None:
+def test_the_command_line_takes_spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = space(0, 70), space(1, 80)
     np.save(tmp_path / "a.npy", a)
     np.save(tmp_path / "b.npy", b)
@@ -179,6 +183,18 @@ def test_the_command_line_takes_spaces(tmp_path: Path) -> None:
     found = CliRunner().invoke(app, ["predict", str(out), *both, "-o", str(said), "--device", "cpu", "-q"])
     assert found.exit_code == 0, found.output
     np.testing.assert_array_equal(read_result(said).labels, read_result(out / "result.parquet").labels)
+
+    def elsewhere(task: Task, numbers: Sequence[int]) -> Iterator[str]:
+        with contextlib.chdir(out):  # a worker of a cluster has a working directory of its own
+            done = list(map(task, numbers))
+        yield from done
+
+    monkeypatch.chdir(tmp_path)
+    parts = tmp_path / "parts"
+    request = PredictRequest(
+        out, source_given(None, ["a.npy", "b.npy"]), parts, device="cpu", speech=Speech(quiet=True)
+    )
+    assert predict_parted(request, parts, elsewhere).n == 60
 
 
 def test_a_command_line_names_one_kind_of_source() -> None:

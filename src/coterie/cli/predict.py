@@ -160,7 +160,8 @@ def predict_parted(request: PredictRequest, table: Path, engine: Engine) -> Pred
 
     run = Path(os.path.abspath(request.run))
     folder = table if request.in_parts else table.with_name(f".{table.name}.parts")
-    source = request.source if isinstance(request.source, Spaces) else absolute(request.source)
+    places = [absolute(path) for path in paths_of(request.source)]
+    source = Spaces(places) if isinstance(request.source, Spaces) else places[0]
     scores = wanted_scores(load_model(run), request.ood_score)
     after = functools.partial(remap_by, run) if request.recalibrated else None
     asked = Asked(run, source, request.device, request.embedding, scores, after, judged_in(run))
