@@ -151,11 +151,12 @@ def test_a_run_that_is_reviewed_while_it_is_calibrated_keeps_its_answers(coterie
         assert (run / name).read_bytes() == before[name]
 
 
-def test_a_run_that_is_stopped_while_its_report_is_written_is_done(coterie, vectors, tmp_path, monkeypatch):
+@pytest.mark.parametrize("while_", ["usable_labels", "write_report"])
+def test_a_run_that_is_stopped_after_its_end_is_done(coterie, vectors, tmp_path, monkeypatch, while_):
     def stopped(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("coterie.cli.fit.write_report", stopped)
+    monkeypatch.setattr(f"coterie.cli.fit.{while_}", stopped)
     run = tmp_path / "run"
     answer = coterie("fit", vectors, "-k", 3, "--method", "kmeans", "--no-calibrate", "-o", run)
     assert answer.code == 130

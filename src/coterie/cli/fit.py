@@ -151,17 +151,18 @@ def describe(request: FitRequest, done: RunResult, out: Path) -> tuple[dict[str,
     """The metrics, where labels are known, and the report. Raises RunFailed without one, of a run that stays done."""
     metrics, failed = None, None
     try:
-        labels = usable_labels(request, done.assignments.ids, done.source.skipped, done.source.notes, out)
-        metrics = evaluate_run(out, labels) if labels is not None else None
-    except (CoterieError, OSError, MemoryError) as error:
-        failed = (
-            f"it could not be compared with the labels ({_inner(error)})",
-            f"coterie evaluate {typed(out)} --labels ...",
-        )
-    try:
-        page = write_report(out)
-    except (CoterieError, OSError, MemoryError) as error:
-        failed = f"its report could not be written ({_inner(error)})", f"coterie report {typed(out)}"
+        try:
+            labels = usable_labels(request, done.assignments.ids, done.source.skipped, done.source.notes, out)
+            metrics = evaluate_run(out, labels) if labels is not None else None
+        except (CoterieError, OSError, MemoryError) as error:
+            failed = (
+                f"it could not be compared with the labels ({_inner(error)})",
+                f"coterie evaluate {typed(out)} --labels ...",
+            )
+        try:
+            page = write_report(out)
+        except (CoterieError, OSError, MemoryError) as error:
+            failed = f"its report could not be written ({_inner(error)})", f"coterie report {typed(out)}"
     except KeyboardInterrupt as stopped:
         text = f"Stopped. The run is done and kept in {out}; coterie report {typed(out)} writes its report."
         raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
