@@ -31,7 +31,7 @@ from typing import Any
 
 from _boards import BOARDS, FINE_TUNED, SUPERVISED, Board
 from _rows import Rows, with_starts
-from _runs import command_for_drawn, ground, overrides_of, parser_for_drawn, write_records
+from _runs import command_for_drawn, ground, overrides_of, parser_for_drawn, preset_on, write_records
 from _tables import draw, trained_on
 
 from coterie.catalogue import method_class, method_names
@@ -39,7 +39,7 @@ from coterie.contract import is_trained
 from coterie.data import open_source
 from coterie.networks.backbones import choose_backbone
 from coterie.training.device import machine
-from coterie.training.plan import RunSettings
+from coterie.training.plan import RunSettings, image_size_of
 from coterie.types import InputError, ItemSpec, RunFailed
 from coterie.yardstick import supervised
 
@@ -150,12 +150,16 @@ def _made(rows: RowsInOwnProcess, name: str, settings: RunSettings, out: Path) -
 def with_labels(rows: RowsInOwnProcess, name: str, settings: RunSettings) -> dict[str, Any]:
     """The record of a yardstick: the same items, a fifth of which is not taught and is scored."""
     own: dict[str, Any] = {}
+    size = None
     if settings.preset != "practical":  # CDC's appendix B.1
         own = {"epochs": 500 if settings.init is None else 50, "batch_size": 256}
+        if settings.init is None:  # the size at which CDC pre-trains on the set
+            preset = preset_on(settings.preset, "moco", rows.part_of)
+            size = image_size_of(replace(settings, method="moco", preset=preset), rows.source)
     if rows.epochs is not None:
         own["epochs"] = rows.epochs
     options: dict[str, Any] = {"init": settings.init, "backbone": settings.backbone, "device": settings.device}
-    found = supervised(rows.source, rows.labels, random_state=settings.seed, settings=own, **options)
+    found = supervised(rows.source, rows.labels, image_size=size, random_state=settings.seed, settings=own, **options)
     numbers = found.metrics()
     return {
         "data": rows.data,

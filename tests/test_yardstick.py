@@ -153,6 +153,17 @@ def test_it_reads_pictures_in_the_size_of_the_run_that_it_goes_on_from(tmp_path:
     found = supervised(pictures, names, init=tmp_path / "run", test=pictures, test_labels=names, settings=short)
     assert found.probabilities.shape == (30, 2)
     assert any("16x16" in note for note in found.notes)
+    with pytest.raises(InputError, match=r"image_size is 12, but .* was trained on images of 16x16 pixels"):
+        supervised(pictures, names, init=tmp_path / "run", image_size=12, settings=short)
+
+
+def test_pictures_are_brought_to_the_size_that_is_asked_for() -> None:
+    pictures = np.random.default_rng(0).integers(0, 256, (30, 20, 20), dtype=np.uint8)
+    names, short = ["a", "b"] * 15, {**SHORT, "epochs": 1}
+    found = supervised(pictures, names, image_size=8, test=pictures, test_labels=names, settings=short)
+    assert sum("8x8" in note for note in found.notes) == 2
+    x, given = groups()
+    assert "Without effect on embeddings: image_size." in supervised(x, given, image_size=8, settings=short).notes
 
 
 def test_it_reads_pictures_through_the_encoder_of_the_run_that_it_goes_on_from(tmp_path: Path) -> None:
@@ -193,6 +204,7 @@ def test_it_is_no_method_that_could_stand_among_those_without_labels() -> None:
         (["a", "b"] * 30, {"held_out": "some"}, "held_out is 'some': it takes a number from 0 to 1"),
         (["a", "b"] * 30, {"held_out": True}, "held_out is True"),
         (["a", "b"] * 30, {"init": 3}, "init is 3: it takes a path"),
+        (["a", "b"] * 30, {"image_size": 3}, "image_size is 3: it takes a whole number from 4"),
         (["a", "b"] * 30, {"backbone": None}, "backbone is None: it takes a text"),
         (["a", "b"] * 30, {"settings": [1]}, r"settings are \[1\]: they take a dict"),
         (["a", "b"] * 30, {"test_labels": ["a"] * 60}, "test_labels are the labels of test, which was not given"),
@@ -228,8 +240,11 @@ def test_the_command_prints_what_it_used(
     np.save("x.npy", x)
     Path("names.json").write_text(json.dumps(dict(enumerate(names))))
     words = ["supervised", "x.npy", "--labels", "names.json", "--epochs", "2", "-q", "--device", "cpu"]
+    words += ["--image-size", "8"]
     assert main([*words, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["labels_used"], answer["scored"], answer["held_out"], answer["epochs"]) == (48, 12, True, 2)
     assert main(words) == 0
-    assert "no result of clustering" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "no result of clustering" in printed
+    assert "Without effect on embeddings: --image-size." in printed

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coterie.common.arguments import array_from, path_from, seed_from, share, text
+from coterie.common.arguments import array_from, path_from, seed_from, share, text, whole_number
 from coterie.common.bounds import BatchSize, Epochs, PositiveRate, Rate, Width
 from coterie.common.callers import worded
 from coterie.common.isolation import in_turn, isolated
@@ -39,11 +39,13 @@ from coterie.networks.features import features_of, stream
 from coterie.networks.heads import mlp_head
 from coterie.networks.net import Net, trainable
 from coterie.prediction.model import Model, load_model
+from coterie.running.beginning import size_beside
 from coterie.training.coerce import coerce
 from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import share_batch_norm
 from coterie.training.engine import Progress, Stage, train_stage
 from coterie.training.history import History
+from coterie.training.plan import RunSettings
 from coterie.training.seeds import seed_of
 from coterie.types import Batch, Family, InputError, Items, ItemSpec, Losses, Source
 from coterie.views.normalise import normalisation
@@ -146,6 +148,7 @@ def supervised(
     test: Any = None,
     test_labels: Any = None,
     backbone: str = "auto",
+    image_size: int | None = None,
     random_state: int | np.integer | np.random.RandomState | None = 0,
     settings: dict[str, Any] | None = None,
     device: str = "auto",
@@ -157,8 +160,9 @@ def supervised(
     None: those that come with the source. test, test_labels: a second source that is scored; without one `held_out` of
     the items (None: 0.2), drawn by the seed, are kept from training and scored (0: the taught items themselves, as the
     paper has it for two of its sets). init: a run folder whose backbone is the start, and in whose form and scale the
-    items are read; its pre-training may have seen the scored images, though never their labels. settings: of
-    `coterie.yardstick.Settings`, over a practical number of epochs.
+    items are read; its pre-training may have seen the scored images, though never their labels. image_size: side in
+    pixels to which images are resized, as for `Clusterer`. settings: of `coterie.yardstick.Settings`, over a practical
+    number of epochs.
 
     Raises InputError for input that cannot work, before training.
 
@@ -170,12 +174,17 @@ def supervised(
     >>> found.probabilities.shape, found.labels_used, found.held_out
     ((12, 3), 48, True)
     """
+    size = None if image_size is None else whole_number(image_size, "image_size", 4, 10_000)
     backbone, apart = text(backbone, "backbone"), _share_apart(held_out, test, test_labels)
     _check_arguments(settings, progress)
-    start = _start(init, backbone)
+    start = _start(init, backbone, size)
     # As `fit --init` opens its source: in the form that the run was fitted on, through its encoder where it had one.
-    opened = open_items(source, like=None if start is None else start.spec, device=device, family="auto")
+    opened = open_items(
+        source, like=None if start is None else start.spec, image_size=size, device=device, family="auto"
+    )
     known, spec = _labels(labels, source, opened), opened.items.spec
+    if size is not None and spec.kind != "images":
+        opened.notes.append(f"Without effect on {spec.kind}: --image-size.")
     seed, place = seed_from(random_state), accelerator_for(device)
     taught, scored = _split(np.flatnonzero(known.codes >= 0), apart, seed)
     taught = _without_outliers(opened, taught)
@@ -251,11 +260,12 @@ def _without_outliers(opened: Source, rows: NDArray[np.int64]) -> NDArray[np.int
     return np.setdiff1d(rows, np.asarray(opened.outliers, np.int64))
 
 
-def _start(init: str | os.PathLike[str] | None, backbone: str) -> Model | None:
-    """The model of the run to start from. Raises InputError where another backbone was asked for as well."""
+def _start(init: str | os.PathLike[str] | None, backbone: str, size: int | None) -> Model | None:
+    """The model of the run to start from. Raises InputError where another backbone or image size is asked for, too."""
     if init is None:
         return None
     start = load_model(path_from(init, "init"))
+    size_beside(start, RunSettings(init=os.fspath(init), image_size=size), None)
     if backbone not in ("auto", start.backbone):
         raise InputError(f"{init} brings its own backbone, {start.backbone!r}: leave --backbone {backbone} out.")
     return start

@@ -307,10 +307,10 @@ def in_session(session: int) -> list[int]:
 @pytest.mark.parametrize(
     ("preset", "init", "epochs", "wanted"),
     [
-        ("practical", None, None, {}),
-        ("paper", None, None, {"epochs": 500, "batch_size": 256}),
-        ("paper", "runs/moco", None, {"epochs": 50, "batch_size": 256}),
-        ("paper", None, 3, {"epochs": 3, "batch_size": 256}),
+        ("practical", None, None, ({}, None)),
+        ("paper", None, None, ({"epochs": 500, "batch_size": 256}, 224)),
+        ("paper", "runs/moco", None, ({"epochs": 50, "batch_size": 256}, None)),
+        ("paper", None, 3, ({"epochs": 3, "batch_size": 256}, 224)),
     ],
 )
 def test_rows_that_read_labels_have_the_published_budget_with_the_published_presets(
@@ -318,12 +318,13 @@ def test_rows_that_read_labels_have_the_published_budget_with_the_published_pres
 ) -> None:
     board, boards, _ = scripts
 
-    def refuse(*_: Any, settings: Any, **__: Any) -> None:
-        raise InputError(str(settings))
+    def refuse(*_: Any, settings: Any, image_size: Any, **__: Any) -> None:
+        raise InputError(str((settings, image_size)))
 
     monkeypatch.setattr(board, "supervised", refuse)
     base = RunSettings(10, preset=preset, init=init)
-    rows = board.RowsInOwnProcess("d", "d.npy", base, Path(), {}, boards.BOARDS["cdc"].lines, (), None, "d", epochs)
+    lines, part_of = boards.BOARDS["cdc"].lines, "imagenet10"
+    rows = board.RowsInOwnProcess("d", "d.npy", base, Path(), {}, lines, (), None, part_of, epochs)
     with pytest.raises(InputError) as refused:
         board.with_labels(rows, "supervised", base)
     assert str(refused.value) == str(wanted)

@@ -30,6 +30,7 @@ class YardstickRequest:
     held_out: float | None
     init: Path | None
     backbone: str
+    image_size: int | None
     epochs: int | None
     seed: int
     device: str
@@ -62,6 +63,7 @@ def teach(asked: YardstickRequest) -> None:
             test=asked.test,
             test_labels=test_labels,
             backbone=asked.backbone,
+            image_size=asked.image_size,
             random_state=asked.seed,
             settings={} if asked.epochs is None else {"epochs": asked.epochs},
             device=asked.device,

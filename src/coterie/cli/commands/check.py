@@ -9,6 +9,7 @@ import typer
 
 from coterie.cli.commands.options import (
     Device,
+    ImageSize,
     Json,
     LabelColumn,
     Quiet,
@@ -141,6 +142,7 @@ def supervised(
     ] = None,
     init: Annotated[Path | None, typer.Option(help="Start from this run's backbone.")] = None,
     backbone: Annotated[str, typer.Option(help="As for fit.")] = "auto",
+    image_size: ImageSize = None,
     epochs: Annotated[int | None, typer.Option(help="Epochs of training.  [default: by the number of items]")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -155,5 +157,5 @@ def supervised(
     with failures(sources=[source, test]):
         from coterie.cli.supervised import YardstickRequest, teach
 
-        how = (held_out, init, backbone, epochs, seed, device, as_json, Speech(quiet, verbose))
+        how = (held_out, init, backbone, image_size, epochs, seed, device, as_json, Speech(quiet, verbose))
         teach(YardstickRequest(source, labels, label_column, test, test_labels, *how))

@@ -10,6 +10,7 @@ import typer
 from coterie.cli.commands.options import (
     Features,
     GivenSource,
+    ImageSize,
     Json,
     LabelColumn,
     Quiet,
@@ -63,7 +64,6 @@ Pretrained = Annotated[
     bool | None, typer.Option("--pretrained", help="Start from timm's weights for --backbone (downloads them).")
 ]
 Weights = Annotated[str | None, typer.Option(help="Start from a local file of weights for --backbone or --encoder.")]
-ImageSize = Annotated[int | None, typer.Option(help="Resize images to this side, in pixels.")]
 Family = Annotated[
     str | None, typer.Option(help="photo, glyph (letters: never mirrored) or auto, a guess.  [default: auto]")
 ]

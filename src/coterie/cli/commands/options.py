@@ -37,6 +37,7 @@ Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 Precision = Annotated[str, typer.Option(help="auto, bf16 or fp32.")]
 Engine = Annotated[str, typer.Option(help="local, or ray: workers on the processors of a cluster or of this machine.")]
 Workers = Annotated[int | None, typer.Option(help="Workers of --engine ray.  [default: as many as there is room for]")]
+ImageSize = Annotated[int | None, typer.Option(help="Resize images to this side, in pixels.")]
 LabelColumn = Annotated[
     str | None, typer.Option(help="Column with the labels, of --labels or of the source, where several could be meant.")
 ]
