@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import statistics
+from collections.abc import Iterable
 from typing import Any
 
 import cdc_grey
@@ -129,11 +130,20 @@ class TableRows:
     def of(self, metric: str, title: str) -> str:
         return mean_percent([scored(self.rows[title], one)[metric] for one in self.done(title)])
 
+    def mean(self, metric: str, title: str) -> float:
+        return statistics.mean(scored(self.rows[title], one)[metric] for one in self.done(title))
+
     def span(self, metric: str, titles: list[str], separator: str = " to ") -> str:
-        values = [
-            statistics.mean(scored(self.rows[title], one)[metric] for one in self.done(title)) for title in titles
-        ]
+        values = [self.mean(metric, title) for title in titles]
         return f"{percent(min(values))}{separator}{percent(max(values))}"
+
+    def lead(self, title: str, others: Iterable[str]) -> float:
+        """By how much ACC is above the best of the others."""
+        return min(self.mean("acc", title) - self.mean("acc", other) for other in others)
+
+    def change(self, title: str, others: Iterable[str]) -> float:
+        """The largest difference in ACC, up or down."""
+        return max(abs(self.mean("acc", title) - self.mean("acc", other)) for other in others)
 
     def pair(self, title: str) -> str:
         return f"{self.of('acc', title)} / {self.of('ece', title)}"
@@ -150,6 +160,16 @@ class TableRows:
 
 Claim = list[str]  # the paper's, what the tables say, whether it holds
 CAL = "CDC-Cal"
+A_LITTLE, LITTLE = 0.01, 0.02  # a gain of up to the first is called so, and so is a change of up to the second
+
+
+def gained(difference: float) -> str:
+    """Whether a claim holds that something is better, by its lead."""
+    return "**no**" if difference <= 0 else "a little" if difference <= A_LITTLE else "yes"
+
+
+def changed_little(change: float) -> str:
+    return "yes" if change <= LITTLE else "**no**"
 
 
 def claims() -> str:
@@ -157,39 +177,50 @@ def claims() -> str:
     two, five = TableRows("table2"), TableRows("table5")
     rows = [*on_heads(two), on_rejection(), *on_selection(), *on_settings(five)]
     text = table(["the paper's claim", "here (ACC / ECE of the answer, %)", "holds"], rows, two.command)
-    return text + f"\n`{five.command}`\n"
+    rule = (
+        f'A lead of up to {percent(A_LITTLE, 0)} point is "a little"; a change of up to {percent(LITTLE, 0)} is little.'
+    )
+    return text + f"\n`{five.command}`\n\n{rule}\n"
 
 
 def on_heads(two: TableRows) -> list[Claim]:
     """Of Table 2: the start, the selection, the two heads."""
     fixed = "II: fixed threshold 0."
     without = not two.done(f"{fixed}95") and not two.done(f"{fixed}99")
+    starts = ["I: random heads, before training", "I: trained from random heads"]
+    far = min(
+        two.lead(own, [other]) for own, other in zip(["I: prototypes, before training", CAL], starts, strict=True)
+    )
     return [
         [
             "prototypes are a far better start than random heads",
             f"before training {two.of('acc', 'I: prototypes, before training')} against "
             f"{two.of('acc', 'I: random heads, before training')}; after it {two.of('acc', CAL)} against "
             f"{two.of('acc', 'I: trained from random heads')}",
-            "yes",
+            gained(far),
         ],
         [
             "the adaptive selection beats every fixed threshold (on STL-10 it equals two of four)",
             f"{two.of('acc', CAL)}; threshold 0.8: {two.of('acc', fixed + '80')}, 0.9: {two.of('acc', fixed + '90')}"
             + (", 0.95 and 0.99: end with nothing selected" if without else ""),
-            "yes",
+            gained(two.lead(CAL, [title for title in two.rows if title.startswith(fixed) and two.done(title)])),
         ],
         [
             "two heads beat one",
             f"CDC {two.pair(CAL)}; one head with Eq. 5 {two.pair('III: one head, Eq. 5')}, with Eq. 5 and 3 "
             f"{two.pair('IV: one head, Eq. 5 and 3')}",
-            "**no**",
+            gained(two.lead(CAL, ["III: one head, Eq. 5", "IV: one head, Eq. 5 and 3"])),
         ],
         [
             "the stop-gradient matters",
             f"{two.pair(CAL)} with it, {two.pair('V: without stop-gradient')} without",
-            "a little",
+            gained(two.lead(CAL, ["V: without stop-gradient"])),
         ],
-        ["Cal's ECE is far below Clu's", f"{two.of('ece', CAL)} against {two.of('ece', 'CDC-Clu')}", "yes"],
+        [
+            "Cal's ECE is far below Clu's",
+            f"{two.of('ece', CAL)} against {two.of('ece', 'CDC-Clu')}",
+            gained(two.mean("ece", "CDC-Clu") - two.mean("ece", CAL)),
+        ],
     ]
 
 
@@ -197,13 +228,28 @@ def on_rejection() -> Claim:
     """Of Figure 3: CDC beside other losses."""
     losses = TableRows("figure3")
     smoothing = [title for title in losses.rows if title.startswith("label smoothing")]
+    others = {
+        "smoothing": smoothing,
+        "L1": ["L1 norm of the logits, 0.01"],
+        "focal": ["focal loss, exponent 2"],
+        "none": ["one head, not calibrated"],
+    }
+
+    def better(name: str) -> bool:
+        return losses.mean("auroc", CAL) > losses.mean("auroc", name) and losses.mean("aurc", CAL) < losses.mean(
+            "aurc", name
+        )
+
+    beaten = [loss for loss, names in others.items() if all(map(better, names))]
+    holds = " and ".join(beaten) and f"against {' and '.join(beaten)}"
+    unbeaten = " or ".join(loss for loss in others if loss not in beaten)
     rejects = {name: f"{losses.of('auroc', name)}, {losses.of('aurc', name)}" for name in losses.rows}
     return [
         "Cal rejects failures better than other losses do (AUROC, AURC)",
         f"Cal {rejects[CAL]}; label smoothing {losses.span('auroc', smoothing)}, {losses.span('aurc', smoothing)}; "
         f"L1 {rejects['L1 norm of the logits, 0.01']}; focal {rejects['focal loss, exponent 2']}; not calibrated "
         f"{rejects['one head, not calibrated']}",
-        "against smoothing and L1; **not** against focal or none",
+        "; ".join(filter(None, [holds, unbeaten and f"**not** against {unbeaten}"])),
     ]
 
 
@@ -217,32 +263,36 @@ def on_selection() -> list[Claim]:
         [
             "GSF and PPF add little",
             f"at most {percent(joined)} % of the images, ACC within {gains:.1f}",
-            "yes",
+            changed_little(eight.change("CDC", added)),
         ],
         [
             "FlexMatch and FreeMatch fit CDC worse than its own selection",
             f"ACC {nine.of('acc', 'CDC + FlexMatch')} and {nine.of('acc', 'CDC + FreeMatch')} against "
             f"{nine.of('acc', CAL)}; alone {nine.of('acc', 'FlexMatch, one head')}"
             f"{nine.failed('FlexMatch, one head')} and {nine.of('acc', 'FreeMatch, one head')}",
-            "yes",
+            gained(nine.lead(CAL, ["CDC + FlexMatch", "CDC + FreeMatch"])),
         ],
     ]
 
 
 def on_settings(five: TableRows) -> list[Claim]:
     """Of Tables 5 and 6: what changes little."""
-    six = TableRows("table6")
+    six, preset = TableRows("table6"), ("B = 1000, K = 40", "H = 512", "w_en = 1")
+    widths = [title for title in six.rows if title.startswith("H =")]
+    weights = {title: float(title.removeprefix("w_en = ")) for title in six.rows if title.startswith("w_en =")}
+    far = [weight for title, weight in weights.items() if six.change(preset[2], [title]) > LITTLE]
+    least = min(weight for weight in weights.values() if weight not in far)
+    below = f"not below {least:g}" if max(far, default=0) < least else "**no**"
     return [
         [
             "B, K and H change little",
-            f"ACC {five.span('acc', list(five.rows))} over B and K, "
-            f"{six.span('acc', [title for title in six.rows if title.startswith('H =')])} over H",
-            "yes",
+            f"ACC {five.span('acc', list(five.rows))} over B and K, {six.span('acc', widths)} over H",
+            changed_little(max(five.change(preset[0], five.rows), six.change(preset[1], widths))),
         ],
         [
             "the entropy weight changes little",
             f"{six.pair('w_en = 1')} at 1; {six.pair('w_en = 0')} at 0; {six.pair('w_en = 10')} at 10",
-            "not below 0.5",
+            below if far else "yes",
         ],
     ]
 

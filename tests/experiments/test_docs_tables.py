@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,26 @@ def test_a_number_that_was_changed_by_hand_is_found() -> None:
     at = first.start(2) + number.start()
     wrong = text[:at] + ("8" if text[at] != "8" else "7") + text[at + 1 :]
     assert docs_tables.generated(wrong) == text
+
+
+def test_whether_a_claim_holds_follows_from_the_records(monkeypatch: pytest.MonkeyPatch) -> None:
+    from _docs import cdc, records
+
+    def others(name: str) -> dict[str, Any]:
+        """The records, as if CDC-Cal had been right about nine in ten."""
+        found = records(name)
+        for row in found["rows"]:
+            if row["title"] == "CDC-Cal":
+                for one in row["records"]:
+                    cdc.scored(row, one)["acc"] = 0.9
+        return found
+
+    def verdicts() -> dict[str, str]:
+        return {claim: holds for claim, _, holds in cdc.on_heads(cdc.TableRows("table2"))}
+
+    assert (verdicts()["two heads beat one"], verdicts()["the stop-gradient matters"]) == ("**no**", "a little")
+    monkeypatch.setattr(cdc, "records", others)
+    assert (verdicts()["two heads beat one"], verdicts()["the stop-gradient matters"]) == ("yes", "yes")
 
 
 def test_no_measured_table_stands_outside_a_generated_part() -> None:
