@@ -21,6 +21,7 @@ from coterie.algorithms.lars import lars
 from coterie.algorithms.schedules import rising_cosine, warm_up_cosine
 from coterie.common.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Rate, Share, Width
 from coterie.contract import Card, Facts, Pass, View, epochs_for, logged
+from coterie.contract.published import CDC_SETS
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
 from coterie.networks.teacher import Teacher
@@ -39,14 +40,7 @@ CARD = Card(
     gives=("project", "predict", "teacher"),
     answers=("groups",),
     of_photographs=("blur", "solarise"),
-    presets={
-        "cifar10": NO_BLUR,
-        "cifar20": NO_BLUR,
-        "stl10": {"image_size": 96},
-        "imagenet10": {"image_size": 224},
-        "imagenet-dogs": {"image_size": 224},
-        "tiny-imagenet": {"image_size": 64},
-    },
+    presets={**CDC_SETS, "cifar10": NO_BLUR, "cifar20": NO_BLUR},
     logs={
         "embedding_std": logged.EMBEDDING_STD,
         "agreement": ("agreement", "mean cosine of a prediction and its target; 1 with a small spread is a collapse"),

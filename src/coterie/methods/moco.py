@@ -21,6 +21,7 @@ from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.schedules import rising_cosine, warm_up_cosine
 from coterie.common.bounds import BatchSize, BelowOne, Epochs, Memory, Positive, PositiveRate, Rate, Share, Width
 from coterie.contract import Card, Facts, Pass, epochs_for, logged
+from coterie.contract.published import CDC_SETS
 from coterie.networks.heads import PrototypeHead, projector
 from coterie.networks.net import Net, trainable
 from coterie.networks.queue import Queue
@@ -36,14 +37,7 @@ CARD = Card(
     url="https://arxiv.org/abs/2003.04297",
     views={"one": "contrastive", "two": "contrastive"},
     answers=("groups",),
-    presets={
-        "cifar10": {},
-        "cifar20": {},
-        "stl10": {"image_size": 96},
-        "imagenet10": {"image_size": 224},
-        "imagenet-dogs": {"image_size": 224},
-        "tiny-imagenet": {"image_size": 64},
-    },
+    presets=CDC_SETS,
     logs={
         "embedding_std": logged.EMBEDDING_STD,
     },

@@ -21,6 +21,7 @@ from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.schedules import warm_up_cosine
 from coterie.common.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Rate, Width
 from coterie.contract import Card, Facts, Pass, epochs_for, logged
+from coterie.contract.published import CDC_SETS
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
 from coterie.objectives.contrastive import embedding_std
@@ -35,14 +36,7 @@ CARD = Card(
     views={"one": "contrastive", "two": "contrastive"},
     answers=("groups",),
     logs={"embedding_std": logged.EMBEDDING_STD},
-    presets={
-        "cifar10": {},
-        "cifar20": {},
-        "stl10": {"image_size": 96},
-        "imagenet10": {"image_size": 224},
-        "imagenet-dogs": {"image_size": 224},
-        "tiny-imagenet": {"image_size": 64},
-    },
+    presets=CDC_SETS,
 )
 
 
