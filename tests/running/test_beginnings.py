@@ -379,3 +379,10 @@ def test_a_file_that_is_called_like_a_named_set_has_not_its_published_row(tmp_pa
     for preset, rate in (("paper", 5e-5), ("paper:cifar20", 1e-5)):
         found = prepare(str(file), RunSettings(2, preset=preset, **given), None, resume=False, watch=Watch(dry=True))
         assert found.plan.method.backbone_rate == rate
+
+
+def test_a_named_set_without_a_published_row_is_said_to_take_the_defaults() -> None:
+    one = RunSettings(10, "cdc", pretrain="none", device="cpu", backbone=TINY, overrides={"cdc.init": "random"})
+    for preset, said in (("paper", True), ("practical", False), ("paper:stl10", False)):
+        found = prepare("digits", replace(one, preset=preset), None, resume=False, watch=Watch(dry=True))
+        assert any("cdc has no published row of digits, only of cifar10, " in note for note in found.plan.notes) is said

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from coterie.common.outputs import check_folder
-from coterie.contract import Card, Facts
+from coterie.contract import Card, Facts, name_of
 from coterie.data.flat import mark_flat
 from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
@@ -60,6 +60,7 @@ from coterie.training.plan import (
     method_name,
     unequal_advice,
 )
+from coterie.training.presets import unpublished
 from coterie.training.runfolder import Resume, RunFolder
 from coterie.types import InputError, Source
 
@@ -326,7 +327,9 @@ def _planned(
     if not card.trains_backbone:
         facts = replace(facts, width=width_of(backbone, spec) if init is None else init.net.width)
     plan = make_plan(settings, facts, published)
-    plan.notes.extend([*notes, *_notes_on(plan, settings, opened, backbone, init)])
+    by_preset = plan.stages if isinstance(settings.method, str) else plan.stages[:-1]
+    defaults = [said for stage in by_preset if (said := unpublished(name_of(stage), settings.preset, published))]
+    plan.notes.extend([*notes, *defaults, *_notes_on(plan, settings, opened, backbone, init)])
     return with_beginning(plan, settings, backbone, spec, init), backbone
 
 

@@ -35,6 +35,15 @@ def published_row(stage: str, preset: str, source_name: str, *, last: bool) -> M
     raise InputError(f"Unknown preset {preset!r}: use {', '.join(names)} or {final}.")
 
 
+def unpublished(stage: str, preset: str, source_name: str) -> str | None:
+    """What to say of a stage with published rows where there is none of the set, and its defaults are taken."""
+    reading, _, row = preset.partition(":")
+    rows, row = method_class(stage).card.presets, row or source_name
+    if reading != "paper" or not rows or not row or row in rows:
+        return None
+    return f"{stage} has no published row of {row}, only of {', '.join(rows)}: its defaults are taken."
+
+
 def preset_names(card: Card) -> list[str]:
     """The presets of a method beside the practical one."""
     texts = [] if card.text is None else ["text", *(f"text:{name}" for name in card.text.rows)]
