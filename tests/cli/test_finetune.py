@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import timm
 import torch
@@ -39,6 +41,10 @@ def test_a_run_is_fine_tuned_resumed_and_predicts(coterie, tmp_path):
     assert table.k == 3
     assert coterie(*ask, "-o", tuned, "--resume", "-q").code == 0
     np.testing.assert_array_equal(read_result(tuned / "result.parquet").confidence, table.confidence)
+    for seed in (0, 1):
+        shutil.copytree(tuned, tmp_path / "several" / f"seed-{seed}")
+    again = coterie(*ask, "--runs", 2, "-o", tmp_path / "several", "--resume", "-q")
+    assert again.code == 0, again.err
     found = coterie("predict", tuned, photos, "-o", tmp_path / "new.parquet", "-q")
     assert found.code == 0, found.err
     np.testing.assert_array_equal(read_result(tmp_path / "new.parquet").labels, table.labels)

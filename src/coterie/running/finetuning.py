@@ -105,16 +105,16 @@ def encoding_to_train(init: Model, settings: RunSettings) -> Encoding:
     return encoding
 
 
-def lighter(settings: RunSettings, init: Model, n: int) -> RunSettings:
-    """The settings with the number of groups of the run, and the light preset wherever the user set nothing."""
+def lighter(settings: RunSettings, n: int) -> RunSettings:
+    """The settings with the light preset wherever the user set nothing."""
     if not isinstance(settings.method, str) or settings.preset != "practical":
-        return replace(settings, n_clusters=init.k)
+        return settings
     light = {f"{METHOD}.{name}": value for name, value in {**LIGHT, "batch_size": min(BATCH, n)}.items()}
     given = {f"{METHOD}.{name.rpartition('.')[2]}" for name in settings.overrides if not name.startswith(OTHERS)}
     if settings.epochs is not None:
         given.add(f"{METHOD}.epochs")
     overrides = {name: value for name, value in light.items() if name not in given} | dict(settings.overrides)
-    return replace(settings, n_clusters=init.k, overrides=overrides)
+    return replace(settings, overrides=overrides)
 
 
 def finetuned(teacher: Teacher) -> str:

@@ -125,15 +125,17 @@ def _prepare(
         card = check_beginning(settings)
     teacher = None
     if taught_by is not None:
-        settings = lighter(settings, taught_by, len(opened.items))
+        settings = replace(settings, n_clusters=taught_by.k)
         teacher = _teacher(source, settings, opened, taught_by, cache if place.is_main_process else None, place, watch)
     check_spaces(opened.items.spec, card, settings)
     settings, chosen_k = _with_k(settings, card, opened, watch)
     notes = [*gone, encode.said] if encode is not None and encode.said else gone
     name = method_name(settings.method)
     chosen = chosen and not any(setting.startswith(f"{name}.") for setting in settings.overrides)
+    # The record has the settings that the user gave, by which a run with another seed is known for the same.
+    asked = settings if taught_by is None else lighter(settings, len(opened.items))
     with _explained(name if chosen else None, said):
-        plan, backbone = _planned(settings, card, opened, set_of(source), place, init, teacher, [*notes, *said])
+        plan, backbone = _planned(asked, card, opened, set_of(source), place, init, teacher, [*notes, *said])
     spec = opened.items.spec
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
     plan.notes.extend([] if teacher is None else _said_of(teacher, str(settings.init)))
