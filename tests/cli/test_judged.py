@@ -146,6 +146,18 @@ def test_what_is_refused(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("status", ["running", "stopped", "failed"])
+def test_judgements_of_a_run_that_is_not_done_are_refused(
+    fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], status: str
+) -> None:
+    run, data = shutil.copytree(fitted[0], tmp_path / "run"), fitted[1]
+    write_judged(tmp_path / "judged.csv", run)
+    (run / "run.yaml").write_text((run / "run.yaml").read_text().replace("status: done", f"status: {status}"))
+    given = ["--init", str(run), "--judged", str(tmp_path / "judged.csv")]
+    assert fit(tmp_path / "out", data, *given) == 2
+    assert "is not finished: finish it with coterie fit ... --resume" in capsys.readouterr().err
+
+
 def test_judgements_of_other_data_are_refused(
     fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -237,6 +237,26 @@ def test_pictures_of_many_bits_and_too_many_that_cannot_be_read_are_refused(of_p
         predict_parts(asked, tmp_path / "others")
 
 
+def test_one_picture_in_five_may_be_skipped_and_folders_that_cannot_be_listed_count(
+    of_pictures: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    for row in range(8):
+        Image.fromarray(PIXELS[row]).save(data / f"{row}.png")
+    (data / "bad.png").write_bytes(b"")
+    (data / "system").symlink_to("/proc")
+    asked = Asked(of_pictures, str(data), "cpu")
+    done = predict_parts(asked, tmp_path / "parts")
+    whole = open_items(str(data), like=load_model(of_pictures).spec)
+    assert (
+        sorted(item.id for item in done.skipped) == sorted(item.id for item in whole.skipped) == ["bad.png", "system/"]
+    )
+    (data / "7.png").unlink()
+    with pytest.raises(InputError, match=r"2 of the 9 (images|items)"):
+        predict_parts(asked, tmp_path / "others")
+
+
 def test_a_part_without_a_readable_picture_is_a_part(of_pictures: Path, tmp_path: Path) -> None:
     as_folder(tmp_path / "data")
     for row in range(130):
