@@ -84,6 +84,7 @@ def in_own_method(error: Exception) -> str | None:
 
 
 def debugging() -> bool:
+    """Whether the user wants a traceback in place of a sentence."""
     return os.environ.get(DEBUG, "0") not in ("", "0")
 
 

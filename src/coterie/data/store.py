@@ -102,6 +102,7 @@ def open_pixels(cache: Path, key: str, rows: int, spec: ItemSpec) -> NDArray[np.
 
 
 def image_bytes(spec: ItemSpec) -> int:
+    """Bytes of one image, a uint8 for each value."""
     return spec.channels * spec.height * spec.width
 
 

@@ -1,5 +1,6 @@
 """How far two partitions agree, whatever their groups are called: purity, NMI, ARI. No matching is needed.
 
+All take `labels_true` (n,) and `labels_pred` (n,), and raise InputError, as `contingency` does.
 Each has a form of contingency tables (`..._of`), which bootstrap intervals use: they resample the table, not the items,
 and take many tables at once. scikit-learn has NMI and ARI of labels only; it is the oracle of the tests.
 """

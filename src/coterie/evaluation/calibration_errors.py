@@ -1,6 +1,7 @@
 """Does a confidence of 0.8 mean right 8 times out of 10? Calibration errors of the top-1 confidence.
 
 All take `confidence` (n,) in [0, 1] and `correct` (n,), true where the item's cluster stands for its class.
+All raise InputError for two shapes, no items, confidences outside 0 to 1, and outcomes that are not right or wrong.
 With bins b of n_b items, acc_b their share of correct ones and conf_b their mean confidence. Each number has a form of
 the ranking by confidence (`..._of`), which is sorted once for all of them and may hold many resamples.
 """

@@ -2,6 +2,7 @@
 
 One map is made from all items, and every number that compares with classes uses it. It is made from the labels that it
 is then judged by, which flatters small sets a little: `held_out_accuracy` says how much.
+All take `labels_true` (n,) and `labels_pred` (n,), and raise InputError, as `contingency` does; fractions of 1.
 """
 
 from __future__ import annotations

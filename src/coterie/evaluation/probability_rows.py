@@ -3,6 +3,7 @@
 All take `probabilities` (n, c) whose rows sum to 1 and `column` (n,), the column of each item's class. Renaming both
 alike changes nothing, so columns may stay in the order of the clusters and the labels be mapped to them
 (`Matching.cluster_of`). float32 rows are read as they are and added up in float64, without a second matrix.
+All raise InputError for rows that do not sum to 1, and classes that are no column of theirs or not one for each row.
 Brier and NLL reward both calibration and sharpness: they stand beside ECE, not in its place.
 """
 

@@ -1,6 +1,7 @@
 """Does the confidence put the wrong ones last? Failure rejection, positive = correct, score = confidence.
 
 As in Zhu et al., "Rethinking confidence calibration for failure prediction", ECCV 2022, which CDC follows ("FMFP").
+All take `confidence` (n,) in [0, 1] and `correct` (n,), and raise InputError, as the calibration errors do.
 All stay the same under any increasing change of the confidence: they judge the order, calibration judges the values.
 Equal confidences count as the mean over their orders. Each number has a form of the ranking (`..._of`), which is sorted
 once for all of them and, for bootstrap intervals, holds all resamples at once.

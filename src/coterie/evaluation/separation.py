@@ -2,6 +2,7 @@
 
 All take two arrays of scores, `inside` (n,) of in-distribution items and `outside` (m,) of foreign ones, any real
 numbers, larger = more in-distribution. Libraries that score outlierness have the sign turned: negate theirs first.
+All raise InputError where there are no scores, and for those that are no numbers.
 All stay the same under any increasing change of the scores; the two AUPR also depend on n : m.
 """
 

@@ -131,6 +131,7 @@ class ConvDecoder(nn.Module):
 
 
 def dense_layers(widths: list[int], *, end_with_relu: bool) -> nn.Sequential:
+    """Linear layers from each of these widths to the next, with ReLU between them."""
     layers: list[nn.Module] = []
     for inside, outside in pairwise(widths):
         layers += [nn.Linear(inside, outside), nn.ReLU(inplace=True)]

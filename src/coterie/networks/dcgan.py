@@ -107,6 +107,7 @@ def judge_for(net: Net) -> nn.Linear:
 
 
 def seen_by_judge(net: Net, view: Float[Tensor, "b c h w"]) -> Float[Tensor, "b x"]:
+    """What the judge, a linear layer, is given of images: the discriminator's last map, or the backbone's features."""
     own = discriminator_of(net)
     return net.backbone(view) if own is None else run_in(own.last_map, view, half=net.backbone.enabled and net.training)
 

@@ -34,6 +34,7 @@ def strong_photo(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
 
 
 def strong_glyph(images: Tensor, draw: Draw, settings: ViewSettings) -> Tensor:
+    """The strong view of letters, and a grey hole of up to half the side."""
     return with_hole(GLYPH["strong"](images, draw, settings), draw)
 
 
