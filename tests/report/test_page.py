@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from coterie.evaluation import evaluate
 from coterie.report import write_report
 from coterie.types import Encoding, InputError
 
@@ -208,6 +209,26 @@ def test_without_labels_nothing_claims_to_be_measured(make_run: MakeRun) -> None
     words = Page(write_report(make_run())).words()
     for word in ("Against true labels", "accuracy", "Reliability", "found"):
         assert word not in words
+
+
+def test_what_is_accepted_is_counted_of_all_where_few_have_a_label(make_run: MakeRun) -> None:
+    """With labels of 6 of 60 pictures the page said that 6 of all are accepted at any confidence."""
+    run = make_run(class_names=["cat", "dog", "owl"])
+    p = np.array(pq.read_table(run / "result.parquet")["probabilities"].to_pylist())
+    labels = np.where(np.arange(60) < 6, np.arange(60) % 3, -1)
+    metrics = evaluate(labels, p, class_names=["cat", "dog", "owl"], resamples=0)
+    (run / "metrics.json").write_text(json.dumps(metrics))
+    words = Page(write_report(run)).words()
+    expected, error = 100 * (1 - p.max(1).mean()), 100 * metrics["acceptance"][0]["error"]
+    assert f"errors expected found of 6 labelled any 100.0% 60 {expected:.1f}% {error:.1f}%" in words
+
+
+def test_merges_by_a_person_are_not_called_judgements_of_items(make_run: MakeRun) -> None:
+    words = Page(write_report(make_run(labels_used={"merges": 2}))).words()
+    assert "Merges by a person took part A person put groups together" in words
+    assert "judged labels" not in words
+    words = Page(write_report(make_run(labels_used={"merges": 2, "judged": 7}))).words()
+    assert "7 judged labels took part People said of these items where they belong" in words
 
 
 def test_headline_counts_and_says_how_sure(make_run: MakeRun) -> None:

@@ -127,14 +127,29 @@ def _measured(metrics: Record) -> str:
 
 
 def labels_used(run: Record) -> str | None:
-    """The badge of a run that used judged labels: "212 judged labels took part"; None for any other."""
+    """What people's judgements had a part in: "212 judged labels took part"; None for a run without any."""
     used = run.get("labels_used")
     if not isinstance(used, dict):
         return None
-    judged = used.get("judged")
-    if isinstance(used.get("merges"), int) and not judged:
+    if _merged_alone(used):
         return "Merges by a person took part"
+    judged = used.get("judged")
     return f"{count(judged)} judged labels took part" if isinstance(judged, int) else "Judged labels took part"
+
+
+def labels_banner(run: Record) -> Banner | None:
+    """The same at the top of the page, and what follows from it."""
+    title = labels_used(run)
+    if title is None:
+        return None
+    how = "People said of these items where they belong, and the confidences were taught by it."
+    if _merged_alone(run["labels_used"]):
+        how = "A person put groups together, and their confidences were added."
+    return Banner(title, f"{how} They are not label-free, and no comparison with label-free runs holds.", "warn")
+
+
+def _merged_alone(used: Record) -> bool:
+    return isinstance(used.get("merges"), int) and not used.get("judged")
 
 
 def tiles(folder: ReadRun) -> list[Tile]:
@@ -149,7 +164,7 @@ def tiles(folder: ReadRun) -> list[Tile]:
         Tile(
             percent(float(result.confidence.mean())),
             "mean confidence",
-            "judged labels took part" if labels_used(folder.run) else CALIBRATED[folder.calibrated],
+            taught.lower() if (taught := labels_used(folder.run)) else CALIBRATED[folder.calibrated],
         ),
         _share_tile(result, result.confidence >= SURE - ROUNDED, f"sure {kind}", "at 90% or more", "good"),
         _share_tile(result, result.confidence < DOUBTFUL, f"doubtful {kind}", "below 50%", "doubt"),

@@ -22,9 +22,9 @@ def build_judged(found: Record | None) -> JudgedSection | None:
         return None
     rows = [(name, _cells(found[key])) for key, name in (("before", "before"), ("after", "after, cross-fitted"))]
     sentence = (
-        "Labels were used here and in the sentence at the top, nowhere else: "
+        "Labels were used here and in the sentence at the top: "
         f"{count(int(found['judged']))} judged items were used to fit the map {found['map']['kind']}. Its "
-        "confidences are in result.recalibrated.parquet; the other numbers of this page are without labels."
+        "confidences are in result.recalibrated.parquet; all others on this page are as they were before."
     )
     return JudgedSection(sentence, rows)
 

@@ -89,12 +89,13 @@ def _content(folder: ReadRun) -> dict[str, Any]:
         "method": headline.method(run),
         "status": run.get("status") or "",
         "banner": headline.banner(run),
-        "used": headline.labels_used(run),
+        "used": headline.labels_banner(run),
         "lede": headline.lede(folder),
         "tiles": headline.tiles(folder),
         "kind": folder.kind,
         "histogram": histogram(folder.result.confidence, folder.kind) if folder.result else None,
         "acceptance": _acceptance(folder),
+        "found_in": _found_in(folder),
         "quality": build_quality(folder.metrics),
         "map": _map(folder, groups),
         "groups": groups,
@@ -116,11 +117,17 @@ def _content(folder: ReadRun) -> dict[str, Any]:
 
 
 def _acceptance(folder: ReadRun) -> list[Record]:
-    """Errors among the surer part of the items: those found where labels are known, else the expected ones."""
-    measured = (folder.metrics or {}).get("acceptance")
+    """What accepting the surer items gives, of all; and the errors found among those whose label is known."""
+    measured = {row["threshold"]: row["error"] for row in (folder.metrics or {}).get("acceptance") or []}
     if folder.result is None or not (measured or folder.calibrated):
         return []
-    return [dict(row) for row in measured or acceptance(folder.result.confidence)]
+    return [{**row, "error": measured.get(row["threshold"])} for row in acceptance(folder.result.confidence)]
+
+
+def _found_in(folder: ReadRun) -> str:
+    """Of how many items the errors are that were found; "" for all of them."""
+    known = (folder.metrics or {}).get("n") or 0
+    return f" of {wording.count(known)} labelled" if folder.result and known < len(folder.result.labels) else ""
 
 
 def _map(folder: ReadRun, groups: list[GroupSection]) -> Markup | None:
