@@ -110,6 +110,7 @@ def test_sources_that_cannot_be_clustered(coterie, kind, words):
         (("data.npy", "-k", 3, "--labels", "data.npy"), ("data.npy has shape (30, 4)", "one label per item")),
         (("data.npy", "-k", 3, "--labels", "folders"), ("lie in no sub-folders",)),
         (("data.npy", "-k", "many"), ("-k (n_clusters) is 'many'", "a whole number or 'auto'")),
+        (("data.npy", "-k", "auto", "--method", "pica"), ("'pica' takes images",)),
         (("data.npy", "-k", "auto", "--method", "rdc", "--set", "rdc.final=kmeans"), ("rdc.final is kmeans",)),
         (("data.npy", "-k", 3, "--method", "rdc", "--set", "rdc.final=dbscan"), ("rdc.final is dbscan", "-k auto")),
         (("data.npy", "-k", 3, "--sed", 1), ("No such option", "--sed")),

@@ -182,6 +182,10 @@ def test_an_encoder_beside_a_method_that_reads_pictures_is_refused_early(coterie
     assert answer.code == 2
     assert "'pica' reads the pictures themselves" in answer.err
     assert not out.exists()
+    for wrong in ("cels=4", "cdc.cells=many", "views.flop=0"):  # nothing is embedded for a slip of the keyboard
+        answer = coterie("fit", colours, "-k", 3, "--method", "cdc", *ENCODER, weights, "-o", out, "--set", wrong)
+        assert answer.code == 2
+        assert not out.exists()
     answer = coterie("fit", colours, "-k", 3, "--method", "pica", "--encoder", "auto", "--dry-run", "--json")
     assert answer.object["source"]["kind"] == "images"
 

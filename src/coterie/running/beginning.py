@@ -18,7 +18,7 @@ from coterie.networks.draws import OwnDraws
 from coterie.networks.net import Net, trainable
 from coterie.prediction.model import Model
 from coterie.records.run import read_record
-from coterie.training.plan import Plan, RunSettings, method_name
+from coterie.training.plan import Plan, RunSettings, check_overrides, method_name
 from coterie.training.runfolder import RunFolder
 from coterie.types import Family, InputError, ItemSpec, Source
 
@@ -31,12 +31,16 @@ TOO_FEW = (
 
 
 def check_beginning(settings: RunSettings) -> Card:
-    """The method's card. Raises InputError for an unknown method, and where two options set the backbone's start."""
+    """The method's card.
+
+    Raises InputError for an unknown method or setting, and where two options set the backbone's start.
+    """
     card = method_class(method_name(settings.method)).card
     given = {"--init": settings.init, "--pretrained": settings.pretrained or None, "--weights": settings.weights}
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise InputError(f"{' and '.join(names)} each give the backbone its weights: leave all but one out.")
+    check_overrides(settings)
     return card
 
 

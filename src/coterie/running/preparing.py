@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from coterie.catalogue import method_class
 from coterie.common.outputs import check_folder
 from coterie.contract import Card, Facts, name_of
 from coterie.data.flat import mark_flat
@@ -55,6 +56,7 @@ from coterie.training.plan import (
     Plan,
     RunSettings,
     balance_term,
+    check_accepts,
     image_size_of,
     make_plan,
     method_name,
@@ -122,12 +124,14 @@ def _prepare(
     chosen = settings.by_items or bool(settings.trained_by)
     settings, said = by_items(settings, opened)
     if said:  # the items have made it another method
-        card = check_beginning(settings)
+        card = method_class(method_name(settings.method)).card
     teacher = None
     if taught_by is not None:
         settings = replace(settings, n_clusters=taught_by.k)
         teacher = _teacher(source, settings, opened, taught_by, cache if place.is_main_process else None, place, watch)
     check_spaces(opened.items.spec, card, settings)
+    if settings.n_clusters == "auto":  # looking for their number takes a while
+        check_accepts(method_name(settings.method), opened.items.spec.kind)
     settings, chosen_k = _with_k(settings, card, opened, watch)
     notes = [*gone, encode.said] if encode is not None and encode.said else gone
     name = method_name(settings.method)

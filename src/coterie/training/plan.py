@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 from coterie.calibration import Calibration, practical_calibration
 from coterie.calibration.post_hoc import CARD as calibration_card
-from coterie.catalogue import method_class, method_names, register
+from coterie.catalogue import method_class, method_names, own_names, register
 from coterie.common.bounds import Epochs, Groups, Seconds, Seed, Share, Side
 from coterie.contract import (
     Facts,
@@ -31,6 +31,7 @@ from coterie.types import InputError, ItemSpec
 from coterie.views.settings import ViewSettings, practical_views
 
 OF_THE_RUN = ("store_embedding", "max_skipped", "checkpoint_seconds")  # settings of no stage that have no option
+OTHER_PARTS: dict[str, type[Any]] = {"views": ViewSettings, "calibrate": Calibration}  # of a run, beside its stages
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,23 @@ def method_name(given: Any) -> str:
     return name_of(given)
 
 
+def check_overrides(settings: RunSettings) -> None:
+    """Raise InputError for single settings that are wrong whatever the source holds, before pictures are embedded.
+
+    Where method auto may still come to several, those without a stage's name wait for the plan.
+    """
+    last = "" if settings.by_items or settings.trained_by else method_name(settings.method)
+    for path, value in settings.overrides.items():
+        stage, _, setting = path.rpartition(".")
+        if not stage and setting in (*OPTIONS, "n_clusters"):
+            continue
+        stage = last if stage in ("method", "") else stage
+        if stage in OTHER_PARTS:
+            coerce(OTHER_PARTS[stage], {setting: value}, stage)
+        elif stage in own_names():
+            settings_of(method_class(stage), {setting: value}, stage)
+
+
 def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     """Resolve every setting of every stage. Raises InputError before anything is trained."""
     given, name = settings.method, method_name(settings.method)
@@ -132,7 +150,7 @@ def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
     else:
         check_clusters(settings.n_clusters, facts.n)
     names = chain_of(name, facts.kind, settings.init, weights=facts.loaded, pretrain=settings.pretrain)
-    _check_accepts(name, facts)
+    check_accepts(name, facts.kind)
     notes: list[str] = []
     overrides = _by_stage(settings.overrides, names)
     for stage in names:
@@ -241,10 +259,11 @@ def _finding(stage: str, settings: RunSettings, *, last: bool) -> Mapping[str, A
     return method_class(stage).card.without_k if last and settings.n_clusters == "auto" else {}
 
 
-def _check_accepts(name: str, facts: Facts) -> None:
+def check_accepts(name: str, kind: str) -> None:
+    """Raise InputError for items of a kind, images or embeddings, that the method does not read."""
     accepts = method_class(name).card.accepts
-    if facts.kind not in accepts:
-        raise InputError(f"Method {name!r} takes {' or '.join(accepts)}, but the source holds {facts.kind}.")
+    if kind not in accepts:
+        raise InputError(f"Method {name!r} takes {' or '.join(accepts)}, but the source holds {kind}.")
 
 
 def _settings_of(stage: str) -> set[str]:
@@ -256,7 +275,7 @@ def _by_stage(overrides: Mapping[str, Any], names: list[str]) -> dict[str, dict[
 
     Raises InputError for an unknown stage, and for two values of one setting under two names.
     """
-    sorted_out: dict[str, dict[str, Any]] = {name: {} for name in [*names, "views", "calibrate"]}
+    sorted_out: dict[str, dict[str, Any]] = {name: {} for name in [*names, *OTHER_PARTS]}
     named: dict[tuple[str, str], str] = {}
     for path, value in overrides.items():
         stage, _, setting = path.rpartition(".")
