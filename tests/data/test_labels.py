@@ -240,7 +240,7 @@ def test_an_explicit_id_goes_before_the_number_of_a_row(tmp_path):
         ("size,label\n" + "9,a\n" * 30, "columns size, label, and none is called id"),
         ("id,label,label\n" + "0,a,b\n", "Two columns are called 'label'"),
         ("\n".join(["cat", "dog"] * 15 + ["cat"]), "has 31 labels for 30 items"),
-        ('id,label\n0,"cat\n1,dog\n', "Line 2 .* is a quote never closed"),
+        ('id,label\n0,"cat\n1,dog\n', r"Line 2 .* maybe a quote is never closed\.$"),
         ("id,label\n0,cat\n1," + "d" * 200_000, "Line 3 .*field larger than field limit"),
         ("id,label\n0,c\0at\n", "Line 2 .* a character that no text has"),
         ("id,label\n0,NA\n1,\n", "has no label for any item"),
@@ -377,6 +377,13 @@ def test_python_objects_are_refused_with_what_to_save(tmp_path):
     np.save(tmp_path / "x.npy", np.array(["cat", "dog", "dog"], dtype=object))
     with pytest.raises(InputError, match=r"x\.npy holds Python objects.* labels\.astype\(str\)\.$"):
         read_label_file(tmp_path / "x.npy", IDS)
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.npz"])
+def test_a_file_of_something_else_is_refused_without_advice_to_run_it(tmp_path, name):
+    (tmp_path / name).write_bytes(b"PK")
+    with pytest.raises(InputError, match=r"cannot be read \(it is neither a \.npy nor a \.npz file\)\.$"):
+        read_label_file(tmp_path / name, IDS)
 
 
 def test_python_objects_beside_a_sources_labels_do_not_hide_them(tmp_path):

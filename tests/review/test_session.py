@@ -402,6 +402,15 @@ def test_the_table_follows_the_log_where_nobody_closed_the_review(run: Path) -> 
     review.close()
 
 
+def test_a_damaged_embedding_is_named(run: Path) -> None:
+    path = run / "review" / "embedding.npy"
+    path.parent.mkdir(exist_ok=True)
+    for content in (b"", b"PK"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"embedding\.npy is damaged: remove it"):
+            Review(run)
+
+
 def test_the_run_is_never_changed(run: Path) -> None:
     before = {name: (run / name).read_bytes() for name in ("run.yaml", "result.parquet")}
     with Review(run) as review:

@@ -23,6 +23,8 @@ def reading(failure: str) -> Iterator[None]:
         raise InputError(f"{failure}: it asks for more memory than there is.") from error
     except Exception as error:
         reason = (str(error).splitlines() or [""])[0].strip().rstrip(".")[:200] or type(error).__name__
+        if "allow_pickle" in reason:  # of any file that it does not know NumPy says this, and how to run what is in it
+            reason = "it is neither a .npy nor a .npz file"
         raise InputError(f"{failure} ({reason}).") from error
 
 

@@ -106,6 +106,6 @@ def _cells(text: str, separator: str, path: Path, first_line: int = 1) -> list[l
             begins = reader.line_num + first_line
     except csv.Error as error:
         reason = str(error).rstrip(".")
-        hint = ": is a quote never closed" if "end of data" in reason or "limit" in reason else ""
+        hint = ": maybe a quote is never closed" if "end of data" in reason or "limit" in reason else ""
         raise InputError(f"Line {begins} of {path} cannot be read ({reason}){hint}.") from error
     return rows

@@ -40,7 +40,7 @@ def stored_features(base: Base) -> NDArray[np.floating] | None:
     if path.is_file():
         try:
             found = np.load(path, mmap_mode="r", allow_pickle=False)
-        except ValueError as error:
+        except (EOFError, ValueError) as error:
             raise InputError(f"{path} is damaged: remove it, it is computed again.") from error
         if found.ndim != 2 or len(found) != base.n or found.dtype.kind != "f":
             raise InputError(f"{path} has the shape {found.shape}, but the run has {base.n:,} items: remove it.")
