@@ -59,7 +59,7 @@ def test_predict_writes_a_short_csv_and_replaces_none(coterie, run, vectors, tmp
     assert [row[0] for row in rows] == list(table.ids)
     assert [int(row[1]) for row in rows] == table.labels.tolist()
     assert np.array_equal(np.float32([row[2] for row in rows]), table.confidence)
-    for more, says in ((), "is there already"), (("--embedding",), "--embedding writes no .csv"):
+    for more, says in ((), "is there already: give another name"), (("--embedding",), "--embedding writes no .csv"):
         place = out if not more else tmp_path / "other.csv"
         answer = coterie("predict", run, vectors, "-o", place, *more)
         assert answer.code == 2

@@ -321,8 +321,11 @@ def test_colour_of_16_bits_is_told(bits, dark, tmp_path):
     source = open_source(tmp_path)
     assert np.array_equal(pixels(source), (raw >> 8).astype(np.uint8).transpose(0, 3, 1, 2))
     note = next(note for note in source.notes if "of 16 bits" in note)
-    assert note.startswith("3 colour pictures")
-    assert ("so they are dark" in note) == dark
+    assert note.startswith("3 colour pictures of 16 bits were read")
+    assert ("which is dark" in note) == dark
+    for number in range(2):
+        Image.fromarray((raw[number] >> 8).astype(np.uint8)).save(tmp_path / f"{number}.png")
+    assert any(note.startswith("1 colour picture of 16 bits was read") for note in open_source(tmp_path).notes)
 
 
 def colour_png(image: np.ndarray) -> bytes:

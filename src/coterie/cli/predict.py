@@ -221,7 +221,8 @@ def foreign_sentence(foreign: Mapping[str, Any]) -> str:
 def check_table(out: Path, run: Path, source: str | Spaces) -> Path:
     """The path of the result table. Raises InputError, before any work, where it could not or may not be written."""
     check_ending(out, ".parquet", ".csv")
-    return check_output(out, [*paths_of(source), run], ours=is_ours)
+    # A .csv file has no place for a mark, so that nobody can say who wrote it.
+    return check_output(out, [*paths_of(source), run], ours=None if out.suffix == ".csv" else is_ours)
 
 
 def check_plain(request: PredictRequest, engine: Engine) -> None:

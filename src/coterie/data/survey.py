@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.common.isolation import Threads
+from coterie.common.words import counted
 from coterie.data.picture_form import ReadingProgress
 from coterie.data.pixel_values import ValueRule, rule_for
 from coterie.data.ranges import PixelValues
@@ -74,8 +75,9 @@ class Survey:
         notes = []
         if self.deep:
             top = max(self.deep.values())
-            dark = f" They end at {top} of 255, so they are dark: scale them before." if top < 64 else ""
-            notes.append(f"{len(self.deep)} colour pictures of 16 bits were read by the upper 8 bits.{dark}")
+            dark = f" The values end at {top} of 255, which is dark: scale them before." if top < 64 else ""
+            said = counted(len(self.deep), "colour picture of 16 bits was", "colour pictures of 16 bits were")
+            notes.append(f"{said} read by the upper 8 bits.{dark}")
         if self.moving.any():
             count = int(self.moving.sum())
             said = "picture has" if count == 1 else "pictures have"
