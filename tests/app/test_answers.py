@@ -25,6 +25,9 @@ from coterie.app.listing import Listing
 from coterie.app.places import Places
 from coterie.app.site import Site
 from coterie.cli import main
+from coterie.export import Options, export, format_names
+from coterie.export.items import items_of_run
+from coterie.export.registry import format_of
 from coterie.review import Review
 from coterie.review import rows as row_texts
 from coterie.review.audits import own_level, plan
@@ -364,6 +367,17 @@ def test_an_export_of_the_review(app: Running, tmp_path: Path) -> None:
     assert job["state"] == "done", job["message"]
     assert ",cat," in out.read_text()
     assert "cat" in pq.read_table(app.review.path / "result.reviewed.parquet")["name"].to_pylist()
+
+
+def test_the_export_page_counts_what_each_format_writes(app: Running, run: Path, tmp_path: Path) -> None:
+    """Before, what belongs nowhere was missing in the number also of formats that write it."""
+    app.review.reject(app.review.state.members(0)[:7]).move(app.review.state.members(1)[:5], 2).approve(3)
+    app.review.write()
+    items = items_of_run(run)
+    for name in format_names():
+        place = tmp_path / f"{name}{getattr(format_of(name), 'ending', '')}"
+        done = export(items, [name], place, Options(only="decided"), [run])
+        assert app.get(f"export/size?to={name}&only=decided").json()["items"] == done[0].items, name
 
 
 def test_what_is_decided_while_the_head_trains_stays(

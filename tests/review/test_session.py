@@ -175,6 +175,7 @@ def test_what_is_refused(run: Path) -> None:
             ("draw", {"audit": 1, "size": 5, "seed": 0, "max_error": 1e-20, "level": 0.95}, "entry max_error"),
             ("split", {"group": 0, "parts": [{"rows": "0"}], "how": {"by": "\ud800"}}, "entry how"),
             ("split", {"group": 0, "parts": [{"rows": "0"}], "how": {"by": float("inf")}}, "entry how"),
+            ("import", {"sha256": "0" * 64, "kind": "\ud800", "rows": "0", "labels": [1]}, "entry kind"),
         ):
             with pytest.raises(InputError, match=said):
                 review.submit(kind, data)

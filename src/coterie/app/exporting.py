@@ -19,6 +19,7 @@ from coterie.review.table import accepted_rows, standing
 from coterie.types import InputError
 
 HOLDING = ("hf", "hf-parquet", "imagefolder")  # formats with the pictures themselves
+GROUPED = ("cleanlab", "hf", "imagefolder", "lightly")  # formats without the items that belong nowhere
 SAMPLED = 200  # pictures whose sizes stand for all
 
 
@@ -38,7 +39,7 @@ def size_of(site: Site, name: str, only: str) -> dict[str, int | None]:
     Raises InputError for a format, or a choice of items, that is not there.
     """
     state = site.review.state
-    rows = state.label >= 0
+    rows = state.label >= 0 if name in GROUPED else np.ones(len(state.label), bool)
     only = Options(only=only or None).only or format_of(name).only
     if only == "accepted":
         claim = standing(site.review.claims())

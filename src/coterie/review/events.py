@@ -151,7 +151,7 @@ class Import(Data):
     """Labels that people gave elsewhere."""
 
     sha256: Digest
-    kind: str
+    kind: Annotated[str, Field(max_length=80)]
     rows: Rows
     labels: list[GroupOrNowhere]
 

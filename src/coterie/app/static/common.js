@@ -184,12 +184,15 @@ export function say(text, bad = false) {
   clearTimeout(hiding);
   hiding = setTimeout(() => { toast.hidden = true; }, bad ? 12000 : 6000);
 }
-// The page anew, with the message that stands on it.
+// The page anew, with the message that stands on it, and what was filled in.
 export function reload() {
   const toast = $("toast");
   if (!toast.hidden) session[own("Said")] = JSON.stringify([toast.textContent, toast.classList.contains("bad")]);
+  session[own("Fields")] = JSON.stringify([...document.querySelectorAll("main input[id]")].map(({ id, value }) => [id, value]));
   location.reload();
 }
+for (const [id, value] of JSON.parse(session[own("Fields")] || "[]")) if ($(id)) $(id).value = value;
+delete session[own("Fields")];
 if (session[own("Said")]) say(...JSON.parse(session[own("Said")]));
 delete session[own("Said")];
 let acting = Promise.resolve();
