@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from coterie.contract import Facts, predict, start, views_of
 from coterie.methods.spice import (
@@ -187,19 +189,25 @@ def test_parity_with_the_authors_labels_and_loss() -> None:
 # A round
 
 
+def each_of(net: Net) -> list[Callable[[Tensor], Tensor]]:
+    """The heads that are tried, one by one."""
+    states = [net.tried.state_of(head) for head in range(3)]
+    return [lambda x, own=state: functional_call(net.cluster, own, (x,)) for state in states]
+
+
 def test_a_round_labels_by_the_weak_view_and_teaches_the_strong_one_in_parts() -> None:
     net = net_of(SMALL)
     batch = batch_of(net)
     with torch.no_grad():
         places = F.normalize(DATA.flip(0))
-        chosen = [prototype_labels(head(batch.weak), places, 0.5) for head in net.tried]
+        chosen = [prototype_labels(head(batch.weak), places, 0.5) for head in each_of(net)]
         random = torch.Generator().manual_seed(1)
         expected = []
         for _ in range(2):
             order = torch.randperm(30, generator=random)
             for part in order.split(9)[:3]:
                 each = []
-                for head, rows in zip(net.tried, chosen, strict=True):
+                for head, rows in zip(each_of(net), chosen, strict=True):
                     logits = head(batch.strong[rows.flatten()[part]])
                     each.append(float(double_softmax_loss(logits, part // 10)))
                 expected.append(np.mean(each))
@@ -237,7 +245,7 @@ def test_the_backbone_keeps_its_weights_and_its_statistics_unless_they_are_to_dr
 
 def losses_of(net: Net, method: SPICE) -> list[float]:
     with torch.no_grad():
-        said = [head(DATA) for head in net.tried]
+        said = [head(DATA) for head in each_of(net)]
         places = F.normalize(DATA)
         return [float(choice_loss(z, prototype_labels(z, places, method.share))) for z in said]
 
@@ -252,7 +260,7 @@ def test_after_an_epoch_and_not_before_the_head_of_lowest_loss_answers() -> None
         pass
     losses = losses_of(net, SMALL)
     best = min(range(3), key=losses.__getitem__)
-    assert torch.equal(net.cluster[0].weight, net.tried[best][0].weight)
+    assert torch.equal(net.cluster[0].weight, net.tried.state_of(best)["0.weight"])
     assert float(net.lowest.loss) == pytest.approx(losses[best], rel=1e-5)
 
 

@@ -9,7 +9,7 @@ that answers is of the epoch of lowest loss; theirs also saves the one of best a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from coterie.common.bounds import AboveZero, BatchSize, Copies, Epochs, PositiveRate, Width
 from coterie.contract import Card, Facts, View
@@ -95,7 +96,7 @@ class SPICE:
         heads = [spice_head(net.width, self.hidden, k) for _ in range(1 + self.tries)]
         return {
             "cluster": heads[0],
-            "tried": nn.ModuleList(heads[1:]),
+            "tried": SideBySide(heads[1:]),
             "lowest": LowestLoss(),
             "features": ItemTable(net.width),
         }
@@ -116,7 +117,7 @@ class SPICE:
             # Every process works on the whole batch, and so takes the same steps.
             strong = batch.gather(batch.strong if self.drift else seen(net, batch.strong))
             places = F.normalize(net.features.of(batch.gather(batch.index.to(device))))
-            said = [head(weak) for head in net.tried]
+            said = net.tried(weak.expand(self.tries, -1, -1))
             chosen = torch.stack([prototype_labels(logits, places, self.share) for logits in said])
             self.record(batch, said, chosen)
         label = labels_of(chosen[0])
@@ -125,11 +126,8 @@ class SPICE:
         for _ in range(self.repeats):
             order = torch.randperm(len(label), generator=batch.generator).to(device)
             for part in order.split(self.part)[:steps]:
-                features = self.taught(net, strong, rows[:, part])
-                losses = [
-                    double_softmax_loss(head(own), label[part]) for head, own in zip(net.tried, features, strict=True)
-                ]
-                yield {"prototype": torch.stack(losses).mean()}
+                logits = net.tried(self.taught(net, strong, rows[:, part]))
+                yield {"prototype": double_softmax_loss(logits.flatten(0, 1), label[part].repeat(self.tries))}
         if (batch.number + 1) % batch.per_epoch == 0:
             self.choose(net, batch)
 
@@ -141,7 +139,7 @@ class SPICE:
         with torch.no_grad():
             return net.backbone(strong[rows.flatten()]).unflatten(0, rows.shape)
 
-    def record(self, batch: Batch, said: list[Float[Tensor, "b k"]], chosen: Int[Tensor, "h k m"]) -> None:
+    def record(self, batch: Batch, said: Float[Tensor, "h b k"], chosen: Int[Tensor, "h k m"]) -> None:
         """Groups and confidences of the head that is best in this batch, and the share of items that it labels."""
         losses = [choice_loss(logits, rows) for logits, rows in zip(said, chosen, strict=True)]
         best = int(torch.stack(losses).argmin())
@@ -156,14 +154,15 @@ class SPICE:
         if self.drift:
             z = batch.all_features()
         losses = []
-        for head in net.tried:
-            logits = torch.cat([head(part) for part in z.split(CHUNK)])
+        for head in range(self.tries):
+            state = net.tried.state_of(head)
+            logits = torch.cat([functional_call(net.cluster, state, (part,)) for part in z.split(CHUNK)])
             losses.append(choice_loss(logits, prototype_labels(logits, places, self.share)))
         lowest, best = torch.stack(losses).min(0)
         batch.log(choice_loss=lowest)
         if self.kept == "last" or bool(lowest < net.lowest.loss):
             net.lowest.loss.copy_(lowest)
-            net.cluster.load_state_dict(net.tried[int(best)].state_dict())
+            net.cluster.load_state_dict(net.tried.state_of(int(best)))
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"softmax": net.cluster(features)}
@@ -187,6 +186,26 @@ def practical(facts: Facts) -> dict[str, Any]:
 def seen(net: Net, view: Tensor) -> Float[Tensor, "b d"]:
     """Features in the precision of training, which is enough for the heads; in pieces, since a round is large."""
     return torch.cat([net.backbone.as_trained(part) for part in view.split(PIECE)])
+
+
+class SideBySide(nn.Module):
+    """Heads of the form of `spice_head`, in one product for all: features (heads, n, d) -> logits (heads, n, k)."""
+
+    def __init__(self, heads: Sequence[nn.Module]) -> None:
+        super().__init__()
+        states = [head.state_dict() for head in heads]
+        self.stacked = nn.ParameterDict(
+            {name.replace(".", "_"): nn.Parameter(torch.stack([state[name] for state in states])) for name in states[0]}
+        )
+
+    def forward(self, features: Float[Tensor, "h n d"]) -> Float[Tensor, "h n k"]:
+        own = self.stacked
+        hidden = torch.baddbmm(own["0_bias"][:, None], features, own["0_weight"].transpose(1, 2)).relu()
+        return torch.baddbmm(own["3_bias"][:, None], hidden, own["3_weight"].transpose(1, 2))
+
+    def state_of(self, head: int) -> dict[str, Tensor]:
+        """The state of one of them alone, as `spice_head` has it."""
+        return {name.replace("_", "."): value[head].detach() for name, value in self.stacked.items()}
 
 
 class LowestLoss(nn.Module):
