@@ -102,7 +102,7 @@ def _form(frame: Any, name: str) -> Form:
 
 def _form_of_objects(cells: Any) -> Form:
     """What the first object is that is no empty cell: numbers of Python are features as others are."""
-    first = next((value for value in np.asarray(cells) if not _is_empty(value)), None)
+    first = next((value for value in np.asarray(cells) if not is_empty(value)), None)
     if isinstance(first, bool | np.bool_):
         return "boolean"
     if isinstance(first, Real | Decimal):
@@ -110,6 +110,7 @@ def _form_of_objects(cells: Any) -> Form:
     return "other"
 
 
-def _is_empty(value: Any) -> bool:
+def is_empty(value: Any) -> bool:
+    """Whether this cell says that there is no value."""
     missing = value is None or type(value).__name__ in ("NAType", "NaTType")
     return missing or (isinstance(value, float) and value != value)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.common.words import capital
-from coterie.data.frames import has_columns
+from coterie.data.frames import has_columns, is_empty
 from coterie.types import InputError
 
 TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.timedelta)
@@ -248,7 +248,11 @@ def _of_frame(frame: Any) -> Given:
             f"others; give one column, such as frame[{names[best]!r}], or the columns of features alone."
         )
     if inner:
-        return _of_list(list(_as_array(_column(frame, 0))), kind)
+        items = list(_as_array(_column(frame, 0)))
+        for row, cell in enumerate(items):
+            if is_empty(cell):
+                raise InputError(f"Row {row} of the {kind} is empty in column {names[0]}: fill it or leave it out.")
+        return _of_list(items, kind)
     times = [names[place] for place, cell in enumerate(cells) if isinstance(cell, TIMES)]
     if 0 < len(times) < len(names):
         raise InputError(
@@ -265,8 +269,11 @@ def _column(frame: Any, place: int) -> Any:
 
 
 def _first_cell(frame: Any, place: int) -> Any:
+    """The first cell that holds anything: a row that is empty says nothing of its column's kind."""
     column = _as_array(_column(frame, place))
-    return column[0]
+    if column.dtype != object:
+        return column[0]
+    return next((cell for cell in column if not is_empty(cell)), column[0])
 
 
 def _as_array(source: Any) -> NDArray[Any]:
