@@ -359,6 +359,21 @@ def test_features_that_half_precision_cannot_hold_are_refused(many, weights, mon
         embed(many[:20], SMALL, weights=weights)
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_what_half_precision_holds_is_taken_up_to_its_largest_number(many, weights, monkeypatch, sign):
+    plain = Encoder.__call__
+
+    def constant(value):
+        monkeypatch.setattr(
+            Encoder, "__call__", lambda self, pixels: torch.full_like(plain(self, pixels), sign * value)
+        )
+        return np.asarray(embed(many[:4], SMALL, weights=weights))
+
+    assert (constant(65_472.0) == sign * 65_472).all()  # the largest but one
+    with pytest.raises(InputError, match="half precision cannot hold"):
+        constant(65_504.0)
+
+
 def test_embedding_leaves_the_threads_as_they_were(photos, weights):
     before = torch.get_num_threads()
     embed(photos, SMALL, weights=weights)
