@@ -308,7 +308,7 @@ document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
   const target = event.target, typing = target.closest?.("input:not([type=checkbox], [type=radio], [type=range]), textarea, select, [contenteditable]");
   if (typing || document.querySelector("dialog[open]")) return;
-  const digit = /^Digit([1-9])$/.exec(event.code), single = event.key.length === 1 && event.key !== " ";
+  const digit = /^Digit([1-9])$/.exec(event.code) || (/^Numpad/.test(event.code) && /^([1-9])$/.exec(event.key)), single = event.key.length === 1 && event.key !== " ";
   if (single && !letters.checked) return;
   // "*" is Shift+8 on many keyboards, and no digit where a screen knows it.
   if (digit && keys.has("digit") && !(event.key === "*" && keys.has("*"))) {
