@@ -38,7 +38,6 @@ LEAST_ISOTONIC = 500
 CLIP = 1e-4
 BINS = 5  # of equal mass: more would be noise with 150 items
 DRAWS = 1000
-AHEAD = 1e-3  # in ln p, of an item's group before another that is as likely
 
 
 @dataclass(frozen=True)
@@ -212,17 +211,13 @@ def recalibrate(
 def with_confidence(probabilities: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float32]:
     """Rows (n, k) brought to these top probabilities by a temperature each: softmax(ln p / T_i); the group stays.
 
-    z = (2, 1, 0) reaches .9 at T = .4360. No temperature tells two equal probabilities apart, so the item's group, the
-    first of them, is put a little ahead: (.4, .4, .2) at .9 becomes (.9, .1, 0). Targets are kept between 1/k and 1.
+    z = (2, 1, 0) reaches .9 at T = .4360. A row whose two largest are equal reaches at most 1/2 and stays as it is;
+    targets are kept between 1/k and 1.
     """
     p = np.asarray(probabilities, np.float64)
     n, k = p.shape
-    own = np.arange(n), p.argmax(1)
     z = np.log(np.maximum(p, 1e-30))
-    z -= z[own][:, None]
-    z[own] = -np.inf
-    z[own] = np.maximum(0, z.max(1) + AHEAD)
-    z -= z[own][:, None]
+    z -= z.max(1, keepdims=True)
     goal = np.clip(np.asarray(target, np.float64), 1 / k + CLIP / k, 1 - CLIP)
     low, high = np.full(n, -12.0), np.full(n, 12.0)  # ln T
     for _ in range(60):
@@ -231,6 +226,6 @@ def with_confidence(probabilities: NDArray[np.floating], target: NDArray[np.floa
         low, high = np.where(top > goal, middle, low), np.where(top > goal, high, middle)
     found = np.exp(z * np.exp(-(low + high) / 2)[:, None])
     answer = (found / found.sum(1, keepdims=True)).astype(np.float32)
-    equal = answer.argmax(1) != own[1]  # by rounding to float32
-    answer[own] = np.where(equal, np.nextafter(answer.max(1), np.float32(1)), answer[own])
+    tied = (np.partition(z, -2, axis=1)[:, -2] == 0) | (answer.argmax(1) != p.argmax(1))
+    answer[tied] = p[tied]
     return answer
