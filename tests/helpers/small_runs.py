@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -33,6 +34,7 @@ def data_of(kind: str, digits: Source) -> NDArray[Any]:
     return images
 
 
+@functools.cache
 def image_net(name: str) -> str:
     """The backbone that this method is tried with on small images: `small-4`, or its own where it refuses that one."""
     spec, kind = ItemSpec("images", 1, 8, 8), method_class(name)
@@ -65,6 +67,8 @@ def settings_for(name: str, kind: str, *, seed: int = 0) -> RunSettings:
         overrides[f"{name}.epochs"] = 2  # which collapses on no processor, as it may on images
     # After a single epoch all codes of a reconstruction are much the same, and what starts from them may collapse.
     overrides |= {f"{stage}.epochs": 12 for stage in stages[:-1] if stage in ("ae", "acai")}
+    if name == "decnn":
+        overrides["decnn.iterations"] = 6  # of 20, for its whole time: what is said of a run holds with few, too
     backbone = "mlp" if kind == "embeddings" else "auto" if name in UNTRAINED else image_net(name)
     if (name, kind) == ("vade", "images"):
         backbone = "ae"  # after so few epochs of a convolutional net rounding alone may end in one group
