@@ -86,7 +86,7 @@ def test_every_method_is_timed_and_the_random_state_stays(method, kind, digits, 
     if kind not in method_class(method).card.accepts or (kind == "images" and not is_trained(method_class(method))):
         return
     monkeypatch.setattr("coterie.networks.autoencoder.WIDTHS", NARROW)  # how long a step takes is of no account here
-    data, backbone = (digits.items.array, image_net(method)) if kind == "images" else (VECTORS[:100], "auto")
+    data, backbone = (digits.items.array, image_net(method)) if kind == "images" else (VECTORS, "auto")
     settings = RunSettings(n_clusters=3, method=method, backbone=backbone, device="cpu")
     prepared = prepare(data, settings, None, resume=False, watch=Watch())
     before = torch.get_rng_state()
