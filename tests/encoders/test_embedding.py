@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +25,9 @@ from coterie.encoders import embedding, open_items, store
 from coterie.encoders.catalogue import WHEEL
 from coterie.encoders.loading import Encoder, Wanted, load_encoder
 from coterie.encoders.opening import Encode
+from coterie.scaling.embedding import SpreadBy
+from coterie.scaling.engines import Task
+from coterie.training.sameness import same_items
 from coterie.types import Encoding, InputError, ItemSpec
 from helpers import forked
 from helpers.disks import fill, small_disk
@@ -65,6 +70,32 @@ def test_all_pictures_and_each_alone_give_the_same(photos, weights, tmp_path):
     stored = np.load(tmp_path / "features" / "features.npy", mmap_mode="r")
     assert stored.dtype == np.float16
     np.testing.assert_array_equal(stored.astype(np.float32), made)
+
+
+def test_weights_are_found_from_another_working_directory(photos, weights, tmp_path, monkeypatch):
+    """Of a model that was fitted in another one, of a run that is resumed, and by a worker of a cluster."""
+    monkeypatch.chdir(weights.parent)
+    made = open_items(photos, encode=Encode(wanted(Path(weights.name)))).items
+    spec = asdict(made.spec)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+
+    def engine(task: Task, numbers: Sequence[int]) -> Iterator[str]:
+        with contextlib.chdir(elsewhere):
+            done = list(map(task, numbers))
+        yield from done
+
+    encode = Encode(wanted(Path(weights.name)), tmp_path / "features", spread=SpreadBy(str(photos), engine))
+    spread = open_items(photos, encode=encode).items
+    monkeypatch.chdir(elsewhere)
+    one = next(photos.glob("*.jpg"))
+    again = open_items(one, like=made.spec, device="cpu").items
+    rows = torch.arange(len(made))
+    torch.testing.assert_close(spread.take(rows), made.take(rows))
+    assert len(again) == 1
+    typed = {**spec, "encoding": {**spec["encoding"], "origin": weights.name}}  # as a record before had it
+    assert same_items({"spec": typed}, {"spec": spec})
+    assert not same_items({"spec": typed}, {"spec": {**spec, "encoding": {**spec["encoding"], "size": 64}}})
 
 
 def test_an_embedding_does_not_depend_on_which_pictures_came_with_it(photos, weights):

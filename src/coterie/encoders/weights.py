@@ -211,4 +211,4 @@ def local_file(text: str) -> WeightFile:
     if path.is_dir():
         raise InputError(f"The weights file {path} is a folder: give it as the encoder, --encoder {path}.")
     check_regular(path)
-    return WeightFile(path, str(path))
+    return WeightFile(path, os.path.abspath(path))  # new pictures may be embedded from another folder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -79,5 +79,7 @@ class SpreadBy:
     engine: Engine
 
     def __call__(self, plan: ChunkPlan, missing: Sequence[int]) -> Iterator[int]:
+        if plan.wanted.weights is not None:  # the user's own file, by its absolute path
+            plan = replace(plan, wanted=replace(plan.wanted, weights=plan.job.encoding.origin))
         task = EmbedTask(self.source, plan, frozenset(missing))
         yield from map(int, self.engine(task, sorted({number // RUN for number in missing})))

@@ -32,8 +32,9 @@ def _pairs(before: Record, now: Record) -> Iterator[tuple[str, Any, Any]]:
     source, opened = before.get("source") or {}, now["source"]
     for name, called in (("kind", "the kind of items"), ("family", "--family")):
         yield called, source.get(name, MISSING), opened[name]
-    for name, value in opened["spec"].items():
-        yield FORM.get(name, f"the {name} of the items"), (source.get("spec") or {}).get(name, MISSING), value
+    form = _form(source.get("spec") or {})
+    for name, value in _form(opened["spec"]).items():
+        yield FORM.get(name, f"the {name} of the items"), form.get(name, MISSING), value
     stages = before.get("stages")
     if stages:
         yield "the stages", [stage["name"] for stage in stages], [stage["name"] for stage in now["stages"]]
@@ -62,10 +63,20 @@ def same_items(before: Record, now: Record) -> bool:
     Pictures that another encoder embeds, or that are resized to another side, have one fingerprint and another form.
     """
     marks = [source.get("fingerprint") for source in (before, now)]
-    forms = [source.get("spec") or {} for source in (before, now)]
+    forms = [_form(source.get("spec") or {}) for source in (before, now)]
     return (not all(marks) or marks[0] == marks[1]) and all(
         forms[0][name] == value for name, value in forms[1].items() if name in forms[0]
     )
+
+
+def _form(spec: Record) -> Record:
+    """The form of items without the place of their encoder's weights, which are known by their digest."""
+    form = dict(spec)
+    if spec.get("spaces"):
+        form["spaces"] = [_form(space) for space in spec["spaces"]]
+    if spec.get("encoding"):
+        form["encoding"] = {name: value for name, value in spec["encoding"].items() if name != "origin"}
+    return form
 
 
 def _settings(stage: str, before: Any, now: Record) -> Iterator[tuple[str, Any, Any]]:
