@@ -220,6 +220,10 @@ def test_json_that_is_nothing_of_the_kind(coterie, run, tmp_path, content):
     refused(coterie, run, path, tmp_path)
 
 
+def test_a_folder_is_not_to_be_removed(coterie, run, tmp_path):
+    assert "give the file that came back" in refused(coterie, run, tmp_path, tmp_path)
+
+
 def test_untouched_predictions_of_every_kind_come_back_as_nothing(coterie, run, tmp_path):
     for name in ("labelstudio", "fiftyone", "coco", "csv"):
         place = tmp_path / f"{name}{'.csv' if name == 'csv' else ''}"

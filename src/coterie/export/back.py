@@ -27,6 +27,8 @@ def read_back(path: Path, items: Items) -> ReadLabels:
     """Read a file that came back; `items` are those of the export. Raises InputError for what is not understood."""
     if path.is_dir() and (path / "labels.json").is_file():
         path = path / "labels.json"
+    if path.is_dir():
+        raise InputError(f"{path} is a folder without FiftyOne's labels.json: give the file that came back.")
     known = RunIndex(items, str(path))
     if path.suffix.lower() != ".json":
         if len(read_bytes(path, LARGEST)) == 0:
