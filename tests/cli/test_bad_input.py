@@ -147,6 +147,7 @@ def test_options_that_cannot_be(coterie, options, words, dry):
         ("n_clusters: 3\nmethod: [cdc]", ("method is ['cdc']",)),
         ("n_clusters: 3\nseed: [1]", ("--seed is [1]", "whole number")),
         ("n_clusters: 3\ncdc: {head_rate: .nan}", ("cdc.head_rate is nan", "finite")),
+        ("n_clusters: 3\nby_items: true", ("by_items, which coterie decides by the items",)),
     ],
 )
 def test_configurations_that_cannot_be(coterie, text, words):

@@ -15,6 +15,7 @@ from coterie.running.deciding import BY_ITEMS
 from coterie.training.plan import OF_THE_RUN, RunSettings
 from coterie.types import InputError
 
+DECIDED = ("by_items", "trained_by")  # of RunSettings; a record that is copied from has them, empty
 LARGEST = 1 << 20  # bytes of a configuration
 DECIMAL = {  # in YAML 1.1, which PyYAML reads, 010 is eight, 1_0 ten, 1:30 ninety and 1e3 a text
     "int": re.compile(r"[-+]?[0-9]+$"),
@@ -155,6 +156,8 @@ def read_config(path: Path) -> dict[str, Any]:
                 reason = "stands there twice" if setting in overrides else "is no name"
                 raise InputError(f"The configuration {path} has the setting {setting!r}, which {reason}.")
             overrides[setting] = inner
+    if (found := next((name for name in DECIDED if settings.pop(name, None)), None)) is not None:
+        raise InputError(f"The configuration {path} has {found}, which coterie decides by the items: leave it out.")
     if "overrides" in settings:
         raise InputError(f"The configuration {path} has overrides that are no mapping, such as 'cdc.cells: 40'.")
     return {**settings, "overrides": overrides}
