@@ -323,6 +323,24 @@ def test_a_run_that_is_moved_or_removed_takes_no_decision(run: Path) -> None:
         assert [review.state.groups[group].name for group in (0, 1)] == ["a", "b"]
 
 
+@pytest.mark.parametrize("grown", [False, True])
+def test_a_log_that_another_program_changed_takes_no_decision(run: Path, grown: bool) -> None:
+    """Before, a gap was left in one that was cut, and what another review had added was overwritten."""
+    log = run / "review" / "log.jsonl"
+    with Review(run) as review:
+        review.rename(0, "a").rename(1, "b")
+        lines = log.read_bytes().splitlines(keepends=True)
+        added = lines[2].replace(b'"seq":2', b'"seq":3').replace(b'"op":"', b'"op":"f').replace(b'"b"', b'"c"')
+        changed = b"".join([*lines, added] if grown else lines[:2])
+        log.write_bytes(changed)
+        with pytest.raises(LogBroken, match=r"log.jsonl was changed by another program. End this review and begin it"):
+            review.rename(2, "d")
+        assert review.state.groups[2].name == ""
+    assert log.read_bytes() == changed
+    with Review(run) as review:
+        assert review.state.groups[1].name == ("c" if grown else "")
+
+
 def test_a_killed_process_keeps_what_it_acknowledged(run: Path) -> None:
     script = f"""
 from coterie.review import Review
@@ -401,6 +419,10 @@ def test_the_table_follows_the_log_where_nobody_closed_the_review(run: Path) -> 
     reviewed_table(run)
     assert set(pq.read_table(path)["name"].to_pylist()) == {"b", ""}
     review.close()
+    log = run / "review" / "log.jsonl"  # mended by hand: as many events as before
+    log.write_bytes(log.read_bytes().replace(b'"name":"b"', b'"name":"c"'))
+    reviewed_table(run)
+    assert set(pq.read_table(path)["name"].to_pylist()) == {"c", ""}
 
 
 def test_a_damaged_embedding_is_named(run: Path) -> None:

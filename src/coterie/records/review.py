@@ -59,6 +59,7 @@ class ReviewEntry(Entries):
 
     format: Count = 1
     events: Count = 0  # lines of the log after its first
+    log: Name = ""  # the SHA-256 of its events
     sha256: Name = ""  # of the result.parquet that was reviewed
     fingerprint: Name | None = None
     n: Count = 0

@@ -8,8 +8,10 @@ since what came after it may have built on it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -138,6 +140,14 @@ def _is_newer(line: bytes) -> bool:
     )
 
 
+def digest(events: Iterable[tuple[Event, Data]]) -> str:
+    """The SHA-256 of a log with these events, in hexadecimal digits."""
+    found = hashlib.sha256()
+    for event, _ in events:
+        found.update(event.line())
+    return found.hexdigest()
+
+
 def was_reviewed(run: Path) -> bool:
     """Whether somebody decided something about the result of this run folder. Raises InputError for a damaged log."""
     return decisions(run) > 0
@@ -162,6 +172,7 @@ class Log:
                 os.fsync(self._file)
         except OSError as error:
             raise InputError(f"{path} cannot be written ({error.strerror}): change its rights.") from error
+        self._torn = False  # whether the rest of a line could not be taken back
         if not self._size:
             _sync_folder(path.parent)
 
@@ -180,19 +191,27 @@ class Log:
                 f"The decision could not be saved: {self.path} is not there any more. Move the run back, it is sent "
                 "again."
             )
+        # Of one put back or cut meanwhile, or of two reviews without locks, lines would be lost, or a gap come into it.
+        if (size := os.fstat(self._file).st_size) != self._size and not (self._torn and size > self._size):
+            raise LogBroken(
+                f"The decision could not be saved: {self.path} was changed by another program. End this review and "
+                "begin it again, it is sent again."
+            )
         try:
-            if os.fstat(self._file).st_size != self._size:
-                os.ftruncate(self._file, self._size)  # the rest of a line that could not be taken back
+            if self._torn:
+                os.ftruncate(self._file, self._size)
             written = 0
             while written < len(line):
                 written += os.pwrite(self._file, line[written:], self._size + written)
             os.fsync(self._file)
         except OSError as error:
+            self._torn = True
             with contextlib.suppress(OSError):
                 os.ftruncate(self._file, self._size)
             reason = error.strerror or error
             helps = what_helps(error) or "see to the disk"
             raise LogBroken(f"The decision could not be saved ({reason}): {helps}, it is sent again.") from error
+        self._torn = False
         self._size += len(line)
         self.events.append((event, content))
         self._ops[event.op] = event

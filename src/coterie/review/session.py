@@ -304,12 +304,12 @@ class Review:
         from coterie.review.table import build_table
 
         with self._journal.guard:
-            return build_table(self.base, self.state, self.features, self.last)
+            return build_table(self.base, self.state, self.features, self.events)
 
     def write(self) -> Path:
         """Write `result.reviewed.parquet` now."""
         with self._journal.guard:
-            return write_table(self.base, self.state, self.features, self.last)
+            return write_table(self.base, self.state, self.features, self.events)
 
 
 def _user() -> str:

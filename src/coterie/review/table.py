@@ -20,7 +20,7 @@ from coterie.review.base import Base, read_base
 from coterie.review.columns import Columns, columns_of
 from coterie.review.events import NOWHERE, Open
 from coterie.review.fold import replay
-from coterie.review.log import FOLDER, LOG, read_log
+from coterie.review.log import FOLDER, LOG, digest, read_log
 from coterie.review.state import SOURCES, Logged, State
 from coterie.types import InputError
 
@@ -87,11 +87,17 @@ def recalibrated(base: Base, state: State, features: NDArray[np.floating] | None
 
 
 def describe(
-    base: Base, state: State, events: int, claim: Claim | None, accepted: NDArray[np.bool_] | None, not_likeliest: int
+    base: Base,
+    state: State,
+    events: Sequence[Logged],
+    claim: Claim | None,
+    accepted: NDArray[np.bool_] | None,
+    not_likeliest: int,
 ) -> ReviewEntry:
     """What the table says of its review."""
     return ReviewEntry(
-        events=events,
+        events=len(events) - 1,
+        log=digest(events),
         sha256=base.sha256,
         fingerprint=base.fingerprint,
         n=base.n,
@@ -153,8 +159,8 @@ def _claim(state: State, claim: Claim, accepted: NDArray[np.bool_] | None) -> Cl
     )
 
 
-def build_table(base: Base, state: State, features: NDArray[np.floating] | None, events: int) -> pa.Table:
-    """The reviewed table in memory."""
+def build_table(base: Base, state: State, features: NDArray[np.floating] | None, events: Sequence[Logged]) -> pa.Table:
+    """The reviewed table in memory; `events` are all of its log."""
     import pyarrow as pa
 
     columns = columns_of(base, state, features)
@@ -194,7 +200,7 @@ def build_table(base: Base, state: State, features: NDArray[np.floating] | None,
     return pa.table(table).replace_schema_metadata(metadata)
 
 
-def write_table(base: Base, state: State, features: NDArray[np.floating] | None, events: int) -> Path:
+def write_table(base: Base, state: State, features: NDArray[np.floating] | None, events: Sequence[Logged]) -> Path:
     """Write `result.reviewed.parquet` beside the run's result. Raises InputError for a file there of someone else."""
     import pyarrow.parquet as pq
 
@@ -209,7 +215,7 @@ def write_table(base: Base, state: State, features: NDArray[np.floating] | None,
 
 
 def reviewed_table(run: Path) -> Path | None:
-    """The run's reviewed table, written again where its log went on since; None for a run without a review.
+    """The run's reviewed table, written again where its log is another since; None for a run without a review.
 
     For commands that read a review without holding it. Raises InputError for a log that cannot be read.
     """
@@ -219,11 +225,16 @@ def reviewed_table(run: Path) -> Path | None:
     if len(events) == 1:
         return None
     there = read_review(run)
-    if there is not None and there.events == len(events) - 1 and there.sha256 == opening(events).sha256:
+    if (
+        there is not None
+        and there.events == len(events) - 1
+        and there.sha256 == opening(events).sha256
+        and there.log in ("", digest(events))  # "": of a version that did not say which
+    ):
         return run / REVIEWED
     base = read_base(run)
     check_same(base, events)
-    return write_table(base, replay(events, base.labels, base.k, base.names), stored_features(base), len(events) - 1)
+    return write_table(base, replay(events, base.labels, base.k, base.names), stored_features(base), events)
 
 
 def opening(events: Sequence[Logged]) -> Open:
