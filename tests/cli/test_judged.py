@@ -219,7 +219,7 @@ def test_judged_items_do_not_check_what_they_taught(
     assert main(["accept", str(out), *words]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["audit"]["judged"] == N - len(rows)
-    assert found["labels_used"]["judged"] == len(rows)
+    assert found["labels_used"] == len(rows)
     assert f"{len(rows)} judged labels took part in this run." in found["notes"]
     assert f"{len(rows)} judged items took part in the confidences" in " ".join(found["notes"])
     accepted = {line.split(",")[0] for line in (tmp_path / "accepted.csv").read_text().splitlines()[1:]}

@@ -45,7 +45,7 @@ def test_table_record_and_report_say_that_labels_were_used(coterie, judged, imag
     assert answer.code == 0, answer.err
     found = answer.object
     assert found["helps"]
-    assert found["labels_used"]["judged"] == 60
+    assert found["labels_used"] == 60
     table, own = pq.read_table(run / "result.recalibrated.parquet"), pq.read_table(run / "result.parquet")
     assert table.schema.metadata[b"coterie.labels_used"] == b"60"
     assert table["label"].equals(own["label"])
@@ -65,7 +65,8 @@ def test_table_record_and_report_say_that_labels_were_used(coterie, judged, imag
     assert again.schema.metadata[b"coterie.labels_used"] == b"60"
     assert again["confidence"].to_numpy() == pytest.approx(table["confidence"].to_numpy(), abs=1e-5)
     accepted = coterie("accept", run, "--recalibrated", "--max-error", 0.3, "--json").object
-    assert accepted["labels_used"]["judged"] == 60
+    assert accepted["labels_used"] == 60
+    assert coterie("accept", run, "--max-error", 0.3, "--json").object["labels_used"] == 0
 
 
 def test_the_judgements_of_a_run_count_beside_those_of_its_map(coterie, judged, images, tmp_path):
@@ -74,9 +75,10 @@ def test_the_judgements_of_a_run_count_beside_those_of_its_map(coterie, judged, 
     record = yaml.safe_load((run / "run.yaml").read_text())
     (run / "run.yaml").write_text(yaml.safe_dump({**record, "labels_used": {"judged": 7, "rows": ""}}))
     answer = coterie("recalibrate", run, "--judged", path, "--json")
-    assert answer.object["labels_used"]["judged"] == 60
+    assert answer.object["labels_used"] == 67
     assert "7 judged labels took part in this run" in " ".join(answer.object["notes"])
-    assert coterie("predict", run, images, "-o", tmp_path / "new.parquet", "--recalibrated").code == 0
+    for command in (("predict", run, images, "-o", tmp_path / "new.parquet"), ("accept", run, "--max-error", 0.5)):
+        assert "the confidences stand on 67 judgements." in coterie(*command, "--recalibrated").out
     for table in (run / "result.recalibrated.parquet", tmp_path / "new.parquet"):
         assert pq.read_schema(table).metadata[b"coterie.labels_used"] == b"67"
 

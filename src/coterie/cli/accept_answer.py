@@ -17,6 +17,7 @@ from coterie.cli.output import percent
 from coterie.cli.speech import NextStep, Speech
 from coterie.common.words import counted, limit
 from coterie.evaluation import accept
+from coterie.records import judgements_in
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
 from coterie.report.read import ReadRun, Result
@@ -52,7 +53,7 @@ def describe(
 ) -> dict[str, Any]:
     """The object of --json, without the audit and the sentence."""
     run, count = folder.run, int(accepted.sum())
-    by_map = (read_recalibration(folder.path) or {}).get("labels_used") if request.recalibrated else None
+    by_map = int((read_recalibration(folder.path) or {}).get("judged") or 0) if request.recalibrated else 0
     return {
         "run": str(request.run),
         "data": (run.get("source") or {}).get("name"),
@@ -68,7 +69,7 @@ def describe(
         "per_cluster": accept.by_cluster(result.labels, result.confidence, accepted, folder.n_clusters),
         "audit": None,
         "calibrated": folder.calibrated,
-        "labels_used": by_map or run.get("labels_used"),
+        "labels_used": by_map + judgements_in(run),
         "judged_before": None if request.recalibrated else how_far_off(read_recalibration(folder.path)),
         "warnings": [str(text) for text in run.get("warnings") or []],
         "table": str(request.out) if request.out is not None else None,
@@ -122,7 +123,7 @@ def print_found(found: dict[str, Any], request: AcceptRequest) -> None:
     if found["audit"] is not None:
         print_audit(found["audit"])
     elif request.recalibrated:
-        print(f"Labels were used: the confidences are by the map of {found['labels_used']['judged']} judged items.")
+        print(f"Labels were used: the confidences stand on {counted(found['labels_used'], 'judgement')}.")
     elif found["judged_before"]:
         print(f"{found['judged_before']} Take the corrected ones: --recalibrated.")
     else:

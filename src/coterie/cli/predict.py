@@ -193,7 +193,7 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
         f"{'' if answer['calibrated'] or request.recalibrated else ' (not calibrated)'}. {where}"
     )
     if request.recalibrated:
-        print(f"Labels were used: the confidences are by the map of {answer['labels_used']} judged items.")
+        print(f"Labels were used: the confidences stand on {counted(answer['labels_used'], 'judgement')}.")
     elif answer["judged_before"]:
         print(f"{answer['judged_before']} These confidences are not corrected: --recalibrated does it.")
     if foreign is not None:

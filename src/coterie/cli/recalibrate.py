@@ -42,12 +42,13 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
     found = recalibrate(result.confidence[read.rows], read.right, kind)  # type: ignore[arg-type]
     digest = hashlib.sha256(judged.read_bytes()).hexdigest()
     used = {"judged": found.judged, "files": [{"name": judged.name, "sha256": digest, "n": found.judged}]}
-    answer: dict[str, Any] = {"run": str(run), **found.as_json(), "labels_used": used, "table": None}
+    judgements = found.judged + judged_in(run)
+    answer: dict[str, Any] = {"run": str(run), **found.as_json(), "labels_used": judgements, "table": None}
     if found.helps:
         whole = read_result(run / "result.parquet", len(result.labels), groups_of(folder.run))
         heads = {name: torch.tensor(p) for name, p in whole.heads.items()}
         said = Assignments(whole.ids, next(iter(heads.values())), heads)
-        answered, judgements = remapped(said, found.map), found.judged + judged_in(run)
+        answered = remapped(said, found.map)
         if table != own:
             write_result(table, answered, labels_used=judgements)
         # The run's own table goes with its map: a kill between the two leaves neither, not one beside the other's.
@@ -55,7 +56,9 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
             beside.write_bytes(result_content(answered, judgements))
             (run / FILE).unlink(missing_ok=True)
         answer["table"] = str(table)
-        write_atomically(run / FILE, json.dumps({**answer, "run": run.resolve().name}, indent=1) + "\n")
+        write_atomically(
+            run / FILE, json.dumps({**answer, "run": run.resolve().name, "labels_used": used}, indent=1) + "\n"
+        )
         answer["report"] = str(write_report(run))
     notes = (*taught(run), *before_review(run, "this is about"))
     answer["notes"] = [*read.notes, *(f"{note}." for note in notes)]
