@@ -171,15 +171,27 @@ def test_labels_of_another_length_are_refused_before_training(coterie):
     assert not Path("run").exists()
 
 
-def test_output_folders_that_cannot_be(coterie, grouped, vectors):
-    arguments = ("fit", vectors, "-k", 3, "-o")
+@pytest.mark.parametrize("dry", [False, True])
+def test_output_folders_that_cannot_be(coterie, grouped, vectors, dry, monkeypatch):
+    """A dry run refuses what the run would; it did so only of folders that were there."""
+    fit = ("fit", vectors, "-k", 3, *(("--dry-run",) if dry else ()))
+    arguments = (*fit, "-o")
     refused(coterie(*arguments, grouped, "--epochs", 1), "already holds a run", "--resume")
+    refused(coterie(*arguments, grouped / "second"), "lies in the run")
+    refused(coterie(*arguments, grouped / "model" / "second"), "is a place of the run in")
     Path("mine").mkdir()
     Path("mine/letter.txt").write_text("dear")
     refused(coterie(*arguments, "mine"), "not empty and holds no run")
     refused(coterie(*arguments, "mine/letter.txt"), "is a file")
     refused(coterie(*arguments, "mine/letter.txt/run"), "cannot be made")
+    Path("lost").symlink_to("nowhere")
+    refused(coterie(*arguments, "lost"), "is a link that leads nowhere")
     assert Path("mine/letter.txt").read_text() == "dear"
+    with monkeypatch.context() as inside:
+        inside.chdir(grouped)
+        refused(coterie(*fit), "lies in the run")
+    assert not (grouped / "runs").exists()
+    assert not (grouped / "second").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli.accept_answer import to_judge
-from coterie.cli.folders import run_folder
+from coterie.cli.folders import FOLDER, run_folder
 from coterie.cli.labels import find_labels, of_this_run
 from coterie.cli.output import print_object
 from coterie.cli.speech import NextStep, Speech, to_review
@@ -36,7 +36,7 @@ from coterie.running.preparing import Prepared, Watch, prepare
 from coterie.training.device import several_processes
 from coterie.training.interrupt import Stopped
 from coterie.training.plan import RunSettings, coerce
-from coterie.training.runfolder import Resume
+from coterie.training.runfolder import Resume, check_new
 from coterie.training.sameness import same_items
 from coterie.types import CoterieError, InputError, RunFailed, Skipped, Source
 
@@ -92,18 +92,28 @@ def fit_source(request: FitRequest) -> None:
 @in_own_state
 def fit_run(request: FitRequest) -> Finished | None:
     """Run a request; None in all processes but the first of several. Raises InputError and RunFailed."""
-    settings = settled(request)
-    if request.out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InputError("Several processes need one run folder: give it with -o.")
-    check_folder(request.out, [request.labels if request.labels != "folders" else None, request.config])
+    settings = settled_with_folder(request)
     begun = time.monotonic()
-    method = "auto" if settings.by_items else settings.method
-    with run_folder(request.out, f"{Path(request.named).resolve().stem}-{method}") as out:
+    with run_folder(request.out, name_of_a_run(request, settings)) as out:
         done = train(request, settings, out)
     if not first_process():
         return None
     metrics, page = describe(request, done, out)
     return Finished(done, out, page, metrics, time.monotonic() - begun)
+
+
+def name_of_a_run(request: FitRequest, settings: RunSettings) -> str:
+    """What the folder of a run is called where the user names none."""
+    return f"{Path(request.named).resolve().stem}-{'auto' if settings.by_items else settings.method}"
+
+
+def settled_with_folder(request: FitRequest) -> RunSettings:
+    """The settings of a request whose run folder takes nothing that it reads. Raises InputError."""
+    settings = settled(request)
+    if request.out is None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError("Several processes need one run folder: give it with -o.")
+    check_folder(request.out, [request.labels if request.labels != "folders" else None, request.config])
+    return settings
 
 
 def settled(request: FitRequest) -> RunSettings:
@@ -267,8 +277,11 @@ def kept(out: Path) -> bool:
 
 def check(request: FitRequest) -> Prepared:
     """All that a run checks before it trains. Makes no folder."""
-    out = request.out if request.out is not None and request.out.exists() else None
-    prepared = prepare(request.source, settled(request), out, resume=request.resume, watch=Watch(dry=True))
+    settings, out = settled_with_folder(request), request.out
+    if out is None or not out.exists():
+        check_new(out or FOLDER / name_of_a_run(request, settings))
+        out = None
+    prepared = prepare(request.source, settings, out, resume=request.resume, watch=Watch(dry=True))
     prepared.folder.release()
     check_labels(request, prepared.source)
     return prepared

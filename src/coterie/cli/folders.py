@@ -11,6 +11,8 @@ from coterie.common.outputs import printable
 from coterie.training.runfolder import Held
 from coterie.types import InputError
 
+FOLDER = Path("runs")  # where runs are made of which the user names no folder
+
 
 @contextmanager
 def run_folder(given: Path | None, name: str) -> Iterator[Path]:
@@ -18,7 +20,7 @@ def run_folder(given: Path | None, name: str) -> Iterator[Path]:
 
     Folders that were not there before and are empty in the end, because the run was refused, are removed again.
     """
-    place = given or Path("runs")
+    place = given or FOLDER
     new = [folder for folder in (place, *place.parents) if not os.path.lexists(folder)]
     out = given or new_folder(place, name)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 from dataclasses import dataclass, field
@@ -44,18 +45,11 @@ class RunFolder:
         """Make the folder, or take it up again, and hold it. Raises InputError when it may not be used, Held, Done."""
         if self.path is None or not self.writes:
             return
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file: choose another folder with -o.")
-        if self.path.is_symlink() and not self.path.exists():
-            raise InputError(f"{self.path} is a link that leads nowhere: remove it, or choose another folder with -o.")
-        if (around := _run_around(self.path)) is not None:
-            raise InputError(f"{self.path} lies in the run {around}: choose another folder with -o.")
+        check_place(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(
-                f"The run folder {self.path} cannot be made ({error.strerror}): choose another with -o."
-            ) from error
+            raise _not_made(self.path, error) from error
         self._hold()
         try:
             self._check(resume=resume)
@@ -108,11 +102,7 @@ class RunFolder:
             raise InputError(
                 f"The run folder {self.path} may not be written: change its rights or choose another with -o."
             )
-        free = shutil.disk_usage(self.path).free
-        if free < 50 << 20:
-            raise InputError(
-                f"Only {free >> 20} MiB are free where {self.path} lies: free some space or choose another -o."
-            )
+        _check_room(self.path, self.path)
 
     @property
     def is_done(self) -> bool:
@@ -169,6 +159,39 @@ class RunFolder:
 
     def file(self, *parts: str) -> Path | None:
         return None if self.path is None else self.path.joinpath(*parts)
+
+
+def check_place(path: Path) -> None:
+    """Raise InputError where no run folder can be or be made, without making one."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"{path} is a file: choose another folder with -o.")
+    if path.is_symlink() and not path.exists():
+        raise InputError(f"{path} is a link that leads nowhere: remove it, or choose another folder with -o.")
+    if (around := _run_around(path)) is not None:
+        raise InputError(f"{path} lies in the run {around}: choose another folder with -o.")
+
+
+def check_new(path: Path) -> None:
+    """Raise InputError where a run would be refused its folder, which is not there yet and is not made."""
+    check_place(path)
+    above = next(folder for folder in Path(os.path.abspath(path)).parents if os.path.lexists(folder))
+    wrong = None if os.access(above, os.W_OK | os.X_OK) else errno.EACCES
+    if not above.is_dir():
+        wrong = errno.ENOTDIR
+    if wrong is not None:
+        raise _not_made(path, OSError(wrong, os.strerror(wrong)))
+    _check_room(path, above)
+
+
+def _not_made(path: Path, error: OSError) -> InputError:
+    return InputError(f"The run folder {path} cannot be made ({error.strerror}): choose another with -o.")
+
+
+def _check_room(path: Path, there: Path) -> None:
+    """Raise InputError where the disk of `there` has no room for the run folder `path`."""
+    free = shutil.disk_usage(there).free
+    if free < 50 << 20:
+        raise InputError(f"Only {free >> 20} MiB are free where {path} lies: free some space or choose another -o.")
 
 
 def _run_around(path: Path) -> Path | None:
