@@ -331,7 +331,8 @@ def test_a_run_that_is_not_finished_is_refused(coterie, run, tmp_path):
 
 
 def test_embeddings_have_no_pictures_but_tables(coterie, tmp_path):
-    write_run(tmp_path / "r", None, [str(row) for row in range(9)], np.arange(9) % 3, embedding=np.eye(9))
+    ids = [*map(str, range(7)), "a\u2028b", "a\x85b"]  # line ends of a text, not of coterie.jsonl
+    write_run(tmp_path / "r", None, ids, np.arange(9) % 3, embedding=np.eye(9))
     said = refused(coterie, tmp_path / "r", "--to", "imagefolder", "-o", tmp_path / "out")
     assert "over embeddings, which have no pictures" in said
     said = refused(coterie, tmp_path / "r", "--to", "csv", "-o", tmp_path / "out.csv", "--source", tmp_path)
@@ -339,8 +340,9 @@ def test_embeddings_have_no_pictures_but_tables(coterie, tmp_path):
     said = refused(coterie, tmp_path / "r", "--to", "csv,coco,cleanlab", "-o", tmp_path / "out")
     assert "coco needs the pictures. The run is over embeddings" in said
     for name, out in (("csv", "a.csv"), ("cleanlab", "cl"), ("projector", "pr"), ("embedding-atlas", "a.parquet")):
-        code, _, said = coterie("export", tmp_path / "r", "--to", name, "-o", tmp_path / out)
-        assert code == 0, said
+        for over in ((), ("--overwrite",)):
+            code, _, said = coterie("export", tmp_path / "r", "--to", name, "-o", tmp_path / out, *over)
+            assert code == 0, said
 
 
 def test_of_several_formats_the_one_that_cannot_be_is_named(coterie, run, tmp_path):

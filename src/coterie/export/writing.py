@@ -199,10 +199,10 @@ def _stranger(folder: Path, *, whole: bool = True) -> str | None:
     No link is followed. Of an export that is not `whole` the first line alone is there.
     """
     try:
-        lines = [json.loads(line) for line in read_text(folder / MAP, LARGEST_MAP).splitlines()]
+        lines = [json.loads(line) for line in read_text(folder / MAP, LARGEST_MAP).rstrip("\n").split("\n")]
     except (InputError, ValueError):
         return next(iter(sorted(os.listdir(folder))), None)
-    if not lines or not isinstance(lines[0], dict) or lines[0].get("coterie") != "export":
+    if not isinstance(lines[0], dict) or lines[0].get("coterie") != "export":
         return MAP
     if not whole:
         return None
