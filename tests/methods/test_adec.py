@@ -85,8 +85,9 @@ def test_a_beginning_that_leaves_the_encoder_no_epoch_is_refused_or_shortened() 
 
 
 def test_an_encoder_that_would_be_trained_once_is_refused() -> None:
-    facts = Facts(n=300, k=3, kind="embeddings", device="cpu", dim=12)
-    method = ADEC(epochs=4, discriminator_epochs=1, batch_size=100, encode_every=9)
+    facts = Facts(n=399, k=3, kind="embeddings", device="cpu", dim=12)  # of which 99 fill no batch
+    method = ADEC(epochs=4, discriminator_epochs=1, batch_size=100, encode_every=8)
     check(method, facts)
-    with pytest.raises(InputError, match=r"adec\.encode_every is 10, and there are 9 batches after"):
-        check(replace(method, encode_every=10), facts)
+    with pytest.raises(InputError, match=r"adec\.encode_every is 9, and there are 9 batches after"):
+        check(replace(method, encode_every=9), facts)
+    check(ADEC(epochs=2, discriminator_epochs=1, batch_size=1000), facts)  # of one batch, in which it learns

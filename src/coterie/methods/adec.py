@@ -7,7 +7,6 @@ and the non-saturating form of the encoder's loss are ours. Phase 1 is `acai`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -72,8 +71,8 @@ class ADEC:
                 f"adec.discriminator_epochs is {self.discriminator_epochs} of adec.epochs {self.epochs}: the encoder "
                 "would not be trained, so it must be smaller."
             )
-        steps = (self.epochs - self.discriminator_epochs) * math.ceil(facts.n / self.batch_size)
-        if self.epochs and self.encode_every > steps:
+        steps = (self.epochs - self.discriminator_epochs) * (facts.n // min(self.batch_size, facts.n))
+        if self.epochs and 1 < self.encode_every >= steps:
             raise InputError(
                 f"adec.encode_every is {self.encode_every}, and there are {steps:,} batches after the discriminator's "
                 "own: the encoder would be trained once, so it must be smaller."
