@@ -158,6 +158,7 @@ class EpochStart:
     features: Features
     generator: torch.Generator
     logged: dict[str, Tensor] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
     ended: bool = False
 
     def log(self, **numbers: Tensor | float) -> None:
@@ -165,6 +166,10 @@ class EpochStart:
         import torch
 
         self.logged.update({name: torch.as_tensor(number) for name, number in numbers.items()})
+
+    def warn(self, text: str) -> None:
+        """Tell the user a sentence; one that was told before is not told again."""
+        self.warnings.append(text)
 
     def end(self) -> None:
         """Let the stage end with this epoch's first batch: the method's own, label-free stopping criterion holds."""

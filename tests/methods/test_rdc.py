@@ -16,7 +16,7 @@ from coterie.networks.autoencoder import flat
 from coterie.objectives.proximity import Rules, proximity
 from coterie.pipeline import run
 from coterie.training.coerce import coerce
-from coterie.types import InputError, RunFailed
+from coterie.types import EpochStart, InputError, RunFailed
 from helpers.phases import DATA, batch_of, features_of, net_of, steps, touched
 
 
@@ -129,6 +129,20 @@ def test_the_authors_reading_of_the_filters_meets_the_wanted_shares_at_the_start
     found = proximity(z, distance, neighbour, *net.filters.thresholds, rules=Rules("running", "own_code", "below"))
     assert found.core_share == pytest.approx(0.4, abs=0.03)
     assert float(found.reliable[found.core].float().mean()) == pytest.approx(0.6, abs=0.03)
+
+
+def test_a_second_filter_that_does_nothing_or_passes_hardly_any_neighbour_is_told_of():
+    told = []
+    for settings in ({}, {"gap": 1e6}, {"gap": 1e-6}, {"gap": 1e6, "gap_scale": "median"}):
+        method = RDC(**settings)
+        net = net_of(method)
+        epoch = EpochStart(0, features_of(net), torch.Generator())
+        method.begin_epoch(net, epoch)
+        told.append(epoch.warnings)
+    assert told[0] == []
+    assert "more than 99% of the neighbours pass, so it does nothing: lower rdc.gap, or set" in told[1][0]
+    assert "less than a quarter of the neighbours pass: raise rdc.gap." in told[2][0]
+    assert told[3][0].endswith("lower rdc.gap.")
 
 
 @pytest.mark.parametrize(("factor", "what"), [(1e-4, "collapsed"), (20.0, "diverged: it is 20 times as wide")])

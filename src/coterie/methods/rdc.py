@@ -43,6 +43,7 @@ from coterie.types import Batch, EpochStart, Features, InputError, Losses, RunFa
 SETTLED_AFTER, WINDOW = 10, 5  # refreshes before the stop rule applies, and the number that it looks back on
 STEADY, GROWTH = 0.005, 1e-3  # range of ρ in the window that counts as stable; least rise of ρ that counts
 COLLAPSE = 100.0  # factor by which the code may shrink
+FEW_PASS, ALL_PASS = 0.25, 0.99  # share of the neighbours outside of which the second filter is of little use
 ONE_LUMP = 0.8  # share of the items in one group of DBSCAN at which it has told nothing
 TWO = {"neighbours": 2, "batch_size": 50}  # the code's variants for VesselMNIST3D and PneumoniaMNIST
 
@@ -260,8 +261,21 @@ class RDC:
             nearest=distance[:, 0].mean(),
         )
         check_spread(float(spread), float(net.filters.first_spread), self.widest)
+        if said := self.unselective(found.accepted):
+            epoch.warn(said)
         if net.stopping.settled(found.core_share, self.stop):
             epoch.end()
+
+    def unselective(self, accepted: float) -> str:
+        """A sentence where the second filter lets nearly all neighbours pass, or hardly any."""
+        name = "rdc.accepted" if self.gap is None else "rdc.gap"
+        if accepted > ALL_PASS:
+            other = "" if self.gap_scale == "median" else ", or set rdc.gap_scale to median, which follows the code"
+            passed = "R-DC's second filter lets more than 99% of the neighbours pass, so it does nothing"
+            return f"{passed}: lower {name}{other}."
+        if accepted < FEW_PASS:
+            return f"R-DC's second filter lets less than a quarter of the neighbours pass: raise {name}."
+        return ""
 
     def renew_rows(self, net: Net, batch: Batch, clean: Tensor) -> None:
         """Write the batch's fresh codes into the bank and look for its neighbours there."""

@@ -231,6 +231,8 @@ class Training:
         # The numbers of the epoch's first step, which no method draws for both.
         begun = EpochStart(at.epoch, stage.features, generator_of(*path, 0, "method"))
         begin_epoch(self.method, self.net, begun)
+        for text in begun.warnings:
+            stage.warn(text)
         logged = numbers(self.method, "epoch.log", begun.logged)
         at.meter.add({f"health.{key}": value for key, value in logged.items()})
         return begun.ended
