@@ -95,7 +95,7 @@ def choose_k(
     if isinstance(source, str | os.PathLike) and os.path.lexists(Path(source) / "run.yaml"):
         if columns is not None:
             raise InputError("columns choose the features of a table, and a run has its own: leave them out.")
-        looked = features_of_run(Path(source), seed)
+        looked = features_of_run(Path(source))
     else:
         opened = open_source(source, columns=columns, family="photo")  # of no matter here, so there is no note on it
         mark_outliers(opened)
@@ -157,7 +157,7 @@ def _pixels(images: Tensor) -> Tensor:
     return values.flatten(1)
 
 
-def features_of_run(folder: Path, seed: int) -> Looked:
+def features_of_run(folder: Path) -> Looked:
     """The sample of its items' features that a finished run keeps. Raises InputError for one that keeps none."""
     record, model = read_record(folder), load_model(folder)
     if model.bank is None:

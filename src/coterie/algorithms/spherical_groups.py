@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import kmeans
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.memory import ItemTable
+from coterie.networks.net import Net
 from coterie.networks.unit import unit_rows
+from coterie.types import Features
 
 
 class SphericalGroups(nn.Module):
@@ -41,6 +43,17 @@ class SphericalGroups(nn.Module):
         labels = self.labels.rows[:, 0].long().cpu()
         weights = 1 / labels.bincount(minlength=len(self.centres)).double()
         return torch.multinomial(weights[labels], count, replacement=True, generator=generator)
+
+
+def teacher_rows(net: Net, features: Features) -> Float[Tensor, "n d"]:
+    """The teacher's projections of all items."""
+    return features(by=nn.Sequential(net.teacher.backbone, net.teacher.project))
+
+
+def answer_by_teacher(net: Net, features: Features, generator: torch.Generator, restarts: int) -> None:
+    """Let the teacher take the net's place, and `net.answer` be spherical K-means on its projections."""
+    place_directions(net.answer, teacher_rows(net, features), generator, restarts)
+    net.teacher.take_over(net)
 
 
 def place_directions(

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from coterie.algorithms.schedules import rising_cosine, unhurried_cosine
-from coterie.algorithms.spherical_groups import SphericalGroups, place_directions
+from coterie.algorithms.spherical_groups import SphericalGroups, answer_by_teacher, teacher_rows
 from coterie.common.bounds import AboveZero, BatchSize, BelowOne, Epochs, PositiveRate, Rate, Restarts, Share, Width
 from coterie.contract import Card, Facts, OnlyIf, View, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, projector
@@ -130,7 +130,7 @@ class CoNR:
 
     def begin_epoch(self, net: Net, epoch: EpochStart) -> None:
         """Spherical K-means on the teacher's projections of all items."""
-        rows = epoch.features(by=nn.Sequential(net.teacher.backbone, net.teacher.project))
+        rows = teacher_rows(net, epoch.features)
         net.groups.renew(rows, epoch.generator, self.restarts)
 
     def step(self, net: Net, batch: Batch) -> Iterator[Losses]:
@@ -160,9 +160,7 @@ class CoNR:
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """The teacher takes the net's place; spherical K-means on its projections is the answer."""
-        rows = features(by=nn.Sequential(net.teacher.backbone, net.teacher.project))
-        place_directions(net.answer, rows, generator, self.restarts)
-        net.teacher.take_over(net)
+        answer_by_teacher(net, features, generator, self.restarts)
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"kmeans": net.answer(F.normalize(net.project(features)))}

@@ -23,19 +23,17 @@ from coterie.contract import Card, Facts, Reading, View, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
 from coterie.objectives.pairs import (
+    MOVED,
     binary_cross_entropy,
     cosines,
-    exchanged,
     identity_layer,
     mean_where,
+    moved_parts,
+    moved_views,
     pair_cross_entropy,
 )
-from coterie.types import Batch, Family, InputError, ItemSpec, Losses
-from coterie.views.drift import Drift
-from coterie.views.recipes import GLYPH, Recipe
+from coterie.types import Batch, InputError, ItemSpec, Losses
 
-RECIPES: dict[Family, Recipe] = {"photo": Drift(), "glyph": GLYPH["perturbed"]}
-MOVED = View(RECIPES, settings={"turn": 20.0, "shift": 0.18})
 TWO = {"upper": (0.99, 0.895), "lower": (0.80, 0.895), "consistency": 1.0}
 
 
@@ -124,7 +122,7 @@ class DAC:
                 )
 
     def views(self) -> dict[str, View]:
-        return {"clean": View("clean"), **{f"moved{i + 1}": MOVED for i in range(self.repeats)}}
+        return moved_views(self.repeats)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         """Three layers as wide as there are groups, the last two the identity at first, each with normalisation."""
@@ -158,11 +156,9 @@ class DAC:
             said = net.cluster(net.backbone(batch.clean)).softmax(1)
         upper, lower = self.thresholds(batch)
         self._record(batch, said, upper, lower)
-        for name in self.views():
-            if name != "clean":
-                for rows in exchanged(batch):
-                    logits = net.cluster(net.backbone(batch.views[name][rows]))
-                    yield self.losses(batch.gather(logits).softmax(1), batch.gather(said[rows]), upper, lower)
+        for images, rows in moved_parts(batch, self.repeats):
+            logits = net.cluster(net.backbone(images))
+            yield self.losses(batch.gather(logits).softmax(1), batch.gather(said[rows]), upper, lower)
 
     def losses(self, p: Float[Tensor, "n k"], said: Float[Tensor, "n k"], upper: float, lower: float) -> Losses:
         """The losses of a sub-batch's answers, against those on the plain images."""

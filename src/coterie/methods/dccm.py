@@ -23,13 +23,17 @@ from coterie.common.bounds import BatchSize, Copies, Epochs, PositiveRate, Share
 from coterie.contract import Card, Facts, View, logged
 from coterie.networks.early import early_channels, early_maps
 from coterie.networks.net import Net, trainable
-from coterie.objectives.pairs import binary_cross_entropy, cosines, exchanged, identity_layer, pair_cross_entropy
-from coterie.types import Batch, Family, InputError, ItemSpec, Losses
-from coterie.views.drift import Drift
-from coterie.views.recipes import GLYPH, Recipe
+from coterie.objectives.pairs import (
+    MOVED,
+    binary_cross_entropy,
+    cosines,
+    identity_layer,
+    moved_parts,
+    moved_views,
+    pair_cross_entropy,
+)
+from coterie.types import Batch, InputError, ItemSpec, Losses
 
-RECIPES: dict[Family, Recipe] = {"photo": Drift(), "glyph": GLYPH["perturbed"]}
-MOVED = View(RECIPES, settings={"turn": 20.0, "shift": 0.18})
 MAP_SIDE = 14  # pixels of the early map that are compared: all of them for images of 32
 NEGATIVES = 2  # maps of other groups for each image
 
@@ -96,7 +100,7 @@ class DCCM:
             raise InputError(f"dccm.part is {self.part}: a batch has only {self.batch_size} images.")
 
     def views(self) -> dict[str, View]:
-        return {"clean": View("clean"), **{f"moved{i + 1}": MOVED for i in range(self.repeats)}}
+        return moved_views(self.repeats)
 
     def heads(self, net: Net, k: int) -> dict[str, nn.Module]:
         """Both linear layers begin as the identity; batch normalisation after the last spreads the first answers."""
@@ -117,10 +121,8 @@ class DCCM:
         with torch.no_grad():
             said = net.cluster(net.backbone(batch.clean)).softmax(1)
         self._record(batch, said)
-        for name in self.views():
-            if name != "clean":
-                for rows in exchanged(batch):
-                    yield self.losses(net, batch, batch.views[name][rows], said[rows])
+        for images, rows in moved_parts(batch, self.repeats):
+            yield self.losses(net, batch, images, said[rows])
 
     def losses(self, net: Net, batch: Batch, views: Tensor, said: Float[Tensor, "s k"]) -> Losses:
         """Those of one sub-batch of distorted images, over all processes, by the graph and labels of the plain ones."""

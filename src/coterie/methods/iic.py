@@ -21,6 +21,7 @@ from coterie.contract import Card, Facts, OnlyIf, Pass, View, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
 from coterie.networks.sobel import behind_sobel
+from coterie.objectives.partition import partition_preset
 from coterie.types import Batch, EpochStart, Family, InputError, Losses
 from coterie.views.colour import colour_jitter
 from coterie.views.draw import Draw
@@ -154,19 +155,8 @@ class IIC:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: one copy, one pass for each head, fewer rounds at a higher rate.
-
-    As many rounds, over-clusters and images in a batch as PICA's practical preset has.
-    """
-    batch = min(facts.n, max(32, 4 * facts.k, min(256, facts.n // 12)))
-    return {
-        "epochs": min(150, max(10, round(26 * (70_000 / facts.n) ** 0.2))),
-        "batch_size": batch,
-        "copies": 1,
-        "over": min(7 * facts.k, max(2 * facts.k, batch // 3)),
-        "primary_passes": 1,
-        "learning_rate": 1e-3,
-    }
+    """For a CPU or small data: PICA's practical preset, and one pass for each head."""
+    return {**partition_preset(facts), "primary_passes": 1}
 
 
 def joint(x: Float[Tensor, "n k"], y: Float[Tensor, "n k"]) -> Float[Tensor, "k k"]:

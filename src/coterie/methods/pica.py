@@ -21,7 +21,13 @@ from coterie.contract import Card, Facts, OnlyIf, Pass, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
 from coterie.networks.sobel import behind_sobel
-from coterie.objectives.partition import imbalance, mean_off_diagonal, partition_loss, partition_uncertainty
+from coterie.objectives.partition import (
+    imbalance,
+    mean_off_diagonal,
+    partition_loss,
+    partition_preset,
+    partition_uncertainty,
+)
 from coterie.types import Batch, Features, InputError, Losses
 
 CERTAIN = 0.98  # the paper's Fig. 3 counts the images of at least this confidence
@@ -165,19 +171,8 @@ class PICA:
 
 
 def practical(facts: Facts) -> dict[str, Any]:
-    """For a CPU or small data: fewer copies and epochs at a higher rate, smaller batches for fewer images.
-
-    The over-clustering head has seven groups for each one that is asked for, as 70 for 10, but at most a third of the
-    batch size.
-    """
-    batch = min(facts.n, max(32, 4 * facts.k, min(256, facts.n // 12)))
-    return {
-        "epochs": min(150, max(10, round(26 * (70_000 / facts.n) ** 0.2))),
-        "batch_size": batch,
-        "copies": 1,
-        "over": min(7 * facts.k, max(2 * facts.k, batch // 3)),
-        "learning_rate": 1e-3,
-    }
+    """For a CPU or small data: fewer copies and epochs at a higher rate, smaller batches for fewer images."""
+    return partition_preset(facts)
 
 
 # Table 5: how weights begin

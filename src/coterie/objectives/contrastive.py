@@ -37,7 +37,7 @@ def nt_xent(
     which items are no negatives of which others, in all four combinations of views. In float32. Rows that are all alike
     give ln(2b - 1); orthogonal items with equal views ln(1 + (2b - 2) exp(-1/t)), 2.031 for b = 10 and t = 1.
     """
-    rows = F.normalize(torch.cat([_as_float(one), _as_float(two)]), eps=1e-12)
+    rows = F.normalize(torch.cat([at_least_float32(one), at_least_float32(two)]), eps=1e-12)
     count = len(rows)
     hidden = torch.eye(count, dtype=torch.bool, device=rows.device)
     if left_out is not None:
@@ -60,5 +60,6 @@ def embedding_std(rows: Float[Tensor, "b d"]) -> Float[Tensor, ""]:
     return F.normalize(rows).std(0).mean() * rows.shape[1] ** 0.5
 
 
-def _as_float(rows: Tensor) -> Tensor:
+def at_least_float32(rows: Tensor) -> Tensor:
+    """Rows of half precision as float32, others as they are."""
     return rows if rows.dtype == torch.float64 else rows.float()

@@ -13,9 +13,13 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from coterie.contract import View
 from coterie.networks.heads import SteadyLinear
 from coterie.types import Batch
+from coterie.views.drift import Drift
+from coterie.views.recipes import GLYPH
 
+MOVED = View({"photo": Drift(), "glyph": GLYPH["perturbed"]}, settings={"turn": 20.0, "shift": 0.18})
 SMALLEST = 1e-7  # of a probability inside a logarithm, Keras' epsilon
 
 
@@ -54,6 +58,18 @@ def identity_layer(width: int, out: int) -> SteadyLinear:
     nn.init.eye_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
+
+
+def moved_views(repeats: int) -> dict[str, View]:
+    """The plain images, and `repeats` distorted copies of them: "clean", "moved1", "moved2", ..."""
+    return {"clean": View("clean"), **{f"moved{i + 1}": MOVED for i in range(repeats)}}
+
+
+def moved_parts(batch: Batch, repeats: int) -> Iterator[tuple[Tensor, Int[Tensor, " s"]]]:
+    """The images of each sub-batch and their rows in the batch, copy after copy, each in an order of its own."""
+    for i in range(repeats):
+        for rows in exchanged(batch):
+            yield batch.views[f"moved{i + 1}"][rows], rows
 
 
 def exchanged(batch: Batch) -> Iterator[Int[Tensor, " s"]]:

@@ -11,7 +11,7 @@ from coterie.evaluation.calibration_errors import ROUNDED
 from coterie.records import Record
 from coterie.records.recalibration import read_recalibration
 from coterie.report.judged import how_far_off
-from coterie.report.read import ReadRun, Result
+from coterie.report.read import ReadRun
 from coterie.report.wording import count, duration, percent, points
 
 SURE, DOUBTFUL = 0.9, 0.5
@@ -166,8 +166,8 @@ def tiles(folder: ReadRun) -> list[Tile]:
             "mean confidence",
             taught.lower() if (taught := labels_used(folder.run)) else CALIBRATED[folder.calibrated],
         ),
-        _share_tile(result, result.confidence >= SURE - ROUNDED, f"sure {kind}", "at 90% or more", "good"),
-        _share_tile(result, result.confidence < DOUBTFUL, f"doubtful {kind}", "below 50%", "doubt"),
+        _share_tile(result.confidence >= SURE - ROUNDED, f"sure {kind}", "at 90% or more", "good"),
+        _share_tile(result.confidence < DOUBTFUL, f"doubtful {kind}", "below 50%", "doubt"),
         Tile(
             f"{used} of {len(sizes)}" if used < len(sizes) else str(used),
             "groups in use",
@@ -186,5 +186,5 @@ def tiles(folder: ReadRun) -> list[Tile]:
     return found
 
 
-def _share_tile(result: Result, chosen: np.ndarray, name: str, hint: str, tone: str) -> Tile:
+def _share_tile(chosen: np.ndarray, name: str, hint: str, tone: str) -> Tile:
     return Tile(percent(float(chosen.mean())), name, f"{count(int(chosen.sum()))} {hint}", tone if chosen.any() else "")

@@ -161,15 +161,17 @@ class Base:
 
 def outside_of(record: Record, n: int) -> NDArray[np.bool_]:
     """The rows (n,) that lie far outside all others, by the record of the run. Raises InputError."""
-    found = np.zeros(n, bool)
-    found[row_texts.read(str((record.get("source") or {}).get("outliers") or ""), n)] = True
-    return found
+    return _marked((record.get("source") or {}).get("outliers"), n)
 
 
 def taught_by(record: Record, n: int) -> NDArray[np.bool_]:
     """The rows (n,) whose judgement took part in a run (`fit --judged`). Raises InputError."""
+    return _marked((record.get("labels_used") or {}).get("rows"), n)
+
+
+def _marked(rows: str | None, n: int) -> NDArray[np.bool_]:
     found = np.zeros(n, bool)
-    found[row_texts.read(str((record.get("labels_used") or {}).get("rows") or ""), n)] = True
+    found[row_texts.read(str(rows or ""), n)] = True
     return found
 
 
