@@ -52,7 +52,20 @@ class ArrayLike:
 
 
 class Lazy:
+    """As a LazyFrame of polars."""
+
+    columns = ("a", "b")
+
     def collect(self) -> None: ...
+
+
+class Query(Lazy):
+    """As a relation of DuckDB."""
+
+    def __len__(self) -> int:
+        return len(ROWS)
+
+    def fetchdf(self) -> None: ...
 
 
 class Endless(IterableDataset):
@@ -70,6 +83,7 @@ def cells(rows: np.ndarray) -> np.ndarray:
     return column
 
 
+TWO_LEVELS = pd.DataFrame(ROWS, columns=pd.MultiIndex.from_product([["f"], list("abcde")]))
 VECTORS = {
     "list of lists": ROWS.tolist(),
     "tuple of tuples": tuple(map(tuple, ROWS.tolist())),
@@ -90,6 +104,7 @@ VECTORS = {
     "array-like": ArrayLike(ROWS),
     "frame": pd.DataFrame(ROWS, columns=list("abcde")),
     "nullable frame": pd.DataFrame(ROWS).convert_dtypes(),
+    "frame with names of two levels": TWO_LEVELS,
     "frame of objects": pd.DataFrame(ROWS, columns=list("abcde")).astype(object),
     "frame of decimals": pd.DataFrame(
         [[Decimal(float(value)) for value in row] for row in ROWS], columns=list("abcde")
@@ -242,6 +257,8 @@ REFUSED = {
     "open file": (io.BytesIO(b"x"), "give its path"),
     "class": (TensorDataset, "give an instance of it"),
     "lazy frame": (Lazy(), r"give what its collect\(\) returns"),
+    "query": (Query(), r"give what its fetchdf\(\) returns"),
+    "stream of arrow": (pa.table({"a": ROWS[:, 0]}).to_reader(), r"give what its read_all\(\) returns"),
     "loader": (DataLoader(TensorDataset(torch.tensor(ROWS))), r"give its Dataset \(loader.dataset\)"),
     "iterable dataset": (Endless(), "only map-style Datasets"),
     "one picture of pillow": (as_pictures(PIXELS)[0], r"\[picture\] for one"),
@@ -280,6 +297,12 @@ REFUSED = {
     "a column of contents": (pd.DataFrame({"image": [CONTENT] * 9}), "content of a file"),
     "a column of pictures of datasets": (pd.DataFrame({"image": [{"bytes": CONTENT, "path": "a"}] * 9}), "content of"),
     "a label added to numbered columns": (pd.DataFrame(ROWS).assign(label=3), r"ids or row numbers are \(label\)"),
+    "a label added to names of two levels": (
+        TWO_LEVELS.reset_index().set_axis(
+            pd.MultiIndex.from_tuples([("index", ""), *TWO_LEVELS.columns[1:], ("label", "")]), axis=1
+        ),
+        r"\(index, label\), among its 6",
+    ),
     "classes, ids and numbers of rows": (
         pd.DataFrame(ROWS, columns=list("abcde")).assign(species_id=1, image_id=range(12), Fine_Label=2).reset_index(),
         r"\(index, species_id, Fine_Label, image_id\), among its 9",

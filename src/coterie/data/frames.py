@@ -23,12 +23,24 @@ FORMS: dict[str, Form] = {"f": "float", "i": "integer", "u": "integer", "b": "bo
 def has_columns(source: Any) -> bool:
     """Whether this is a table, with names of its columns or their numbers; not what was given no `columns`, as a
     Clusterer."""
-    return isinstance(getattr(source, "columns", None), Iterable) and not isinstance(source, np.ndarray)
+    if isinstance(source, np.ndarray) or reads_by(source) is not None:
+        return False
+    return isinstance(getattr(source, "columns", None), Iterable)
+
+
+def reads_by(source: Any) -> str | None:
+    """The method that reads this query (polars, Spark, DuckDB) or stream of pyarrow, which holds no rows yet."""
+    names = ("fetchdf",) if hasattr(source, "__len__") else ("collect", "read_all", "fetchdf")
+    return next((name for name in names if callable(getattr(source, name, None))), None)
 
 
 def is_frame(source: Any) -> bool:
-    """Whether this is a table with column names, at least one of which is a text."""
-    return has_columns(source) and any(isinstance(name, str) for name in _names(source))
+    """Whether this is a table with column names, at least one of which has a text."""
+    return has_columns(source) and any(_has_text(name) for name in _names(source))
+
+
+def _has_text(name: Any) -> bool:
+    return isinstance(name, str) or (isinstance(name, tuple) and any(isinstance(level, str) for level in name))
 
 
 def take_features(frame: Any, options: Options) -> tuple[Any, FeatureColumns]:
@@ -37,8 +49,8 @@ def take_features(frame: Any, options: Options) -> tuple[Any, FeatureColumns]:
     Raises InputError for columns that are not there, and for those that are called as labels, ids or row numbers are.
     """
     if not all(isinstance(name, str) for name in _names(frame)):
-        # An array to which a column was added: the numbers that pandas counts by, and names.
-        frame = frame.rename(columns=str)
+        # pandas: an array to which a column was added, whose names are numbers and texts; or names of several levels.
+        frame = frame.set_axis([_one_text(name) for name in _names(frame)], axis=1)
     names = _names(frame)
     again = twice(names)
     if again is not None:
@@ -65,6 +77,11 @@ def take_features(frame: Any, options: Options) -> tuple[Any, FeatureColumns]:
     if like is None:
         _check_whole(frame)
     return frame, FeatureColumns(names, "numbers")
+
+
+def _one_text(name: Any) -> str:
+    """A column's name as one text: ("f", "a") is f_a, and ("label", "") is label."""
+    return "_".join(filter(None, map(str, name))) if isinstance(name, tuple) else str(name)
 
 
 def _check_whole(frame: Any) -> None:

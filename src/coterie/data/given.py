@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.common.words import capital
-from coterie.data.frames import has_columns, is_empty
+from coterie.data.frames import has_columns, is_empty, reads_by
 from coterie.types import InputError
 
 TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.timedelta)
@@ -123,13 +123,14 @@ def _refuse_what_is_no_source(source: Any) -> None:
         raise InputError("A DataLoader gives batches in an order of its own; give its Dataset (loader.dataset).")
     if isinstance(source, Set):
         raise InputError(f"{_a(name)} has no order; give a list of them.")
+    if isinstance(source, type):
+        raise InputError(f"{_a(name)} holds no items yet; give an instance of it.")
+    if (method := reads_by(source)) is not None:
+        raise InputError(f"{_a(name)} holds no items yet; give what its {method}() returns.")
     if isinstance(source, Iterator):
         if hasattr(source, "read"):
             raise InputError("An open file is no source; give its path.")
         raise InputError(f"{_a(name)} can be read only once; give a list of its items.")
-    if isinstance(source, type) or (callable(getattr(source, "collect", None)) and not hasattr(source, "__len__")):
-        do = "an instance of it" if isinstance(source, type) else "what its collect() returns"
-        raise InputError(f"{_a(name)} holds no items yet; give {do}.")
 
 
 def _a(name: str) -> str:
