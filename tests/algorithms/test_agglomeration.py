@@ -57,6 +57,13 @@ def test_pairs_are_ordered_by_the_sum_of_their_ranks() -> None:
     ]
 
 
+def test_of_pairs_of_one_value_the_closer_comes_first_however_close_both_are() -> None:
+    """On a line with steps of 4e-8, 3e-8 and 5e-8 to the next pair: distances that 1 + d would round to one number."""
+    rows = torch.tensor([[0.0], [4.0], [20.0], [23.0], [40.0], [45.0]]) * 1e-8
+    pairs, order = ordered_pairs(rows, 1, 1, "euclidean")
+    assert pairs[0, order.argsort()].tolist() == [2, 0, 4]
+
+
 def test_copies_are_united_first() -> None:
     rows = torch.tensor([[0.0], [0.0], [5.0], [5.0], [5.0], [9.0]])
     assert by_mutual_neighbours(rows, 3, 2, "euclidean").tolist() == [0, 0, 1, 1, 1, 2]

@@ -161,6 +161,10 @@ def test_a_row_is_brought_to_a_confidence(goal, row):
 def test_ties_stay_and_no_item_changes_its_group():
     tied = np.array([[0.4, 0.4, 0.2]])
     assert with_confidence(tied, np.array([0.9]))[0] == pytest.approx(tied[0])
+    rounded = np.array([[np.nextafter(np.float32(0.4), np.float32(1)), 0.4, 0.2]], dtype=np.float32)
+    assert (with_confidence(rounded, np.array([0.9])) == rounded).all()
+    hardly = np.array([[0.500001, 0.499999], [0.50001, 0.49999]], dtype=np.float32)
+    assert with_confidence(hardly, np.array([0.9, 0.7])).max(1) == pytest.approx([0.9, 0.7], abs=1e-5)
     rng = np.random.default_rng(0)
     p = rng.dirichlet(np.full(7, 0.3), 500).astype(np.float32)
     found = with_confidence(p, rng.random(500))

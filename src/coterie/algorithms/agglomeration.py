@@ -46,12 +46,14 @@ def ordered_pairs(rows: Float[Tensor, "n d"], width: int, first: int, metric: Me
     distances, index = nearest(rows, width, metric=metric, exact=True)
     places = (np.repeat(np.arange(n), width), index.cpu().numpy().ravel())
     ranks = csr_array((np.tile(np.arange(1, width + 1), n), places), shape=(n, n))
-    apart = csr_array((distances.cpu().numpy().ravel() + 1.0, places), shape=(n, n))  # 0 would be no entry
+    # 0 would be no entry, and a distance of 1e-8 added to 1 would be none: each pair is looked up by its place.
+    entry = csr_array((np.arange(1, index.numel() + 1), places), shape=(n, n))
     mutual = triu((ranks > 0).multiply(ranks.T > 0), format="csr")
     # Each has the entries of `mutual`, in the same order.
     mutual.sort_indices()
     i, j = mutual.nonzero()
-    p, q, distance = (in_order(mutual.multiply(table)) for table in (ranks, ranks.T, apart))
+    p, q, found = (in_order(mutual.multiply(table)) for table in (ranks, ranks.T, entry))
+    distance = distances.cpu().numpy().ravel()[found - 1]
     rounds = np.ceil(np.log2(np.maximum(np.maximum(p, q) / first, 1)))
     order = np.empty(len(i))
     order[np.lexsort((distance, p + q, rounds))] = np.arange(1, len(i) + 1)

@@ -38,6 +38,7 @@ LEAST_ISOTONIC = 500
 CLIP = 1e-4
 BINS = 5  # of equal mass: more would be noise with 150 items
 DRAWS = 1000
+ALIKE = 2.0**-21  # in ln p, by which float32 may tell two equal probabilities apart
 
 
 @dataclass(frozen=True)
@@ -211,21 +212,21 @@ def recalibrate(
 def with_confidence(probabilities: NDArray[np.floating], target: NDArray[np.floating]) -> NDArray[np.float32]:
     """Rows (n, k) brought to these top probabilities by a temperature each: softmax(ln p / T_i); the group stays.
 
-    z = (2, 1, 0) reaches .9 at T = .4360. A row whose two largest are equal reaches at most 1/2 and stays as it is;
-    targets are kept between 1/k and 1.
+    z = (2, 1, 0) reaches .9 at T = .4360. A row whose two largest are equal (to 5e-7 of them) reaches at most 1/2 and
+    stays as it is; targets are kept between 1/k and 1.
     """
     p = np.asarray(probabilities, np.float64)
     n, k = p.shape
     z = np.log(np.maximum(p, 1e-30))
     z -= z.max(1, keepdims=True)
     goal = np.clip(np.asarray(target, np.float64), 1 / k + CLIP / k, 1 - CLIP)
-    low, high = np.full(n, -12.0), np.full(n, 12.0)  # ln T
+    low, high = np.full(n, -20.0), np.full(n, 12.0)  # ln T
     for _ in range(60):
         middle = (low + high) / 2
         top = 1 / np.exp(z * np.exp(-middle)[:, None]).sum(1)
         low, high = np.where(top > goal, middle, low), np.where(top > goal, high, middle)
     found = np.exp(z * np.exp(-(low + high) / 2)[:, None])
     answer = (found / found.sum(1, keepdims=True)).astype(np.float32)
-    tied = (np.partition(z, -2, axis=1)[:, -2] == 0) | (answer.argmax(1) != p.argmax(1))
+    tied = (np.partition(z, -2, axis=1)[:, -2] > -ALIKE) | (answer.argmax(1) != p.argmax(1))
     answer[tied] = p[tied]
     return answer
