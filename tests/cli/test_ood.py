@@ -147,8 +147,10 @@ def test_a_run_that_keeps_no_items_cannot_be_compared(coterie, run, foreign):
     assert "without a sample" in answer.err
 
 
-def test_predict_refuses_a_score_that_does_not_exist(coterie, run, vectors, tmp_path):
-    answer = coterie("predict", run, vectors, "-o", tmp_path / "new.parquet", "--ood-score", "mahalonobis")
+@pytest.mark.parametrize("out", ["new.parquet", "parts"])
+def test_predict_refuses_a_score_that_does_not_exist_before_it_reads_the_items(coterie, run, tmp_path, out):
+    np.save(tmp_path / "other.npy", np.eye(9))  # which the run does not take
+    answer = coterie("predict", run, tmp_path / "other.npy", "-o", tmp_path / out, "--ood-score", "mahalonobis")
     assert answer.code == 2
     assert "did you mean mahalanobis" in answer.err
-    assert not (tmp_path / "new.parquet").exists()
+    assert not (tmp_path / out).exists()

@@ -184,7 +184,8 @@ def test_killed_between_table_and_map_neither_is_taken_for_the_other_s(coterie, 
     with monkeypatch.context() as patch:
         patch.setattr(recalibrating, "write_atomically", killed)  # what writes the map, after the table
         assert coterie("recalibrate", run, "--judged", path, "--map", "platt").code == 130
-    for command in (("accept", run), ("predict", run, "digits", "-o", run.parent / "new.parquet")):
+    np.save(path.with_name("other.npy"), np.eye(9))  # not even looked at
+    for command in (("accept", run), ("predict", run, path.with_name("other.npy"), "-o", path.with_name("x.parquet"))):
         answer = coterie(*command, "--recalibrated")
         assert answer.code == 2
         assert f"coterie recalibrate {run} --judged FILE makes" in answer.err

@@ -12,7 +12,7 @@ from coterie.common.words import counted
 from coterie.encoders import open_items
 from coterie.evaluation import evaluate_separation
 from coterie.prediction.model import Model, load_model
-from coterie.prediction.ood import DEFAULT, available
+from coterie.prediction.ood import DEFAULT, available, check_scores
 from coterie.records.metrics import read_foreign
 from coterie.training.device import accelerator_for
 
@@ -24,10 +24,15 @@ COLUMNS = ("auroc", "fpr95", "fpr95_out_positive", "aupr_in", "aupr_out")
 
 
 def wanted_scores(model: Model, wanted: str | None) -> tuple[str, ...]:
-    """The score that `predict` writes: the one that was asked for, else the default where the model has its bank."""
+    """The score that `predict` writes: the one that was asked for, else the default where the model has its bank.
+
+    Raises InputError for one that this model cannot give.
+    """
     if wanted is None:
         return (DEFAULT,) if model.bank is not None else ()
-    return () if wanted == "none" else (wanted,)
+    names = () if wanted == "none" else (wanted,)
+    check_scores(names, logits=model.gives_logits, bank=model.bank)
+    return names
 
 
 def compare_with_fitted(model: Model, names: Sequence[str], scores: Tensor | None) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from coterie.cli.ood import compare_with_fitted, wanted_scores
 from coterie.cli.output import check_beside, check_ending, print_object, print_skipped, skipped_items
-from coterie.cli.recalibrate import remap_by
+from coterie.cli.recalibrate import map_of, remap_by
 from coterie.cli.reviewed import judged_in, taught
 from coterie.cli.speech import Speech
 from coterie.common.outputs import check_folder, check_output, printable, remove_parts, write_atomically
@@ -83,6 +83,8 @@ def predict_source(request: PredictRequest) -> None:
         table = check_table(request.out, run, request.source)
         check_plain(request, engine)
     check_finished(run)
+    if request.recalibrated:
+        map_of(run)  # a run without one is refused before its items are read
     whole = engine is here and not request.in_parts
     done = predict_whole(request, table) if whole else predict_parted(request, table, engine)
     skipped = skipped_items(done.skipped)
@@ -123,10 +125,10 @@ def predict_whole(request: PredictRequest, table: Path) -> Predicted:
     """The table in one piece."""
     remove_parts(table.parent, table.name)
     model = load_model(request.run, accelerator_for(request.device).device)
+    scores = wanted_scores(model, request.ood_score)
     with request.speech.bar() as bar:
         opened = open_items(request.source, like=model.spec, device=request.device, progress=bar.reading)
         bar.items = len(opened.items)
-        scores = wanted_scores(model, request.ood_score)
         found = model.predict(opened, embedding=request.embedding, ood_scores=scores, progress=bar.predicted)
     labels_used = judged_in(request.run)
     if request.recalibrated:

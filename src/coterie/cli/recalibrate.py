@@ -77,8 +77,8 @@ def remapped(said: Assignments, chosen: Map) -> Assignments:
     return replace(said, probabilities=new, heads={"judged": new, **said.heads})
 
 
-def remap_by(run: Path, said: Assignments) -> tuple[Assignments, int]:
-    """New items by the map of a run, and how many judgements stand behind both. Raises InputError without a map."""
+def map_of(run: Path) -> tuple[Map, int]:
+    """The map of a run, and how many judgements stand behind it and the run. Raises InputError without a map."""
     found = read_recalibration(run)
     if found is None:
         raise InputError(
@@ -86,7 +86,13 @@ def remap_by(run: Path, said: Assignments) -> tuple[Assignments, int]:
         )
     entry = found["map"]
     chosen = Map(entry["kind"], tuple(entry["theta"]), tuple((x, y) for x, y in entry.get("corners") or []))
-    return remapped(said, chosen), int(found["judged"]) + judged_in(run)
+    return chosen, int(found["judged"]) + judged_in(run)
+
+
+def remap_by(run: Path, said: Assignments) -> tuple[Assignments, int]:
+    """New items by the map of a run, and how many judgements stand behind both. Raises InputError without a map."""
+    chosen, judgements = map_of(run)
+    return remapped(said, chosen), judgements
 
 
 def print_recalibration(found: Recalibration, answer: dict[str, Any]) -> None:
