@@ -313,6 +313,21 @@ def test_without_the_stage_before_it_a_method_must_train_something_of_its_answer
         assert begin(VECTORS, **given).backbone.name == "identity"
 
 
+@pytest.mark.parametrize(
+    ("name", "epochs", "said"),
+    [
+        ("scan", {"scan.epochs": 0}, ["scan has 0 epochs: its groups come from random weights."]),
+        ("scan3", {"scan.epochs": 0, "scan3.epochs": 0}, ["scan has 0 epochs: scan3 goes on with its random weights."]),
+        ("scan3", {"scan.epochs": 1, "scan3.epochs": 0}, []),
+        ("cdc", {"cdc.epochs": 0}, []),  # whose head begins as groups
+        ("ae", {"ae.epochs": 0}, []),  # whose groups are of K-means; a note says that its backbone is random
+    ],
+)
+def test_an_answer_of_random_weights_is_called_so(name: str, epochs: dict[str, int], said: list[str]) -> None:
+    result = run(VECTORS, RunSettings(3, name, overrides=epochs, device="cpu", calibrate=False))
+    assert [text for text in result.record["warnings"] if "random weights" in text] == said
+
+
 @pytest.mark.parametrize("name", ["propos", "tcc"])
 def test_a_head_and_its_average_are_trained_on_the_own_values_of_the_items(name: str) -> None:
     short = {f"{name}.epochs": 1}

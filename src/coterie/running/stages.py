@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from coterie.algorithms.kmeans import NotFinite
 from coterie.calibration import PostHoc, calibration_net
 from coterie.catalogue import own_names
 from coterie.common.words import in_a_line
-from coterie.contract import Method, finish, found, heads_of, name_of
+from coterie.contract import Method, finish, found, heads_of, is_trained, name_of
 from coterie.data.array_rows import RowIds
 from coterie.data.items import ChosenItems, Embeddings
 from coterie.data.outliers import usual_rows
 from coterie.networks.backbones import build_backbone
 from coterie.networks.features import features_of
-from coterie.networks.net import Net
+from coterie.networks.net import Net, trainable
 from coterie.prediction.model import Model, load_model
 from coterie.running.beginning import epochs_of
 from coterie.running.judgements import constraints_of
@@ -114,16 +115,34 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         warn=warn,
         views_given=prepared.plan.views_given,
     )
+    after = next((two for one, two in pairwise(prepared.plan.stages) if one is method), None)
+    drawn = random_heads(net, method, after)
     try:
         train_stage(net, stage)
         if last:
             with torch.no_grad():
                 finish(method, net, features, settings.k, generator_of(settings.seed, name, "finish"))
+        if drawn and all(torch.equal(parameter, value) for parameter, value in drawn):
+            what = "its groups come from" if after is None else f"{name_of(after)} goes on with its"
+            warn(f"{name} has 0 epochs: {what} random weights.")
     except NotFinite as error:  # K-means may meet the first NaN before the losses are looked at
         raise RunFailed(
             f"The features of stage {name} are not finite any more.",
             advice_for(method, half=net.backbone.enabled).smaller_steps(),
         ) from error
+
+
+def random_heads(net: Net, method: Method, after: Method | None) -> list[tuple[nn.Parameter, Tensor]]:
+    """The parameters, with their first values, of the heads of a stage of 0 epochs that answer, or go over to the next.
+
+    They stay random unless the method's `start` or `finish` sets them. Without those that were taken over, and without
+    a decoder, which answers nothing.
+    """
+    if not is_trained(method) or epochs_of(method):
+        return []
+    names = (method.card.answers or net.head_names) if after is None else after.card.inherits
+    own = [name for name in names if name in net.head_names and name not in (*method.card.inherits, "decoder")]
+    return [(parameter, parameter.detach().clone()) for parameter in trainable(*map(net.get_submodule, own))]
 
 
 def build_net(prepared: Prepared, method: Method, before: Net | None) -> Net:
