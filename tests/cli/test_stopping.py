@@ -189,6 +189,27 @@ def test_what_a_stopped_command_says_goes_on(coterie, tmp_path, monkeypatch, com
     assert asked[-1]
 
 
+@pytest.mark.parametrize(
+    ("command", "asked", "part"),
+    [
+        (("embed",), "coterie.cli.embed.embedded", "parts/a-000000.npz"),
+        (("predict", "run", "--engine", "local"), "coterie.cli.predict.predict_parts", "part-000000.parquet"),
+    ],
+)
+def test_only_what_is_there_is_said_to_be_kept(coterie, grouped, vectors, tmp_path, monkeypatch, command, asked, part):
+    out = tmp_path / "out"
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(asked, stopped)
+    given = [grouped if word == "run" else word for word in command]
+    assert coterie(*given, vectors, "-o", out).err.splitlines()[-1] == "coterie: Stopped."
+    (out / part).parent.mkdir(parents=True, exist_ok=True)
+    (out / part).touch()
+    assert f"is kept in {out}: the same command goes on." in coterie(*given, vectors, "-o", out).err
+
+
 @pytest.mark.parametrize("start", [("-m", "coterie"), ("-c", "from coterie.__main__ import main; main()")])
 def test_ctrl_c_while_the_command_line_is_imported_ends_the_process_without_a_word(tmp_path, start):
     (tmp_path / "typer.py").write_text("import time\nprint('importing', flush=True)\ntime.sleep(60)\n")

@@ -61,6 +61,8 @@ def embed_source(request: EmbedRequest) -> None:
                 workers=request.workers,
             )
     except KeyboardInterrupt as stopped:
+        if not any((out / PARTS).glob("*.npz")):
+            raise
         text = f"Stopped. What was embedded is kept in {out}: the same command goes on."
         raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
     answer = described(out, source, round(time.monotonic() - begun, 1))

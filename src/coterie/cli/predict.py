@@ -175,6 +175,8 @@ def predict_parted(request: PredictRequest, table: Path, engine: Engine) -> Pred
 
             made = predict_parts(asked, folder, engine, own=not request.in_parts, progress=watch)
     except KeyboardInterrupt as stopped:
+        if not any(folder.glob("part-*.parquet")):
+            raise
         text = f"Stopped. What was predicted is kept in {folder}: the same command goes on."
         raise Stopped(text, getattr(stopped, "number", signal.SIGINT)) from None
     confidence = float(made.parts.column("confidence").mean())
