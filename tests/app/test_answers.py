@@ -380,6 +380,11 @@ def test_the_export_page_counts_what_each_format_writes(app: Running, run: Path,
         assert app.get(f"export/size?to={name}&only=decided").json()["items"] == done[0].items, name
 
 
+def test_the_export_page_has_a_size_where_a_picture_is_gone(serve: Any, run: Path) -> None:
+    (run.parent / "photos" / "photo_00000.png").unlink()
+    assert serve(run).get("export/size?to=imagefolder").json()["bytes"] > 0
+
+
 def test_what_is_decided_while_the_head_trains_stays(
     serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

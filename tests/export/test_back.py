@@ -173,6 +173,17 @@ def test_csv_of_an_export(coterie, run, tmp_path):
     }
 
 
+def test_csv_of_an_export_takes_a_group_that_is_called_na(coterie, run, tmp_path):
+    """Before, such a name counted as an empty cell: the item was called unchanged."""
+    with Review(run) as review:
+        review.rename(2, "NA")
+
+    def change(rows):
+        rows[0]["name"] = "NA"
+
+    assert out_and_back(coterie, run, "csv", tmp_path, change) == {IDS[0]: (2, 0)}
+
+
 def test_csv_of_a_person_is_all_judged(coterie, run, tmp_path):
     path = tmp_path / "mine.csv"
     path.write_text(f"id,label\n{IDS[0]},0\n{IDS[1]},2\n{IDS[2]},\n")
@@ -190,6 +201,10 @@ def test_csv_of_a_person_is_all_judged(coterie, run, tmp_path):
         ("id,label,name\na/IMG_1.jpg,1,group 2\n", "label and name belong to different groups"),
         ("id,label,name\na/IMG_1.jpg,0,group 2\n", "label and name belong to different groups"),
         (f"{OURS}a/IMG_1.jpg,1,group 2,0.9,model,false\n", "label and name belong to different groups"),
+        (
+            f"{OURS}a/IMG_1.jpg,0,group 0,0.9,model,WAHR\n",
+            "says 'wahr' of a/IMG_1.jpg in the column decided: write true",
+        ),
         ("id,group\na/IMG_1.jpg,1\n", "needs a column label or name"),
         ("file,label\na/IMG_1.jpg,1\n", "needs a column id"),
         ("id,label\na/IMG_1.jpg,1\na/IMG_1.jpg,2\n", "says two things of a/IMG_1.jpg"),

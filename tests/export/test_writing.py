@@ -54,6 +54,17 @@ def test_a_full_disk_is_said_of_the_export(coterie, run, photos, tmp_path, form)
         assert os.listdir(disk) == ["filler"]
 
 
+def test_a_reviewed_run_on_a_full_disk_is_exported_elsewhere(coterie, reviewed, tmp_path):
+    with small_disk(tmp_path / "disk", "256k") as disk:
+        run = shutil.copytree(reviewed, disk / "run")
+        (run / "result.reviewed.parquet").unlink()  # as when its server was killed
+        fill(disk)
+        for place in (run, reviewed):
+            assert coterie("export", place, "--to", "csv", "-o", tmp_path / f"{place.parent.name}.csv")[0] == 0
+        assert not (run / "result.reviewed.parquet").exists()
+    assert (tmp_path / "disk.csv").read_bytes() == (tmp_path / f"{reviewed.parent.name}.csv").read_bytes()
+
+
 def test_copies_that_do_not_fit_are_said_in_units_of_their_size(coterie, run, photos, tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (100, 100, 3), dtype=np.uint8)
     Image.fromarray(noise).save(photos / "d.png")  # 30 kB

@@ -107,7 +107,7 @@ def open_pictures(base: Base, source: str | None) -> Pictures:
 
     def size(row: int) -> int | None:
         """Bytes of a picture's file; None where it is in none, or gone."""
-        with suppress(OSError):
+        with suppress(OSError, InputError):
             return originals.path(base.ids[row]).stat().st_size if originals.path is not None else None
         return None
 

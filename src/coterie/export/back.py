@@ -12,6 +12,7 @@ from typing import Any
 from coterie.data.column_names import listed
 from coterie.data.encoding import is_unknown, whole_number
 from coterie.data.guards import unguarded
+from coterie.data.judged import NO, YES
 from coterie.data.label_columns import find_key
 from coterie.data.label_tables import Columns, read_columns
 from coterie.export.back_programs import of_coco, of_fiftyone, of_tasks
@@ -68,7 +69,8 @@ def _of_table(table: Columns, known: RunIndex) -> ReadLabels:
         said = {}
         for name in columns:
             value = table.cells[name][row]
-            if not is_unknown(value) and str(value).strip():
+            is_name = isinstance(value, str) and value.strip() in known.groups  # a group may be called NA
+            if is_name or not (is_unknown(value) or str(value).isspace()):
                 said[name] = _cell(value, name.strip().lower() == "label", known, known.items.ids[at])
         if not said:
             continue
@@ -78,11 +80,19 @@ def _of_table(table: Columns, known: RunIndex) -> ReadLabels:
             raise InputError(
                 f"{known.where} says two things of {known.items.ids[at]}: label and name belong to different groups."
             )
-        if ours and not changed and str(decided[row]).strip().lower() != "true":
+        if ours and not changed and not _decided(decided[row], known, known.items.ids[at]):
             same += 1
             continue
         once(found, at, changed.pop() if changed else before, known)
     return back("csv", found, known, [*table.notes, *([untouched(same)] if same else [])])
+
+
+def _decided(value: Any, known: RunIndex, item: str) -> bool:
+    """Whether a cell of the column decided says so; an empty one says no. Raises InputError for what is no answer."""
+    text = "" if is_unknown(value) else str(value).strip().lower()
+    if text and text not in YES | NO:  # as a spreadsheet of another language writes it
+        raise InputError(f"{known.where} says {text!r} of {item} in the column decided: write true or false.")
+    return text in YES
 
 
 def _cell(value: Any, number: bool, known: RunIndex, item: str) -> int:

@@ -13,13 +13,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from coterie.common.outputs import NotWritten
 from coterie.prediction.results import ResultTable, probabilities_of, read_result
 from coterie.records.files import check_regular
 from coterie.records.group_names import checked_names, groups_of_model, shown_names
-from coterie.records.review import read_review
+from coterie.records.review import REVIEWED, entry_of
 from coterie.records.run import Record, groups_of, judgements_in, read_record
 from coterie.records.table import check_ids, open_table, reading
-from coterie.review.table import reviewed_table
+from coterie.review.table import reviewed_table, table_of_log
 from coterie.types import InputError
 
 ONLY = ("all", "decided", "accepted", "undecided")
@@ -105,6 +106,7 @@ class Items:
         )
 
 
+NEEDED = ("id", "label", "name", "confidence", "source", "decided")  # of the reviewed table
 ARRAYS = ("rows", "label", "confidence", "decided", "model_label", "model_confidence")
 
 
@@ -119,8 +121,8 @@ def items_of_run(run: Path, *, original: bool = False) -> Items:
     names, into = groups_of_model(run)
     items = replace(items_of_result(result, record, names), into=into)
     items = replace(items, places=_places(run / "map.npz", len(items)))
-    if not original and (reviewed := reviewed_table(run)) is not None:
-        items = _as_reviewed(items, reviewed)
+    if not original and (reviewed := _reviewed(run)) is not None:
+        items = _as_reviewed(items, reviewed, run / REVIEWED)
     if items.embedding is None:
         items = replace(items, embedding=_embedding(run / "review" / "embedding.npy", len(items)))
     return items
@@ -165,18 +167,26 @@ def chosen(items: Items, only: str, limit: int | None = None) -> Items:
     return items if len(rows) == len(items) else items.take(rows)
 
 
-def _as_reviewed(items: Items, path: Path) -> Items:
-    """The items as `result.reviewed.parquet` has them. Raises InputError where it is damaged or of another run."""
-    review = read_review(path.parent)
-    assert review is not None
+def _reviewed(run: Path) -> pa.Table | None:
+    """The reviewed table of a run, None without one; of a run that cannot be written in memory alone."""
+    try:
+        path = reviewed_table(run)
+    except NotWritten:
+        return table_of_log(run)
+    if path is None:
+        return None
+    with open_table(path, *NEEDED) as file:
+        check_ids(path, file.read(columns=["id"])["id"])
+        return file.read()
+
+
+def _as_reviewed(items: Items, table: pa.Table, path: Path) -> Items:
+    """The items as the reviewed table at `path` has them. Raises InputError where it is damaged or of another run."""
+    review = entry_of(table.schema.metadata, path)
     named = {group.number: group.name for group in review.groups if group.name and group.into is None}
     taken = {name.casefold() for name in named.values()}
     named = {group: name for group, name in items.named.items() if name.casefold() not in taken} | named
     into = {group.number: group.into for group in review.groups if group.into is not None}
-    needed = ("id", "label", "name", "confidence", "source", "decided")
-    with open_table(path, *needed) as file:
-        check_ids(path, file.read(columns=["id"])["id"])
-        table = file.read()
     with reading(path):
         columns = {name: table[name].combine_chunks() for name in table.column_names}
         if columns["id"].to_pylist() != items.ids:
@@ -200,7 +210,7 @@ def _as_reviewed(items: Items, path: Path) -> Items:
             named=names,
             into=items.into | into,
             empty=frozenset(range(width)) - held,
-            columns={name: column for name, column in columns.items() if name not in needed},
+            columns={name: column for name, column in columns.items() if name not in NEEDED},
             probabilities=p,
             reviewed=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,12 @@ def read_review(run: Path) -> ReviewEntry | None:
     if not is_there(path):
         return None
     with open_table(path, "id", "label") as file:
-        text = (file.schema_arrow.metadata or {}).get(KEY)
+        return entry_of(file.schema_arrow.metadata, path)
+
+
+def entry_of(metadata: Mapping[bytes, bytes] | None, path: Path) -> ReviewEntry:
+    """What the metadata of the reviewed table at `path` say. Raises InputError where they are damaged or none."""
+    text = (metadata or {}).get(KEY)
     try:
         content = json.loads(text) if text is not None else None
     except ValueError as error:

@@ -202,13 +202,25 @@ def build_table(base: Base, state: State, features: NDArray[np.floating] | None,
 
 def write_table(base: Base, state: State, features: NDArray[np.floating] | None, events: Sequence[Logged]) -> Path:
     """Write `result.reviewed.parquet` beside the run's result. Raises InputError for a file there of someone else."""
+    return _save(base.path, build_table(base, state, features, events))
+
+
+def table_of_log(run: Path) -> pa.Table:
+    """The reviewed table of a run's log, in memory. Raises InputError for a log that cannot be read or does not fit."""
+    events, _ = read_log(run / FOLDER / LOG)
+    base = read_base(run)
+    check_same(base, events)
+    return build_table(base, replay(events, base.labels, base.k, base.names), stored_features(base), events)
+
+
+def _save(run: Path, table: pa.Table) -> Path:
     import pyarrow.parquet as pq
 
-    path = base.path / REVIEWED
+    path = run / REVIEWED
     if os.path.lexists(path):
-        read_review(base.path)  # raises unless it is a table of a review
+        read_review(run)  # raises unless it is a table of a review
     sink = io.BytesIO()
-    pq.write_table(build_table(base, state, features, events), sink, compression="zstd")
+    pq.write_table(table, sink, compression="zstd")
     remove_parts(path.parent, path.name)  # of a review that was killed
     write_atomically(path, sink.getvalue())
     return path
@@ -217,7 +229,8 @@ def write_table(base: Base, state: State, features: NDArray[np.floating] | None,
 def reviewed_table(run: Path) -> Path | None:
     """The run's reviewed table, written again where its log is another since; None for a run without a review.
 
-    For commands that read a review without holding it. Raises InputError for a log that cannot be read.
+    For commands that read a review without holding it. Raises InputError for a log that cannot be read, NotWritten
+    where the table cannot be written.
     """
     events, _ = read_log(run / FOLDER / LOG)
     if not events:
@@ -232,9 +245,7 @@ def reviewed_table(run: Path) -> Path | None:
         and there.log in ("", digest(events))  # "": of a version that did not say which
     ):
         return run / REVIEWED
-    base = read_base(run)
-    check_same(base, events)
-    return write_table(base, replay(events, base.labels, base.k, base.names), stored_features(base), events)
+    return _save(run, table_of_log(run))
 
 
 def opening(events: Sequence[Logged]) -> Open:
