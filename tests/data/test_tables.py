@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from coterie.data import labels_of, open_source
+from coterie.data.extensions import extensions
 from coterie.data.table_numbers import list_column
 from coterie.data.whole_numbers import Ends
 from coterie.types import InputError, ItemSpec
@@ -24,9 +25,9 @@ from coterie.types import InputError, ItemSpec
 PIXELS = np.random.default_rng(0).integers(0, 256, (25, 12, 10, 3), dtype=np.uint8)
 
 
-def encoded(pixels: np.ndarray) -> bytes:
+def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
+    Image.fromarray(pixels).save(buffer, kind)
     return buffer.getvalue()
 
 
@@ -329,6 +330,18 @@ def test_pictures_are_found_under_any_name(tmp_path):
         )
     with pytest.raises(InputError, match="neither a column of images"):
         opened(tmp_path / "x.parquet", {"sound": sounds})
+
+
+@pytest.mark.parametrize("kind", ["PPM", "JPEG2000", "WEBP", "AVIF"])
+def test_pictures_of_every_format_are_found_beside_sounds(tmp_path, kind):
+    if kind == "AVIF" and ".avif" not in extensions():
+        pytest.skip("this Pillow reads no AVIF")
+    cells = [None, b"damaged", *(encoded(image, kind) for image in PIXELS)]
+    sounds = [b"RIFF\x24\0\0\0WAVEfmt "] * len(cells)
+    source = opened(tmp_path / "x.parquet", {"sound": sounds, "photo": cells})
+    assert (len(source.items), len(source.skipped)) == (len(PIXELS), 2)
+    with pytest.raises(InputError, match="it has image, and image holds no bytes of pictures"):
+        opened(tmp_path / "x.parquet", {"image": ["a.png", "b.png"]})
 
 
 @pytest.mark.parametrize(

@@ -152,9 +152,10 @@ def _plain(table: Table, kind: str | None) -> FeatureColumns:
         )
     names = table.numbers
     if not names:
+        empty = ", and image holds no bytes of pictures" if table.forms.get("image") == "other" else ""
         raise InputError(
             f"{table.where} has neither a column of images (image) nor of embeddings (a list column), nor numeric "
-            f"columns that are features; it has {listed(table.forms)}."
+            f"columns that are features; it has {listed(table.forms)}{empty}."
         )
     if are_values(names):
         raise no_names(table.where, names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ from coterie.data.feature_columns import Table
 from coterie.data.parquet import pandas_index
 from coterie.data.reading import reading
 
-# How the files begin that Pillow may read: PNG, JPEG, GIF, BMP, WebP, TIFF.
-_PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"BM", b"RIFF", b"II*\0", b"MM\0*")
+# How the files begin that `extensions.FORMATS` may read: PNG, JPEG, GIF, BMP, WebP, TIFF, PNM, JPEG 2000, AVIF and HEIC
+# (not MP4, which begins as they do), ICO, PSD, QOI.
+_PICTURE = re.compile(
+    rb"\x89PNG|\xff\xd8\xff|GIF8|BM|RIFF....WEBP|II[*+]\0|MM\0[*+]|P[1-6]\s|\0\0\0\x0cjP  |\xff\x4f\xff\x51"
+    rb"|....ftyp(?:avi[fs]|hei[cmsx]|hev[cmsx]|mif1|msf1)|\0\0\x01\0|8BPS|qoif",
+    re.DOTALL,
+)
 
 
 def describe(file: Any, path: Path) -> Table:
@@ -57,14 +63,14 @@ def bytes_of(kind: Any) -> str | None:
 
 
 def _holds_pictures(file: Any, field: Any, path: Path) -> bool:
-    """Whether a column holds encoded pictures: it is called `image`, or its first cell begins like a picture."""
+    """Whether a column holds encoded pictures: it is called `image`, or one of the first cells begins like one."""
     if field.name == "image":
         return True
     inner = bytes_of(field.type)
     with reading(f"Column {field.name} of {path} cannot be read"):
         for batch in file.iter_batches(batch_size=16, columns=[field.name]):
-            for cell in batch.column(field.name).to_pylist():
-                content = cell.get("bytes") if inner and cell is not None else cell
-                if content:
-                    return bytes(content[:4]).startswith(_PICTURES)
+            cells = batch.column(field.name).to_pylist()
+            contents = [cell.get("bytes") if inner and cell is not None else cell for cell in cells]
+            if any(contents):
+                return any(_PICTURE.match(content[:16]) for content in contents if content)
     return False
