@@ -114,7 +114,7 @@ def test_a_setting_of_the_graph_goes_with_it():
         (
             LONG,
             {"overrides": {"members": 0}},
-            "Setting spectral.members is 0: it must be at least 1. Embeddings of 160",
+            "Setting spectral.members is 0: it must be at least 1. --set members: for embeddings",
         ),
         (LONG, {"epochs": -1}, "--epochs"),
     ],
@@ -123,6 +123,15 @@ def test_an_error_about_a_method_that_nobody_named_says_why_it_is_that_one(data,
     with pytest.raises(InputError) as refused:
         method_for(data, **given)
     assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["cels", "method.batch_size", "members"])
+def test_a_setting_without_a_method_is_refused_before_the_source_is_opened(name, tmp_path):
+    """It was refused when all pictures were embedded."""
+    with pytest.raises(InputError, match=f"--set {name}: for"):
+        prepare(
+            tmp_path / "nowhere", RunSettings(method="auto", overrides={name: 0}), None, resume=False, watch=Watch()
+        )
 
 
 def test_an_error_about_a_method_that_was_named_does_not():

@@ -25,6 +25,7 @@ from coterie.encoders.weights import preferred
 from coterie.methods.spectral import Spectral
 from coterie.running import finetuning
 from coterie.running.finetuning import check_finetune
+from coterie.training.coerce import OPTIONS, settings_of
 from coterie.training.plan import RunSettings, method_name
 from coterie.types import InputError, Source
 from coterie.views.settings import without_effect
@@ -57,6 +58,7 @@ def resolve(settings: RunSettings) -> RunSettings:
         encoder = AUTO if method == AUTO and not trains else NONE
     if method != AUTO:
         return replace(settings, encoder=_encoder_beside(method, encoder))
+    _check_nameless(settings)
     asked = [*trains, *_options_of_training(settings)]
     if encoder not in (AUTO, NONE):  # these are the encoder's
         asked = [option for option in asked if option not in OF_ENCODER]
@@ -124,6 +126,24 @@ def _options_of_training(settings: RunSettings) -> list[str]:
     free = (f"{GRAPH}.", "calibrate.", "moco.", "views.row_norm")
     others = [name for name in settings.overrides if not (name.startswith(free) or _of_a_picture(name))]
     return found + [f"--set {name}" for name in others if not _of_graph_alone(name)]
+
+
+def _check_nameless(settings: RunSettings) -> None:
+    """Raise InputError for a setting of "method" that is wrong whichever that will be, before pictures are embedded."""
+    for path, value in settings.overrides.items():
+        part, _, name = path.rpartition(".")
+        if part not in ("", "method") or (not part and name in (*OPTIONS, "n_clusters")):
+            continue
+        graph = _of_graph_alone(path)
+        try:
+            settings_of(method_class(GRAPH if graph else METHOD), {name: value}, GRAPH if graph else METHOD)
+        except InputError as error:
+            why = (
+                f"for embeddings, so {GRAPH} groups them"
+                if graph
+                else f"for a net that is trained, so {METHOD} trains one"
+            )
+            raise InputError(f"{error} --set {path}: {why}.") from error
 
 
 def _of_graph_alone(name: str) -> bool:
