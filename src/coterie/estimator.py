@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -20,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from coterie.common.arguments import are_several, path_from, seed_from, whole_number
 from coterie.common.callers import worded
-from coterie.common.isolation import isolated
+from coterie.common.isolation import isolated, warn_caller
 from coterie.types import Assignments, Skipped, Source
 
 if TYPE_CHECKING:
@@ -335,7 +334,7 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
         check_is_fitted(self, "model_")
         opened = open_items(X, like=self.model_.spec, device=self.device)
-        _warn([*opened.warnings, *said_of(opened.skipped)], further=1)
+        _warn([*opened.warnings, *said_of(opened.skipped)])
         return opened
 
     def _remember_names(self) -> None:
@@ -351,10 +350,9 @@ class Clusterer(ClusterMixin, BaseEstimator):
             del self.feature_names_in_
 
 
-def _warn(texts: Sequence[str], further: int = 0) -> None:
-    """Warn at the line that called an isolated method, which called this; `further` calls lie between."""
+def _warn(texts: Sequence[str]) -> None:
     for text in texts:
-        warnings.warn(worded(text), stacklevel=4 + further)
+        warn_caller(worded(text))
 
 
 @isolated

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 from coterie.calibration import PostHoc, calibration_net
 from coterie.common.arguments import seed_from
 from coterie.common.callers import worded
-from coterie.common.isolation import in_turn, isolated
+from coterie.common.isolation import in_turn, isolated, warn_caller
 from coterie.contract import Facts
 from coterie.data import open_source
 from coterie.data.items import Embeddings
@@ -77,7 +76,7 @@ def calibrate(
     usual = ~np.isin(said.rows, np.asarray(source.outliers, np.int64))
     said = replace(said, rows=said.rows[usual], probabilities=said.probabilities[usual])
     for text in source.warnings:
-        warnings.warn(worded(text), stacklevel=3)
+        warn_caller(worded(text))
     seed, place = seed_from(random_state), accelerator_for(device)
     facts = Facts(len(said.rows), len(said.groups), "embeddings", str(place.device), dim=source.items.spec.dim)
     method = PostHoc(calibration_for(facts, {"loss": loss, **(settings or {})}), torch.from_numpy(said.probabilities))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from coterie.common.arguments import flag, path_from, text, whole_number
+from coterie.common.isolation import warn_caller
 from coterie.evaluation.recalibration import with_confidence
 from coterie.export import Exported, Options, export
 from coterie.export.items import items_of_result
@@ -39,10 +39,9 @@ def merge_groups(fitted: Clusterer, lists: Sequence[Sequence[int]]) -> None:
         result, moved = merged_result(fitted.result_, merges)
         fitted.result_, fitted.labels_, fitted.confidence_ = result, result.labels.astype(np.int64), result.confidence
         if moved:
-            warnings.warn(
+            warn_caller(
                 f"merge_groups moved {moved:,} of {len(result.labels):,} items that were in none of the merged groups, "
-                "because the merged group is now more likely for them.",
-                stacklevel=3,
+                "because the merged group is now more likely for them."
             )
     model.merges = [*model.merges, *merges]
     if hasattr(fitted, "ensemble_"):

@@ -9,7 +9,6 @@ differences. A row whose candidates may have missed a neighbour, which the bound
 from __future__ import annotations
 
 import math
-import warnings
 from typing import Literal
 
 import torch
@@ -18,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coterie.algorithms.inverted_lists import BLOCK, candidates
+from coterie.common.isolation import warn_caller
 from coterie.types import InputError
 
 Metric = Literal["euclidean", "cosine"]
@@ -122,7 +122,7 @@ def _approximate(n: int, device: torch.device, exact: bool | None) -> bool:
         missing = "the package faiss-cpu (pip install 'coterie[neighbours]') is missing"
         if exact is False:
             raise InputError(f"Approximate neighbours cannot be found: {missing}.") from error
-        warnings.warn(f"Neighbours of {n} points are searched for exactly, which is slow: {missing}.", stacklevel=3)
+        warn_caller(f"Neighbours of {n} points are searched for exactly, which is slow: {missing}.")
         return False
     return True
 

@@ -24,6 +24,7 @@ from coterie.types import CoterieError
 P = ParamSpec("P")
 R = TypeVar("R")
 
+BETWEEN = ("coterie", "contextlib", "sklearn")  # packages between who is warned and what warns
 MAX_IMAGE_PIXELS = 1024**3 // 4 // 3  # Pillow's own limit
 
 _lock = threading.Lock()
@@ -55,7 +56,7 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
     place = next((name for name in ("out", "folder") if name in arguments), PLACE)
 
     @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:  # one call on the stack: warnings count them
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
             with own_state():
                 return function(*args, **kwargs)
@@ -64,6 +65,14 @@ def isolated(function: Callable[P, R]) -> Callable[P, R]:
             raise
 
     return wrapper
+
+
+def warn_caller(text: str) -> None:
+    """A UserWarning at the line of the caller's code that led here, through whatever calls of coterie's."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in BETWEEN:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, stacklevel=level)
 
 
 def in_own_state(function: Callable[P, R]) -> Callable[P, R]:
@@ -207,7 +216,7 @@ def _threads_of_the_process(undo: ExitStack) -> None:
 
     wanted = torch.get_num_threads()
     if alone := _forked and wanted > 1:
-        warnings.warn(ONE_THREAD, stacklevel=2)
+        warn_caller(ONE_THREAD)
         wanted = 1
     _set(undo, torch.get_num_threads, torch.set_num_threads, wanted)
     if alone:
