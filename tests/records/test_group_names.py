@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coterie.records.group_names import checked_name, checked_names, groups_of_model, shown_names
+from coterie.records.group_names import check_given, checked_name, checked_names, groups_of_model, shown_names
 from coterie.types import InputError
 
 
@@ -27,6 +27,15 @@ def test_a_name_is_kept_in_one_form(text):
         return
     assert checked_name(name) == name == unicodedata.normalize("NFC", name)
     assert 1 <= len(name) <= 80
+
+
+@pytest.mark.parametrize("name", ["\u200b", "\u2800 \u2800", "\u3164", "\u2060\ufe0f", "a\u200b", "A", "a\u00a0"])
+def test_a_name_that_looks_like_nothing_or_like_another_is_not_given(name):
+    """The groups of a page had blank titles, or two of them the same."""
+    with pytest.raises(InputError, match=r"Nothing is seen of the name '.u|Group 1 is called .* already"):
+        check_given(0, checked_name(name), {0: "b", 1: "a", 2: ""})
+    check_given(0, "b", {0: "b", 1: "a"})
+    assert checked_name("\u200b") == "\u200b"  # a log that has it is read
 
 
 def test_two_groups_have_two_names():

@@ -158,6 +158,8 @@ def test_what_is_refused(run: Path) -> None:
         review.rename(0, "cat")
         for kind, data, said in (
             ("rename", {"group": 1, "name": "cat"}, "called cat already"),
+            ("rename", {"group": 1, "name": "c\u200bat"}, "called c\u200bat already"),
+            ("rename", {"group": 1, "name": "\u200b"}, "Nothing is seen"),
             ("rename", {"group": 9, "name": "x"}, "no group 9"),
             ("rename", {"group": 1, "name": "x" * 81}, "1 to 80"),
             ("rename", {"group": 1, "name": "a\nb"}, "control"),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from coterie.records.group_names import checked_names
+from coterie.records.group_names import check_given, checked_names
 from coterie.types import InputError
 
 if TYPE_CHECKING:
@@ -69,7 +69,11 @@ def new_names(model: Model, names: Mapping[int, str]) -> dict[int, str]:
         found.pop(number, None)
         if name != "":
             found[number] = name
-    return dict(sorted(checked_names(found).items()))
+    found = checked_names(found)
+    for group in names:
+        if group in found:
+            check_given(group, found[group], found)
+    return dict(sorted(found.items()))
 
 
 def merged_result(result: ResultTable, merges: list[tuple[int, int]]) -> tuple[ResultTable, int]:

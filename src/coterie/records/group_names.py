@@ -16,6 +16,9 @@ LONGEST = 80  # characters
 MANIFEST_BYTES = 4 << 20
 TURNING = re.compile("[\u202a-\u202e\u2066-\u2069]")  # the direction of what follows
 
+# Shown as nothing, or as a blank: fillers, the empty braille cell, selectors of a sign's form; and all of category Cf.
+UNSEEN = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10))))
+
 
 def upright(text: str) -> str:
     """The text with every mark that turns the direction as its escape: it would turn the numbers behind a name, too."""
@@ -38,6 +41,29 @@ def checked_name(name: object) -> str:
     if TURNING.search(text) or any(unicodedata.category(sign) in ("Cc", "Cs", "Zl", "Zp") for sign in text):
         raise InputError(f"The name {text[:40]!r} has control characters: leave them out.")
     return text
+
+
+def looks(name: str) -> str:
+    """What is seen of a name, to tell names apart: no signs without width, small letters, single blanks.
+
+    >>> looks("Tabby\\u200b  cat"), looks("\\u2060")
+    ('tabby cat', '')
+    """
+    seen = (sign for sign in name.casefold() if not (sign in UNSEEN or unicodedata.category(sign) == "Cf"))
+    return " ".join("".join(seen).split())
+
+
+def check_given(group: int, name: str, others: Mapping[int, str]) -> None:
+    """Raise InputError for a name that a group is to be given and that cannot be told from nothing or another's.
+
+    What was given before this was asked is still read: `checked_name` lets it pass.
+    """
+    if not looks(name):
+        raise InputError(f"Nothing is seen of the name {name!a}: give one with letters, digits or signs.")
+    if (
+        same := next((g for g, other in others.items() if g != group and looks(other) == looks(name)), None)
+    ) is not None:
+        raise InputError(f"Group {same} is called {name} already: give another name, or merge both.")
 
 
 def checked_names(names: Mapping[int, Any]) -> dict[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from coterie.records.group_names import check_given
 from coterie.review import rows as row_texts
 from coterie.review.events import (
     NOWHERE,
@@ -31,9 +32,8 @@ def check(state: State, content: Data) -> None:
     match content:
         case Rename(group=group, name=name):
             check_group(state, group)
-            same = [g for g in state.live if g != group and name and state.groups[g].name.casefold() == name.casefold()]
-            if same:
-                raise InputError(f"Group {same[0]} is called {name} already: give another name, or merge both.")
+            if name:
+                check_given(group, name, {g: state.groups[g].name for g in state.live})
         case Merge(into=into, groups=others):
             for group in (into, *others):
                 check_group(state, group)
