@@ -384,6 +384,7 @@ def test_names_of_every_kind_of_file(coterie, tmp_path):
         raw = paths[ids.index(line["id"])]
         assert (tmp_path / "out" / line["file"]).read_bytes() == (source / raw).read_bytes()
         assert Path(line["file"]).parent == Path("00")
+        assert Path(line["file"]).suffix.lower() == ".png"  # also of two files whose names are printed alike
     for name, needs in (("fiftyone", 14), ("labelstudio", 14), ("coco", 14)):
         code, said, failed = coterie("export", tmp_path / "r", "--to", name, "-o", tmp_path / name)
         assert code == 0, failed

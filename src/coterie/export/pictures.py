@@ -116,8 +116,10 @@ def _folder(items: Items, label: int) -> str:
 def _name(item: str, originals: Originals) -> str:
     """The name of a picture's file; encoded cells and pixels get the ending of their format."""
     name = file_name(item)
-    if originals.kind == "files" or (originals.kind == "cells" and is_picture(name)):
+    if originals.kind in ("files", "cells") and is_picture(name):
         return name
+    if originals.path is not None:  # an id with a mark behind the ending, since two paths are printed alike
+        return file_name(f"{name}{originals.path(item).suffix}")
     if originals.kind == "cells":
         return file_name(f"{name}{suffix_of(originals.read(item))}")
     return file_name(f"{os.path.splitext(name)[0] if is_picture(name) else name}.png")
