@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from coterie.networks.backbones import EmbeddingNet, build_backbone, choose_backbone
+from coterie.networks.residual import residual_stages
 from coterie.networks.weights import load_weights
 from coterie.types import InputError, ItemSpec
 
@@ -139,6 +140,28 @@ def test_short_vectors_are_lifted_by_fixed_random_features_that_tell_them_apart(
     assert torch.pdist(lifted).min() > 1e-3
     assert not any(p.requires_grad for p in net.lift.parameters())
     assert net.num_features == lifted.shape[1] == 256
+
+
+def test_blocks_are_those_of_torchvision() -> None:
+    """Bit for bit, and by the names of their weights; ours do without its import, which takes seconds."""
+    from torchvision.models.resnet import BasicBlock
+
+    made = residual_stages(16, (1, 2))  # of fewer channels the shortcut is computed another way
+    theirs = nn.Sequential(
+        BasicBlock(16, 16),
+        BasicBlock(16, 32, 2, nn.Sequential(nn.Conv2d(16, 32, 1, 2, bias=False), nn.BatchNorm2d(32))),
+        BasicBlock(32, 32),
+    )
+    theirs.load_state_dict(made.state_dict())
+    assert list(theirs.state_dict()) == list(made.state_dict())
+    x = torch.randn(3, 16, 9, 9)
+    grads = []
+    for net in (made, theirs):
+        out = net(x)
+        out.square().sum().backward()
+        grads.append([out, *(p.grad for p in net.parameters() if p.grad is not None), *net.buffers()])
+    assert len(grads[0]) == len(grads[1])
+    assert all(map(torch.equal, *grads))
 
 
 # Weights from a file

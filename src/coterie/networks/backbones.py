@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from coterie.networks.draws import OwnDraws
+from coterie.networks.draws import OwnDraws, forms_alone
 from coterie.networks.residual import kaiming_convolutions, residual_stages
 from coterie.networks.sobel import CHANNELS as SOBEL_CHANNELS
 from coterie.networks.sobel import WithSobel
@@ -117,7 +116,7 @@ def start_of(choice: BackboneChoice, spec: ItemSpec, weights: Path | None) -> St
 
 def width_of(choice: BackboneChoice, spec: ItemSpec) -> int:
     """The length of the backbone's output, by a net that takes no memory. Raises InputError as `build_backbone`."""
-    with torch.device("meta"):
+    with forms_alone():
         return int(cast(int, build_backbone(choice.name, spec).num_features))
 
 

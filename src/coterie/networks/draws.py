@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 # What layers begin with. Those of `nn.init` reach a mode as themselves, those that they call do not.
 DRAWS = ("rand", "randn", "randint", "randperm", "normal", "uniform_", "normal_", "random_")
+
+FILLS = ("kaiming_uniform_", "uniform_", "normal_")  # what layers' weights are drawn by
 
 
 class OwnDraws(TorchFunctionMode):
@@ -36,4 +39,27 @@ class OwnDraws(TorchFunctionMode):
             return args[0] if args else given["tensor"]
         if name in DRAWS and given.get("generator") is None:
             given["generator"] = self.generator
+        return func(*args, **given)
+
+
+@contextmanager
+def forms_alone() -> Iterator[None]:
+    """Within, in this thread, what is made has a form and no memory."""
+    with torch.device("meta"), _NoFills():
+        yield
+
+
+class _NoFills(TorchFunctionMode):
+    """Nothing is drawn for weights without memory: torch would import its compiler for it, which takes seconds."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        given = dict(kwargs or {})
+        if getattr(func, "__name__", "") in FILLS:
+            return args[0] if args else given["tensor"]
         return func(*args, **given)

@@ -15,8 +15,6 @@ from coterie.types import ItemSpec
 def residual_stages(width: int, blocks: Sequence[int]) -> nn.Sequential:
     """Basic blocks in a row: blocks[0] of `width` channels, blocks[1] of twice as many, ...; each stage after the first
     halves the image. Where size or width changes, the shortcut is a 1×1 convolution with batch normalisation."""
-    from torchvision.models.resnet import BasicBlock, conv1x1  # 1.5 s of imports, which a mistyped command can spare
-
     row, inside = [], width
     for stage, count in enumerate(blocks):
         outside = width * 2**stage
@@ -24,12 +22,34 @@ def residual_stages(width: int, blocks: Sequence[int]) -> nn.Sequential:
             stride = 2 if stage > 0 and block == 0 else 1
             shortcut = None
             if stride != 1 or inside != outside:
-                shortcut = nn.Sequential(conv1x1(inside, outside, stride), nn.BatchNorm2d(outside))
-            row.append(BasicBlock(inside, outside, stride, shortcut))
+                shortcut = nn.Sequential(nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside))
+            row.append(ResidualBlock(inside, outside, stride, shortcut))
             inside = outside
     stages = nn.Sequential(*row)
     avoid_overrun(stages)
     return stages
+
+
+class ResidualBlock(nn.Module):
+    """The basic block of He et al. 2016: two 3×3 convolutions, each normalised, and a shortcut around both.
+
+    Names and order of the layers are those of torchvision's `BasicBlock`, so that its weights fit: to import that takes
+    seconds.
+    """
+
+    def __init__(self, inside: int, outside: int, stride: int, shortcut: nn.Module | None) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outside)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outside)
+        self.downsample = shortcut
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d p q"]:
+        changed = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        changed += x if self.downsample is None else self.downsample(x)
+        return self.relu(changed)
 
 
 def kaiming_convolutions(net: nn.Module) -> None:

@@ -17,7 +17,7 @@ from coterie.common.outputs import write_atomically
 from coterie.common.words import in_a_line
 from coterie.contract import Method, calibrated, gives_logits, logits_of, name_of, predict
 from coterie.networks.backbones import build_backbone
-from coterie.networks.draws import OwnDraws
+from coterie.networks.draws import OwnDraws, forms_alone
 from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
 from coterie.prediction.answers import check_answers, check_numbers
@@ -241,16 +241,18 @@ def _build(manifest: Manifest, method: Method, device: str) -> Net:
     spec, k = manifest.spec, manifest.n_clusters
     size = spec.channels if spec.kind == "images" else spec.dim
     try:
-        with torch.device(device):
+        with forms_alone() if device == "meta" else torch.device(device):
             trunk = build_backbone(manifest.backbone, spec)
             net = Net(trunk, spec, torch.zeros(size), torch.ones(size), half=False, row_norm=manifest.row_norm)
             net.limit, net.enlarge = manifest.limit, manifest.enlarge
-        with torch.device("meta"):
+        with forms_alone():
             heads = method.heads(net, k)
             kept = {name: head for name, head in heads.items() if name in (method.card.answers or heads)}
             if manifest.calibration is not None:
                 kept["post_hoc"] = calibration_head(net.width, manifest.calibration.hidden, k)
-        net.add({name: head.to_empty(device=device) for name, head in kept.items()})
+        if device != "meta":
+            kept = {name: head.to_empty(device=device) for name, head in kept.items()}
+        net.add(kept)
     except InputError:
         raise
     except Exception as error:  # whatever layers say to sizes that no layer can have
