@@ -80,6 +80,14 @@ def narrow_autoencoders() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="module")
+def brief_calibration() -> Iterator[None]:
+    """Calibration heads of a tenth of their steps, where a test is about what is done with them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("coterie.calibration.settings.STEPS", 30)
+        yield
+
+
 @pytest.fixture
 def unchecked_types() -> Iterator[None]:
     """scikit-learn's checks hand over what our annotations rule out."""

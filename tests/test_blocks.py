@@ -92,7 +92,7 @@ def table(path: Path, head: list[str], rows: list[list[Any]]) -> None:
 
 
 @pytest.fixture(scope="module")
-def runner(tmp_path_factory: pytest.TempPathFactory) -> Any:
+def runner(tmp_path_factory: pytest.TempPathFactory, brief_calibration: None) -> Any:
     """What runs commands; the same `fit` of the same data is done once and then copied."""
     jaxtyping.config.update(
         "jaxtyping_disable", True

@@ -19,7 +19,7 @@ def code_of(path: Path) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("unchecked_types")  # as in test_blocks.py: a fifth of the time
+@pytest.mark.usefixtures("unchecked_types", "brief_calibration")  # as in test_blocks.py: half of the time
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.mkdtemp", lambda: str(tmp_path / "work"))

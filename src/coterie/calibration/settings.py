@@ -10,6 +10,8 @@ from coterie.contract import Facts
 from coterie.objectives.mini_clusters import practical_cells
 from coterie.types import InputError
 
+STEPS = 300  # that the head takes at least, where a hundred epochs allow it
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -46,7 +48,7 @@ def practical_calibration(facts: Facts) -> dict[str, Any]:
     parts = 4 if batch >= 400 else 2 if batch >= 64 else 1
     steps = facts.n // batch * parts
     return {
-        "epochs": min(100, max(-(-300 // steps), min(10, 3000 // steps), 1)),
+        "epochs": min(100, max(-(-STEPS // steps), min(10, 10 * STEPS // steps), 1)),
         "batch_size": batch,
         "sub_batch": -(-batch // parts),
         "cells": practical_cells(batch, k),
