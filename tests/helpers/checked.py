@@ -57,7 +57,25 @@ def install(packages: Sequence[str]) -> None:
     if sys.version_info < (3, 12):  # isinstance looks up what a protocol asks for each time, which later ones keep
         for name in ("_get_protocol_attrs", "_is_callable_members_only"):
             setattr(typing, name, functools.cache(getattr(typing, name)))
+        keep_protocols()
     sys.meta_path.insert(0, Finder(packages))  # type: ignore[arg-type]
+
+
+def keep_protocols() -> None:
+    """Look for a protocol's members in one instance of a dataclass: all others have the same fields and methods."""
+    meta: Any = type(typing.Protocol)
+    look, kept = meta.__instancecheck__, set[tuple[type, type]]()
+
+    def instancecheck(protocol: Any, instance: Any) -> bool:
+        pair = (protocol, type(instance))
+        if pair in kept:
+            return True
+        found: bool = look(protocol, instance)
+        if found and dataclasses.is_dataclass(instance):
+            kept.add(pair)
+        return found
+
+    meta.__instancecheck__ = instancecheck
 
 
 class Finder:
@@ -112,6 +130,8 @@ def checked(given: Any) -> Any:
         made = vars(given).get("__init__")
         if dataclasses.is_dataclass(given) and made is not None and not hasattr(made, "__wrapped__"):
             given.__init__ = checked(made)  # type: ignore[misc]
+        return given
+    if given.__name__ == "__torch_function__":  # which torch alone calls, hundreds of times for a net
         return given
     if inspect.isgeneratorfunction(given):  # whose call returns before its body is run
         return jaxtyped(given, typechecker=by_beartype)

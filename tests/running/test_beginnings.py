@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from dataclasses import replace
@@ -31,8 +32,9 @@ VECTORS = RANDOM.normal(size=(24, 12)).astype(np.float32)
 BACKBONES = ("auto", "small-8", "sobel+small-8", f"sobel+{TINY}", "ae", "ae-conv", "identity", "mlp", "pica-resnet34")
 
 
+@functools.cache
 def trained(name: str) -> dict[str, torch.Tensor]:
-    """Weights that no seed draws."""
+    """Weights that no seed draws; not to be changed."""
     torch.manual_seed(99)
     state = timm.create_model(name).state_dict()
     return {key: value + 0.01 if value.is_floating_point() else value for key, value in state.items()}
@@ -166,8 +168,7 @@ def test_small_images_keep_the_first_layers_that_the_weights_have(
 
 
 def test_weights_with_the_small_stem_keep_the_small_stem(tmp_path: Path) -> None:
-    state = trained("resnet18")
-    state["conv1.weight"] = torch.randn(64, 3, 3, 3)
+    state = trained("resnet18") | {"conv1.weight": torch.randn(64, 3, 3, 3)}
     torch.save({"state_dict": state}, tmp_path / "cifar.pth")
     prepared = begin(IMAGES, backbone="resnet18", weights=str(tmp_path / "cifar.pth"))
     assert prepared.backbone.name == "resnet18"
