@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -134,6 +136,21 @@ def test_the_p_value_of_calibrated_confidences_is_uniform():
     found = np.array([judge(*sample(150, seed), draws=60).p for seed in range(200)])
     assert found.mean() == pytest.approx(0.5, abs=0.1)
     assert (found <= 0.2).mean() == pytest.approx(0.2, abs=0.1)
+
+
+def test_the_p_value_counts_draws_that_give_just_as_much():
+    """Thirds, as three votes give them: every outcome by its binomial probability, errors in whole numbers of 1/72."""
+    confidence = np.array([1 / 3] * 6 + [2 / 3] * 6)
+
+    def error(low: int, high: int) -> int:  # right ones of each; five groups of 2, 2, 2 and 1, 2 and 3 items
+        u, v = high - 4, low - 2
+        return 4 * abs(u) + abs(2 * u + v) + 5 * abs(v)
+
+    outcomes = [(low, high) for low in range(7) for high in range(7)]
+    chance = [math.comb(6, a) * 2 ** (6 - a) * math.comb(6, b) * 2**b / 3**12 for a, b in outcomes]
+    right = np.r_[np.arange(6) < 1, np.arange(6) < 5]
+    exact = sum(p for p, outcome in zip(chance, outcomes, strict=True) if error(*outcome) >= error(1, 5))
+    assert judge(confidence, right, draws=4000).p == pytest.approx(exact, abs=0.03)
 
 
 def test_the_gap_lies_in_its_interval_as_often_as_said():
