@@ -9,6 +9,7 @@ from coterie.catalogue import method_class
 from coterie.training.plan import RunSettings
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+pytestmark = pytest.mark.usefixtures("narrow_autoencoders")
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
+pytestmark = pytest.mark.usefixtures("narrow_autoencoders")
 SHORT = ["digits", "--items", "600", "--seeds", "0", "--set=acai.epochs=1", "--set=rdc.epochs=2"]
 
 
