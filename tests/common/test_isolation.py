@@ -296,6 +296,7 @@ with warnings.catch_warnings(record=True) as said:
     labels = model.predict(points)
     again = Clusterer(3, method="kmeans", random_state=0, calibrate=False).fit(points).labels_
 told = {str(one.message) for one in said}
+assert not [one.filename for one in said if f"coterie{os.sep}" in one.filename]  # lines of this program
 same = (labels == model.labels_).all() and (again == model.labels_).all()
 os._exit(0 if same and torch.get_num_threads() == 2 and len(told) == 1 and "forked" in told.pop() else 1)
 """
