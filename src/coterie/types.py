@@ -44,7 +44,7 @@ class Encoding:
     New pictures must come through the same one. Pixels from 0 to 1 have `mean` subtracted and are divided by `std`.
     """
 
-    encoder: str  # the name that the user gives
+    encoder: str = field(compare=False)  # the name that the user gives, or a folder, which is known by its weights
     model: str  # the architecture, by timm's name
     weights: str  # SHA-256 of the weight file
     licence: str  # of the weights

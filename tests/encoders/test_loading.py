@@ -17,6 +17,7 @@ from coterie.data.decode import fit
 from coterie.data.picture_form import shown_to
 from coterie.encoders.catalogue import BY_NAME, ENTRIES, WHEEL
 from coterie.encoders.loading import Wanted, fill, load_encoder
+from coterie.encoders.opening import wanted_by
 from coterie.encoders.weights import at_hand
 from coterie.types import Encoding, InputError
 
@@ -174,7 +175,7 @@ def test_clips_embedding_is_the_projection():
     assert all(entry.head == entry.width for entry in ENTRIES if "clip" in entry.model)
 
 
-def test_a_folder_with_its_configuration(weights, tmp_path):
+def test_a_folder_with_its_configuration(weights, tmp_path, monkeypatch):
     folder = tmp_path / "encoder"
     folder.mkdir()
     save_file(load_file(weights), folder / "model.safetensors")
@@ -183,6 +184,10 @@ def test_a_folder_with_its_configuration(weights, tmp_path):
     encoder = load_encoder(Wanted(str(folder)))
     assert encoder.encoding.mean == (0.1, 0.2, 0.3)
     assert (encoder.encoding.licence, encoder.encoding.encoder) == ("mit", str(folder))
+    monkeypatch.chdir(tmp_path)
+    typed = load_encoder(Wanted("./encoder")).encoding
+    monkeypatch.chdir("/")
+    assert load_encoder(wanted_by(typed)).encoding == typed == encoder.encoding  # by its weights, however it was typed
     (folder / "config.json").unlink()
     with pytest.raises(InputError, match="holds no encoder"):
         load_encoder(Wanted(str(folder)))

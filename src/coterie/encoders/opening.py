@@ -119,13 +119,12 @@ def wanted_by(encoding: Encoding, device: str = "auto") -> Wanted:
     from coterie.encoders.loading import Wanted
     from coterie.training.device import accelerator_for
 
-    weights = encoding.origin if encoding.origin and not Path(encoding.encoder).is_dir() else None
-    if weights is not None and not os.path.isfile(weights):
-        weights = None
+    weights = encoding.origin if os.path.isfile(encoding.origin) else None
+    folder = encoding.origin if os.path.isdir(encoding.origin) else None
     pooling: Any = encoding.pooling
     place = accelerator_for(device).device
     precision: Any = encoding.precision
-    return Wanted(encoding.encoder, weights, encoding.size, encoding.squash, pooling, place, precision)
+    return Wanted(encoding.encoder, weights, encoding.size, encoding.squash, pooling, place, precision, folder)
 
 
 def check_name(name: str) -> None:

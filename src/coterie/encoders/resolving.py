@@ -34,6 +34,7 @@ class Wanted:
     pooling: Pooling = "own"
     device: torch.device = CPU
     precision: Precision = "auto"  # auto: fp32, for embeddings should not depend on the machine
+    folder: str | None = None  # where the encoder lies whose name is a folder's, which may be relative to another one
 
 
 def resolve(wanted: Wanted) -> tuple[Entry, WeightFile, dict[str, Any]]:
@@ -91,14 +92,14 @@ def _of_folder(name: str, wanted: Wanted) -> tuple[Entry, WeightFile, dict[str, 
         found = fetched(name, rest)
         folder = fetched(name, rest, (CONFIG,)).path.parent
     else:
-        folder = Path(os.path.expanduser(rest if source == "local-dir" else name))
+        folder = Path(wanted.folder or os.path.expanduser(rest if source == "local-dir" else name))
         if not folder.is_dir():
             hint = f" For Hugging Face's write hf-hub:{name}." if name.count("/") == 1 else ""
             raise InputError(f"The encoder {name} is no folder and no name that is known.{hint}")
         path = next((folder / file for file in FILES if (folder / file).is_file()), None)
         if path is None or not (folder / CONFIG).is_file():
             raise InputError(f"The folder {folder} holds no encoder: it needs {CONFIG} and {' or '.join(FILES[:2])}.")
-        found = WeightFile(path, str(folder))
+        found = WeightFile(path, os.path.abspath(folder))  # new pictures may be embedded from another folder
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         config = {**config, **config.pop("pretrained_cfg", {})} if "pretrained_cfg" in config else dict(config)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from coterie.encoders.loading import Wanted, whole_net
+from coterie.encoders.loading import whole_net
 from coterie.encoders.opening import wanted_by
+from coterie.encoders.resolving import CPU
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone
 from coterie.types import Encoding, InputError, ItemSpec
 
@@ -25,7 +28,7 @@ def start_of_encoder(encoding: Encoding, spec: ItemSpec, device: str) -> Start:
             f"The embeddings were pooled by {encoding.pooling}, and only an encoder with its own pooling can be "
             "trained on: embed without --pooling first."
         )
-    net, found = whole_net(Wanted(asked.name, asked.weights, asked.size, asked.squash, precision=asked.precision))
+    net, found = whole_net(replace(asked, pooling="own", device=CPU))
     if found.weights != encoding.weights:
         raise InputError(
             f"The encoder {encoding.encoder} has other weights by now than those that the run was fitted with: fit it "

@@ -81,5 +81,7 @@ class SpreadBy:
     def __call__(self, plan: ChunkPlan, missing: Sequence[int]) -> Iterator[int]:
         if plan.wanted.weights is not None:  # the user's own file, by its absolute path
             plan = replace(plan, wanted=replace(plan.wanted, weights=plan.job.encoding.origin))
+        elif os.path.isdir(plan.job.encoding.origin):
+            plan = replace(plan, wanted=replace(plan.wanted, folder=plan.job.encoding.origin))
         task = EmbedTask(self.source, plan, frozenset(missing))
         yield from map(int, self.engine(task, sorted({number // RUN for number in missing})))

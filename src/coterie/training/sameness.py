@@ -70,12 +70,14 @@ def same_items(before: Record, now: Record) -> bool:
 
 
 def _form(spec: Record) -> Record:
-    """The form of items without the place of their encoder's weights, which are known by their digest."""
+    """The form of items without name and place of their encoder, whose weights are known by their digest."""
     form = dict(spec)
     if spec.get("spaces"):
         form["spaces"] = [_form(space) for space in spec["spaces"]]
     if spec.get("encoding"):
-        form["encoding"] = {name: value for name, value in spec["encoding"].items() if name != "origin"}
+        form["encoding"] = {
+            name: value for name, value in spec["encoding"].items() if name not in ("encoder", "origin")
+        }
     return form
 
 
