@@ -160,11 +160,23 @@ def test_small_images_keep_the_first_layers_that_the_weights_have(
     pretrained: bool, hub: Path, files: dict[str, Path], tmp_path: Path
 ) -> None:
     given: dict[str, Any] = {"pretrained": True} if pretrained else {"weights": files["resnet18"]}
-    model = Clusterer(3, "finch", backbone="resnet18", random_state=0, device="cpu", **given).fit(IMAGES)
+    out = tmp_path / "out"
+    model = Clusterer(3, "finch", backbone="resnet18", random_state=0, device="cpu", output=out, **given).fit(IMAGES)
     assert holds(model.model_.net.backbone.trunk.state_dict(), trained("resnet18"))
     assert any("keeps the first layers" in note and "--image-size" in note for note in model.record_["notes"])
     again = load(model.save(tmp_path / "run"))
     assert np.array_equal(again.predict_proba(IMAGES), model.predict_proba(IMAGES))
+    on = RunSettings(
+        3,
+        method="finch",
+        backbone="resnet18",
+        device="cpu",
+        **{k: str(v) if k == "weights" else v for k, v in given.items()},
+    )
+    prepared = prepare(IMAGES, on, out, resume=True, watch=Watch())
+    prepared.folder.release()
+    assert prepared.start is None  # the weights are in its checkpoint
+    assert set(model.record_["beginning"]["notes"]) <= set(prepared.plan.notes)
 
 
 def test_weights_with_the_small_stem_keep_the_small_stem(tmp_path: Path) -> None:

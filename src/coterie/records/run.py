@@ -94,10 +94,14 @@ class SourceEntry(Entries):
 
 
 class BeginningEntry(Entries):
-    """What --init or --weights named: its absolute path, and of a run the SHA-256 of its net."""
+    """What --init or --weights named: its absolute path, and of a run the SHA-256 of its net.
+
+    notes: what was adapted of the weights of a file or of timm's, which a resumed run does not load again.
+    """
 
     path: Name = ""
     sha256: Name = ""
+    notes: list[str] = []
 
 
 class StageEntry(Entries):

@@ -171,13 +171,21 @@ def first_weights(
         if resume and (name := begun_with(folder, plan)) is not None:
             return replace(backbone, name=name), None
         start = start_of(backbone, spec, None if settings.weights is None else Path(settings.weights))
-        plan.notes.extend(start.notes)
         return start.choice, start
     if settings.backbone != "auto" and settings.init is None:
         # Only to hear now, and not after the stages before, of an unknown name.
         with OwnDraws():
             build_backbone(backbone.name, spec)
     return backbone, None
+
+
+def adapted(start: Start | None, folder: RunFolder, *, resume: bool) -> list[str]:
+    """What was adapted of the weights that the backbone begins with, or began with before the run was resumed."""
+    if start is not None:
+        return start.notes
+    if not resume or folder.path is None or not (folder.path / "run.yaml").exists():
+        return []
+    return list((read_record(folder.path).get("beginning") or {}).get("notes") or [])
 
 
 def few_photos(plan: Plan, family: Family, init: Model | None) -> list[str]:

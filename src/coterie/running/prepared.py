@@ -70,7 +70,7 @@ class Prepared:
     read_at: float | None = None  # when that was listed, in seconds since 1970
     chosen_k: dict[str, Any] | None = None  # of -k auto: how the number of groups came about
     teacher: Teacher | None = None  # of --finetune: what a run on embeddings says, and its encoder
-    beginning: dict[str, str] | None = None  # what --init or --weights named: its path, and of a run a digest
+    beginning: dict[str, Any] | None = None  # what --init or --weights named: its path, and of a run a digest
     judged: Judgements | None = None  # what only the calibration head is given
 
     @property

@@ -34,6 +34,7 @@ from coterie.records.run import read_record
 from coterie.review.before import is_reviewed
 from coterie.review.log import FOLDER, check_closed, was_reviewed
 from coterie.running.beginning import (
+    adapted,
     backbone_of,
     check_beginning,
     check_spaces,
@@ -142,6 +143,8 @@ def _prepare(
         plan, backbone = _planned(asked, card, opened, set_of(source), place, init, teacher, [*notes, *said])
     spec = opened.items.spec
     backbone, start = first_weights(settings, plan, backbone, spec, folder, resume=resume)
+    changed = adapted(start, folder, resume=resume)
+    plan.notes.extend(changed)
     plan.notes.extend([] if teacher is None else _said_of(teacher, str(settings.init)))
     earlier = _earlier(folder, place, resume=resume)
     judged = _judgements(settings, opened)
@@ -167,7 +170,7 @@ def _prepare(
         path=absolute_path(source),
         read_at=read_at,
         chosen_k=chosen_k,
-        beginning=_beginning(settings, init or taught_by),
+        beginning=_beginning(settings, init or taught_by, changed),
         judged=judged,
     )
     record = prepared.record("")
@@ -229,12 +232,12 @@ def _models(settings: RunSettings, folder: RunFolder) -> tuple[Model | None, Mod
     return (None, model, notes) if settings.finetune else (model, None, notes)
 
 
-def _beginning(settings: RunSettings, model: Model | None) -> dict[str, str] | None:
+def _beginning(settings: RunSettings, model: Model | None, changed: list[str]) -> dict[str, Any] | None:
     """What the backbone begins with, for the record: a run is known by its net wherever it lies, a file by its path."""
-    given = settings.init or settings.weights
+    given, notes = settings.init or settings.weights, {"notes": changed} if changed else {}
     if given is None:
-        return None
-    path = {"path": absolute_path(given) or given}
+        return notes or None
+    path = {"path": absolute_path(given) or given, **notes}
     return path if model is None else {**path, "sha256": weights_digest(model.net)}
 
 
