@@ -129,7 +129,10 @@ class Facts:
 
 
 def iterations_for(facts: Facts, least: int, most: int) -> dict[str, int]:
-    """Epochs and batch size of a practical preset that counts in iterations: a seventh of the items, within bounds."""
+    """Epochs and batch size of a practical preset that counts in iterations: a seventh of the items, within bounds.
+
+    Epochs are whole, to the nearest and one at least: of 70,000 items 15 of 273 iterations, of a million one of 3,906.
+    """
     batch = max(2, min(256, facts.n // 4))
     iterations = min(most, max(least, facts.n // 7))
     return {"epochs": max(1, round(iterations / (facts.n // batch))), "batch_size": batch}
