@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -32,6 +31,7 @@ from coterie.training.distributed import SharedBatchNorm, deal
 from coterie.training.history import read_history
 from coterie.types import Source
 from helpers import forked
+from helpers.ports import free_port
 
 WORKER = Path(__file__).with_name("one_of_two.py")
 
@@ -48,9 +48,7 @@ def worker() -> ModuleType:
 
 def together(out: Path, *words: str) -> list[dict[str, Any]]:
     """What each of two processes found that worked together; `words` are what the worker is called with."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     common = os.environ | {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
     common |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     with open(out / "said", "w") as said:

@@ -21,6 +21,7 @@ from coterie.training.device import accelerator_for
 from coterie.training.plan import RunSettings
 from coterie.types import InputError
 from helpers import forked
+from helpers.ports import free_port
 
 
 def test_one_process_in_place_of_several_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -68,9 +69,7 @@ def test_where_nobody_listens_is_said_and_refused_in_the_end(
 
 def test_the_first_process_says_that_it_waits_for_others() -> None:
     script = "from coterie.training import device; device.WORD = 0.2; device.accelerator_for('cpu')"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     env = {**os.environ, "WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     waiting = forked.start(script, env=env)
     try:
@@ -96,9 +95,7 @@ def test_two_processes_of_accelerate_launch_share_a_run(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rows = (3 * rng.normal(size=(3, 8))[np.arange(60) % 3] + rng.normal(size=(60, 8))).astype(np.float32)
     np.save(tmp_path / "rows.npy", rows)
-    with socket.socket() as free:  # an older accelerate does not look for one itself
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()  # an older accelerate does not look for one itself
     launcher = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", port)
     fit = ("fit", tmp_path / "rows.npy", "-k", 3, "--epochs", 1, "--device", "cpu", "-q", "-o", tmp_path / "two")
     command = [sys.executable, "-m", *launcher, "--num_machines", 1, "-m", "coterie", *fit]
