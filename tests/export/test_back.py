@@ -302,6 +302,21 @@ def test_ids_of_any_name_come_back_through_csv(tmp_path, names):
     assert read.right.all()
 
 
+def test_judgements_for_groups_that_a_review_split_off_are_left_out(coterie, run, tmp_path):
+    """Before, they were written, and accept, recalibrate and fit --judged refused the whole file."""
+    with Review(run) as review:
+        review.submit("split", {"group": 0, "parts": [{"rows": "0,3"}]})
+        review.approve(4, seen=[0, 3]).approve(1, [1])
+    table = run / "result.reviewed.parquet"
+    assert back(coterie, run, table, tmp_path) == {IDS[1]: (1, 1)}
+    said = coterie("export", run, "--from", table, "-o", tmp_path / "j.csv")[1]
+    assert "Left out (2): judgements for group 4, which the review split off and the run has not." in said
+    with Review(run) as review:
+        review.undo()
+    (tmp_path / "judged.csv").unlink()
+    assert "No judgement is left. Left out (2)" in refused(coterie, run, table, tmp_path)
+
+
 def test_the_table_of_a_review_holds_judgements_only_where_somebody_decided(coterie, reviewed, tmp_path):
     table = reviewed / "result.reviewed.parquet"
     code, _, said = coterie("accept", reviewed, "--judged", table)

@@ -230,6 +230,11 @@ def test_another_result_is_refused(run: Path) -> None:
     write_run(run, probabilities_of(120, 4, seed=9))
     with pytest.raises(InputError, match="has changed since the review began"):
         Review(run)
+    with pytest.raises(InputError, match="has changed since the review began"):
+        reviewed_table(run)  # before, the export of what was decided about the other result
+    (run / "review" / "log.jsonl").unlink()
+    with pytest.raises(InputError, match="has changed since the review began"):
+        reviewed_table(run)
 
 
 def test_a_torn_last_line_is_cut_and_a_bad_one_refused(run: Path) -> None:

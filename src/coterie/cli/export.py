@@ -14,7 +14,7 @@ from coterie.common.outputs import write_atomically
 from coterie.common.words import counted
 from coterie.data.judged import table_content
 from coterie.export import Options, export
-from coterie.export.back import judged_columns, read_back
+from coterie.export.back import judged_columns, of_own_groups, read_back
 from coterie.export.items import NOWHERE, items_of_run
 from coterie.export.writing import check_place
 from coterie.records.recalibration import kept_beside
@@ -83,7 +83,7 @@ def read_judgements(request: ExportRequest, back: Path, out: Path) -> None:
     overwrite = bool(request.given.get("overwrite"))
     place = check_place(out, [back, request.run], folder=False, overwrite=overwrite)
     items = items_of_run(request.run, original=bool(request.given.get("original")))
-    found = read_back(back, items)
+    found = of_own_groups(read_back(back, items), items)
     columns = judged_columns(found, items)
     write_atomically(place, table_content(place, columns))
     other = int((columns["label"] != columns["proposed"]).sum())

@@ -6,8 +6,11 @@ or a name that the run does not have is named in an error, never guessed.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from coterie.data.column_names import listed
 from coterie.data.encoding import is_unknown, whole_number
@@ -19,6 +22,7 @@ from coterie.export.back_programs import of_coco, of_fiftyone, of_tasks
 from coterie.export.items import NOWHERE, Items
 from coterie.export.known import ReadLabels, RunIndex, back, once, untouched
 from coterie.records.files import read_bytes, read_json
+from coterie.records.run import groups_of
 from coterie.types import InputError
 
 LARGEST = 256 << 20  # bytes of a file that comes back
@@ -104,6 +108,22 @@ def _cell(value: Any, number: bool, known: RunIndex, item: str) -> int:
     if group == NOWHERE or group in known.items.alive:
         return group
     raise InputError(f"{known.where} says group {text} of {item}, which the run does not have.")
+
+
+def of_own_groups(said: ReadLabels, items: Items) -> ReadLabels:
+    """The labels that name groups of the run itself: those that a review split off no command of the run knows.
+
+    Raises InputError where none is left.
+    """
+    k = groups_of(items.record) or items.n_groups
+    own = said.groups < k
+    if own.all():
+        return said
+    named = listed([items.names[group] for group in np.unique(said.groups[~own]).tolist()], 5)
+    note = f"Left out ({int((~own).sum()):,}): judgements for {named}, which the review split off and the run has not."
+    if not own.any():
+        raise InputError(f"No judgement is left. {note}")
+    return replace(said, rows=said.rows[own], groups=said.groups[own], notes=[*said.notes, note])
 
 
 def judged_columns(said: ReadLabels, items: Items) -> dict[str, Any]:

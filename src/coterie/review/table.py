@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.common.outputs import remove_parts, write_atomically
+from coterie.data.fingerprint import file_digest
 from coterie.evaluation.recalibration import LEAST, Recalibration, recalibrate
 from coterie.records.review import KEY, REVIEWED, ClaimEntry, GroupEntry, LabelsUsed, ReviewEntry, read_review
 from coterie.review.audits import Claim, claim_of
@@ -233,17 +234,20 @@ def reviewed_table(run: Path) -> Path | None:
     where the table cannot be written.
     """
     events, _ = read_log(run / FOLDER / LOG)
-    if not events:
-        return run / REVIEWED if os.path.lexists(run / REVIEWED) else None
     if len(events) == 1:
         return None
     there = read_review(run)
-    if (
-        there is not None
-        and there.events == len(events) - 1
-        and there.sha256 == opening(events).sha256
-        and there.log in ("", digest(events))  # "": of a version that did not say which
-    ):
+    if events:
+        before = opening(events).sha256
+        logs = ("", digest(events))  # "": of a version that did not say which
+        current = there is not None and there.events == len(events) - 1 and there.log in logs
+    elif there is not None:
+        before, current = there.sha256, True
+    else:
+        return None
+    if (run / "result.parquet").is_file():
+        _check_unchanged(before, file_digest(run / "result.parquet"))
+    if current:
         return run / REVIEWED
     return _save(run, table_of_log(run))
 
@@ -258,13 +262,18 @@ def opening(events: Sequence[Logged]) -> Open:
 def check_same(base: Base, events: Sequence[Logged]) -> None:
     """Raise InputError for a log of another result than the run has now."""
     opened = opening(events)
-    if opened.sha256 != base.sha256:
-        raise InputError(
-            f"result.parquet has changed since the review began ({opened.sha256[:4]}…, now {base.sha256[:4]}…): review "
-            "a copy of the run that you judged."
-        )
+    _check_unchanged(opened.sha256, base.sha256)
     if (opened.n, opened.k) != (base.n, base.k):
         raise InputError(f"The review is of {opened.n:,} items in {opened.k} groups, the run has other numbers.")
+
+
+def _check_unchanged(before: str, now: str) -> None:
+    """Raise InputError where the SHA-256 of `result.parquet` is another than that of a review."""
+    if before != now:
+        raise InputError(
+            f"result.parquet has changed since the review began ({before[:4]}…, now {now[:4]}…): review a copy of the "
+            "run that you judged."
+        )
 
 
 def _probabilities(base: Base, columns: Columns, state: State) -> tuple[dict[str, Any], int]:
