@@ -19,6 +19,7 @@ from coterie.methods.dccm import DCCM
 from coterie.methods.decnn import DeCNN
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
+from coterie.methods.tcl import TCL
 from coterie.training.advice import advice_for
 from coterie.training.health import Meter, check_epoch, check_losses, group_health, late_warning
 from coterie.types import RunFailed
@@ -125,6 +126,13 @@ def test_advice_speaks_of_what_there_is(name: str, before: str | None) -> None:
 def test_a_batch_of_all_items_cannot_be_raised() -> None:
     assert "batch_size" in advice_for(CDC()).nothing_selected()
     assert advice_for(CDC(), whole=True).nothing_selected() == "Ask for fewer groups."
+
+
+def test_what_is_0_cannot_be_lowered() -> None:
+    for boosted in (True, False):
+        advice = advice_for(TCL(boost_epochs=200 * boosted))
+        assert all(("boost_epochs" in said) == boosted for said in (advice.collapsed(), advice.lost_groups()))
+    assert "threshold" not in advice_for(CDC(threshold=0.0)).nothing_selected()
 
 
 def test_advice_on_a_calibration_speaks_of_its_own_settings() -> None:

@@ -25,11 +25,16 @@ class Advice:
     balance: str | None = None  # the setting that draws groups to equal sizes
     short: bool = False  # it trains for fewer epochs than most data take
     heavy: tuple[str, ...] = ()  # weights of losses above their defaults
+    zero: tuple[str, ...] = ()  # settings that cannot be lowered
     given: bool = False  # its groups are those of the run that it fine-tunes, and so is their number
 
     def _set(self, *names: str) -> list[str]:
         """The settings among these that the stage has, as `--set` options."""
         return [f"--set {self.stage}.{name}" for name in names if name in self.settings]
+
+    def _lower(self, *names: str) -> list[str]:
+        """Advice to lower those of these settings that the stage has, and that are above 0."""
+        return [f"lower {name}" for name in self._set(*(name for name in names if name not in self.zero))]
 
     def smaller_steps(self) -> str:
         """Advice after a loss that is not finite."""
@@ -44,9 +49,9 @@ class Advice:
         """Advice after everything went into one group."""
         tries = [f"train the stage before it, {self.before}, longer"] if self.before is not None else []
         tries += [f"raise {name}" for name in self._set("epochs") if self.short]
-        tries += [f"lower {name}" for name in self._set("boost_epochs")]
+        tries += self._lower("boost_epochs")
         tries += [f"raise {name}" for name in self._set(self.balance or "entropy_weight", "fidelity")]
-        tries += [f"lower {name}" for name in self._set("learning_rate", "backbone_rate")[:1]]
+        tries += self._lower("learning_rate", "backbone_rate")[:1]
         return _sentence([*tries, "check that the items differ from each other"])
 
     def lost_groups(self) -> str:
@@ -54,7 +59,7 @@ class Advice:
         before = self.before
         tries = [f"train the stage before it, {before}, longer", f"compare with its own groups (--method {before})"]
         tries = tries if before is not None else []
-        tries += [f"lower {name}" for name in self._set("boost_epochs", "threshold")]
+        tries += self._lower("boost_epochs", "threshold")
         tries += [f"raise {name}" for name in self._set("at_least")]
         return _sentence([*tries, "start again with another seed"])
 
@@ -62,17 +67,17 @@ class Advice:
         """Advice on groups without an item, which training did not show to be lost."""
         if not self.given:
             return "a smaller -k may suit these data."
-        rates = [f"lower {name}" for name in self._set("learning_rate")]
+        rates = self._lower("learning_rate")
         return f"{_joined([*rates, 'keep the groups of the run that it began with'])}."
 
     def same_embedding(self) -> str:
-        tries = [f"lower {name}" for name in self._set("learning_rate", "backbone_rate")[:1]]
+        tries = self._lower("learning_rate", "backbone_rate")[:1]
         tries += [f"raise {name}" for name in self._set("warm_up")]
         return _sentence([*tries, "give more varied items"])
 
     def nothing_selected(self) -> str:
         tries = [] if self.whole else [f"raise {name}" for name in self._set("batch_size")]
-        tries += [f"lower {name}" for name in self._set("threshold", "sure_above", "upper")]
+        tries += self._lower("threshold", "sure_above", "upper")
         return _sentence([*tries, "ask for fewer groups"])
 
 
@@ -84,9 +89,10 @@ def advice_for(
     idle = {f.name for f in fields(settings) if getattr(settings, f.name) is None}  # left out, so not at work
     idle.update(name for one in broken(method) for name in one.settings)
     at_work = tuple(f.name for f in fields(settings) if f.name not in idle)
+    zero = tuple(name for name in at_work if getattr(settings, name) == 0)
     short = is_trained(method) and method.epochs < FEW_EPOCHS
     heavy = tuple(f.name for f in fields(settings) if f.name.endswith("_weight") and _above(settings, f))
-    return Advice(name_of(method), at_work, before, half, whole, method.card.balance, short, heavy, given)
+    return Advice(name_of(method), at_work, before, half, whole, method.card.balance, short, heavy, zero, given)
 
 
 def _above(settings: Any, field: Field[Any]) -> bool:
