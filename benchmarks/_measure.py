@@ -50,6 +50,15 @@ def in_a_process(script: str, words: Sequence[str], limit: float, memory: float 
     return {"status": "done", **json.loads(said.stdout.splitlines()[-1])}
 
 
+def resident(what: str) -> float:
+    """A line of this process' status in MiB. `VmHWM` is the peak resident set (getrusage's would be inherited from the
+    process that started this one), `VmRSS` the present one, `RssAnon` its own memory now, and `RssFile` the pages of
+    mapped files, which count as resident but are the system's to take back.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return round(next(int(line.split()[1]) for line in status if line.startswith(what)) / 1024, 1)
+
+
 def write_results(name: str, command: str, **content: Any) -> Path:
     """Write NAME.json below benchmarks/results/: the command that made it, the machine, and `content`."""
     RESULTS.mkdir(parents=True, exist_ok=True)

@@ -18,16 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _measure import write_results
-
-
-def resident(what: str) -> float:
-    """A line of this process' status in MiB. `VmHWM` is the peak resident set (getrusage's would be inherited from the
-    process that started this one), `RssAnon` its own memory now, and `RssFile` the pages of mapped files, which count
-    as resident but are the system's to take back.
-    """
-    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return round(next(int(line.split()[1]) for line in status if line.startswith(what)) / 1024, 1)
+from _measure import resident, write_results
 
 
 def epoch_of_views(file: str) -> dict[str, Any]:

@@ -16,19 +16,12 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _measure import write_results
+from _measure import resident, write_results
 
 PARTS = ("evaluate", "evaluate without intervals", "separation")
-
-
-def status_mib(field: str) -> float:
-    """`VmHWM`, the peak, or `VmRSS`, the present resident set of this process."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return round(next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024, 1)
 
 
 def random_rows(rows: int, classes: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,7 +51,7 @@ def measure(part: str, rows: int, classes: int) -> dict[str, Any]:
 
     work(*random_rows(1000, 4))
     labels, probabilities = random_rows(rows, classes)
-    before = status_mib("VmRSS")
+    before = resident("VmRSS")
     start, worked = time.perf_counter(), time.process_time()
     found = work(labels, probabilities)
     seconds, worked = time.perf_counter() - start, time.process_time() - worked
@@ -67,8 +60,8 @@ def measure(part: str, rows: int, classes: int) -> dict[str, Any]:
         "seconds": round(seconds, 2),
         "processor_seconds": round(worked, 2),
         "input_mib": round((labels.nbytes + probabilities.nbytes) / 2**20, 1),
-        "peak_mib_beyond_the_input": round(status_mib("VmHWM") - before, 1),
-        "peak_mib": status_mib("VmHWM"),
+        "peak_mib_beyond_the_input": round(resident("VmHWM") - before, 1),
+        "peak_mib": resident("VmHWM"),
         "numbers": {name: round(value, 4) for name, value in found.items() if isinstance(value, float)},
     }
 

@@ -28,9 +28,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from _measure import RESULTS, write_results
+from _measure import RESULTS, resident, write_results
 from heads import DIM
-from memory import resident
 from million import write_embeddings
 from torch import Tensor
 

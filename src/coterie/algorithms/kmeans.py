@@ -26,6 +26,7 @@ from coterie.networks.heads import PrototypeHead
 from coterie.networks.unit import unit_rows
 from coterie.types import InputError
 
+ITERATIONS, TOLERANCE = 300, 1e-4  # scikit-learn's
 CHUNK = 8192  # rows whose distances to all centres are held at once
 PAIRS = 4096  # up to this many points, a table of all pairs (64 MB here) may replace products with centres
 MINI_BATCH = 4096
@@ -53,8 +54,8 @@ def kmeans(
     *,
     generator: torch.Generator,
     restarts: int = 1,
-    iterations: int = 300,
-    tolerance: float = 1e-4,
+    iterations: int = ITERATIONS,
+    tolerance: float = TOLERANCE,
     reseed_empty: bool = True,
     spherical: bool = False,
 ) -> KMeansResult:
@@ -188,8 +189,8 @@ def lloyd(
     x: Float[Tensor, "n d"],
     start: Int[Tensor, " k"],
     *,
-    iterations: int = 300,
-    tolerance: float = 1e-4,
+    iterations: int = ITERATIONS,
+    tolerance: float = TOLERANCE,
     reseed_empty: bool = True,
     spherical: bool = False,
     pairs: Float[Tensor, "n n"] | None = None,
@@ -213,9 +214,7 @@ def lloyd(
     )
 
 
-def refine(
-    x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"], *, iterations: int = 300, tolerance: float = 1e-4
-) -> KMeansResult:
+def refine(x: Float[Tensor, "n d"], centres: Float[Tensor, "k d"]) -> KMeansResult:
     """K-means from given centres: Lloyd's iterations alone, under the rules of `kmeans`."""
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
         x = x.float()
@@ -224,7 +223,7 @@ def refine(
         _check_range(points, x)
         start = centres.float() - mean
         scale = _raising(points, start)
-        result = _iterate(points * scale, start * scale, iterations=iterations, tolerance=tolerance)
+        result = _iterate(points * scale, start * scale, iterations=ITERATIONS, tolerance=TOLERANCE)
         return replace(result, centres=result.centres / scale + mean, inertia=result.inertia / scale**2)
 
 

@@ -15,6 +15,7 @@ from coterie.algorithms.finch import exactly, group_means
 from coterie.algorithms.neighbours import Metric, comparable, nearest
 from coterie.networks.heads import squared_distances
 from coterie.networks.memory import ItemTable
+from coterie.views.normalise import spread_rows
 
 MOST_MEANS = 16_384  # means that a model keeps: 51 MB for 28-pixel grey images
 NEIGHBOURS = 10  # whose groups give an item's confidence
@@ -51,7 +52,7 @@ class NearestMean(nn.Module):
         group = torch.zeros(int(fine.max()) + 1, 1, device=rows.device)
         group[fine, 0] = labels.float()
         self.group.fill(group)
-        some = torch.linspace(0, len(rows) - 1, min(len(rows), JUDGED), dtype=torch.float64).round().long()
+        some = spread_rows(len(rows), JUDGED)
         self.scale.copy_(scale_for(self.squared_distances(rows[some]), confidence))
 
     def squared_distances(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
@@ -101,7 +102,7 @@ def neighbour_agreement(points: Float[Tensor, "n d"], labels: Int[Tensor, " n"],
     """
     n = len(points)
     k = max(1, min(NEIGHBOURS, n // (2 * (int(labels.max()) + 1))))
-    some = torch.linspace(0, n - 1, min(n, JUDGED), dtype=torch.float64).round().long().to(points.device)
+    some = spread_rows(n, JUDGED).to(points.device)
     found = nearest(points, k + 1, points[some], metric)[1]
     others = found != some[:, None]
     same = ((labels[found] == labels[some][:, None]) & others).sum()

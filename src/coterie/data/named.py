@@ -23,22 +23,22 @@ GLYPHS = ("digits", "mnist")  # a mirrored or turned one is another one
 Split = Literal["labelled", "unlabeled"]
 
 
-def open_named(name: str, options: Options, *, split: Split = "labelled", download: bool | None = None) -> Source:
+def open_named(name: str, options: Options, *, split: Split = "labelled") -> Source:
     """Open a named data set; InputError with the expected layout if its files are not here.
 
     `split="unlabeled"` gives STL-10's 100,000 further images, which serve pre-training only.
     """
     if split == "unlabeled" and name != "stl10":
         raise InputError(f"{name} has no unlabeled images; only stl10 has.")
-    source = _open_named(name, options, split, download)
+    source = _open_named(name, options, split)
     source.family_known = True
     return source
 
 
-def _open_named(name: str, options: Options, split: Split, download: bool | None) -> Source:
+def _open_named(name: str, options: Options, split: Split) -> Source:
     if name == "digits":
         return open_array(_digits(), options, name=name, origin=name, family="glyph")
-    place = locate(name, download)
+    place = locate(name)
     if place.suffix == ".parquet":
         return open_table(place, options, name=name, origin=name)
     if name in SYNSETS or name == "tiny-imagenet":

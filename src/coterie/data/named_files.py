@@ -110,18 +110,15 @@ def data_root() -> Path:
     return path_of(root or "~/.cache/coterie", "COTERIE_DATA")
 
 
-def locate(name: str, download: bool | None = None) -> Path:
+def locate(name: str) -> Path:
     """Return the folder, .npz or .parquet file of a data set; InputError with the expected layout if it is nowhere.
 
-    `download` None means what `$COTERIE_DOWNLOAD` says (1: yes); nothing goes to the network otherwise.
+    It is downloaded where `$COTERIE_DOWNLOAD` is 1; nothing goes to the network otherwise.
     """
     found = _find(name)
-    if found is None:
-        if download is None:
-            download = os.environ.get("COTERIE_DOWNLOAD") == "1"
-        if download:
-            _download(name)
-            found = _find(name)
+    if found is None and os.environ.get("COTERIE_DOWNLOAD") == "1":
+        _download(name)
+        found = _find(name)
     if found is None:
         raise missing(name)
     return found

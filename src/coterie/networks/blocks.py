@@ -78,11 +78,6 @@ def block_maps(net: Net) -> Iterator[list[Tensor]]:
             handle.remove()
 
 
-def count_maps(net: Net) -> int:
-    """How many maps `block_maps` gives for one pass."""
-    return len(_blocks(net))
-
-
 def _blocks(net: Net) -> list[nn.Module]:
     outer = net.backbone.trunk
     inner = outer.trunk if isinstance(outer, WithSobel) else outer

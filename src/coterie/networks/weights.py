@@ -52,12 +52,12 @@ def _why(error: Exception) -> str:
     return in_a_line(error, 160).rstrip(".")
 
 
-def load_weights(net: nn.Module, path: Path, name: str = "") -> None:
+def load_weights(net: nn.Module, path: Path) -> None:
     """Load a backbone's weights from a local file, all of them.
 
     Raises InputError when the file is missing, is no weight file, or misses a parameter of the backbone.
     """
-    put(net, read_weights(path), path, name)
+    put(net, read_weights(path), path)
 
 
 def put(

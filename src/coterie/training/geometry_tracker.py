@@ -12,8 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from coterie.algorithms.geometry import SMALLEST_GROUP, geometry_of, singular_values
 from coterie.algorithms.kmeans import kmeans
 from coterie.networks.features import extract_features
@@ -21,6 +19,7 @@ from coterie.networks.net import Net
 from coterie.training.history import EpochRecord
 from coterie.training.seeds import generator_of
 from coterie.types import InputError, Items, Source
+from coterie.views.normalise import spread_rows
 
 
 @dataclass
@@ -48,8 +47,7 @@ class GeometryTracker:
         """Add this epoch's numbers to its health."""
         if self.source is None:
             raise RuntimeError("give GeometryTracker.ready to the Watch as well")
-        n = len(self.source)
-        rows = torch.linspace(0, n - 1, min(n, self.items), dtype=torch.float64).round().long()
+        rows = spread_rows(len(self.source), self.items)
         features = extract_features(net, self.source, rows)
         k = min(self.k, len(rows) // SMALLEST_GROUP) if self.groups == "kmeans" else 1
         try:

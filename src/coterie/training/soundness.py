@@ -14,6 +14,7 @@ from torch import Tensor
 from coterie.algorithms.consensus import matched_to
 from coterie.algorithms.kmeans import KMeansResult, kmeans
 from coterie.training.seeds import generator_of
+from coterie.views.normalise import spread_rows
 
 LUMP = 0.8  # share of the items in one group from which the user is told
 CROWDED = 2  # items of a mean group: with fewer most items are a group of their own
@@ -60,7 +61,7 @@ def size_warning(sizes: Int[Tensor, " k"]) -> str | None:
 
 def sample_rows(n: int) -> Int[Tensor, " m"]:
     """Up to `SAMPLE` rows spread evenly over the items, always the same ones."""
-    return torch.linspace(0, n - 1, min(n, SAMPLE), dtype=torch.float64).round().long()
+    return spread_rows(n, SAMPLE)
 
 
 def overlooked(

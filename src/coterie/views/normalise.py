@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from coterie.types import Items
 
+SAMPLE = 10_000  # items by which the scale of all is set
 CHUNK = 256  # images in memory at a time
 SMALL_DIM = 64  # below this, the features of embeddings are taken for unlike measurements, each with its own scale
 BEYOND = 1e6  # deviations from the mean: larger values could become infinite in a net
@@ -51,14 +52,19 @@ def centred_rows(values: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     return (values - values.mean(1, keepdim=True)).masked_fill(equal, 0.0)
 
 
-def normalisation(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+def spread_rows(n: int, most: int) -> Int[Tensor, " m"]:
+    """Rows that stand for all n: `most` of them, spread evenly from the first to the last; all if there are no more."""
+    return torch.linspace(0, n - 1, min(n, most), dtype=torch.float64).round().long()
+
+
+def normalisation(items: Items, sample: int = SAMPLE) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
     """Mean and standard deviation from up to `sample` items spread evenly over the source, always the same ones.
 
     Images: per channel, in units of [0, 1]. Embeddings: per-feature means; with fewer than 64 features also per-feature
     deviations (a constant feature gets 1), otherwise one deviation for all, which keeps distances and angles as the
     foundation model made them. Each of several spaces has its own.
     """
-    index = torch.linspace(0, len(items) - 1, min(len(items), sample), dtype=torch.float64).round().long()
+    index = spread_rows(len(items), sample)
     if items.spec.kind == "images":
         return _image_moments(items, index)
     vectors, widths = items.take(index).float(), [space.dim for space in items.spec.spaces]
@@ -66,14 +72,14 @@ def normalisation(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c
     return torch.cat([mean for mean, _ in moments]), torch.cat([std for _, std in moments])
 
 
-def unit_range(items: Items, sample: int = 10_000) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
+def unit_range(items: Items) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
     """As `normalisation`, but (low, high - low): pixels stay in [0, 1], each feature of embeddings is scaled to it.
 
     The scale of the auto-encoder papers, whose learning rates and weights of losses belong to it.
     """
     if items.spec.kind == "images":
         return torch.zeros(items.spec.channels), torch.ones(items.spec.channels)
-    index = torch.linspace(0, len(items) - 1, min(len(items), sample), dtype=torch.float64).round().long()
+    index = spread_rows(len(items), SAMPLE)
     vectors = items.take(index).float()
     low, high = vectors.amin(0), vectors.amax(0)
     return low, torch.where(high > low, high - low, 1.0)
@@ -105,7 +111,7 @@ def _vector_moments(vectors: Float[Tensor, "n d"]) -> tuple[Tensor, Tensor]:
     return mean.float(), torch.where(variance > 0, variance.sqrt(), 1.0).float()
 
 
-def farthest(items: Items, mean: Float[Tensor, " c"], std: Float[Tensor, " c"], sample: int = 10_000) -> float:
+def farthest(items: Items, mean: Float[Tensor, " c"], std: Float[Tensor, " c"]) -> float:
     """How far from the mean, in deviations, any value of the embeddings lies, by the same sample."""
-    index = torch.linspace(0, len(items) - 1, min(len(items), sample), dtype=torch.float64).round().long()
+    index = spread_rows(len(items), SAMPLE)
     return float(normalise(items.take(index).float(), mean, std).abs().max())
