@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import doctest
 import inspect
-import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
+from _made import PUBLIC
 
 import coterie
 from helpers.own_methods import forgotten
 
-ROOT = Path(__file__).parents[1]
-sys.path[:0] = [str(ROOT / "experiments"), str(ROOT / "docs" / "_site")]
-from _made import PUBLIC  # noqa: E402
-
-del sys.path[:2]
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names]
 
 

@@ -102,7 +102,7 @@ def test_one_number_of_groups_is_found_for_all(rows):
 
 
 @pytest.mark.parametrize("runs", [0, -1, 101, 2.0, "3", True, None])
-def test_what_cannot_be(rows, runs):
+def test_a_number_of_runs_that_is_none_is_refused(rows, runs):
     with pytest.raises(InputError, match="runs is"):
         Clusterer(3).set_params(runs=runs).fit(rows)
 

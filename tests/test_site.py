@@ -28,9 +28,7 @@ GROUP: Any = typer.main.get_command(app)
 
 
 @pytest.fixture
-def made(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
-    monkeypatch.syspath_prepend(str(ROOT / "docs" / "_site"))
+def made() -> ModuleType:
     import _made
 
     return _made

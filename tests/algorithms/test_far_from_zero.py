@@ -16,15 +16,12 @@ from coterie.algorithms.nearest_mean import NearestMean
 from coterie.methods.ddc_uco import squared_distances
 from coterie.networks.heads import PrototypeHead, variance_around
 from coterie.training.soundness import _standing
+from helpers.draws import seeded
 
 FAR = 256.0  # ROWS are multiples of 1/1024, so that not a digit of them is lost there
 CENTRES = torch.randn(4, 8, generator=torch.Generator().manual_seed(0))
 ROWS = CENTRES[torch.arange(200) % 4] + torch.randn(200, 8, generator=torch.Generator().manual_seed(1))
 ROWS = (1024 * ROWS).round() / 1024
-
-
-def seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
 
 
 def prototypes(x: Tensor) -> Tensor:

@@ -20,10 +20,7 @@ from coterie.algorithms.finch import (
 )
 from coterie.algorithms.neighbours import Metric
 from coterie.types import InputError
-
-
-def gaussian(n: int, d: int, seed: int = 0) -> Tensor:
-    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+from helpers.draws import gaussian
 
 
 def clumps(n: int, d: int, groups: int, seed: int = 0, apart: float = 4.0) -> Tensor:

@@ -24,10 +24,7 @@ from coterie.algorithms.geometry import (
     singular_values,
 )
 from coterie.types import InputError
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from helpers.draws import seeded
 
 
 def circle(n: int = 1000) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from coterie.algorithms import inverted_lists
-from helpers.mixtures import mixture, seeded
+from helpers.draws import seeded
+from helpers.mixtures import mixture
 
 pytest.importorskip("faiss")
 

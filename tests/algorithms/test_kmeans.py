@@ -9,18 +9,11 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from coterie.algorithms.kmeans import assign, kmeans, lloyd, refine, seed
-
-
-def generator(number: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(number)
-
-
-def gaussian(n: int, d: int, number: int) -> Tensor:
-    return torch.randn(n, d, generator=generator(number))
+from helpers.draws import gaussian, seeded
 
 
 def blobs(n: int, d: int, groups: int, number: int, apart: float = 3.0) -> Tensor:
-    g = generator(number)
+    g = seeded(number)
     middles = apart * torch.randn(groups, d, generator=g)
     return middles[torch.arange(n) % groups] + torch.randn(n, d, generator=g)
 
@@ -48,7 +41,7 @@ def slow_lloyd(x: np.ndarray, centres: np.ndarray, iterations: int) -> tuple[np.
 def test_lloyd_is_what_the_definition_says(n: int, d: int, k: int, iterations: int, with_pairs: bool) -> None:
     x = gaussian(n, d, 1)
     x = x - x.mean(0)
-    start = torch.randperm(n, generator=generator(2))[:k]
+    start = torch.randperm(n, generator=seeded(2))[:k]
     pairs = x @ x.T if with_pairs else None
     found = lloyd(x, start, iterations=iterations, tolerance=0.0, reseed_empty=False, pairs=pairs)
     centres, labels = slow_lloyd(x.double().numpy(), x[start].double().numpy(), iterations)
@@ -67,14 +60,14 @@ def test_inertia_is_that_of_scikit_learn(make: Callable[[int, int, int], Tensor]
     for number in range(6):
         x = make(500, d, number)
         # Ten restarts, as the mean over a few runs that end in different local minima would be mostly chance.
-        ours.append(kmeans(x, k, generator=generator(number), restarts=10).inertia)
+        ours.append(kmeans(x, k, generator=seeded(number), restarts=10).inertia)
         theirs.append(KMeans(k, n_init=10, random_state=number).fit(x.double().numpy()).inertia_)
     assert np.mean(ours) <= 1.02 * np.mean(theirs)
 
 
 def test_separate_groups_are_found() -> None:
     x = blobs(400, 5, 8, 3, apart=30.0)
-    labels = kmeans(x, 8, generator=generator()).labels
+    labels = kmeans(x, 8, generator=seeded()).labels
     truth = torch.arange(400) % 8
     assert len({(int(a), int(b)) for a, b in zip(labels, truth, strict=True)}) == 8
 
@@ -95,7 +88,7 @@ def test_result_is_consistent(
     """Also with copies of rows, fewer distinct rows than clusters, k = 1 and k = n."""
     x = gaussian(distinct, d, number)[torch.arange(n) % distinct] + offset
     k = 1 + round(fraction * (n - 1))
-    found = kmeans(x, k, generator=generator(number), reseed_empty=reseed, restarts=2)
+    found = kmeans(x, k, generator=seeded(number), reseed_empty=reseed, restarts=2)
     assert found.centres.shape == (k, d)
     assert found.centres.isfinite().all()
     exact = (x.double()[:, None] - found.centres.double()[None]).square().sum(2)
@@ -113,14 +106,14 @@ def test_result_is_consistent(
 @pytest.mark.parametrize("d", [16, 256])
 def test_as_many_clusters_as_points_gives_each_its_own(make: Callable[[int, int, int], Tensor], d: int) -> None:
     x = make(300, d, 5)
-    found = kmeans(x, 300, generator=generator())
+    found = kmeans(x, 300, generator=seeded())
     assert sorted(found.labels.tolist()) == list(range(300))
     assert found.inertia == pytest.approx(0.0, abs=1e-9)
 
 
 def test_one_cluster_is_the_mean() -> None:
     x = gaussian(70, 3, 0) + 5
-    torch.testing.assert_close(kmeans(x, 1, generator=generator()).centres[0], x.mean(0))
+    torch.testing.assert_close(kmeans(x, 1, generator=seeded()).centres[0], x.mean(0))
 
 
 @pytest.mark.parametrize("with_pairs", [False, True])
@@ -140,7 +133,7 @@ def test_an_empty_cluster_takes_the_farthest_point_or_keeps_its_centre(with_pair
 
 def test_more_restarts_never_raise_the_inertia() -> None:
     x = blobs(300, 4, 12, 0, apart=2.0)
-    inertia = [kmeans(x, 12, generator=generator(7), restarts=restarts).inertia for restarts in (1, 2, 5, 20)]
+    inertia = [kmeans(x, 12, generator=seeded(7), restarts=restarts).inertia for restarts in (1, 2, 5, 20)]
     assert inertia == sorted(inertia, reverse=True)
     assert inertia[-1] < inertia[0]
 
@@ -148,7 +141,7 @@ def test_more_restarts_never_raise_the_inertia() -> None:
 @pytest.mark.parametrize(("n", "k", "d"), [(300, 60, 64), (300, 5, 2)])
 def test_same_generator_same_result(n: int, k: int, d: int) -> None:
     x = gaussian(n, d, 0)
-    first, second, other = (kmeans(x, k, generator=generator(number), restarts=2) for number in (3, 3, 4))
+    first, second, other = (kmeans(x, k, generator=seeded(number), restarts=2) for number in (3, 3, 4))
     assert torch.equal(first.labels, second.labels)
     assert torch.equal(first.centres, second.centres)
     assert not torch.equal(first.labels, other.labels)
@@ -157,7 +150,7 @@ def test_same_generator_same_result(n: int, k: int, d: int) -> None:
 def test_result_does_not_move_with_the_data() -> None:
     """Products of uncentred points would lose the differences: 1000² is 2^20, so float32 resolves about 0.1 of it."""
     x = (gaussian(400, 3, 0) * 8).round() / 8  # exact in float32 after the shift
-    here, there = (kmeans(x + shift, 20, generator=generator(1)) for shift in (0.0, 1000.0))
+    here, there = (kmeans(x + shift, 20, generator=seeded(1)) for shift in (0.0, 1000.0))
     assert there.inertia == pytest.approx(here.inertia, rel=0.05)
     labels, distances = assign(x + 1000, there.centres)
     assert (labels == there.labels).float().mean() > 0.99
@@ -166,11 +159,11 @@ def test_result_does_not_move_with_the_data() -> None:
 
 def test_many_points_are_seeded_from_a_subset_and_clustered_in_full() -> None:
     x = blobs(40_000, 2, 12, 4, apart=10.0)
-    start = seed(x, 12, generator=generator())
+    start = seed(x, 12, generator=seeded())
     assert start.shape == (1, 12)
     assert len(start.unique()) == 12
     assert start.max() > 20_000  # from anywhere, not from the first rows
-    ours = kmeans(x, 12, generator=generator(), restarts=5)
+    ours = kmeans(x, 12, generator=seeded(), restarts=5)
     theirs = KMeans(12, n_init=5, random_state=0).fit(x.numpy())
     assert ours.labels.shape == (40_000,)
     assert ours.inertia <= 1.01 * theirs.inertia_
@@ -178,7 +171,7 @@ def test_many_points_are_seeded_from_a_subset_and_clustered_in_full() -> None:
 
 def test_seeds_are_distinct_rows_spread_over_the_groups() -> None:
     x = blobs(500, 6, 10, 0, apart=20.0)
-    for rows in seed(x, 10, generator=generator(), restarts=20):
+    for rows in seed(x, 10, generator=seeded(), restarts=20):
         assert len(rows.unique()) == 10
         assert len((rows % 10).unique()) >= 9  # greedy seeding rarely misses a group; uniform rows hold about 6.5
 
@@ -187,7 +180,7 @@ def test_seeds_are_distinct_rows_spread_over_the_groups() -> None:
 def test_no_row_is_chosen_twice_where_products_are_coarse(with_pairs: bool) -> None:
     """Far from the origin, products give a row a distance to itself of about 1, beside 30 between rows."""
     x = gaussian(300, 16, 0) + 1000
-    rows = seed(x, 300, generator=generator(), pairs=x @ x.T if with_pairs else None)[0]
+    rows = seed(x, 300, generator=seeded(), pairs=x @ x.T if with_pairs else None)[0]
     assert len(rows.unique()) == 300
 
 
@@ -202,16 +195,16 @@ def test_assign_finds_the_nearest_centre(chunk: int) -> None:
 
 def test_autocast_and_gradients_stay_outside() -> None:
     x = network_features(400, 64, 0)
-    plain = kmeans(x, 100, generator=generator())
+    plain = kmeans(x, 100, generator=seeded())
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = kmeans(x.clone().requires_grad_(), 100, generator=generator())
+        inside = kmeans(x.clone().requires_grad_(), 100, generator=seeded())
     assert torch.equal(plain.labels, inside.labels)
     assert not inside.centres.requires_grad
 
 
 def test_half_and_double_are_clustered_in_single_precision() -> None:
     x = gaussian(100, 5, 0).to(torch.bfloat16)
-    results = [kmeans(x.to(dtype), 10, generator=generator()) for dtype in (torch.bfloat16, torch.double)]
+    results = [kmeans(x.to(dtype), 10, generator=seeded()) for dtype in (torch.bfloat16, torch.double)]
     assert all(found.centres.dtype == torch.float32 for found in results)
     assert torch.equal(results[0].labels, results[1].labels)
 
@@ -219,9 +212,9 @@ def test_half_and_double_are_clustered_in_single_precision() -> None:
 def test_wrong_sizes_are_refused() -> None:
     for k in (0, -1, 6):
         with pytest.raises(ValueError, match="between 1 and 5"):
-            kmeans(torch.zeros(5, 2), k, generator=generator())
+            kmeans(torch.zeros(5, 2), k, generator=seeded())
     with pytest.raises(ValueError, match="restart"):
-        kmeans(torch.zeros(5, 2), 2, generator=generator(), restarts=0)
+        kmeans(torch.zeros(5, 2), 2, generator=seeded(), restarts=0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
@@ -229,7 +222,7 @@ def test_a_value_that_cannot_be_used_is_named(value: float) -> None:
     x = gaussian(20, 3, 0)
     x[13, 1] = value
     with pytest.raises(ValueError, match="row 13"):
-        kmeans(x, 4, generator=generator())
+        kmeans(x, 4, generator=seeded())
 
 
 # From given centres
@@ -297,7 +290,7 @@ def test_rows_of_zeros_have_no_direction_and_do_no_harm() -> None:
 def test_tiny_points_are_grouped_as_others(size: float, spherical: bool) -> None:
     """Their squares are 0 in float32: all of them were one group."""
     x = blobs(300, 4, 3, 0)
-    kept, small = (kmeans(each, 3, generator=generator(), restarts=2, spherical=spherical) for each in (x, x * size))
+    kept, small = (kmeans(each, 3, generator=seeded(), restarts=2, spherical=spherical) for each in (x, x * size))
     assert torch.equal(kept.labels, small.labels)
     factor = 1.0 if spherical else size
     assert small.inertia == pytest.approx(kept.inertia * factor**2, rel=1e-3)
@@ -309,5 +302,5 @@ def test_tiny_points_are_grouped_as_others(size: float, spherical: bool) -> None
 
 def test_directions_of_huge_rows_count_as_those_of_others() -> None:
     x = blobs(300, 4, 3, 0)
-    kept = kmeans(x, 3, generator=generator(), spherical=True)
-    assert torch.equal(kmeans(x * 1e25, 3, generator=generator(), spherical=True).labels, kept.labels)
+    kept = kmeans(x, 3, generator=seeded(), spherical=True)
+    assert torch.equal(kmeans(x * 1e25, 3, generator=seeded(), spherical=True).labels, kept.labels)

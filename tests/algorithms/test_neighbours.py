@@ -14,10 +14,7 @@ from torch import Tensor
 from coterie.algorithms import neighbours
 from coterie.algorithms.neighbours import Metric, nearest, neighbour_lists
 from coterie.types import InputError
-
-
-def gaussian(n: int, d: int, seed: int = 0) -> Tensor:
-    return torch.randn(n, d, generator=torch.Generator().manual_seed(seed))
+from helpers.draws import gaussian
 
 
 def brute(points: Tensor, k: int, queries: Tensor | None = None, metric: str = "euclidean") -> np.ndarray:

@@ -9,10 +9,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from coterie.algorithms.spectral import SpectralCoordinates, few_copies, leading_vectors, linked, local_graph
-
-
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+from helpers.draws import seeded
 
 
 def clique(n: int) -> np.ndarray:
@@ -38,7 +35,7 @@ def test_affinities_are_what_the_definition_says(draw: int, n: int, neighbours: 
 
 
 def test_copies_of_an_item_are_as_near_as_can_be() -> None:
-    rows = torch.cat([torch.zeros(12, 2), torch.randn(20, 2, generator=generator()) + 3])
+    rows = torch.cat([torch.zeros(12, 2), torch.randn(20, 2, generator=seeded()) + 3])
     graph, scales = local_graph(rows, 5, 3)
     assert bool((scales > 0).all())
     assert np.isfinite(graph.toarray()).all()
@@ -50,16 +47,16 @@ def test_three_cliques_have_three_eigenvalues_of_one_and_rows_that_point_to_them
     graph = np.zeros((12, 12))
     for begin in (0, 4, 8):
         graph[begin : begin + 4, begin : begin + 4] = clique(4)
-    values, vectors = leading_vectors(csr_array(graph), 4, generator())
+    values, vectors = leading_vectors(csr_array(graph), 4, seeded())
     np.testing.assert_allclose(values, [1, 1, 1, -1 / 3], atol=1e-9)
     rows = vectors[:, :3] / np.linalg.norm(vectors[:, :3], axis=1, keepdims=True)
     np.testing.assert_allclose(rows @ rows.T, np.kron(np.eye(3), np.ones((4, 4))), atol=1e-9)
 
 
 def test_the_sparse_solver_finds_what_the_dense_one_does() -> None:
-    rows = torch.cat([torch.randn(200, 4, generator=generator()) + 2 * c for c in range(3)])
+    rows = torch.cat([torch.randn(200, 4, generator=seeded()) + 2 * c for c in range(3)])
     graph, _ = local_graph(rows, 20, 7)
-    values, vectors = leading_vectors(graph, 5, generator())
+    values, vectors = leading_vectors(graph, 5, seeded())
     degree = graph.sum(1)
     normal = graph.toarray() / np.sqrt(degree[:, None] * degree)
     expected, columns = np.linalg.eigh(normal)
@@ -84,11 +81,11 @@ def test_parts_of_a_graph_are_linked_weakly() -> None:
 
 
 def test_landmarks_have_nearly_the_coordinates_of_the_graph_and_new_items_those_of_their_neighbours() -> None:
-    rows = torch.cat([torch.randn(100, 3, generator=generator()) + 6 * c for c in range(3)])
+    rows = torch.cat([torch.randn(100, 3, generator=seeded()) + 6 * c for c in range(3)])
     part = SpectralCoordinates(3, 3, 15, 7)
-    part.place(rows, generator())
+    part.place(rows, seeded())
     graph = linked(local_graph(rows, 15, 7)[0], rows)
-    vectors = leading_vectors(graph, 3, generator())[1]
+    vectors = leading_vectors(graph, 3, seeded())[1]
     expected = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     assert float((part(rows).double().numpy() * expected).sum(1).mean()) > 0.95
     new = part(rows + 0.01)
@@ -97,11 +94,11 @@ def test_landmarks_have_nearly_the_coordinates_of_the_graph_and_new_items_those_
 
 
 def test_coordinates_do_not_depend_on_the_other_items() -> None:
-    rows = torch.randn(80, 20, generator=generator())
+    rows = torch.randn(80, 20, generator=seeded())
     part = SpectralCoordinates(20, 3, 10, 4)
-    part.place(rows, generator())
+    part.place(rows, seeded())
     asked = torch.randn(64, 20, generator=torch.Generator().manual_seed(1))
-    order = torch.randperm(64, generator=generator())
+    order = torch.randperm(64, generator=seeded())
     assert torch.equal(part(asked[order]), part(asked)[order])
 
 

@@ -227,9 +227,8 @@ def test_the_search_of_a_sweep_finds_a_planted_boundary(page: Page) -> None:
 
 
 @pytest.mark.usefixtures("home")
-def test_the_simulated_reviewer_sweeps_as_the_app_does(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_simulated_reviewer_sweeps_as_the_app_does(page: Page) -> None:
     """Every boundary of up to 12 pages, with and without a page on which something was marked."""
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "experiments"))
     from _reviewer import Search
 
     cases = [(b, n, m) for n in range(1, 13) for b in range(n + 1) for m in (-1, 0, b // 2)]
@@ -596,7 +595,7 @@ def test_the_history_has_its_oldest_decision_too(page: Page, app: Running) -> No
     expect(page.locator('#history li[data-seq="520"]')).to_be_visible()
 
 
-def test_two_tabs(page: Page, app: Running, browser: Any) -> None:
+def test_a_decision_about_what_another_tab_changed_is_refused_and_shown(page: Page, app: Running, browser: Any) -> None:
     """The same group: 409, what changed is shown, and what is still there stays chosen. Another group passes."""
     page.route("**/changes*", lambda route: route.abort())  # from its first request on this tab hears nothing
     open_group(page, app, 2)

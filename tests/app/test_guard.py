@@ -53,7 +53,7 @@ def test_no_token_no_answer(asked: Running, path: str) -> None:
         ("", 400),
     ],
 )
-def test_hosts(asked: Running, host: str, status: int) -> None:
+def test_only_requests_to_a_name_of_this_machine_are_answered(asked: Running, host: str, status: int) -> None:
     path = "/" + asked.address.split("/", 3)[3]
     assert raw(asked, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n") == status
 

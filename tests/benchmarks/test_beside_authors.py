@@ -9,14 +9,6 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(autouse=True)
-def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("benchmarks", "experiments"):
-        monkeypatch.syspath_prepend(str(ROOT / folder))
-
 
 def test_our_side_of_every_contest_can_be_trained() -> None:
     import beside_authors

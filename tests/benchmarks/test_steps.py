@@ -3,20 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 
-import pytest
 import torch
 
 from coterie.running.preparing import Watch, prepare
 from coterie.training.plan import RunSettings
-
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
 
 
 def test_a_step_s_passes_are_recorded_and_done_again() -> None:

@@ -19,14 +19,11 @@ from coterie.records import read_record
 from coterie.running.preparing import Watch
 from coterie.training.plan import RunSettings, calibration_for
 from coterie.types import Batch, InputError, OneProcess, Source
+from helpers.draws import seeded
 
 LOSSES = get_args(get_type_hints(Calibration)["loss"])
 N, D, K = 40, 6, 3
 SETTINGS = Calibration(batch_size=N, sub_batch=N // 2, cells=7, hidden=9, entropy_weight=0.7)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def said() -> Tensor:

@@ -12,7 +12,7 @@ from coterie.evaluation.group_rule import Choice, Row
 from coterie.records import read_record
 
 
-def test_of_embeddings(coterie, vectors):
+def test_the_number_of_clear_groups_of_embeddings_is_found(coterie, vectors):
     answer = coterie("choose-k", vectors, "--most", 6)
     assert answer.code == 0, answer.err
     assert "Number of groups: 3 (no other does as well)." in answer.out
@@ -47,7 +47,7 @@ def test_auto_in_the_record_and_the_report(coterie, vectors, tmp_path):
     assert again.object["k"] == 3
 
 
-def test_too_many_groups(coterie, vectors):
+def test_more_groups_than_the_items_can_have_are_not_looked_for(coterie, vectors):
     answer = coterie("choose-k", vectors, "--most", 40)
     assert answer.code == 2
     assert "cannot be looked for between 2 and 40" in answer.err

@@ -157,7 +157,7 @@ def test_predict_refuses_other_weights_and_bare_vectors(coterie, colours, weight
     assert "do not say where they come from" in answer.err
 
 
-def test_resumed_and_begun_otherwise(coterie, colours, encoded, weights, tmp_path):
+def test_a_run_of_embedded_pictures_is_resumed_and_not_without_its_encoder(coterie, colours, encoded, weights):
     again = ("fit", colours, "-k", 3, "-o", encoded, "--epochs", 2, "--device", "cpu", "--resume", "--json")
     assert coterie(*again, *ENCODER, weights).code == 0
     answer = coterie(*again, "--encoder", "none")
@@ -165,7 +165,7 @@ def test_resumed_and_begun_otherwise(coterie, colours, encoded, weights, tmp_pat
     assert "The data have changed" in answer.err or "begun with" in answer.err
 
 
-def test_photographs_are_embedded_without_being_asked_for_and_said(coterie, colours, tmp_path):
+def test_photographs_are_embedded_unasked_and_a_note_says_so(coterie, colours):
     answer = coterie("fit", colours, "-k", 3, "--dry-run", "--json")
     assert answer.code == 0, answer.err
     plan = answer.object
@@ -339,7 +339,7 @@ def test_there_is_nothing_to_embed_in_embeddings(coterie, vectors, weights, tmp_
     assert "reads pictures: there is nothing to embed." in answer.err
 
 
-def test_a_source_is_never_written_to(coterie, colours, tmp_path):
+def test_a_source_is_never_written_to(coterie, colours):
     answer = coterie("embed", colours, "-o", colours)
     assert answer.code == 2
     assert "would replace it" in answer.err

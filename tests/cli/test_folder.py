@@ -121,7 +121,7 @@ def test_predict_takes_a_single_file_and_fit_says_what_it_wants(coterie, run, ph
     assert "a single picture, which cannot be grouped: give the folder" in refused.err
 
 
-def test_the_family_is_guessed_recorded_and_can_be_said(coterie, photos, tmp_path):
+def test_the_family_is_guessed_recorded_and_can_be_said(coterie, photos):
     assert "--family" in coterie("fit", "--help").out
     answer = coterie("fit", photos, "-k", 10, "--image-size", 8, "--dry-run", "--json").object
     assert answer["source"]["family"] == "glyph"

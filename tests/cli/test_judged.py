@@ -136,7 +136,7 @@ def test_several_runs_are_measured_without_the_judged_items_and_go_on_with_the_s
         (["--init", "{run}", "--no-calibrate"], "leave --no-calibrate out"),
     ],
 )
-def test_what_is_refused(
+def test_judgements_need_a_finished_run_and_a_calibration(
     fitted: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
 ) -> None:
     run, data = fitted

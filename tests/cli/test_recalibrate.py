@@ -126,7 +126,7 @@ def test_a_map_that_does_not_help_is_not_kept(coterie, judged):
         (("-o", "table.csv"), "must end in .parquet"),
     ],
 )
-def test_what_cannot_be(coterie, judged, options, words, monkeypatch, tmp_path):
+def test_a_wrong_map_or_output_is_refused(coterie, judged, options, words, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     run, path = judged
     answer = coterie("recalibrate", run, "--judged", path, *options)

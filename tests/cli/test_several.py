@@ -162,7 +162,7 @@ def test_a_folder_that_another_process_made_meanwhile_stays(tmp_path, refusal, s
     assert (tmp_path / "run").is_dir() is stays
 
 
-def test_what_cannot_be(coterie, vectors, tmp_path):
+def test_several_runs_need_a_number_and_a_folder_of_their_own(coterie, vectors, tmp_path):
     assert "The number of runs is 0" in coterie("fit", vectors, "-k", 3, "--runs", 0, "-o", tmp_path / "x").err
     assert "give it with -o" in coterie("fit", vectors, "-k", 3, "--runs", 2).err
     (tmp_path / "mine.txt").write_text("mine")

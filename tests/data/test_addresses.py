@@ -67,7 +67,7 @@ def test_a_file_is_copied_once_and_anew_when_it_changes(there, tmp_path):
     assert len(copies(tmp_path)) == 2
 
 
-def test_folders_of_pictures_and_of_tables_are_what_they_are_here(there, tmp_path):
+def test_folders_of_pictures_and_of_tables_are_what_they_are_here(there):
     for seed in range(3):
         there.pipe(f"/photos/deep/{seed}.png", png(seed))
     there.pipe("/photos/.hidden/x.png", png(9))

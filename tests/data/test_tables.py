@@ -627,7 +627,7 @@ def test_whole_numbers_beyond_the_steps_of_float32_keep_their_differences(tmp_pa
     np.testing.assert_array_equal(taken - taken[0], rows - rows[0])
 
 
-def test_a_wrong_row_of_a_part_is_named_by_its_place_in_the_file(tmp_path):
+def test_a_wrong_row_of_a_part_is_named_by_its_place_in_the_file():
     table = pa.table({"embedding": [[1.0, 2.0]] * 6 + [[1.0]]})
     with pytest.raises(InputError, match=r"Row 106 of x\.parquet has no embedding of 2 numbers"):
         list_column(table.to_batches(2), 7, table.schema, "embedding", Path("x.parquet"), 100, Ends())

@@ -344,7 +344,7 @@ def test_the_same_pictures_as_files_array_table_and_dataset(weights, tmp_path):
         np.testing.assert_array_equal(embed(source, SMALL, weights=weights), wanted)
 
 
-def test_grey_and_deep_pictures_are_shown_in_colour_by_the_models_rule(weights, tmp_path):
+def test_grey_and_deep_pictures_are_shown_in_colour_by_the_models_rule(weights):
     """16-bit pictures are brought to 0 to 255 by one rule for all of the source, which new pictures follow."""
     deep = np.random.default_rng(0).integers(0, 4096, (20, 16, 16), np.uint16)
     source = embedded(deep, How(SMALL, weights, device="cpu"), max_skipped=0.0)

@@ -42,13 +42,15 @@ CLASSES = np.array([0, 1, 1, 0, 2, 2])
         (e.aupr_error, {}, 0.691667),
     ],
 )
-def test_ten_confidences(metric: Callable[..., float], settings: dict[str, object], expected: float) -> None:
+def test_a_number_of_ten_confidences_is_the_worked_one_in_any_order(
+    metric: Callable[..., float], settings: dict[str, object], expected: float
+) -> None:
     assert metric(CONFIDENCE, CORRECT, **settings) == pytest.approx(expected, abs=1e-6)
     shuffled = np.random.default_rng(0).permutation(10)
     assert metric(CONFIDENCE[shuffled], CORRECT[shuffled], **settings) == pytest.approx(expected, abs=1e-6)
 
 
-def test_six_rows() -> None:
+def test_numbers_of_six_rows_of_probabilities_are_the_worked_ones() -> None:
     assert e.brier(ROWS, CLASSES) == pytest.approx(0.611733, abs=1e-6)
     assert e.nll(ROWS, CLASSES) == pytest.approx(1.034342, abs=1e-6)
     assert e.classwise_calibration_error(ROWS, CLASSES, 5) == pytest.approx(0.228889, abs=1e-6)
@@ -56,7 +58,7 @@ def test_six_rows() -> None:
     assert top == pytest.approx(0.358333, abs=1e-6)
 
 
-def test_saturated_pair() -> None:
+def test_a_confidence_of_1_shares_the_last_bin_or_has_its_own() -> None:
     confidence, correct = np.array([1.0, 0.98]), np.array([False, True])
     assert e.calibration_error(confidence, correct) == pytest.approx(0.49)
     assert e.calibration_error(confidence, correct, closed="left") == pytest.approx(0.51)

@@ -8,17 +8,14 @@ import pytest
 from coterie.catalogue import method_class
 from coterie.training.plan import RunSettings
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.usefixtures("narrow_autoencoders")
 
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        import autoencoders
+    import autoencoders
 
-        yield autoencoders
+    return autoencoders
 
 
 def test_rows_come_after_those_that_they_start_from(script: Any) -> None:
@@ -59,9 +56,7 @@ def test_a_record_is_made_once_and_rows_go_on_from_the_one_before(script: Any, t
     assert study.records(["ae", "dec"], [0]) == first
 
 
-def test_a_search_changes_one_thing_at_a_time_from_the_same_phase_1(
-    script: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_search_changes_one_thing_at_a_time_from_the_same_phase_1(script: Any, tmp_path: Path) -> None:
     import rdc_search
 
     two = {"as it is": {"rdc.epochs": 1}, "κ = 1": {"rdc.epochs": 1, "rdc.image_weight": 1.0}}

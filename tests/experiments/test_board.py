@@ -22,13 +22,11 @@ EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 @pytest.fixture(scope="module")
 def scripts() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        import _boards
-        import board
-        from _docs import boards as tables
+    import _boards
+    import board
+    from _docs import boards as tables
 
-        yield board, _boards, tables
+    return board, _boards, tables
 
 
 def test_every_row_is_the_papers_and_comes_after_what_it_starts_from(scripts: Any) -> None:

@@ -1,10 +1,6 @@
 """The bars of a board's figure."""
 
 import json
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
 
 import board_figure
 from board_figure import bars

@@ -6,16 +6,10 @@ import json
 from pathlib import Path
 
 import numpy as np
-import pytest
 from sklearn.datasets import load_digits
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
-
-def test_recipes_are_compared_without_labels_and_with_those_of_other_sets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+def test_recipes_are_compared_without_labels_and_with_those_of_other_sets(tmp_path: Path) -> None:
     import cdc_grey
 
     digits = load_digits()

@@ -16,11 +16,6 @@ MEASURES = {"ACC", "NMI", "ARI", "ECE", "AUROC"}
 PAPERS_OWN = {"## Ablations of the paper"}  # sections whose tables have the papers' numbers and none of ours
 
 
-@pytest.fixture(autouse=True)
-def place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-
-
 def test_every_generated_part_is_what_its_records_say() -> None:
     import docs_tables
 

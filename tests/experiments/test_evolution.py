@@ -9,13 +9,7 @@ import pytest
 
 from coterie.types import InputError
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 FIGURES = ("cases", "confidences", "group", "plane")
-
-
-@pytest.fixture(autouse=True)
-def on_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
 
 
 def test_epochs_shown_are_the_first_that_reach_a_milestone() -> None:

@@ -5,11 +5,8 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "experiments"))
-
 import gpu_queue
+import pytest
 from gpu_queue import FILE_BYTES, Job, Worker, pack, unpack, work_off
 
 SCRIPT = """

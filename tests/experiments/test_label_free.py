@@ -14,11 +14,6 @@ from helpers.review_runs import probabilities_of, write_run
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
 
-@pytest.fixture(autouse=True)
-def place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-
-
 def test_an_experiment_refuses_a_judged_run(tmp_path: Path) -> None:
     import _runs
 

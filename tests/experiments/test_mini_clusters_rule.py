@@ -6,15 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-
-
-@pytest.fixture(autouse=True)
-def place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
-
 
 def record(cells: int, confidences: tuple[float, ...], agreement: list[float]) -> dict[str, Any]:
     cal = [{"confidence": value} for value in confidences]

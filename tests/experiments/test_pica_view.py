@@ -10,11 +10,8 @@ import pytest
 from coterie.pipeline import evaluate_run, run
 from coterie.training.plan import RunSettings
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
-
-def test_a_run_is_judged_both_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+def test_a_run_is_judged_both_ways(tmp_path: Path) -> None:
     import pica_view
 
     from coterie.data import labels_of

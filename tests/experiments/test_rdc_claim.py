@@ -8,13 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.usefixtures("narrow_autoencoders")
-
-
-@pytest.fixture(autouse=True)
-def place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
 
 
 @pytest.mark.parametrize(("n", "correlation", "wanted"), [(1, 0, 0), (15, 0, 1.73), (50, 0, 2.24), (50, 0.9, 1.70)])

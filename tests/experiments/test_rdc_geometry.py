@@ -10,18 +10,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.usefixtures("narrow_autoencoders")
 TEN = torch.tensor(
     [[0, 0], [1, 0], [0, 1.1], [1.2, 1.3], [0.4, 0.5], [5, 5], [5.1, 5], [5, 5.2], [5.3, 5.3], [9, 9]],
     dtype=torch.float64,
 )
 LABELS = torch.tensor([0, 0, 0, 0, 1, 1, 1, 1, 1, 0])
-
-
-@pytest.fixture(autouse=True)
-def place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
 
 
 def neighbours(z: torch.Tensor, m: int) -> tuple[torch.Tensor, torch.Tensor]:

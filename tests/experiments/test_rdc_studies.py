@@ -9,14 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 pytestmark = pytest.mark.usefixtures("narrow_autoencoders")
 SHORT = ["digits", "--items", "600", "--seeds", "0", "--set=acai.epochs=1", "--set=rdc.epochs=2"]
 
 
 @pytest.fixture
-def places(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+def places(tmp_path: Path) -> list[str]:
     return [word for name in ("runs", "results", "figures") for word in (f"--{name}", str(tmp_path / name))]
 
 

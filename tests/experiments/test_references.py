@@ -13,12 +13,9 @@ import pytest
 from coterie.training.plan import RunSettings
 from coterie.types import InputError
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-
 
 @pytest.fixture
 def results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
     import _runs
 
     monkeypatch.setattr(_runs, "RESULTS", tmp_path / "results")

@@ -12,13 +12,8 @@ from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.training.plan import RunSettings
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
-
-def test_bins_of_several_runs_add_up_and_a_single_run_has_the_ece_of_its_evaluation(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.syspath_prepend(str(EXPERIMENTS))
+def test_bins_of_several_runs_add_up_and_a_single_run_has_the_ece_of_its_evaluation(tmp_path: Path) -> None:
     import reliability
 
     folders = [tmp_path / str(seed) for seed in (0, 1)]

@@ -10,11 +10,6 @@ import numpy as np
 import pytest
 
 
-@pytest.fixture(autouse=True)
-def place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "experiments"))
-
-
 def made(n: int = 240, k: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Probabilities, features and classes of blobs, of which some lie in another group; two groups are one class."""
     rng = np.random.default_rng(0)

@@ -18,25 +18,22 @@ from coterie.methods.pica import PICA
 from coterie.training.plan import RunSettings, coerce
 from coterie.types import InputError
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 SMALL = {"moco.epochs": 0, "cdc.batch_size": 32, "cdc.sub_batch": 16, "cdc.cells": 6, "cdc.hidden": 12}
 SMALL |= {"cdc.epochs": 1, "cdc.init": "kmeans"}
 
 
 @pytest.fixture(scope="module")
 def scripts() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        import _pages
-        import _runs
-        import _tables
-        import cdc_tables
-        import cdc_tables_rows
-        import pica_tables
+    import _pages
+    import _runs
+    import _tables
+    import cdc_tables
+    import cdc_tables_rows
+    import pica_tables
 
-        yield SimpleNamespace(
-            runs=_runs, pages=_pages, tables=_tables, cdc=cdc_tables, rows=cdc_tables_rows, pica=pica_tables
-        )
+    return SimpleNamespace(
+        runs=_runs, pages=_pages, tables=_tables, cdc=cdc_tables, rows=cdc_tables_rows, pica=pica_tables
+    )
 
 
 def study_of(scripts: Any, runs: Path, **overrides: Any) -> Any:

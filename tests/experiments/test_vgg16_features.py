@@ -9,8 +9,6 @@ from torch import nn
 
 from coterie.data import labels_of, open_source
 
-EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-
 
 class SmallVGG(nn.Module):
     """VGG-16's parts by its names, small."""
@@ -24,11 +22,9 @@ class SmallVGG(nn.Module):
 
 @pytest.fixture(scope="module")
 def script() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(EXPERIMENTS))
-        import vgg16_features
+    import vgg16_features
 
-        yield vgg16_features
+    return vgg16_features
 
 
 def test_the_written_file_is_the_named_set(script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

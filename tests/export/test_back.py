@@ -77,7 +77,7 @@ def by_id(tasks: list[dict]) -> dict[str, dict]:
     return {task["data"]["coterie_id"]: task for task in tasks}
 
 
-def test_label_studio(coterie, run, tmp_path):
+def test_the_annotations_of_people_come_back_from_label_studio(coterie, run, tmp_path):
     def change(tasks):
         found = by_id(tasks)
         annotated(found[IDS[0]], "group 2")
@@ -124,7 +124,7 @@ def test_what_label_studio_cannot_say(coterie, run, tmp_path, change, says):
     assert says in refused(coterie, run, path, tmp_path)
 
 
-def test_fiftyone(coterie, run, tmp_path):
+def test_changed_groups_come_back_from_fiftyone(coterie, run, tmp_path):
     def change(content):
         content["labels"]["0000000"] |= {"label": 2, "confidence": None}
         content["labels"]["0000001"] = None
@@ -149,7 +149,7 @@ def test_fiftyone_s_key_of_two_pictures_is_refused_with_both(coterie, photos, tm
     assert "label -1 of a/IMG_1, which is no place" in refused(coterie, tmp_path / "r", path, tmp_path)
 
 
-def test_coco(coterie, run, tmp_path):
+def test_changed_groups_come_back_from_coco(coterie, run, tmp_path):
     def change(content):
         content["annotations"][0]["category_id"] = 3
         del content["annotations"][1]["score"]  # made by a person: the same group, no score

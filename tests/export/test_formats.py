@@ -170,7 +170,7 @@ def test_names_that_agree_but_for_case_are_marked_both(coterie, photos, tmp_path
 
 
 @pytest.mark.parametrize("link", ["copy", "symlink", "hard"])
-def test_links(coterie, run, photos, tmp_path, link):
+def test_pictures_are_copied_or_linked_as_asked(coterie, run, photos, tmp_path, link):
     said = exported(coterie, run, "imagefolder", tmp_path / "out", "--link", link)
     path = tmp_path / "out" / "01" / "IMG_2.png"
     assert path.read_bytes() == (photos / "a" / "IMG_2.png").read_bytes()
@@ -179,7 +179,7 @@ def test_links(coterie, run, photos, tmp_path, link):
     assert ("a program that edits the copy edits your photo" in said) == (link == "hard")
 
 
-def test_names_for_cvat(coterie, run, tmp_path):
+def test_prefix_names_puts_the_group_before_each_file_name(coterie, run, tmp_path):
     exported(coterie, run, "imagefolder", tmp_path / "out", "--prefix-names")
     for path in (tmp_path / "out").rglob("*.jpg"):
         assert path.name.startswith(f"{path.parent.name}_")

@@ -276,7 +276,7 @@ def test_what_cannot_be_is_refused_in_one_sentence(coterie, run, tmp_path, monke
     assert sorted(os.listdir(tmp_path)) == ["photos", "run"]
 
 
-def test_only(coterie, reviewed, tmp_path):
+def test_the_items_that_only_names_are_exported(coterie, reviewed, tmp_path):
     with Review(reviewed) as review:
         for row in review.draw(3, max_error=0.5, level=0.5, seed=0).tolist():
             review.judge(row, "right")

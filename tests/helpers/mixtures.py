@@ -6,10 +6,7 @@ import torch
 from torch import Tensor
 
 from coterie.evaluation import accuracy
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from helpers.draws import seeded
 
 
 def mixture(n: int = 240, d: int = 32, k: int = 4, noise: float = 1.0) -> tuple[Tensor, Tensor]:

@@ -33,13 +33,10 @@ from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 from coterie.training.seeds import generator_of
 from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source
-from helpers.mixtures import agreement, mixture, seeded
+from helpers.draws import probabilities, seeded
+from helpers.mixtures import agreement, mixture
 
 seeds = st.integers(0, 10_000)
-
-
-def probabilities(n: int, k: int, seed: int = 0, sharpness: float = 2.0) -> Tensor:
-    return (sharpness * torch.randn(n, k, generator=seeded(seed))).softmax(1)
 
 
 # Losses, Eq. 1 and 2

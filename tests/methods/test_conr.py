@@ -18,7 +18,6 @@ from coterie.training.plan import RunSettings, chain_of, make_plan
 from coterie.types import InputError
 from helpers.two_views import SIZE, batch_at, grouped, net_of, waves
 
-K = 3
 SMALL: dict[str, Any] = {"batch_size": SIZE, "projector_hidden": 7, "projector_out": 5, "predictor_hidden": 6}
 METHOD = CoNR(neighbours=3, lists=4, passed_on=2, **SMALL)
 KEYS = F.normalize(torch.sin(1.3 * torch.arange(60, dtype=torch.float64) ** 1.1 + 0.4).view(12, 5).float())

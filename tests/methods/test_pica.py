@@ -27,14 +27,11 @@ from coterie.training.distributed import SharedBatchNorm
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
 from coterie.views import Draw, ViewSettings, make_views
+from helpers.draws import seeded
 
 SIZE, K, SIDE = 24, 4, 8
 SPEC = ItemSpec("images", channels=1, height=SIDE, width=SIDE)
 FACTS = Facts(n=1000, k=K, kind="images", device="cpu", side=SIDE)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def method_with(**values: Any) -> PICA:

@@ -17,7 +17,6 @@ from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, EpochStart, OneProcess
 from helpers.two_views import DIM, LABELS, SIZE, batch_at, grouped, net_of, slow_distances, waves
 
-K = 3
 SMALL: dict[str, Any] = {"batch_size": SIZE, "projector_hidden": 7, "projector_out": 5, "predictor_hidden": 6}
 METHOD = ProPos(warm_up=0.0, noise=0.0, **SMALL)
 

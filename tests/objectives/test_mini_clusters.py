@@ -10,16 +10,9 @@ from torch import Tensor
 
 from coterie.algorithms.kmeans import kmeans
 from coterie.objectives.mini_clusters import cell_means, means_by_cell, practical_cells
+from helpers.draws import probabilities, seeded
 
 seeds = st.integers(0, 10_000)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def probabilities(n: int, k: int, seed: int = 0) -> Tensor:
-    return (2 * torch.randn(n, k, generator=seeded(seed))).softmax(1)
 
 
 @given(n=st.integers(1, 40), k=st.integers(2, 6), cells=st.integers(1, 12), seed=seeds)

@@ -90,7 +90,7 @@ def test_the_terms_are_those_of_their_slow_twins(n: int, k: int, seed: int) -> N
 
 
 @pytest.mark.parametrize("k", [10, 15, 20, 70, 200])
-def test_extremes(k: int) -> None:
+def test_the_loss_at_its_floor_at_a_collapse_and_at_its_highest(k: int) -> None:
     """The floor, the collapsed and the highest value of section 3.2's table."""
     uniform = torch.full((3 * k, k), 1 / k)
     torch.testing.assert_close(partition_uncertainty(uniform, uniform), torch.ones(k, k))

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from coterie.algorithms.kmeans import assign, kmeans
 from coterie.networks.heads import mlp_head, standardise_rows
 from coterie.objectives.prototypes import decorrelate, hidden_activations, prototype_weights, write_prototypes
-from helpers.mixtures import agreement, mixture, seeded
+from helpers.draws import seeded
+from helpers.mixtures import agreement, mixture
 
 
 def test_the_first_layers_prototypes_see_past_each_images_scale_and_offset() -> None:

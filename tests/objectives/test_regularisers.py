@@ -19,10 +19,7 @@ from coterie.objectives.regularisers import (
     mixed_cross_entropy,
     smoothed_cross_entropy,
 )
-
-
-def seeded(seed: int) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
+from helpers.draws import seeded
 
 
 def batch(seed: int, n: int = 7, k: int = 4) -> tuple[Tensor, Tensor]:

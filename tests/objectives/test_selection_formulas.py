@@ -22,16 +22,9 @@ from coterie.objectives.selection_formulas import (
     proximity,
     sums_by_group,
 )
+from helpers.draws import probabilities, seeded
 
 seeds = st.integers(0, 10_000)
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
-
-
-def probabilities(n: int, k: int, seed: int = 0, sharpness: float = 2.0) -> Tensor:
-    return (sharpness * torch.randn(n, k, generator=seeded(seed))).softmax(1)
 
 
 # CDC, Eq. 4

@@ -26,12 +26,9 @@ from coterie.objectives.selection_strategies import (
     Quota,
     WeakAnswers,
 )
+from helpers.draws import seeded
 
 N, K, WIDTH, HIDDEN, ITEMS = 24, 3, 6, 5, 100
-
-
-def seeded(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def seen(seed: int = 0, *, sharpness: float = 3.0, epoch: int = 0, p: Tensor | None = None) -> WeakAnswers:

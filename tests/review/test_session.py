@@ -153,7 +153,7 @@ def test_a_retry_is_written_once(run: Path) -> None:
             review.submit("merge", {"into": 0, "from": [1]}, op="x")
 
 
-def test_what_is_refused(run: Path) -> None:
+def test_events_that_cannot_be_are_refused(run: Path) -> None:
     with Review(run) as review:
         review.rename(0, "cat")
         for kind, data, said in (

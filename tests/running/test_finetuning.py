@@ -155,7 +155,7 @@ def test_the_same_seed_gives_the_same_model(photos, frozen, tuned):
         ({"pretrain": "moco"}, "both train the backbone"),
     ],
 )
-def test_what_cannot_be(photos, frozen, settings, words):
+def test_fine_tuning_with_other_wishes_is_refused(photos, frozen, settings, words):
     given = {"n_clusters": 3, "method": "auto", "init": frozen, "finetune": True, **settings}
     with pytest.raises(InputError, match=words):
         Clusterer(**given).fit(photos)

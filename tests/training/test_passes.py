@@ -265,7 +265,7 @@ def test_groups_that_are_empty_early_are_told_of_once() -> None:
     assert early_warning("moco", 3, 30, {}, 10) is None
 
 
-def test_the_warning_reaches_the_user_and_the_record(digits: Source, tmp_path: Path) -> None:
+def test_the_warning_reaches_the_user_and_the_record(digits: Source) -> None:
     said: list[str] = []
     # No learning: all images stay in the groups that random weights give them.
     overrides = {**SETTINGS.overrides, "pica.epochs": 10, "pica.learning_rate": 0.0, "pica.over_clustering": False}
