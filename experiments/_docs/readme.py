@@ -42,7 +42,7 @@ def headline() -> str:
         f"{mean([run['acc'] for run in runs])} of the pictures are in the right group, and the mean confidence is "
         f"{mean([run['confidence'] for run in runs])} (calibration error, ECE: {mean([run['ece'] for run in runs])}).",
         f"K-means on the same embeddings puts {mean(plain)} into the right group and gives no confidence.",
-        f"Labels were only used to count. The encoder, `{encoder['encoder']}`, was taught with {encoder['taught']}. "
+        f"True labels only served to count. The encoder, `{encoder['encoder']}`, was taught with {encoder['taught']}. "
         f"{seeds}.",
         "",
         f"`{found['command']}`",
