@@ -142,7 +142,8 @@ def test_a_run_does_not_replace_what_it_reads(tmp_path: Path) -> None:
 def test_unfinished_files_of_dead_processes_go(tmp_path: Path) -> None:
     dead = int(subprocess.check_output([sys.executable, "-c", "import os; print(os.getpid())"]))
     kept = [f".a.parquet.{os.getppid()}.part", "notes.part", "a.12x.part", "12.part", ".hidden"]
-    gone = [f".a.parquet.{dead}.part", f"images-ab.u8.{dead}.part", f"cache/images-ab.u8.{dead}.part"]
+    kept.append(f"film.{dead}.part")  # somebody's download
+    gone = [f".a.parquet.{dead}.part", f".images-ab.u8.{dead}.part", f"cache/.images-ab.u8.{dead}.part"]
     (tmp_path / "cache").mkdir()
     for name in kept + gone:
         (tmp_path / name).write_text("")

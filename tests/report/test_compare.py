@@ -45,7 +45,8 @@ def add_run(make_run: MakeRun, tmp_path_factory: pytest.TempPathFactory) -> AddR
 
 
 def test_a_row_says_what_the_run_folder_says(add_run: AddRun) -> None:
-    path = add_run("one", [0, 1, 1, 2], {"acc": 0.5, "nmi": 0.25, "auroc": None})
+    # A record may say the precision without its reason.
+    path = add_run("one", [0, 1, 1, 2], {"acc": 0.5, "nmi": 0.25, "auroc": None}, precision="bf16")
     (row,) = compare([path]).rows
     assert (row.run, row.data, row.method, row.stages) == ("one", "photos", "moco", "moco")
     assert (row.n, row.k, row.seed, row.epochs, row.seconds) == (4, 4, 7, [3], 75.0)

@@ -24,7 +24,8 @@ FILES = (
 OF_SEVERAL = ("ensemble.parquet", "ensemble.json")  # what a folder of runs holds beside them
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 FOLDERS = ("model", "checkpoints", "cache", "review")
-PART = re.compile(r"\.?(?P<name>.+)\.(?P<process>\d+)\.part")  # what is being written, and by which process
+# What is being written, and by which process. Without the dot in front it may be a download of the user's.
+PART = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)\.part")
 
 Given = str | os.PathLike[str] | None
 

@@ -64,7 +64,7 @@ def write_facts(cache: Path, key: str, stored: Stored) -> None:
 @contextmanager
 def _whole_or_not(path: Path) -> Iterator[BinaryIO]:
     """Open a file that appears under its name only when it is written in full and on the disk."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
             yield file

@@ -136,7 +136,7 @@ def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
 
     `seen`: the folders followed so far, since a record may lead back to itself.
     """
-    source, settings = run.get("source", {}), run.get("settings", {})
+    source, settings, precision = run.get("source", {}), run.get("settings", {}), run.get("precision")
     stages = [[stage.get("name"), stage.get("epochs"), stage.get("settings")] for stage in run.get("stages", [])]
     init = settings.get("init")
     if isinstance(init, str) and len(seen) < LONGEST_CHAIN:
@@ -156,7 +156,7 @@ def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
         "calibration": run.get("calibration"),
         "backbone": (run.get("backbone") or {}).get("name"),
         "weights": [settings.get("pretrained"), settings.get("weights"), init],
-        "precision": (run.get("precision") or {}).get("value"),
+        "precision": precision.get("value") if isinstance(precision, dict) else precision,
         "judged": [(run.get("labels_used") or {}).get("sha256"), judgements_in(run)],
     }
     return json.dumps(kept, sort_keys=True, default=str)

@@ -212,4 +212,4 @@ def _brief(value: Any) -> str:
 
 def _only_pixels(cache: Path) -> bool:
     """Whether a folder holds nothing but the pictures that a run decoded, or their embeddings."""
-    return cache.is_dir() and all(file.name.startswith(("images-", "features")) for file in cache.iterdir())
+    return cache.is_dir() and all(file.name.startswith(("images-", ".images-", "features")) for file in cache.iterdir())
