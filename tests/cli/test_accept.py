@@ -16,6 +16,7 @@ from sklearn.datasets import make_blobs
 
 import coterie.cli.accept as accepting
 from coterie.cli.accept_answer import AcceptRequest, describe_audit, sample_size
+from coterie.cli.output import percent
 from coterie.data.judged import read_judged, table_content
 from coterie.evaluation import accept
 from coterie.review import Review
@@ -131,6 +132,17 @@ def test_a_reviewed_table_that_is_older_than_its_log_accepts_nothing(events, hin
 
 def test_no_larger_sample_is_proposed_than_there_are_items():
     assert [sample_size(n) for n in (1, 120, 300, 50_000)] == [1, 120, 300, 300]
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        *((0, "0 %"), (0.05, "5 %"), (0.04873, "4.87 %"), (1.19e-7, "0.0000119 %"), (1, "100 %")),
+        *((0.9995, "99.95 %"), (0.99994, "99.994 %"), (0.99949, "99.9 %"), (-0.012, "-1.2 %")),
+    ],
+)
+def test_a_share_is_written_without_powers_and_called_all_only_where_it_is(share, said):
+    assert percent(share) == said
 
 
 def test_a_sample_is_drawn_judged_and_audited(coterie, run):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from coterie.common.words import counted
+from coterie.common.words import counted, limit
 from coterie.types import InputError, Skipped
 
 LISTED = 10  # items left out that are named on the screen
@@ -49,8 +50,10 @@ def print_skipped(items: Sequence[Mapping[str, str]], where: str = "") -> None:
 
 
 def percent(share: float) -> str:
-    """0.05 -> "5 %", 0.04873 -> "4.87 %"."""
-    return f"{100 * share:.3g} %"
+    """0.05 -> "5 %", 0.04873 -> "4.87 %", 1.2e-7 -> "0.000012 %"; 0.9999 -> "99.99 %", for it is not all."""
+    value = 100 * share
+    text = f"{Decimal(f'{value:.3g}'):f}"
+    return f"{limit(value, 1, (100.0,)) if text == '100' and value < 100 else text} %"
 
 
 def check_beside(out: Path, sources: Sequence[str]) -> None:
