@@ -146,7 +146,7 @@ def test_what_a_killed_export_left_is_taken_away(coterie, run, tmp_path):
 
 
 def test_an_export_that_a_killed_overwrite_set_aside_is_taken_back(coterie, run, tmp_path):
-    out, old = tmp_path / "out", tmp_path / f"out.{2**22 + 1}.old"  # no process has so high a number
+    out, old = tmp_path / "out", tmp_path / f".out.{2**22 + 1}.old"  # no process has so high a number
     assert coterie("export", run, "--to", "imagefolder", "-o", out)[0] == 0
     before = sorted(path.relative_to(out) for path in out.rglob("*"))
     out.rename(old)  # as a kill between the two renames leaves it
@@ -155,10 +155,12 @@ def test_an_export_that_a_killed_overwrite_set_aside_is_taken_back(coterie, run,
     shutil.copytree(out, old)  # as a kill before the last step leaves it
     assert coterie("export", run, "--to", "imagefolder", "-o", out, "--overwrite")[0] == 0
     assert sorted(os.listdir(tmp_path)) == ["out", "photos", "run"]
-    (tmp_path / "out.7.old").mkdir()
-    (tmp_path / "out.7.old" / "mine.txt").write_text("x")
+    old.mkdir()
+    (old / "mine.txt").write_text("x")
+    kept = shutil.copytree(out, tmp_path / old.name.removeprefix("."))  # by somebody
     assert coterie("export", run, "--to", "imagefolder", "-o", out, "--overwrite")[0] == 0
-    assert (tmp_path / "out.7.old" / "mine.txt").exists()
+    assert (old / "mine.txt").exists()
+    assert kept.is_dir()
 
 
 def test_two_exports_to_one_place_do_not_mix(coterie, run, tmp_path):

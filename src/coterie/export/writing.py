@@ -105,14 +105,14 @@ def head_of(**entries: Any) -> dict[str, Any]:
 def take_back(path: Path) -> None:
     """Undo what an `--overwrite` that was killed left undone: the export before it is back in its place, or gone.
 
-    It is set aside as OUT.PROCESS.old while the new one takes its place. Only a whole export is touched.
+    It is set aside as .OUT.PROCESS.old while the new one takes its place. Only a whole export is touched.
     """
     try:
         beside = [path.with_name(name) for name in os.listdir(path.parent)]
     except OSError:
         return
     for old in beside:
-        found = re.fullmatch(re.escape(path.name) + r"\.(\d+)\.old", old.name)
+        found = re.fullmatch(rf"\.{re.escape(path.name)}\.(\d+)\.old", old.name)
         if not found or lives(int(found[1])) or old.is_symlink() or not old.is_dir() or _stranger(old) is not None:
             continue
         if os.path.lexists(path):
@@ -137,7 +137,8 @@ def new_tree(path: Path, head: dict[str, Any], watch: Callable[[], None] = lambd
         tree.finish()
         _sync(part)
         if path.is_dir():
-            old = path.with_name(f"{path.name}.{os.getpid()}.old")
+            # With a dot in front: OUT.2026.old is a copy that somebody keeps.
+            old = path.with_name(f".{path.name}.{os.getpid()}.old")
             os.rename(path, old)
             os.rename(part, path)
             shutil.rmtree(old)
