@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from coterie.data import open_source
 from coterie.data.judged import ELSEWHERE, NOWHERE
-from coterie.running.judgements import Judgements, constraints_of
+from coterie.review import Review
+from coterie.running.judgements import Judgements, constraints_of, read_judgements
 from coterie.types import InputError
+from helpers.review_runs import small_run
 
 # Ten items of each of four groups; the new run calls three of them 2, 0 and 3, and has the last one nowhere together.
 OLD = np.arange(40) % 4
@@ -40,3 +46,15 @@ def test_of_a_group_that_came_again_nothing_is_lost() -> None:
 def test_judgements_of_which_none_can_be_used_are_refused() -> None:
     with pytest.raises(InputError, match="None of the judgements can be used"):
         constraints([0, 35], [1, ELSEWHERE])
+
+
+def test_names_are_those_of_a_review_that_is_open(tmp_path: Path) -> None:
+    """Before, those of its table: a name that another group has got since stood for the one that had it first."""
+    run, judged = small_run(tmp_path, pictures=False), tmp_path / "judged.csv"
+    judged.write_text("id,label\nphoto_00000.png,cat\nphoto_00001.png,dog\n")
+    source = replace(open_source(np.eye(4, dtype=np.float32)), fingerprint="")
+    with Review(run) as review:
+        review.rename(0, "cat").rename(1, "dog")
+    with Review(run) as review:
+        review.rename(0, "bird").rename(3, "cat")
+        assert read_judgements(str(run), str(judged), source).groups.tolist() == [3, 1]

@@ -25,8 +25,10 @@ from coterie.data.judged import ELSEWHERE, NOWHERE, read_judged
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
 from coterie.records.group_names import groups_of_model
-from coterie.records.review import read_review
+from coterie.records.review import REVIEWED, entry_of, read_review
+from coterie.review.log import was_reviewed
 from coterie.review.rows import written
+from coterie.review.table import table_of_log
 from coterie.types import InputError, Source
 
 ALIKE = 0.5  # share of a group's items that must lie in one new group, for its judgements to be about that
@@ -58,7 +60,9 @@ def read_judgements(init: str, judged: str, source: Source) -> Judgements:
         )
     result = read_result(run / "result.parquet", entry.get("n"), groups_of(record))
     labels = result.labels.astype(np.int64)
-    reviewed = read_review(run)
+    # By its log: of a review that is open, or was killed, the table knows no name that was given since.
+    by_log = entry_of(table_of_log(run).schema.metadata, run / REVIEWED) if was_reviewed(run) else None
+    reviewed = by_log or read_review(run)
     named = {group.number: group.name for group in (reviewed.groups if reviewed else []) if group.name}
     names = {name: group for group, name in {**groups_of_model(run)[0], **named}.items() if group < result.k}
     found = read_judged(path, result.ids, labels, result.k, names)
