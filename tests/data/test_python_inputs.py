@@ -284,6 +284,7 @@ REFUSED = {
         r"times \(at\)",
     ),
     "spans in a frame": (pd.DataFrame({"a": [1.0, 2], "for": pd.Timedelta("1s")}), r"times \(for\)"),
+    "a frame with its style": (pd.DataFrame(ROWS, columns=list("abcde")).style, "A Styler is no source"),
     "texts in a frame": (pd.DataFrame({"a": [1.0, 2], "b": ["x", "y"]}), "columns that are not numbers"),
     "vectors beside numbers": (pd.DataFrame({"v": list(ROWS), "width": range(12)}), r"frame\['v'\]"),
     "vectors beside names": (pd.DataFrame({"name": list("abcdefghijkl"), "v": list(ROWS)}), r"frame\['v'\]"),

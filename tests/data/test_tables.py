@@ -309,9 +309,12 @@ def test_the_index_of_pandas_is_no_feature(tmp_path, index):
     if index == "two":
         frame = frame.set_index([frame.index, np.arange(20)])
     frame.to_parquet(tmp_path / "x.parquet")
-    source = open_source(tmp_path / "x.parquet")
-    assert np.array_equal(values(source), frame[list(FLOATS)].to_numpy())
-    assert any("index of pandas' table" in note for note in source.notes) == (index is not None)
+    table = pa.Table.from_pandas(frame.drop(columns="label"))
+    for given in (tmp_path / "x.parquet", table, table.to_batches()[0]):
+        source = open_source(given)
+        assert np.array_equal(values(source), frame[list(FLOATS)].to_numpy())
+        assert any("index of pandas' table" in note for note in source.notes) == (index is not None)
+        assert np.array_equal(values(open_source(given, like=source.items.spec)), values(source))
 
 
 def test_pictures_are_found_under_any_name(tmp_path):
@@ -616,6 +619,15 @@ def test_whole_numbers_of_a_table_are_refused_before_other_columns_make_them_flo
     assert len(fitted.items) == 30
     # A model takes what it is given: a few rows of a wide column may lie as near to each other.
     assert len(open_source(given(frame), like=fitted.items.spec).items) == 30
+
+
+def test_unsigned_numbers_and_times_of_polars_are_refused_as_those_of_pandas():
+    polars = pytest.importorskip("polars")
+    frame = polars.DataFrame({"a": np.arange(30) / 7, "b": np.uint64(2**63) + 3 * np.arange(30, dtype=np.uint64)})
+    with pytest.raises(InputError, match=f"Column b of .* holds whole numbers from {2**63} to"):
+        open_source(frame)
+    with pytest.raises(InputError, match=r"columns of times \(b\)"):
+        open_source(frame.with_columns(polars.lit(0).cast(polars.Time).alias("b")))
 
 
 def test_whole_numbers_beyond_the_steps_of_float32_keep_their_differences(tmp_path):

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from coterie.data.column_names import are_values, is_index, like_label, listed, names_items_only, no_names, twice
-from coterie.data.column_words import NUMBERS, Form
+from coterie.data.column_words import NUMBERS, Form, held_apart
 from coterie.data.feature_columns import FeatureColumns, Table, choose
+from coterie.data.parquet import pandas_index
 from coterie.data.picture_form import Options
 from coterie.data.whole_numbers import Ends
 from coterie.types import InputError
@@ -23,7 +24,7 @@ FORMS: dict[str, Form] = {"f": "float", "i": "integer", "u": "integer", "b": "bo
 def has_columns(source: Any) -> bool:
     """Whether this is a table, with names of its columns or their numbers; not what was given no `columns`, as a
     Clusterer."""
-    if isinstance(source, np.ndarray) or reads_by(source) is not None:
+    if isinstance(source, np.ndarray) or not hasattr(source, "__getitem__") or reads_by(source) is not None:
         return False
     return isinstance(getattr(source, "columns", None), Iterable)
 
@@ -55,14 +56,18 @@ def take_features(frame: Any, options: Options) -> tuple[Any, FeatureColumns]:
     again = twice(names)
     if again is not None:
         raise InputError(f"Two columns of the {type(frame).__name__} are called {again!r}: rename one.")
+    index = pandas_index(frame.schema) if hasattr(frame, "column_names") else []
     like = options.like
     if options.columns is not None or (like is not None and like.kind == "embeddings" and like.columns):
         forms = {name: _form(frame, name) for name in names}
-        features = choose(Table(f"the {type(frame).__name__}", forms), options.columns, like)
+        features = choose(Table(f"the {type(frame).__name__}", forms, index), options.columns, like)
         taken = (frame.select if hasattr(frame, "column_names") else frame.__getitem__)(features.names)
         if like is None:
             _check_whole(taken)
         return taken, features
+    if index:
+        frame = frame.select([name for name in names if name not in index])
+        names = _names(frame)
     plane = {name.strip().casefold() for name in names} >= {"x", "y"}
     wrong = [name for name in names if like_label(name) or (name.strip() and is_index(name))]
     wrong += [name for name in names if names_items_only(name) and _form(frame, name) in NUMBERS]
@@ -76,7 +81,7 @@ def take_features(frame: Any, options: Options) -> tuple[Any, FeatureColumns]:
         raise no_names(f"the {type(frame).__name__}", names)
     if like is None:
         _check_whole(frame)
-    return frame, FeatureColumns(names, "numbers")
+    return frame, FeatureColumns(names, "numbers", held_apart([], index))
 
 
 def _one_text(name: Any) -> str:
@@ -93,7 +98,8 @@ def _check_whole(frame: Any) -> None:
         cells = _cells(frame, name)
         of_arrow = isinstance(cells, pa.ChunkedArray | pa.Array)
         if of_arrow or str(cells.dtype).lower() in WIDE:
-            ends.add(name, cells if of_arrow else pa.array(cells))
+            # Of a Series of polars, pyarrow itself would make int64 of what may be uint64.
+            ends.add(name, cells if of_arrow else cells.to_arrow() if hasattr(cells, "to_arrow") else pa.array(cells))
     ends.check(f"the {type(frame).__name__}")
 
 

@@ -19,7 +19,7 @@ from coterie.common.words import capital
 from coterie.data.frames import has_columns, is_empty, reads_by
 from coterie.types import InputError
 
-TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.timedelta)
+TIMES = (np.datetime64, np.timedelta64, datetime.date, datetime.time, datetime.timedelta)
 MOST_TABLES = 3  # for training, validation and test
 WANTED = "give a folder, a file, an array (n, d) or (n, h, w, c), a list of pictures or of their paths, or a Dataset"
 
