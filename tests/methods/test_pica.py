@@ -366,7 +366,7 @@ def textures(n: int, side: int = 16) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.slow
 def test_textures_are_told_apart() -> None:
-    images, labels = textures(300)
+    images, labels = textures(150)
     overrides = {
         "pica.epochs": 12,
         "pica.batch_size": 50,
