@@ -127,6 +127,16 @@ def test_two_far_groups_stay_apart_at_every_level() -> None:
     assert sets(exactly(points, levels, 2, "euclidean")) == {frozenset(range(60)), frozenset(range(60, 120))}
 
 
+def test_the_guard_keeps_a_link_that_is_as_long_as_the_longest() -> None:
+    """Of whole numbers: (0, 0, 0, 1) lies 1 - 2/√6 from (1, 1, 0, 2), the mean of a group, and two rows likewise."""
+    rows = torch.randint(0, 3, (30, 4), generator=torch.Generator().manual_seed(127)).float()
+    rows = rows[rows.any(1)]
+    first, second = hierarchy(rows, "cosine")
+    means = group_means(rows, first).tolist()
+    one, other = (int((first == means.index(row)).nonzero()[0]) for row in ([0, 0, 0, 1], [1, 1, 0, 2]))
+    assert second[one] == second[other]
+
+
 def test_the_guard_keeps_an_outlying_pair_apart() -> None:
     points = torch.cat([clumps(80, 2, 4, apart=3.0), torch.tensor([[300.0, 300.0], [300.5, 300.0]])])
     guarded, free = hierarchy(points, "euclidean"), hierarchy(points, "euclidean", early_exit=False)

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from coterie.algorithms.neighbours import Metric, comparable, nearest
+from coterie.algorithms.neighbours import SAME, Metric, comparable, nearest
 from coterie.types import InputError
 
 MOST_JUDGED = 2000  # points that the silhouette is measured on
@@ -89,7 +89,8 @@ def hierarchy(
         if int(merged.max()) in (0, len(means) - 1):
             break
         if early_exit and not levels:
-            longest = longest_link(points, neighbour, metric)
+            # A link that is as long is kept, however both were rounded: among counts and other whole numbers many are.
+            longest = longest_link(points, neighbour, metric) * (1 + SAME)
         labels = merged[labels]
         levels.append(labels)
         means = group_means(points, labels)
