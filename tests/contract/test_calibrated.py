@@ -157,6 +157,7 @@ def test_groups_without_a_reason_are_not_believed() -> None:
     assert list(model.result_.heads) == ["cal", "finch"]
 
 
+@pytest.mark.usefixtures("narrow_autoencoders")
 def test_a_number_of_groups_that_the_method_found_is_calibrated_too() -> None:
     rng = np.random.default_rng(0)
     x = (6 * rng.normal(size=(3, 8))[np.arange(300) % 3] + rng.normal(size=(300, 8))).astype(np.float32)

@@ -166,6 +166,7 @@ def blobs(k: int, n: int = 120, spread: float = 0.3) -> np.ndarray:
     return (5 * rng.normal(size=(k, 16))[np.arange(n) % k] + spread * rng.normal(size=(n, 16))).astype(np.float32)
 
 
+@pytest.mark.usefixtures("brief_calibration")
 @pytest.mark.parametrize("k", [3, 5, 8])
 def test_a_level_of_the_hierarchy_is_taken_where_groups_lie_apart(k: int, tmp_path: Path) -> None:
     data = blobs(k)
