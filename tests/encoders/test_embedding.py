@@ -285,6 +285,26 @@ def test_a_folder_of_other_embeddings_is_not_written_over(photos, weights, tmp_p
         embed(photos, SMALL, weights=weights, output=tmp_path / "other")
 
 
+def test_an_encoder_is_the_same_by_two_paths(photos, weights, tmp_path, monkeypatch):
+    """The embeddings of a run that was resumed from another folder were called those of another encoder."""
+    encoder, out = tmp_path / "encoder", tmp_path / "features"
+    encoder.mkdir()
+    shutil.copy(weights, encoder / "model.safetensors")
+    (encoder / "config.json").write_text(json.dumps({"architecture": SMALL, "num_classes": 0}))
+    made = embed(photos, str(encoder), output=out)
+    monkeypatch.chdir(tmp_path)
+    seen = counted(monkeypatch)
+    np.testing.assert_array_equal(embed(photos, "./encoder", output=out), made)
+    assert sum(seen) == 0
+    with pytest.raises(InputError, match=r"made otherwise than asked.*pooling own, not cls"):
+        embed(photos, "./encoder", pooling="cls", output=out)
+    spec = open_source(out).items.spec
+    typed = replace(spec, encoding=replace(spec.encoding, encoder="./encoder"))
+    assert len(open_source(out, like=typed).items) == len(made)
+    with pytest.raises(InputError, match="with size 160, but the model was fitted with 64"):
+        open_source(out, like=replace(typed, encoding=replace(typed.encoding, size=64)))
+
+
 def test_pictures_that_cannot_be_read_are_named_and_have_no_row(photos, weights, tmp_path):
     (photos / "05.jpg").write_bytes(b"no picture")
     whole = (photos / "06.jpg").read_bytes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,12 +76,13 @@ def check_encoding(encoding: Encoding, like: ItemSpec | None, name: str) -> None
         raise InputError(
             f"{name} holds embeddings of {encoding.encoder}, but the model was fitted on {kind}: give it those."
         )
-    if like.encoding.encoder != encoding.encoder:
+    if like.encoding.encoder != encoding.encoder and like.encoding.weights != encoding.weights:
         raise InputError(
             f"{name} came through the encoder {encoding.encoder}, but the model was fitted on embeddings of "
             f"{like.encoding.encoder}: give it the pictures, or their embeddings by that one."
         )
-    differs = next(key for key in vars(encoding) if getattr(encoding, key) != getattr(like.encoding, key))
+    compared = (field.name for field in fields(encoding) if field.compare)
+    differs = next(key for key in compared if getattr(encoding, key) != getattr(like.encoding, key))
     raise InputError(
         f"{name} came through {encoding.encoder} with {differs} {_brief(getattr(encoding, differs))}, but the model "
         f"was fitted with {_brief(getattr(like.encoding, differs))}: embed the pictures as they were for the model."
