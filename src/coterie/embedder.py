@@ -119,11 +119,14 @@ def embedded(
     """The source of embeddings. Raises InputError where it is no source of pictures."""
     from coterie.encoders import open_items
     from coterie.encoders.opening import Encode
+    from coterie.encoders.store import check_own
     from coterie.running.deciding import check_used, place_of
     from coterie.scaling.embedding import spread_of
 
     wanted = how.wanted()
     output = None if output is None else path_from(output, "output")
+    if output is not None:
+        check_own(output)
     spread = spread_of(X, output, text(engine, "engine"), workers)
     folder = None if output is None else Path(os.path.abspath(output) if spread else output)
     encode = Encode(wanted, folder, place_of(X), spread=spread, all_kinds=True)

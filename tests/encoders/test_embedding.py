@@ -283,6 +283,17 @@ def test_a_folder_of_other_embeddings_is_not_written_over(photos, weights, tmp_p
     (tmp_path / "other" / "letter.txt").write_text("mine")
     with pytest.raises(InputError, match=r"holds 'letter.txt', which is no embedding"):
         embed(photos, SMALL, weights=weights, output=tmp_path / "other")
+    for name in ("features.npy", "items.parquet", "features.json"):
+        mine = tmp_path / f"only {name}" / name
+        mine.parent.mkdir()
+        mine.write_text("mine")
+        with pytest.raises(InputError, match=f"holds '{name}', which coterie did not write"):
+            embed(photos, SMALL, weights=weights, output=mine.parent)
+        assert mine.read_text() == "mine"
+    (tmp_path / "new" / "parts").mkdir(parents=True)
+    (tmp_path / "new" / "parts" / "mine.npz").write_text("mine")
+    embed(photos, SMALL, weights=weights, output=tmp_path / "new")
+    assert os.listdir(tmp_path / "new" / "parts") == ["mine.npz"]
 
 
 def test_an_encoder_is_the_same_by_two_paths(photos, weights, tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,7 @@ from coterie.types import Encoding, InputError
 CACHE = Path("cache", "features")  # of a run folder
 CHUNK = 64  # pictures of a part: what a kill costs at most
 NO_DIGEST = bytes(32)  # of a file that could not be read
+PART = re.compile(r"[0-9a-f]{16}-[0-9a-f]{16}-\d{6,}\.npz")
 
 Known = dict[bytes, tuple[NDArray[np.float16], int]]
 
@@ -188,10 +190,22 @@ class Store:
         pq.write_table(table, buffer)
         write_atomically(self.folder / ITEMS, buffer.getvalue())
         write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-        for file in (self.folder / PARTS).glob("*.npz"):
+        for file in _parts_in(self.folder):
             file.unlink(missing_ok=True)
         with contextlib.suppress(OSError):
             (self.folder / PARTS).rmdir()
+
+
+def check_own(folder: Path) -> None:
+    """Raise InputError where embeddings in a folder would replace a file there that coterie did not write."""
+    there = [name for name in (FEATURES, ITEMS, MANIFEST) if os.path.lexists(folder / name)]
+    if there and not holds_features(folder) and not _parts_in(folder):  # what a kill leaves has parts
+        raise InputError(f"{folder} holds {there[0]!r}, which coterie did not write: choose another folder.")
+
+
+def _parts_in(folder: Path) -> list[Path]:
+    """The parts of any job."""
+    return [path for path in (folder / PARTS).glob("*.npz") if PART.fullmatch(path.name)]
 
 
 def _made_by(folder: Path) -> EmbeddingJob:
