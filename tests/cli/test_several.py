@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -17,11 +17,11 @@ from coterie.cli.several import NOT_COMPARED, check_alike, first_begun
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.records import read_record
-from coterie.running.prepared import plain_settings
+from coterie.running.prepared import plain, plain_settings
 from coterie.several import check_folder_of_runs, fit_each
 from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Done, Held
-from coterie.types import InputError, RunFailed
+from coterie.types import Encoding, InputError, ItemSpec, RunFailed
 from helpers import forked
 
 QUICK = ("--method", "ae", "--epochs", 1, "--no-calibrate", "-q")
@@ -268,6 +268,21 @@ def test_another_value_of_any_setting_is_another_run(name, tmp_path):
     else:
         with pytest.raises(InputError, match=f"begun with {name} = "):
             check_alike(tmp_path, now)
+
+
+def test_the_folder_of_an_encoder_is_the_same_however_it_was_typed(tmp_path, monkeypatch):
+    """The same command from another folder was said to have another encoder."""
+    for name in ("encoder", "other"):
+        (tmp_path / name).mkdir()
+    before = RunSettings(3, "ae", encoder="./encoder")
+    made = Encoding("./encoder", "test_vit", "0" * 64, "", "", 160, origin=str(tmp_path / "encoder"))
+    source = {"spec": plain(asdict(ItemSpec("embeddings", dim=4, encoding=made)))}
+    record = {"status": "done", "settings": plain_settings(before), "source": source}
+    (tmp_path / "run.yaml").write_text(json.dumps(record))
+    monkeypatch.chdir(tmp_path / "other")
+    check_alike(tmp_path, replace(before, encoder="../encoder"))
+    with pytest.raises(InputError, match=r"begun with encoder = \./encoder, not \.\./other"):
+        check_alike(tmp_path, replace(before, encoder="../other"))
 
 
 def test_runs_of_one_source_in_another_form_are_not_put_together(tmp_path):

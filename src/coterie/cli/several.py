@@ -118,6 +118,7 @@ def check_alike(run: Path, settings: RunSettings) -> None:
     left |= {"n_clusters"} if settings.n_clusters == "auto" else set()
     left |= {"calibrate"} if settings.judged else set()
     left |= {"init"} if same_beginning(record, settings.init) else set()
+    left |= {"encoder"} if same_encoder(record, settings.encoder) else set()
     left |= {"judged"} if same_judgements(record, settings.judged) else set()
     for name in asked:
         if name not in left and name in before and before[name] != asked[name]:
@@ -137,6 +138,14 @@ def same_beginning(record: Mapping[str, Any], init: str | None) -> bool:
     if digest != weights_digest(load_model(Path(init)).net):
         raise InputError(f"{init} is not the run that those runs were begun with: give another folder with -o.")
     return True
+
+
+def same_encoder(record: Mapping[str, Any], encoder: str | None) -> bool:
+    """Whether the folder of --encoder is that of a record, however both were typed."""
+    spec = (record.get("source") or {}).get("spec") or {}
+    origin = str((spec.get("encoding") or {}).get("origin") or "")
+    folder = os.path.expanduser(encoder or "")
+    return os.path.isdir(folder) and os.path.isdir(origin) and os.path.samefile(folder, origin)
 
 
 def same_judgements(record: Mapping[str, Any], judged: str | None) -> bool:
