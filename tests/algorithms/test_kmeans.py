@@ -278,6 +278,20 @@ def test_spherical_groups_go_by_directions_alone(draw: int, k: int) -> None:
     assert first.inertia <= fewer.inertia + 1e-4
 
 
+def test_spherical_groups_are_refined_to_the_end_where_all_directions_are_nearly_the_same() -> None:
+    draw = torch.Generator().manual_seed(3)
+    rows = (torch.randn(8, 32, generator=draw) / 2)[torch.randint(8, (2000,), generator=draw)] + 30
+    rows = rows + torch.randn(2000, 32, generator=draw)
+    found = kmeans(rows, 8, generator=torch.Generator().manual_seed(0), spherical=True)
+    unit, label = torch.nn.functional.normalize(rows.double(), dim=1), found.labels
+    for _ in range(10):
+        centres = torch.nn.functional.normalize(
+            torch.stack([unit[label == group].mean(0) for group in range(8)]), dim=1
+        )
+        label = torch.cdist(unit, centres).argmin(1)
+    assert found.inertia == pytest.approx(float((unit - centres[label]).square().sum()), rel=2e-5)
+
+
 def test_rows_of_zeros_have_no_direction_and_do_no_harm() -> None:
     x = torch.cat([torch.zeros(3, 4), torch.eye(4).repeat(5, 1)])
     found = kmeans(x, 4, generator=torch.Generator().manual_seed(0), restarts=10, spherical=True)

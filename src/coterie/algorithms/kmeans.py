@@ -239,7 +239,9 @@ def _iterate(
     products: Tensor | None = None,
 ) -> KMeansResult:
     """Lloyd's iterations from these centres (k, d), and `products` (k, n) = `centres @ x.T` of them with `pairs`."""
-    enough = tolerance * _squared_norms(x).mean() / x.shape[1]  # x is centred: the mean variance of a feature
+    # The mean variance of a feature: directions may differ little, and all others are centred.
+    variance = x.var(dim=0, correction=0).mean() if spherical else _squared_norms(x).mean() / x.shape[1]
+    enough = tolerance * variance
     # Beyond that every step would read all points from memory, twice.
     many = len(x) > SEEDING_ROWS and len(centres) > 1 and x.device.type == "cpu" and pairs is None
     nearest, means = (Nearest(x), Means(x, len(centres))) if many else (None, None)
