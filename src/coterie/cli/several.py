@@ -30,7 +30,7 @@ from coterie.report.page import is_page, write_page
 from coterie.running.prepared import plain_settings
 from coterie.several import PAGE, TABLE, check_folder_of_runs, fit_each, gather, names_of, seeds_from
 from coterie.training.plan import RunSettings, coerce
-from coterie.training.runfolder import Done
+from coterie.training.runfolder import Done, is_done
 from coterie.training.sameness import same_items
 from coterie.trusting import trust_runs
 from coterie.types import InputError, RunFailed, Skipped
@@ -97,11 +97,6 @@ def fit_several(request: FitRequest, count: int, *, skip_failed: bool = False) -
         reason = f"{len(failed)} of {count} runs failed, so there are no two to compare: {next(iter(failed.values()))}"
         raise RunFailed(reason, f"The folders in {out} say more.")
     finish(request, out, whole, failed)
-
-
-def is_done(run: Path) -> bool:
-    """Whether a run has ended well."""
-    return (run / "run.yaml").exists() and read_record(run).get("status") == "done"
 
 
 def check_alike(run: Path, settings: RunSettings) -> None:

@@ -31,6 +31,13 @@ class Done(InputError):
     """The run in the folder is done, and only one that is not was to be resumed."""
 
 
+def is_done(path: Path) -> bool:
+    """Whether a folder holds a run that has ended well, with its answers. Raises InputError for a damaged record."""
+    if not all((path / name).exists() for name in ("run.yaml", "result.parquet", "model")):
+        return False
+    return read_record(path).get("status") == "done"
+
+
 @dataclass
 class RunFolder:
     """`path` None keeps a run in memory: the estimator's default. Of several processes only one writes."""
@@ -96,7 +103,7 @@ class RunFolder:
                     f"{self.path} already holds a run: go on with --resume, or choose another folder with -o."
                 )
             # Only now, as the folder is held: before, another process may have been about to finish it.
-            if resume == "unfinished" and read_record(self.path).get("status") == "done":
+            if resume == "unfinished" and self.is_done:
                 raise Done(f"The run in {self.path} is done.")
         if not os.access(self.path, os.W_OK):
             raise InputError(
@@ -107,11 +114,7 @@ class RunFolder:
     @property
     def is_done(self) -> bool:
         """Whether the folder holds a run that has ended well, with its answers."""
-        if self.path is None or not all(
-            (self.path / name).exists() for name in ("run.yaml", "result.parquet", "model")
-        ):
-            return False
-        return read_record(self.path).get("status") == "done"
+        return self.path is not None and is_done(self.path)
 
     def check_same(self, record: dict[str, Any]) -> None:
         """A resumed run must be the same run. Raises InputError that names the first difference of the records."""
