@@ -13,19 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from coterie.catalogue import method_class
 from coterie.common.outputs import check_folder
 from coterie.contract import Card, Facts, name_of
-from coterie.data.flat import mark_flat
-from coterie.data.named_files import names
 from coterie.data.originals import absolute_path
-from coterie.data.outliers import mark_outliers
-from coterie.data.spaces import Spaces
-from coterie.encoders import open_items
-from coterie.encoders.opening import Encode
-from coterie.encoders.store import lend_to
 from coterie.networks.backbones import BackboneChoice, width_of
 from coterie.networks.net import weights_digest
 from coterie.prediction.model import Model, load_model
@@ -41,12 +32,12 @@ from coterie.running.beginning import (
     extra_items,
     few_photos,
     first_weights,
-    size_beside,
     with_beginning,
 )
-from coterie.running.deciding import by_items, check_used, place_of, resolve, with_encoder
-from coterie.running.finetuning import Teacher, encoding_to_train, finetuned, lighter, teacher_of
+from coterie.running.deciding import by_items, resolve
+from coterie.running.finetuning import Teacher, finetuned, lighter
 from coterie.running.judgements import Judgements, read_judgements
+from coterie.running.opening import opened_source, paths_of, set_of, teacher_for
 from coterie.running.prepared import Prepared as Prepared
 from coterie.running.prepared import Watch as Watch
 from coterie.training.device import Place, accelerator_for, choose_precision
@@ -58,7 +49,6 @@ from coterie.training.plan import (
     RunSettings,
     balance_term,
     check_accepts,
-    image_size_of,
     make_plan,
     method_name,
     unequal_advice,
@@ -81,7 +71,7 @@ def prepare(
     settings = resolve(settings)
     place = accelerator_for(settings.device)
     folder = RunFolder(out, writes=place.is_main_process)
-    check_folder(out, [*_paths_of(source), settings.init, settings.weights, settings.judged])
+    check_folder(out, [*paths_of(source), settings.init, settings.weights, settings.judged])
     folder.prepare(resume=resume)
     wait_for_all()
     try:
@@ -91,19 +81,6 @@ def prepare(
     except BaseException:
         folder.release()
         raise
-
-
-def set_of(source: Any) -> str:
-    """The named data set that this source is; empty for any other, and for a file or folder that is called like one."""
-    text = os.fspath(source) if isinstance(source, str | os.PathLike) else ""
-    return text if text in names() else ""
-
-
-def _paths_of(source: Any) -> list[str]:
-    """The paths of the source; none for an array or a named data set."""
-    parts = source.parts if isinstance(source, Spaces) else [source]
-    paths = [os.fspath(part) for part in parts if isinstance(part, str | os.PathLike)]
-    return [path for path in paths if path not in names()]
 
 
 def _prepare(
@@ -121,7 +98,7 @@ def _prepare(
     card = check_beginning(settings)
     init, taught_by, gone = _models(settings, folder)
     read_at = round(time.time(), 3)
-    settings, opened, encode = _opened(source, settings, cache, place, init, watch, taught_by)
+    settings, opened, encode = opened_source(source, settings, cache, place, init, watch, taught_by)
     chosen = settings.by_items or bool(settings.trained_by)
     settings, said = by_items(settings, opened)
     if said:  # the items have made it another method
@@ -129,7 +106,9 @@ def _prepare(
     teacher = None
     if taught_by is not None:
         settings = replace(settings, n_clusters=taught_by.k)
-        teacher = _teacher(source, settings, opened, taught_by, cache if place.is_main_process else None, place, watch)
+        teacher = teacher_for(
+            source, settings, opened, taught_by, cache if place.is_main_process else None, place, watch
+        )
     check_spaces(opened.items.spec, card, settings)
     if settings.n_clusters == "auto":  # looking for their number takes a while
         check_accepts(method_name(settings.method), opened.items.spec.kind)
@@ -249,62 +228,6 @@ def _judgements(settings: RunSettings, opened: Source) -> Judgements | None:
     return read_judgements(settings.init, settings.judged, opened)
 
 
-def _opened(
-    source: Any,
-    settings: RunSettings,
-    cache: Path | None,
-    place: Place,
-    init: Model | None,
-    watch: Watch,
-    taught_by: Model | None,
-) -> tuple[RunSettings, Source, Encode | None]:
-    """The opened source, embedded where there is an encoder, and that."""
-    kept = cache if place.is_main_process else None  # each process embeds for itself, and one writes
-    settings, encode = with_encoder(settings, source, kept, place.device, dry=watch.dry)
-    size = image_size_of(settings, set_of(source))
-    note = size_beside(init, settings, size)
-    opened = open_items(
-        source,
-        like=init.spec if init else None,
-        encode=encode,
-        device=settings.device,
-        image_size=size,
-        cache=cache,
-        max_skipped=settings.max_skipped,
-        progress=watch.reading,
-        family=settings.family,
-        columns=settings.columns,
-        shown=None if taught_by is None else encoding_to_train(taught_by, settings),
-    )
-    opened.notes.extend([] if note is None else [note])
-    check_used(encode, opened)
-    _refuse_copies(opened)
-    mark_outliers(opened)
-    mark_flat(opened)
-    return settings, opened, encode
-
-
-def _teacher(
-    source: Any, settings: RunSettings, opened: Source, init: Model, cache: Path | None, place: Place, watch: Watch
-) -> Teacher:
-    """The answers of the run to fine-tune for the pictures; their embeddings are kept in the cache."""
-    assert settings.init is not None
-    if cache is not None:
-        lend_to(Path(settings.init), cache / "features")
-    options = {"max_skipped": settings.max_skipped, "progress": watch.reading, "family": settings.family}
-    return teacher_of(
-        source,
-        opened,
-        init,
-        device=str(place.device),
-        folder=None if cache is None else cache / "features",
-        path=place_of(source),
-        options=options,
-        dry=watch.dry,
-        say=watch.say,
-    )
-
-
 def _with_k(
     settings: RunSettings, card: Card, opened: Source, watch: Watch
 ) -> tuple[RunSettings, dict[str, Any] | None]:
@@ -395,17 +318,3 @@ def calibrated_where_judged(settings: RunSettings) -> RunSettings:
     if settings.calibrate is False:
         raise InputError("--judged is for the calibration head alone: leave --no-calibrate out.")
     return replace(settings, calibrate=True)
-
-
-def _refuse_copies(source: Source) -> None:
-    """Raise InputError where every picture is the same; of others, the first two are usually all that is read."""
-    items, at = source.items, 1
-    if items.spec.kind != "images":
-        return
-    first = items.take(torch.tensor([0], device="cpu"))
-    while at < len(items):
-        rows = torch.arange(at, min(2 * at, at + 256, len(items)), device="cpu")
-        if bool((items.take(rows) != first).any()):
-            return
-        at += len(rows)
-    raise InputError(f"All {len(items)} pictures of {source.name} are the same, so there is nothing to cluster.")
