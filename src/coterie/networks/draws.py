@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,8 +11,8 @@ from torch.overrides import TorchFunctionMode
 
 # What layers begin with. Those of `nn.init` reach a mode as themselves, those that they call do not.
 DRAWS = ("rand", "randn", "randint", "randperm", "normal", "uniform_", "normal_", "random_")
-
-FILLS = ("kaiming_uniform_", "uniform_", "normal_")  # what layers' weights are drawn by
+LINEAR = ("kaiming_uniform_",)  # what the weights of linear layers and convolutions are drawn by
+FILLS = (*LINEAR, "uniform_", "normal_")  # and those of all layers
 
 
 class OwnDraws(TorchFunctionMode):
@@ -23,8 +23,9 @@ class OwnDraws(TorchFunctionMode):
     net takes; what their memory holds stays. All others draw, as some draw again until the numbers lie in a range.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, undrawn: Collection[str] = LINEAR) -> None:
         super().__init__()
+        self.undrawn = undrawn
         self.generator = torch.Generator().manual_seed(0)
 
     def __torch_function__(
@@ -35,7 +36,7 @@ class OwnDraws(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         given, name = dict(kwargs or {}), getattr(func, "__name__", "")
-        if name == "kaiming_uniform_":
+        if name in self.undrawn:
             return args[0] if args else given["tensor"]
         if name in DRAWS and given.get("generator") is None:
             given["generator"] = self.generator
@@ -44,22 +45,9 @@ class OwnDraws(TorchFunctionMode):
 
 @contextmanager
 def forms_alone() -> Iterator[None]:
-    """Within, in this thread, what is made has a form and no memory."""
-    with torch.device("meta"), _NoFills():
+    """Within, in this thread, what is made has a form and no memory.
+
+    Nothing is drawn for it: torch would import its compiler to draw without memory, which takes seconds.
+    """
+    with torch.device("meta"), OwnDraws(FILLS):
         yield
-
-
-class _NoFills(TorchFunctionMode):
-    """Nothing is drawn for weights without memory: torch would import its compiler for it, which takes seconds."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        given = dict(kwargs or {})
-        if getattr(func, "__name__", "") in FILLS:
-            return args[0] if args else given["tensor"]
-        return func(*args, **given)
