@@ -123,6 +123,14 @@ def test_names_of_any_kind(serve: Any, tmp_path: Path) -> None:
     assert "\u202e" not in page
 
 
+def test_no_probability_is_rounded_to_none_or_all(tmp_path: Path) -> None:
+    p = np.array([[0.99998, 0.00002], [1, 0], [0.41238, 0.58762]], np.float32)
+    with Review(write_run(tmp_path / "run", p)) as review:
+        shown = Listing(review).items(np.arange(3))
+    assert [item["confidence"] for item in shown] == [0.9999, 1, 0.5876]
+    assert [item["top"] for item in shown] == [[[0, 0.9999], [1, 0.0001]], [[0, 1], [1, 0]], [[1, 0.5876], [0, 0.4124]]]
+
+
 def test_each_order_is_what_it_says(tmp_path: Path) -> None:
     """Before, "not looked at first" had last what was decided without a look: what it was made for."""
     p, z = probabilities_of(60, 3).astype(float), embedding_of(60, 3).astype(np.float32)

@@ -52,6 +52,10 @@ def test_the_first_page_and_a_name(page: Page, app: Running) -> None:
     page.reload()
     expect(page.locator(f'.review[data-group="{number}"] h2')).to_contain_text("mmm tabby cat")
     assert [event.type for event, _ in app.review.events] == ["open", "rename"]
+    words = (
+        "import(document.body.dataset.base + '/static/common.js').then((m) => [0, 0.003, 0.5, 0.995, 1].map(m.percent))"
+    )
+    assert page.evaluate(words) == ["0%", "<1%", "50%", ">99%", "100%"]
 
 
 @pytest.mark.usefixtures("home")

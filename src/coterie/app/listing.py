@@ -67,7 +67,7 @@ class Listing:
                 "row": row,
                 "id": upright(review.base.ids[row]),
                 "group": int(state.label[row]),
-                "confidence": round(float(confidence[row]), 4),
+                "confidence": _rounded(float(confidence[row])),
                 "decided": bool(state.decided[row]),
                 "seen": bool(state.seen[row]),
                 "source": SOURCES[state.origin[row]],
@@ -86,9 +86,14 @@ class Listing:
         top = np.argsort(-p, axis=1, kind="stable")[:, :3]
         values = np.take_along_axis(p, top, axis=1)
         return [
-            [[int(live[g]), round(float(v), 4)] for g, v in zip(groups, chances, strict=True)]
+            [[int(live[g]), _rounded(float(v))] for g, v in zip(groups, chances, strict=True)]
             for groups, chances in zip(top, values, strict=True)
         ]
+
+
+def _rounded(share: float) -> float:
+    """To four decimals; never to 0 or 1 where it is not just that."""
+    return min(max(round(share, 4), 1e-4), 1 - 1e-4) if 0 < share < 1 else share
 
 
 def margins(review: Review, rows: NDArray[np.integer]) -> NDArray[np.float64]:

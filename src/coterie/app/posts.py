@@ -12,6 +12,7 @@ from coterie.app.answers import site_of, told
 from coterie.app.exporting import exporting
 from coterie.app.jobs import JobBody, Report
 from coterie.app.site import Site
+from coterie.report.wording import percent
 from coterie.review import rows as row_texts
 from coterie.review.events import AUDITS, Undo
 from coterie.review.fold import dependents
@@ -180,7 +181,9 @@ def _refit(site: Site, settings: dict[str, Any]) -> JobBody:
         moves = Counter(zip(state.label[found.rows].tolist(), found.labels.tolist(), strict=True))
         told = [f"{n:,} from {state.name(a)} to {state.name(b)}" for (a, b), n in moves.most_common(12)]
         site.proposal = (seen, found)
-        shares = f"{found.held_out:.1%} of the decided items, each without itself; as they were {found.before:.1%}"
+        shares = (
+            f"{percent(found.held_out)} of the decided items, each without itself; as they were {percent(found.before)}"
+        )
         return f"The new head predicts {shares}.", {
             "changes": len(found.rows),
             "better": found.better,

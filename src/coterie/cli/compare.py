@@ -12,6 +12,7 @@ from coterie.cli.output import check_ending, print_object
 from coterie.cli.reviewed import all_before_review
 from coterie.cli.speech import Speech
 from coterie.common.outputs import check_output
+from coterie.common.words import limit
 from coterie.evaluation.trust import Trust
 from coterie.report.compare import METRICS, Comparison, Row, Summary, compare
 from coterie.report.compare_page import render_comparison
@@ -127,11 +128,11 @@ def _summary_cells(summary: Summary) -> list[str]:
     numbers = []
     for name in (*METRICS, "confidence"):
         mean, std = summary.mean[name], summary.std[name]
-        numbers.append("-" if mean is None or std is None else f"{mean:z.3f} ± {std:.3f}")
+        numbers.append("-" if mean is None or std is None else f"{limit(mean, 3, (1.0,))} ± {std:.3f}")
     numbers[-1] += "" if summary.calibrated else "*"
     seeds, runs = ",".join(map(str, summary.seeds)), ", ".join(summary.runs)
     return [summary.data, summary.stages, seeds, *numbers, runs]
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None or math.isnan(value) else f"{value:z.3f}"
+    return "-" if value is None or math.isnan(value) else limit(value, 3, (1.0,))

@@ -13,7 +13,7 @@ from coterie.cli.output import print_object, run_summary
 from coterie.cli.speech import Speech, to_review
 from coterie.cli.summary import METRICS
 from coterie.common.outputs import check_folder
-from coterie.common.words import counted
+from coterie.common.words import counted, limit
 from coterie.data.originals import is_gone, lies_at
 from coterie.pipeline import keep_metrics, measure_run
 from coterie.prediction.manifest import check_finished
@@ -83,7 +83,7 @@ def print_metrics(metrics: dict[str, Any], path: Path | None) -> None:
     """A table for a person: a line for each head."""
     print("          " + "  ".join(f"{name:>10}" for name in METRICS))
     for name, head in metrics["heads"].items():
-        print(f"{name:<10}" + "  ".join(f"{head[key]:>z10.3f}" for key in METRICS))
+        print(f"{name:<10}" + "  ".join(f"{limit(head[key], 3, (1.0,)):>10}" for key in METRICS))
     if metrics.get("labels"):
         print(f"Labels: {metrics['labels']}.")
     if metrics.get("labels_used"):

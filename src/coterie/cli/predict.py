@@ -193,7 +193,7 @@ def print_answer(answer: dict[str, Any], request: PredictRequest, confidence: fl
     foreign = answer["ood_score"]
     where = f"Parts of the table: {request.out}" if request.in_parts else f"Table: {request.out}"
     print(
-        f"{counted(answer['n'], 'item')} assigned in {answer['seconds']} s, mean confidence {confidence:.2f}"
+        f"{counted(answer['n'], 'item')} assigned in {answer['seconds']} s, mean confidence {limit(confidence, 2)}"
         f"{'' if answer['calibrated'] or request.recalibrated else ' (not calibrated)'}. {where}"
     )
     if request.recalibrated:

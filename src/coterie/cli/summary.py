@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from coterie.cli.output import print_object, print_skipped, run_summary
-from coterie.common.words import counted
+from coterie.common.words import counted, limit
 from coterie.pipeline import RunResult
 from coterie.report.wording import short_percent
 from coterie.running.forecast import forecast
@@ -37,15 +37,15 @@ def summarise(out: Path, done: RunResult, metrics: dict[str, Any] | None) -> dic
 
 def print_summary(summary: dict[str, Any], done: RunResult, page: Path, seconds: float) -> None:
     """A few lines for a person."""
-    confidence = done.assignments.probabilities.max(1).values
+    confidence = done.assignments.probabilities.max(1).values.double()
     print(
         f"{summary['n']:,} items in {counted(summary['k'], 'group')}, {seconds:.0f} s. "
-        f"Mean confidence {confidence.mean():.2f}{'' if summary['calibrated'] else ' (not calibrated)'}; ",
+        f"Mean confidence {limit(float(confidence.mean()), 2)}{'' if summary['calibrated'] else ' (not calibrated)'}; ",
         end="",
     )
     print(f"{short_percent(float((confidence > 0.9).double().mean()))} of the items above 0.9.")
     for name, head in summary.get("heads", {}).items():
-        print(f"  {name:<8}" + "  ".join(f"{key.upper()} {head[key]:z.3f}" for key in METRICS))
+        print(f"  {name:<8}" + "  ".join(f"{key.upper()} {limit(head[key], 3, (1.0,))}" for key in METRICS))
     if summary.get("labels"):
         print(f"Labels: {summary['labels']}.")
     print_skipped(summary["skipped_items"], f"; {summary['run']}/run.yaml lists them all")

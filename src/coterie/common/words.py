@@ -32,17 +32,30 @@ def in_a_line(error: Exception, most: int = 200) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
+def whole_percent(share: float) -> str:
+    """A share in whole percents; never 0% or 100% of one that is not.
+
+    >>> whole_percent(0.934), whole_percent(0.003), whole_percent(0.9999), whole_percent(1)
+    ('93%', '<1%', '>99%', '100%')
+    """
+    if 0 < share <= 0.005:
+        return "<1%"
+    if 0.995 <= share < 1:
+        return ">99%"
+    return f"{share:.0%}"
+
+
 def limit(value: float, decimals: int = 3, ends: tuple[float, ...] = (0.0, 1.0)) -> str:
-    """A threshold, rounded to so many decimals; to more where it would come out as one of the `ends` that it is not.
+    """A number, rounded to so many decimals; to more where it would come out as one of the `ends` that it is not.
 
     >>> limit(0.93412), limit(-0.000123), limit(0.99997, 4), limit(1.0)
     ('0.934', '-0.00012', '0.99997', '1.000')
     """
     if value in ends or not math.isfinite(value):
         return f"{value:z.{decimals}f}"
-    if abs(value) < 1e-6:
+    if abs(value) < 1e-6 and 0.0 in ends:
         return f"{value:.2g}"
     enough = decimals
     while enough < 17 and float(f"{value:.{enough}f}") in ends:
         enough += 1
-    return f"{value:.{enough}f}" if enough == decimals else f"{value:.{enough + 1}f}".rstrip("0")
+    return f"{value:z.{enough}f}" if enough == decimals else f"{value:.{enough + 1}f}".rstrip("0")

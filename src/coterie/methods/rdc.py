@@ -22,6 +22,7 @@ from coterie.algorithms.kmeans import place_groups
 from coterie.algorithms.nearest_mean import NearestMean
 from coterie.algorithms.neighbours import nearest
 from coterie.common.bounds import BatchSize, BelowOne, Count, Epochs, PartShare, Positive, Rate, Restarts, Weight
+from coterie.common.words import whole_percent
 from coterie.contract import Card, Facts, OnlyIf, Pass, Reading, iterations_for, logged
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.heads import PrototypeHead
@@ -312,8 +313,8 @@ class RDC:
         k, radius, noise = net.groups.k, float(net.density.radius), float(net.density.noise)
         largest = float(net.density.largest)
         said = (
-            f"DBSCAN (radius {radius:.3g}) found {k} group{'s' * (k != 1)}, the largest of {largest:.0%} of the items; "
-            f"{noise:.1%} were noise and went to the nearest group."
+            f"DBSCAN (radius {radius:.3g}) found {k} group{'s' * (k != 1)}, the largest of {whole_percent(largest)} of "
+            f"the items; {noise:.1%} were noise and went to the nearest group."
         )
         if largest > ONE_LUMP:
             said += " DBSCAN found no gaps between groups, so the confidences are not reliable: give a number with -k."

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.common.words import counted
+from coterie.common.words import counted, limit
 from coterie.types import InputError
 
 NO_GROUP = (-1, "-1", b"-1")  # the label that DBSCAN and others give to what belongs nowhere
@@ -28,7 +28,8 @@ class Calibrated:
 
     def __repr__(self) -> str:
         n, k = self.probabilities.shape
-        return f"<Calibrated: {n:,} items in {counted(k, 'group')}, mean confidence {self.confidence.mean():.2f}>"
+        mean = limit(float(self.confidence.mean(dtype=np.float64)), 2)
+        return f"<Calibrated: {n:,} items in {counted(k, 'group')}, mean confidence {mean}>"
 
 
 @dataclass(frozen=True)

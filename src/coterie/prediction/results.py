@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from coterie.common.outputs import printable, write_atomically
-from coterie.common.words import counted
+from coterie.common.words import counted, limit
 from coterie.records.table import check_ids, labels_of, open_table
 from coterie.types import Assignments, InputError
 
@@ -47,8 +47,8 @@ class ResultTable:
         return int(next(iter(self.heads.values())).shape[1])
 
     def __repr__(self) -> str:
-        n, mean = len(self.ids), float(np.mean(self.confidence))
-        return f"<ResultTable: {n:,} items in {counted(self.k, 'group')}, mean confidence {mean:.2f}>"
+        n, mean = len(self.ids), limit(float(np.mean(self.confidence, dtype=np.float64)), 2)
+        return f"<ResultTable: {n:,} items in {counted(self.k, 'group')}, mean confidence {mean}>"
 
 
 def write_result(path: Path, result: Assignments, *, labels_used: int = 0) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from coterie.common.words import limit
+from coterie.common.words import limit, whole_percent
 
 
 def percent(share: float | None) -> str:
@@ -27,11 +27,7 @@ def short_percent(share: float | None) -> str:
     """0.934 -> "93%", for captions under small images; never 0% or 100% of a share that is not."""
     if share is None or not math.isfinite(share):
         return "–"
-    if 0 < share <= 0.005:
-        return "<1%"
-    if 0.995 <= share < 1:
-        return ">99%"
-    return f"{100 * share:.0f}%"
+    return whole_percent(share)
 
 
 def points(difference: float) -> str:

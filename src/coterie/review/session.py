@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.words import whole_percent
 from coterie.review import rows as row_texts
 from coterie.review.audits import AuditState, Claim
 from coterie.review.base import Base, Ids, read_base
@@ -197,8 +198,8 @@ class Review:
         found = propose_refit(self, seed, steps)
         if not found.better:
             raise InputError(
-                f"Training the head again would not help: without them it predicts {found.held_out:.0%} of the decided "
-                f"items, the groups as they were {found.before:.0%}."
+                f"Training the head again would not help: without them it predicts {whole_percent(found.held_out)} of "
+                f"the decided items, the groups as they were {whole_percent(found.before)}."
             )
         if len(found.rows):
             self.submit("refit", found.event())

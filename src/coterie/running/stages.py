@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import NotFinite
 from coterie.calibration import PostHoc, calibration_net
 from coterie.catalogue import own_names
-from coterie.common.words import in_a_line
+from coterie.common.words import in_a_line, whole_percent
 from coterie.contract import Method, finish, found, heads_of, is_trained, name_of
 from coterie.data.array_rows import RowIds
 from coterie.data.items import ChosenItems, Embeddings
@@ -217,8 +217,8 @@ def disagreement(head: nn.Module, said: Assignments) -> str | None:
     if moved < 0.01 * n:
         return None
     return (
-        f"{moved:,} of {n:,} items ({moved / n:.0%}) have neighbours in another group: they keep the method's group, "
-        "with a confidence of at most about a half."
+        f"{moved:,} of {n:,} items ({whole_percent(moved / n)}) have neighbours in another group: they keep the "
+        "method's group, with a confidence of at most about a half."
     )
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from coterie.common.words import whole_percent
 from coterie.training.advice import Advice
 from coterie.training.history import EpochRecord
 from coterie.types import RunFailed
@@ -148,7 +149,8 @@ def check_epoch(advice: Advice, epoch: int, epochs: int, health: Mapping[str, fl
     # Random weights may give one group to all items, so the first tenth of the training is not judged.
     if health.get("largest_share", 0.0) > COLLAPSED_SHARE and 10 * epoch >= epochs:
         raise RunFailed(
-            f"Stage {stage} collapsed: after epoch {epoch} one group has {health['largest_share']:.0%} of the items.",
+            f"Stage {stage} collapsed: after epoch {epoch} one group has "
+            f"{whole_percent(health['largest_share'])} of the items.",
             advice.collapsed(),
         )
     # Contrastive training begins with all embeddings close together, so it is judged from half-way on.

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from coterie.algorithms.consensus import matched_to
 from coterie.algorithms.kmeans import KMeansResult, kmeans
+from coterie.common.words import whole_percent
 from coterie.training.seeds import generator_of
 from coterie.views.normalise import spread_rows
 
@@ -45,8 +46,8 @@ def size_warning(sizes: Int[Tensor, " k"]) -> str | None:
         )
     if largest > LUMP * n:
         return (
-            f"One group holds {largest:,} of the {n:,} items ({largest / n:.0%}): unless you expect that, the result "
-            "says little, and its confidences less; try another method or number of groups."
+            f"One group holds {largest:,} of the {n:,} items ({whole_percent(largest / n)}): unless you expect that, "
+            "the result says little, and its confidences less; try another method or number of groups."
         )
     tiny = sizes[(sizes > 0) & (sizes < TINY * n / k)]
     if len(tiny) == 0:

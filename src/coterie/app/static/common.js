@@ -16,7 +16,11 @@ export function element(name, properties = {}, ...children) {
 
 export const count = (number) => number.toLocaleString("en");
 export const counted = (number, many) => `${count(number)} ${number === 1 ? many.slice(0, -1) : many}`; // "1 image", "2 images"
-export const percent = (share) => share > 0.995 && share < 1 ? ">99%" : `${Math.round(100 * share)}%`;
+// Never 0% or 100% of what is not just that, as in the report.
+export const percent = (share) => {
+  if (share > 0 && share <= 0.005) return "<1%";
+  return share >= 0.995 && share < 1 ? ">99%" : `${Math.round(100 * share)}%`;
+};
 export const colour = (number) => `c${((number % 12) + 12) % 12}`;
 export const groupOf = (number) => state.groups.find((group) => group.number === number);
 export const nameOf = (number) => number < 0 ? "nowhere" : groupOf(number)?.name || `group ${number}`;
