@@ -12,8 +12,8 @@ from torch import Tensor
 from coterie.contract import Facts, optimisers_of
 from coterie.methods.adc import ADC, SpreadCentres, Walk, off_sphere
 from coterie.networks.net import Net
-from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, InputError, OneProcess
+from coterie.types import Batch, OneProcess
+from helpers.refused import assert_refused
 from helpers.two_views import DIM, SIZE, net_of, touched, waves
 
 METHOD = ADC(batch_size=SIZE, copies=2, embedding=5, centres=2, dropout=0.0)
@@ -169,6 +169,4 @@ def test_the_rate_rises_along_a_sigmoid_and_falls_in_steps() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    overrides = {f"adc.{name}": value for name, value in given.items()}
-    with pytest.raises(InputError, match=message):
-        make_plan(RunSettings(n_clusters=3, method="adc", calibrate=False, overrides=overrides), FACTS, "photos")
+    assert_refused("adc", given, FACTS, message)

@@ -18,8 +18,9 @@ from coterie.networks.early import early_maps
 from coterie.networks.net import Net
 from coterie.objectives.pairs import cosines, exchanged
 from coterie.pipeline import run
-from coterie.training.plan import RunSettings, make_plan
+from coterie.training.plan import RunSettings
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from helpers.refused import assert_refused
 from helpers.small_nets import untrained_net
 from helpers.two_views import waves
 
@@ -185,9 +186,7 @@ def test_the_head_begins_as_the_first_features_normalised() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    overrides = {f"dccm.{name}": value for name, value in given.items()}
-    with pytest.raises(InputError, match=message):
-        make_plan(RunSettings(n_clusters=K, method="dccm", calibrate=False, overrides=overrides), FACTS, "photos")
+    assert_refused("dccm", given, FACTS, message)
 
 
 def test_a_backbone_without_known_early_maps_is_refused_before_any_training(digits: Any) -> None:

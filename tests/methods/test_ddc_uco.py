@@ -29,8 +29,8 @@ from coterie.methods.ddc_uco import (
 from coterie.networks.backbones import build_backbone
 from coterie.networks.blocks import block_maps
 from coterie.networks.net import Net
-from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from coterie.types import Batch, ItemSpec, OneProcess
+from helpers.refused import assert_refused
 from helpers.two_views import waves
 
 K, SIDE, SIZE = 3, 8, 12
@@ -271,6 +271,4 @@ def test_a_long_gradient_is_shortened(clip: float, length: float | None) -> None
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
     facts = Facts(n=1000, k=K, kind="images", device="cpu", side=SIDE)
-    overrides = {f"ddc_uco.{name}": value for name, value in given.items()}
-    with pytest.raises(InputError, match=message):
-        make_plan(RunSettings(n_clusters=K, method="ddc_uco", calibrate=False, overrides=overrides), facts, "photos")
+    assert_refused("ddc_uco", given, facts, message)

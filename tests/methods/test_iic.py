@@ -17,8 +17,9 @@ from coterie.methods.iic import IIC, SubHeads, dependence, joint
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, EpochStart, InputError, ItemSpec, OneProcess
+from coterie.types import Batch, EpochStart, ItemSpec, OneProcess
 from coterie.views import Draw, ViewSettings, make_views
+from helpers.refused import assert_refused
 from helpers.small_nets import untrained_net
 from helpers.two_views import waves
 
@@ -212,9 +213,7 @@ def test_the_published_rows(row: str, expected: IIC, enlarge: float) -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    overrides = {f"iic.{name}": value for name, value in given.items()}
-    with pytest.raises(InputError, match=message):
-        make_plan(RunSettings(n_clusters=K, method="iic", calibrate=False, overrides=overrides), FACTS, "photos")
+    assert_refused("iic", given, FACTS, message)
 
 
 @pytest.mark.parametrize("changed", [{"over_first": False}, {"over_clustering": False, "copies": 2}])

@@ -18,8 +18,9 @@ from coterie.methods.jule import JULE, GroupTable, Pixels, embedded, triplets
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import run
-from coterie.training.plan import RunSettings, make_plan
+from coterie.training.plan import RunSettings
 from coterie.types import Batch, EpochStart, InputError, ItemSpec, OneProcess
+from helpers.refused import assert_refused
 from helpers.small_nets import untrained_net
 
 K, SIZE, DIM = 3, 12, 6
@@ -202,9 +203,7 @@ def test_images_that_are_too_small_are_refused() -> None:
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
     facts = Facts(n=40, k=K, kind="embeddings", device="cpu", dim=DIM)
-    overrides = {f"jule.{name}": value for name, value in given.items()}
-    with pytest.raises(InputError, match=message):
-        make_plan(RunSettings(n_clusters=K, method="jule", calibrate=False, overrides=overrides), facts, "rows")
+    assert_refused("jule", given, facts, message)
 
 
 def test_a_run_ends_itself_and_finds_groups_far_apart(tmp_path: Path) -> None:

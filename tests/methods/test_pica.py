@@ -28,6 +28,7 @@ from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
 from coterie.views import Draw, ViewSettings, make_views
 from helpers.draws import seeded
+from helpers.refused import assert_refused
 
 SIZE, K, SIDE = 24, 4, 8
 SPEC = ItemSpec("images", channels=1, height=SIDE, width=SIDE)
@@ -280,11 +281,7 @@ def test_the_same_generator_gives_the_same_weights() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    settings = RunSettings(
-        n_clusters=K, method="pica", calibrate=False, overrides={f"pica.{name}": v for name, v in given.items()}
-    )
-    with pytest.raises(InputError, match=message):
-        make_plan(settings, FACTS, "photos")
+    assert_refused("pica", given, FACTS, message)
 
 
 def test_embeddings_are_refused() -> None:

@@ -26,8 +26,9 @@ from coterie.methods.pssc import (
 from coterie.networks.features import some_rows
 from coterie.networks.net import Net
 from coterie.pipeline import run
-from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from coterie.training.plan import RunSettings
+from coterie.types import Batch, ItemSpec, OneProcess
+from helpers.refused import assert_refused
 from helpers.small_nets import untrained_net
 
 K, SIZE, DIM = 3, 6, 8
@@ -167,9 +168,7 @@ def test_every_term_is_of_the_items_expressed_by_the_others_and_weighs_as_asked(
 )
 def test_what_cannot_work_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
     facts = Facts(n=70_000, k=K, kind="images", device="cpu", side=28)
-    overrides = {f"pssc.{name}": value for name, value in given.items()}
-    with pytest.raises(InputError, match=message):
-        make_plan(RunSettings(n_clusters=K, method="pssc", calibrate=False, overrides=overrides), facts, "photos")
+    assert_refused("pssc", given, facts, message)
 
 
 def test_items_outside_the_matrix_join_the_nearest_inside(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from coterie.catalogue import practical_settings
 from coterie.contract import Facts
 from coterie.methods.sela import SeLa, heads_of
 from coterie.networks.net import Net
-from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, EpochStart, InputError, OneProcess
+from coterie.types import Batch, EpochStart, OneProcess
+from helpers.refused import assert_refused
 from helpers.two_views import DIM, SIZE, blobs, net_of, touched
 
 METHOD = SeLa(batch_size=SIZE, others=2, over=5)
@@ -127,9 +127,7 @@ def test_the_rate_falls_to_a_tenth_at_epochs_240_and_320_of_400() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    overrides = {f"sela.{name}": value for name, value in given.items()}
-    with pytest.raises(InputError, match=message):
-        make_plan(RunSettings(n_clusters=3, method="sela", calibrate=False, overrides=overrides), FACTS, "rows")
+    assert_refused("sela", given, FACTS, message)
 
 
 def test_the_practical_preset_relabels_all_heads_before_each_epoch() -> None:

@@ -20,8 +20,9 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.objectives.pseudo_labels import consistency_loss, reliable
 from coterie.pipeline import run
-from coterie.training.plan import RunSettings, chain_of, make_plan
-from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess, RunFailed
+from coterie.training.plan import RunSettings, chain_of
+from coterie.types import Batch, Features, ItemSpec, OneProcess, RunFailed
+from helpers.refused import assert_refused
 from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
@@ -278,16 +279,14 @@ def test_it_comes_after_spice_whose_head_it_goes_on_with() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "said"),
+    ("given", "message"),
     [
-        ({"spice3.neighbours": 41}, r"spice3\.neighbours is 41: of 40 items"),
-        ({"spice3.batch_size": 8, "spice3.labelled": 8}, r"spice3\.labelled is 8 of spice3\.batch_size 8"),
+        ({"neighbours": 41}, r"spice3\.neighbours is 41: of 40 items"),
+        ({"batch_size": 8, "labelled": 8}, r"spice3\.labelled is 8 of spice3\.batch_size 8"),
     ],
 )
-def test_settings_that_cannot_work_are_refused_before_training(more: dict[str, Any], said: str) -> None:
-    facts = Facts(40, 3, "embeddings", "cpu", dim=12)
-    with pytest.raises(InputError, match=said):
-        make_plan(RunSettings(n_clusters=3, method="spice3", overrides=more), facts, "data")
+def test_settings_that_cannot_work_are_refused_before_training(given: dict[str, Any], message: str) -> None:
+    assert_refused("spice3", given, Facts(40, 3, "embeddings", "cpu", dim=12), message)
 
 
 blobs = partial(groups_of_vectors, n=90, k=K, apart=1.0, noise=0.5)
