@@ -46,7 +46,8 @@ from _stand_ins import BACKBONE, GROUPS, HIDDEN, SIDE, WARM, WIDTH, without_a_ca
 from speed import pixels
 from steps import Clock, train, untrained
 
-from coterie.running.preparing import Watch, prepare
+from coterie.running.prepared import Watch
+from coterie.running.preparing import prepare
 from coterie.training.device import Precision
 from coterie.training.plan import RunSettings
 

@@ -30,8 +30,9 @@ from PIL import Image
 from coterie.data import open_source
 from coterie.data.pictures import Pictures
 from coterie.encoders import open_items
-from coterie.encoders.loading import Wanted, load_encoder
+from coterie.encoders.loading import load_encoder
 from coterie.encoders.opening import Encode
+from coterie.encoders.resolving import Wanted
 
 WIDTH, HEIGHT = 4000, 3000  # pixels of a picture of 12 megapixels
 CONTENTS = 100

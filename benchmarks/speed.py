@@ -23,7 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 from coterie.prediction.model import Model
-from coterie.running.preparing import Watch, prepare
+from coterie.running.prepared import Watch
+from coterie.running.preparing import prepare
 from coterie.running.stages import build_net
 from coterie.training.plan import RunSettings
 from coterie.views import Draw, ViewSettings, make_views

@@ -35,7 +35,8 @@ from coterie.catalogue import method_class, method_names
 from coterie.contract import is_trained
 from coterie.networks.features import extract_features
 from coterie.networks.net import Net
-from coterie.running.preparing import Prepared, Watch, prepare
+from coterie.running.prepared import Prepared, Watch
+from coterie.running.preparing import prepare
 from coterie.running.stages import build_net
 from coterie.training.engine import Stage, train_stage
 from coterie.training.history import EpochRecord, History

@@ -22,9 +22,10 @@ from coterie.data import GROUPS, Labels, labels_of
 from coterie.pipeline import evaluate_run, run
 from coterie.prediction.results import read_result
 from coterie.records import Record, judgements_in, read_record
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 from coterie.training.device import machine
-from coterie.training.plan import RunSettings, preset_names
+from coterie.training.plan import RunSettings
+from coterie.training.presets import preset_names
 from coterie.types import CoterieError, InputError
 
 RESULTS = Path(__file__).parent / "results"

@@ -23,7 +23,7 @@ from coterie.data import Labels, labels_of, names, open_source
 from coterie.evaluation import evaluate
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 from coterie.training.history import EpochRecord, read_history
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, RunFailed

@@ -35,7 +35,7 @@ from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.prediction.model import load_model
 from coterie.report.map import map_rows, project
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 from coterie.training.history import EpochRecord
 from coterie.types import InputError
 

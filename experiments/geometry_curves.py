@@ -40,7 +40,7 @@ from coterie.evaluation import accuracy
 from coterie.networks.features import extract_features
 from coterie.networks.net import Net
 from coterie.pipeline import run
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 from coterie.types import Items

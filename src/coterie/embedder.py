@@ -18,7 +18,7 @@ from coterie.common.isolation import isolated
 from coterie.types import InputError
 
 if TYPE_CHECKING:
-    from coterie.encoders.loading import Wanted
+    from coterie.encoders.resolving import Wanted
     from coterie.types import Source
 
 POOLINGS = ("own", "cls", "mean", "cls+mean")
@@ -76,8 +76,8 @@ class How:
     def wanted(self) -> Wanted:
         """The encoder that is meant, on this computer. Raises InputError for what cannot be meant."""
         from coterie.encoders.catalogue import AUTO, NONE
-        from coterie.encoders.loading import Wanted
         from coterie.encoders.opening import check_name
+        from coterie.encoders.resolving import Wanted
         from coterie.encoders.weights import at_hand_or_refused
         from coterie.training.device import accelerator_for
 

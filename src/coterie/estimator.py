@@ -309,7 +309,8 @@ class Clusterer(ClusterMixin, BaseEstimator):
 
     def _settings(self) -> RunSettings:
         """The parameters as settings of a run. Raises InputError for those that cannot be."""
-        from coterie.training.plan import OF_THE_RUN, RunSettings, coerce
+        from coterie.training.coerce import coerce
+        from coterie.training.plan import OF_THE_RUN, RunSettings
 
         given = vars(self)
         values = {field.name: given[field.name] for field in fields(RunSettings) if field.name in given}

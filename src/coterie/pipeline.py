@@ -36,7 +36,8 @@ from coterie.report import comparable, gallery_rows, map_rows, project
 from coterie.review.log import was_reviewed
 from coterie.review.rows import read as read_rows
 from coterie.running.forecast import WORTH_SAYING, forecast
-from coterie.running.preparing import Prepared, Watch, check_review, prepare
+from coterie.running.prepared import Prepared, Watch
+from coterie.running.preparing import check_review, prepare
 from coterie.running.stages import advice_of, calibrate, check_balance, check_kept, check_result, count_groups, train
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History

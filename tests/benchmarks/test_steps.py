@@ -6,7 +6,8 @@ from collections import Counter
 
 import torch
 
-from coterie.running.preparing import Watch, prepare
+from coterie.running.prepared import Watch
+from coterie.running.preparing import prepare
 from coterie.training.plan import RunSettings
 
 

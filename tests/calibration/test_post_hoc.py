@@ -16,7 +16,7 @@ from coterie.networks.net import Net
 from coterie.objectives.mini_clusters import cell_means
 from coterie.pipeline import RunResult, run
 from coterie.records import read_record
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 from coterie.training.plan import RunSettings, calibration_for
 from coterie.types import Batch, InputError, OneProcess, Source
 from helpers.draws import seeded

@@ -12,7 +12,8 @@ from coterie.contract import is_trained
 from coterie.running import forecast
 from coterie.running.beginning import epochs_of
 from coterie.running.forecast import Forecast, StageTime, roughly
-from coterie.running.preparing import Watch, prepare
+from coterie.running.prepared import Watch
+from coterie.running.preparing import prepare
 from coterie.training.plan import RunSettings
 from helpers.small_runs import NARROW, image_net
 

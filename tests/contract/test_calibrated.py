@@ -19,7 +19,8 @@ from coterie.data import open_source
 from coterie.pipeline import RunResult, run
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
-from coterie.training.plan import RunSettings, chain_of, make_plan
+from coterie.training.chain import chain_of
+from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Source
 from helpers.small_runs import K, data_of, image_net, narrow_where_pretrained
 

@@ -34,9 +34,12 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import RunResult, run
 from coterie.prediction.model import load_model
-from coterie.running.preparing import Watch, prepare
+from coterie.running.prepared import Watch
+from coterie.running.preparing import prepare
 from coterie.running.stages import train
-from coterie.training.plan import RunSettings, chain_of, coerce, make_plan, resolved
+from coterie.training.chain import chain_of
+from coterie.training.coerce import coerce
+from coterie.training.plan import RunSettings, make_plan, resolved
 from coterie.types import Batch, InputError, ItemSpec, Kind, OneProcess, Source
 from coterie.views.recipes import RECIPES
 from helpers.small_runs import RUNS, UNTRAINED, K, data_of, image_net, narrow_where_pretrained, settings_for

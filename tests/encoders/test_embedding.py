@@ -23,8 +23,9 @@ from coterie.data.picture_form import shown_to
 from coterie.embedder import How, embedded
 from coterie.encoders import embedding, open_items, store
 from coterie.encoders.catalogue import WHEEL
-from coterie.encoders.loading import Encoder, Wanted, load_encoder
+from coterie.encoders.loading import Encoder, load_encoder
 from coterie.encoders.opening import Encode
+from coterie.encoders.resolving import Wanted
 from coterie.scaling.embedding import SpreadBy
 from coterie.scaling.engines import Task
 from coterie.training.sameness import same_items

@@ -16,8 +16,9 @@ from timm.data import create_transform, resolve_model_data_config
 from coterie.data.decode import fit
 from coterie.data.picture_form import shown_to
 from coterie.encoders.catalogue import BY_NAME, ENTRIES, WHEEL
-from coterie.encoders.loading import Wanted, fill, load_encoder
+from coterie.encoders.loading import fill, load_encoder
 from coterie.encoders.opening import wanted_by
+from coterie.encoders.resolving import Wanted
 from coterie.encoders.weights import at_hand
 from coterie.types import Encoding, InputError
 

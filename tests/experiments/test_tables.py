@@ -15,7 +15,8 @@ from sklearn.datasets import load_digits
 from coterie.contract import Facts
 from coterie.methods.cdc import CDC
 from coterie.methods.pica import PICA
-from coterie.training.plan import RunSettings, coerce
+from coterie.training.coerce import coerce
+from coterie.training.plan import RunSettings
 from coterie.types import InputError
 
 SMALL = {"moco.epochs": 0, "cdc.batch_size": 32, "cdc.sub_batch": 16, "cdc.cells": 6, "cdc.hidden": 12}

@@ -16,7 +16,8 @@ from coterie.catalogue import method_class, method_names
 from coterie.contract import is_trained
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
-from coterie.training.plan import RunSettings, chain_of
+from coterie.training.chain import chain_of
+from coterie.training.plan import RunSettings
 from coterie.types import InputError, ItemSpec, Source
 
 K = 3

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from coterie.networks.net import Net
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 
 
 class Interrupted(Exception):

@@ -27,7 +27,7 @@ from coterie.objectives.selection_formulas import confident_images
 from coterie.objectives.selection_strategies import Fixed, FlexMatch, FreeMatch, GradientFilter, ProximityFilter, Quota
 from coterie.pipeline import run
 from coterie.prediction.model import load_model
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 from coterie.training.coerce import coerce
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings

@@ -14,7 +14,8 @@ from coterie.contract import Facts, views_of
 from coterie.methods.byol import BYOL
 from coterie.methods.conr import CoNR, concordance, contextual_neighbours, contextual_similarity, far_from_borders
 from coterie.methods.propos import ProPos
-from coterie.training.plan import RunSettings, chain_of, make_plan
+from coterie.training.chain import chain_of
+from coterie.training.plan import RunSettings, make_plan
 from coterie.types import InputError
 from helpers.two_views import SIZE, batch_at, grouped, net_of, waves
 

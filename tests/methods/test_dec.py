@@ -11,7 +11,7 @@ from coterie.methods.dec import DEC
 from coterie.networks.net import Net
 from coterie.objectives.assignment import soft_assign_t, target_distribution
 from coterie.pipeline import RunResult, run
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 from coterie.training.coerce import coerce
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings, make_plan

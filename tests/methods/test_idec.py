@@ -14,9 +14,10 @@ from coterie.methods.dec import DEC
 from coterie.methods.idec import IDEC
 from coterie.networks.net import Net
 from coterie.pipeline import run
+from coterie.training.chain import chain_of
 from coterie.training.checkpoints import load_tree
 from coterie.training.coerce import coerce
-from coterie.training.plan import RunSettings, chain_of
+from coterie.training.plan import RunSettings
 from coterie.types import Batch, InputError, OneProcess, Source
 from helpers import phases
 from helpers.phases import DATA, features_of

@@ -17,7 +17,8 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.objectives.pseudo_labels import class_weights
 from coterie.pipeline import run
-from coterie.training.plan import RunSettings, chain_of
+from coterie.training.chain import chain_of
+from coterie.training.plan import RunSettings
 from coterie.types import Batch, InputError, ItemSpec, OneProcess, RunFailed
 from helpers.vectors import groups_of_vectors
 from helpers.waves import wave

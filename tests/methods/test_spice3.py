@@ -20,7 +20,8 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.objectives.pseudo_labels import consistency_loss, reliable
 from coterie.pipeline import run
-from coterie.training.plan import RunSettings, chain_of
+from coterie.training.chain import chain_of
+from coterie.training.plan import RunSettings
 from coterie.types import Batch, Features, ItemSpec, OneProcess, RunFailed
 from helpers.refused import assert_refused
 from helpers.vectors import groups_of_vectors

@@ -19,7 +19,8 @@ from coterie.methods.turtle import TURTLE, Classifiers, TaskEncoder, cross_entro
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import RunResult, run
-from coterie.running.preparing import Watch, prepare
+from coterie.running.prepared import Watch
+from coterie.running.preparing import prepare
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, ItemSpec, OneProcess
 from helpers.vectors import groups_of_vectors

@@ -20,7 +20,8 @@ from coterie.catalogue import method_class, method_names
 from coterie.contract import name_of
 from coterie.pipeline import run
 from coterie.running.beginning import epochs_of
-from coterie.running.preparing import Prepared, Watch, prepare
+from coterie.running.prepared import Prepared, Watch
+from coterie.running.preparing import prepare
 from coterie.training.passes import plan_passes
 from coterie.training.plan import RunSettings
 from coterie.types import InputError

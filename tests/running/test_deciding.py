@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from coterie.running.deciding import resolve
-from coterie.running.preparing import Watch, prepare
-from coterie.training.plan import RunSettings, coerce
+from coterie.running.prepared import Watch
+from coterie.running.preparing import prepare
+from coterie.training.coerce import coerce
+from coterie.training.plan import RunSettings
 from coterie.types import InputError
 
 AUTO = RunSettings(n_clusters=3, method="auto", device="cpu")

@@ -15,7 +15,7 @@ import yaml
 
 from coterie.pipeline import RunResult, run
 from coterie.records import read_record
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, RunFailed, Source

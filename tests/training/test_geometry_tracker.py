@@ -11,7 +11,7 @@ import torch
 from coterie.algorithms.geometry import intrinsic_dimension, linear_dimension
 from coterie.data import open_source
 from coterie.pipeline import run
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 from coterie.training.geometry_tracker import GeometryTracker
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings

@@ -17,7 +17,7 @@ import yaml
 from coterie import Clusterer
 from coterie.pipeline import run
 from coterie.prediction.results import read_result
-from coterie.running.preparing import Watch
+from coterie.running.prepared import Watch
 from coterie.training.interrupt import Stopped, between_steps, heed_signals
 from coterie.training.plan import RunSettings
 from helpers import forked

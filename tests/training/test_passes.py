@@ -16,7 +16,8 @@ from coterie.methods.cdc import CDC
 from coterie.methods.pica import PICA
 from coterie.networks.net import Net
 from coterie.pipeline import RunResult, run
-from coterie.running.preparing import Watch, prepare
+from coterie.running.prepared import Watch
+from coterie.running.preparing import prepare
 from coterie.running.stages import build_net, train
 from coterie.training.engine import Stage, train_stage
 from coterie.training.health import early_warning

@@ -12,7 +12,9 @@ from coterie.methods.cdc import CDC
 from coterie.methods.moco import MoCo
 from coterie.methods.pica import PICA
 from coterie.methods.rdc import RDC
-from coterie.training.plan import RunSettings, coerce, image_size_of, make_plan, preset_names, resolved
+from coterie.training.coerce import coerce
+from coterie.training.plan import RunSettings, image_size_of, make_plan, resolved
+from coterie.training.presets import preset_names
 from coterie.types import InputError
 
 IMAGES = Facts(n=2000, k=5, kind="images", device="cpu", side=32)

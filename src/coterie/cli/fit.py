@@ -31,11 +31,12 @@ from coterie.report.page import render
 from coterie.report.read import read_run
 from coterie.running.beginning import check_beginning
 from coterie.running.deciding import SPACES, by_items, resolve
-from coterie.running.prepared import items_of
-from coterie.running.preparing import Prepared, Watch, prepare
+from coterie.running.prepared import Prepared, Watch, items_of
+from coterie.running.preparing import prepare
+from coterie.training.coerce import coerce
 from coterie.training.device import several_processes
 from coterie.training.interrupt import Stopped
-from coterie.training.plan import RunSettings, coerce
+from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Resume, check_new
 from coterie.training.sameness import same_items
 from coterie.types import CoterieError, InputError, RunFailed, Skipped, Source

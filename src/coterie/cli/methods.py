@@ -8,7 +8,7 @@ from typing import Any
 from coterie.catalogue import method_class, method_names
 from coterie.cli.output import print_object
 from coterie.cli.speech import Speech
-from coterie.training.plan import preset_names
+from coterie.training.presets import preset_names
 
 
 def entry(name: str) -> dict[str, Any]:

@@ -29,7 +29,8 @@ from coterie.report.compare_page import render_comparison
 from coterie.report.page import is_page, write_page
 from coterie.running.prepared import plain_settings
 from coterie.several import PAGE, TABLE, check_folder_of_runs, fit_each, gather, names_of, seeds_from
-from coterie.training.plan import RunSettings, coerce
+from coterie.training.coerce import coerce
+from coterie.training.plan import RunSettings
 from coterie.training.runfolder import Done, is_done
 from coterie.training.sameness import same_items
 from coterie.trusting import trust_runs

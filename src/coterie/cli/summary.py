@@ -12,7 +12,7 @@ from coterie.common.words import counted, limit
 from coterie.pipeline import RunResult
 from coterie.report.wording import short_percent
 from coterie.running.forecast import forecast
-from coterie.running.preparing import Prepared
+from coterie.running.prepared import Prepared
 
 METRICS = ("acc", "nmi", "ari", "ece", "confidence")
 

@@ -20,7 +20,8 @@ from coterie.data.pictures import Pictures, check_share, readable_pictures
 from coterie.data.pixel_values import ValueRule
 from coterie.data.survey import Survey
 from coterie.encoders.chunks import ChunkMaker
-from coterie.encoders.loading import Encoder, Wanted, load_encoder
+from coterie.encoders.loading import Encoder, load_encoder
+from coterie.encoders.resolving import Wanted
 from coterie.encoders.store import EmbeddingJob, Store
 from coterie.records.features import FORMAT
 from coterie.types import InputError, Items, ItemSpec, Source

@@ -18,8 +18,7 @@ from coterie.common.words import in_a_line
 from coterie.data.fingerprint import file_digest
 from coterie.encoders.catalogue import Entry, is_timms
 from coterie.encoders.folding import folded
-from coterie.encoders.resolving import Wanted as Wanted
-from coterie.encoders.resolving import resolve
+from coterie.encoders.resolving import Wanted, resolve
 from coterie.encoders.weights import WeightFile
 from coterie.networks.draws import OwnDraws
 from coterie.networks.weights import of_trunk, read_weights

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from coterie.data.pictures import Pictures
     from coterie.data.survey import Survey
     from coterie.encoders.embedding import Spread
-    from coterie.encoders.loading import Wanted
+    from coterie.encoders.resolving import Wanted
 
 SMALL_GREY = 64  # pixels a side: grey pictures up to here may be glyphs, which no encoder of photographs was shown
 
@@ -116,7 +116,7 @@ def _encode_for(like: ItemSpec | None, device: str, lender: Path | None = None) 
 
 def wanted_by(encoding: Encoding, device: str = "auto") -> Wanted:
     """The encoder that made such embeddings."""
-    from coterie.encoders.loading import Wanted
+    from coterie.encoders.resolving import Wanted
     from coterie.training.device import accelerator_for
 
     weights = encoding.origin if os.path.isfile(encoding.origin) else None

@@ -19,8 +19,8 @@ from coterie.catalogue import method_class
 from coterie.data.addresses import local
 from coterie.data.folders import is_table_folder
 from coterie.encoders.catalogue import AUTO, NONE
-from coterie.encoders.loading import Wanted
 from coterie.encoders.opening import SMALL_GREY, Encode, check_name
+from coterie.encoders.resolving import Wanted
 from coterie.encoders.weights import preferred
 from coterie.methods.spectral import Spectral
 from coterie.running import finetuning

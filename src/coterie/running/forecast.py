@@ -19,7 +19,7 @@ from coterie.contract import Method, is_trained, name_of, passes_of
 from coterie.data.items import ChosenItems, Embeddings
 from coterie.report.wording import duration
 from coterie.running.beginning import epochs_of
-from coterie.running.preparing import Prepared
+from coterie.running.prepared import Prepared
 from coterie.running.stages import build_net
 from coterie.training.batches import batches_at_once
 from coterie.training.passes import plan_passes, steps_of

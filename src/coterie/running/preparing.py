@@ -38,8 +38,7 @@ from coterie.running.deciding import by_items, resolve
 from coterie.running.finetuning import Teacher, finetuned, lighter
 from coterie.running.judgements import Judgements, read_judgements
 from coterie.running.opening import opened_source, paths_of, set_of, teacher_for
-from coterie.running.prepared import Prepared as Prepared
-from coterie.running.prepared import Watch as Watch
+from coterie.running.prepared import Prepared, Watch
 from coterie.training.device import Place, accelerator_for, choose_precision
 from coterie.training.distributed import wait_for_all
 from coterie.training.history import History, read_history

@@ -29,7 +29,7 @@ from coterie.networks.net import Net, trainable
 from coterie.prediction.model import Model, load_model
 from coterie.running.beginning import epochs_of
 from coterie.running.judgements import constraints_of
-from coterie.running.preparing import Prepared, Watch
+from coterie.running.prepared import Prepared, Watch
 from coterie.training.advice import Advice, advice_for
 from coterie.training.checkpoints import load_tree, restoring, save_tree
 from coterie.training.distributed import share_batch_norm, wait_for_all

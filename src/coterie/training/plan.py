@@ -19,14 +19,12 @@ from coterie.contract import (
     finds_groups,
     name_of,
 )
-from coterie.training.chain import chain_of as chain_of
-from coterie.training.coerce import OPTIONS, current_names, settings_of, shown
-from coterie.training.coerce import coerce as coerce
+from coterie.training.chain import chain_of
+from coterie.training.coerce import OPTIONS, coerce, current_names, settings_of, shown
 from coterie.training.device import Precision
 from coterie.training.fitting import beyond_groups, fit_to_data
 from coterie.training.idle import chosen
 from coterie.training.presets import IMAGE_SIZE, preset_of, published_row
-from coterie.training.presets import preset_names as preset_names
 from coterie.types import InputError, ItemSpec
 from coterie.views.settings import ViewSettings, practical_views
 
