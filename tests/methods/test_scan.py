@@ -20,7 +20,6 @@ from coterie.pipeline import run
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, Features, ItemSpec, OneProcess
 from helpers.refused import assert_refused
-from helpers.stopping import Interrupted, watching
 from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
@@ -238,16 +237,6 @@ def test_groups_that_lie_apart_are_found(more: dict[str, Any]) -> None:
     wanted = RunSettings(K, "scan", overrides={"scan.epochs": 30, **more}, device="cpu", calibrate=False)
     found = run(x, wanted).assignments.probabilities.argmax(1).numpy()
     assert len({(a, b) for a, b in zip(found, truth, strict=True)}) == K
-
-
-def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_one(tmp_path: Any) -> None:
-    x, _ = blobs(n=60)
-    wanted = RunSettings(K, "scan", overrides={"scan.epochs": 4}, device="cpu", calibrate=False, checkpoint_seconds=0.0)
-    whole = run(x, wanted, tmp_path / "whole")
-    with pytest.raises(Interrupted):
-        run(x, wanted, tmp_path / "cut", watch=watching(stop_after=2))
-    again = run(x, wanted, tmp_path / "cut", resume=True)
-    assert torch.equal(again.assignments.probabilities, whole.assignments.probabilities)
 
 
 def test_it_predicts_by_the_softmax_of_the_chosen_head() -> None:

@@ -30,7 +30,6 @@ from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess
-from helpers.stopping import Interrupted, watching
 from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
@@ -312,17 +311,6 @@ def test_groups_that_lie_apart_are_found() -> None:
     )
     found = run(x, wanted).assignments.probabilities.argmax(1).numpy()
     assert len({(a, b) for a, b in zip(found, truth, strict=True)}) == K
-
-
-def test_a_run_that_is_stopped_and_resumed_is_the_uninterrupted_one(tmp_path: Any) -> None:
-    x, _ = blobs(n=60)
-    more = {"spice.epochs": 4, "spice.tries": 2, "spice.batch_size": 30, "spice.repeats": 2}
-    wanted = RunSettings(K, "spice", overrides=more, device="cpu", calibrate=False, checkpoint_seconds=0.0)
-    whole = run(x, wanted, tmp_path / "whole")
-    with pytest.raises(Interrupted):
-        run(x, wanted, tmp_path / "cut", watch=watching(stop_after=2))
-    again = run(x, wanted, tmp_path / "cut", resume=True)
-    assert torch.equal(again.assignments.probabilities, whole.assignments.probabilities)
 
 
 def test_it_predicts_by_one_softmax_of_the_head_that_answers() -> None:
