@@ -48,10 +48,10 @@ def mini_clusters(data: str) -> str:
     return table(["images each", "K", "ACC, Cal", "ECE, Cal", "ECE, Clu"], rows, found["command"])
 
 
-def by_space(name: str) -> list[list[dict[str, Any]]]:
+def by_space() -> list[list[dict[str, Any]]]:
     """The records of `mini_clusters_rule.py`, apart by source and form."""
     spaces: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for one in records(name)["records"]:
+    for one in records("mini_clusters_rule")["records"]:
         spaces.setdefault((one["data"], one["form"]), []).append(one)
     return list(spaces.values())
 
@@ -66,7 +66,7 @@ def rules() -> str:
         )
 
     rows = []
-    for mine in by_space("mini_clusters_rule"):
+    for mine in by_space():
         preset = [one for one in mine if one["preset"]]
         fewest = [min(mine, key=lambda one: int(one["cells"]))]
         by_rule = [cell(mini_clusters_rule.chosen(mine, rule)) for rule in mini_clusters_rule.RULES]
@@ -79,7 +79,7 @@ def rules() -> str:
 def rule_values() -> str:
     """All runs behind `rules`."""
     rows = []
-    for one in (one for mine in by_space("mini_clusters_rule") for one in mine):
+    for one in (one for mine in by_space() for one in mine):
         agree = [mean_and_deviation(one[key]) for key in ("agreement", "heads", "halves")]
         cells = score_cells(one["cal"], ("acc", "ece", "confidence"))
         preset = " (preset)" if one["preset"] else ""

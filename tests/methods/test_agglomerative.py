@@ -42,7 +42,7 @@ def test_the_answer_is_the_partition_itself(kind: str, digits: Source) -> None:
     array: np.ndarray = digits.items.array  # type: ignore[attr-defined]
     found = run(array, replace(SETTINGS, n_clusters=5, overrides={"linkage": kind}))
     rows = torch.from_numpy(array.reshape(len(array), -1)).float() / 255
-    expected = by_ward(rows, 5) if kind == "ward" else by_mutual_neighbours(rows, 5, 10, "euclidean")
+    expected = by_ward(rows, 5) if kind == "ward" else by_mutual_neighbours(rows, 5, 10)
     assert adjusted_rand_score(expected.numpy(), found.assignments.probabilities.argmax(1).numpy()) == 1.0
 
 

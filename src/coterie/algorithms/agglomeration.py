@@ -15,10 +15,10 @@ from scipy.sparse import csr_array, triu
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 from torch import Tensor
 
-from coterie.algorithms.neighbours import Metric, nearest
+from coterie.algorithms.neighbours import nearest
 
 
-def by_mutual_neighbours(rows: Float[Tensor, "n d"], k: int, width: int, metric: Metric) -> Int[Tensor, " n"]:
+def by_mutual_neighbours(rows: Float[Tensor, "n d"], k: int, width: int) -> Int[Tensor, " n"]:
     """Unite the items' groups pair by pair, smallest value first (the closer pair where values tie), until k are left.
 
     If the pairs run out before that, lists of twice the `width` give more pairs, and so on.
@@ -26,7 +26,7 @@ def by_mutual_neighbours(rows: Float[Tensor, "n d"], k: int, width: int, metric:
     n, first = len(rows), min(width, len(rows) - 1)
     width = first
     while True:
-        pairs, order = ordered_pairs(rows, width, first, metric)
+        pairs, order = ordered_pairs(rows, width, first)
         # This is Kruskal's algorithm: its tree has the pairs that unite two groups.
         tree = minimum_spanning_tree(csr_array((order, (pairs[0], pairs[1])), shape=(n, n))).tocoo()
         if len(tree.data) >= n - k:
@@ -37,13 +37,13 @@ def by_mutual_neighbours(rows: Float[Tensor, "n d"], k: int, width: int, metric:
     return torch.from_numpy(connected_components(united, directed=False)[1]).long().to(rows.device)
 
 
-def ordered_pairs(rows: Float[Tensor, "n d"], width: int, first: int, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+def ordered_pairs(rows: Float[Tensor, "n d"], width: int, first: int) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (2, m) of mutual neighbours in lists of this `width`, and each one's place (1 to m) in the order.
 
     Pairs that the lists of `first` hold come before those that only lists of twice that hold, and so on.
     """
     n = len(rows)
-    distances, index = nearest(rows, width, metric=metric, exact=True)
+    distances, index = nearest(rows, width, exact=True)
     places = (np.repeat(np.arange(n), width), index.cpu().numpy().ravel())
     ranks = csr_array((np.tile(np.arange(1, width + 1), n), places), shape=(n, n))
     # 0 would be no entry, and a distance of 1e-8 added to 1 would be none: each pair is looked up by its place.

@@ -16,6 +16,7 @@ from coterie.review.columns import columns_of
 CARDS, PAGE = 30, 100  # more groups than CARDS come as a table, PAGE at a time
 SHOWN = 6  # items of a strip
 HINT = 0.02  # of the members' probability: a hint below it is none
+HINTS = 3
 SORTS = {
     "least-sure": "least sure first",
     "number": "by number",
@@ -126,8 +127,8 @@ class Overview:
             approved=0 < size == decided,
         )
 
-    def hints(self, most: int = 3) -> list[Hint]:
-        """Pairs of groups that are each other's second choice, the strongest first; none that was said to differ."""
+    def hints(self) -> list[Hint]:
+        """The three strongest pairs of groups that are each other's second choice; none that was said to differ."""
         state = self.review.state
         mass, size = self.mass(), self.sizes()
         live = [g for g in state.live if size[g]]
@@ -145,7 +146,7 @@ class Overview:
                 value = float((table[place, other] + table[other, place]) / (size[a] + size[b]))
                 if value >= HINT and frozenset((a, b)) not in apart:
                     found.append(Hint(a, b, value))
-        return sorted(found, key=lambda hint: -hint.mass)[:most]
+        return sorted(found, key=lambda hint: -hint.mass)[:HINTS]
 
     def mass(self) -> NDArray[np.float64]:
         """(groups, groups): the sum over the members of one of the probability of another."""

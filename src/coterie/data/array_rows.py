@@ -44,10 +44,10 @@ def gather(array: NDArray[Any], index: NDArray[np.int64]) -> NDArray[Any]:
     return result
 
 
-def blocks(array: NDArray[Any], size: int = BLOCK) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Yield (first row, rows) over the whole array, about `size` bytes at a time."""
+def blocks(array: NDArray[Any]) -> Iterator[tuple[int, NDArray[Any]]]:
+    """Yield (first row, rows) over the whole array, about 32 MB at a time."""
     row_bytes = max(1, array.dtype.itemsize * int(np.prod(array.shape[1:])))
-    step = max(1, size // row_bytes)
+    step = max(1, BLOCK // row_bytes)
     for start in range(0, len(array), step):
         if isinstance(array, np.memmap):
             yield start, gather(array, np.arange(start, min(start + step, len(array))))

@@ -109,7 +109,7 @@ def _fitted(dtype: np.dtype[Any], values: PixelValues, name: str) -> ValueRule:
     if dtype.kind == "f" and low >= -1e-3 and high <= 1.001 and (high >= DARK or high == 0):
         return ValueRule(*UNIT)
     if values.whole and values.low >= 0 and high > 255 and high <= SIXTEEN[1]:
-        top = values.quantiles(1e-3)[1]
+        top = values.quantiles()[1]
         bits = next(bits for bits in DEPTHS if top < 2**bits)
         most = 2.0**bits - 1
         return ValueRule(0, most, (f"Pixel values from 0 to {most:g} ({bits} bits) became 0 to 255.",))

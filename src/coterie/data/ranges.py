@@ -13,6 +13,7 @@ from coterie.types import InputError
 
 BINS = 1 << 16  # the upper half of a float32's bits: sign, exponent and seven bits, so a bin is at most 0.8 % wide
 CHUNK = 1 << 21  # values that are counted at a time
+TAIL = 1e-3  # share of the values beyond a quantile
 
 
 class PixelValues:
@@ -55,21 +56,21 @@ class PixelValues:
         """The first picture that has the largest value."""
         return min(self.by_picture, key=lambda row: (-self.by_picture[row][1], row))
 
-    def quantiles(self, share: float) -> tuple[float, float]:
-        """The values that all but `share` of the values reach, and that all but `share` do not pass."""
+    def quantiles(self) -> tuple[float, float]:
+        """The values that all but a thousandth of the values reach, and that all but a thousandth do not pass."""
         order = np.concatenate([np.arange(BINS - 1, BINS // 2 - 1, -1), np.arange(BINS // 2)])
         below = np.cumsum(self._counts[order])
-        cut = share * below[-1]
+        cut = TAIL * below[-1]
         first, last = np.searchsorted(below, cut, "right"), np.searchsorted(below, below[-1] - cut)
         low, high = (order[[first, last]].astype(np.uint32) << 16).view(np.float32)
         return tuple(np.clip([low, high], self.low, self.high).tolist())
 
-    def typical(self, share: float = 1e-3) -> tuple[float, float]:
+    def typical(self) -> tuple[float, float]:
         """The range of the values: the extremes, or, where they lie far out, the quantiles.
 
         Far out is what lies beyond the quantile by more than the quantiles lie apart: a hot pixel, a saturated one.
         """
-        low, high = self.quantiles(share)
+        low, high = self.quantiles()
         span = high - low
         if span == 0:
             return self.low, self.high

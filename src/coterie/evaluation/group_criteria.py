@@ -27,7 +27,7 @@ def silhouettes(points: Points, labels: Given) -> Floats:
     return np.asarray(silhouette_samples(points, labels), dtype=np.float64)
 
 
-def coding_rate(points: Points, labels: Given, distortion: float = DISTORTION) -> float:
+def coding_rate(points: Points, labels: Given) -> float:
     """Nats to code the points group by group, small is good (Ma et al. 2007; CPP, Chu et al. 2024, chooses K by it).
 
     sum_k (m_k + d)/2 ln det(I + d/(eps^2 m_k) Z_k' Z_k) - m_k ln(m_k/m), of rows of unit length. Too few groups win
@@ -39,7 +39,7 @@ def coding_rate(points: Points, labels: Given, distortion: float = DISTORTION) -
     for group in np.unique(labels):
         rows = z[labels == group]
         size = len(rows)
-        total += (size + d) / 2 * np.linalg.slogdet(np.eye(d) + d / (distortion * size) * rows.T @ rows)[1]
+        total += (size + d) / 2 * np.linalg.slogdet(np.eye(d) + d / (DISTORTION * size) * rows.T @ rows)[1]
         total -= size * np.log(size / m)
     return float(total)
 

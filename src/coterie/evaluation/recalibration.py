@@ -111,12 +111,12 @@ def log_loss(confidence: NDArray[np.floating], right: Flags) -> Floats:
     return -np.where(right, np.log(c), np.log1p(-c))
 
 
-def accuracy_interval(wrong: int, judged: int, level: float = 0.95) -> tuple[float, float]:
-    """The exact two-sided interval of the share that is right (Clopper & Pearson 1934).
+def accuracy_interval(wrong: int, judged: int) -> tuple[float, float]:
+    """The exact two-sided 95 % interval of the share that is right (Clopper & Pearson 1934).
 
     With 7 of 150 wrong 90.6 to 98.1 % are right.
     """
-    tail = (1 - level) / 2
+    tail = (1 - 0.95) / 2
     high = 1.0 if wrong == 0 else float(1 - betaincinv(wrong, judged - wrong + 1, tail))
     low = 0.0 if wrong == judged else float(1 - betaincinv(wrong + 1, judged - wrong, 1 - tail))
     return low, high

@@ -54,7 +54,7 @@ class Agglomerative:
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Unite the landmarks; each keeps its place, so that an item joins the nearest of them."""
         rows = self.rows(net, features(most=self.landmarks))
-        labels = by_ward(rows, k) if self.linkage == "ward" else by_mutual_neighbours(rows, k, self.width, "euclidean")
+        labels = by_ward(rows, k) if self.linkage == "ward" else by_mutual_neighbours(rows, k, self.width)
         each = torch.arange(len(rows), device=rows.device)
         net.groups.place(rows, each, labels, neighbour_agreement(rows, labels, "euclidean"))
 

@@ -57,11 +57,11 @@ def projector(width: int, hidden: int, out: int, *, batch_norm: bool = False) ->
 
 
 @torch.no_grad()
-def begin_small(head: nn.Module, std: float = 0.01) -> None:
-    """Normal weights of that deviation and biases of 0 in all linear layers of a head."""
+def begin_small(head: nn.Module) -> None:
+    """Normal weights of deviation 0.01 and biases of 0 in all linear layers of a head."""
     for layer in head.modules():
         if isinstance(layer, nn.Linear):
-            nn.init.normal_(layer.weight, 0.0, std)
+            nn.init.normal_(layer.weight, 0.0, 0.01)
             nn.init.zeros_(layer.bias)
 
 

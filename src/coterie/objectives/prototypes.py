@@ -16,6 +16,7 @@ from coterie.algorithms.kmeans import kmeans
 from coterie.networks.heads import standardise_rows
 
 RATE, MOMENTUM, WEIGHT_DECAY = 0.1, 0.9, 1e-4  # of the descent that decorrelates
+SCALE = 5.0  # of its cosines
 
 
 def prototype_weights(
@@ -38,7 +39,7 @@ def hidden_activations(features: Float[Tensor, "n d"], weights: Float[Tensor, "h
 
 
 @torch.no_grad()
-def decorrelate(weights: Float[Tensor, "n d"], steps: int = 2000, scale: float = 5.0) -> Float[Tensor, "n d"]:
+def decorrelate(weights: Float[Tensor, "n d"], steps: int = 2000) -> Float[Tensor, "n d"]:
     """Push the rows apart in direction ("orthogonalise" in the paper) by a small deterministic optimisation.
 
     Two copies Z and W of the rows are trained so that each ReLU(Z_i) recognises its own W_i among all W_j by cosine:
@@ -64,13 +65,13 @@ def decorrelate(weights: Float[Tensor, "n d"], steps: int = 2000, scale: float =
             torch.linalg.vector_norm(unit, dim=2, keepdim=True, out=length)
             unit.div_(length.clamp_(min=1e-12))  # as F.normalize
             torch.mm(unit_z, unit_w_turned, out=cosines)
-            torch.softmax(cosines.mul_(scale), dim=1, out=error)
+            torch.softmax(cosines.mul_(SCALE), dim=1, out=error)
             own.sub_(1)  # the slope of the cross-entropy by the scaled cosines, times n
             torch.mm(error, unit_w, out=slope_z)
             torch.mm(error_turned, unit_z, out=slope_w)
             # Of a unit row u of length l: (g - u (u·g)) / l, and nothing where ReLU cut Z off.
             torch.sum(torch.mul(unit, slope, out=products), dim=2, keepdim=True, out=along)
-            slope.addcmul_(unit, along, value=-1).mul_(length.reciprocal_().mul_(scale / n))
+            slope.addcmul_(unit, along, value=-1).mul_(length.reciprocal_().mul_(SCALE / n))
             slope_z.mul_(z > 0)
             speed.mul_(MOMENTUM).add_(slope.add_(both, alpha=WEIGHT_DECAY))
             both.sub_(speed, alpha=RATE * (1 + math.cos(math.pi * step / steps)) / 2)

@@ -79,9 +79,9 @@ def _counts(confidence: NDArray[np.floating], bins: int) -> NDArray[np.integer]:
     return np.bincount(np.minimum(places, bins - 1), minlength=bins)
 
 
-def sparkbars(confidence: NDArray[np.floating], bins: int = 20) -> Markup:
+def sparkbars(confidence: NDArray[np.floating]) -> Markup:
     """A group's confidences as a tiny histogram from 0 to 1."""
-    width, height = 200.0, 34.0
+    width, height, bins = 200.0, 34.0, 20
     counts = _counts(confidence, bins)
     highest, step = max(int(counts.max()), 1), width / bins
     body = [_line(0, height - 0.5, width, height - 0.5, "axis")]

@@ -32,6 +32,7 @@ MEASURES = (
 )
 HEADS = {"clu": "clustering head", "cal": "calibration head", "raw": "before calibration"}
 IN_TABLE = ("acc", "nmi", "ari", "f1", "ece", "ece_adaptive", "ece_debiased", "confidence", "auroc", "aurc", "fpr95")
+MIXED_UP = 5  # kinds of mistakes that are named
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,8 @@ def _confusion(metrics: Record) -> tuple[Any, list[str], list[int]]:
     return counts, [str(name) for name in metrics.get("classes") or []], list(stored.get("clusters") or [])
 
 
-def _mixed_up(
-    counts: Any, classes: Sequence[str], clusters: Sequence[int], metrics: Record, most: int = 5
-) -> list[str]:
-    """The largest numbers of items of one class in a group that stands for another, a phrase each."""
+def _mixed_up(counts: Any, classes: Sequence[str], clusters: Sequence[int], metrics: Record) -> list[str]:
+    """The five largest numbers of items of one class in a group that stands for another, a phrase each."""
     class_of = {row["cluster"]: row.get("class") for row in metrics.get("per_cluster") or []}
     phrases: list[str] = []
     if not counts.size:
@@ -97,7 +96,7 @@ def _mixed_up(
     for place in np.argsort(-counts, axis=None, kind="stable").tolist():
         row, column = divmod(place, counts.shape[1])
         stands_for = class_of.get(clusters[column])
-        if counts[row, column] == 0 or len(phrases) == most:
+        if counts[row, column] == 0 or len(phrases) == MIXED_UP:
             break
         if stands_for != classes[row]:
             where = f"which stands for {stands_for}" if stands_for else "which stands for no class"

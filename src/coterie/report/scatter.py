@@ -16,6 +16,7 @@ COLOURS = 12  # group colours of the style sheet; more groups use them again, to
 LEVELS = (0.5, 0.9)  # confidences at which a dot becomes bolder
 WIDTH, HEIGHT, MARGIN = 960.0, 600.0, 34.0
 POINTS = 5000
+RADIUS = 50.0  # within which dots make a place dense
 
 
 def scatter(
@@ -77,10 +78,10 @@ def _fit(places: NDArray[np.floating]) -> NDArray[np.float64]:
     return MARGIN + unit * (np.array([WIDTH, HEIGHT]) - 2 * MARGIN)
 
 
-def _densest(points: NDArray[np.float64], radius: float = 50.0) -> NDArray[np.float64]:
+def _densest(points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Where most of a group lies: a mean or median may fall between its parts, among other groups."""
     sample = points[:: max(1, len(points) // 400)]
-    near = ((sample[:, None] - sample[None]) ** 2).sum(axis=2) < radius**2
+    near = ((sample[:, None] - sample[None]) ** 2).sum(axis=2) < RADIUS**2
     return np.asarray(sample[near[near.sum(axis=1).argmax()]].mean(axis=0))
 
 
