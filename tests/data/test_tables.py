@@ -1,34 +1,25 @@
+"""Tables of pictures and of embeddings in files: their cells, names of rows, labels, damage."""
+
 from __future__ import annotations
 
-import io
 import json
 import re
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 
 from coterie.data import labels_of, open_source
 from coterie.data.extensions import extensions
 from coterie.data.table_numbers import list_column
 from coterie.data.whole_numbers import Ends
 from coterie.types import InputError, ItemSpec
-
-PIXELS = np.random.default_rng(0).integers(0, 256, (25, 12, 10, 3), dtype=np.uint8)
-
-
-def encoded(pixels: np.ndarray, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind)
-    return buffer.getvalue()
+from helpers.tables import CODES, FLOATS, PIXELS, VECTORS, encoded, opened, values
 
 
 def image_table(**columns) -> pa.Table:
@@ -97,9 +88,6 @@ def test_labels_do_not_change_the_source_and_hugging_face_names_are_read(tmp_pat
     assert labels_of(plain, open_source(plain).ids) is None
 
 
-VECTORS = np.random.default_rng(1).normal(size=(20, 6)).astype(np.float32)
-
-
 @pytest.mark.parametrize("name", ["embedding", "features", "vector", "clip L/14"])
 @pytest.mark.parametrize("kind", [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 6)])
 def test_list_columns_are_embeddings(tmp_path, name, kind):
@@ -122,6 +110,8 @@ def test_numeric_columns_are_embeddings_without_what_is_no_feature(tmp_path):
 
 
 NUMBERS = [19 - row for row in range(20)]
+
+
 TEXTS = [f"{number:03}" for number in NUMBERS]
 
 
@@ -178,143 +168,6 @@ def test_wrong_tables_get_one_sentence(tmp_path):
     path.write_text("no table")
     with pytest.raises(InputError, match="cannot be read as a parquet file"):
         open_source(path)
-
-
-FLOATS = {f"f{place}": VECTORS[:, place] for place in range(6)}
-CODES = np.arange(20) % 4
-
-
-def opened(path, table, **options):
-    pq.write_table(table if isinstance(table, pa.Table) else pa.table(table), path)
-    return open_source(path, **options)
-
-
-def values(source):
-    return source.items.take(torch.arange(len(source.items))).numpy()
-
-
-@pytest.mark.parametrize(
-    "others",
-    [
-        {},
-        {"id": range(20), "Label": CODES},
-        {"target": CODES.astype(float), "split": ["train"] * 20},
-        {"y": CODES, "name": ["a"] * 20},
-        {"class_name": ["a", "b"] * 10, "path": [f"{row}.png" for row in range(20)]},
-    ],
-)
-def test_numbered_floats_beside_labels_and_ids_are_plain(tmp_path, others):
-    source = opened(tmp_path / "x.parquet", {**others, **FLOATS})
-    assert np.array_equal(values(source), VECTORS)
-    assert source.items.spec.columns == tuple(FLOATS)
-    assert source.notes[0] == "Features: 6 columns, f0 to f5."
-    held = [note for note in source.notes if note.startswith("Held apart as labels")]
-    assert len(held) == bool(set(others) & {"Label", "target", "y", "class_name"})
-
-
-@pytest.mark.parametrize(
-    ("others", "found"),
-    [
-        ({"Unnamed: 0": range(20)}, ("float columns f0 to f5,", "integer column Unnamed: 0")),
-        ({"image_id": range(20), "width": CODES}, ("integer columns image_id, width",)),
-        ({"species_id": CODES, "targets": CODES}, ("integer column species_id",)),
-        ({"fine_label": CODES.astype(float)}, ("fine_label, f0 to f5 (6)",)),
-        ({"__index_level_0__": range(20)}, ("__index_level_0__",)),
-        ({"quality": VECTORS[:, 0]}, ("quality, f0 to f5 (6)",)),
-        ({"seen": CODES > 1}, ("boolean column seen",)),
-        ({f"prob_{group}": VECTORS[:, group] for group in range(3)}, ("f0 to f5 (6)", "prob_0 to prob_2 (3)")),
-        (
-            {"class_0": CODES == 0, "class_1": CODES == 1, "class_2": CODES == 2},
-            ("boolean columns class_0 to class_2",),
-        ),
-    ],
-)
-def test_columns_that_may_be_no_features_are_refused_with_what_was_found(tmp_path, others, found):
-    path = tmp_path / "x.parquet"
-    with pytest.raises(InputError, match="unclear which columns") as refused:
-        opened(path, {**others, **FLOATS})
-    for said in found:
-        assert said in str(refused.value)
-    assert "--columns 'f0..f5'" in str(refused.value)
-    for asked in ("f0..f5", "f*", "f0,f1,f2,f3..f5", list(FLOATS)):
-        source = open_source(path, columns=asked)
-        assert np.array_equal(values(source), VECTORS)
-        assert source.items.spec.chosen
-
-
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        (["f0", "f1", "f2", "f3", "f6"], "f0 to f3 (4), f6"),
-        (["f5", "f10", "f4", "f9", "f3", "f8"], "f3 to f5 (3), f8 to f10 (3)"),
-        (["f1", "f10", "f2", *(f"f{place}" for place in range(3, 10))], "f1 to f10"),
-        (["w400", "w405", "w410", "w415"], "w400 to w415"),
-        (["0x0", "0x1", "1x0", "1x1"], "0x0 to 1x1"),
-        (["prob_0", "prob_1", "prob_2"], "prob_0 to prob_2"),
-    ],
-)
-def test_the_note_names_no_column_that_was_not_taken(tmp_path, names, said):
-    columns = dict.fromkeys(names, VECTORS[:, 0])
-    source = opened(tmp_path / "x.parquet", columns)
-    assert source.notes[0] == f"Features: {len(names)} columns, {said}."
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        {"a": CODES, "b": CODES},
-        {"embedding": VECTORS.tolist(), "embedding_old": VECTORS.tolist()},
-        {"x": VECTORS[:, 0], "y": VECTORS[:, 1]},
-        {"one": [{"bytes": encoded(PIXELS[0])}] * 20, "two": [encoded(PIXELS[0])] * 20},
-    ],
-)
-def test_two_that_may_be_it_are_refused(tmp_path, table):
-    with pytest.raises(InputError, match=r"unclear which columns .* --columns"):
-        opened(tmp_path / "x.parquet", table)
-    first = next(iter(table))
-    assert opened(tmp_path / "x.parquet", table, columns=first).items.spec.columns in ((first,), ())
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        [f"pixel{place}" for place in range(6)],
-        [f"{place // 3}x{place % 3}" for place in range(6)],
-        ["0", "1", "2", "3", "4", "5"],
-        ["r1", "r2", "r3", "g1", "g2", "g3"],
-    ],
-)
-def test_whole_numbers_are_features_where_their_names_are_numbered(tmp_path, names):
-    numbers = np.random.default_rng(0).integers(0, 256, (20, 6))
-    source = opened(tmp_path / "x.parquet", dict(zip(names, numbers.T, strict=True)) | {"label": CODES})
-    assert np.array_equal(values(source), numbers)
-
-
-def test_floats_under_any_names_are_features(tmp_path):
-    names = ["sepal length", "sepal width", "petal length", "petal width", "depth", "mass"]
-    source = opened(tmp_path / "x.parquet", dict(zip(names, VECTORS.T, strict=True)) | {"species": ["a", "b"] * 10})
-    assert np.array_equal(values(source), VECTORS)
-    assert labels_of(tmp_path / "x.parquet", source.ids).names == ["a", "b"]
-
-
-@pytest.mark.parametrize("index", [None, "shuffled", "named", "text", "two"])
-def test_the_index_of_pandas_is_no_feature(tmp_path, index):
-    frame = pd.DataFrame(FLOATS).assign(label=CODES)
-    if index is not None:
-        frame = frame.sample(frac=1, random_state=0)
-    if index == "named":
-        frame = frame.rename_axis("observation")
-    if index == "text":
-        frame.index = [f"row {row}" for row in frame.index]
-    if index == "two":
-        frame = frame.set_index([frame.index, np.arange(20)])
-    frame.to_parquet(tmp_path / "x.parquet")
-    table = pa.Table.from_pandas(frame.drop(columns="label"))
-    for given in (tmp_path / "x.parquet", table, table.to_batches()[0]):
-        source = open_source(given)
-        assert np.array_equal(values(source), frame[list(FLOATS)].to_numpy())
-        assert any("index of pandas' table" in note for note in source.notes) == (index is not None)
-        assert np.array_equal(values(open_source(given, like=source.items.spec)), values(source))
 
 
 def test_pictures_are_found_under_any_name(tmp_path):
@@ -380,49 +233,6 @@ def test_numbers_of_other_types(tmp_path):
     assert np.array_equal(values(dotted), VECTORS[:, :3])
 
 
-@pytest.mark.parametrize(
-    ("asked", "message"),
-    [
-        ("g*", "no column 'g\\*' to take"),
-        ("f0..f9", "no column 'f0..f9'"),
-        ("f0,note", "Column note .* is not numeric"),
-        ("f0,vector", "Column vector .* is a list column"),
-        ([], "No columns are named"),
-        ("", "no column ''"),
-    ],
-)
-def test_columns_that_cannot_be_chosen(tmp_path, asked, message):
-    table = {**FLOATS, "note": ["x"] * 20, "vector": VECTORS.tolist()}
-    with pytest.raises(InputError, match=message):
-        opened(tmp_path / "x.parquet", table, columns=asked)
-    with pytest.raises(InputError, match="columns choose the features of a table"):
-        open_source(VECTORS, columns="f0")
-
-
-def test_a_fitted_model_gets_its_columns_by_name(tmp_path):
-    path = tmp_path / "x.parquet"
-    spec = opened(path, FLOATS).items.spec
-    other = dict(reversed(FLOATS.items()))
-    source = opened(path, {"label": CODES, "id": range(20), **other}, like=spec)
-    assert np.array_equal(values(source), VECTORS)
-    assert source.items.spec == spec
-    assert any("another order" in note for note in source.notes)
-    with pytest.raises(InputError, match=r"lacks 1 of the 6 columns .*\(f3\)"):
-        opened(path, {name: cells for name, cells in FLOATS.items() if name != "f3"}, like=spec)
-    with pytest.raises(InputError, match=r"not fitted on \(f6\)"):
-        opened(path, {**FLOATS, "f6": VECTORS[:, 0]}, like=spec)
-    assert np.array_equal(values(opened(path, {"vector": VECTORS.tolist()}, like=spec)), VECTORS)
-    chosen = opened(path, {**FLOATS, "w": CODES}, columns="f2..f4").items.spec
-    source = opened(path, {"w": CODES, **other}, like=chosen)
-    assert np.array_equal(values(source), VECTORS[:, 2:5])
-    named = opened(path, {"embedding": VECTORS.tolist()}).items.spec
-    source = opened(path, {"embedding": (VECTORS + 1).tolist(), "old": VECTORS.tolist()}, like=named)
-    assert np.array_equal(values(source), VECTORS + 1)
-    source = opened(path, {"vector": VECTORS.tolist()}, like=named)
-    assert any("fitted on a list column embedding" in note for note in source.notes)
-    assert np.array_equal(values(open_source(VECTORS, like=spec)), VECTORS)  # an array has no names to compare
-
-
 @pytest.mark.parametrize("kind", ["numbers", "list", "images"])
 def test_damaged_tables_get_one_sentence(tmp_path, kind):
     table = image_table() if kind == "images" else pa.table(FLOATS if kind == "numbers" else {"v": VECTORS.tolist()})
@@ -466,177 +276,6 @@ def test_the_advice_for_lines_of_json_and_for_arrow_makes_a_source(tmp_path, mon
         writer.write_table(table)
     with pytest.raises(InputError, match=r"datasets\.Dataset\.from_file\('x\.arrow'\)\.to_parquet\('x\.parquet'\)"):
         open_source("x.arrow")
-
-
-def test_a_first_row_that_was_taken_for_names_is_found(tmp_path) -> None:
-    """What pandas.read_csv makes of numbers without a line of names: an item less, and no word."""
-    rows = np.random.default_rng(0).normal(size=(61, 4))
-    np.savetxt(tmp_path / "x.csv", rows, delimiter=",")
-    frame = pd.read_csv(tmp_path / "x.csv")
-    frame.to_parquet(tmp_path / "x.parquet")
-    for source in (frame, tmp_path / "x.parquet"):
-        with pytest.raises(InputError, match="first row of a file without column names"):
-            open_source(source)
-    wavelengths = [f"{400 + step / 4:g}" for step in range(4)]
-    for ordered in (wavelengths, wavelengths[::-1], ["0.5", "0.1"], ["3", "1", "2"]):
-        assert len(open_source(pd.DataFrame(rows[:, : len(ordered)], columns=ordered)).items) == 61
-
-
-@pytest.mark.parametrize(
-    ("table", "said"),
-    [
-        ({**FLOATS, "grade": CODES.astype(float)}, "grade has only the whole numbers 0 to 3, as labels"),
-        ({**FLOATS, "f6": CODES}, "f6 has only the whole numbers 0 to 3"),
-        ({**FLOATS, "f6": np.where(CODES == 0, 1, -1)}, "f6 has only the whole numbers -1 and 1, as labels"),
-        (
-            {str(place): column for place, column in enumerate([CODES + 1.0, *FLOATS.values()])},
-            "0 has only the .* 1 to 4",
-        ),
-        ({"length": FLOATS["f0"], "weight": FLOATS["f1"], "order": np.arange(20.0)}, "0 to 19, as numbers of the rows"),
-    ],
-)
-def test_codes_in_the_type_of_the_features_are_refused(tmp_path, table, said):
-    if "grade" in table:
-        table = {name.replace("f", "length" if name == "f0" else "of_"): table[name] for name in table}
-        table = {
-            f"{'abcdefgh'[place]}_mm" if name != "grade" else name: table[name] for place, name in enumerate(table)
-        }
-    with pytest.raises(InputError, match=f"It is unclear .*{said}.*--columns"):
-        opened(tmp_path / "t.parquet", table)
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        {
-            "alcohol": FLOATS["f0"],
-            "ash": FLOATS["f1"],
-            "proline": np.arange(20) * 37.0 + 200,
-        },  # measured in whole units
-        {"a_mm": FLOATS["f0"], "b_mm": FLOATS["f1"], "empty": np.zeros(20)},
-        {"a_mm": FLOATS["f0"], "rings": CODES.astype(float), "legs": CODES[::-1] * 2.0},
-        {f"pixel{place}": (column if place % 3 else column * 0) for place, column in enumerate(FLOATS.values())},
-        {f"pixel{place}": CODES for place in range(5)},
-    ],
-)
-def test_whole_numbers_that_are_no_codes_are_features(tmp_path, table):
-    assert opened(tmp_path / "t.parquet", table).items.spec.columns == tuple(table)
-
-
-@pytest.mark.parametrize("name", ["fine_label", "species_id", "image_id", "Target", "index"])
-def test_a_frame_with_labels_ids_or_row_numbers_is_refused(name):
-    with pytest.raises(InputError, match=name):
-        open_source(pd.DataFrame({**FLOATS, name: CODES}))
-
-
-def test_blanks_around_a_name_are_seen_in_the_message(tmp_path):
-    like = opened(tmp_path / "t.parquet", FLOATS).items.spec
-    with pytest.raises(InputError, match=r"lacks 6 of the 6 columns .*it has ' f0', 'f1 ', f9"):
-        opened(tmp_path / "n.parquet", {" f0": VECTORS[:, 0], "f1 ": VECTORS[:, 1], "f9": VECTORS[:, 2]}, like=like)
-
-
-def test_values_that_are_no_numbers_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"Column f6 of .* holds no numbers, but is called as the 6 features are"):
-        opened(tmp_path / "t.parquet", {**FLOATS, "f6": TEXTS})
-    with pytest.raises(InputError, match=r"infinity .*row 0, column f6"):
-        opened(tmp_path / "t.parquet", {**FLOATS, "f6": np.where(CODES == 0, np.inf, CODES)})
-
-
-@pytest.mark.parametrize("codes", [CODES, np.arange(20), np.where(CODES == 0, 1, -1)])
-def test_codes_among_the_numbers_of_an_array_are_said(codes):
-    """An array has no names by which to choose its columns, so nothing is refused."""
-    for array, place in ((np.c_[codes, VECTORS], 0), (np.c_[VECTORS, codes].astype(np.float32), 6)):
-        (note,) = open_source(array).notes
-        assert note.startswith(f"Column {place} of array has only the whole numbers {codes.min()}")
-    assert not open_source(np.c_[VECTORS[:, :3], codes, VECTORS[:, 3:]]).notes
-    assert not open_source(np.c_[codes, VECTORS, codes % 2]).notes
-
-
-def test_codes_among_the_columns_of_a_frame_are_warned_of():
-    frame = pd.DataFrame({**FLOATS, "cluster": CODES})
-    assert any("Column cluster has only the whole numbers 0 to 3" in said for said in open_source(frame).warnings)
-    assert not open_source(frame, columns=list(frame)).warnings
-    assert not open_source(pd.DataFrame(FLOATS)).warnings
-
-
-def test_an_empty_cell_of_a_frame_is_missing():
-    frame = pd.DataFrame(FLOATS).astype("Float64")
-    frame.iloc[3, 2] = pd.NA
-    with pytest.raises(InputError, match="contains NaN: row 3, column 2"):
-        open_source(frame)
-
-
-def test_a_memoryview_is_an_array():
-    assert np.array_equal(values(open_source(memoryview(VECTORS))), VECTORS)
-
-
-@pytest.mark.parametrize("dtype", ["int64", "uint64"])
-def test_whole_numbers_that_float64_rounds_are_refused(dtype: str) -> None:
-    numbers = np.arange(30, dtype=dtype)[:, None] * np.array([1, 3], dtype=dtype)
-    assert open_source(numbers + np.array([2**52, 0], dtype=dtype)).items.spec.offset[0] == 2**52
-    large = numbers + np.array([0, 2**60], dtype=dtype)
-    said = f"whole numbers from {2**60} to {2**60 + 87}, and float64 rounds those: subtract {2**60}"
-    with pytest.raises(InputError, match=f"Column 1 of array holds {said}"):
-        open_source(large)
-    assert len(open_source(numbers * np.array([1, 2**50], dtype=dtype)).items) == 30  # a wide span is none of these
-
-
-@pytest.mark.parametrize("kind", ["Int64", "Float64", "boolean"])
-def test_columns_that_may_have_empty_cells_are_numbers_also_where_they_are_chosen(kind: str) -> None:
-    frame = pd.DataFrame({"a": np.arange(30) / 7, "b": np.arange(30) % 2})
-    fitted = open_source(frame, columns="a,b")
-    like = fitted.items.spec
-    frame = frame.astype({"b": kind})
-    for options in ({"columns": "a,b"}, {"like": like}):
-        assert np.array_equal(values(open_source(frame, **options)), values(fitted))
-    frame.loc[0, "b"] = pd.NA
-    for options in ({}, {"columns": "a,b"}, {"like": like}):
-        with pytest.raises(InputError, match=r"row 0, column 1 of .* is empty"):
-            open_source(frame, **options)
-
-
-@pytest.mark.parametrize("kind", ["int64", "Int64", "uint64", "arrow", "columns", "list"])
-def test_whole_numbers_of_a_table_are_refused_before_other_columns_make_them_floats(kind: str, tmp_path: Path) -> None:
-    frame = pd.DataFrame({"a": np.arange(30) / 7, "b": 2**60 + 3 * np.arange(30)})
-    near = pd.DataFrame({"a": frame.a, "b": 2**52 + 3 * np.arange(30)})
-    path, name, options = tmp_path / "t.parquet", "b", {}
-
-    def given(frame: pd.DataFrame) -> Any:
-        if kind == "arrow":
-            return pa.table(frame)
-        if kind in ("columns", "list"):
-            lists = pa.array([[row, int(large)] for row, large in enumerate(frame.b)])
-            table = pa.table({"e": lists}) if kind == "list" else pa.table(frame)
-            pq.write_table(table, path, row_group_size=7)
-            return path
-        return frame.astype({"b": kind})
-
-    if kind in ("columns", "list"):
-        name, options = ("e[1]", {"columns": "e"}) if kind == "list" else ("b", {"columns": "a,b"})
-    with pytest.raises(InputError, match=f"Column {re.escape(name)} of .* holds whole numbers from {2**60} to"):
-        open_source(given(frame), **options)
-    fitted = open_source(given(near), **options)
-    assert len(fitted.items) == 30
-    # A model takes what it is given: a few rows of a wide column may lie as near to each other.
-    assert len(open_source(given(frame), like=fitted.items.spec).items) == 30
-
-
-def test_unsigned_numbers_and_times_of_polars_are_refused_as_those_of_pandas():
-    polars = pytest.importorskip("polars")
-    frame = polars.DataFrame({"a": np.arange(30) / 7, "b": np.uint64(2**63) + 3 * np.arange(30, dtype=np.uint64)})
-    with pytest.raises(InputError, match=f"Column b of .* holds whole numbers from {2**63} to"):
-        open_source(frame)
-    with pytest.raises(InputError, match=r"columns of times \(b\)"):
-        open_source(frame.with_columns(polars.lit(0).cast(polars.Time).alias("b")))
-
-
-def test_whole_numbers_beyond_the_steps_of_float32_keep_their_differences(tmp_path):
-    rows = 2**24 + np.arange(40, dtype=np.int32).reshape(20, 2)
-    pq.write_table(
-        pa.table({"embedding": rows.tolist()}, pa.schema({"embedding": pa.list_(pa.int32())})), tmp_path / "x.parquet"
-    )
-    taken = open_source(tmp_path / "x.parquet").items.take(torch.arange(20)).numpy()
-    np.testing.assert_array_equal(taken - taken[0], rows - rows[0])
 
 
 def test_a_wrong_row_of_a_part_is_named_by_its_place_in_the_file():
