@@ -18,8 +18,7 @@ from urllib.parse import unquote
 
 from coterie.common.words import counted
 from coterie.data.named_files import data_root
-from coterie.data.picture_form import ReadingProgress
-from coterie.data.reading import reading
+from coterie.data.reading import ReadingProgress, reading
 from coterie.types import InputError
 
 SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")

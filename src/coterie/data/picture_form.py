@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.reading import ReadingProgress
 from coterie.types import Encoding, InputError, ItemSpec, Source
 
 if TYPE_CHECKING:
     from coterie.data.pictures import Pictures
     from coterie.data.survey import Survey
 
-ReadingProgress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 # Makes embeddings of pictures; None where these are to be decoded as they are (`coterie.encoders`).
 Encode = Callable[["Pictures", "Survey", "Options"], Source | None]
 NATIVE_LIMIT = 96  # pixels; images of one size up to this keep it

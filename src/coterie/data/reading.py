@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from coterie.common.words import counted
 from coterie.types import InputError, Skipped
+
+ReadingProgress = Callable[[str, int, int], None]  # what is being done, how many are done, of how many
 
 
 @contextmanager

@@ -28,8 +28,9 @@ from coterie.data.frames import is_frame, take_features
 from coterie.data.given import Numbered, Paths, understand
 from coterie.data.named import open_named
 from coterie.data.named_files import names
-from coterie.data.picture_form import Encode, Options, ReadingProgress
+from coterie.data.picture_form import Encode, Options
 from coterie.data.pictures import Pictures, open_pictures
+from coterie.data.reading import ReadingProgress
 from coterie.data.spaces import Spaces, open_spaces
 from coterie.data.tables import open_table
 from coterie.data.vectors import open_vectors, said_of_codes

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from coterie.common.isolation import Threads
 from coterie.common.words import counted
-from coterie.data.picture_form import ReadingProgress
 from coterie.data.pixel_values import ValueRule, rule_for
 from coterie.data.ranges import PixelValues
+from coterie.data.reading import ReadingProgress
 from coterie.types import ItemSpec
 
 if TYPE_CHECKING:
