@@ -21,6 +21,7 @@ from coterie.data.judged import read_judged, table_content
 from coterie.evaluation import accept
 from coterie.review import Review
 from coterie.types import InputError
+from helpers.refused import refused
 from helpers.review_runs import small_run
 
 N, K = 400, 4
@@ -374,17 +375,6 @@ def test_a_folder_that_is_no_finished_run(coterie, run):
     record = yaml.safe_load((run / "run.yaml").read_text())
     (run / "run.yaml").write_text(yaml.safe_dump(record | {"status": "stopped"}))
     refused(coterie("accept", run), "not finished", "'stopped'", "--resume")
-
-
-def refused(answer, *words: str) -> None:
-    """Exit code 2, nothing on standard output, one line on standard error with these words."""
-    assert answer.code == 2, answer.err
-    assert answer.out == ""
-    (line,) = answer.err.splitlines()
-    assert line.startswith("coterie: ")
-    assert line.endswith(".")
-    for word in words:
-        assert word in line
 
 
 # Confidences that are none

@@ -13,17 +13,7 @@ import pytest
 from PIL import Image
 
 from helpers.disks import small_disk
-
-
-def refused(answer, *words: str) -> None:
-    """Exit code 2, nothing on standard output, one line on standard error with these words."""
-    assert answer.code == 2, answer.err
-    assert answer.out == ""
-    (line,) = answer.err.splitlines()
-    assert line.startswith("coterie: ")
-    assert line.endswith((".", "?"))
-    for word in words:
-        assert word in line
+from helpers.refused import refused
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ from coterie.contract import Facts, optimisers_of
 from coterie.methods.adc import ADC, SpreadCentres, Walk, off_sphere
 from coterie.networks.net import Net
 from coterie.types import Batch, OneProcess
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 from helpers.two_views import DIM, SIZE, net_of, touched, waves
 
 METHOD = ADC(batch_size=SIZE, copies=2, embedding=5, centres=2, dropout=0.0)
@@ -169,4 +169,4 @@ def test_the_rate_rises_along_a_sigmoid_and_falls_in_steps() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    assert_refused("adc", given, FACTS, message)
+    refused_in_plan("adc", given, FACTS, message)

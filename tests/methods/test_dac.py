@@ -17,7 +17,7 @@ from coterie.networks.net import Net
 from coterie.objectives.pairs import cosines, exchanged
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, ItemSpec, OneProcess
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 
 SIZE, PART, K, SIDE = 12, 4, 3, 8
@@ -184,7 +184,7 @@ def test_the_heads_last_layers_begin_as_the_identity() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    assert_refused("dac", given, FACTS, message)
+    refused_in_plan("dac", given, FACTS, message)
 
 
 def test_auto_is_the_papers_net_where_images_are_large_enough() -> None:

@@ -20,7 +20,7 @@ from coterie.objectives.pairs import cosines, exchanged
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 from helpers.two_views import waves
 
@@ -186,7 +186,7 @@ def test_the_head_begins_as_the_first_features_normalised() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    assert_refused("dccm", given, FACTS, message)
+    refused_in_plan("dccm", given, FACTS, message)
 
 
 def test_a_backbone_without_known_early_maps_is_refused_before_any_training(digits: Any) -> None:

@@ -30,7 +30,7 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.blocks import block_maps
 from coterie.networks.net import Net
 from coterie.types import Batch, ItemSpec, OneProcess
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 from helpers.two_views import waves
 
 K, SIDE, SIZE = 3, 8, 12
@@ -271,4 +271,4 @@ def test_a_long_gradient_is_shortened(clip: float, length: float | None) -> None
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
     facts = Facts(n=1000, k=K, kind="images", device="cpu", side=SIDE)
-    assert_refused("ddc_uco", given, facts, message)
+    refused_in_plan("ddc_uco", given, facts, message)

@@ -19,7 +19,7 @@ from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, EpochStart, ItemSpec, OneProcess
 from coterie.views import Draw, ViewSettings, make_views
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 from helpers.two_views import waves
 
@@ -213,7 +213,7 @@ def test_the_published_rows(row: str, expected: IIC, enlarge: float) -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    assert_refused("iic", given, FACTS, message)
+    refused_in_plan("iic", given, FACTS, message)
 
 
 @pytest.mark.parametrize("changed", [{"over_first": False}, {"over_clustering": False, "copies": 2}])

@@ -20,7 +20,7 @@ from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, EpochStart, InputError, ItemSpec, OneProcess
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 
 K, SIZE, DIM = 3, 12, 6
@@ -203,7 +203,7 @@ def test_images_that_are_too_small_are_refused() -> None:
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
     facts = Facts(n=40, k=K, kind="embeddings", device="cpu", dim=DIM)
-    assert_refused("jule", given, facts, message)
+    refused_in_plan("jule", given, facts, message)
 
 
 def test_a_run_ends_itself_and_finds_groups_far_apart(tmp_path: Path) -> None:

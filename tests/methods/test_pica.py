@@ -28,7 +28,7 @@ from coterie.training.plan import RunSettings, make_plan
 from coterie.types import Batch, InputError, ItemSpec, OneProcess
 from coterie.views import Draw, ViewSettings, make_views
 from helpers.draws import seeded
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 
 SIZE, K, SIDE = 24, 4, 8
 SPEC = ItemSpec("images", channels=1, height=SIDE, width=SIDE)
@@ -281,7 +281,7 @@ def test_the_same_generator_gives_the_same_weights() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    assert_refused("pica", given, FACTS, message)
+    refused_in_plan("pica", given, FACTS, message)
 
 
 def test_embeddings_are_refused() -> None:

@@ -28,7 +28,7 @@ from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, ItemSpec, OneProcess
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 
 K, SIZE, DIM = 3, 6, 8
@@ -168,7 +168,7 @@ def test_every_term_is_of_the_items_expressed_by_the_others_and_weighs_as_asked(
 )
 def test_what_cannot_work_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
     facts = Facts(n=70_000, k=K, kind="images", device="cpu", side=28)
-    assert_refused("pssc", given, facts, message)
+    refused_in_plan("pssc", given, facts, message)
 
 
 def test_items_outside_the_matrix_join_the_nearest_inside(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from coterie.objectives.information import negative_mean_entropy
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, Features, ItemSpec, OneProcess
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
@@ -225,7 +225,7 @@ def test_the_strong_view_cuts_nothing_off() -> None:
 
 def test_more_neighbours_than_other_items_are_refused_before_training() -> None:
     facts = Facts(40, 3, "embeddings", "cpu", dim=12)
-    assert_refused("scan", {"neighbours": 40}, facts, r"scan\.neighbours is 40: of 40 items each has at most 39")
+    refused_in_plan("scan", {"neighbours": 40}, facts, r"scan\.neighbours is 40: of 40 items each has at most 39")
 
 
 blobs = partial(groups_of_vectors, n=120, k=K, apart=1.0, noise=0.5)

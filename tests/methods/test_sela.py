@@ -15,7 +15,7 @@ from coterie.contract import Facts
 from coterie.methods.sela import SeLa, heads_of
 from coterie.networks.net import Net
 from coterie.types import Batch, EpochStart, OneProcess
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 from helpers.two_views import DIM, SIZE, blobs, net_of, touched
 
 METHOD = SeLa(batch_size=SIZE, others=2, over=5)
@@ -127,7 +127,7 @@ def test_the_rate_falls_to_a_tenth_at_epochs_240_and_320_of_400() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_before_any_training(given: dict[str, Any], message: str) -> None:
-    assert_refused("sela", given, FACTS, message)
+    refused_in_plan("sela", given, FACTS, message)
 
 
 def test_the_practical_preset_relabels_all_heads_before_each_epoch() -> None:

@@ -23,7 +23,7 @@ from coterie.pipeline import run
 from coterie.training.chain import chain_of
 from coterie.training.plan import RunSettings
 from coterie.types import Batch, Features, ItemSpec, OneProcess, RunFailed
-from helpers.refused import assert_refused
+from helpers.refused import refused_in_plan
 from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
@@ -287,7 +287,7 @@ def test_it_comes_after_spice_whose_head_it_goes_on_with() -> None:
     ],
 )
 def test_settings_that_cannot_work_are_refused_before_training(given: dict[str, Any], message: str) -> None:
-    assert_refused("spice3", given, Facts(40, 3, "embeddings", "cpu", dim=12), message)
+    refused_in_plan("spice3", given, Facts(40, 3, "embeddings", "cpu", dim=12), message)
 
 
 blobs = partial(groups_of_vectors, n=90, k=K, apart=1.0, noise=0.5)
