@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from coterie.encoders import store
 from helpers.encoder_weights import random_weights
 
 SMALL = "test_vit"  # timm's own for tests: 0.4 million parameters, 160 px
@@ -33,3 +34,10 @@ def photos(tmp_path: Path) -> Path:
     for seed in range(40):
         picture(seed, 48 + 16 * (seed % 2)).save(folder / ("b" if seed > 30 else ".") / f"{seed:02d}.jpg", quality=95)
     return folder
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> np.ndarray:
+    """Pictures for two parts and a half, as an array; the parts are smaller than by default, to be quick."""
+    monkeypatch.setattr(store, "CHUNK", 16)
+    return np.random.default_rng(0).integers(0, 256, (2 * 16 + 6, 6, 6, 3), np.uint8)
