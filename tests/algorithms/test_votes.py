@@ -1,21 +1,17 @@
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from coterie.algorithms.votes import NeighbourVotes, matched_to_medoid
 
 
 def test_partitions_are_numbered_as_the_one_that_agrees_most():
-    rng = np.random.default_rng(0)
-    truth = rng.integers(4, size=200)
-    orders = [rng.permutation(4) for _ in range(3)]
-    found = matched_to_medoid([order[truth] for order in orders], 4)
-    assert all(np.array_equal(found[0], other) for other in found)
-    odd = rng.integers(4, size=200)  # the one that agrees with nobody numbers nothing
-    found = matched_to_medoid([odd, *(order[truth] for order in orders)], 4)
-    assert np.array_equal(found[1], found[2])
-    assert np.array_equal(found[2], orders[0][truth])
+    random = torch.Generator().manual_seed(0)
+    truth, odd = torch.randint(4, (2, 200), generator=random)
+    renamed = [torch.randperm(4, generator=random)[truth] for _ in range(3)]
+    assert all(torch.equal(renamed[0], other) for other in matched_to_medoid(renamed, 4))
+    found = matched_to_medoid([odd, *renamed], 4)  # the one that agrees with nobody numbers nothing
+    assert all(torch.equal(renamed[0], other) for other in found[1:])
 
 
 def test_the_share_of_a_group_is_its_mean_among_the_neighbours_in_all_partitions():

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 
+from coterie.algorithms.consensus import matched_to
 from coterie.algorithms.neighbours import nearest
 from coterie.networks.memory import ItemTable
 
@@ -36,8 +36,8 @@ class NeighbourVotes(nn.Module):
     @torch.no_grad()
     def place(self, rows: Float[Tensor, "n d"], partitions: Sequence[Int[Tensor, " n"]], k: int) -> None:
         """Take these landmarks with their groups in each partition, matched to the partition most like the others."""
-        matched = matched_to_medoid([part.cpu().numpy() for part in partitions], k)
-        shares = np.stack([np.eye(k, dtype=np.float32)[labels] for labels in matched]).mean(0)
+        matched = torch.stack(matched_to_medoid(partitions, k)).cpu().numpy()
+        shares = np.eye(k, dtype=np.float32)[matched].mean(0)
         self.landmarks.fill(rows)
         self.shares.fill(torch.from_numpy(shares).to(rows))
 
@@ -50,19 +50,12 @@ class NeighbourVotes(nn.Module):
         return ((votes + NOBODY) / (asked + NOBODY * k)).log()
 
 
-def matched_to_medoid(partitions: Sequence[np.ndarray], k: int) -> list[np.ndarray]:
-    """The partitions (n,) with their groups numbered as in that which agrees with the others on most items."""
-    tables = [[_counts(one, other, k) for other in partitions] for one in partitions]
-    agreed = [sum(table[linear_sum_assignment(table, maximize=True)].sum() for table in row) for row in tables]
-    middle = int(np.argmax(agreed))
-    found = []
-    for labels, table in zip(partitions, tables[middle], strict=True):
-        theirs = np.empty(k, np.int64)
-        ours, columns = linear_sum_assignment(table, maximize=True)
-        theirs[columns] = ours
-        found.append(theirs[labels])
-    return found
+def matched_to_medoid(partitions: Sequence[Int[Tensor, " n"]], k: int) -> list[Int[Tensor, " n"]]:
+    """The partitions with their groups numbered as in that which agrees with the others on most items."""
 
+    def as_in(reference: Tensor, labels: Tensor) -> Tensor:
+        return matched_to(reference, labels, k).argsort()[labels]
 
-def _counts(rows: np.ndarray, columns: np.ndarray, k: int) -> np.ndarray:
-    return np.bincount(rows * k + columns, minlength=k * k).reshape(k, k)
+    agreed = [sum(int((as_in(one, other) == one).sum()) for other in partitions) for one in partitions]
+    middle = partitions[int(np.argmax(agreed))]
+    return [as_in(middle, labels) for labels in partitions]
