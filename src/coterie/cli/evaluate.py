@@ -36,7 +36,7 @@ def evaluate_finished(
     *,
     as_json: bool,
 ) -> None:
-    """Measure a run against true labels, against the items of a second source, or both."""
+    """Measure a run against true labels, against the items of a second source, or both. Raises InputError."""
     if ood is None and ood_score is not None:
         raise InputError("--ood-score needs a second source to compare with: give it with --ood.")
     if ood is None and device != "auto":

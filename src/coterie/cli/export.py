@@ -74,7 +74,7 @@ def export_finished(request: ExportRequest) -> None:
 
 
 def read_judgements(request: ExportRequest, back: Path, out: Path) -> None:
-    """Write the judgements of a file that came back as a table for --judged."""
+    """Write the judgements of a file that came back as a table for --judged. Raises InputError."""
     check_ending(out, ".csv", ".parquet")
     plain = Options()
     idle = [name for name, value in request.given.items() if value != getattr(plain, name)]

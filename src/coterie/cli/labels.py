@@ -21,7 +21,10 @@ from coterie.types import InputError, Skipped
 def find_labels(
     source: str, wanted: str | None, column: str | None, ids: Sequence[str], skipped: Sequence[Skipped]
 ) -> Labels | None:
-    """True labels: of a file, of the folders' names, or those that come with the source; `column` of a table."""
+    """True labels: of a file, of the folders' names, or those that come with the source; `column` of a table.
+
+    Raises InputError for a column beside the folders' names, and for labels that cannot be read.
+    """
     if wanted == "folders":
         if column is not None:
             raise InputError("--label-column names a column of a file, but --labels folders reads none: leave one out.")

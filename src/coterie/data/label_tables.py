@@ -42,7 +42,7 @@ class Columns:
         return list(self.cells)
 
     def with_header(self) -> Columns:
-        """Take the first row for the names of the columns."""
+        """Take the first row for the names of the columns. Raises InputError where two are the same."""
         headed = [(str(cells[0]).strip().strip("\ufeff\"'").strip(), cells[1:]) for cells in self.cells.values()]
         headed = [(name, cells) for name, cells in headed if name or any(cells)]  # a table program's empty columns
         again = twice(name for name, _ in headed)

@@ -147,12 +147,14 @@ class Store:
         return [number for number in self.job.chunks if not self.has(number)]
 
     def add(self, number: int, chunk: Chunk) -> None:
+        """Keep a chunk that is done."""
         if self.folder is None:
             self.chunks[number] = chunk
         else:
             write_atomically(self._part(number), chunk.packed())
 
     def get(self, number: int) -> Chunk:
+        """A chunk that is done. Raises InputError where its file has changed since."""
         found = self.chunks[number] if self.folder is None else self._read(self._part(number))
         if found is None:
             raise InputError(f"{self._part(number)} has changed while it was in use: run again.")

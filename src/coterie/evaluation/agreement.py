@@ -59,7 +59,10 @@ def purity_of(counts: Ints) -> Floats:
 
 
 def nmi_of(counts: Ints, average: Average = "arithmetic") -> Floats:
-    """`nmi` of contingency tables (..., k, c): 1 where both partitions are one group, 0 where only one of them is."""
+    """`nmi` of contingency tables (..., k, c): 1 where both partitions are one group, 0 where only one of them is.
+
+    Raises InputError for another average.
+    """
     if average not in get_args(Average):
         raise InputError(f"average is {repr(average)[:80]}: it takes 'arithmetic' or 'geometric'.")
     joint = counts / counts.sum(axis=(-2, -1), keepdims=True)

@@ -33,6 +33,7 @@ def separation_fpr95(inside: ArrayLike, outside: ArrayLike, positive: Literal["i
 
     "in": share of the foreign items accepted where 95 % of the inside ones are kept (Liang et al. 2018; the default).
     "out": share of the inside items rejected where 95 % of the foreign ones are caught (pytorch-ood's `FPR95TPR`).
+    Raises InputError for another convention.
 
     >>> from coterie.evaluation import separation_fpr95
     >>> separation_fpr95([0.9, 0.7, 0.6], [0.65, 0.2])

@@ -87,6 +87,7 @@ class DeCNN:
         coder.second.shorten()
 
     def costs(self, batch: Batch, name: str, layer: SparseLayer, given: Tensor, codes: Tensor) -> Losses:
+        """A layer's reconstruction error and the size of its codes, and the numbers that are logged of them."""
         error, size = (batch.gather(term) for term in layer.cost(given, codes, self.fidelity))
         # The second layer, too, is measured around 0: its maps are as often negative as positive.
         power = self.fidelity / 2 * batch.gather(given.square().sum((1, 2, 3))).mean()

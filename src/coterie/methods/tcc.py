@@ -138,6 +138,7 @@ class TCC:
         return ((logits - (-uniform.log()).log().to(logits)) / self.gumbel).softmax(1)
 
     def record(self, batch: Batch, rows: Tensor, logits: Float[Tensor, "b k"], other: Float[Tensor, "b k"]) -> None:
+        """Groups and confidences of the batch, and how far its two views agree."""
         p = logits.softmax(1)
         confidence, label = p.max(1)
         agreement = (label == other.argmax(1)).float().mean()

@@ -178,6 +178,7 @@ class TaskEncoder(nn.Module):
         return [part.contiguous() for part in features.split(self.widths, dim=1)]
 
     def matrices(self) -> list[Float[Tensor, "k _"]]:
+        """Each space's weights: directions of length 1, times their gains."""
         return [
             F.normalize(directions, dim=1) * gain[:, None]
             for directions, gain in zip(self.directions, self.gains, strict=True)

@@ -131,6 +131,7 @@ class GroupMemory(nn.Module):
         self.register_buffer("known", torch.zeros(k, dtype=torch.bool))
 
     def follow(self, fresh: Float[Tensor, "k d"], present: Bool[Tensor, " k"]) -> None:
+        """Move the rows of the groups that are present towards the fresh ones."""
         keep = torch.where(self.known, KEEP, 0.0)[:, None]  # a group's first row is taken as it is
         self.rows.copy_(torch.where(present[:, None], keep * self.rows + (1 - keep) * fresh, self.rows))
         self.known |= present

@@ -95,7 +95,7 @@ class Journal:
             return self._confidence
 
     def set_features(self, features: NDArray[np.floating]) -> None:
-        """Use this embedding (n, d)."""
+        """Use this embedding (n, d). Raises InputError for another shape."""
         with self.guard:
             if features.ndim != 2 or len(features) != self.base.n:
                 raise InputError(f"The embedding has the shape {features.shape}, the run {self.base.n:,} items.")

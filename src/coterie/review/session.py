@@ -271,7 +271,7 @@ class Review:
         return self
 
     def end_audit(self) -> Claim:
-        """End the open audit and return its claim; the judgements become labels."""
+        """End the open audit and return its claim; the judgements become labels. Raises InputError without one."""
         audit = self.open_audit()
         if audit is None:
             raise InputError("No audit is open: draw a sample first.")

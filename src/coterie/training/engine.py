@@ -238,7 +238,10 @@ class Training:
         return begun.ended
 
     def batch(self, batch: Batch) -> None:
-        """Every optimiser step of one batch, and the numbers that it logs."""
+        """Every optimiser step of one batch, and the numbers that it logs.
+
+        Raises InputError for a `step` without losses.
+        """
         meter = self.at.meter
         for name, optimiser in self.optimisers.items():
             factors = rates_of(self.method, batch.progress, optimiser.param_groups)
