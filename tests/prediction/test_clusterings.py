@@ -32,6 +32,7 @@ def test_probabilities_come_in_many_forms(form: Any) -> None:
         ([5, 2, 5, 9], [2, 5, 9]),
         (np.array([5.0, 2.0, 5.0, 9.0]), [2, 5, 9]),
         (torch.tensor([5, 2, 5, 9]), [2, 5, 9]),
+        (torch.tensor([20251129, 20251128, 20251129, 20251130]).double(), [20251128, 20251129, 20251130]),
         (["dog", "cat", "dog", "owl"], ["cat", "dog", "owl"]),
         (np.array(["dog", "cat", "dog", "owl"], dtype=object), ["cat", "dog", "owl"]),
     ],

@@ -93,7 +93,9 @@ def test_a_line_of_another_kind_is_named(folder: MakeFolder, line: str) -> None:
         {"acc": 0.5, "confidence": 0.5, "per_cluster": [{"class": "a"}]},
         {"acc": 0.5, "confidence": 0.5, "per_cluster": {"0": "a"}},
         {"acc": 0.5, "confidence": 0.5, "reliability": [{"lower": 0}]},
+        {"acc": 0.5, "confidence": 0.5, "reliability": [{"lower": 0, "upper": 0.5, "count": 3, "accuracy": 0.5}]},
         {"acc": 0.5, "confidence": 0.5, "acceptance": [5]},
+        {"acc": 0.5, "confidence": 0.5, "acceptance": [{"threshold": 0.5, "count": 3, "share": 0.25}]},
         {"acc": 0.5, "confidence": 0.5, "classes": ["a"], "confusion": {"clusters": [0, 1], "counts": [[1]]}},
         {"acc": 0.5, "confidence": 0.5, "classes": ["a", "b"], "confusion": {"clusters": [0], "counts": [[1]]}},
     ],
@@ -103,6 +105,32 @@ def test_metrics_of_another_kind_are_named(folder: MakeFolder, content: Any) -> 
     (run / "metrics.json").write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"metrics.json"):
         write_report(run)
+
+
+OFF = {"confidence": 0.9, "accuracy": 0.8, "gap": 0.1, "gap_interval": [0, 0.2], "ece": 0.1, "by_chance": 0, "p": 0.1}
+OTHERS: dict[str, dict[str, Any]] = {
+    "recalibration.json": {"map": {"kind": "beta", "theta": [1.0]}, "before": OFF, "after": OFF, "judged": 30},
+    "duplicates.json": {
+        "n": 12,
+        "items": 2,
+        "split": 0,
+        "sets": [{"items": ["item 0", "item 1"], "exact": True, "groups": [0], "together": 0}],
+    },
+    "choose_k.json": {"k": 3, "clear": True, "notes": ["few items"]},
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_another_file_lacks_or_has_of_another_kind_is_named(folder: MakeFolder, name: str) -> None:
+    run, whole = folder(), OTHERS[name]
+    (run / name).write_text(json.dumps(whole))
+    write_report(run)
+    damaged = [{key: value for key, value in whole.items() if key != gone} for gone in whole if gone != "notes"]
+    damaged += [{**whole, key: value} for key in whole for value in (-1, [[1]], {"a": None})]
+    for content in damaged:
+        (run / name).write_text(json.dumps(content))
+        with pytest.raises(InputError, match=name):
+            write_report(run)
 
 
 def test_numbers_that_json_has_but_no_metric(folder: MakeFolder) -> None:

@@ -18,7 +18,8 @@ from coterie.report.read import ReadRun, Result, read_run
 from coterie.report.training import build_stages
 
 MakeRun = Callable[..., Path]
-LABELS, SURE = np.array([0, 0, 0, 1, 1, 3]), np.array([0.95, 0.8125, 0.5, 0.49, 0.8, 0.91])
+HALF = float(np.float32(0.5) - np.float32(2.0**-25))  # a half, less the rounding of a softmax
+LABELS, SURE = np.array([0, 0, 0, 1, 1, 3]), np.array([0.95, 0.8125, HALF, 0.49, 0.8, 0.91])
 PLAIN = {"source": {"spec": {"kind": "images"}}, "n_clusters": 4, "calibrated": True}
 
 

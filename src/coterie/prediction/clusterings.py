@@ -62,7 +62,7 @@ def _as_array(given: Any) -> NDArray[Any]:
     kind = type(given).__name__
     if hasattr(given, "detach"):  # a torch tensor, on any device
         given = given.detach().cpu()
-        given = given.float().numpy() if given.is_floating_point() else given.resolve_conj().numpy()
+        given = given.double().numpy() if given.is_floating_point() else given.resolve_conj().numpy()
     if isinstance(given, np.ma.MaskedArray) and np.ma.is_masked(given):
         raise InputError("The clustering has masked values: leave those items out, or label them -1.")
     if isinstance(given, list | tuple) and any(isinstance(value, str) for value in given):

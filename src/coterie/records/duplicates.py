@@ -15,18 +15,18 @@ class SetEntry(Entries):
     """One set: its items, whether they are the same, the groups they are in and the one that they would share."""
 
     items: list[str]
-    exact: bool = False
-    groups: list[Count] = []
-    together: Count | None = None
+    exact: bool
+    groups: list[Count]
+    together: Count
 
 
 class DuplicatesEntry(Entries):
     """All of it."""
 
-    n: Count = 0
-    items: Count = 0
-    split: Count = 0
-    sets: list[SetEntry] = []
+    n: Count
+    items: Count
+    split: Count
+    sets: list[SetEntry]
 
 
 def read_duplicates(run: Path) -> Record | None:

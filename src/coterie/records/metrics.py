@@ -30,8 +30,8 @@ class Bin(Entries):
     lower: Fraction
     upper: Fraction
     count: Count
-    confidence: Fraction | None = None
-    accuracy: Fraction | None = None
+    confidence: Fraction | None
+    accuracy: Fraction | None
 
 
 class Accepted(Entries):
@@ -41,7 +41,7 @@ class Accepted(Entries):
     count: Count
     share: Fraction
     expected_error: Number | None = None
-    error: Fraction | None = None
+    error: Fraction | None
 
 
 class Confusion(Entries):

@@ -22,7 +22,7 @@ class MapEntry(Entries):
     """The map, as in `evaluation.recalibration.Map`."""
 
     kind: Literal["temperature", "platt", "beta", "isotonic"]
-    theta: list[Number] = []
+    theta: list[Number]
     corners: list[Pair] = []
 
 
@@ -45,7 +45,7 @@ class RecalibrationEntry(Entries):
     before: Miscalibration
     after: Miscalibration
     labels_used: dict[str, Any] = {}
-    judged: Count = 0
+    judged: Count
 
 
 def read_recalibration(run: Path) -> Record | None:

@@ -137,6 +137,7 @@ class ChosenK(Entries):
     sentence: str = ""
     ticks: dict[str, int] = {}
     curve: list[dict[str, float]] = []
+    notes: list[str] = []
 
 
 class RunRecord(Entries):

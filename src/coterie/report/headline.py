@@ -167,7 +167,7 @@ def tiles(folder: ReadRun) -> list[Tile]:
             taught.lower() if (taught := labels_used(folder.run)) else CALIBRATED[folder.calibrated],
         ),
         _share_tile(result.confidence >= SURE - ROUNDED, f"sure {kind}", "at 90% or more", "good"),
-        _share_tile(result.confidence < DOUBTFUL, f"doubtful {kind}", "below 50%", "doubt"),
+        _share_tile(result.confidence < DOUBTFUL - ROUNDED, f"doubtful {kind}", "below 50%", "doubt"),
         Tile(
             f"{used} of {len(sizes)}" if used < len(sizes) else str(used),
             "groups in use",

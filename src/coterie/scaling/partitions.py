@@ -178,10 +178,13 @@ class Parts:
         """Write all rows to one table, a part at a time, in place of any that is there, and remove the parts."""
         import pyarrow.parquet as pq
 
-        with replacing(out) as beside:
+        with (
+            replacing(out) as beside,
+            open(beside, "wb") as file,
+        ):  # pyarrow itself opens no path that is in no encoding
             writer: Any = None
             for table in self.tables():
-                writer = writer or pq.ParquetWriter(os.fspath(beside), table.schema, compression="zstd")
+                writer = writer or pq.ParquetWriter(file, table.schema, compression="zstd")
                 writer.write_table(table)
             writer.close()
         self.remove()
