@@ -7,6 +7,7 @@ import torch
 from coterie.algorithms.kmeans import assign
 from coterie.contract import Facts, predict
 from coterie.methods.ae import AE, practical
+from coterie.networks.autoencoder import explained
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import run
@@ -50,6 +51,14 @@ def test_nothing_is_explained_by_the_mean_image_and_all_by_the_image_itself() ->
         last.bias.copy_(IMAGES.mean(0).flatten())
     list(AE().step(net, batch))
     assert float(batch.logged["explained"]) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_of_copies_nothing_is_explained_and_of_near_copies_the_share_has_a_bound() -> None:
+    errors, item = torch.full((4,), 0.3), torch.rand(1, 30, generator=torch.Generator().manual_seed(0))
+    assert float(explained(errors, item.expand(4, -1))) == 0
+    near = item + 0.01 * torch.randn(4, 30, generator=torch.Generator().manual_seed(1))
+    assert float(explained(errors, near)) == -1
+    assert float(explained(0.25 * near.var(0, correction=0).mean().expand(4), near)) == pytest.approx(0.75)
 
 
 def test_encoder_and_decoder_are_trained_and_nothing_else() -> None:

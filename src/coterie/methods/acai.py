@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import place_groups
 from coterie.common.bounds import BatchSize, Epochs, Rate, Restarts, Share, Weight
 from coterie.contract import Card, Facts, OnlyIf, Pass, Reading, Step, iterations_for, logged
-from coterie.networks.autoencoder import critic_for, decoder_for, flat
+from coterie.networks.autoencoder import critic_for, decoder_for, explained, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
 from coterie.objectives.interpolation import critic_loss, draw_mixing, interpolate
@@ -93,9 +93,8 @@ class ACAI:
         mixed = net.decoder(interpolate(z, batch.mine(everyone[self.partners(len(everyone), batch)]), alpha))
         error = batch.gather((reconstructed - wanted).square().mean(1))
         judged = batch.gather(net.critic(mixed).square())
-        total = batch.gather(wanted)
         batch.log(
-            explained=1 - error.detach().mean() / total.var(0, correction=0).mean(),
+            explained=explained(error, batch.gather(wanted)),
             latent_std=everyone.detach().std(0).mean(),
         )
         losses = {"reconstruction": error.mean(), "interpolation": self.weight(batch.progress) * judged.mean()}

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import place_groups
 from coterie.common.bounds import BatchSize, Epochs, Rate, Restarts
 from coterie.contract import Card, Facts, iterations_for, logged
-from coterie.networks.autoencoder import decoder_for, flat
+from coterie.networks.autoencoder import decoder_for, explained, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
 from coterie.types import Batch, Features, Losses
@@ -61,9 +61,8 @@ class AE:
         """The mean squared error over all values of the batch; the shifted image is its own target."""
         wanted = flat(batch.shifted)
         error = (net.decoder(net.backbone(batch.shifted)) - wanted).square().mean(1)
-        everyone = batch.gather(wanted)
         # 0 while every reconstruction is the mean image, as on the plateau at the start; 1 for perfect ones.
-        batch.log(explained=1 - batch.gather(error.detach()).mean() / everyone.var(0, correction=0).mean())
+        batch.log(explained=explained(batch.gather(error), batch.gather(wanted)))
         yield {"reconstruction": batch.gather(error).mean()}
 
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:

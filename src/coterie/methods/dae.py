@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from coterie.algorithms.kmeans import place_groups
 from coterie.common.bounds import BatchSize, Epochs, PositiveRate, Restarts, Strength, Weight
 from coterie.contract import Card, Facts, iterations_for, logged
-from coterie.networks.autoencoder import decoder_for, flat
+from coterie.networks.autoencoder import decoder_for, explained, flat
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.net import Net, trainable
 from coterie.types import Batch, Features, InputError, Losses
@@ -67,9 +67,7 @@ class DAE:
         whole = flat(batch.shifted)
         damaged, hit = self.damaged(net, batch)
         squares = (net.decoder(net.backbone(damaged)) - whole).square()
-        everyone = batch.gather(whole)
-        explained = 1 - batch.gather(squares.detach()).mean() / everyone.var(0, correction=0).mean()
-        batch.log(explained=explained)
+        batch.log(explained=explained(batch.gather(squares.mean(1)), batch.gather(whole)))
         weighed = torch.where(hit.flatten(1), self.emphasis * squares, squares) if self.emphasis != 1 else squares
         yield {"reconstruction": batch.gather(weighed.mean(1)).mean()}
 

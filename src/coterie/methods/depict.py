@@ -20,6 +20,7 @@ from torch.nn import functional
 from coterie.algorithms.kmeans import kmeans
 from coterie.common.bounds import BatchSize, BelowOne, Epochs, PositiveRate, Rate, Restarts, Weight
 from coterie.contract import Card, Facts, iterations_for, logged
+from coterie.networks.autoencoder import explained
 from coterie.networks.depict import Decoder, encoder_of
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.memory import ItemTable
@@ -126,8 +127,7 @@ class DEPICT:
             noisy = encoder.layers(batch.clean, lambda x: self.dropped(x, batch))[-1]
             rebuilt = net.decoder(noisy)
         errors = [(r.float() - h.float()).square().flatten(1).mean(1) for r, h in zip(rebuilt, clean, strict=True)]
-        seen = batch.gather(clean[0])
-        batch.log(explained=1 - batch.gather(errors[0].detach()).mean() / seen.var(0, correction=0).mean())
+        batch.log(explained=explained(batch.gather(errors[0]), batch.gather(clean[0].flatten(1))))
         losses = {
             "reconstruction": batch.gather(errors[0]).mean(),
             "layers": self.layer_weight * batch.gather(errors[1] + errors[2]).mean(),

@@ -24,6 +24,7 @@ NAMES = ("ae", "ae-conv")
 CODE = 10
 WIDTHS = (500, 500, 2000)
 CHANNELS, KERNELS = (32, 64, 128), (5, 5, 3)  # of the convolutional encoder
+FLAT = 1e-6  # variance of a batch's values, whose range is about 1, below which its items are copies
 
 
 @trunk(*NAMES)
@@ -157,3 +158,14 @@ def sizes_of(spec: ItemSpec) -> list[tuple[int, int]]:
 
 def flat(view: Tensor) -> Float[Tensor, "b x"]:
     return view.flatten(1)
+
+
+def explained(errors: Float[Tensor, " b"], wanted: Float[Tensor, "b x"]) -> Float[Tensor, ""]:
+    """Share of a batch's variance that its reconstructions explain, from their mean squared errors; for the log.
+
+    1 where each is the item, 0 where all are the batch's mean item, -1 at least. A batch of copies, in which nothing
+    varies, has 0.
+    """
+    variance = wanted.var(0, correction=0).mean()
+    share = (1 - errors.detach().mean() / variance.clamp(min=FLAT)).clamp(min=-1)
+    return torch.where(variance > FLAT, share, 0.0)
