@@ -144,6 +144,25 @@ def test_a_failed_run_leaves_its_reason_and_advice(
     assert advice in record["failure"]["advice"]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ({"jule.learning_rate": 1e30}, "features of stage jule are not finite any more"),
+        ({"dmicc.learning_rate": 1e30, "dmicc.feature_weight": 1e9}, "weights of stage dmicc are not finite after"),
+    ],
+)
+def test_a_last_step_that_goes_astray_is_said_of_the_stage_and_not_of_an_item(
+    overrides: dict[str, Any], reason: str
+) -> None:
+    method = next(iter(overrides)).split(".")[0]
+    points = np.random.default_rng(0).normal(size=(40, 20)).astype(np.float32)
+    one_step = {f"{method}.epochs": 1, f"{method}.batch_size": 40}
+    settings = RunSettings(n_clusters=3, method=method, device="cpu", overrides={**one_step, **overrides})
+    with pytest.raises(RunFailed, match=reason) as failed:
+        run(points, settings)
+    assert f"--set {method}.learning_rate" in failed.value.advice
+
+
 def test_items_that_are_all_alike_are_refused_before_training(tmp_path: Path) -> None:
     same = np.zeros((60, 80), np.float32) + np.arange(80, dtype=np.float32)
     with pytest.raises(InputError, match=r"every row is the same.*nothing to cluster"):

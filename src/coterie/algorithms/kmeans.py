@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from coterie.algorithms.lloyd_bounds import Means, Nearest
-from coterie.algorithms.neighbours import scale_of
+from coterie.algorithms.neighbours import NotFinite, scale_of
 from coterie.networks.heads import PrototypeHead
 from coterie.networks.unit import unit_rows
 from coterie.types import InputError
@@ -32,10 +32,6 @@ PAIRS = 4096  # up to this many points, a table of all pairs (64 MB here) may re
 MINI_BATCH = 4096
 TINY = 2.0**30  # points that are below 1 / TINY are scaled up
 SEEDING_ROWS = 16384  # seeding looks at a random subset of this many points, or 32 per cluster where that is more
-
-
-class NotFinite(InputError):
-    """A point whose distances cannot be computed."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,10 @@ SPARE = 8  # candidates beyond the k neighbours
 SAME = 1e-5  # relative difference below which two squared distances count as equal, about 100 roundings
 
 
+class NotFinite(InputError):
+    """A point whose distances cannot be computed."""
+
+
 def nearest(
     points: Float[Tensor, "n d"],
     k: int,
@@ -48,8 +52,8 @@ def nearest(
     neighbours are exact, too. Memory beyond the points: a centred copy where exact, one of unit length for cosine,
     and blocks of 16 MB.
 
-    Raises InputError for k outside 1..n (1..n-1 without queries), for rows that are not finite, and for exact=False
-    without faiss.
+    Raises InputError for k outside 1..n (1..n-1 without queries) and for exact=False without faiss, and its kind
+    NotFinite for rows that are not finite.
     """
     alone = queries is None
     most = len(points) - alone
@@ -90,14 +94,14 @@ def comparable(points: Tensor, metric: Metric, *, zeros: bool = False) -> Tensor
     """The points in float32; for cosine as unit rows, of which half the squared distance is 1 - cosine.
 
     Rows of zeros get a direction of their own, in a dimension that is added when there are any, or with `zeros`.
-    Raises InputError for a row with NaN, or with infinite or too large values.
+    Raises NotFinite for a row with NaN, or with infinite or too large values.
     """
     points = points.float()
     largest = torch.linalg.vector_norm(points, torch.inf, dim=1, keepdim=True)
     # A direction has none of the squares that Euclidean distances need.
     bad = ~torch.isfinite(largest[:, 0] if metric == "cosine" else torch.linalg.vector_norm(points, dim=1).square())
     if bool(bad.any()):
-        raise InputError(
+        raise NotFinite(
             f"Nearest neighbours cannot use row {int(bad.int().argmax())}: it holds a NaN, infinite or too large "
             "value; remove or mend it."
         )

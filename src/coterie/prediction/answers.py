@@ -39,5 +39,6 @@ def check_numbers(p: Tensor, ids: Sequence[str], first: int) -> None:
         others = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
         raise RunFailed(
             f"The probabilities of item {ids[first + int(wrong[0])]}{others} are no numbers.",
-            "Look whether those items lie far outside what the run was fitted on, or fit with --precision fp32.",
+            "Look whether those items lie far outside what the run was fitted on, or fit with a lower learning rate "
+            "or --precision fp32.",
         )

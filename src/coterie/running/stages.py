@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from coterie.algorithms.kmeans import NotFinite
+from coterie.algorithms.neighbours import NotFinite
 from coterie.calibration import PostHoc, calibration_net
 from coterie.catalogue import own_names
 from coterie.common.words import in_a_line, whole_percent
@@ -125,7 +125,9 @@ def _train_one(net: Net, method: Method, prepared: Prepared, watch: Watch, *, la
         if drawn and all(torch.equal(parameter, value) for parameter, value in drawn):
             what = "its groups come from" if after is None else f"{name_of(after)} goes on with its"
             warn(f"{name} has 0 epochs: {what} random weights.")
-    except NotFinite as error:  # K-means may meet the first NaN before the losses are looked at
+    except NotFinite as error:  # K-means or a search for neighbours may meet the first NaN before the losses show one
+        if not any(is_trained(one) for one in prepared.plan.stages):
+            raise  # they are the items' own values
         raise RunFailed(
             f"The features of stage {name} are not finite any more.",
             advice_for(method, half=net.backbone.enabled).smaller_steps(),

@@ -37,7 +37,15 @@ from coterie.training.advice import Advice, advice_for
 from coterie.training.batches import BatchMaker, batches_of
 from coterie.training.checkpoints import load_tree, restoring, save_tree
 from coterie.training.distributed import any_process, average_gradients
-from coterie.training.health import Meter, check_epoch, check_losses, early_warning, group_health, late_warning
+from coterie.training.health import (
+    Meter,
+    check_epoch,
+    check_losses,
+    check_weights,
+    early_warning,
+    group_health,
+    late_warning,
+)
 from coterie.training.history import EpochRecord, History
 from coterie.training.interrupt import Stop, Stopped, between_steps
 from coterie.training.passes import plan_passes, steps_of
@@ -326,6 +334,7 @@ class Training:
         if stage.progress is not None:
             stage.progress.epoch(record)
         advice = _advice(self.net, stage, self.method)
+        check_weights(advice, record.epoch, self.net)
         check_epoch(advice, record.epoch, record.epochs, health)
         if not losses and at.epoch == 0 and at.step == self.steps:
             raise InputError(

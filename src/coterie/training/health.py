@@ -9,7 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from coterie.common.words import whole_percent
 from coterie.training.advice import Advice
@@ -141,6 +142,15 @@ def check_losses(advice: Advice, epoch: int, losses: Mapping[str, float]) -> Non
             raise RunFailed(
                 f"The loss {name!r} of stage {advice.stage} became {value} in epoch {epoch}.", advice.smaller_steps()
             )
+
+
+def check_weights(advice: Advice, epoch: int, net: nn.Module) -> None:
+    """Raise RunFailed for a net with weights that are not finite, which the losses show only in the next step."""
+    finite = [weights.isfinite().all() for weights in net.parameters()]
+    if finite and not bool(torch.stack(finite).all()):
+        raise RunFailed(
+            f"The weights of stage {advice.stage} are not finite after epoch {epoch}.", advice.smaller_steps()
+        )
 
 
 def check_epoch(advice: Advice, epoch: int, epochs: int, health: Mapping[str, float]) -> None:
