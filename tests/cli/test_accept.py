@@ -1,4 +1,4 @@
-"""`coterie accept`: the label-free set, the sample to judge, the audit, and every defect of a file of judgements."""
+"""`coterie accept`: the label-free set, the sample to judge, the audit, and judgements as people write them."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ from sklearn.datasets import make_blobs
 import coterie.cli.accept as accepting
 from coterie.cli.accept_answer import AcceptRequest, describe_audit, sample_size
 from coterie.cli.output import percent
-from coterie.data.judged import read_judged, table_content
+from coterie.data.judged import read_judged
 from coterie.evaluation import accept
 from coterie.review import Review
-from coterie.types import InputError
 from helpers.refused import refused
 from helpers.review_runs import small_run
 
@@ -454,39 +453,3 @@ def test_rows_far_outside_are_not_accepted_however_sure_they_look(coterie, tmp_p
     assert len(accepted) == found["accepted"] > 10
     assert not {"5", "17"} & set(accepted)
     assert found["notes"] == ["2 rows far outside the others: not accepted."]
-
-
-def test_cells_that_a_table_program_would_calculate_are_guarded_and_read_again(tmp_path):
-    names = ["=1+1.png", "+a.png", "-b.png", "@c.png", "'=d.png", "e.png", "'f'.png"]
-    path = tmp_path / "judged.csv"
-    path.write_bytes(table_content(path, {"id": names, "label": [0, 1, 2, -1, 0, 1, 2]}))
-    first = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
-    assert first == ["'=1+1.png", "'+a.png", "'-b.png", "'@c.png", "'=d.png", "e.png", "'f'.png"]
-    read = read_judged(path, names, np.array([0, 1, 2, 0, 0, 1, 2]), 3, {})
-    assert read.rows.tolist() == list(range(7))
-    assert read.right.tolist() == [True, True, True, False, True, True, True]
-
-
-def test_blanks_around_a_name_are_found_again(tmp_path):
-    """Beside two names that differ in how an accent is written, so that only the names as they stand are matched."""
-    names = [" lead.png", "trail .png ", "\u00e9.png", "e\u0301.png"]
-    path = tmp_path / "judged.csv"
-    path.write_bytes(table_content(path, {"id": names, "label": [0, 1, 0, 1]}))
-    assert read_judged(path, names, np.array([0, 1, 0, 1]), 2, {}).rows.tolist() == [0, 1, 2, 3]
-    path.write_text("id,label\nx.png,0\n")
-    with pytest.raises(InputError, match=r"names x\.png, which .* look like ' lead\.png'"):
-        read_judged(path, names, np.array([0, 1, 0, 1]), 2, {})
-
-
-def test_the_name_of_a_group_is_read_without_its_guard(tmp_path):
-    path = tmp_path / "judged.csv"
-    path.write_text("id,label\na.png,'=cat\nb.png,'dog\n")
-    assert read_judged(path, ["a.png", "b.png"], np.array([0, 1]), 2, {"=cat": 0, "'dog": 1}).right.all()
-
-
-def test_two_ids_that_only_the_guard_tells_apart_stay_two(tmp_path):
-    names = ["=x.png", "'=x.png"]
-    path = tmp_path / "judged.csv"
-    path.write_bytes(table_content(path, {"id": names, "label": [0, 0]}))
-    with pytest.raises(InputError, match="twice"):
-        read_judged(path, names, np.array([0, 0]), 2, {})

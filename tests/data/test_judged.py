@@ -1,4 +1,4 @@
-"""How a file of judgements is read: names in other letters, numbers out of range, tables that nobody judged."""
+"""Files of judgements: guarded cells, names in other letters, numbers out of range, what nobody judged."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from coterie.data.judged import ELSEWHERE, NOWHERE, Judged, read_judged
+from coterie.data.judged import ELSEWHERE, NOWHERE, Judged, read_judged, table_content
 from coterie.types import InputError
 
 IDS, LABELS = ["a.png", "b.png", "c.png", "d.png"], np.array([0, 1, 2, 0])
@@ -59,3 +59,39 @@ def test_answers_in_any_usual_word(tmp_path: Path) -> None:
     found = read(tmp_path, "id,right\na.png,Yes\nb.png,0\nc.png,TRUE\nd.png,no\n")
     assert found.right.tolist() == [True, False, True, False]
     assert found.groups.tolist() == [0, ELSEWHERE, 2, ELSEWHERE]
+
+
+def test_cells_that_a_table_program_would_calculate_are_guarded_and_read_again(tmp_path):
+    names = ["=1+1.png", "+a.png", "-b.png", "@c.png", "'=d.png", "e.png", "'f'.png"]
+    path = tmp_path / "judged.csv"
+    path.write_bytes(table_content(path, {"id": names, "label": [0, 1, 2, -1, 0, 1, 2]}))
+    first = [line.split(",")[0] for line in path.read_text().splitlines()[1:]]
+    assert first == ["'=1+1.png", "'+a.png", "'-b.png", "'@c.png", "'=d.png", "e.png", "'f'.png"]
+    read = read_judged(path, names, np.array([0, 1, 2, 0, 0, 1, 2]), 3, {})
+    assert read.rows.tolist() == list(range(7))
+    assert read.right.tolist() == [True, True, True, False, True, True, True]
+
+
+def test_blanks_around_a_name_are_found_again(tmp_path):
+    """Beside two names that differ in how an accent is written, so that only the names as they stand are matched."""
+    names = [" lead.png", "trail .png ", "\u00e9.png", "e\u0301.png"]
+    path = tmp_path / "judged.csv"
+    path.write_bytes(table_content(path, {"id": names, "label": [0, 1, 0, 1]}))
+    assert read_judged(path, names, np.array([0, 1, 0, 1]), 2, {}).rows.tolist() == [0, 1, 2, 3]
+    path.write_text("id,label\nx.png,0\n")
+    with pytest.raises(InputError, match=r"names x\.png, which .* look like ' lead\.png'"):
+        read_judged(path, names, np.array([0, 1, 0, 1]), 2, {})
+
+
+def test_the_name_of_a_group_is_read_without_its_guard(tmp_path):
+    path = tmp_path / "judged.csv"
+    path.write_text("id,label\na.png,'=cat\nb.png,'dog\n")
+    assert read_judged(path, ["a.png", "b.png"], np.array([0, 1]), 2, {"=cat": 0, "'dog": 1}).right.all()
+
+
+def test_two_ids_that_only_the_guard_tells_apart_stay_two(tmp_path):
+    names = ["=x.png", "'=x.png"]
+    path = tmp_path / "judged.csv"
+    path.write_bytes(table_content(path, {"id": names, "label": [0, 0]}))
+    with pytest.raises(InputError, match="twice"):
+        read_judged(path, names, np.array([0, 0]), 2, {})
