@@ -1,5 +1,6 @@
 // The audit: one picture, one key, no score before the end.
-import { $, ahead, ask, attempt, chip, count, decide, digits, element, enlarge, inTurn, large, onChange, onKeys, picture, question, reload } from "./common.js";
+import { $, ask, attempt, chip, count, decide, digits, element, inTurn, onChange, onKeys, question, reload } from "./common.js";
+import { ahead, enlarge, large, picture } from "./pictures.js";
 
 const audit = Number(document.body.dataset.open) || null;
 let item = null, answer = null;

@@ -1,6 +1,6 @@
 // What every screen shares: sending decisions, hearing of others', keys, dialogs.
 const data = document.body.dataset;
-export const base = data.base, pictures = data.pictures === "1", total = Number(data.n), kind = data.kind;
+export const base = data.base, kind = data.kind;
 export const state = { seq: Number(data.seq), groups: JSON.parse(data.groups), features: data.features === "1" };
 export const $ = (id) => document.getElementById(id);
 
@@ -21,14 +21,14 @@ export const percent = (share) => {
   if (share > 0 && share <= 0.005) return "<1%";
   return share >= 0.995 && share < 1 ? ">99%" : `${Math.round(100 * share)}%`;
 };
-export const colour = (number) => `c${((number % 12) + 12) % 12}`;
+const colour = (number) => `c${((number % 12) + 12) % 12}`;
 export const groupOf = (number) => state.groups.find((group) => group.number === number);
 export const nameOf = (number) => number < 0 ? "nowhere" : groupOf(number)?.name || `group ${number}`;
 export const chip = (number) => element("i", { className: `chip ${colour(number)}`, textContent: number < 0 ? "–" : number });
 
 const AWAY = "The server does not answer: start coterie review again.";
 const OLD = "This address is old: open in this tab the one that coterie review has printed since.";
-async function heard(request) {
+export async function heard(request) {
   const answer = await request.catch(() => { throw new Error(AWAY); });
   if (!answer.ok) throw await refusal(answer);
   return answer;
@@ -68,7 +68,7 @@ function keep() {
   // More than a browser stores is kept by the page alone, which asks before it is left.
   try { session[own("Unsent")] = JSON.stringify(unsent); } catch { delete session[own("Unsent")]; }
 }
-const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+export const pause = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
 
 export function send(path, body) {
   const entry = { path, body: { op: `${page}-${++number}`, after: state.seq, ...body } };
@@ -98,7 +98,7 @@ function packed(content) {
 }
 
 // No answer, another address, a disk that is full: what was refused for these is sent again.
-const LATER = [undefined, 404, 503, 507];
+export const LATER = [undefined, 404, 503, 507];
 async function deliver() {
   if (sending) return;
   sending = true;
@@ -126,7 +126,7 @@ async function deliver() {
 // The page that decided it is gone: only this one can say so.
 const lost = (error) => say(`A decision from before this page was loaded was not taken. ${error.message}`, true);
 
-export const post = (path, body) => fetch(base + path, {
+const post = (path, body) => fetch(base + path, {
   method: "POST", headers: { "Content-Type": "application/json", "X-Coterie": "1", Accept: "application/json" }, body: JSON.stringify(body),
 });
 
@@ -136,7 +136,7 @@ function saved(text, trouble = false) {
 }
 window.addEventListener("beforeunload", (event) => { if (unsent.length) event.preventDefault(); });
 
-export function totals(of) {
+function totals(of) {
   if (!of) return;
   $("decided").textContent = count(of.decided);
   document.querySelector(".progress .fill")?.setAttribute("width", (100 * of.decided / of.n).toFixed(1));
@@ -171,7 +171,7 @@ async function listen() {
     }
   }
 }
-export async function renew() {
+async function renew() {
   const answer = await ask("/groups");
   state.groups = answer.groups;
   totals(answer.totals);
@@ -284,7 +284,7 @@ function choose(without = []) {
 const slotsKey = `coterie-digits-${data.review}`;
 let slots = JSON.parse(local[slotsKey] || "[]");
 export const digitOf = (group) => slots.findIndex((slot) => slot.group === group) + 1;
-export const digitGroup = (digit) => slots[digit - 1]?.group;
+const digitGroup = (digit) => slots[digit - 1]?.group;
 export function used(group) {
   const there = slots.find((slot) => slot.group === group), now = Date.now();
   if (there) there.at = now;
@@ -352,73 +352,6 @@ onKeys({
   "?": () => { $("keys").showModal(); },
 });
 $("help").onclick = () => $("keys").showModal();
-
-// A picture that cannot be shown says why.
-const reason = (image) => heard(fetch(image.src)).then(() => "cannot be shown", (error) => error.message);
-// One that is only late, since the server is away or has too much to do, is asked for again.
-export async function excuse(image) {
-  const error = await heard(fetch(image.src)).then(() => null, (failure) => failure), tries = Number(image.dataset.tries || 0);
-  if (!image.isConnected) return;
-  // The server has it, and yet it was not shown: the answer came between the two, or it is no picture.
-  const answered = error ? 0 : Number(image.dataset.answered || 0) + 1;
-  if (error ? LATER.includes(error.status) : answered <= 3) {
-    Object.assign(image.dataset, { tries: tries + 1, answered });
-    await pause(Math.min(5000, 300 * 2 ** tries));
-    image.src = image.src;
-    return;
-  }
-  const frame = image.parentElement;
-  image.replaceWith(element("span", { className: "why", textContent: error?.message || "cannot be shown", title: image.alt }));
-  frame?.classList.add("broken");
-}
-const ofItem = (image) => image instanceof HTMLImageElement && image.src.includes("/thumb/");
-document.addEventListener("error", (event) => { if (ofItem(event.target)) excuse(event.target); }, true);
-for (const image of document.images) if (image.complete && !image.naturalWidth && ofItem(image)) excuse(image);  // before this script ran
-
-// Of tiny pictures the pixels are shown as they are.
-document.addEventListener("load", (event) => { if (event.target instanceof HTMLImageElement) event.target.classList.toggle("pixel", event.target.naturalWidth <= 64); }, true);
-for (const image of document.images) if (image.complete && image.naturalWidth) image.classList.toggle("pixel", image.naturalWidth <= 64);
-
-export function picture(row, id) {
-  const frame = element("span", { className: "tile-picture" });
-  if (pictures) frame.append(element("img", { src: `${base}/thumb/${row}?v=${data.version}`, alt: id, decoding: "async", draggable: false }));
-  else frame.append(element("span", { className: "why" }, element("code", { textContent: id.length > 40 ? `…${id.slice(-39)}` : id })));
-  return frame;
-}
-const whole = (row) => `${base}/image/${row}?v=${data.version}`;
-// A large view: the thumbnail at once, and in its place the picture itself when it has come.
-export function large(row, id) {
-  const frame = picture(row, id), small = frame.querySelector("img"), come = new Image();
-  if (small === null) return frame;
-  come.onload = () => { small.src = come.src; };
-  come.src = whole(row);
-  return frame;
-}
-export function ahead(rows) { if (pictures) for (const row of rows) new Image().src = `${base}/thumb/${row}?v=${data.version}`; }
-
-export function enlarge(items, at, moved = () => {}) {
-  const dialog = $("viewer"), image = dialog.querySelector("img"), caption = dialog.querySelector("figcaption"), before = document.activeElement;
-  const show = () => {
-    const item = items(at);
-    if (!item) return;
-    image.hidden = !pictures;
-    if (pictures) image.src = whole(item.row);
-    image.alt = item.id;
-    const top = (item.top || []).map(([group, p]) => `${nameOf(group)} ${percent(p)}`).join(", ");
-    caption.textContent = `${item.id}: ${item.group === undefined ? "" : `${nameOf(item.group)}. `}${top}`;
-    image.onerror = async () => {
-      const why = await reason(image);
-      if (items(at) === item) { image.hidden = true; caption.textContent += ` (not shown: ${why})`; }
-    };
-  };
-  dialog.onkeydown = (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (step && items(at + step)) { at += step; moved(at); show(); event.preventDefault(); }
-  };
-  dialog.onclose = () => before?.focus?.({ preventScroll: true });
-  show();
-  if (!dialog.open) dialog.showModal();
-}
 
 // On a narrow screen the screens' names are scrolled.
 const here = document.querySelector(".topbar nav [aria-current]");

@@ -1,5 +1,6 @@
 // A grid of any number of items, of which three screens are in the page. Keys act on what is selected, else on the focus.
-import { $, ask, element, enlarge, get, percent, picture, colour, nameOf, say } from "./common.js";
+import { $, ask, element, get, percent, nameOf, say } from "./common.js";
+import { enlarge, picture } from "./pictures.js";
 
 const KEYS = ["ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", " ", "Enter", "Escape"];
 const PAGE = 60, SMALLEST = 112, UNDER = 36, GAP = 10, FAR = 10 * PAGE;

@@ -1,5 +1,6 @@
 // One group: the grid, and the sweep.
-import { $, ahead, ask, attempt, back, base, chooseGroup, count, counted, decide, digits, element, get, groupOf, kind, nameOf, onChange, onKeys, percent, picture, question, say, state, used } from "./common.js";
+import { $, ask, attempt, back, base, chooseGroup, count, counted, decide, digits, element, get, groupOf, kind, nameOf, onChange, onKeys, percent, question, say, state, used } from "./common.js";
+import { ahead, picture } from "./pictures.js";
 import { Grid } from "./grid.js";
 import { PAGE, Search, outcome, written } from "./sweep.js";
 

@@ -1,5 +1,6 @@
 // The map: a canvas, a lasso, and a list for who has no mouse.
-import { $, ask, attempt, chooseGroup, count, decide, digits, element, enlarge, get, inTurn, nameOf, onChange, onKeys, picture, used } from "./common.js";
+import { $, ask, attempt, chooseGroup, count, decide, digits, element, get, inTurn, nameOf, onChange, onKeys, used } from "./common.js";
+import { enlarge, picture } from "./pictures.js";
 import { written } from "./sweep.js";
 import { compute } from "./features.js";
 
@@ -37,7 +38,7 @@ function draw() {
   paint.globalAlpha = 1;
   if (path) { paint.strokeStyle = style.getPropertyValue("--accent"); paint.fillStyle = style.getPropertyValue("--accent"); paint.lineWidth = 2 * ratio; paint.beginPath(); path.forEach(([x, y], i) => (i ? paint.lineTo(x, y) : paint.moveTo(x, y))); paint.closePath(); paint.stroke(); paint.globalAlpha = 0.12; paint.fill(); paint.globalAlpha = 1; }
 }
-export function inside(polygon, [x, y]) {
+function inside(polygon, [x, y]) {
   let odd = false;
   for (let i = 0, j = polygon.length - 1; i < polygon.length; j = i++) {
     const [xi, yi] = polygon[i], [xj, yj] = polygon[j];

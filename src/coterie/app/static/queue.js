@@ -1,5 +1,6 @@
 // The doubtful queue: one picture, one key.
-import { $, ahead, ask, attempt, base, chip, chooseGroup, count, decide, digitOf, digits, element, enlarge, inTurn, large, nameOf, onChange, onKeys, own, percent, picture, session, used } from "./common.js";
+import { $, ask, attempt, base, chip, chooseGroup, count, decide, digitOf, digits, element, inTurn, nameOf, onChange, onKeys, own, percent, session, used } from "./common.js";
+import { ahead, enlarge, large, picture } from "./pictures.js";
 import { written } from "./sweep.js";
 import { compute } from "./features.js";
 

@@ -1,5 +1,6 @@
 // A group in parts: K-means proposes, Enter takes.
-import { $, attempt, base, count, decide, element, onKeys, order, picture, say } from "./common.js";
+import { $, attempt, base, count, decide, element, onKeys, order, say } from "./common.js";
+import { picture } from "./pictures.js";
 import { compute } from "./features.js";
 
 const group = Number(document.body.dataset.group), root = $("parts");
