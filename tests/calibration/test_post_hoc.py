@@ -20,6 +20,7 @@ from coterie.running.prepared import Watch
 from coterie.training.plan import RunSettings, calibration_for
 from coterie.types import Batch, InputError, OneProcess, Source
 from helpers.draws import seeded
+from helpers.stopping import StopAfter
 
 LOSSES = get_args(get_type_hints(Calibration)["loss"])
 N, D, K = 40, 6, 3
@@ -168,23 +169,6 @@ RUN = RunSettings(
 )
 
 
-class Stop:
-    """Presses Ctrl-C after so many batches of the calibration."""
-
-    def __init__(self, after: int) -> None:
-        self.left, self.counts = after, False
-
-    def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
-        self.counts = stage == "calibrate"
-
-    def step(self, losses: dict[str, float] | None) -> None:
-        self.left -= self.counts
-        if self.counts and self.left == 0:
-            raise KeyboardInterrupt
-
-    def epoch(self, record: object) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def whole(digits: Source, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunResult]:
     out = tmp_path_factory.mktemp("run") / "run"
@@ -196,7 +180,7 @@ def test_a_run_that_is_stopped_in_its_calibration_and_resumed_ends_the_same(
     after: int, digits: Source, whole: tuple[Path, RunResult], tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(digits.items.array, RUN, tmp_path, watch=Watch(progress=Stop(after)))  # type: ignore[attr-defined]
+        run(digits.items.array, RUN, tmp_path, watch=Watch(progress=StopAfter(after, "calibrate")))  # type: ignore[attr-defined]
     again = run(digits.items.array, RUN, tmp_path, resume=True)  # type: ignore[attr-defined]
     assert torch.equal(again.assignments.probabilities, whole[1].assignments.probabilities)
     assert [r.losses for r in again.history.records] == [r.losses for r in whole[1].history.records]

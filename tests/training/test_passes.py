@@ -25,6 +25,7 @@ from coterie.training.history import EpochRecord, read_history
 from coterie.training.passes import plan_passes
 from coterie.training.plan import RunSettings
 from coterie.types import InputError, Items, ItemSpec, Source
+from helpers.stopping import StopAfter
 
 SETTINGS = RunSettings(
     calibrate=False,
@@ -124,23 +125,6 @@ def test_joined_items_are_taken_by_their_place_in_the_row_of_both() -> None:
 # A run
 
 
-class Stop:
-    """Presses Ctrl-C when the given number of batches is done."""
-
-    def __init__(self, after: int) -> None:
-        self.left, self.begun = after, list[tuple[int, int]]()
-
-    def begin(self, stage: str, epochs: int, steps: int, done: int) -> None:
-        self.begun.append((epochs * steps, done))
-
-    def step(self, losses: dict[str, float] | None) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise KeyboardInterrupt
-
-    def epoch(self, record: object) -> None: ...
-
-
 @pytest.fixture(scope="module")
 def whole(digits: Source) -> RunResult:
     return run(digits.items.array, SETTINGS)
@@ -151,11 +135,11 @@ def test_a_run_stopped_within_any_pass_and_resumed_is_the_run_that_was_not(
     after: int, digits: Source, whole: RunResult, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(digits.items.array, SETTINGS, tmp_path / "run", watch=Watch(progress=Stop(after)))
-    second = Stop(0)
+        run(digits.items.array, SETTINGS, tmp_path / "run", watch=Watch(progress=StopAfter(after)))
+    second = StopAfter(0)
     resumed = run(digits.items.array, SETTINGS, tmp_path / "run", resume=True, watch=Watch(progress=second))
     kept = after - (after == 6)  # at the end of an epoch, which is then closed once more, the checkpoint before stands
-    assert second.begun == [(STEPS, kept)]
+    assert second.begun == [("pica", STEPS, kept)]
     assert torch.equal(resumed.assignments.probabilities, whole.assignments.probabilities)
     for name, value in whole.model.net.state_dict().items():
         assert torch.equal(value, resumed.model.net.state_dict()[name]), name
@@ -180,7 +164,7 @@ def test_only_the_head_whose_turn_it_is_changes_and_the_backbone_in_both(digits:
     net = build_net(prepared, method, None)
     states = [state_of(net)]
 
-    class Look(Stop):
+    class Look(StopAfter):
         def step(self, losses: dict[str, float] | None) -> None:
             states.append(state_of(net))
 
@@ -232,13 +216,13 @@ class Extra:
 
 
 def test_extra_items_are_seen_by_the_over_clustering_pass_alone(digits: Source) -> None:
-    begun = Stop(0)
+    begun = StopAfter(0)
     settings = replace(SETTINGS, overrides={**SETTINGS.overrides, "pica.epochs": 1})
     prepared = prepare(digits.items.array, settings, None, resume=False, watch=Watch())
     extra = Extra(digits)
     prepared.source.extra = lambda: extra
     train(prepared, Watch(progress=begun))
-    assert begun.begun == [(4 + 3, 0)]  # 160 images are four batches of 40
+    assert begun.begun == [("pica", 4 + 3, 0)]  # 160 images are four batches of 40
     assert sum(extra.asked) == 64
 
 
