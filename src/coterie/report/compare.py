@@ -229,6 +229,3 @@ def _pair(names: Sequence[str], runs: Sequence[tuple[ReadRun, Result]], a: int, 
     if fingerprints[0] is None or fingerprints[0] != fingerprints[1] or len(first) != len(second):
         return Pair(names[a], names[b], None, None)
     return Pair(names[a], names[b], ari(first, second), accuracy(first, second))
-
-
-# The page
