@@ -20,10 +20,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from coterie import Clusterer, calibrate, embed, load
+from coterie import Clusterer, calibrate, choose_k, embed, load
 from coterie.cli import main
 from coterie.common.isolation import own_state
 from coterie.data import open_source
+from coterie.twins import find_duplicates
 from helpers import forked
 from helpers.encoder_weights import random_weights
 
@@ -260,6 +261,44 @@ def test_loading_and_embedding_draw_nothing_from_a_fit_in_another_thread(tmp_pat
             load(folder).predict_proba(items)
         embed(np.tile(PIXELS[:2, :, :, None], (1, 4, 4, 3)), "test_vit", weights=weights)
         assert torch.equal(torch.get_rng_state(), before)
+
+
+class Busy(torch.utils.data.Dataset[torch.Tensor]):
+    """Rows of X that are read while the caller's program draws random numbers, as another thread of it would."""
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[float, ...]] = []
+
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, row: int) -> torch.Tensor:
+        self.drawn.append(draws())
+        return torch.from_numpy(X[row])
+
+
+def draws() -> tuple[float, ...]:
+    return random.random(), np.random.random(), torch.rand(()).item()  # noqa: NPY002
+
+
+def test_what_is_drawn_beside_a_call_is_not_drawn_again() -> None:
+    """A service that makes its keys at random had the same again after a prediction in another of its threads."""
+    model = Clusterer(3, method="kmeans", calibrate=False, random_state=0).fit(X)
+    for call in (model.predict, model.ood_score, open_source):
+        during = Busy()
+        call(during)
+        assert during.drawn
+        assert not [same for same in zip(*during.drawn[:1], draws(), strict=True) if same[0] == same[1]], call
+    during = Busy()
+    Clusterer(3, method="kmeans", calibrate=False, random_state=0).fit(during)  # which seeds torch, and nothing else
+    assert not [same for same in zip(*during.drawn[:1], draws()[:2], strict=False) if same[0] == same[1]]
+
+
+def test_choosing_and_duplicates_draw_nothing_from_the_caller() -> None:
+    before = state()
+    choose_k(X, most=4)
+    find_duplicates(X)
+    assert state() == before
 
 
 AFTER_THE_MAIN_THREAD = """

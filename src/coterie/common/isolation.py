@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-import random
 import sys
 import threading
 import warnings
@@ -31,6 +30,7 @@ _lock = threading.Lock()
 _inside = 0  # calls in progress, in all threads
 _undo = ExitStack()  # what the last of them does
 _turn = threading.RLock()  # held by the thread that trains
+_turns = 0  # calls within one another of that thread
 _threaded = False  # whether several threads have computed here
 _forked = False  # from a process where they had: they are not in this one, and who asks for them waits for ever
 
@@ -41,8 +41,8 @@ ONE_THREAD = (
 
 
 def _after_fork() -> None:
-    global _lock, _turn, _forked
-    _lock, _turn = threading.Lock(), threading.RLock()  # another thread may have held them
+    global _lock, _turn, _turns, _forked
+    _lock, _turn, _turns = threading.Lock(), threading.RLock(), 0  # another thread may have held them
     _forked = _forked or _threaded
 
 
@@ -87,12 +87,23 @@ def in_own_state(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def in_turn(function: Callable[P, R]) -> Callable[P, R]:
-    """Let a function that trains wait until no other thread does: torch has one random state for all threads."""
+    """Let a function that trains wait until no other thread does, and put torch's random state back after it.
+
+    Torch has one random state for all threads. Only what trains draws from it, and nothing does from those of Python
+    and NumPy: put back after a prediction, another thread of the caller would draw the same numbers again.
+    """
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        with _turn:
-            return function(*args, **kwargs)
+        global _turns
+        with _turn, ExitStack() as undo:
+            if _turns == 0:
+                _random_state_of_torch(undo)
+            _turns += 1
+            try:
+                return function(*args, **kwargs)
+            finally:
+                _turns -= 1
 
     return wrapper
 
@@ -120,7 +131,8 @@ class Threads(ThreadPoolExecutor):
 def own_state() -> Iterator[None]:
     """Within the block torch, NumPy, scikit-learn and Pillow have their initial state; afterwards the caller's.
 
-    What a process has once (random state, default type) is put back by the last of several calls at a time.
+    What a process has once (the default type) is put back by the last of several calls at a time. Random states are
+    left alone: see `in_turn`.
     """
     global _inside, _undo
     with ExitStack() as mine:
@@ -181,13 +193,9 @@ def _autocast(undo: ExitStack) -> None:
 
 def _of_the_process(undo: ExitStack) -> None:
     """Set what all threads share, and note in `undo` how it was."""
-    import numpy as np
     import torch
 
     undo.enter_context(warnings.catch_warnings())
-    undo.callback(random.setstate, random.getstate())
-    undo.callback(np.random.set_state, np.random.get_state())  # noqa: NPY002
-    _random_state_of_torch(undo)
     _set(undo, torch.get_default_dtype, torch.set_default_dtype, torch.float32)
     deterministic = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if deterministic[0]:
