@@ -196,9 +196,11 @@ def test_the_other_group_of_an_item_between_two_is_not_its_own(make_run: MakeRun
 
 def test_numbers_of_the_labels_appear(make_run: MakeRun) -> None:
     run = make_run(class_names=["cat", "dog", "owl"])
-    metrics = json.loads((run / "metrics.json").read_text())
+    metrics = json.loads((run / "metrics.json").read_text()) | {"labels": "They equal the run's own groups"}
+    (run / "metrics.json").write_text(json.dumps(metrics))
     words = Page(write_report(run)).words()
-    assert "Against true labels" in words
+    assert "Against true labels Of 60 images with a known label" in words
+    assert "Labels: They equal the run's own groups." in words
     for key in ("acc", "nmi", "ece", "aurc"):
         assert f"{100 * metrics[key]:.1f}%" in words
     assert "clustering head 12.3% 45.6%" in words

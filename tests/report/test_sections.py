@@ -58,6 +58,8 @@ def test_the_first_sentences_say_how_it_was_sorted_and_how_many_are_wrong(tmp_pa
     encoding = {"kind": "embeddings", "encoding": {"encoder": "dinov2"}}
     told = {"stages": stages, "seconds": 75.0, "backbone": {"name": "mlp"}, "source": {"spec": encoding}}
     metrics = {"acc": 0.5, "confidence": 0.75, "n": 4, "unknown": 2}
+    judged = headline.lede(of_six(tmp_path, {**metrics, "labels_used": 1}, **told))
+    assert judged[-1].startswith("Measured against true labels (on the 4 with a known label that nobody judged), 50.0%")
     said = [line.replace("\N{NO-BREAK SPACE}", " ") for line in headline.lede(of_six(tmp_path, metrics, **told))]
     assert said == [
         "Sorted by moco → cdc with mlp in 1 min 15 s, on embeddings by dinov2.",
@@ -110,7 +112,7 @@ def test_mix_ups_are_the_largest_counts_off_the_matching() -> None:
         "overconfidence": -0.0321,
         "heads": {"clu": {"acc": 0.123, "aurc": 0.5}, "cal": {"acc": 0.5, "ece": 0.01}},
     }
-    found = build_quality(metrics)
+    found = build_quality(metrics, "images")
     assert found is not None
     assert found.mixed_up == [
         "6 of class cow in group 0, which stands for bee",
@@ -123,6 +125,14 @@ def test_mix_ups_are_the_largest_counts_off_the_matching() -> None:
         ("NMI", "25.0%"),
         ("overconfidence", "−3.2%"),
     ]
+    assert found.sentence == "Of 21 images with a known label. These labels took no part in the run."
+    metrics |= {"labels_used": 1200, "labels": "column y of y.csv. Only 21 labelled items: no number here says much"}
+    taught = build_quality(metrics, "images")
+    assert taught is not None
+    assert taught.sentence == (
+        "Of 21 images with a known label, without the 1,200 whose judgement took part. These labels took no part in "
+        "the run. Labels: column y of y.csv. Only 21 labelled items: no number here says much."
+    )
     assert found.tiles[0].hint == "right after matching groups to classes (95% interval 40.0% to 62.5%)"
     assert found.tiles[1].hint == "shared information; 100% is the same"
     assert found.columns == ["accuracy", "ECE", "AURC"]

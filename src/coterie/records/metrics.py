@@ -73,6 +73,7 @@ class Metrics(Entries):
     fpr95: Number | None = None
     classes: list[str] = []
     labels: str = ""
+    labels_used: Count = 0  # items left out, since their judgement took part in the run
     heads: dict[str, dict[str, Any]] = {}
     intervals: dict[str, Any] | None = None
     per_cluster: list[OfCluster] = []

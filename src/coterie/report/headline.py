@@ -122,7 +122,8 @@ def _measured(metrics: Record) -> str:
         judgement = "the confidence is as high as it should be"
     else:
         judgement = f"the confidence is {points(gap)} too {'high' if gap > 0 else 'low'}"
-    unknown = f" (on the {count(metrics.get('n', 0))} with a known label)" if metrics.get("unknown") else ""
+    free = " that nobody judged" if metrics.get("labels_used") else ""
+    unknown = f" (on the {count(metrics.get('n', 0))} with a known label{free})" if metrics.get("unknown") else ""
     return f"Measured against true labels{unknown}, {percent(metrics['acc'])} are right, so {judgement}."
 
 

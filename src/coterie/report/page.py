@@ -96,7 +96,7 @@ def _content(folder: ReadRun) -> dict[str, Any]:
         "histogram": histogram(folder.result.confidence, folder.kind) if folder.result else None,
         "acceptance": _acceptance(folder),
         "found_in": _found_in(folder),
-        "quality": build_quality(folder.metrics),
+        "quality": build_quality(folder.metrics, folder.kind),
         "map": _map(folder, groups),
         "groups": groups,
         "as_cards": len(groups) <= CARDS,

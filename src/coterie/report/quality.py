@@ -37,7 +37,7 @@ MIXED_UP = 5  # kinds of mistakes that are named
 
 @dataclass(frozen=True)
 class Quality:
-    """What the template draws: tiles, the heads side by side, both diagrams, and the largest mix-ups."""
+    """What the template draws: what was measured, tiles, the heads, both diagrams, and the largest mix-ups."""
 
     tiles: list[Tile]
     columns: list[str]
@@ -45,10 +45,10 @@ class Quality:
     reliability: Markup | None
     confusion: Markup | None
     mixed_up: list[str]
-    n: str
+    sentence: str
 
 
-def build_quality(metrics: Record | None) -> Quality | None:
+def build_quality(metrics: Record | None, kind: str) -> Quality | None:
     """None where there were no labels."""
     if not metrics or metrics.get("acc") is None:
         return None
@@ -69,8 +69,16 @@ def build_quality(metrics: Record | None) -> Quality | None:
         reliability=reliability_diagram(metrics["reliability"]) if metrics.get("reliability") else None,
         confusion=confusion_matrix(counts, classes, clusters) if counts.size else None,
         mixed_up=_mixed_up(counts, classes, clusters, metrics),
-        n=count(int(metrics.get("n", 0))),
+        sentence=_measured(metrics, kind),
     )
+
+
+def _measured(metrics: Record, kind: str) -> str:
+    """Of which items the numbers are, and what is to be said of their labels."""
+    n, judged, note = count(int(metrics.get("n", 0))), metrics.get("labels_used"), metrics.get("labels")
+    out = f", without the {count(judged)} whose judgement took part" if judged else ""
+    said = f" Labels: {note}." if note else ""
+    return f"Of {n} {kind} with a known label{out}. These labels took no part in the run.{said}"
 
 
 def _with_interval(hint: str, key: str, metrics: Record) -> str:
