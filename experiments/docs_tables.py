@@ -26,6 +26,7 @@ from _docs import (
     rdc,
     readme,
     review,
+    rivals,
     scaling,
     speed,
     trust,
@@ -45,6 +46,7 @@ PAGES = (
     readme,
     install,
     review,
+    rivals,
     scaling,
     speed,
 )

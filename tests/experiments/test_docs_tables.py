@@ -69,6 +69,20 @@ def test_whether_a_claim_holds_follows_from_the_records(monkeypatch: pytest.Monk
     assert (verdicts()["two heads beat one"], verdicts()["the stop-gradient matters"]) == ("yes", "yes")
 
 
+def test_the_places_on_the_pages_of_methods_follow_the_accuracies_of_the_boards() -> None:
+    from _docs import rivals
+
+    boards: dict[str, list[tuple[int, float]]] = {}
+    for block in rivals.BLOCKS.values():
+        for line in re.findall(r"^\| (.+, .+?) \| .+? \| ([\d.]+)(?: ± \S+)? \| .+ \| (\d+) of \d+ \|$", block(), re.M):
+            boards.setdefault(line[0], []).append((int(line[2]), float(line[1])))
+    assert max(map(len, boards.values())) == 18
+    for lines in boards.values():
+        assert min(lines)[0] == 1
+        accuracies = [accuracy for _, accuracy in sorted(lines)]
+        assert accuracies == sorted(accuracies, reverse=True)
+
+
 def test_no_measured_table_stands_outside_a_generated_part() -> None:
     import docs_tables
 
