@@ -16,8 +16,9 @@ from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.engine import Stage, train_stage
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, InputError, OneProcess
+from coterie.types import InputError
 from coterie.yardstick import NAME, Settings, Supervised
+from helpers.batches import batch_of_views
 from helpers.encoder_weights import random_weights
 from helpers.two_views import DIM, net_of
 
@@ -180,8 +181,7 @@ def test_the_loss_of_a_random_net_is_that_of_guessing() -> None:
     method = Supervised(Settings(hidden=64), labels)
     net = net_of(method)
     views = {"strong": torch.randn(300, DIM, generator=torch.Generator().manual_seed(0))}
-    share = OneProcess()
-    batch = Batch(torch.arange(300), views, part_size=300, progress=0.0, generator=torch.Generator(), share=share)
+    batch = batch_of_views(views)
     (losses,) = method.step(net, batch)
     assert isinstance(losses, dict)
     assert losses["cross_entropy"].item() == pytest.approx(math.log(3), rel=0.2)

@@ -40,8 +40,9 @@ from coterie.running.stages import train
 from coterie.training.chain import chain_of
 from coterie.training.coerce import coerce
 from coterie.training.plan import RunSettings, make_plan, resolved
-from coterie.types import Batch, InputError, ItemSpec, Kind, OneProcess, Source
+from coterie.types import InputError, ItemSpec, Kind, Source
 from coterie.views.recipes import RECIPES
+from helpers.batches import batch_of_views
 from helpers.small_runs import RUNS, UNTRAINED, K, data_of, image_net, narrow_where_pretrained, settings_for
 
 ROOT = Path(__file__).parents[2]
@@ -156,7 +157,7 @@ def test_an_unknown_method_is_answered_with_the_nearest_known(name: str) -> None
 
 def test_a_batch_has_no_labels() -> None:
     views = {"clean": torch.zeros(3, 2)}
-    batch = Batch(torch.arange(3), views, part_size=3, progress=0.0, generator=torch.Generator(), share=OneProcess())
+    batch = batch_of_views(views)
     wrong = ("label", "target", "truth", "classes")
     assert not [attribute for attribute in dir(batch) if any(word in attribute for word in wrong)]
     for attribute in ("labels", "y", "target"):

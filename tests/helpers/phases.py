@@ -11,7 +11,8 @@ from torch import Tensor
 from coterie.contract import Step, begin_epoch, optimisers_of, start
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
-from coterie.types import Batch, EpochStart, Features, ItemSpec, Losses, OneProcess
+from coterie.types import Batch, EpochStart, Features, ItemSpec, Losses
+from helpers.batches import batch_of_views
 
 SPEC, K = ItemSpec("embeddings", dim=12), 3
 DATA = torch.rand(40, 12, generator=torch.Generator().manual_seed(5))
@@ -67,13 +68,10 @@ def touched_by_step(method: Any, net: Net, batch: Batch) -> list[set[str]]:
 def batch_of(net: Net, number: int = 0, shifted: Tensor | None = None, per_epoch: int = 2) -> Batch:
     index = torch.arange(16)
     views = {"shifted": DATA[index] if shifted is None else shifted, "clean": DATA[index]}
-    return Batch(
-        index,
+    return batch_of_views(
         views,
-        part_size=16,
         progress=0.5,
         generator=torch.Generator().manual_seed(number),
-        share=OneProcess(),
         number=number,
         per_epoch=per_epoch,
         features=features_of(net),

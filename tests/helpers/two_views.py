@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from coterie.contract import Method
 from coterie.networks.net import Net
-from coterie.types import Batch, ItemSpec, OneProcess
+from coterie.types import Batch, ItemSpec
+from helpers.batches import batch_of_views
 
 DIM, WIDTH, SIZE = 6, 10, 8
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 1])  # of SIZE items
@@ -44,7 +45,7 @@ def grouped(method: Method) -> Net:
 def batch_at(progress: float = 0.0) -> Batch:
     generator = torch.Generator().manual_seed(1)
     views = {"one": torch.randn(SIZE, DIM, generator=generator), "two": torch.randn(SIZE, DIM, generator=generator)}
-    return Batch(torch.arange(SIZE), views, part_size=SIZE, progress=progress, generator=generator, share=OneProcess())
+    return batch_of_views(views, progress=progress, generator=generator)
 
 
 def waves(*shape: int, start: float) -> Tensor:

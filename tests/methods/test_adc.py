@@ -12,7 +12,8 @@ from torch import Tensor
 from coterie.contract import Facts, optimisers_of
 from coterie.methods.adc import ADC, SpreadCentres, Walk, off_sphere
 from coterie.networks.net import Net
-from coterie.types import Batch, OneProcess
+from coterie.types import Batch
+from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.two_views import DIM, SIZE, net_of, touched, waves
 
@@ -23,7 +24,7 @@ FACTS = Facts(n=1000, k=3, kind="images", device="cpu", side=8)
 def a_batch(method: ADC, progress: float = 0.5) -> Batch:
     generator = torch.Generator().manual_seed(1)
     views = {name: torch.randn(SIZE, DIM, generator=generator) for name in method.views()}
-    return Batch(torch.arange(SIZE), views, part_size=SIZE, progress=progress, generator=generator, share=OneProcess())
+    return batch_of_views(views, progress=progress, generator=generator)
 
 
 # Walks

@@ -13,7 +13,8 @@ from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.coerce import coerce
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source
+from coterie.types import Batch, InputError, ItemSpec, Source
+from helpers.batches import batch_of_views
 
 SPEC = ItemSpec("images", channels=1, height=6, width=5)
 
@@ -27,8 +28,7 @@ def net_of(method: AE) -> Net:
 
 def batch_of(images: torch.Tensor) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    return Batch(torch.arange(len(images)), {"shifted": images}, part_size=len(images), progress=0.0,
-                 generator=generator, share=OneProcess())  # fmt: skip
+    return batch_of_views({"shifted": images}, generator=generator)
 
 
 IMAGES = torch.rand(9, 1, 6, 5, generator=torch.Generator().manual_seed(2))

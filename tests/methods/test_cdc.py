@@ -32,7 +32,8 @@ from coterie.training.coerce import coerce
 from coterie.training.history import EpochRecord
 from coterie.training.plan import RunSettings
 from coterie.training.seeds import generator_of
-from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source
+from coterie.types import Batch, InputError, ItemSpec, Source
+from helpers.batches import batch_of_views
 from helpers.draws import probabilities, seeded
 from helpers.mixtures import agreement, mixture
 
@@ -121,9 +122,7 @@ def net_of(method: CDC, *, width: int = 16, k: int = K) -> Net:
 
 def a_batch(method: CDC) -> Batch:
     views = {name: torch.randn(SIZE, DIM, generator=seeded(i)) for i, name in enumerate(method.card.views)}
-    return Batch(
-        torch.arange(SIZE), views, part_size=method.part_size, progress=0.0, generator=seeded(), share=OneProcess()
-    )
+    return batch_of_views(views, part_size=method.part_size, generator=seeded())
 
 
 def method_with(**values: Any) -> CDC:

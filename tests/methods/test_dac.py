@@ -16,7 +16,8 @@ from coterie.methods.dac import DAC, relation
 from coterie.networks.net import Net
 from coterie.objectives.pairs import cosines, exchanged
 from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, ItemSpec, OneProcess
+from coterie.types import Batch, ItemSpec
+from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 
@@ -33,16 +34,7 @@ def net_of(method: DAC) -> Net:
 def a_batch(method: DAC, number: int = 0, per_epoch: int = 1) -> Batch:
     generator = torch.Generator().manual_seed(1)
     views = {name: torch.randn(SIZE, 1, SIDE, SIDE, generator=generator) for name in method.views()}
-    return Batch(
-        torch.arange(SIZE),
-        views,
-        part_size=PART,
-        progress=0.0,
-        generator=generator,
-        share=OneProcess(),
-        number=number,
-        per_epoch=per_epoch,
-    )
+    return batch_of_views(views, part_size=PART, generator=generator, number=number, per_epoch=per_epoch)
 
 
 def answers(seed: int, n: int = 6) -> torch.Tensor:

@@ -13,7 +13,8 @@ from coterie.methods.ae import AE
 from coterie.methods.dae import DAE
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
-from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from coterie.types import Batch, InputError, ItemSpec
+from helpers.batches import batch_of_views
 
 SPEC = ItemSpec("images", channels=2, height=6, width=5)
 IMAGES = torch.rand(9, 2, 6, 5, generator=torch.Generator().manual_seed(2))
@@ -30,8 +31,7 @@ def net_of(method: Any, spec: ItemSpec = SPEC, mean: torch.Tensor = MEAN, std: t
 
 def batch_of(views: torch.Tensor = VIEWS) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    return Batch(torch.arange(len(views)), {"shifted": views}, part_size=len(views), progress=0.0,
-                 generator=generator, share=OneProcess())  # fmt: skip
+    return batch_of_views({"shifted": views}, generator=generator)
 
 
 def pixels(view: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,8 @@ from coterie.networks.net import Net
 from coterie.objectives.pairs import cosines, exchanged
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from coterie.types import Batch, InputError, ItemSpec
+from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 from helpers.two_views import waves
@@ -37,7 +38,7 @@ def net_of(method: DCCM) -> Net:
 def a_batch(method: DCCM) -> Batch:
     generator = torch.Generator().manual_seed(1)
     views = {name: torch.randn(SIZE, 1, SIDE, SIDE, generator=generator) for name in method.views()}
-    return Batch(torch.arange(SIZE), views, part_size=PART, progress=0.0, generator=generator, share=OneProcess())
+    return batch_of_views(views, part_size=PART, generator=generator)
 
 
 # The losses

@@ -19,7 +19,8 @@ from coterie.networks.features import extract_features
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source
+from coterie.types import Batch, InputError, ItemSpec, Source
+from helpers.batches import batch_of_views
 from helpers.phases import touched_by_step
 
 SPEC = ItemSpec("images", 1, 8, 8)
@@ -39,9 +40,7 @@ def net_of(name: str = "dcgan-4") -> Net:
 def batch_of(size: int = 16) -> Batch:
     views = {"clean": torch.rand(size, 1, 8, 8, generator=torch.Generator().manual_seed(1))}
     generator = torch.Generator().manual_seed(2)
-    return Batch(
-        torch.arange(size), views, part_size=size, progress=0.0, generator=generator, share=OneProcess(), per_epoch=9
-    )
+    return batch_of_views(views, generator=generator, per_epoch=9)
 
 
 def logits_by_hand(net: Net, images: Tensor) -> Tensor:

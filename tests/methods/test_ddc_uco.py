@@ -29,7 +29,8 @@ from coterie.methods.ddc_uco import (
 from coterie.networks.backbones import build_backbone
 from coterie.networks.blocks import block_maps
 from coterie.networks.net import Net
-from coterie.types import Batch, ItemSpec, OneProcess
+from coterie.types import Batch, ItemSpec
+from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.two_views import waves
 
@@ -47,7 +48,7 @@ def net_of(method: DDCUCO, name: str = "ddc-uco") -> Net:
 def a_batch() -> Batch:
     generator = torch.Generator().manual_seed(1)
     views = {"clean": torch.rand(SIZE, 1, SIDE, SIDE, generator=generator)}
-    return Batch(torch.arange(SIZE), views, part_size=SIZE, progress=0.0, generator=generator, share=OneProcess())
+    return batch_of_views(views, generator=generator)
 
 
 # The terms

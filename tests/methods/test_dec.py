@@ -15,8 +15,9 @@ from coterie.running.prepared import Watch
 from coterie.training.coerce import coerce
 from coterie.training.history import read_history
 from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, InputError, OneProcess, Source
+from coterie.types import Batch, InputError, Source
 from helpers import phases
+from helpers.batches import batch_of_views
 from helpers.phases import DATA, K, features_of
 from helpers.stopping import StopAfter
 
@@ -27,8 +28,13 @@ def net_of(method: Method) -> Net:
 
 def batch_of(net: Net, rows: slice = slice(0, 16), number: int = 0) -> Batch:
     index = torch.arange(40)[rows]
-    return Batch(index, {"shifted": DATA[index], "clean": DATA[index]}, part_size=16, progress=0.0,
-                 generator=torch.Generator(), share=OneProcess(), number=number, features=features_of(net))  # fmt: skip
+    return batch_of_views(
+        {"shifted": DATA[index], "clean": DATA[index]},
+        index=index,
+        part_size=16,
+        number=number,
+        features=features_of(net),
+    )
 
 
 def test_the_loss_is_the_divergence_from_the_target_of_all_items() -> None:

@@ -13,7 +13,8 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, InputError, ItemSpec, OneProcess, Source
+from coterie.types import Batch, InputError, ItemSpec, Source
+from helpers.batches import batch_of_views
 from helpers.phases import touched_by_step
 
 SPEC = ItemSpec("images", 1, 8, 8)
@@ -31,10 +32,7 @@ def net_of(method: DeCNN = METHOD) -> Net:
 
 def batch_of(size: int = 16) -> Batch:
     views = {"clean": torch.rand(size, 1, 8, 8, generator=torch.Generator().manual_seed(1))}
-    return Batch(
-        torch.arange(size), views, part_size=size, progress=0.0, generator=torch.Generator(), share=OneProcess(),
-        per_epoch=9,
-    )  # fmt: skip
+    return batch_of_views(views, per_epoch=9)
 
 
 def test_a_step_moves_the_filters_of_both_layers() -> None:

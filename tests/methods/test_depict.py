@@ -17,7 +17,8 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, EpochStart, InputError, ItemSpec, OneProcess, Source
+from coterie.types import Batch, EpochStart, InputError, ItemSpec, Source
+from helpers.batches import batch_of_views
 from helpers.phases import touched_by_step
 
 SPEC, K = ItemSpec("images", 1, 8, 8), 3
@@ -35,10 +36,9 @@ def net_of(method: DEPICT = METHOD) -> Net:
 
 def batch_of(per_epoch: int = 9, number: int = 1) -> Batch:
     """Of the first 16 images; as it is, not the first of its epoch."""
-    return Batch(
-        torch.arange(16), {"clean": IMAGES[:16]}, part_size=16, progress=0.0,
-        generator=torch.Generator().manual_seed(2), share=OneProcess(), per_epoch=per_epoch, number=number,
-    )  # fmt: skip
+    return batch_of_views(
+        {"clean": IMAGES[:16]}, generator=torch.Generator().manual_seed(2), per_epoch=per_epoch, number=number
+    )
 
 
 def begin(method: DEPICT, net: Net, number: int) -> EpochStart:

@@ -18,8 +18,9 @@ from coterie.training.chain import chain_of
 from coterie.training.checkpoints import load_tree
 from coterie.training.coerce import coerce
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, InputError, OneProcess, Source
+from coterie.types import Batch, InputError, Source
 from helpers import phases
+from helpers.batches import batch_of_views
 from helpers.phases import DATA, features_of
 
 
@@ -30,8 +31,7 @@ def net_of(method: Method) -> Net:
 def batch_of(net: Net, number: int = 0, shifted: Tensor = DATA) -> Batch:
     index = torch.arange(8 * number, 8 * number + 16)
     views = {"shifted": shifted[index], "clean": DATA[index]}
-    return Batch(index, views, part_size=16, progress=0.0, generator=torch.Generator(), share=OneProcess(),
-                 number=number, features=features_of(net))  # fmt: skip
+    return batch_of_views(views, index=index, number=number, features=features_of(net))
 
 
 def trained(method: Method, steps: int = 3) -> Net:

@@ -17,8 +17,9 @@ from coterie.methods.iic import IIC, SubHeads, dependence, joint
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, EpochStart, ItemSpec, OneProcess
+from coterie.types import Batch, EpochStart, ItemSpec
 from coterie.views import Draw, ViewSettings, make_views
+from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 from helpers.two_views import waves
@@ -41,15 +42,7 @@ def net_of(method: IIC) -> Net:
 def a_batch(method: IIC, turn: str = "primary1") -> Batch:
     generator = torch.Generator().manual_seed(1)
     views = {name: torch.randn(SIZE, 1, SIDE, SIDE, generator=generator) for name in method.views()}
-    return Batch(
-        torch.arange(SIZE),
-        views,
-        part_size=SIZE,
-        progress=0.0,
-        generator=generator,
-        share=OneProcess(),
-        pass_name=turn,
-    )
+    return batch_of_views(views, generator=generator, pass_name=turn)
 
 
 # The loss

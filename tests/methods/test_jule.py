@@ -19,7 +19,8 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, EpochStart, InputError, ItemSpec, OneProcess
+from coterie.types import EpochStart, InputError, ItemSpec
+from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 
@@ -81,9 +82,7 @@ def test_without_a_pair_or_another_group_there_is_no_loss(labels: list[int]) -> 
     method, net = JULE(embedding=4), net_of(JULE(embedding=4))
     net.assigned.fill(torch.tensor(labels)[:, None])
     view = torch.randn(3, DIM)
-    batch = Batch(
-        torch.arange(3), {"clean": view}, part_size=3, progress=0, generator=torch.Generator(), share=OneProcess()
-    )
+    batch = batch_of_views({"clean": view})
     (losses,) = method.step(net, batch)
     losses["triplet"].backward()
     assert losses["triplet"].item() == batch.logged["active"].item() == 0
@@ -95,7 +94,7 @@ def test_a_step_is_the_mean_of_the_triplets_of_the_items_groups() -> None:
     net.assigned.fill(labels[:, None])
     view = blobs()[:12]
     random = torch.Generator().manual_seed(3)
-    batch = Batch(index, {"clean": view}, part_size=12, progress=0, generator=random, share=OneProcess())
+    batch = batch_of_views({"clean": view}, index=index, generator=random)
     (losses,) = method.step(net, batch)
     z = F.normalize(net.embed(net.backbone(view)))
     expected = triplets(z, labels[index], 1, 0.7, 0.3, torch.Generator().manual_seed(3)).mean()

@@ -25,8 +25,9 @@ from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.training.distributed import SharedBatchNorm
 from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from coterie.types import Batch, InputError, ItemSpec
 from coterie.views import Draw, ViewSettings, make_views
+from helpers.batches import batch_of_views
 from helpers.draws import seeded
 from helpers.refused import refused_in_plan
 
@@ -48,15 +49,7 @@ def net_of(method: PICA) -> Net:
 
 def a_batch(method: PICA, turn: str = "primary") -> Batch:
     views = {name: torch.randn(SIZE, 1, SIDE, SIDE, generator=seeded(i)) for i, name in enumerate(method.views())}
-    return Batch(
-        torch.arange(SIZE),
-        views,
-        part_size=SIZE,
-        progress=0.0,
-        generator=seeded(),
-        share=OneProcess(),
-        pass_name=turn,
-    )
+    return batch_of_views(views, generator=seeded(), pass_name=turn)
 
 
 # Views and passes

@@ -14,7 +14,8 @@ from coterie.contract import Facts, passes_of, views_of
 from coterie.methods.propos import ProPos, prototypes, scattering
 from coterie.networks.net import Net
 from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, EpochStart, OneProcess
+from coterie.types import Batch, EpochStart
+from helpers.batches import batch_of_views
 from helpers.two_views import DIM, LABELS, SIZE, batch_at, grouped, net_of, slow_distances, waves
 
 SMALL: dict[str, Any] = {"batch_size": SIZE, "projector_hidden": 7, "projector_out": 5, "predictor_hidden": 6}
@@ -137,14 +138,7 @@ def test_views_in_one_pass_share_their_batch_statistics() -> None:
         norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm1d)]
         assert [int(norm.num_batches_tracked) for norm in norms] == [passes] * 5
     one = batch_at().one
-    same = Batch(
-        torch.arange(SIZE),
-        {"one": one, "two": one},
-        part_size=SIZE,
-        progress=0.0,
-        generator=torch.Generator(),
-        share=OneProcess(),
-    )
+    same = batch_of_views({"one": one, "two": one})
     quiet = ProPos(warm_up=0.0, joined=True, noise=0.0, **SMALL)
     apart, together = losses_of(METHOD, grouped(METHOD), same), losses_of(quiet, grouped(quiet), same)
     for name, value in apart.items():  # views that are one another have the same statistics together

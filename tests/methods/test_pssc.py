@@ -27,7 +27,8 @@ from coterie.networks.features import some_rows
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, ItemSpec, OneProcess
+from coterie.types import Batch, ItemSpec
+from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 
@@ -42,9 +43,7 @@ def net_of(method: PSSC) -> Net:
 
 def a_batch() -> Batch:
     view = torch.rand(SIZE, DIM, generator=torch.Generator().manual_seed(1))
-    return Batch(
-        torch.arange(SIZE), {"clean": view}, part_size=SIZE, progress=0, generator=torch.Generator(), share=OneProcess()
-    )
+    return batch_of_views({"clean": view})
 
 
 # The terms

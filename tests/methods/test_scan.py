@@ -18,7 +18,8 @@ from coterie.networks.net import Net
 from coterie.objectives.information import negative_mean_entropy
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, Features, ItemSpec, OneProcess
+from coterie.types import Batch, Features, ItemSpec
+from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
@@ -41,16 +42,8 @@ def features_of(net: Net) -> Features:
 
 def batch_of(net: Net, *, number: int = 0, per_epoch: int = 1) -> Batch:
     drawn = {"anchor": DATA[:12], "neighbour": DATA[12:24]}
-    return Batch(
-        torch.arange(12),
-        drawn,
-        part_size=12,
-        progress=0.0,
-        generator=torch.Generator().manual_seed(1),
-        share=OneProcess(),
-        number=number,
-        per_epoch=per_epoch,
-        features=features_of(net),
+    return batch_of_views(
+        drawn, generator=torch.Generator().manual_seed(1), number=number, per_epoch=per_epoch, features=features_of(net)
     )
 
 

@@ -19,7 +19,8 @@ from coterie.objectives.pseudo_labels import class_weights
 from coterie.pipeline import run
 from coterie.training.chain import chain_of
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, InputError, ItemSpec, OneProcess, RunFailed
+from coterie.types import Batch, InputError, ItemSpec, RunFailed
+from helpers.batches import batch_of_views
 from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
@@ -42,7 +43,7 @@ def batch_of(rows: int = 40) -> Batch:
     strong = DATA[:rows] + 0.5 * torch.randn(rows, 70, generator=torch.Generator().manual_seed(1))
     views = {"clean": DATA[:rows], "strong": strong}
     random = torch.Generator().manual_seed(2)
-    return Batch(torch.arange(rows), views, part_size=rows, progress=0.0, generator=random, share=OneProcess())
+    return batch_of_views(views, generator=random)
 
 
 # Which items teach

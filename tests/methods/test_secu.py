@@ -14,8 +14,9 @@ from torch.nn import functional as F
 from coterie.contract import begin_epoch, passes_of, predict, rates_of, views_of
 from coterie.methods.secu import NONE, CentreSets, SeCu, centre_loss, late_cosine, move_costs, view_loss
 from coterie.networks.net import Net
-from coterie.types import Batch, EpochStart, OneProcess
+from coterie.types import Batch, EpochStart
 from coterie.views import ViewSettings
+from helpers.batches import batch_of_views
 from helpers.two_views import DIM, SIZE, Fixed, blobs, net_of, touched, waves
 
 METHOD = SeCu(batch_size=SIZE, sets=2, hidden=7, projector_out=5)
@@ -30,7 +31,7 @@ def net_with_labels(method: SeCu = METHOD, n: int = 2 * SIZE) -> Net:
 def batch_of(index: Tensor) -> Batch:
     generator = torch.Generator().manual_seed(1)
     views = {name: torch.randn(len(index), DIM, generator=generator) for name in ("one", "two")}
-    return Batch(index, views, part_size=SIZE, progress=0.0, generator=generator, share=OneProcess())
+    return batch_of_views(views, index=index, generator=generator)
 
 
 # Two epochs of the authors' code

@@ -14,7 +14,8 @@ from coterie.catalogue import practical_settings
 from coterie.contract import Facts
 from coterie.methods.sela import SeLa, heads_of
 from coterie.networks.net import Net
-from coterie.types import Batch, EpochStart, OneProcess
+from coterie.types import Batch, EpochStart
+from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.two_views import DIM, SIZE, blobs, net_of, touched
 
@@ -39,7 +40,7 @@ def epoch_of(number: int, features: Tensor) -> EpochStart:
 def a_batch(index: Tensor) -> Batch:
     generator = torch.Generator().manual_seed(1)
     views = {"distorted": torch.randn(len(index), DIM, generator=generator)}
-    return Batch(index, views, part_size=SIZE, progress=0.0, generator=generator, share=OneProcess())
+    return batch_of_views(views, index=index, generator=generator)
 
 
 def test_labels_begin_at_random_and_balanced_in_every_head() -> None:

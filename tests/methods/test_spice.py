@@ -29,7 +29,8 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import run
 from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, Features, InputError, ItemSpec, OneProcess
+from coterie.types import Batch, Features, InputError, ItemSpec
+from helpers.batches import batch_of_views
 from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
 
@@ -55,13 +56,10 @@ def features_of(net: Net) -> Features:
 def batch_of(net: Net, *, number: int = 0, per_epoch: int = 7) -> Batch:
     random = torch.Generator().manual_seed(1)
     views = {"weak": DATA.flip(0) + 0.1, "strong": DATA.flip(0) * 1.2}
-    return Batch(
-        torch.arange(N).flip(0),
+    return batch_of_views(
         views,
-        part_size=N,
-        progress=0.0,
+        index=torch.arange(N).flip(0),
         generator=random,
-        share=OneProcess(),
         number=number,
         per_epoch=per_epoch,
         features=features_of(net),

@@ -22,7 +22,8 @@ from coterie.objectives.pseudo_labels import consistency_loss, reliable
 from coterie.pipeline import run
 from coterie.training.chain import chain_of
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, Features, ItemSpec, OneProcess, RunFailed
+from coterie.types import Batch, Features, ItemSpec, RunFailed
+from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.vectors import groups_of_vectors
 from helpers.waves import wave
@@ -55,8 +56,7 @@ def batch_of(net: Net, number: int = 0) -> Batch:
     rows = net.mixture.draw(12, torch.Generator().manual_seed(3))
     views = {"weak": DATA[rows] + 0.05, "strong": 0.7 * DATA[rows]}
     random = torch.Generator().manual_seed(2)
-    share = OneProcess()
-    return Batch(rows, views, part_size=12, progress=0.0, generator=random, share=share, number=number, per_epoch=3)
+    return batch_of_views(views, index=rows, generator=random, number=number, per_epoch=3)
 
 
 # Reliable items
@@ -317,9 +317,7 @@ def test_a_wide_net_can_be_the_backbone() -> None:
     rows = net.train().mixture.draw(12, torch.Generator().manual_seed(3))
     views = {"weak": images[rows], "strong": images[rows].flip(3)}
     random = torch.Generator().manual_seed(2)
-    for losses in method.step(
-        net, Batch(rows, views, part_size=12, progress=0.0, generator=random, share=OneProcess())
-    ):
+    for losses in method.step(net, batch_of_views(views, index=rows, generator=random)):
         torch.stack(list(losses.values())).sum().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in net.backbone.parameters())
 

@@ -16,8 +16,9 @@ from coterie.networks.net import Net
 from coterie.objectives.contrastive import nt_xent
 from coterie.objectives.pseudo_labels import class_weights
 from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, EpochStart, InputError, OneProcess
+from coterie.types import Batch, EpochStart, InputError
 from coterie.views import ViewSettings
+from helpers.batches import batch_of_views
 from helpers.two_views import DIM, SIZE, Fixed, blobs, net_of, touched, waves
 
 METHOD = TCL(epochs=6, boost_epochs=2, batch_size=SIZE, hidden=7, projector_out=5)
@@ -28,13 +29,11 @@ LABELS = torch.tensor([0, 1, NONE, 0, 1, NONE, 0, 2])
 def batch_in(epoch: int) -> Batch:
     generator = torch.Generator().manual_seed(1)
     views = {name: torch.randn(SIZE, DIM, generator=generator) for name in ("weak", "strong", "clean")}
-    return Batch(
-        torch.arange(SIZE) + 2,
+    return batch_of_views(
         views,
-        part_size=SIZE,
+        index=torch.arange(SIZE) + 2,
         progress=epoch / METHOD.epochs,
         generator=generator,
-        share=OneProcess(),
         number=epoch * PER_EPOCH,
         per_epoch=PER_EPOCH,
     )

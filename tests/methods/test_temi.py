@@ -19,7 +19,8 @@ from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.pipeline import RunResult, run
 from coterie.training.plan import RunSettings, make_plan
-from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from coterie.types import Batch, InputError, ItemSpec
+from helpers.batches import batch_of_views
 from helpers.vectors import groups_of_vectors
 
 SETTINGS = RunSettings(n_clusters=3, method="temi", device="cpu", calibrate=False)
@@ -137,16 +138,7 @@ def small_net(method: TEMI = SMALL, k: int = 3, d: int = 10) -> Net:
 def batch(number: int = 0, d: int = 10, b: int = 12) -> Batch:
     views = {"own": torch.randn(b, d), "neighbour": torch.randn(b, d)}
     random = torch.Generator().manual_seed(0)
-    return Batch(
-        torch.arange(b),
-        views,
-        part_size=b,
-        progress=0.5,
-        generator=random,
-        share=OneProcess(),
-        number=number,
-        per_epoch=2,
-    )
+    return batch_of_views(views, progress=0.5, generator=random, number=number, per_epoch=2)
 
 
 def taken(net: Net, method: TEMI, number: int) -> dict[str, float]:

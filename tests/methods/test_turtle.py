@@ -22,7 +22,8 @@ from coterie.pipeline import RunResult, run
 from coterie.running.prepared import Watch
 from coterie.running.preparing import prepare
 from coterie.training.plan import RunSettings
-from coterie.types import Batch, ItemSpec, OneProcess
+from coterie.types import Batch, ItemSpec
+from helpers.batches import batch_of_views
 from helpers.vectors import groups_of_vectors
 
 SETTINGS = RunSettings(n_clusters=3, method="turtle", device="cpu", calibrate=False)
@@ -40,9 +41,7 @@ def net_of(widths: tuple[int, ...], k: int = 3, method: TURTLE | None = None) ->
 
 def batch_of(rows: Tensor) -> Batch:
     random = torch.Generator().manual_seed(0)
-    return Batch(
-        torch.arange(len(rows)), {"own": rows}, part_size=len(rows), progress=0, generator=random, share=OneProcess()
-    )
+    return batch_of_views({"own": rows}, generator=random)
 
 
 def rows_of(n: int = 20, d: int = 6) -> Tensor:

@@ -12,7 +12,8 @@ from coterie.networks.autoencoder import hidden_and_code
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
 from coterie.training.coerce import coerce
-from coterie.types import Batch, InputError, ItemSpec, OneProcess
+from coterie.types import Batch, InputError, ItemSpec
+from helpers.batches import batch_of_views
 
 K = 3
 SPEC = ItemSpec("images", channels=1, height=6, width=5)
@@ -33,8 +34,7 @@ def codes(net: Net) -> Tensor:
 
 
 def batch_of() -> Batch:
-    return Batch(torch.arange(16), {"shifted": VIEWS[:16]}, part_size=16, progress=0.0, generator=torch.Generator(),
-                 share=OneProcess())  # fmt: skip
+    return batch_of_views({"shifted": VIEWS[:16]})
 
 
 def test_the_loss_is_the_negative_bound_by_torchs_distributions() -> None:

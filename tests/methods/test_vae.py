@@ -12,7 +12,8 @@ from coterie.methods.vae import VAE
 from coterie.networks.autoencoder import hidden_and_code
 from coterie.networks.backbones import build_backbone
 from coterie.networks.net import Net
-from coterie.types import Batch, ItemSpec, OneProcess
+from coterie.types import Batch, ItemSpec
+from helpers.batches import batch_of_views
 
 SPEC = ItemSpec("images", channels=1, height=6, width=5)
 IMAGES = torch.rand(16, 1, 6, 5, generator=torch.Generator().manual_seed(2)).round(decimals=2)
@@ -27,8 +28,7 @@ def net_of(method: VAE) -> Net:
 
 
 def batch_of(views: torch.Tensor = VIEWS, progress: float = 1.0) -> Batch:
-    return Batch(torch.arange(len(views)), {"shifted": views}, part_size=len(views), progress=progress,
-                 generator=torch.Generator(), share=OneProcess())  # fmt: skip
+    return batch_of_views({"shifted": views}, progress=progress)
 
 
 def losses_of(method: VAE, net: Net, batch: Batch) -> dict[str, torch.Tensor]:

@@ -11,8 +11,9 @@ from coterie.objectives.information import negative_mean_entropy, soft_cross_ent
 from coterie.objectives.mini_clusters import means_by_cell
 from coterie.objectives.prototypes import decorrelate, hidden_activations, write_prototypes
 from coterie.objectives.selection_formulas import confident_images
-from coterie.types import Batch, ItemSpec, OneProcess
+from coterie.types import ItemSpec
 from helpers.authors import stored
+from helpers.batches import batch_of_views
 
 CASES = ["plain", "skewed", "sure", "unsure"]  # skewed: two groups that are nobody's most probable one
 
@@ -107,7 +108,7 @@ def test_two_batches_of_training_are_the_authors() -> None:
     for number in range(2):
         views = {name: TRAINING[f"{name}{number}"] for name in ("clean", "weak", "strong")}
         generator = torch.Generator().manual_seed(number)
-        batch = Batch(torch.arange(120), views, part_size=30, progress=0.0, generator=generator, share=OneProcess())
+        batch = batch_of_views(views, part_size=30, generator=generator)
         for losses, theirs in zip(method.step(net, batch), TRAINING[f"losses{number}"], strict=True):
             ours = torch.stack([losses["cluster"], losses["calibrate"], losses["entropy"]])
             torch.testing.assert_close(ours.detach(), theirs, rtol=1e-5, atol=1e-5)

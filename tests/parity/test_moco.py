@@ -7,8 +7,9 @@ from torch import nn
 from coterie.methods.moco import MoCo
 from coterie.networks.net import Net
 from coterie.objectives.contrastive import info_nce
-from coterie.types import Batch, ItemSpec, OneProcess
+from coterie.types import ItemSpec
 from helpers.authors import stored
+from helpers.batches import batch_of_views
 
 MOCO = stored("moco")
 EPOCHS, STEPS = 4, 3  # the length of the authors' run; the state after six of the twelve steps is stored
@@ -65,14 +66,7 @@ def test_six_steps_of_training_are_the_authors() -> None:
     optimiser = method.optimiser(net.train())
     for step in range(6):
         views = {"one": MOCO[f"one{step}"], "two": MOCO[f"two{step}"]}
-        batch = Batch(
-            torch.arange(16),
-            views,
-            part_size=16,
-            progress=step / (EPOCHS * STEPS),
-            generator=torch.Generator(),
-            share=OneProcess(),
-        )
+        batch = batch_of_views(views, progress=step / (EPOCHS * STEPS))
         optimiser.param_groups[0]["lr"] = float(MOCO["rates"][step])
         for losses in method.step(net, batch):
             assert float(losses["contrast"].detach()) == pytest.approx(float(MOCO["losses"][step]), rel=1e-4)
