@@ -130,6 +130,15 @@ def test_there_are_no_more_groups_than_different_items(different):
         choose_k(points, least=5, most=7)
 
 
+def test_rows_that_differ_in_the_sign_of_a_zero_are_the_same_item():
+    """Three items with zeros of either sign counted as 120 different ones, and 8 groups of them "hold"."""
+    rng = np.random.default_rng(0)
+    points = np.repeat(rng.normal(size=(3, 100)).clip(0), 40, axis=0).astype(np.float32)
+    points[(points == 0) & (rng.random(points.shape) < 0.5)] = -0.0
+    found = choose_k(points)
+    assert (found.k, found.plateau, [row.k for row in found.curve]) == (3, (3, 3), [2, 3])
+
+
 def test_too_few_items_to_look_for_a_number():
     with pytest.raises(InputError, match="at least 8 items"):
         Clusterer("auto", method="ae", random_state=0).fit(POINTS[:6])

@@ -118,7 +118,7 @@ def choose(
     top = min(most_groups(looked.n), len(points) // 4) if most is None else most
     notes = list(looked.notes)
     # As many groups as different items hold as surely as the true ones: those above them are empty.
-    different = len({row.tobytes() for row in looked.points.cpu().numpy()})
+    different = len({(row + 0).tobytes() for row in looked.points.cpu().numpy()})  # + 0: -0.0 is 0.0
     if 1 < different < least:
         raise InputError(f"Only {different} of the items are different, so there are no {least} groups to look for.")
     if 1 < different < top:

@@ -41,7 +41,7 @@ def duplicates_of(source: Source, model: Model | None = None) -> Duplicates:
     points, content = [], []
     for part in torch.arange(n).split(512):
         raw = source.items.take(part)
-        content += [hashlib.sha256(row.numpy().tobytes()).hexdigest()[:32] for row in raw]
+        content += [hashlib.sha256(row.tobytes()).hexdigest()[:32] for row in raw.numpy() + 0]  # + 0: -0.0 is 0.0
         if model is None:
             points.append(raw.float() if raw.ndim == 2 else _small(raw))
     rows = torch.cat(points) if model is None else extract_features(model.net, source.items)

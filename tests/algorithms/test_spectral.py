@@ -103,7 +103,7 @@ def test_coordinates_do_not_depend_on_the_other_items() -> None:
 
 
 def test_of_copies_a_few_are_kept_and_all_where_too_little_would_stay() -> None:
-    rows = torch.tensor([[0.0, 1], [2, 3], [0, 1], [0, 1], [2, 3], [4, 5]])
+    rows = torch.tensor([[0.0, 1], [2, 3], [-0.0, 1], [0, 1], [2, 3], [4, 5]])
     assert few_copies(rows, 2, least=3).tolist() == [True, True, True, False, True, True]
     assert few_copies(rows, 1, least=3).tolist() == [True, True, False, False, False, True]
     assert few_copies(rows, 1, least=4).all()

@@ -63,7 +63,7 @@ def few_copies(rows: Float[Tensor, "n d"], most: int, least: int) -> Bool[Tensor
     met: Counter[bytes] = Counter()
     keep = []
     for row in rows.cpu().numpy():
-        key = hashlib.blake2b(row.tobytes(), digest_size=16).digest()
+        key = hashlib.blake2b((row + 0).tobytes(), digest_size=16).digest()  # + 0: -0.0 is 0.0
         met[key] += 1
         keep.append(met[key] <= most)
     kept = torch.tensor(keep, device=rows.device)
