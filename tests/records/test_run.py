@@ -180,6 +180,20 @@ def test_what_is_no_record_is_said_without_much_memory(
     assert not (tmp_path / "pwned").exists()
 
 
+def test_a_record_that_is_cut_off_is_no_record(folder: MakeFolder) -> None:
+    """Half of it was a record of a run that was neither calibrated nor taught by judgements."""
+    path = folder() / "run.yaml"
+    lines = yaml_of(read_record(path.parent)).splitlines(keepends=True)
+    assert [line.split(":")[0] for line in (*lines[:2], lines[-1])] == ["status", "command", "seconds"]
+    for left in range(2, len(lines)):
+        path.write_text("".join(lines[:left]))
+        with pytest.raises(InputError, match=r"run.yaml (is cut off|is no YAML|is damaged)"):
+            read_record(path.parent)
+        path.write_text("".join(lines[: left + 1])[:-2])
+        with pytest.raises(InputError, match=r"run.yaml (is cut off|is no YAML|is damaged)"):
+            read_record(path.parent)
+
+
 def test_a_few_aliases_are_plain_yaml(tmp_path: Path) -> None:
     shared = ["x"]
     (tmp_path / "run.yaml").write_text(yaml.safe_dump({"status": "done", "notes": shared, "warnings": shared}))

@@ -87,13 +87,11 @@ def read_text(path: Path, most: int) -> str:
         ) from error
 
 
-def read_yaml(path: Path, most: int) -> Any:
-    """Plain values of a YAML file: no tags, dates as they are written, depth and aliases bounded. Raises InputError."""
-    return parse_yaml(read_text(path, most), str(path))
-
-
 def parse_yaml(text: str, where: str) -> Any:
-    """The same of a text; `where` names it in the message. Raises InputError for what is no YAML."""
+    """Plain values of YAML: no tags, dates as they are written, depth and aliases bounded.
+
+    `where` names it in the message. Raises InputError for what is no YAML.
+    """
     import yaml
 
     # libyaml does not take the escapes by which a name that is no UTF-8 is written; Python's parser does.

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from coterie.records.files import check_plain, read_entries, read_yaml, validated
+from coterie.records.files import check_plain, parse_yaml, read_entries, read_text, validated
 from coterie.types import InputError
 
 Record = dict[str, Any]
@@ -202,13 +202,23 @@ def record_in(folder: Path) -> Path:
 
 
 def read_record(folder: Path) -> Record:
-    """The entries of a run folder's `run.yaml`. Raises InputError for one that does not fit the schema."""
+    """Entries of a run folder's `run.yaml`. Raises InputError for one that does not fit the schema, or is cut off."""
     path = record_in(folder)
-    content: Record = read_yaml(path, LARGEST)
+    text = read_text(path, LARGEST)
+    content: Record = parse_yaml(text, str(path))
     if isinstance(content, dict):
         check_plain(content, str(path))
     validated(RunRecord, content, str(path))
+    _check_whole(path, text, content)
     return content
+
+
+def _check_whole(path: Path, text: str, record: Record) -> None:
+    """Raise InputError where the end of what a run wrote is missing, which is YAML all the same."""
+    if "command" not in record:  # the second entry that a run writes
+        return
+    if not text.endswith("\n") or (record.get("status") == "done" and "seconds" not in record):
+        raise InputError(f"{path} is cut off at its end: take it from a whole copy of the run, or fit again.")
 
 
 def read_choice(folder: Path, record: Record) -> Record | None:
