@@ -54,6 +54,22 @@ def test_a_row_says_what_the_run_folder_says(add_run: AddRun) -> None:
     assert (row.confidence, row.empty) == (pytest.approx(0.75), 1)
 
 
+def test_it_is_said_by_which_labels_the_runs_were_measured(add_run: AddRun) -> None:
+    measured = {"acc": 0.5, "nmi": 0.5, "confidence": 0.75, "labels": "column a of t.csv"}
+    paths = [add_run(name, [0, 1, 1], measured) for name in ("one", "two")] + [add_run("bare", [0, 1, 1])]
+    assert compare(paths).notes == ["Labels: column a of t.csv."]
+    others = measured | {"labels": "column b of t.csv. They equal the run's own groups"}
+    found = compare(
+        [*paths, add_run("three", [0, 1, 0], others), add_run("four", [0, 1, 0], measured | {"labels": ""})]
+    )
+    assert found.notes == [
+        "Labels of one, two: column a of t.csv.",
+        "Labels of three: column b of t.csv. They equal the run's own groups.",
+    ]
+    assert [row.labels for row in found.rows[2:]] == ["", others["labels"], ""]
+    assert all(note in " ".join(render_comparison(found).split()).replace("&#39;", "'") for note in found.notes)
+
+
 def test_a_row_says_how_many_epochs_were_made(add_run: AddRun) -> None:
     stages = [{"name": "ae", "epochs": 4}, {"name": "dec", "epochs": 90}]
     path = add_run("early", [0, 1], stages=stages)

@@ -50,7 +50,7 @@ def compared(runs: Sequence[Path]) -> Comparison:
     for item in comparison.left_out:
         print(f"Note: left out {item.id}. {item.reason}", file=sys.stderr)
     named = zip([row.run for row in comparison.rows], comparison.paths, strict=True)
-    return replace(comparison, notes=[f"{note}." for note in all_before_review(named)])
+    return replace(comparison, notes=[*comparison.notes, *(f"{note}." for note in all_before_review(named))])
 
 
 def check_page(out: Path) -> Path:

@@ -47,6 +47,7 @@ class Row:
     calibrated: bool  # whether that confidence is
     empty: int  # groups without an item
     labels_used: int = 0  # judgements that took part; such a run is set beside no label-free one
+    labels: str = ""  # which ones the metrics are by, and what is to be said of them
 
     def number(self, name: str) -> float | None:
         """One of `MEANT`."""
@@ -128,7 +129,7 @@ def compare(paths: Sequence[Path]) -> Comparison:
     rows = [_row(name, *run, made) for name, run, made in zip(names, runs, epochs, strict=True)]
     recipes = [recipe(folder.run, (folder.path,)) for folder, _ in runs]
     pairs = [_pair(names, runs, a, b) for a, b in combinations(range(len(runs)), 2)]
-    return Comparison(rows, _summaries(rows, recipes), pairs, left_out, kept)
+    return Comparison(rows, _summaries(rows, recipes), pairs, left_out, kept, notes=_about_labels(rows))
 
 
 def recipe(run: Record, seen: tuple[Path, ...] = ()) -> str:
@@ -195,7 +196,19 @@ def _row(name: str, folder: ReadRun, result: Result, epochs: list[int]) -> Row:
         calibrated=folder.calibrated,
         empty=int((sizes == 0).sum()),
         labels_used=judgements_in(run),
+        labels=metrics.get("labels") or "",
     )
+
+
+def _about_labels(rows: Sequence[Row]) -> list[str]:
+    """By which labels the runs were measured: numbers by others do not compare, and some say nothing of the truth."""
+    measured = [row for row in rows if row.metrics["acc"] is not None]
+    runs_by: dict[str, list[str]] = {}
+    for row in measured:
+        runs_by.setdefault(row.labels, []).append(row.run)
+    if len(runs_by) == 1:
+        return [f"Labels: {note}." for note in runs_by if note]
+    return [f"Labels of {', '.join(runs)}: {note}." for note, runs in runs_by.items() if note]
 
 
 def _summaries(rows: Sequence[Row], recipes: Sequence[str]) -> list[Summary]:
