@@ -124,7 +124,7 @@ def test_several_runs_embed_once(colours, weights, tmp_path, monkeypatch):
     np.testing.assert_array_equal(models[0].predict(colours), models[0].labels_)
 
 
-def test_method_auto_takes_the_encoder_at_hand_and_a_named_method_none(colours):
+def test_method_auto_takes_the_encoder_at_hand_and_a_named_method_none():
     from coterie.running.deciding import resolve
 
     auto = resolve(Clusterer(3, "auto", random_state=0)._settings())

@@ -357,7 +357,7 @@ def test_without_its_extra_review_says_how_to_get_it(
     assert "review needs its extra: pip install 'coterie[review]'." in capsys.readouterr().err
 
 
-def test_photos_that_moved(tmp_path: Path, run: Path, serve: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_photos_that_moved(tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "photos").rename(tmp_path / "elsewhere")
     assert main(["review", str(run), "--no-browser", "--port", "0"]) == 2
     assert "The photos are not where they were" in capsys.readouterr().err

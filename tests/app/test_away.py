@@ -174,7 +174,7 @@ def test_a_browser_without_storage_takes_decisions(browser: Any, app: Running) -
 
 
 @pytest.mark.usefixtures("home")
-def test_a_page_that_comes_back_whole_is_loaded_again(page: Any, app: Running) -> None:
+def test_a_page_that_comes_back_whole_is_loaded_again(page: Any) -> None:
     with page.expect_navigation():
         page.evaluate("window.dispatchEvent(new PageTransitionEvent('pageshow', { persisted: true }))")
 

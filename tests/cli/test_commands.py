@@ -144,7 +144,7 @@ def test_predict_gives_what_fit_gave(coterie, finished, images, tmp_path):
     assert len(pq.read_table(out)["embedding"][0]) == 32
 
 
-def test_evaluate_uses_the_sources_labels_or_a_file(coterie, finished, images, tmp_path):
+def test_evaluate_uses_the_sources_labels_or_a_file(coterie, finished, tmp_path):
     run = shutil.copytree(finished, tmp_path / "run")
     (run / "report.html").unlink()
     answer = coterie("evaluate", run, "--json")

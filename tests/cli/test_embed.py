@@ -57,9 +57,7 @@ def encoded(coterie, colours, weights, tmp_path_factory) -> Path:
     return run
 
 
-def test_what_a_run_embedded_is_not_embedded_again_for_duplicates_or_a_review(
-    coterie, encoded, colours, tmp_path, monkeypatch
-):
+def test_what_a_run_embedded_is_not_embedded_again_for_duplicates_or_a_review(coterie, encoded, tmp_path, monkeypatch):
     seen, whole = [], Encoder.__call__
 
     def counted(self, pixels):
@@ -100,7 +98,7 @@ def test_embed_writes_a_folder_that_fit_takes(coterie, colours, weights, tmp_pat
     assert (tmp_path / "run" / "gallery.npz").exists()
 
 
-def test_a_run_over_embedded_pictures_shows_them_and_says_by_what(coterie, encoded):
+def test_a_run_over_embedded_pictures_shows_them_and_says_by_what(encoded):
     record = yaml.safe_load((encoded / "run.yaml").read_text())
     assert record["source"]["spec"]["encoding"]["encoder"] == SMALL
     assert record["embedding_seconds"] > 0

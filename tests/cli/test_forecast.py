@@ -55,7 +55,7 @@ def test_embedding_the_pictures_is_part_of_the_time():
 
 
 @pytest.mark.parametrize("options", [("--set", "moco.epochs=5000"), ("--epochs", 3000), ("--method", "dec")])
-def test_a_dry_run_tells_it_first_and_writes_nothing(coterie, images, quick, options, tmp_path, monkeypatch):
+def test_a_dry_run_tells_it_first_and_writes_nothing(coterie, images, options, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     few = ("fit", images, "-k", 10, "--backbone", "small-4", "--device", "cpu", "-o", "run", "--dry-run", *options)
     answer = coterie(*few)

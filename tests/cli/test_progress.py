@@ -60,7 +60,7 @@ def test_too_few_photos_to_learn_from_are_said_before_training(coterie, images, 
     assert ("--pretrained" in notes) == warned
 
 
-def test_a_plan_shows_the_settings_that_matter_for_these_data(coterie, vectors, images):
+def test_a_plan_shows_the_settings_that_matter_for_these_data(coterie, vectors):
     views = yaml.safe_load(coterie("fit", vectors, "-k", 3, "--dry-run").out)["views"]
     assert "vector_noise" in views
     assert not {"flip", "crop_scale", "glyph_shift", "jitter"} & set(views)

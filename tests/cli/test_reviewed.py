@@ -37,7 +37,7 @@ def commands(run: Path, vectors: Path) -> list[list[object]]:
 
 
 @pytest.mark.parametrize("number", range(8))
-def test_they_say_it_once(coterie, reviewed, vectors, grouped, number):
+def test_they_say_it_once(coterie, reviewed, vectors, number):
     command = commands(reviewed, vectors)[number]
     shown = "RUN" if command[0] == "compare" else reviewed
     answer = coterie(*command)

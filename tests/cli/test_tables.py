@@ -123,7 +123,7 @@ def test_labels_of_the_source_that_cannot_be_used_do_not_lose_the_run(coterie):
     assert answer.object["metrics"]["labels"] == "column label of two.parquet, by row"
 
 
-def test_names_go_from_files_to_frames_and_back(coterie):
+def test_names_go_from_files_to_frames_and_back():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(COLUMNS)
     settings = {"n_clusters": 3, "epochs": 1, "random_state": 0}

@@ -24,7 +24,7 @@ from helpers.batches import batch_of_views
 from helpers.refused import refused_in_plan
 from helpers.small_nets import untrained_net
 
-K, SIZE, DIM = 3, 12, 6
+K, DIM = 3, 6
 SPEC = ItemSpec("embeddings", dim=DIM)
 
 
