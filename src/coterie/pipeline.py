@@ -32,9 +32,9 @@ from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
 from coterie.records import groups_of, judgements_in, read_record, recalibration
+from coterie.records.rows import outside_of, taught_by
 from coterie.report import comparable, gallery_rows, map_rows, project
 from coterie.review.log import was_reviewed
-from coterie.review.rows import read as read_rows
 from coterie.running.forecast import WORTH_SAYING, forecast
 from coterie.running.prepared import Prepared, Watch
 from coterie.running.preparing import check_review, prepare
@@ -248,11 +248,6 @@ def _save_npz(path: Path, **arrays: np.ndarray) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def used_rows(record: dict[str, Any], n: int) -> np.ndarray:
-    """The rows, of n, whose judgement took part in a run (`fit --judged`)."""
-    return read_rows(str((record.get("labels_used") or {}).get("rows") or ""), n)
-
-
 def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
     """Compare a finished run's result table with true labels, and keep the numbers. Raises InputError."""
     metrics = measure_run(out, labels)
@@ -269,18 +264,18 @@ def measure_run(out: Path, labels: Labels) -> dict[str, Any]:
     """A finished run's result table beside true labels; nothing is written."""
     record = read_record(out)
     table = read_result(out / "result.parquet", record.get("source", {}).get("n"), groups_of(record))
-    used = used_rows(record, len(table.ids))
+    used, outside = (marked(record, len(table.ids)) for marked in (taught_by, outside_of))
     codes = labels.codes.copy()
     codes[used] = -1  # what was judged may not check what it has taught
     known = replace(labels, codes=codes)
     note = ". ".join(filter(None, (labels.note, alike(known), caution(known, table.labels))))
-    by_head = {name: evaluate(codes, p, class_names=labels.names) for name, p in table.heads.items()}
+    by_head = {name: evaluate(codes, p, class_names=labels.names, outside=outside) for name, p in table.heads.items()}
     answer = next(iter(by_head.values()))
     heads = {
         name: {key: value for key, value in numbers.items() if key == "sizes" or not isinstance(value, dict | list)}
         for name, numbers in by_head.items()
     }
     metrics = {**answer, "heads": heads, "labels": note}
-    if len(used):
-        metrics["labels_used"] = len(used)
+    if used.any():
+        metrics["labels_used"] = int(used.sum())
     return metrics

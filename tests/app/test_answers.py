@@ -28,8 +28,8 @@ from coterie.cli import main
 from coterie.export import Options, export, format_names
 from coterie.export.items import items_of_run
 from coterie.export.registry import format_of
+from coterie.records import rows as row_texts
 from coterie.review import Review
-from coterie.review import rows as row_texts
 from coterie.review.audits import own_level, plan
 from coterie.review.refitting import Proposal, propose_refit
 from helpers import forked

@@ -131,6 +131,14 @@ def test_perfect_and_useless_order() -> None:
     assert (auroc(constant, correct), fpr95(constant, correct)) == (0.5, 1)
 
 
+def test_nothing_far_outside_is_accepted_however_sure_it_looks() -> None:
+    (row,) = acceptance(
+        np.array([1.0, 0.9, 0.2]), np.array([False, True, True]), (0.5,), np.array([True, False, False])
+    )
+    assert (row["count"], row["share"], row["error"]) == (1, 1 / 3, 0)
+    assert row["expected_error"] == pytest.approx(0.1)
+
+
 def test_acceptance_counts_those_above_each_threshold() -> None:
     for row in acceptance(CONFIDENCE, CORRECT):
         accepted = row["threshold"] <= CONFIDENCE

@@ -14,9 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from coterie.data.encoding import encode
 from coterie.evaluation import evaluate
+from coterie.pipeline import evaluate_run
 from coterie.report import write_report
 from coterie.types import Encoding, InputError
+from helpers.review_runs import put_far_outside, write_run
 
 MakeRun = Callable[..., Path]
 VOID = {"meta", "link", "img", "br", "input"}
@@ -305,3 +308,17 @@ def test_confidences_that_are_not_calibrated_promise_nothing(make_run: MakeRun) 
     assert "if it can be believed" not in words
     assert "Accept the sure part" not in words
     assert "Neighbours differ." in words
+
+
+def test_rows_far_outside_are_accepted_at_no_threshold(tmp_path: Path) -> None:
+    """Before, the table counted them, and `accept` does not."""
+    p = np.array([[0.99, 0.01], [0.97, 0.03], [0.04, 0.96], [0.3, 0.7]], np.float32)
+    run = write_run(tmp_path / "run", p, kind="embeddings")
+    put_far_outside(run, "0")
+    metrics = evaluate_run(run, encode(["b", "a", "b", "b"]))
+    assert [(row["count"], row["error"]) for row in metrics["acceptance"] if row["threshold"] in (0.0, 0.95)] == [
+        *((3, 0.0), (2, 0.0))
+    ]
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "1 far outside the others: not accepted." in page
+    assert re.search(r"(?s)≥ 95%.*?<span>50\.0%</span></td><td>2</td><td>3\.5%</td><td>0\.0%</td>", page)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coterie.review import rows as row_texts
+from coterie.records import rows as row_texts
 from coterie.review.checks import check
 from coterie.review.events import Event, content_of, plain
 from coterie.review.fold import replay

@@ -18,9 +18,9 @@ from coterie.app.site import Site
 from coterie.app.thumbs import Busy
 from coterie.data.shrink import Unreadable
 from coterie.evaluation import accept
+from coterie.records import rows as row_texts
 from coterie.records.group_names import upright
 from coterie.report.wording import limit_percent
-from coterie.review import rows as row_texts
 from coterie.review.queue import tasks, waiting
 from coterie.review.sentences import sentence
 from coterie.types import InputError

@@ -12,8 +12,8 @@ from coterie.app.answers import site_of, told
 from coterie.app.exporting import exporting
 from coterie.app.jobs import JobBody, Report
 from coterie.app.site import Site
+from coterie.records import rows as row_texts
 from coterie.report.wording import percent
-from coterie.review import rows as row_texts
 from coterie.review.events import AUDITS, Undo
 from coterie.review.fold import dependents
 from coterie.review.refitting import propose_refit

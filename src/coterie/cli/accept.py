@@ -27,8 +27,8 @@ from coterie.common.words import counted
 from coterie.data.judged import Judged, read_judged, table_content
 from coterie.evaluation import accept
 from coterie.records.review import read_review
+from coterie.records.rows import outside_of, taught_by
 from coterie.report.read import ReadRun, Result, read_finished, read_recalibrated
-from coterie.review.base import outside_of, taught_by
 from coterie.review.before import before_review
 from coterie.review.log import decisions
 from coterie.types import InputError

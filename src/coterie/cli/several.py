@@ -20,10 +20,10 @@ from coterie.data.originals import absolute_path
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.evaluation import evaluate
 from coterie.networks.net import weights_digest
-from coterie.pipeline import used_rows
 from coterie.prediction.model import load_model
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, judgements_in, read_record
+from coterie.records.rows import taught_by
 from coterie.report.compare import Comparison
 from coterie.report.compare_page import render_comparison
 from coterie.report.page import is_page, write_page
@@ -187,7 +187,7 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path], failed: Mapping
     labels = usable_labels(request, list(found.ensemble.ids), skipped, notes, runs[0])
     if labels is not None:
         codes = labels.codes.copy()
-        codes[used_rows(record, len(codes))] = -1  # as of each run: what was judged may not check what it has taught
+        codes[taught_by(record, len(codes))] = -1  # as of each run: what was judged may not check what it has taught
         heads = {n: evaluate(codes, p.numpy(), class_names=labels.names) for n, p in found.ensemble.heads.items()}
         metrics["heads"] = {name: {key: head[key] for key in METRICS} for name, head in heads.items()}
         metrics["metrics"] = metrics["heads"][next(iter(heads))]

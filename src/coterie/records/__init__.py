@@ -4,7 +4,7 @@
 - `run`: the schema of `run.yaml`; `history`: of a line of `history.jsonl`; `metrics`: of `metrics.json`, `ood.json`
 - `table`: `result.parquet`, what all its readers check; `review`: what a reviewed one says of its review
 - `recalibration`, `duplicates`, `features`: of `recalibration.json`, `duplicates.json`, `features.json`
-- `group_names`: what a group may be called
+- `rows`: sets of rows as short texts; `group_names`: what a group may be called
 
 A run folder may come from anyone and in any state. Whatever is wrong with a file of it is an InputError that names the
 file and the entry, before anything is made of it. May not live here: torch, anything that computes.

@@ -19,6 +19,7 @@ from coterie.records import Record
 from coterie.records.duplicates import read_duplicates
 from coterie.records.group_names import printed
 from coterie.records.recalibration import read_recalibration
+from coterie.records.rows import outside_of
 from coterie.records.run import read_choice
 from coterie.report import headline, wording
 from coterie.report.charts import histogram
@@ -95,6 +96,7 @@ def _content(folder: ReadRun) -> dict[str, Any]:
         "kind": folder.kind,
         "histogram": histogram(folder.result.confidence, folder.kind) if folder.result else None,
         "acceptance": _acceptance(folder),
+        "outside": int(outside_of(run, len(folder.result.labels)).sum()) if folder.result else 0,
         "found_in": _found_in(folder),
         "quality": build_quality(folder.metrics, folder.kind),
         "map": _map(folder, groups),
@@ -117,11 +119,16 @@ def _content(folder: ReadRun) -> dict[str, Any]:
 
 
 def _acceptance(folder: ReadRun) -> list[Record]:
-    """What accepting the surer items gives, of all; and the errors found among those whose label is known."""
+    """What accepting the surer items gives, of all; and the errors found among those whose label is known.
+
+    Rows far outside all others are accepted at no threshold, as by `coterie accept`.
+    """
     measured = {row["threshold"]: row["error"] for row in (folder.metrics or {}).get("acceptance") or []}
     if folder.result is None or not (measured or folder.calibrated):
         return []
-    return [{**row, "error": measured.get(row["threshold"])} for row in acceptance(folder.result.confidence)]
+    outside = outside_of(folder.run, len(folder.result.confidence))
+    rows = acceptance(folder.result.confidence, outside=outside)
+    return [{**row, "error": measured.get(row["threshold"])} for row in rows]
 
 
 def _found_in(folder: ReadRun) -> str:

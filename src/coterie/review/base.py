@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.fingerprint import file_digest
-from coterie.records import Record
 from coterie.records.group_names import groups_of_model
+from coterie.records.rows import outside_of
 from coterie.records.table import numbers, open_table
 from coterie.report.read import ReadRun, read_finished
-from coterie.review import rows as row_texts
 from coterie.types import InputError
 
 Ids = Sequence[str] | Sequence[int] | NDArray[Any]
@@ -157,22 +156,6 @@ class Base:
             column = file.read(columns=[name])[name].combine_chunks()
             flat = column.flatten() if hasattr(column, "flatten") and column.type.num_fields else column
             return np.asarray(numbers(flat), np.float32)
-
-
-def outside_of(record: Record, n: int) -> NDArray[np.bool_]:
-    """The rows (n,) that lie far outside all others, by the record of the run. Raises InputError."""
-    return _marked((record.get("source") or {}).get("outliers"), n)
-
-
-def taught_by(record: Record, n: int) -> NDArray[np.bool_]:
-    """The rows (n,) whose judgement took part in a run (`fit --judged`). Raises InputError."""
-    return _marked((record.get("labels_used") or {}).get("rows"), n)
-
-
-def _marked(rows: str | None, n: int) -> NDArray[np.bool_]:
-    found = np.zeros(n, bool)
-    found[row_texts.read(str(rows or ""), n)] = True
-    return found
 
 
 def read_base(run: Path) -> Base:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from coterie.records import rows as row_texts
 from coterie.records.group_names import check_given
-from coterie.review import rows as row_texts
 from coterie.review.events import (
     NOWHERE,
     Approve,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.review import rows as row_texts
+from coterie.records import rows as row_texts
 from coterie.review.audits import AuditState
 from coterie.review.events import (
     NOWHERE,

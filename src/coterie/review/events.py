@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from coterie.records import rows as row_texts
 from coterie.records.group_names import checked_name
-from coterie.review import rows as row_texts
 from coterie.types import InputError
 
 FORMAT = 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.common.arguments import whole_number
-from coterie.review import rows as row_texts
+from coterie.records import rows as row_texts
 from coterie.review.columns import columns_of
 from coterie.review.state import MODEL, REFIT
 from coterie.types import InputError

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coterie.common.words import capital, counted
-from coterie.review import rows as row_texts
+from coterie.records import rows as row_texts
 from coterie.review.events import (
     Approve,
     Data,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.common.words import whole_percent
-from coterie.review import rows as row_texts
+from coterie.records import rows as row_texts
 from coterie.review.audits import AuditState, Claim
 from coterie.review.base import Base, Ids, read_base
 from coterie.review.checks import check_group

@@ -26,8 +26,8 @@ from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
 from coterie.records.group_names import groups_of_model
 from coterie.records.review import REVIEWED, entry_of, read_review
+from coterie.records.rows import written
 from coterie.review.log import was_reviewed
-from coterie.review.rows import written
 from coterie.review.table import table_of_log
 from coterie.types import InputError, Source
 

@@ -14,7 +14,7 @@ from coterie.data.outliers import usual_items
 from coterie.networks.backbones import BackboneChoice, Start
 from coterie.networks.net import Net
 from coterie.prediction.model import Model
-from coterie.review.rows import written
+from coterie.records.rows import written
 from coterie.running.beginning import epochs_of
 from coterie.running.finetuning import Teacher
 from coterie.running.judgements import Judgements

@@ -1,4 +1,4 @@
-"""Sets of rows as short texts: "17,40-58" is row 17 and rows 40 to 58."""
+"""Sets of rows as short texts, "17,40-58" is row 17 and rows 40 to 58, and which a record of a run marks so."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.records.run import Record
 from coterie.types import InputError
 
 SINGLE = re.compile("[0-9]{1,12}")
@@ -62,6 +63,22 @@ def unpacked(text: str) -> str:
     except ValueError:
         raise InputError(f"{text[:60]!r} is no list of rows.") from None
     return written(np.flatnonzero(np.unpackbits(np.frombuffer(content, np.uint8), bitorder="little")))
+
+
+def outside_of(record: Record, n: int) -> NDArray[np.bool_]:
+    """The rows (n,) that lie far outside all others, which are accepted at no threshold. Raises InputError."""
+    return _marked((record.get("source") or {}).get("outliers"), n)
+
+
+def taught_by(record: Record, n: int) -> NDArray[np.bool_]:
+    """The rows (n,) whose judgement took part in a run (`fit --judged`). Raises InputError."""
+    return _marked((record.get("labels_used") or {}).get("rows"), n)
+
+
+def _marked(rows: str | None, n: int) -> NDArray[np.bool_]:
+    found = np.zeros(n, bool)
+    found[read(str(rows or ""), n)] = True
+    return found
 
 
 @functools.lru_cache(maxsize=4)  # one decision asks for the same long text ten times
