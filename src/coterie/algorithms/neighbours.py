@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from coterie.algorithms.inverted_lists import BLOCK, candidates
+from coterie.common.extras import imported
 from coterie.common.isolation import warn_caller
 from coterie.types import InputError
 
@@ -121,12 +122,11 @@ def _approximate(n: int, device: torch.device, exact: bool | None) -> bool:
     if exact or (exact is None and n <= (EXACT_UP_TO if device.type == "cpu" else EXACT_UP_TO_ON_GPU)):
         return False
     try:
-        import faiss  # noqa: F401
-    except ImportError as error:
-        missing = "the package faiss-cpu (pip install 'coterie[neighbours]') is missing"
+        imported("faiss", "The package faiss-cpu (pip install 'coterie[neighbours]') is missing.")
+    except InputError as error:
         if exact is False:
-            raise InputError(f"Approximate neighbours cannot be found: {missing}.") from error
-        warn_caller(f"Neighbours of {n} points are searched for exactly, which is slow: {missing}.")
+            raise InputError(f"Approximate neighbours cannot be found. {error}") from error
+        warn_caller(f"Neighbours of {n} points are searched for exactly, which is slow. {error}")
         return False
     return True
 

@@ -8,6 +8,8 @@ from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from coterie.common.extras import imported
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
@@ -89,9 +91,7 @@ def _formats(*, tga: bool) -> tuple[str, ...]:
     from PIL import Image
 
     if importlib.util.find_spec("pillow_heif"):
-        import pillow_heif
-
-        pillow_heif.register_heif_opener()
+        imported("pillow_heif", "HEIC needs its extra: pip install 'coterie[heif]'.").register_heif_opener()
     Image.init()
     # TGA has no mark by which to tell it, so it may be tried for its own files only.
     return tuple(name for name in (*FORMATS, *(("TGA",) if tga else ())) if name in Image.OPEN)

@@ -9,6 +9,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from coterie.common.extras import imported
 from coterie.data.files import path_of
 from coterie.types import InputError
 
@@ -169,15 +170,13 @@ def _download(name: str) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         if name in MEDMNIST:
-            import medmnist
-
+            absent = f"To download {name}, install medmnist first: pip install 'coterie[medmnist]'."
+            medmnist = imported("medmnist", absent)
             info = medmnist.INFO[name]
             getattr(medmnist, info["python_class"])(split="train", download=True, root=str(root))
         elif name in LAYOUTS and LAYOUTS[name].torchvision:
             from torchvision import datasets
 
             getattr(datasets, LAYOUTS[name].torchvision)(root=str(root), download=True)
-    except ImportError as error:
-        raise InputError(f"To download {name}, install medmnist first: pip install 'coterie[medmnist]'.") from error
     except (OSError, RuntimeError) as error:
         raise InputError(f"{name} could not be downloaded into {root} ({error}).") from error

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from coterie.common.callers import as_written
+from coterie.common.extras import imported
 from coterie.scaling.engines import Task
 from coterie.types import InputError, RunFailed
 
@@ -114,11 +115,9 @@ def running() -> Iterator[Any]:
 
 
 def _imported() -> Any:
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise InputError("--engine ray needs its extra: pip install 'coterie[ray]'.") from error
+    absent = "--engine ray needs its extra: pip install 'coterie[ray]'."
+    ray = imported("ray", absent)
+    imported("ray.data", absent)
     logging.getLogger("ray.data").setLevel(logging.ERROR)  # it would tell its plans
     return ray
 
