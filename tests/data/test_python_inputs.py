@@ -105,6 +105,7 @@ VECTORS = {
     "frame": pd.DataFrame(ROWS, columns=list("abcde")),
     "nullable frame": pd.DataFrame(ROWS).convert_dtypes(),
     "frame with names of two levels": TWO_LEVELS,
+    "frame with names of bytes": pd.DataFrame(ROWS, columns=[b"a", b"b", b"c", b"d", b"e"]),
     "frame of objects": pd.DataFrame(ROWS, columns=list("abcde")).astype(object),
     "frame of decimals": pd.DataFrame(
         [[Decimal(float(value)) for value in row] for row in ROWS], columns=list("abcde")
@@ -304,6 +305,7 @@ REFUSED = {
         ),
         r"\(index, label\), among its 6",
     ),
+    "a label whose name is of bytes": (pd.DataFrame(ROWS, columns=[b"a", b"b", b"c", b"d", b"label"]), r"\(label\)"),
     "classes, ids and numbers of rows": (
         pd.DataFrame(ROWS, columns=list("abcde")).assign(species_id=1, image_id=range(12), Fine_Label=2).reset_index(),
         r"\(index, species_id, Fine_Label, image_id\), among its 9",

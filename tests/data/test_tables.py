@@ -16,6 +16,7 @@ import torch
 
 from coterie.data import labels_of, open_source
 from coterie.data.extensions import extensions
+from coterie.data.labels import read_label_file
 from coterie.data.table_numbers import list_column
 from coterie.data.whole_numbers import Ends
 from coterie.types import InputError, ItemSpec
@@ -188,6 +189,20 @@ def test_pictures_are_found_under_any_name(tmp_path):
         opened(tmp_path / "x.parquet", {"sound": sounds})
 
 
+def test_pictures_in_every_layout_of_bytes(tmp_path):
+    """Before, a view of bytes and one of categories held no bytes of pictures."""
+    cells = pa.array([encoded(image) for image in PIXELS])
+    names = pa.array([f"{row}.png" for row in range(25)])
+    for column in (cells.cast(pa.binary_view()), cells.cast(pa.large_binary()), cells.dictionary_encode()):
+        for name in ("image", "photo"):
+            assert np.array_equal(values(opened(tmp_path / "x.parquet", {name: column})), PIXELS.transpose(0, 3, 1, 2))
+    struct = pa.StructArray.from_arrays([cells.cast(pa.binary_view()), names.cast(pa.string_view())], ["bytes", "path"])
+    table = {"image": struct, "label": (np.arange(25) % 2).tolist()}
+    source = opened(tmp_path / "x.parquet", table)
+    assert read_label_file(tmp_path / "x.parquet", names.to_pylist()).codes.tolist() == table["label"]
+    assert np.array_equal(values(source), PIXELS.transpose(0, 3, 1, 2))
+
+
 @pytest.mark.parametrize("kind", ["PPM", "JPEG2000", "WEBP", "AVIF"])
 def test_pictures_of_every_format_are_found_beside_sounds(tmp_path, kind):
     if kind == "AVIF" and ".avif" not in extensions():
@@ -205,6 +220,8 @@ def test_pictures_of_every_format_are_found_beside_sounds(tmp_path, kind):
     [
         pa.FixedShapeTensorArray.from_numpy_ndarray(VECTORS),
         pa.array(list(VECTORS.astype(np.float16)), pa.list_(pa.float16())),
+        pa.array(VECTORS.tolist(), pa.list_view(pa.float32())),
+        pa.array(VECTORS.tolist(), pa.large_list_view(pa.float64())),
         pa.array((VECTORS * 8).astype(int).tolist(), pa.list_(pa.int8(), 6)),
     ],
 )

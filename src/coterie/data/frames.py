@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from decimal import Decimal
 from numbers import Integral, Real
@@ -41,7 +42,7 @@ def is_frame(source: Any) -> bool:
 
 
 def _has_text(name: Any) -> bool:
-    return isinstance(name, str) or (isinstance(name, tuple) and any(isinstance(level, str) for level in name))
+    return isinstance(name, str | bytes) or (isinstance(name, tuple) and any(map(_has_text, name)))
 
 
 def take_features(frame: Any, options: Options) -> tuple[Any, FeatureColumns]:
@@ -85,8 +86,10 @@ def take_features(frame: Any, options: Options) -> tuple[Any, FeatureColumns]:
 
 
 def _one_text(name: Any) -> str:
-    """A column's name as one text: ("f", "a") is f_a, and ("label", "") is label."""
-    return "_".join(filter(None, map(str, name))) if isinstance(name, tuple) else str(name)
+    """A column's name as one text: ("f", "a") is f_a, ("label", "") is label, and so is b"label", as HDF5 has names."""
+    if isinstance(name, tuple):
+        return "_".join(filter(None, map(_one_text, name)))
+    return os.fsdecode(name) if isinstance(name, bytes) else str(name)
 
 
 def _check_whole(frame: Any) -> None:

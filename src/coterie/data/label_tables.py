@@ -17,6 +17,7 @@ from coterie.data.column_names import is_label, listed, names_items, twice
 from coterie.data.files import regular_file
 from coterie.data.parquet import open_parquet, read_column
 from coterie.data.reading import reading
+from coterie.data.table_forms import is_list
 from coterie.data.text_tables import read_rows, read_text
 from coterie.records.arrays import legible
 from coterie.types import InputError
@@ -166,7 +167,7 @@ def _read_parquet(path: Path) -> Columns:
     import pyarrow.types as types
 
     file = open_parquet(path)
-    nested = (types.is_list, types.is_large_list, types.is_fixed_size_list, types.is_struct, types.is_map)
+    nested = (is_list, types.is_struct, types.is_map)
     names = [field.name for field in file.schema_arrow if not any(is_kind(field.type) for is_kind in nested)]
     # Hugging Face's pictures {bytes, path} name their items by the path.
     pictures = [field.name for field in file.schema_arrow if types.is_struct(field.type) and _has_paths(field.type)]
@@ -185,7 +186,8 @@ def _has_paths(kind: Any) -> bool:
     import pyarrow.types as types
 
     place: int = kind.get_field_index("path")
-    return place >= 0 and bool(types.is_string(kind.field(place).type) or types.is_large_string(kind.field(place).type))
+    texts = (types.is_string, types.is_large_string, types.is_string_view)
+    return place >= 0 and any(is_text(kind.field(place).type) for is_text in texts)
 
 
 def _paths(column: Any) -> list[Any]:

@@ -41,7 +41,8 @@ def row_ids(file: Any, path: Path) -> tuple[Sequence[str], list[str]]:
 def _may_name(kind: Any) -> bool:
     import pyarrow.types as types
 
-    return any(is_kind(kind) for is_kind in (types.is_string, types.is_large_string, types.is_integer))
+    named = (types.is_string, types.is_large_string, types.is_string_view, types.is_integer)
+    return any(is_kind(kind) for is_kind in named)
 
 
 def _texts(column: Any, kind: Any) -> list[str] | None:
@@ -56,6 +57,6 @@ def _texts(column: Any, kind: Any) -> list[str] | None:
         if not all(np.isnan(number) or (number.is_integer() and abs(number) < EXACT) for number in numbers):
             return None
         return ["" if np.isnan(number) else str(int(number)) for number in numbers]
-    if types.is_string_view(kind) or _may_name(kind):
+    if _may_name(kind):
         return ["" if value is None else str(value) for value in values]
     return None

@@ -37,13 +37,28 @@ def _form(file: Any, field: Any, path: Path) -> Form:
         return "integer"
     if types.is_boolean(kind):
         return "boolean"
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if is_list(kind):
         inner = kind.value_type
         numeric = (
             types.is_floating(inner) or types.is_integer(inner) or types.is_decimal(inner) or types.is_boolean(inner)
         )
         return "list" if numeric else "other"
     return "picture" if bytes_of(kind) is not None and _holds_pictures(file, field, path) else "other"
+
+
+def is_list(kind: Any) -> bool:
+    """Whether the cells of this type are lists, in whichever layout."""
+    import pyarrow.types as types
+
+    plain = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return plain or is_list_view(kind)
+
+
+def is_list_view(kind: Any) -> bool:
+    """Whether the cells are lists that may lie in any order, which few of pyarrow's functions take."""
+    import pyarrow.types as types
+
+    return bool(types.is_list_view(kind) or types.is_large_list_view(kind))
 
 
 def _storage(kind: Any) -> Any:
@@ -59,7 +74,9 @@ def bytes_of(kind: Any) -> str | None:
 
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         return "bytes"
-    return "" if types.is_binary(kind) or types.is_large_binary(kind) else None
+    cells = kind.value_type if types.is_dictionary(kind) else kind
+    encoded = (types.is_binary, types.is_large_binary, types.is_binary_view)
+    return "" if any(is_kind(cells) for is_kind in encoded) else None
 
 
 def _holds_pictures(file: Any, field: Any, path: Path) -> bool:

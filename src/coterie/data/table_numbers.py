@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.table_forms import is_list_view
 from coterie.data.whole_numbers import Ends, are_large
 from coterie.types import InputError
 
@@ -46,6 +47,7 @@ def list_column(
 
     Raises InputError for lists of different lengths.
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = schema.field(name).type
@@ -55,6 +57,8 @@ def list_column(
     for batch in batches:
         column = batch.column(name)
         column = getattr(column, "storage", column)  # of a tensor
+        if is_list_view(column.type):
+            column = column.cast(pa.large_list(column.type.value_type))
         lengths = pc.list_value_length(column)
         width = int(pc.max(lengths).as_py() or 0) if result is None else result.shape[1]
         if result is None:
