@@ -48,6 +48,8 @@ def size_of(site: Site, name: str, only: str) -> dict[str, int | None]:
     elif only in ("decided", "undecided"):
         rows &= state.decided if only == "decided" else ~state.decided
     chosen = np.flatnonzero(rows)
+    if format_of(name).pictures and site.pictures.there:
+        chosen = chosen[np.fromiter(map(site.pictures.has, chosen.tolist()), bool, len(chosen))]
     some = chosen[:: max(1, len(chosen) // SAMPLED)]
     each = [site.pictures.size(row) for row in some.tolist()] if name in HOLDING and site.pictures.there else []
     known = [one for one in each if one is not None]

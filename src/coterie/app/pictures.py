@@ -25,13 +25,14 @@ THUMB, LARGE = 160, 2048  # pixels of the longer side
 
 Opener = Callable[[int], "Image"]
 Sizes = Callable[[int], "int | None"]
+Has = Callable[[int], bool]
 
 
 class Pictures:
     """Opens the picture of a row, or says in a few words why it cannot. `broken` counts those that could not.
 
-    `size`: the bytes of a row's file, None where that is not known. `changed`: what to say where they are others now.
-    `where` they lie.
+    `size`: the bytes of a row's file, None where that is not known. `has`: whether it is there. `changed`: what to say
+    where they are others now. `where` they lie.
     """
 
     def __init__(
@@ -39,10 +40,12 @@ class Pictures:
         open_row: Opener | None,
         why: str = "",
         size: Sizes = lambda row: None,
+        has: Has = lambda row: True,
         changed: str | None = None,
         where: str = "",
     ) -> None:
-        self._open, self.why, self.size, self.changed, self.where = open_row, why, size, changed, where
+        self._open, self.why, self.size, self.has = open_row, why, size, has
+        self.changed, self.where = changed, where
         self.broken: dict[int, str] = {}
 
     @property
@@ -114,6 +117,7 @@ def open_pictures(base: Base, source: str | None) -> Pictures:
     return Pictures(
         lambda row: originals.open(base.ids[row]),
         size=size,
+        has=lambda row: originals.has(base.ids[row]),
         changed=originals.changed(),
         where=os.fsdecode(originals.where),
     )
