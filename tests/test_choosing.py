@@ -87,6 +87,8 @@ def test_long_embeddings_are_compared_by_angle_and_short_ones_by_feature():
     ("given", "said"),
     [
         *(({"random_state": seed}, "random_state is") for seed in (-1, 2**63, True, "x", None)),
+        ({"least": 1}, "The range is 1 groups on: give two numbers from 2 on"),
+        ({"least": 5, "most": 3}, "The range is 5 to 3 groups"),
         ({"progress": 3}, "progress is 3: it takes a function of a text"),
         ({"columns": np.array(3)}, r"columns is array\(3\): it takes a text, or a list of texts"),
         *(({"least": least}, f"least is {least!r}: it takes a whole number") for least in (None, 2.5, "x", True)),

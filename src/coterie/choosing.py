@@ -90,6 +90,9 @@ def choose_k(
     if not 0 <= seed < 2**63:
         raise InputError(f"random_state is {seed}: it takes a whole number from 0 to 2**63 - 1.")
     least, most = as_whole(least, "least"), None if most is None else as_whole(most, "most")
+    if least < 2 or (most is not None and most < least):
+        asked = f"{least} groups on" if most is None else f"{least} to {most} groups"
+        raise InputError(f"The range is {asked}: give two numbers from 2 on, the smaller one first (least, most).")
     if not callable(progress):
         raise InputError(f"progress is {repr(progress)[:80]}: it takes a function of a text.")
     if isinstance(source, str | os.PathLike) and os.path.lexists(Path(source) / "run.yaml"):

@@ -174,9 +174,9 @@ def supervised(
     >>> found.probabilities.shape, found.labels_used, found.held_out
     ((12, 3), 48, True)
     """
-    size = None if image_size is None else whole_number(image_size, "image_size", 4, 10_000)
-    backbone, apart = text(backbone, "backbone"), _share_apart(held_out, test, test_labels)
+    backbone, apart = text(backbone, "backbone"), share_apart(held_out, test, test_labels)
     _check_arguments(settings, progress)
+    size, place = check_options(image_size, settings or {}, device)
     start = _start(init, backbone, size)
     # As `fit --init` opens its source: in the form that the run was fitted on, through its encoder where it had one.
     opened = open_items(
@@ -185,7 +185,7 @@ def supervised(
     known, spec = _labels(labels, source, opened), opened.items.spec
     if size is not None and spec.kind != "images":
         opened.notes.append(f"Without effect on {spec.kind}: --image-size.")
-    seed, place = seed_from(random_state), accelerator_for(device)
+    seed = seed_from(random_state)
     taught, scored = _split(np.flatnonzero(known.codes >= 0), apart, seed)
     taught = _without_outliers(opened, taught)
     if len(np.unique(known.codes[taught])) < 2:
@@ -243,6 +243,13 @@ class Exam:
     items: Items
     codes: NDArray[np.int64]  # one for each item
     rows: NDArray[np.int64]
+
+
+def check_options(image_size: int | None, settings: dict[str, Any], device: str) -> tuple[int | None, Place]:
+    """The image size and the device. Raises InputError for what is wrong whatever the source holds."""
+    size = None if image_size is None else whole_number(image_size, "image_size", 4, 10_000)
+    coerce(Settings, settings, NAME)
+    return size, accelerator_for(device)
 
 
 def _check_arguments(settings: object, progress: object) -> None:
@@ -341,7 +348,7 @@ def _labels(given: Any, source: Any, opened: Source) -> Labels:
     return found
 
 
-def _share_apart(held_out: float | None, test: Any, test_labels: Any) -> float:
+def share_apart(held_out: float | None, test: Any, test_labels: Any) -> float:
     """The share of the source that is kept for scoring. Raises InputError for what says nothing beside the rest."""
     if test is None and test_labels is not None:
         raise InputError("test_labels are the labels of test, which was not given: give both or neither.")

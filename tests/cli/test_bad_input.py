@@ -116,6 +116,29 @@ def test_options_that_cannot_be(coterie, options, words, dry):
 
 
 @pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("fit", "data.npy", "-k", 1), "-k is 1"),
+        (("fit", "data.npy", "-k", 3, "--method", "kmeans", "--epochs", 2), "epochs"),
+        (("fit", "data.npy", "-k", 3, "--pretrain", "mocco"), "did you mean 'moco'?"),
+        (("choose-k", "data.npy", "--least", 1), "from 2 on"),
+        (("supervised", "data.npy", "--labels", "source", "--held-out", 2), "held_out is 2"),
+        (("supervised", "data.npy", "--labels", "source", "--epochs", "-1"), "epochs is -1"),
+        (("supervised", "data.npy", "--labels", "source", "--device", "tpu"), "Unknown device 'tpu'"),
+    ],
+)
+def test_what_the_options_alone_say_is_refused_before_the_source_is_read(coterie, options, words):
+    make_source("vectors")
+    Path("data.npy").write_bytes(Path("data.npy").read_bytes()[:-8])  # whoever reads it says that it is cut off
+    refused(coterie(*options), words)
+
+
+def test_a_date_in_the_environment_that_is_none_is_refused(coterie, monkeypatch):
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "today")
+    refused(coterie("methods"), "SOURCE_DATE_EPOCH is 'today'")
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("n_cluster: 3", ("Unknown setting n_cluster", "did you mean n_clusters?")),

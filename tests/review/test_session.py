@@ -16,6 +16,7 @@ import pytest
 from coterie.cli import main
 from coterie.records.review import read_review
 from coterie.review import BeingReviewed, Conflict, LogBroken, Review, reviewed_table
+from coterie.review.table import is_current
 from coterie.review.undoing import NeedsMore
 from coterie.types import InputError
 from helpers import forked
@@ -428,7 +429,9 @@ def test_the_table_follows_the_log_where_nobody_closed_the_review(run: Path) -> 
     review.close()
     log = run / "review" / "log.jsonl"  # mended by hand: as many events as before
     log.write_bytes(log.read_bytes().replace(b'"name":"b"', b'"name":"c"'))
+    assert not is_current(run)
     reviewed_table(run)
+    assert is_current(run)
     assert set(pq.read_table(path)["name"].to_pylist()) == {"c", ""}
 
 

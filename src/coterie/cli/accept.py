@@ -30,7 +30,7 @@ from coterie.records.review import read_review
 from coterie.records.rows import outside_of, taught_by
 from coterie.report.read import ReadRun, Result, read_finished, read_recalibrated
 from coterie.review.before import before_review
-from coterie.review.log import decisions
+from coterie.review.table import is_current
 from coterie.types import InputError
 
 
@@ -38,6 +38,10 @@ def accept_items(request: AcceptRequest) -> None:
     """Find the accept set, say what it promises, write its table if asked to. Raises InputError."""
     if request.draw is not None and request.out is None:
         raise InputError(f"--draw needs a file to write: give it with -o, for example -o {unused('to-judge.csv')}.")
+    if request.out is not None:
+        check_ending(request.out, ".csv", ".parquet")
+    accept.check_error(request.max_error)
+    accept.check_level(request.level)
     folder, result = read_finished(request.run)
     if request.recalibrated:
         if request.judged is not None:
@@ -93,7 +97,7 @@ def of_review(folder: ReadRun) -> list[str]:
     if review is not None and audited:
         try:
             # A table that is older than its log says nothing of what was decided since, which may void the claim.
-            audited = review.events == decisions(folder.path)
+            audited = is_current(folder.path)
         except InputError:  # of a damaged log, which whoever reads the review itself hears of
             audited = False
     more = " (--only accepted: those that its audit accepts)" if audited else ""
@@ -104,7 +108,6 @@ def check_table(request: AcceptRequest, result: Result) -> Path:
     """The path of the table. Raises InputError where writing it would destroy something."""
     out = request.out
     assert out is not None
-    check_ending(out, ".csv", ".parquet")
     if request.draw is not None and os.path.lexists(out):
         raise InputError(f"{out} is there already and may hold judgements: give another name with -o.")
 

@@ -16,6 +16,7 @@ from coterie.data.judged import table_content
 from coterie.export import Options, export
 from coterie.export.back import judged_columns, of_own_groups, read_back
 from coterie.export.items import NOWHERE, items_of_run
+from coterie.export.registry import format_of
 from coterie.export.writing import check_place
 from coterie.records.recalibration import kept_beside
 from coterie.review.before import is_reviewed
@@ -49,6 +50,8 @@ def export_finished(request: ExportRequest) -> None:
     assert request.to is not None
     options = Options(**request.given)
     formats = [name.strip() for name in request.to.split(",") if name.strip()]
+    for name in formats:
+        format_of(name)
     items = items_of_run(request.run, original=options.original)
     with request.speech.bar() as bar:
         done = export(items, formats, request.out, options, [request.run], progress=bar.reading)

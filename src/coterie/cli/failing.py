@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -26,6 +27,7 @@ def failures(*, run: Path | None = None, sources: Sequence[str | None] = ()) -> 
     A run folder or a source that is not there is refused at once, before a command imports what it works with.
     """
     try:
+        _check_date()
         _look_for(run, sources)
         yield
     except (Exception, KeyboardInterrupt) as error:
@@ -33,6 +35,12 @@ def failures(*, run: Path | None = None, sources: Sequence[str | None] = ()) -> 
         if told is None:
             raise
         stop(*told)
+
+
+def _check_date() -> None:
+    """Raise InputError for a SOURCE_DATE_EPOCH that is no number: NumPy cannot be imported as a whole with it."""
+    if not re.fullmatch(r"\s*-?[0-9]+\s*", given := os.environ.get("SOURCE_DATE_EPOCH", "0")):
+        raise InputError(f"SOURCE_DATE_EPOCH is {given[:80]!r} in the environment: it takes a whole number of seconds.")
 
 
 def _look_for(run: Path | None, sources: Sequence[str | None]) -> None:

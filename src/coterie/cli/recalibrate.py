@@ -31,12 +31,12 @@ def recalibrate_run(run: Path, judged: Path, kind: str, out: Path | None, speech
     """Fit the map, say whether it helps, and if so write table, record and report. Raises InputError."""
     if kind not in get_args(Kind):
         raise InputError(f"--map is {kind!r}: it takes {', '.join(get_args(Kind))}.")
+    check_ending(out or run / TABLE, ".parquet")
     folder, result = read_finished(run)
     if not os.access(run, os.W_OK):
         raise InputError(f"{run} may not be written, and the map is kept there: change its rights, or give a copy.")
     reads = [judged, *([run] if out is not None else [])]
     table = check_output(out or run / TABLE, reads, ours=is_ours, own=run / TABLE)
-    check_ending(table, ".parquet")
     own = check_output(run / TABLE, [judged], ours=is_ours, own=run / TABLE)
     read = read_judgements(judged, folder, result)
     found = recalibrate(result.confidence[read.rows], read.right, kind)  # type: ignore[arg-type]

@@ -11,9 +11,10 @@ from coterie.cli.output import print_object
 from coterie.cli.settings import check_seed
 from coterie.cli.speech import Speech
 from coterie.cli.summary import METRICS
+from coterie.common.words import limit
 from coterie.data import Labels, open_source
 from coterie.types import InputError
-from coterie.yardstick import Yardstick, supervised
+from coterie.yardstick import Yardstick, check_options, share_apart, supervised
 
 OWN = "source"  # the labels that come with the source
 
@@ -50,6 +51,9 @@ def teach(asked: YardstickRequest) -> None:
         raise InputError("--test-labels are those of a second source: give it with --test.")
     if asked.test is not None and asked.held_out is not None:
         raise InputError("--held-out is a share of the source, and with --test that is scored: leave one of them out.")
+    settings = {} if asked.epochs is None else {"epochs": asked.epochs}
+    share_apart(asked.held_out, asked.test, asked.test_labels)
+    check_options(asked.image_size, settings, asked.device)
     labels = _labels(asked.source, None if asked.labels == OWN else asked.labels, asked.label_column, "--labels")
     test_labels = None
     if asked.test is not None:
@@ -65,7 +69,7 @@ def teach(asked: YardstickRequest) -> None:
             backbone=asked.backbone,
             image_size=asked.image_size,
             random_state=asked.seed,
-            settings={} if asked.epochs is None else {"epochs": asked.epochs},
+            settings=settings,
             device=asked.device,
             progress=bar,
         )
@@ -74,7 +78,7 @@ def teach(asked: YardstickRequest) -> None:
         print_object(answer)
         return
     print("  ".join(f"{name:>10}" for name in answer["metrics"]))
-    print("  ".join(f"{value:>z10.3f}" for value in answer["metrics"].values()))
+    print("  ".join(f"{limit(value, 3, (1.0,)):>10}" for value in answer["metrics"].values()))
     count = len(found.labels)
     scored = f"{count:,} other items" if found.held_out else f"the same {count:,} items"
     print(f"Taught with {found.labels_used:,} labels, scored on {scored}. This is no result of clustering.")

@@ -74,7 +74,7 @@ def expected_threshold(confidence: NDArray[np.floating], max_error: float) -> fl
     >>> expected_threshold(np.array([0.99, 0.95, 0.9, 0.5]), max_error=0.06)
     0.9
     """
-    _check_error(max_error)
+    check_error(max_error)
     values = np.sort(_values(confidence))[::-1]
     error = np.cumsum(1 - values) / np.arange(1, len(values) + 1)
     last_of_equals = np.r_[values[1:] != values[:-1], True]
@@ -148,8 +148,8 @@ def judged_needed(max_error: float, level: float = 0.95, wrong: int = 0) -> int:
     >>> judged_needed(0.05), judged_needed(0.05, wrong=1)
     (59, 93)
     """
-    _check_error(max_error)
-    _check_level(level)
+    check_error(max_error)
+    check_level(level)
     wrong = whole_number(wrong, "wrong", 0, MOST)
     enough = wrong + 1
     while error_bound(wrong, enough, level) > max_error:
@@ -262,12 +262,14 @@ def _values(confidence: NDArray[np.floating]) -> NDArray[np.float64]:
     return checked(values, np.ones(values.shape, dtype=bool))[0]
 
 
-def _check_error(max_error: float) -> None:
+def check_error(max_error: float) -> None:
+    """Raise InputError for what is no share of wrong items to accept."""
     if not is_number(max_error) or not 0 < max_error < 1:
         raise InputError(f"The accepted error is {str(max_error)[:80]}: it must lie between 0 and 1, as 0.05 for 5 %.")
 
 
-def _check_level(level: float) -> None:
+def check_level(level: float) -> None:
+    """Raise InputError for what is no level of a bound."""
     if not is_number(level) or not 0.5 <= level < 1:
         raise InputError(
             f"The confidence level is {str(level)[:80]}: it must be at least 0.5 and below 1, as 0.95 for 95 %."

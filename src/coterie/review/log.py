@@ -150,12 +150,7 @@ def digest(events: Iterable[tuple[Event, Data]]) -> str:
 
 def was_reviewed(run: Path) -> bool:
     """Whether somebody decided something about the result of this run folder. Raises InputError for a damaged log."""
-    return decisions(run) > 0
-
-
-def decisions(run: Path) -> int:
-    """How many events the log of a run folder has after its first. Raises InputError for a damaged log."""
-    return max(0, len(read_log(run / FOLDER / LOG)[0]) - 1)
+    return len(read_log(run / FOLDER / LOG)[0]) > 1
 
 
 class Log:

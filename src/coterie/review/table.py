@@ -238,9 +238,7 @@ def reviewed_table(run: Path) -> Path | None:
         return None
     there = read_review(run)
     if events:
-        before = opening(events).sha256
-        logs = ("", digest(events))  # "": of a version that did not say which
-        current = there is not None and there.events == len(events) - 1 and there.log in logs
+        before, current = opening(events).sha256, _says(there, events)
     elif there is not None:
         before, current = there.sha256, True
     else:
@@ -250,6 +248,17 @@ def reviewed_table(run: Path) -> Path | None:
     if current:
         return run / REVIEWED
     return _save(run, table_of_log(run))
+
+
+def is_current(run: Path) -> bool:
+    """Whether the run has a reviewed table that is of its log as it is now. Raises InputError for a damaged log."""
+    events, _ = read_log(run / FOLDER / LOG)
+    return _says(read_review(run), events) if events else read_review(run) is not None
+
+
+def _says(there: ReviewEntry | None, events: Sequence[Logged]) -> bool:
+    logs = ("", digest(events))  # "": of a version that did not say which
+    return there is not None and there.events == len(events) - 1 and there.log in logs
 
 
 def opening(events: Sequence[Logged]) -> Open:

@@ -14,11 +14,12 @@ import torch
 from coterie.catalogue import method_class, method_names
 from coterie.contract import Card, Facts, Method, heads_of, is_trained, name_of, passes_of, setting_names
 from coterie.networks.backbones import BackboneChoice, Start, build_backbone, check_start, choose_backbone, start_of
-from coterie.networks.draws import OwnDraws
+from coterie.networks.draws import forms_alone
 from coterie.networks.net import Net, trainable
 from coterie.prediction.model import Model
 from coterie.records.run import read_record
-from coterie.training.plan import Plan, RunSettings, check_overrides, method_name
+from coterie.training.chain import pretraining
+from coterie.training.plan import Plan, RunSettings, check_overrides, check_several, method_name
 from coterie.training.runfolder import RunFolder
 from coterie.types import Family, InputError, ItemSpec, Source
 
@@ -40,6 +41,10 @@ def check_beginning(settings: RunSettings) -> Card:
     names = [name for name, value in given.items() if value is not None]
     if len(names) > 1:
         raise InputError(f"{' and '.join(names)} each give the backbone its weights: leave all but one out.")
+    if settings.pretrain not in ("auto", "none"):
+        pretraining(settings.pretrain)
+    if settings.n_clusters != "auto":
+        check_several(settings.n_clusters)
     check_overrides(settings)
     return card
 
@@ -135,8 +140,8 @@ def check_inherited(
 
 
 def _untrained(method: Method, backbone: BackboneChoice, spec: ItemSpec, k: int) -> Net:
-    """The untrained net of a stage, for its form alone. Torch's random state is left as it was."""
-    with OwnDraws():
+    """The untrained net of a stage, for its form alone: it has no memory, and nothing is drawn."""
+    with forms_alone():
         net = Net(build_backbone(backbone.name, spec), spec, torch.zeros(1), torch.ones(1), half=False)
         net.add(heads_of(method, net, k))
     return net
@@ -174,7 +179,7 @@ def first_weights(
         return start.choice, start
     if settings.backbone != "auto" and settings.init is None:
         # Only to hear now, and not after the stages before, of an unknown name.
-        with OwnDraws():
+        with forms_alone():
             build_backbone(backbone.name, spec)
     return backbone, None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from coterie.catalogue import method_class, method_names
-from coterie.contract import is_trained
+from coterie.contract import Card, is_trained
 from coterie.types import InputError
 
 
@@ -36,13 +36,17 @@ def chain_of(name: str, kind: str, init: str | None, *, weights: bool = False, p
     return [*chain_of(card.starts_from, kind, init, weights=weights), name]
 
 
-def check_pretrains(first: str, name: str) -> None:
-    """Raise InputError unless a run of `first` leaves the parts that `name` starts from."""
-    wanted = method_class(name).card.inherits
+def pretraining(first: str) -> Card:
+    """The card of the method that `--pretrain` names. Raises InputError where there is none."""
     try:
-        card = method_class(first).card
+        return method_class(first).card
     except InputError as error:
         raise InputError(f"--pretrain is {first[:60]!r}. {error}") from error
+
+
+def check_pretrains(first: str, name: str) -> None:
+    """Raise InputError unless a run of `first` leaves the parts that `name` starts from."""
+    card, wanted = pretraining(first), method_class(name).card.inherits
     able = [
         other
         for other in method_names()

@@ -138,6 +138,8 @@ def check_overrides(settings: RunSettings) -> None:
             coerce(OTHER_PARTS[stage], {setting: value}, stage)
         elif stage in own_names():
             settings_of(method_class(stage), {setting: value}, stage)
+    if last and settings.epochs is not None:
+        settings_of(method_class(last), {"epochs": settings.epochs}, last)
 
 
 def make_plan(settings: RunSettings, facts: Facts, source_name: str) -> Plan:
@@ -238,10 +240,15 @@ def image_size_of(settings: RunSettings, source_name: str) -> int | None:
     return next((row[IMAGE_SIZE] for row in rows if IMAGE_SIZE in row), None)
 
 
-def check_clusters(k: int, n: int) -> None:
-    """Raise InputError for fewer than two groups, and for more than there are items."""
+def check_several(k: int) -> None:
+    """Raise InputError for fewer than two groups."""
     if k < 2:
         raise InputError(f"-k is {k}: at least 2 groups are needed.")
+
+
+def check_clusters(k: int, n: int) -> None:
+    """Raise InputError for fewer than two groups, and for more than there are items."""
+    check_several(k)
     if k > n:
         raise InputError(f"-k is {k}, but the source has only {n} items: use a smaller one.")
 
