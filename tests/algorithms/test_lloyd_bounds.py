@@ -75,9 +75,9 @@ def test_very_many_points_are_grouped_as_by_plain_iterations(monkeypatch):
     start = torch.randperm(2000, generator=g)[:8]
     for spherical in (False, True):
         rows = torch.nn.functional.normalize(x, dim=1) if spherical else x
-        plain = module.lloyd(rows, start, spherical=spherical)
+        plain = module.lloyd(rows, start, origin=torch.zeros(x.shape[1]) if spherical else None)
         with monkeypatch.context() as patched:
             patched.setattr(module, "SEEDING_ROWS", 100)
-            bounded = module.lloyd(rows, start, spherical=spherical)
+            bounded = module.lloyd(rows, start, origin=torch.zeros(x.shape[1]) if spherical else None)
         assert abs(plain.inertia - bounded.inertia) < 1e-4 * plain.inertia
         assert (plain.labels != bounded.labels).float().mean() < 0.01

@@ -60,7 +60,14 @@ def test_known_values_of_the_loss() -> None:
     assert apart == pytest.approx(0.516662, abs=1e-6)
     assert equal == pytest.approx(0.688139, abs=1e-6)
     assert apart - 10 * equal == pytest.approx(-6.364726, abs=1e-6)
-    assert float(entropy(torch.tensor([1.0, 0.0]))) == 0
+    assert float(entropy(torch.tensor([1.0, 0.0]))) == pytest.approx(0, abs=1e-30)
+    logits = torch.tensor(
+        [[0.0, 1.0, -200.0], [1.0, 0.5, -300.0]], requires_grad=True
+    )  # a group underflows in all rows
+    entropy(logits.softmax(1).mean(0)).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert logits.grad.any()
 
 
 def test_classifiers_learn_as_by_torchs_adam() -> None:

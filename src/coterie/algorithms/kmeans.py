@@ -31,6 +31,7 @@ CHUNK = 8192  # rows whose distances to all centres are held at once
 PAIRS = 4096  # up to this many points, a table of all pairs (64 MB here) may replace products with centres
 MINI_BATCH = 4096
 TINY = 2.0**30  # points that are below 1 / TINY are scaled up
+NARROW = 1e-4  # mean square of the distance to the mean direction: float32 holds squares of rows of length 1 to 1e-7
 SEEDING_ROWS = 16384  # seeding looks at a random subset of this many points, or 32 per cluster where that is more
 
 
@@ -58,7 +59,8 @@ def kmeans(
     """Cluster the rows of `x` in float32, without gradient, and return the restart with the lowest inertia.
 
     With `spherical` only directions count: each row is scaled to length 1, and so are the centres at every
-    step (Dhillon and Modha, 2001). The inertia is then 2 Σ (1 - cos) over the points and their centres.
+    step (Dhillon and Modha, 2001); where all directions are nearly the same they are compared by what is left of them
+    when their mean is taken off. The inertia is then 2 Σ (1 - cos) over the points and their centres.
 
     A restart stops when its labels repeat, or when its centres' squared shifts add up to at most `tolerance` times
     the mean variance of a feature (scikit-learn's rule). A cluster that loses all its points takes over the point
@@ -80,15 +82,20 @@ def kmeans(
     # batch take a fifth less time than without gradient alone.
     with torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
         x = x.float()
-        mean = x.new_zeros(x.shape[1]) if spherical else x.mean(dim=0)
-        points = unit_rows(x) if spherical else x - mean
+        points = unit_rows(x) if spherical else x
+        mean = points.mean(dim=0)
+        if spherical and float(points.var(dim=0, correction=0).sum()) > NARROW:
+            mean = torch.zeros_like(mean)
+        else:
+            points = points - mean
         _check_range(points, x)
-        if (scale := _raising(points)) > 1:
+        if (scale := 1.0 if spherical else _raising(points)) > 1:
             points = points * scale
         pairs = points @ points.T if not spherical and _table_pays(n, k, x.shape[1]) else None
         starts = seed(points, k, generator=generator, restarts=restarts, pairs=pairs)
         rules: dict[str, Any] = {"iterations": iterations, "tolerance": tolerance, "reseed_empty": reseed_empty}
-        found = (lloyd(points, start, **rules, spherical=spherical, pairs=pairs) for start in starts)
+        origin = mean if spherical else None
+        found = (lloyd(points, start, **rules, origin=origin, pairs=pairs) for start in starts)
         best = min(found, key=lambda result: result.inertia)
     # New tensors, which may take part in what has a gradient.
     centres, labels = best.centres / scale + mean, best.labels.clone()
@@ -188,12 +195,12 @@ def lloyd(
     iterations: int = ITERATIONS,
     tolerance: float = TOLERANCE,
     reseed_empty: bool = True,
-    spherical: bool = False,
+    origin: Float[Tensor, " d"] | None = None,
     pairs: Float[Tensor, "n n"] | None = None,
 ) -> KMeansResult:
     """Run Lloyd's iterations over (centred) `x` from its rows `start` as centres; see `kmeans` for the rules.
 
-    With `spherical`, x are rows of length 1 and no `pairs` are taken.
+    With `origin`, x are rows of length 1 less it, centres are of length 1 as seen from it, and no `pairs` are taken.
 
     With `pairs`, `x @ x.T`, a centre's products with all points are the mean of its members' rows of `pairs`: n² sums
     for a step instead of nkd products.
@@ -204,7 +211,7 @@ def lloyd(
         iterations=iterations,
         tolerance=tolerance,
         reseed_empty=reseed_empty,
-        spherical=spherical,
+        origin=origin,
         pairs=pairs,
         products=None if pairs is None else pairs[start],
     )
@@ -230,13 +237,13 @@ def _iterate(
     iterations: int,
     tolerance: float,
     reseed_empty: bool = True,
-    spherical: bool = False,
+    origin: Tensor | None = None,
     pairs: Tensor | None = None,
     products: Tensor | None = None,
 ) -> KMeansResult:
     """Lloyd's iterations from these centres (k, d), and `products` (k, n) = `centres @ x.T` of them with `pairs`."""
     # The mean variance of a feature: directions may differ little, and all others are centred.
-    variance = x.var(dim=0, correction=0).mean() if spherical else _squared_norms(x).mean() / x.shape[1]
+    variance = x.var(dim=0, correction=0).mean() if origin is not None else _squared_norms(x).mean() / x.shape[1]
     enough = tolerance * variance
     # Beyond that every step would read all points from memory, twice.
     many = len(x) > SEEDING_ROWS and len(centres) > 1 and x.device.type == "cpu" and pairs is None
@@ -251,8 +258,8 @@ def _iterate(
             counts = torch.bincount(labels, minlength=len(centres))
         before = centres
         centres = _cluster_means(x, labels, centres, counts) if means is None else means(labels, centres)
-        if spherical:
-            centres = functional.normalize(centres, dim=1)
+        if origin is not None:
+            centres = functional.normalize(centres + origin, dim=1) - origin
         if pairs is not None and products is not None:
             products = _cluster_means(pairs, labels, products, counts)
         previous = labels

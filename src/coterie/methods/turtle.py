@@ -132,7 +132,8 @@ def cross_entropy(logits: Float[Tensor, "b k"], target: Float[Tensor, "b k"]) ->
 
 def entropy(shares: Float[Tensor, " k"]) -> Float[Tensor, ""]:
     """-Σ p ln p, between 0 and ln k."""
-    return torch.special.entr(shares).sum()
+    # At 0 its gradient is infinite, and times that of a softmax which underflowed to 0 no number.
+    return torch.special.entr(shares.clamp(min=torch.finfo(shares.dtype).tiny)).sum()
 
 
 @torch.no_grad()
