@@ -196,6 +196,15 @@ def test_a_backbone_without_known_early_maps_is_refused_before_any_training(digi
         run(digits.items.array, settings)
 
 
+def test_where_no_label_is_sure_the_pairs_teach(digits: Any) -> None:
+    sizes = {"epochs": 1, "batch_size": 24, "part": 8, "repeats": 1, "judge": 5, "sure_above": 1.0}
+    settings = RunSettings(n_clusters=K, method="dccm", backbone="small-4", device="cpu", calibrate=False,
+                           overrides={f"dccm.{name}": value for name, value in sizes.items()})  # fmt: skip
+    (epoch,) = run(digits.items.array, settings).history.records
+    assert epoch.health["sure"] == epoch.losses["label"] == 0
+    assert epoch.losses["graph"] > 0
+
+
 def test_auto_is_the_papers_net_where_images_are_large_enough() -> None:
     choose = DCCM.card.backbone
     assert choose is not None

@@ -91,6 +91,40 @@ def said(method: Any, family: str = "photo", **overrides: Any) -> list[str]:
         ),
         ("conr", "photo", {"keep_all_from": 0.5}, []),
         (
+            "adc",
+            "photo",
+            {"walk_weight": 0.0, "visit_weight": 0.0, "ramp": 0.5},
+            ["adc.ramp has no effect with adc.walk_weight=0.0 and adc.visit_weight=0.0."],
+        ),
+        ("adc", "photo", {"walk_weight": 0.0, "ramp": 0.5}, []),
+        (
+            "dccm",
+            "photo",
+            {"label_weight": 0.0, "sure_above": 0.5, "map_weight": 0.0, "judge": 9},
+            [
+                "dccm.sure_above has no effect with dccm.label_weight=0.0.",
+                "dccm.judge has no effect with dccm.map_weight=0.0.",
+            ],
+        ),
+        (
+            "propos",
+            "vector",
+            {"scatter_weight": 0.0, "temperature": 0.2},
+            ["propos.temperature has no effect with propos.scatter_weight=0.0."],
+        ),
+        (
+            "pssc",
+            "vector",
+            {"label_weight": 0.0, "sure_above": 0.5},
+            ["pssc.sure_above has no effect with pssc.label_weight=0.0."],
+        ),
+        (
+            "spice3",
+            "vector",
+            {"unlabelled_weight": 0.0, "threshold": 0.5},
+            ["spice3.threshold has no effect with spice3.unlabelled_weight=0.0."],
+        ),
+        (
             "scan3",
             "vector",
             {"labels": "start", "clean_trains": False},

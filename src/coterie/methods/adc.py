@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.schedules import parts_done
 from coterie.common.bounds import BatchSize, BelowOne, Copies, Count, Epochs, PositiveRate, Rate, Weight, Width
-from coterie.contract import Card, Facts, View, epochs_for, logged
+from coterie.contract import Card, Facts, OnlyIf, View, epochs_for, logged
 from coterie.networks.heads import SteadyLinear
 from coterie.networks.net import Net, trainable
 from coterie.types import Batch, InputError, Losses
@@ -43,6 +43,7 @@ CARD = Card(
     views={"clean": "clean", "copy1": DISTORTED},
     accepts=("images",),
     answers=("embed", "groups"),
+    only_if=(OnlyIf(("walk_weight", "visit_weight"), lambda walk, visit: walk > 0 or visit > 0, ("ramp",)),),
     presets={"cifar10": {}, "cifar20": {}, "stl10": {"image_size": 64}},
     logs={
         "returned": (

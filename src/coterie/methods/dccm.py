@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from coterie.common.bounds import BatchSize, Copies, Epochs, PositiveRate, Share, Weight, Width
-from coterie.contract import Card, Facts, View, logged
+from coterie.contract import Card, Facts, OnlyIf, View, logged
 from coterie.networks.early import early_channels, early_maps
 from coterie.networks.net import Net, trainable
 from coterie.objectives.pairs import (
@@ -54,6 +54,10 @@ CARD = Card(
     views={"clean": "clean", "moved1": MOVED},
     accepts=("images",),
     answers=("cluster",),
+    only_if=(
+        OnlyIf("label_weight", lambda weight: weight > 0, ("sure_above",)),
+        OnlyIf("map_weight", lambda weight: weight > 0, ("judge",)),
+    ),
     presets={
         "cifar10": {},
         "cifar20": {"learning_rate": 1e-3},
@@ -65,7 +69,7 @@ CARD = Card(
     backbone=backbone,
     logs={
         "linked": ("linked pairs", "share of the pairs; 1/k where groups are sure and equal"),
-        "selected": logged.SELECTED,
+        "sure": ("sure share", "items whose label teaches, beside the pairs"),
         "confidence": logged.CONFIDENCE,
     },
 )
@@ -148,7 +152,7 @@ class DCCM:
         n = len(linked)
         batch.log(
             linked=(linked.sum() - linked.diagonal().sum()) / (n * (n - 1)),
-            selected=(confidence >= self.sure_above).float().mean(),
+            sure=(confidence >= self.sure_above).float().mean(),
             confidence=confidence.mean(),
         )
         batch.count(label, everyone.shape[1])

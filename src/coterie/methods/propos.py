@@ -33,7 +33,7 @@ from coterie.common.bounds import (
     Weight,
     Width,
 )
-from coterie.contract import Card, Facts, Pass, View, epochs_for, logged
+from coterie.contract import Card, Facts, OnlyIf, Pass, View, epochs_for, logged
 from coterie.networks.heads import PrototypeHead, begin_small, projector
 from coterie.networks.net import Net, trainable
 from coterie.networks.teacher import Teacher
@@ -51,6 +51,7 @@ CARD = Card(
     url="https://arxiv.org/abs/2111.11821",
     gives=("project", "predict", "teacher"),
     answers=("project", "answer"),
+    only_if=(OnlyIf("scatter_weight", lambda weight: weight > 0, ("temperature",)),),
     of_photographs=("blur",),
     presets={
         "cifar10": {},

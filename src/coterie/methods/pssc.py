@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from coterie.algorithms.nearest_mean import NearestMean, neighbour_agreement
 from coterie.algorithms.subspace import spectral_groups, subspace_affinity
 from coterie.common.bounds import BatchSize, Count, Epochs, PartShare, Positive, Rate, Share, Weight
-from coterie.contract import Card, Facts, Pass, logged
+from coterie.contract import Card, Facts, OnlyIf, Pass, logged
 from coterie.networks.autoencoder import decoder_for, flat
 from coterie.networks.features import some_rows
 from coterie.networks.heads import SteadyLinear
@@ -46,6 +46,7 @@ CARD = Card(
     inherits=("decoder",),
     scaling="unit",
     answers=("groups",),
+    only_if=(OnlyIf("label_weight", lambda weight: weight > 0, ("sure_above",)),),
     presets={"mnist": {}, "fashion-mnist": {}},
     backbone=lambda spec, device, as_published: "ae",
     logs={

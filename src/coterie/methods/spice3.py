@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from coterie.algorithms.neighbours import neighbour_lists
 from coterie.common.bounds import BatchSize, BelowOne, Count, Epochs, PositiveRate, Rate, Share, Weight, Width
-from coterie.contract import Card, Facts, Pass, View, iterations_for
+from coterie.contract import Card, Facts, OnlyIf, Pass, View, iterations_for
 from coterie.contract.logged import CONFIDENCE
 from coterie.networks.heads import SteadyLinear, mlp_head
 from coterie.networks.memory import ItemTable
@@ -44,6 +44,7 @@ CARD = Card(
     starts_on=("images", "embeddings"),
     inherits=("cluster",),
     answers=("classify",),
+    only_if=(OnlyIf("unlabelled_weight", lambda weight: weight > 0, ("threshold",)),),
     of_one_group=("neighbours",),
     presets={
         "cifar10": {},

@@ -77,7 +77,7 @@ class Advice:
 
     def nothing_selected(self) -> str:
         tries = [] if self.whole else [f"raise {name}" for name in self._set("batch_size")]
-        tries += self._lower("threshold", "sure_above", "upper")
+        tries += self._lower("threshold", "upper")
         return _sentence([*tries, "ask for fewer groups"])
 
 
