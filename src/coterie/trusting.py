@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from coterie.evaluation.contingency import Ints
 from coterie.evaluation.trust import Space, Trust, trust
 from coterie.networks.unit import unit_rows
 from coterie.prediction.model import Model, load_model
-from coterie.report.read import ReadRun, read_finished
+from coterie.report.read import read_finished
 from coterie.types import InputError
 from coterie.views.normalise import SMALL_DIM
 
@@ -31,8 +32,17 @@ def trust_runs(paths: Sequence[Path], names: Sequence[str]) -> Trust | None:
     if count < 2 or kind[0] is None:
         return None
     members = [one for one, own in zip(found, kinds, strict=True) if own == kind]
-    models = [_model_of(folder) for _, folder, _ in members]
-    return trust_models([name for name, _, _ in members], [result.labels for _, _, result in members], models, kind[1])
+    models: list[Model | None] = []
+    unread = []
+    for name, folder, _ in members:
+        try:
+            models.append(load_model(folder.path))
+        except InputError as error:
+            models.append(None)
+            unread.append(f"{name} lends no features to rank the others by: {error}")
+    names, partitions = [name for name, _, _ in members], [result.labels for _, _, result in members]
+    ranked = trust_models(names, partitions, models, kind[1])
+    return replace(ranked, sentences=[*ranked.sentences, *unread])
 
 
 def trust_models(names: Sequence[str], partitions: Sequence[Ints], models: Sequence[Model | None], k: int) -> Trust:
@@ -46,13 +56,6 @@ def trust_models(names: Sequence[str], partitions: Sequence[Ints], models: Seque
     if common := [space for space in kept if space.home is None]:
         kept = [common[0], *(space for space in kept if space.home is not None)]
     return trust(names, partitions, k, kept)
-
-
-def _model_of(folder: ReadRun) -> Model | None:
-    try:
-        return load_model(folder.path)
-    except InputError:
-        return None
 
 
 def _space(model: Model, n: int, place: int) -> Space | None:

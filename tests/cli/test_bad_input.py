@@ -250,7 +250,7 @@ def test_a_full_disk_is_named(coterie, grouped, vectors, full_disk):
     [
         ("version", ("has format 99",)),
         ("pickle", ("holds weights.pt, a pickle",)),
-        ("no manifest", ("manifest.json is missing.",)),
+        ("no manifest", ("manifest.json is missing: fit the model again.",)),
         ("half manifest", ("manifest.json is damaged (it is no JSON",)),
         ("half weights", ("do not fit their manifest",)),
     ],

@@ -63,7 +63,10 @@ def test_runs_without_their_models_have_no_scores(coterie, seeds, tmp_path):
     assert [run["kappa"] for run in answer.object["trust"]["runs"]] == [None, None]
     assert "NaN" not in answer.out
     assert ">nan<" not in page.read_text()
-    assert "nan" not in coterie("compare", *runs).out
+    out = coterie("compare", *runs).out
+    assert "nan" not in out
+    for run in runs:  # ranks of less than there seems to be were not told apart from those of all
+        assert f"{run.name} lends no features to rank the others by: The run in {run} has no model" in out
 
 
 @pytest.mark.parametrize(

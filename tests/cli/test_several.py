@@ -54,10 +54,12 @@ def test_several_seeds_are_matched(coterie, vectors, tmp_path):
     again = coterie("fit", vectors, "-k", 3, "--runs", 3, "-o", out, *QUICK)
     assert again.code == 2
     assert "already holds runs" in again.err
-    (out / "seed-1" / "result.parquet").unlink()  # a run without its answers is not done
+    (out / "seed-1" / "result.parquet").unlink()  # a run without its answers, or its model, is not done
+    (out / "seed-0" / "model" / "weights.safetensors").unlink()
     resumed = coterie("fit", vectors, "-k", 3, "--runs", 3, "-o", out, "--resume", "--json", *QUICK)
     assert resumed.object["medoid"] == found["medoid"]
     assert read_result(out / "seed-1" / "result.parquet").labels.tolist() == runs[1].labels.tolist()
+    assert (out / "seed-0" / "model" / "weights.safetensors").exists()
 
 
 def test_two_processes_share_the_seeds_and_none_is_fitted_twice(coterie, vectors, tmp_path):

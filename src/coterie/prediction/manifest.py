@@ -113,7 +113,7 @@ def read_manifest(folder: Path) -> Manifest:
     if not os.path.lexists(path):
         check_finished(folder)
         check_single(folder)
-        raise InputError(f"There is no model in {folder}: its manifest.json is missing.")
+        raise InputError(f"There is no model in {folder}, for its manifest.json is missing: fit the model again.")
     try:
         content = read_json(path, LARGEST)
         stated = content.get("format") if isinstance(content, dict) else None
@@ -130,4 +130,6 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(
             f"The model in {folder} has format {stated}, this version of coterie reads {FORMAT}: fit it again."
         )
-    raise InputError(f"There is no model in {folder}: its manifest.json is damaged ({reason}).")
+    raise InputError(
+        f"There is no model in {folder}, for its manifest.json is damaged ({reason}): fit the model again."
+    )

@@ -33,7 +33,8 @@ class Done(InputError):
 
 def is_done(path: Path) -> bool:
     """Whether a folder holds a run that has ended well, with its answers. Raises InputError for a damaged record."""
-    if not all((path / name).exists() for name in ("run.yaml", "result.parquet", "model")):
+    model = [path / "model" / name for name in START_FILES]
+    if not all(file.exists() for file in (path / "run.yaml", path / "result.parquet", *model)):
         return False
     return read_record(path).get("status") == "done"
 
