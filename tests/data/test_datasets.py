@@ -95,6 +95,8 @@ class Endless(IterableDataset):
         (Listed(["a", "b"]), "Item 0 of the Dataset Listed is of type str"),
         (Listed([torch.zeros(3), torch.zeros(4)]), "Item 1 of the Dataset Listed has shape"),
         (Listed([torch.zeros(1, 4, 4), torch.full((1, 4, 4), torch.nan)]), "contains NaN"),
+        (Listed([RuntimeError("sizes differ:\n 3 and 4")] * 2), r"the last: RuntimeError: sizes differ: 3 and 4\)\."),
+        (Listed([torch.ones(3), ValueError("a\nb")]), r"Item 1 .* cannot be read \(ValueError: a b\); leave it out\."),
         (Listed([*PIXELS[:2], ValueError("boom")]), "1 of the 3 images in the Dataset Listed cannot be read .*boom"),
     ],
 )

@@ -282,3 +282,14 @@ def test_a_folder_of_the_same_name_is_pointed_out(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "digits").mkdir()
     assert any("write ./digits" in note for note in open_source("digits").notes)
+
+
+def test_a_download_that_fails_is_told_in_a_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torchvision names each mirror that it tried, and what that said, in lines of their own."""
+    monkeypatch.setattr("urllib.request._opener", None)  # which would keep the proxies of its first use
+    monkeypatch.setenv("no_proxy", "")
+    for scheme in ("http", "https"):
+        monkeypatch.setenv(f"{scheme}_proxy", "http://127.0.0.1:9")  # where nobody listens
+    monkeypatch.setenv("COTERIE_DOWNLOAD", "1")
+    with pytest.raises(InputError, match=r"mnist could not be downloaded into .* \(Error downloading .*\)\."):
+        open_source("mnist")

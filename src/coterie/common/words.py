@@ -32,6 +32,15 @@ def in_a_line(error: Exception, most: int = 200) -> str:
     return " ".join(str(error).split())[:most] or type(error).__name__
 
 
+def kind_in_a_line(error: Exception) -> str:
+    """The kind of an error and what it says, where that may be any code's and the kind tells more than the words.
+
+    >>> kind_in_a_line(KeyError("picture")), kind_in_a_line(StopIteration())
+    ("KeyError: 'picture'", 'StopIteration')
+    """
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200].removesuffix(":")
+
+
 def whole_percent(share: float) -> str:
     """A share in whole percents; never 0% or 100% of one that is not.
 

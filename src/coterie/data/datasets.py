@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.words import kind_in_a_line
 from coterie.data.array_rows import RowIds
 from coterie.data.arrays import channel_axis
 from coterie.data.given import Numbered, tensor_array
@@ -88,7 +89,7 @@ def _first(given: Numbered, count: int) -> Any:
             raise
         except Exception as error:  # whatever the user's own code raises
             reason = error
-    raise InputError(f"No item of {given.where} can be read (the last: {type(reason).__name__}: {reason}).")
+    raise InputError(f"No item of {given.where} can be read (the last: {kind_in_a_line(reason)}).")
 
 
 def _content(given: Numbered, row: int) -> Any:
@@ -165,7 +166,7 @@ def _vectors(given: Numbered, count: int) -> NDArray[Any]:
             raise
         except Exception as error:  # whatever the user's own code raises
             raise InputError(
-                f"Item {number} of {given.where} cannot be read ({type(error).__name__}: {error}); leave it out."
+                f"Item {number} of {given.where} cannot be read ({kind_in_a_line(error)}); leave it out."
             ) from error
         if rows[-1].shape != rows[0].shape:
             raise InputError(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from coterie.common.extras import imported
+from coterie.common.words import in_a_line
 from coterie.data.files import path_of
 from coterie.types import InputError
 
@@ -179,4 +180,4 @@ def _download(name: str) -> None:
 
             getattr(datasets, LAYOUTS[name].torchvision)(root=str(root), download=True)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{name} could not be downloaded into {root} ({error}).") from error
+        raise InputError(f"{name} could not be downloaded into {root} ({in_a_line(error)}).") from error

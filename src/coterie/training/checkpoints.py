@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from coterie.common.outputs import write_atomically
+from coterie.common.words import kind_in_a_line
 from coterie.records.files import check_regular, utf8_path
 from coterie.types import InputError
 
@@ -53,7 +54,7 @@ def restoring(path: Path) -> Iterator[None]:
     except InputError:
         raise
     except Exception as error:  # of safetensors, of torch, of a tree that lacks an entry or has another in its place
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = kind_in_a_line(error)
         raise InputError(f"{path} is not a checkpoint of this run ({reason}): delete it and run again.") from error
 
 
