@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -148,6 +149,27 @@ def test_a_saved_model_predicts_bit_for_bit_the_same(fitted, tmp_path, what):
     assert {file.suffix for file in (tmp_path / "groups" / "model").iterdir()} == {".safetensors", ".json"}
     again = load(loaded.save(tmp_path / "once more"))
     assert (again.predict_proba(x) == model.predict_proba(x)).all()
+
+
+def test_a_model_is_saved_again_where_a_save_ended_early(tmp_path):
+    """After a full disk, say: the same model was refused as one with other groups, or for other files."""
+    model = Clusterer(3, "kmeans", random_state=0, calibrate=False).fit(blobs()[0])
+    whole, out = model.save(tmp_path / "whole"), tmp_path / "groups"
+    in_order = ("model/weights.safetensors", "model/ood.safetensors", "model/manifest.json", "result.parquet")
+    for left in range(len(in_order) + 1):
+        (out / "model").mkdir(parents=True)
+        for name in in_order[:left]:
+            shutil.copyfile(whole / name, out / name)
+        model.save(out)
+        assert {file.relative_to(out) for file in out.rglob("*")} == {
+            file.relative_to(whole) for file in whole.rglob("*")
+        }
+        assert (load(out).labels_ == model.labels_).all()
+        shutil.rmtree(out)
+    (out / "model").mkdir(parents=True)
+    (out / "notes.txt").touch()
+    with pytest.raises(InputError, match="holds other files"):
+        model.save(out)
 
 
 def test_a_model_may_be_pickled_by_its_owner(fitted):

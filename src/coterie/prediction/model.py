@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from coterie.calibration import Calibration, calibration_head, keep_groups
 from coterie.catalogue import method_class
-from coterie.common.outputs import write_atomically
+from coterie.common.outputs import remove_parts, write_atomically
 from coterie.common.words import in_a_line
 from coterie.contract import Method, calibrated, gives_logits, logits_of, name_of, predict
 from coterie.networks.backbones import build_backbone
@@ -184,13 +184,18 @@ class Model:
 def check_model_folder(folder: Path, model: Model) -> None:
     """Raise InputError where a folder holds another model, another run, or other files."""
     try:
-        if not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir())):
+        if not os.path.lexists(folder):
             return
         if not folder.is_dir():
             raise InputError(f"{folder} is a file: give another folder.")
+        remove_parts(folder)
         weights, manifest = folder / "model" / "weights.safetensors", folder / "model" / "manifest.json"
+        above = [weights.parent] if weights.parent.is_dir() else []
+        if list(folder.iterdir()) == above and not any(inside for place in above for inside in place.iterdir()):
+            return  # nothing, or what a save left that failed at once
         ours = weights.is_file() and weights.read_bytes() == model.weights()
-        same = ours and manifest.is_file() and _unnamed(manifest.read_bytes()) == _unnamed(model.manifest())
+        # Without a manifest it is a save that ended early: of a full disk, say.
+        same = ours and (not os.path.lexists(manifest) or _unnamed(manifest.read_bytes()) == _unnamed(model.manifest()))
     except OSError as error:
         raise InputError(f"{folder} cannot be used ({error.strerror}): give another folder.") from error
     if not same:
