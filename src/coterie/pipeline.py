@@ -25,7 +25,7 @@ from coterie.common.isolation import in_turn
 from coterie.common.outputs import write_atomically
 from coterie.common.shortage import shortage
 from coterie.data import Labels
-from coterie.data.labels import alike, caution
+from coterie.data.labels import about
 from coterie.data.outliers import usual_rows
 from coterie.evaluation import evaluate
 from coterie.prediction.bank import make_bank
@@ -267,8 +267,7 @@ def measure_run(out: Path, labels: Labels) -> dict[str, Any]:
     used, outside = (marked(record, len(table.ids)) for marked in (taught_by, outside_of))
     codes = labels.codes.copy()
     codes[used] = -1  # what was judged may not check what it has taught
-    known = replace(labels, codes=codes)
-    note = ". ".join(filter(None, (labels.note, alike(known), caution(known, table.labels))))
+    note = about(replace(labels, codes=codes), table.labels)
     by_head = {name: evaluate(codes, p, class_names=labels.names, outside=outside) for name, p in table.heads.items()}
     answer = next(iter(by_head.values()))
     heads = {

@@ -56,8 +56,14 @@ def test_several_seeds_are_matched(coterie, vectors, tmp_path):
     assert "already holds runs" in again.err
     (out / "seed-1" / "result.parquet").unlink()  # a run without its answers, or its model, is not done
     (out / "seed-0" / "model" / "weights.safetensors").unlink()
-    resumed = coterie("fit", vectors, "-k", 3, "--runs", 3, "-o", out, "--resume", "--json", *QUICK)
+    (tmp_path / "y.csv").write_text("id,kind\n3,a\n4,b\n")
+    labels = ("--labels", tmp_path / "y.csv")
+    resumed = coterie("fit", vectors, "-k", 3, "--runs", 3, "-o", out, "--resume", "--json", *labels, *QUICK)
     assert resumed.object["medoid"] == found["medoid"]
+    said = resumed.object["labels"]  # as of a single fit
+    assert said.startswith("column kind of y.csv")
+    assert said.endswith("Only 2 labelled items: no number here says anything of the run")
+    assert json.loads((out / "ensemble.json").read_text())["labels"] == said
     assert read_result(out / "seed-1" / "result.parquet").labels.tolist() == runs[1].labels.tolist()
     assert (out / "seed-0" / "model" / "weights.safetensors").exists()
 

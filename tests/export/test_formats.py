@@ -350,6 +350,8 @@ def test_embedding_atlas(coterie, photos, tmp_path):
         assert near["distances"] == pytest.approx(np.sort(distance[row])[1:], abs=1e-5)
     assert all(cell["bytes"].startswith(b"\xff\xd8\xff") for cell in table["image"])
     assert np.isfinite(table["projection_x"]).all()
+    exported(coterie, run, "embedding-atlas", tmp_path / "one.parquet", "--limit", "1")
+    assert pq.read_table(tmp_path / "one.parquet")["neighbors"].to_pylist() == [{"ids": [], "distances": []}]
 
 
 def test_embedding_atlas_of_equal_embeddings(coterie, photos, tmp_path):
@@ -374,7 +376,8 @@ def test_cleanlab_has_even_probabilities_where_all_was_in_a_group_that_is_left_o
     write_run(tmp_path / "run", None, list("abc"), np.array([0, 1, 2]), k=3, confidence=np.array([0.8, 0.6, 1.0]))
     with Review(tmp_path / "run") as review:
         review.move(["c"], 0)
-    exported(coterie, tmp_path / "run", "cleanlab", tmp_path / "out")
+    said = exported(coterie, tmp_path / "run", "cleanlab", tmp_path / "out")
+    assert "Note: 1 group without items was left out, with up to 1 of a row's probability" in said
     assert np.load(tmp_path / "out" / "labels.npy").tolist() == [0, 1, 0]
     p = np.load(tmp_path / "out" / "pred_probs.npy")
     assert p == pytest.approx(np.array([[8 / 9, 1 / 9], [0.25, 0.75], [0.5, 0.5]]))

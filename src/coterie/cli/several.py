@@ -16,6 +16,7 @@ from coterie.cli.fit import FitRequest, fit_run, settled, tell, usable_labels
 from coterie.cli.output import print_object, run_summary
 from coterie.cli.speech import to_review
 from coterie.cli.summary import METRICS
+from coterie.data.labels import about
 from coterie.data.originals import absolute_path
 from coterie.encoders.catalogue import AUTO, NONE
 from coterie.evaluation import evaluate
@@ -191,6 +192,7 @@ def finish(request: FitRequest, out: Path, runs: Sequence[Path], failed: Mapping
         heads = {n: evaluate(codes, p.numpy(), class_names=labels.names) for n, p in found.ensemble.heads.items()}
         metrics["heads"] = {name: {key: head[key] for key in METRICS} for name, head in heads.items()}
         metrics["metrics"] = metrics["heads"][next(iter(heads))]
+        metrics["labels"] = about(replace(labels, codes=codes), tables[found.medoid].labels)
     answer = found.write(out, judgements_in(record), **metrics, **({"failed": dict(failed)} if failed else {}))
     notes += [f"{name} is left out, for its run failed: {why}" for name, why in failed.items()]
     comparison, page = compared(runs), out / PAGE

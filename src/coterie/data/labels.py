@@ -110,7 +110,12 @@ def _by_position(table: Columns, count: int, where: str, path: Path) -> Labels:
     return _checked(values, f"{path.name} by position, the first label for the first item", notes, where)
 
 
-def caution(labels: Labels, groups: NDArray[np.integer]) -> str:
+def about(labels: Labels, groups: NDArray[np.integer]) -> str:
+    """Which labels they are, and what is to be said of them beside these groups (n,)."""
+    return ". ".join(filter(None, (labels.note, alike(labels), _caution(labels, groups))))
+
+
+def _caution(labels: Labels, groups: NDArray[np.integer]) -> str:
     """What to say of labels that cannot measure these groups (n,): very few, of one class, the groups themselves.
 
     "" for others.

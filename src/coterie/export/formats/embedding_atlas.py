@@ -79,7 +79,7 @@ def _neighbours(embedding: NDArray[np.float32]) -> pa.Array:
     k = min(NEIGHBOURS, len(embedding) - 1)
     length = np.linalg.norm(embedding, axis=1, keepdims=True)
     unit = embedding / np.where(length > 0, length, 1)
-    ids, distances = np.zeros((len(unit), max(k, 0)), np.int64), np.zeros((len(unit), max(k, 0)), np.float32)
+    ids, distances = np.zeros((len(unit), k), np.int64), np.zeros((len(unit), k), np.float32)
     if k > 0:
         # Euclidean on unit length: its square is twice the cosine distance.
         near, rows = NearestNeighbors(n_neighbors=k + 1, algorithm="brute").fit(unit).kneighbors(unit)
@@ -87,9 +87,7 @@ def _neighbours(embedding: NDArray[np.float32]) -> pa.Array:
             others = rows[row] != row
             others[-1] &= others[:-1].sum() < k  # of equal rows the item itself may not be among the found
             ids[row], distances[row] = rows[row][others][:k], near[row][others][:k] ** 2 / 2
-    offsets = pa.array(np.arange(0, ids.size + 1, max(k, 1), dtype=np.int32)[: len(unit) + 1]) if k > 0 else None
-    if offsets is None:
-        offsets = pa.array(np.zeros(len(unit) + 1, np.int32))
+    offsets = pa.array(np.arange(len(unit) + 1, dtype=np.int32) * np.int32(k))
     lists = [pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1))) for values in (ids, distances)]
     return pa.StructArray.from_arrays(lists, ["ids", "distances"])
 
