@@ -120,6 +120,8 @@ def test_outsiders_that_move_are_counted(folder):
     with pytest.warns(UserWarning, match="moved 7 of 120 items"):
         model.merge_groups([[0, 1]])
     assert (model.labels_ == 0).all()
+    with pytest.raises(InputError, match="At least two groups must be left"):
+        model.merge_groups([[0, 2, 3, 4]])
 
 
 @settings(max_examples=60, deadline=None)
