@@ -6,7 +6,7 @@ import importlib
 from types import ModuleType
 
 from coterie.common.shortage import shortage
-from coterie.common.words import in_a_line
+from coterie.common.words import kind_in_a_line
 from coterie.types import InputError
 
 
@@ -24,5 +24,5 @@ def imported(name: str, absent: str) -> ModuleType:
             raise
         raise InputError(
             f"The package {name.partition('.')[0]} is installed, but cannot be imported here "
-            f"({type(error).__name__}: {in_a_line(error).rstrip('.')}): repair it, or install it again."
+            f"({kind_in_a_line(error).rstrip('.')}): repair it, or install it again."
         ) from error
