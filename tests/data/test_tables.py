@@ -193,10 +193,15 @@ def test_pictures_in_every_layout_of_bytes(tmp_path):
     """Before, a view of bytes and one of categories held no bytes of pictures."""
     cells = pa.array([encoded(image) for image in PIXELS])
     names = pa.array([f"{row}.png" for row in range(25)])
-    for column in (cells.cast(pa.binary_view()), cells.cast(pa.large_binary()), cells.dictionary_encode()):
+    for column in (cells.cast(pa.large_binary()), cells.dictionary_encode()):
         for name in ("image", "photo"):
             assert np.array_equal(values(opened(tmp_path / "x.parquet", {name: column})), PIXELS.transpose(0, 3, 1, 2))
-    struct = pa.StructArray.from_arrays([cells.cast(pa.binary_view()), names.cast(pa.string_view())], ["bytes", "path"])
+    try:
+        views = cells.cast(pa.binary_view())
+    except pa.ArrowNotImplementedError:
+        return  # an older pyarrow
+    assert np.array_equal(values(opened(tmp_path / "x.parquet", {"photo": views})), PIXELS.transpose(0, 3, 1, 2))
+    struct = pa.StructArray.from_arrays([views, names.cast(pa.string_view())], ["bytes", "path"])
     table = {"image": struct, "label": (np.arange(25) % 2).tolist()}
     source = opened(tmp_path / "x.parquet", table)
     assert read_label_file(tmp_path / "x.parquet", names.to_pylist()).codes.tolist() == table["label"]
@@ -226,7 +231,10 @@ def test_pictures_of_every_format_are_found_beside_sounds(tmp_path, kind):
     ],
 )
 def test_list_columns_of_other_types(tmp_path, column):
-    source = opened(tmp_path / "x.parquet", {"vector": column, "width": CODES, "label": CODES})
+    try:
+        source = opened(tmp_path / "x.parquet", {"vector": column, "width": CODES, "label": CODES})
+    except pa.ArrowNotImplementedError:
+        pytest.skip("an older pyarrow does not write this")
     scale = 8 if column.type == pa.list_(pa.int8(), 6) else 1
     assert np.abs(values(source) - (VECTORS * scale).astype(int if scale > 1 else float)).max() < 0.01
     assert any("left out: width" in note for note in source.notes)
