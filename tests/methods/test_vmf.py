@@ -16,6 +16,7 @@ from coterie.contract import Facts
 from coterie.methods.vmf import VMF, Directions, concentration, effective_dimension, mixture, practical, step
 from coterie.pipeline import RunResult, run
 from coterie.training.plan import RunSettings
+from coterie.types import RunFailed
 from helpers.vectors import groups_of_vectors
 
 SETTINGS = RunSettings(n_clusters=3, method="vmf", device="cpu", calibrate=False)
@@ -154,6 +155,18 @@ def test_short_vectors_are_seen_from_their_mean() -> None:
     assert practical(Facts(1000, 3, "embeddings", "cpu", dim=4)) == {"centre": True}
     assert practical(Facts(1000, 3, "embeddings", "cpu", dim=384)) == {}
     assert practical(Facts(1000, 3, "images", "cpu", side=28)) == {}
+
+
+def test_directions_that_float32_cannot_tell_are_refused_unless_seen_from_their_mean() -> None:
+    """Before, the groups were lost: nearest directions agreed with the groups no better than chance."""
+    draw, label = torch.Generator().manual_seed(0), torch.arange(200) % 4
+    base, centres = (functional.normalize(torch.randn(m, 64, generator=draw)) for m in (1, 4))
+    items = (base + 3e-4 * (centres[label] + torch.randn(200, 64, generator=draw) / 160)).numpy()
+    settings = RunSettings(4, "vmf", calibrate=False, device="cpu", overrides={"vmf.restarts": 2})
+    with pytest.raises(RunFailed, match="nearly the same direction"):
+        run(items, settings)
+    done = run(items, replace(settings, overrides={**settings.overrides, "vmf.centre": True}))
+    assert adjusted_rand_score(label, done.assignments.probabilities.argmax(1)) == 1
 
 
 def test_defaults() -> None:

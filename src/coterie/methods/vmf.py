@@ -24,11 +24,12 @@ from coterie.networks.features import some_rows
 from coterie.networks.heads import steady_product, variance_per_dimension
 from coterie.networks.identity import grouped_values, own_backbone
 from coterie.networks.net import Net
-from coterie.types import Features
+from coterie.types import Features, RunFailed
 from coterie.views.normalise import SMALL_DIM
 
 MEASURED = 100_000  # items from whose distances the effective dimension is computed
 CHUNK = 8192  # items whose shares are held at once
+NARROW = 5e-7  # mean square of the distance to the mean direction
 SAME = 1e-6  # 1 - cosine of a mean direction before and after a step, and relative change of the concentration
 
 CARD = Card(
@@ -57,6 +58,7 @@ class VMF:
     def finish(self, net: Net, features: Features, k: int, generator: torch.Generator) -> None:
         """Spherical K-means, the mixture from there, and the concentration for the confidences."""
         rows = self.rows(net, features())
+        check_apart(rows)
         start = kmeans(rows, k, generator=generator, restarts=self.restarts, iterations=self.iterations, spherical=True)
         directions, r, kappa = mixture(rows, start.centres, self.iterations)
         if self.tempered:
@@ -68,6 +70,15 @@ class VMF:
 
     def logits(self, net: Net, features: Float[Tensor, "n d"]) -> dict[str, Float[Tensor, "n k"]]:
         return {"vmf": net.groups(self.rows(net, features))}
+
+
+def check_apart(rows: Float[Tensor, "n d"]) -> None:
+    """Raise RunFailed for directions that differ by less than the products of float32 show: groups would be lost."""
+    if float(rows.var(dim=0, correction=0).sum()) < NARROW:
+        raise RunFailed(
+            "All items lie in nearly the same direction, less than a thousandth apart: a vMF mixture cannot tell them.",
+            "Set vmf.centre to true, which sees them from their mean, or take --method kmeans.",
+        )
 
 
 def practical(facts: Facts) -> dict[str, Any]:
