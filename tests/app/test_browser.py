@@ -297,6 +297,18 @@ def test_a_decision_about_what_another_tab_changed_is_refused_and_shown(page: Pa
     decided(app, page, 3)
 
 
+# Whether the last number of a text is drawn to the right of the name in Arabic before it.
+NUMBER_BEHIND = """(place) => {
+    const text = document.querySelector(place).lastChild, range = document.createRange();
+    const left = (letter) => {
+        const at = text.data.search(letter);
+        range.setStart(text, at); range.setEnd(text, at + 1);
+        return range.getBoundingClientRect().left;
+    };
+    return left(/\\d+\\D*$/) > left(/[\u0600-\u06ff]/);
+}"""
+
+
 def test_names_that_are_html_or_from_right_to_left(page: Page, app: Running) -> None:
     names = ["<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "قطة 🐈", "=cmd()"]
     for group, name in enumerate(names):
@@ -309,6 +321,14 @@ def test_names_that_are_html_or_from_right_to_left(page: Page, app: Running) -> 
         expect(page.locator(".review h2", has_text=name)).to_have_count(1)
     page.keyboard.press("/")
     expect(page.locator("#find-list li", has_text=names[1])).to_have_count(1)
+    page.keyboard.press("Escape")
+    for group, name in enumerate(["قطة", "كلب", "حصان", "سمكة"]):
+        app.review.rename(group, name)
+    seq = app.review.move([0, 1], 1).last
+    for path, place in (("queue", "#task figcaption"), ("history", f"#history li[data-seq='{seq}'] .what")):
+        ready(page, path, app)
+        expect(page.locator(place)).to_be_visible()
+        assert page.evaluate(NUMBER_BEHIND, place), path
 
 
 def test_a_server_that_dies_loses_nothing(serve: Any, browser: Any, run: Path) -> None:

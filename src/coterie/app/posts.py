@@ -12,6 +12,7 @@ from coterie.app.answers import site_of, told
 from coterie.app.exporting import exporting
 from coterie.app.jobs import JobBody, Report
 from coterie.app.site import Site
+from coterie.common.words import apart
 from coterie.records import rows as row_texts
 from coterie.report.wording import percent
 from coterie.review.events import AUDITS, Undo
@@ -179,7 +180,7 @@ def _refit(site: Site, settings: dict[str, Any]) -> JobBody:
         found = propose_refit(site.review)
         state = site.review.state
         moves = Counter(zip(state.label[found.rows].tolist(), found.labels.tolist(), strict=True))
-        told = [f"{n:,} from {state.name(a)} to {state.name(b)}" for (a, b), n in moves.most_common(12)]
+        told = [f"{n:,} from {apart(state.name(a))} to {apart(state.name(b))}" for (a, b), n in moves.most_common(12)]
         site.proposal = (seen, found)
         shares = (
             f"{percent(found.held_out)} of the decided items, each without itself; as they were {percent(found.before)}"

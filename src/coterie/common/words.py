@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 
 
 def counted(number: int, one: str, many: str | None = None) -> str:
@@ -21,6 +22,16 @@ def capital(text: str) -> str:
     'The folder DCIM'
     """
     return text[:1].upper() + text[1:]
+
+
+def apart(name: str) -> str:
+    """A name that is read from right to left, set apart: a number behind it would be drawn on its other side.
+
+    >>> apart("cats"), apart("قطط") == "\\u2068قطط\\u2069"
+    ('cats', True)
+    """
+    leftwards = any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in name)
+    return f"\u2068{name}\u2069" if leftwards else name
 
 
 def in_a_line(error: Exception, most: int = 200) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coterie.common.words import capital, counted
+from coterie.common.words import apart, capital, counted
 from coterie.records import rows as row_texts
 from coterie.review.events import (
     Approve,
@@ -81,7 +81,7 @@ def _items(rows: str) -> str:
 
 def _group(number: int, state: State) -> str:
     name = state.groups[number].name if number in state.groups else ""
-    return f"{name} ({number})" if name else f"group {number}"
+    return f"{apart(name)} ({number})" if name else f"group {number}"
 
 
 def _listed(groups: list[int]) -> str:

@@ -23,7 +23,9 @@ export const percent = (share) => {
 };
 const colour = (number) => `c${((number % 12) + 12) % 12}`;
 export const groupOf = (number) => state.groups.find((group) => group.number === number);
-export const nameOf = (number) => number < 0 ? "nowhere" : groupOf(number)?.name || `group ${number}`;
+// A name that is read from right to left is set apart: a number behind it would be drawn on its other side.
+const apart = (name) => /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/.test(name) ? `\u2068${name}\u2069` : name;
+export const nameOf = (number) => number < 0 ? "nowhere" : apart(groupOf(number)?.name || `group ${number}`);
 export const chip = (number) => element("i", { className: `chip ${colour(number)}`, textContent: number < 0 ? "–" : number });
 
 const AWAY = "The server does not answer: start coterie review again.";
