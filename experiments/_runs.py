@@ -19,7 +19,8 @@ from coterie.cli.settings import read_overrides
 from coterie.cli.several import check_alike
 from coterie.common.outputs import write_atomically
 from coterie.data import GROUPS, Labels, labels_of
-from coterie.pipeline import evaluate_run, run
+from coterie.measuring import evaluate_run
+from coterie.pipeline import run
 from coterie.prediction.results import read_result
 from coterie.records import Record, judgements_in, read_record
 from coterie.running.prepared import Watch

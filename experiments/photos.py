@@ -28,7 +28,7 @@ from coterie.common.outputs import write_atomically
 from coterie.data import labels_of, open_source
 from coterie.data.tables import picture_cells
 from coterie.evaluation import evaluate
-from coterie.pipeline import evaluate_run
+from coterie.measuring import evaluate_run
 from coterie.prediction.results import read_result
 from coterie.training.device import machine
 

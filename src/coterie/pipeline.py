@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import time
 import traceback
@@ -24,15 +23,11 @@ from coterie.calibration.post_hoc import CARD as calibration_card
 from coterie.common.isolation import in_turn
 from coterie.common.outputs import write_atomically
 from coterie.common.shortage import shortage
-from coterie.data import Labels
-from coterie.data.labels import about
 from coterie.data.outliers import usual_rows
-from coterie.evaluation import evaluate
 from coterie.prediction.bank import make_bank
 from coterie.prediction.model import Model
 from coterie.prediction.results import read_result, write_result
-from coterie.records import groups_of, judgements_in, read_record, recalibration
-from coterie.records.rows import outside_of, taught_by
+from coterie.records import judgements_in, read_record, recalibration
 from coterie.report import comparable, gallery_rows, map_rows, project
 from coterie.review.log import was_reviewed
 from coterie.running.forecast import WORTH_SAYING, forecast
@@ -246,35 +241,3 @@ def _save_npz(path: Path, **arrays: np.ndarray) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     write_atomically(path, buffer.getvalue())
-
-
-def evaluate_run(out: Path, labels: Labels) -> dict[str, Any]:
-    """Compare a finished run's result table with true labels, and keep the numbers. Raises InputError."""
-    metrics = measure_run(out, labels)
-    keep_metrics(out, metrics)
-    return metrics
-
-
-def keep_metrics(out: Path, metrics: dict[str, Any]) -> None:
-    """Write `metrics.json` into the run folder. Raises NotWritten."""
-    write_atomically(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
-
-
-def measure_run(out: Path, labels: Labels) -> dict[str, Any]:
-    """A finished run's result table beside true labels; nothing is written."""
-    record = read_record(out)
-    table = read_result(out / "result.parquet", record.get("source", {}).get("n"), groups_of(record))
-    used, outside = (marked(record, len(table.ids)) for marked in (taught_by, outside_of))
-    codes = labels.codes.copy()
-    codes[used] = -1  # what was judged may not check what it has taught
-    note = about(replace(labels, codes=codes), table.labels)
-    by_head = {name: evaluate(codes, p, class_names=labels.names, outside=outside) for name, p in table.heads.items()}
-    answer = next(iter(by_head.values()))
-    heads = {
-        name: {key: value for key, value in numbers.items() if key == "sizes" or not isinstance(value, dict | list)}
-        for name, numbers in by_head.items()
-    }
-    metrics = {**answer, "heads": heads, "labels": note}
-    if used.any():
-        metrics["labels_used"] = int(used.sum())
-    return metrics

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from coterie.pipeline import evaluate_run, run
+from coterie.measuring import evaluate_run
+from coterie.pipeline import run
 from coterie.training.plan import RunSettings
 
 

@@ -20,6 +20,7 @@ from PIL import Image
 
 from coterie.data import open_source
 from coterie.export import Options, export_run
+from coterie.prediction.results import read_result
 from coterie.review import Review
 from helpers import forked
 from helpers.disks import fill, small_disk
@@ -401,13 +402,20 @@ def _png(shade: int) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_bare_install_exports_without_torch_or_a_web_server(run, tmp_path):
+def test_a_bare_install_evaluates_reports_and_exports_without_torch_or_a_web_server(run, tmp_path):
+    own = shutil.copytree(run, tmp_path / "own")
+    (own / "model").mkdir()  # which a finished run has
+    ids = read_result(own / "result.parquet").ids
+    (tmp_path / "labels.csv").write_text("id,label\n" + "".join(f"{name},{row % 3}\n" for row, name in enumerate(ids)))
+    formats = "csv,parquet,imagefolder,hf,hf-parquet,coco,fiftyone,labelstudio,cleanlab,lightly"
     script = (
         "import sys\nfrom coterie.cli import main\n"
-        f"code = main(['export', {str(run)!r}, '--to', 'csv,parquet,imagefolder,hf,hf-parquet,coco,fiftyone,"
-        f"labelstudio,cleanlab,lightly', '-o', {str(tmp_path / 'out')!r}])\n"
-        "print([name for name in ('torch', 'fastapi', 'datasets', 'fiftyone') if name in sys.modules], code)\n"
+        f"code = main(['evaluate', {str(own)!r}, '--labels', {str(tmp_path / 'labels.csv')!r}])\n"
+        f"code += main(['report', {str(own)!r}])\n"
+        "early = [name for name in ('torch', 'pandas') if name in sys.modules]\n"  # pyarrow's conversions import pandas
+        f"code += main(['export', {str(own)!r}, '--to', {formats!r}, '-o', {str(tmp_path / 'out')!r}])\n"
+        "print(early, [name for name in ('torch', 'fastapi', 'datasets', 'fiftyone') if name in sys.modules], code)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, timeout=300)
-    assert done.stdout.splitlines()[-1] == "[] 0", done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "[] [] 0", done.stdout + done.stderr
     assert len(list((tmp_path / "out").iterdir())) == 11

@@ -16,7 +16,7 @@ from PIL import Image
 
 from coterie.data.encoding import encode
 from coterie.evaluation import evaluate
-from coterie.pipeline import evaluate_run
+from coterie.measuring import evaluate_run
 from coterie.report import write_report
 from coterie.types import Encoding, InputError
 from helpers.review_runs import put_far_outside, write_run

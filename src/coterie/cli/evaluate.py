@@ -8,17 +8,15 @@ from typing import Any
 
 from coterie.cli.keeping import Keeping
 from coterie.cli.labels import find_labels, of_this_run
-from coterie.cli.ood import keep_ood, measure_ood, print_ood
-from coterie.cli.output import print_object, run_summary
+from coterie.cli.output import METRICS, print_object, run_summary
 from coterie.cli.speech import Speech, to_review
-from coterie.cli.summary import METRICS
 from coterie.common.outputs import check_folder
 from coterie.common.words import counted, limit
 from coterie.data.originals import is_gone, lies_at
-from coterie.pipeline import keep_metrics, measure_run
-from coterie.prediction.manifest import check_finished
+from coterie.measuring import keep_metrics, measure_run
 from coterie.prediction.results import read_result
 from coterie.records import groups_of, read_record
+from coterie.records.run import check_finished
 from coterie.report import write_report
 from coterie.review.before import before_review
 from coterie.review.table import reviewed_table
@@ -54,6 +52,8 @@ def evaluate_finished(
         keeping.keep("metrics.json", lambda: keep_metrics(run, metrics))
         keeping.keep("report.html", lambda: write_report(run))
     if ood is not None:
+        from coterie.cli.ood import keep_ood, measure_ood
+
         with speech.bar() as bar:
 
             def watch(items: int) -> Callable[[int], None]:
@@ -72,6 +72,8 @@ def evaluate_finished(
     if metrics is not None:
         print_metrics(metrics, keeping.kept.get("metrics.json"))
     if foreign is not None:
+        from coterie.cli.ood import print_ood
+
         print_ood(foreign, keeping.kept.get("ood.json"))
     for note in notes:
         print(f"Note: {note}")

@@ -24,7 +24,8 @@ from coterie.common.shortage import shortage
 from coterie.data import GROUPS, Labels
 from coterie.data.spaces import Spaces
 from coterie.encoders.catalogue import AUTO
-from coterie.pipeline import RunResult, evaluate_run, run
+from coterie.measuring import evaluate_run
+from coterie.pipeline import RunResult, run
 from coterie.records import read_record
 from coterie.report import write_report
 from coterie.report.page import render

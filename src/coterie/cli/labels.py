@@ -13,8 +13,6 @@ from coterie.data.changed import touched
 from coterie.data.named_files import names
 from coterie.data.originals import uncounted
 from coterie.data.pictures import recognised
-from coterie.prediction.model import load_model
-from coterie.twins import check_unchanged
 from coterie.types import InputError, Skipped
 
 
@@ -71,6 +69,9 @@ def _check_unchanged(run: Path, record: Mapping[str, Any], origin: str, ids: Seq
 
     Pictures in a table, and those that were embedded, are known by their content: none is decoded for it.
     """
+    from coterie.prediction.model import load_model
+    from coterie.twins import check_unchanged
+
     model, source = load_model(run), record.get("source") or {}
     embedded = model.spec.encoding is not None
     encode = recognised(uncounted(source)) if embedded or not origin.lower().endswith(".npz") else None

@@ -12,6 +12,7 @@ from typing import Any
 from coterie.common.words import counted, limit
 from coterie.types import InputError, Skipped
 
+METRICS = ("acc", "nmi", "ari", "ece", "confidence")  # that a person is shown
 LISTED = 10  # items left out that are named on the screen
 
 

@@ -21,10 +21,10 @@ from coterie.common.words import counted, limit
 from coterie.data.judged import table_content
 from coterie.data.spaces import Spaces
 from coterie.encoders import open_items
-from coterie.prediction.manifest import check_finished
 from coterie.prediction.model import load_model
 from coterie.prediction.results import is_ours, write_result
 from coterie.records.recalibration import read_recalibration
+from coterie.records.run import check_finished
 from coterie.report.judged import how_far_off
 from coterie.review.before import before_review
 from coterie.scaling.engines import Engine, absolute, engine_called, here

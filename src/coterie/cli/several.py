@@ -13,9 +13,8 @@ from typing import Any
 
 from coterie.cli.compare import check_page, compared, print_comparison
 from coterie.cli.fit import FitRequest, fit_run, settled, tell, usable_labels
-from coterie.cli.output import print_object, run_summary
+from coterie.cli.output import METRICS, print_object, run_summary
 from coterie.cli.speech import to_review
-from coterie.cli.summary import METRICS
 from coterie.data.labels import about
 from coterie.data.originals import absolute_path
 from coterie.encoders.catalogue import AUTO, NONE

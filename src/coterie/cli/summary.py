@@ -7,14 +7,12 @@ from typing import Any
 
 import yaml
 
-from coterie.cli.output import print_object, print_skipped, run_summary
+from coterie.cli.output import METRICS, print_object, print_skipped, run_summary
 from coterie.common.words import counted, limit
 from coterie.pipeline import RunResult
 from coterie.report.wording import short_percent
 from coterie.running.forecast import forecast
 from coterie.running.prepared import Prepared
-
-METRICS = ("acc", "nmi", "ari", "ece", "confidence")
 
 
 def summarise(out: Path, done: RunResult, metrics: dict[str, Any] | None) -> dict[str, Any]:

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from coterie.cli.labels import find_labels
-from coterie.cli.output import print_object
+from coterie.cli.output import METRICS, print_object
 from coterie.cli.settings import check_seed
 from coterie.cli.speech import Speech
-from coterie.cli.summary import METRICS
 from coterie.common.words import limit
 from coterie.data import Labels, open_source
 from coterie.types import InputError

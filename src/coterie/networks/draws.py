@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 # What layers begin with. Those of `nn.init` reach a mode as themselves, those that they call do not.
@@ -41,6 +42,11 @@ class OwnDraws(TorchFunctionMode):
         if name in DRAWS and given.get("generator") is None:
             given["generator"] = self.generator
         return func(*args, **given)
+
+
+def with_memory(module: nn.Module, device: str) -> nn.Module:
+    """A module made of forms alone, with memory to which nothing was written. torch's own way imports SymPy."""
+    return module._apply(lambda form: torch.empty(form.shape, dtype=form.dtype, device=device))
 
 
 @contextmanager

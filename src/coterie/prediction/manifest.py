@@ -10,9 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from coterie.calibration import Calibration
-from coterie.records import read_record
 from coterie.records.files import read_json, validated
-from coterie.records.run import MOST_GROUPS, Entries, Name, Spec, check_single
+from coterie.records.run import MOST_GROUPS, Entries, Name, Spec, check_finished, check_single
 from coterie.types import InputError, ItemSpec
 from coterie.views.normalise import RowNorm
 
@@ -87,14 +86,6 @@ class ManifestEntries(Entries):
         if any(not 0 <= group < self.n_clusters for group in (*named, *merged)):
             raise ValueError(f"names and merges must be of groups 0 to {self.n_clusters - 1}")
         return self
-
-
-def check_finished(run: Path) -> None:
-    """Raise InputError for a run folder that has no model yet, and say how far it came, or whose record is damaged."""
-    # A model that was saved without a run has none.
-    status = read_record(run).get("status") if os.path.lexists(run / "run.yaml") else None
-    if status is not None and not (run / "model").is_dir():
-        raise InputError(f"The run in {run} has no model, its status is {status!r}: finish it with fit --resume.")
 
 
 def read_manifest(folder: Path) -> Manifest:

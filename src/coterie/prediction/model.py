@@ -17,7 +17,7 @@ from coterie.common.outputs import remove_parts, write_atomically
 from coterie.common.words import in_a_line
 from coterie.contract import Method, calibrated, gives_logits, logits_of, name_of, predict
 from coterie.networks.backbones import build_backbone
-from coterie.networks.draws import OwnDraws, forms_alone
+from coterie.networks.draws import OwnDraws, forms_alone, with_memory
 from coterie.networks.features import chunk_size, stream
 from coterie.networks.net import Net
 from coterie.prediction.answers import check_answers, check_numbers
@@ -256,7 +256,7 @@ def _build(manifest: Manifest, method: Method, device: str) -> Net:
             if manifest.calibration is not None:
                 kept["post_hoc"] = calibration_head(net.width, manifest.calibration.hidden, k)
         if device != "meta":
-            kept = {name: head.to_empty(device=device) for name, head in kept.items()}
+            kept = {name: with_memory(head, device) for name, head in kept.items()}
         net.add(kept)
     except InputError:
         raise

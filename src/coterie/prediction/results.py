@@ -12,7 +12,7 @@ import numpy as np
 
 from coterie.common.outputs import printable, write_atomically
 from coterie.common.words import counted, limit
-from coterie.records.table import check_ids, labels_of, open_table
+from coterie.records.table import check_ids, labels_of, numbers, open_table
 from coterie.types import Assignments, InputError
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ def _unpack(table: pa.Table, path: Path) -> ResultTable:
         row = int(wrong.argmax())
         raise InputError(f"{path} is damaged: group and confidence of row {row} are not those of its probabilities.")
     embedding = _matrix(table, "embedding", path) if "embedding" in table.column_names else None
-    ood_score = table["ood_score"].to_numpy() if "ood_score" in table.column_names else None
-    as_stored = table["label"].to_numpy(), table["confidence"].to_numpy()
+    ood_score = numbers(table["ood_score"]) if "ood_score" in table.column_names else None
+    as_stored = numbers(table["label"]), numbers(table["confidence"])
     return ResultTable(table["id"].to_pylist(), *as_stored, heads, embedding, ood_score)
 
 
@@ -188,13 +188,16 @@ def probabilities_of(table: pa.Table, k: int, path: Path) -> np.ndarray | None:
 
 def _matrix(table: pa.Table, name: str, path: Path) -> np.ndarray:
     """A column of rows of numbers as an array (n, width)."""
+    import pyarrow as pa
+
     column = table[name].combine_chunks()
     if column.null_count or column.flatten().null_count:
         raise InputError(f"{path} is damaged: its column {name} has empty places.")
-    flat = column.flatten().to_numpy(zero_copy_only=False)
-    if len(column) == 0 or len(flat) % len(column) or len(flat) == 0 or flat.dtype.kind not in "iuf":
+    flat = column.flatten()
+    of_numbers = pa.types.is_integer(flat.type) or pa.types.is_floating(flat.type)
+    if not of_numbers or len(column) == 0 or len(flat) % len(column) or len(flat) == 0:
         raise InputError(f"{path} is damaged: its column {name} is no row of numbers for each of its items.")
-    return flat.reshape(len(column), -1)
+    return numbers(flat).reshape(len(column), -1)
 
 
 def _spread(table: pa.Table, k: int, path: Path) -> np.ndarray:
@@ -202,7 +205,7 @@ def _spread(table: pa.Table, k: int, path: Path) -> np.ndarray:
     top, p = _matrix(table, "top_labels", path).astype(np.int64), _matrix(table, "top_probabilities", path)
     if top.shape != p.shape or not 1 <= top.shape[1] <= k <= MOST_GROUPS or top.min() < 0 or top.max() >= k:
         raise InputError(f"{path} is damaged: its columns top_labels and top_probabilities do not fit {k} groups.")
-    full = np.repeat(table["remainder"].to_numpy()[:, None] / max(1, k - top.shape[1]), k, axis=1).astype(np.float32)
+    full = np.repeat(numbers(table["remainder"])[:, None] / max(1, k - top.shape[1]), k, axis=1).astype(np.float32)
     np.put_along_axis(full, top, p, axis=1)
     return full
 

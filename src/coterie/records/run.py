@@ -221,6 +221,14 @@ def _check_whole(path: Path, text: str, record: Record) -> None:
         raise InputError(f"{path} is cut off at its end: take it from a whole copy of the run, or fit again.")
 
 
+def check_finished(run: Path) -> None:
+    """Raise InputError for a run folder that has no model yet, and say how far it came, or whose record is damaged."""
+    # A model that was saved without a run has none.
+    status = read_record(run).get("status") if os.path.lexists(run / "run.yaml") else None
+    if status is not None and not (run / "model").is_dir():
+        raise InputError(f"The run in {run} has no model, its status is {status!r}: finish it with fit --resume.")
+
+
 def read_choice(folder: Path, record: Record) -> Record | None:
     """How many groups there are: what `choose-k` said of this run's features, else what `-k auto` found, or None."""
     found: Record | None = read_entries(ChosenK, folder / CHOICE, LARGEST)

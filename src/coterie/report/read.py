@@ -69,7 +69,8 @@ class Result:
         with open_table(self.path, column) as file:
             for batch in file.iter_batches(columns=[column]):
                 inside = wanted[(wanted >= start) & (wanted < start + len(batch))]
-                yield from zip(inside.tolist(), batch.column(0).take(inside - start).to_pylist(), strict=True)
+                values = batch.column(0)  # taken one by one: pyarrow's `take` of an array imports pandas
+                yield from ((row, values[row - start].as_py()) for row in inside.tolist())
                 start += len(batch)
 
 
