@@ -102,9 +102,10 @@ def test_a_line_of_another_kind_is_named(folder: MakeFolder, line: str) -> None:
 )
 def test_metrics_of_another_kind_are_named(folder: MakeFolder, content: Any) -> None:
     run = folder()
-    (run / "metrics.json").write_text(json.dumps(content))
-    with pytest.raises(InputError, match=r"metrics.json"):
-        write_report(run)
+    for text in (json.dumps(content), json.dumps(content)[:-1]):
+        (run / "metrics.json").write_text(text)
+        with pytest.raises(InputError, match=r"metrics.json is damaged: .*: delete it, and give the command again"):
+            write_report(run)
 
 
 OFF = {"confidence": 0.9, "accuracy": 0.8, "gap": 0.1, "gap_interval": [0, 0.2], "ece": 0.1, "by_chance": 0, "p": 0.1}
@@ -129,7 +130,7 @@ def test_what_another_file_lacks_or_has_of_another_kind_is_named(folder: MakeFol
     damaged += [{**whole, key: value} for key in whole for value in (-1, [[1]], {"a": None})]
     for content in damaged:
         (run / name).write_text(json.dumps(content))
-        with pytest.raises(InputError, match=name):
+        with pytest.raises(InputError, match=rf"{name} is damaged: .*: delete it, and give the command again"):
             write_report(run)
 
 

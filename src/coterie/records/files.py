@@ -186,9 +186,21 @@ def read_entries(kind: type[BaseModel], path: Path, most: int) -> Any:
     """The content of a JSON file of at most so many bytes, as it is written; None without a file. Raises InputError."""
     if not is_there(path):
         return None
-    content = read_json(path, most)
-    validated(kind, content, str(path))
+    with derived(path):
+        content = read_json(path, most)
+        validated(kind, content, str(path))
     return content
+
+
+@contextmanager
+def derived(path: Path) -> Iterator[None]:
+    """Within the block an InputError of a damaged file says that it may go: a command can write it again."""
+    try:
+        yield
+    except InputError as error:
+        if not str(error).startswith(f"{path} is damaged: "):
+            raise
+        raise InputError(f"{str(error).rstrip('.')}: delete it, and give the command again that writes it.") from error
 
 
 def check_plain(content: Any, where: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from coterie.records.files import is_there, read_entries, read_json
+from coterie.records.files import derived, is_there, read_entries, read_json
 from coterie.records.run import Count, Entries, Fraction, Record
 from coterie.types import InputError
 
@@ -122,7 +122,8 @@ def read_foreign(path: Path) -> Record:
     """What `ood.json` says, by source; empty where there is none. Raises InputError."""
     if not is_there(path):
         return {}
-    content: Record = read_json(path, LARGEST)
-    if not isinstance(content, dict):
-        raise InputError(f"{path} is damaged: it is no mapping of sources: delete it.")
+    with derived(path):
+        content: Record = read_json(path, LARGEST)
+        if not isinstance(content, dict):
+            raise InputError(f"{path} is damaged: it is no mapping of sources.")
     return content
