@@ -213,10 +213,12 @@ def test_whole_numbers_that_are_no_codes_are_features(tmp_path, table):
     assert opened(tmp_path / "t.parquet", table).items.spec.columns == tuple(table)
 
 
-def test_blanks_around_a_name_are_seen_in_the_message(tmp_path):
+def test_blanks_around_a_name_and_line_breaks_in_it_are_seen_in_the_message(tmp_path):
+    """Headings of several lines are common in tables of Excel."""
     like = opened(tmp_path / "t.parquet", FLOATS).items.spec
-    with pytest.raises(InputError, match=r"lacks 6 of the 6 columns .*it has ' f0', 'f1 ', f9"):
-        opened(tmp_path / "n.parquet", {" f0": VECTORS[:, 0], "f1 ": VECTORS[:, 1], "f9": VECTORS[:, 2]}, like=like)
+    others = dict(zip([" f0", "f1 ", "f9", "f\n2"], VECTORS.T, strict=False))
+    with pytest.raises(InputError, match=r"lacks 6 of the 6 columns .*it has ' f0', 'f1 ', f9, 'f\\n2'\."):
+        opened(tmp_path / "n.parquet", others, like=like)
 
 
 def test_values_that_are_no_numbers_are_named(tmp_path):

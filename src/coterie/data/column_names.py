@@ -70,8 +70,10 @@ def is_output(name: str) -> bool:
 
 
 def listed(names: Iterable[str], most: int = 12) -> str:
-    """Names separated by commas, for a message; of many only the first ones."""
-    quoted = [f"{name!r}" if not name or name != name.strip() or "," in name else name for name in names]
+    """Names separated by commas, for a message; of many only the first ones. One with a line break is quoted."""
+    quoted = [
+        name if name.isprintable() and name.strip() == name != "" and "," not in name else f"{name!r}" for name in names
+    ]
     rest = len(quoted) - most
     return ", ".join(quoted[:most]) + (f" and {rest} more" if rest > 0 else "") or "none"
 
