@@ -263,13 +263,25 @@ def _values(confidence: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def check_error(max_error: float) -> None:
-    """Raise InputError for what is no share of wrong items to accept."""
+    """Raise InputError for what is no share of wrong items to accept.
+
+    >>> from coterie.evaluation.accept import check_error
+    >>> check_error(5)
+    Traceback (most recent call last):
+    coterie.types.InputError: The accepted error is 5: it must lie between 0 and 1, as 0.05 for 5 %.
+    """
     if not is_number(max_error) or not 0 < max_error < 1:
         raise InputError(f"The accepted error is {str(max_error)[:80]}: it must lie between 0 and 1, as 0.05 for 5 %.")
 
 
 def check_level(level: float) -> None:
-    """Raise InputError for what is no level of a bound."""
+    """Raise InputError for what is no level of a bound.
+
+    >>> from coterie.evaluation.accept import check_level
+    >>> check_level(0.4)
+    Traceback (most recent call last):
+    coterie.types.InputError: The confidence level is 0.4: it must be at least 0.5 and below 1, as 0.95 for 95 %.
+    """
     if not is_number(level) or not 0.5 <= level < 1:
         raise InputError(
             f"The confidence level is {str(level)[:80]}: it must be at least 0.5 and below 1, as 0.95 for 95 %."
