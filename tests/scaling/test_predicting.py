@@ -231,8 +231,9 @@ def test_pictures_of_many_bits_and_too_many_that_cannot_be_read_are_refused(of_p
     asked = Asked(of_pictures, str(tmp_path / "data"), "cpu")
     for row in range(20):
         (tmp_path / "data" / f"bad{row:03d}.png").write_bytes(b"no picture")
-    with pytest.raises(InputError, match="of the 96 images in data cannot be read"):
-        predict_parts(asked, tmp_path / "parts")
+    for _ in range(2):  # what is there already counts
+        with pytest.raises(InputError, match="of the 96 images in data cannot be read"):
+            predict_parts(asked, tmp_path / "parts")
     for path in (tmp_path / "data").glob("bad*.png"):
         path.unlink()
     Image.fromarray(PIXELS[0].astype(np.uint16) * 257).save(tmp_path / "data" / "deep.png")
