@@ -219,6 +219,15 @@ def test_blanks_around_a_name_and_line_breaks_in_it_are_seen_in_the_message(tmp_
     others = dict(zip([" f0", "f1 ", "f9", "f\n2"], VECTORS.T, strict=False))
     with pytest.raises(InputError, match=r"lacks 6 of the 6 columns .*it has ' f0', 'f1 ', f9, 'f\\n2'\."):
         opened(tmp_path / "n.parquet", others, like=like)
+    other = {"f\n0": np.where(CODES == 0, np.nan, FLOATS["f0"]), "f1": FLOATS["f1"]}
+    for table, said in (
+        (other, r"row 0, column 'f\\n0' of n"),
+        ({"a\nb": [[1.0, 2.0], [3.0]]}, r"numbers in column 'a\\nb',"),
+    ):
+        with pytest.raises(InputError, match=said):
+            opened(tmp_path / "n.parquet", table)
+    (note,) = opened(tmp_path / "n.parquet", {"a\nb": VECTORS.tolist()}).notes
+    assert note == r"Features: column 'a\nb'."
 
 
 def test_values_that_are_no_numbers_are_named(tmp_path):

@@ -69,13 +69,16 @@ def is_output(name: str) -> bool:
     return not _OUTPUTS.isdisjoint(word.rstrip("0123456789") for word in words(name))
 
 
+def quoted(name: str) -> str:
+    """A name for a message: in quotes where it is empty, has a comma or a line break, or blanks around it."""
+    return name if name.isprintable() and name.strip() == name != "" and "," not in name else repr(name)
+
+
 def listed(names: Iterable[str], most: int = 12) -> str:
-    """Names separated by commas, for a message; of many only the first ones. One with a line break is quoted."""
-    quoted = [
-        name if name.isprintable() and name.strip() == name != "" and "," not in name else f"{name!r}" for name in names
-    ]
-    rest = len(quoted) - most
-    return ", ".join(quoted[:most]) + (f" and {rest} more" if rest > 0 else "") or "none"
+    """Names separated by commas, for a message; of many only the first ones."""
+    shown = [quoted(name) for name in names]
+    rest = len(shown) - most
+    return ", ".join(shown[:most]) + (f" and {rest} more" if rest > 0 else "") or "none"
 
 
 def are_values(names: Sequence[str]) -> bool:

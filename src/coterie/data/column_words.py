@@ -69,12 +69,12 @@ def _unbroken(names: list[str]) -> list[list[str]]:
 
 def span(names: Sequence[str]) -> str:
     """Columns as the subject of a sentence."""
-    return f"the {len(names)} columns {in_runs(names)}" if len(names) > 1 else f"the column {names[0]}"
+    return f"the {len(names)} columns {in_runs(names)}" if len(names) > 1 else f"the column {in_runs(names)}"
 
 
 def taken(names: Sequence[str]) -> str:
     """Which columns are the features."""
-    return f"Features: {len(names)} columns, {in_runs(names)}." if len(names) > 1 else f"Features: column {names[0]}."
+    return f"Features: {f'{len(names)} columns,' if len(names) > 1 else 'column'} {in_runs(names)}."
 
 
 def held_apart(labels: Sequence[str], index: Sequence[str]) -> list[str]:

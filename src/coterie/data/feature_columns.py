@@ -22,6 +22,7 @@ from coterie.data.column_names import (
     listed,
     names_items,
     no_names,
+    quoted,
 )
 from coterie.data.column_words import (
     FAMILY,
@@ -118,9 +119,9 @@ def _asked(table: Table, asked: str | Sequence[str]) -> FeatureColumns:
     names = select(list(table.forms), asked, table.where)
     forms = {table.forms[name] for name in names}
     if len(names) == 1 and forms == {"list"}:
-        return FeatureColumns(names, "list", [f"Features: column {names[0]}, as asked for."], chosen=True)
+        return FeatureColumns(names, "list", [f"Features: column {quoted(names[0])}, as asked for."], chosen=True)
     if len(names) == 1 and forms == {"picture"}:
-        return FeatureColumns(names, "picture", [f"Pictures: column {names[0]}, as asked for."], chosen=True)
+        return FeatureColumns(names, "picture", [f"Pictures: column {quoted(names[0])}, as asked for."], chosen=True)
     wrong = [name for name in names if table.forms[name] not in NUMBERS]
     if wrong:
         raise InputError(
@@ -141,14 +142,16 @@ def _plain(table: Table, kind: str | None) -> FeatureColumns:
             raise not_plain(table.where, table.forms, pictures)
         name = "image" if "image" in pictures else pictures[0]
         others = [other for other in (*pictures, *lists) if other != name]
-        notes = [f"Pictures: column {name}."] if name != "image" or others else []
+        notes = [f"Pictures: column {quoted(name)}."] if name != "image" or others else []
         return FeatureColumns([name], "picture", notes + left_out(others))
     if len(lists) > 1:
         raise not_plain(table.where, table.forms, lists)
     if lists:
         others = [name for name in table.of(*NUMBERS) if name not in (*table.labels, *table.ids)]
         return FeatureColumns(
-            lists, "list", [f"Features: column {lists[0]}.", *held_apart(table.labels, table.index), *left_out(others)]
+            lists,
+            "list",
+            [f"Features: column {quoted(lists[0])}.", *held_apart(table.labels, table.index), *left_out(others)],
         )
     names = table.numbers
     if not names:
@@ -180,9 +183,9 @@ def _as_fitted(table: Table, like: ItemSpec) -> FeatureColumns:
     wanted = list(like.columns)
     if len(wanted) == 1 and (like.dim != 1 or table.forms.get(wanted[0]) == "list"):
         if table.forms.get(wanted[0]) == "list":
-            return FeatureColumns(wanted, "list", [f"Features: column {wanted[0]}."], like.chosen)
+            return FeatureColumns(wanted, "list", [f"Features: column {quoted(wanted[0])}."], like.chosen)
         found = _plain(table, like.kind)
-        found.notes.append(f"The model was fitted on a list column {wanted[0]}, which {table.where} has not.")
+        found.notes.append(f"The model was fitted on a list column {quoted(wanted[0])}, which {table.where} has not.")
         return found
     missing = [name for name in wanted if name not in table.forms]
     if len(missing) == len(wanted) and len(table.of("list")) == 1:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.common.words import capital
+from coterie.data.column_names import listed, quoted
 from coterie.data.frames import has_columns, is_empty, reads_by
 from coterie.types import InputError
 
@@ -245,14 +246,16 @@ def _of_frame(frame: Any) -> Given:
     if inner and len(names) > 1:
         best = next((place for place in inner if np.ndim(cells[place]) > 0), inner[0])  # vectors before their names
         raise InputError(
-            f"The {kind} has columns that are not numbers ({', '.join(names[place] for place in inner)}) beside "
+            f"The {kind} has columns that are not numbers ({listed(names[place] for place in inner)}) beside "
             f"others; give one column, such as frame[{names[best]!r}], or the columns of features alone."
         )
     if inner:
         items = list(_as_array(_column(frame, 0)))
         for row, cell in enumerate(items):
             if is_empty(cell):
-                raise InputError(f"Row {row} of the {kind} is empty in column {names[0]}: fill it or leave it out.")
+                raise InputError(
+                    f"Row {row} of the {kind} is empty in column {quoted(names[0])}: fill it or leave it out."
+                )
         return _of_list(items, kind)
     times = [names[place] for place, cell in enumerate(cells) if isinstance(cell, TIMES)]
     if 0 < len(times) < len(names):

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.data.column_names import quoted
 from coterie.data.table_forms import is_list_view
 from coterie.data.whole_numbers import Ends, are_large
 from coterie.types import InputError
@@ -66,8 +67,8 @@ def list_column(
         wrong = np.flatnonzero(lengths.fill_null(-1).to_numpy(zero_copy_only=False) != width)
         if len(wrong):
             raise InputError(
-                f"Row {first + start + wrong[0]} of {path} has no embedding of {width} numbers in column {name}, "
-                "but all rows must have the same length."
+                f"Row {first + start + wrong[0]} of {path} has no embedding of {width} numbers in column "
+                f"{quoted(name)}, but all rows must have the same length."
             )
         flat = pc.list_flatten(column)
         result[start : start + len(batch)] = _floats(flat, dtype).reshape(len(batch), width)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from coterie.data.array_rows import RowIds, blocks
+from coterie.data.column_names import quoted
 from coterie.data.column_words import family_of
 from coterie.data.feature_columns import codes_among
 from coterie.data.fingerprint import array_fingerprint
@@ -94,7 +95,7 @@ def said_of_codes(array: NDArray[Any], names: Sequence[str], name: str) -> list[
 def column_name(items: Embeddings, place: int) -> str:
     """What a feature is called in messages: its column's name in a table, else its number."""
     columns = items.spec.columns
-    return columns[place] if len(columns) == items.spec.dim else str(place)
+    return quoted(columns[place]) if len(columns) == items.spec.dim else str(place)
 
 
 def offset_of(
