@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coterie.contract import (
     Method,
@@ -286,7 +286,7 @@ class Training:
         """One optimiser step. Optimisers that do not take part get no gradient."""
         step = step if isinstance(step, Step) else Step(step)
         losses, chosen = step.losses, trained_by(self.method, step, self.optimisers)
-        trained = [p for optimiser in chosen for group in optimiser.param_groups for p in group["params"]]
+        trained = _trained(chosen)
         for optimiser in self.optimisers.values():
             optimiser.zero_grad(set_to_none=True)
         # To these parameters only, where others lie on the way: a discriminator that judges, say.
@@ -334,7 +334,7 @@ class Training:
         if stage.progress is not None:
             stage.progress.epoch(record)
         advice = _advice(self.net, stage, self.method)
-        check_weights(advice, record.epoch, self.net)
+        check_weights(advice, record.epoch, _trained(self.optimisers.values()))
         check_epoch(advice, record.epoch, record.epochs, health)
         if not losses and at.epoch == 0 and at.step == self.steps:
             raise InputError(
@@ -371,6 +371,11 @@ def restore(optimiser: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
 def _advice(net: Net, stage: Stage, method: Trained) -> Advice:
     whole = method.batch_size >= len(stage.items)
     return advice_for(method, stage.before, half=net.backbone.enabled, whole=whole)
+
+
+def _trained(optimisers: Iterable[torch.optim.Optimizer]) -> list[nn.Parameter]:
+    """The parameters of these optimisers."""
+    return [p for optimiser in optimisers for group in optimiser.param_groups for p in group["params"]]
 
 
 def _part(meter: Meter, kind: str) -> dict[str, float]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coterie.common.words import whole_percent
 from coterie.training.advice import Advice
@@ -144,10 +144,9 @@ def check_losses(advice: Advice, epoch: int, losses: Mapping[str, float]) -> Non
             )
 
 
-def check_weights(advice: Advice, epoch: int, net: nn.Module) -> None:
-    """Raise RunFailed for a net with weights that are not finite, which the losses show only in the next step."""
-    finite = [weights.isfinite().all() for weights in net.parameters()]
-    if finite and not bool(torch.stack(finite).all()):
+def check_weights(advice: Advice, epoch: int, trained: Sequence[Tensor]) -> None:
+    """Raise RunFailed for trained weights that are not finite, which the losses show only in the next step."""
+    if not bool(torch.stack([weights.isfinite().all() for weights in trained]).all()):
         raise RunFailed(
             f"The weights of stage {advice.stage} are not finite after epoch {epoch}.", advice.smaller_steps()
         )
