@@ -113,6 +113,8 @@ def test_a_name_that_is_no_utf8_comes_back(folder: MakeFolder) -> None:
         ("backbone.name", 5),
         ("failure", "it broke"),
         ("versions", [1]),
+        ("labels_used", {"judged": "many"}),
+        ("labels_used", {"merges": 2, "rows": 5}),
         ("command", ["fit"]),
     ],
 )

@@ -140,6 +140,15 @@ class ChosenK(Entries):
     notes: list[str] = []
 
 
+class UsedEntry(Entries):
+    """What people said that took part: how many items were judged, in which file, which rows; and merged groups."""
+
+    judged: Count | None = None
+    sha256: Name | None = None
+    rows: str | None = None  # see `records.rows`
+    merges: Count | None = None
+
+
 class RunRecord(Entries):
     """All of `run.yaml`. A run that has just begun lacks the last entries, one of an older version may lack more."""
 
@@ -165,7 +174,7 @@ class RunRecord(Entries):
     notes: list[str] = []
     warnings: list[str] = []
     chosen_k: ChosenK | None = None  # of a run whose number of groups was chosen: how
-    labels_used: dict[str, Any] | None = None  # what people judged that took part: how many, which file, which rows
+    labels_used: UsedEntry | None = None
     failure: Failure | None = None
     seconds: Seconds | None = None  # of all stages, and of the answers
     embedding_seconds: Seconds | None = None  # of the encoder before, where there is one
@@ -249,4 +258,4 @@ def judgements_in(record: Record) -> int:
     used = record.get("labels_used")
     if not isinstance(used, dict) or not used:
         return 0
-    return max(1, sum(int(used.get(name) or 0) for name in ("judged", "merges")))
+    return max(1, sum(used.get(name) or 0 for name in ("judged", "merges")))
