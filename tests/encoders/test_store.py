@@ -72,6 +72,30 @@ def test_a_damaged_part_is_made_again(many, weights, tmp_path):
     assert files_of(tmp_path / "cut") == files_of(tmp_path / "whole")
 
 
+def test_pictures_that_were_away_while_others_were_embedded_are_seen_when_they_are_back(
+    photos, weights, tmp_path, monkeypatch
+):
+    """A part said for ever that they cannot be read: its folder looked as it had before."""
+    monkeypatch.setattr(store, "CHUNK", 16)
+    (photos / "05.jpg").write_bytes(b"no picture")
+    how, out, away = How(SMALL, weights, device="cpu"), tmp_path / "cut", tmp_path / "away"
+    embedded(photos, how, tmp_path / "whole", max_skipped=0.1)
+
+    def progress(doing: str, at: int, total: int) -> None:
+        if at == total and not away.exists():  # the first pass, over their heads, has ended
+            assert doing != "embedding"
+            (photos / "b").rename(away)
+
+    with pytest.raises(InputError, match=r"10 of the 40 images .* cannot be read"):
+        embedded(photos, how, out, max_skipped=0.1, progress=progress)
+    away.rename(photos / "b")
+    seen = counted(monkeypatch)
+    embedded(photos, how, out, max_skipped=0.1)
+    assert sum(seen) == 40 - 16
+    whole, cut = (files_of(folder)["features.npy"] for folder in (tmp_path / "whole", out))
+    assert whole == cut
+
+
 def test_a_disk_that_fills_at_the_end_is_said_and_loses_nothing(photos, weights, tmp_path):
     embed(photos, SMALL, weights=weights, output=tmp_path / "whole")
     with small_disk(tmp_path / "disk", "1m") as disk:

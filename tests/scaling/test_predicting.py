@@ -169,6 +169,28 @@ def test_what_was_stopped_goes_on_with_the_parts_that_are_there(of_rows: Path, t
     assert sorted(path.name for path in folder.iterdir()) == [f"part-00000{number}.parquet" for number in range(3)]
 
 
+def test_pictures_that_were_away_for_a_while_are_predicted_when_they_are_back(
+    of_pictures: Path, tmp_path: Path
+) -> None:
+    """Their part said for ever that they cannot be read, and the same command was refused again."""
+    data, folder, away = tmp_path / "data", tmp_path / "parts", tmp_path / "away"
+    as_folder(data)
+
+    def leaving(task: Task, numbers: Sequence[int]) -> Iterator[str]:
+        yield from here(task, numbers[:1])
+        data.rename(away)
+        yield from here(task, numbers[1:])
+
+    asked = Asked(of_pictures, str(data), "cpu", embedding=True)
+    with pytest.raises(InputError, match=r"cannot be read \(the first is .*: no such file or directory"):
+        predict_parts(asked, folder, leaving)
+    away.rename(data)
+    done = predict_parts(asked, folder)
+    assert done.reused == 1
+    assert pa.concat_tables(done.parts.tables()).equals(in_one_piece(of_pictures, str(data)))
+    assert predict_parts(asked, folder).reused == len(done.parts.cut)
+
+
 def test_parts_of_another_job_or_strange_files_are_left_alone(of_rows: Path, tmp_path: Path) -> None:
     as_rows(tmp_path / "data")
     asked, folder = Asked(of_rows, str(tmp_path / "data.npy"), "cpu"), tmp_path / "parts"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -111,6 +113,11 @@ def reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
     return f"cannot be decoded: {text or type(error).__name__}"[:120]
+
+
+def of_the_system(why: str) -> bool:
+    """Whether a `reason` is the system's (a disk that is away, no rights), which may not hold any more."""
+    return why in {os.strerror(number).lower() for number in errno.errorcode}
 
 
 def fit(image: Image.Image, spec: ItemSpec, rule: ValueRule = BYTES) -> NDArray[np.uint8]:

@@ -65,7 +65,7 @@ class ChunkWorker:
 
     def __call__(self, numbers: Sequence[int]) -> None:
         """Write the chunks among these that the folder lacks."""
-        missing = [number for number in numbers if not self._store.has(number)]
+        missing = [number for number in numbers if not self._store.has(number, self.plan.failures)]
         with quiet_pillow():
             for number, chunk in self._make(missing):
                 self._store.add(number, chunk)
@@ -94,7 +94,7 @@ def embed_pictures(
     failures, rule, values = readable_pictures(pictures, survey, options)
     job = EmbeddingJob(encoder.encoding, values, pictures.stamp, len(pictures.ids))
     store.begin(job)
-    numbers = store.missing()
+    numbers = store.missing(failures)
     if spread is not None and folder is not None and numbers:
         _let_make(spread, ChunkPlan(wanted, job, failures, rule, folder), numbers, store, options)
         numbers = []

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -136,15 +136,22 @@ class Store:
             found |= _kept(self.folder)
         return found
 
-    def has(self, number: int) -> bool:
-        """Whether a chunk is done. A part that cannot be read is not."""
-        if self.folder is None:
-            return number in self.chunks
-        return self._read(self._part(number)) is not None
+    def has(self, number: int, unreadable: Container[int] | None = None) -> bool:
+        """Whether a chunk is done. A part that cannot be read is not.
 
-    def missing(self) -> list[int]:
+        unreadable: the pictures that cannot be read now. A part that lacks others is not done: a disk that was away
+        when it was made is back.
+        """
+        chunk = self.chunks.get(number) if self.folder is None else self._read(self._part(number))
+        if chunk is None or unreadable is None:
+            return chunk is not None
+        rows = self.job.rows(number)
+        # With a digest it was read, and is damaged: its content has not changed.
+        return all(chunk.digests[place].any() or rows[place] in unreadable for place in chunk.reasons)
+
+    def missing(self, unreadable: Container[int] | None = None) -> list[int]:
         """The chunks that are not done."""
-        return [number for number in self.job.chunks if not self.has(number)]
+        return [number for number in self.job.chunks if not self.has(number, unreadable)]
 
     def add(self, number: int, chunk: Chunk) -> None:
         """Keep a chunk that is done."""

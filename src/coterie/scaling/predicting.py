@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from coterie._version import __version__
+from coterie.data.decode import of_the_system
 from coterie.data.fingerprint import file_digest
 from coterie.data.parted import Parted
 from coterie.data.picture_form import Options
@@ -132,6 +133,10 @@ def predict_parts(
     parts = Parts(folder, _key(asked, source), cut(source.count, model.spec))
     source.open(0, 1)  # what does not fit the model is refused before anyone is set to work
     parts.begin(own=own)
+    for number in range(len(parts.cut)):
+        part = parts.done(number)
+        if part is not None and any(of_the_system(item.reason) for item in part.skipped):
+            parts.path(number).unlink()  # a disk that was away may be back
     missing = parts.missing()
     waiting = set(missing)
     found = [part for number in range(len(parts.cut)) if number not in waiting and (part := parts.done(number))]
