@@ -33,6 +33,7 @@ def test_the_names_of_groups_do_not_matter():
     found = combine([own, renamed, own])
     assert found.probabilities == pytest.approx(own)
     assert found.information == pytest.approx(0, abs=1e-12)
+    assert found.information.min() >= 0
     assert order_of(own.argmax(1), renamed.argmax(1), 4).tolist() == [1, 3, 0, 2]
 
 

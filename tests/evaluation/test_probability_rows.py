@@ -64,11 +64,15 @@ def test_sure_rows_and_the_floor() -> None:
     assert brier(p, wrong) == 2
     assert nll(p, wrong) == pytest.approx(-np.log(NLL_FLOOR))
     assert nll(p, wrong, floor=0.5) == pytest.approx(np.log(2))
+    assert not np.signbit(nll(p, y))
+    assert nll(np.array([[1.0001, 0.0]]), y[:1]) == 0  # 16 bits may sum to a little more
+    assert brier(np.tile([1 - 1e-12, 1e-12], (100, 1)), np.zeros(100, int)) == 0  # and not -9e-16
 
 
-def test_float32_rows_give_what_float64_rows_give() -> None:
+def test_rows_of_another_precision_give_what_float64_rows_give() -> None:
     p, y = example(1, n=20_000)
     for metric in (brier, nll, classwise_calibration_error):
+        assert metric(p[:99].astype(np.longdouble), y[:99]) == pytest.approx(metric(p[:99], y[:99]), rel=1e-9)
         assert metric(p.astype(np.float32), y) == pytest.approx(
             metric(p.astype(np.float32).astype(np.float64), y), rel=1e-9
         )

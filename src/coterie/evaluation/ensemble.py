@@ -69,6 +69,6 @@ def combine(heads: Sequence[Probabilities]) -> Ensemble:
     orders = [order_of(labels[middle], own, heads[0].shape[1]) for own in labels]
     matched = np.stack([head[:, order] for head, order in zip(heads, orders, strict=True)]).astype(np.float64)
     mean = matched.mean(0)
-    information = entr(mean).sum(1) - entr(matched).sum(2).mean(0)
+    information = np.maximum(entr(mean).sum(1) - entr(matched).sum(2).mean(0), 0)  # equal runs come out as -1e-16
     votes = (matched.argmax(2) == mean.argmax(1)).mean(0)
     return Ensemble(middle, orders, mean, information, votes)

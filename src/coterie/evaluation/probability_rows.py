@@ -35,8 +35,8 @@ def brier(probabilities: Rows, column: NDArray[np.integer]) -> float:
     """
     probabilities, column = _checked(probabilities, column)
     chosen = _of_class(probabilities, column)
-    squares = np.einsum("ij,ij->", probabilities, probabilities, dtype=np.float64)
-    return float(squares / len(chosen) - 2 * chosen.mean() + 1)
+    squares = np.einsum("ij,ij->", probabilities, probabilities, dtype=np.float64, casting="same_kind")
+    return max(0.0, float(squares / len(chosen) - 2 * chosen.mean() + 1))  # sure rows come out as -1e-16
 
 
 def nll(probabilities: Rows, column: NDArray[np.integer], floor: float = NLL_FLOOR) -> float:
@@ -49,7 +49,7 @@ def nll(probabilities: Rows, column: NDArray[np.integer], floor: float = NLL_FLO
     0.4904
     """
     floor = number(floor, "floor", 0, 1)
-    return float(-np.log(np.maximum(_of_class(*_checked(probabilities, column)), floor)).mean())
+    return float(0 - np.log(_of_class(*_checked(probabilities, column)).clip(floor, 1)).mean())  # 0 - 0 is not -0.0
 
 
 def classwise_calibration_error(

@@ -101,10 +101,9 @@ def e_aurc_of(ranking: Ranking, *, closed_form: bool = False) -> Floats:
     """`e_aurc` of a ranking."""
     n, errors = ranking.counts.sum(axis=-1), ranking.negatives.sum(axis=-1)
     if closed_form:
-        best = errors / n + xlogy(1 - errors / n, 1 - errors / n)
-    else:
-        best = (errors - (n - errors) * (digamma(n + 1) - digamma(n - errors + 1))) / n
-    return np.asarray(aurc_of(ranking) - best)
+        return np.asarray(aurc_of(ranking) - errors / n - xlogy(1 - errors / n, 1 - errors / n))
+    best = (errors - (n - errors) * (digamma(n + 1) - digamma(n - errors + 1))) / n
+    return np.asarray(np.maximum(aurc_of(ranking) - best, 0))  # the best order comes out as -1e-16
 
 
 def augrc(confidence: NDArray[np.floating], correct: NDArray[np.bool_]) -> float:
