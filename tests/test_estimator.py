@@ -19,6 +19,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from torch.utils.data import TensorDataset
 
+import coterie
 from coterie import Clusterer, calibrate, load
 from coterie.data import open_source
 from coterie.methods.cdc import CDC
@@ -187,6 +188,10 @@ assert model.get_params()["settings"] == {"cells": 40}
 sys.exit(bool({"torch", "pydantic", "accelerate", "timm", "matplotlib"} & set(sys.modules)))
 """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_notebook_completes_the_public_names():
+    assert set(coterie.__all__) <= set(dir(coterie))
 
 
 def test_floats_are_scaled_for_a_part_as_for_the_whole():

@@ -50,3 +50,8 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'coterie' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is imported on first use as well: a notebook completes these names, and `help` lists them."""
+    return sorted({*globals(), *__all__})

@@ -53,6 +53,14 @@ def _ended(text: str) -> str:
     return text if text.endswith(("?", "!")) else f"{text.rstrip('.')}."
 
 
+def _look_within(error: Any) -> None:
+    """Let an unknown option name those that hold its word, --level --confidence-level: click compares whole names."""
+    word = getattr(error, "option_name", "").strip("-")
+    if hasattr(error, "possibilities") and error.ctx is not None and len(word) > 2:
+        names = [name for param in error.ctx.command.params for name in param.opts if word in name]
+        error.possibilities = names or error.possibilities
+
+
 def _at_home(word: str) -> str:
     """A word with ~ as the user's own folder, which a shell leaves alone behind `--output=` and in quotes."""
     return HOME.sub(lambda found: f"{found[1]}{os.path.expanduser('~')}", word)
@@ -124,6 +132,7 @@ def _main(given: list[str], out: Results) -> int:
         out.flush()
         return int(code or 0)
     except UsageError as error:
+        _look_within(error)
         print(f"coterie: {_ended(error.format_message())} See coterie --help.", file=sys.stderr)
         return 2
     except typer.Abort:
