@@ -36,7 +36,7 @@ def measure_run(out: Path, labels: Labels) -> dict[str, Any]:
     codes = labels.codes.copy()
     codes[used] = -1  # what was judged may not check what it has taught
     note = about(replace(labels, codes=codes), table.labels)
-    by_head = {name: evaluate(codes, p, class_names=labels.names, outside=outside) for name, p in table.heads.items()}
+    by_head = {name: evaluate(codes, p, class_names=labels.names, far=outside) for name, p in table.heads.items()}
     answer = next(iter(by_head.values()))
     heads = {
         name: {key: value for key, value in numbers.items() if key == "sizes" or not isinstance(value, dict | list)}

@@ -87,6 +87,16 @@ def numbers_from(given: Any, name: str) -> NDArray[np.float64]:
     raise InputError(f"{name} is {repr(given)[:80]}: it takes numbers.")
 
 
+def mask_from(given: Any, name: str, n: int) -> NDArray[np.bool_]:
+    """Which of n items are marked; None: none of them. Raises InputError for anything but n truth values."""
+    if given is None:
+        return np.zeros(n, bool)
+    array = array_from(given, name)
+    if array.dtype.kind != "b" or array.shape != (n,):
+        raise InputError(f"{name} is {repr(given)[:80]}: it takes {n} truth values.")
+    return array
+
+
 def text(given: Any, name: str) -> str:
     """A text. Raises InputError for anything else."""
     if not isinstance(given, str):

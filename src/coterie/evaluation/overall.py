@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from coterie.common.arguments import array_from, whole_number
+from coterie.common.arguments import array_from, mask_from, whole_number
 from coterie.evaluation import agreement, calibration_errors, clusters, intervals, matching, probability_rows, rejection
 from coterie.evaluation.contingency import Ints
 from coterie.evaluation.ranking import Floats, Ranking, area_under_roc, average_precision, false_positive_rate
@@ -32,11 +32,11 @@ def evaluate(
     class_names: Sequence[str],
     bins: int = 15,
     resamples: int = intervals.RESAMPLES,
-    outside: NDArray[np.bool_] | None = None,
+    far: NDArray[np.bool_] | None = None,
 ) -> dict[str, Any]:
     """Compare probabilities (n, k) with true labels (n,), integers into `class_names`, -1 where not known.
 
-    `outside` (n,) marks items far outside all others, of which `acceptance` accepts none.
+    `far` (n,) marks items far outside all others, of which `acceptance` accepts none.
 
     Items of unknown class take no part; `unknown` counts them. An item's cluster is its argmax, its confidence the
     largest probability, and it is correct if the matching gives its cluster its class. The matching is made once, from
@@ -61,10 +61,11 @@ def evaluate(
         raise InputError(
             f"There are labels of shape {labels_true.shape} for probabilities of shape {p.shape}: give one for each."
         )
+    far = mask_from(far, "far", len(p))
     known = labels_true != UNKNOWN
     if not known.all():
         labels_true, p = labels_true[known], p[known]
-        outside = None if outside is None else outside[known]
+        far = far[known]
     labels = p.argmax(axis=1)
     found = matching.match(labels_true, labels, p.shape[1], len(class_names))
     confidence = np.take_along_axis(p, labels[:, None], axis=1)[:, 0].astype(np.float64)
@@ -92,7 +93,7 @@ def evaluate(
             "intervals": _intervals(found, ranking, bins, resamples) if resamples else None,
             "per_cluster": clusters.per_cluster(found, labels, confidence, correct, class_names, bins),
             "reliability": calibration_errors.reliability_of(ranking, bins),
-            "acceptance": rejection.acceptance(confidence, correct, outside=outside),
+            "acceptance": rejection.acceptance(confidence, correct, far=far),
             "risk_coverage": _curve(ranking),
             "confusion": clusters.confusion(found) if found.counts.size <= LARGE else {},
         }

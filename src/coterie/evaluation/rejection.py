@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma, xlogy
 
-from coterie.common.arguments import numbers_from
+from coterie.common.arguments import mask_from, numbers_from
 from coterie.evaluation.calibration_errors import ROUNDED, by_confidence, checked
 from coterie.evaluation.ranking import (
     Floats,
@@ -188,12 +188,12 @@ def acceptance(
     confidence: NDArray[np.floating],
     correct: NDArray[np.bool_] | None = None,
     thresholds: tuple[float, ...] = THRESHOLDS,
-    outside: NDArray[np.bool_] | None = None,
+    far: NDArray[np.bool_] | None = None,
 ) -> list[Acceptance]:
     """For each threshold: how many items reach it, the error they promise (1 - mean confidence), and the one found.
 
     `error` is None without `correct`; both are None where nothing reaches the threshold. A confidence of 0.9 in float32
-    reaches 0.9. Of `outside` (n,), items far outside all others, none is accepted, as sure as it looks.
+    reaches 0.9. Of `far` (n,), items far outside all others, none is accepted, as sure as it looks.
 
     >>> import numpy as np
     >>> from coterie.evaluation import acceptance
@@ -205,7 +205,7 @@ def acceptance(
     values = numbers_from(confidence, "confidence")
     values, right = checked(values, np.ones(values.shape, dtype=bool) if correct is None else correct)
     thresholds = tuple(numbers_from(thresholds, "thresholds").reshape(-1).tolist())
-    inside = np.ones(len(values), bool) if outside is None else ~outside
+    inside = ~mask_from(far, "far", len(values))
     table = []
     for threshold in thresholds:
         accepted = inside & (values >= threshold - ROUNDED)

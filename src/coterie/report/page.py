@@ -127,7 +127,7 @@ def _acceptance(folder: ReadRun) -> list[Record]:
     if folder.result is None or not (measured or folder.calibrated):
         return []
     outside = outside_of(folder.run, len(folder.result.confidence))
-    rows = acceptance(folder.result.confidence, outside=outside)
+    rows = acceptance(folder.result.confidence, far=outside)
     return [{**row, "error": measured.get(row["threshold"])} for row in rows]
 
 
