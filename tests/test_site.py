@@ -128,6 +128,7 @@ def test_the_page_of_a_method_has_first_what_a_user_needs() -> None:
         assert re.search(r"\b[Nn]ot\b", when), f"{name}: when not to take it"
         assert when.count("\n") < 3, f"{name}: three lines at most"
         late = [title for title in titles if title.startswith(("## How we differ", "## Parity"))]
+        assert "## Results" in titles, name
         assert all(titles.index("## Results") < titles.index(title) for title in late), name
 
 
@@ -163,10 +164,10 @@ def shown(text: str) -> list[Any]:
 @pytest.mark.parametrize("name", own_names())
 def test_the_table_of_settings_on_a_page_has_the_defaults_of_the_code(name: str) -> None:
     kind, said = method_class(name), {}
-    table = (
-        (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8").split("| setting | default | meaning |")
-    )
-    for line in table[1].split("\n\n")[0].splitlines()[2:]:
+    head = "| setting | default | meaning |"
+    _, found_head, table = (ROOT / "docs" / "methods" / f"{name}.md").read_text(encoding="utf-8").partition(head)
+    assert found_head == head, f"docs/methods/{name}.md has no table with this head"
+    for line in table.split("\n\n")[0].splitlines()[2:]:
         names, value = line.split("|")[1:3]
         found, values = re.findall("`([^`]+)`", names), shown(value)
         if len(found) == 1 < len(values):
