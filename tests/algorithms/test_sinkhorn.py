@@ -77,6 +77,16 @@ def test_probabilities_that_underflow_are_assigned_all_the_same(scale: float) ->
     torch.testing.assert_close(plan.sum(0), torch.full((4,), 0.25).double())
 
 
+@pytest.mark.parametrize(("gap", "sharpness"), [(30.0, 1000.0), (1e3, 10.0)])
+def test_sure_answers_of_unequal_groups_are_shared_out_equally_however_sharp(gap: float, sharpness: float) -> None:
+    z = logits(5, 60, 4, 1.0)
+    z[:40, 0] += gap
+    z[40:, 1] += gap
+    found = sinkhorn(z, sharpness)
+    torch.testing.assert_close(found.plan.sum(0), torch.full((4,), 0.25).double(), atol=2e-3, rtol=0)
+    assert found.plan.argmax(1).bincount(minlength=4).tolist() == pytest.approx([15] * 4, abs=2)
+
+
 def test_logits_are_as_good_as_logarithms_of_probabilities() -> None:
     z = logits(3, 9, 3)
     torch.testing.assert_close(sinkhorn(z, 5.0).plan, sinkhorn(z.log_softmax(1), 5.0).plan, atol=1e-7, rtol=1e-4)
