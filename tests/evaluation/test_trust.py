@@ -63,11 +63,19 @@ def test_a_run_is_not_judged_in_its_own_features():
     """Two runs that trained their own features: each is alone in the other's, so no one is first."""
     own = [Space(POINTS, np.arange(180), home=0), Space(POINTS[:, ::-1], np.arange(180), home=1)]
     found = trust(["a", "b"], [TRUTH, SPOILT], 3, own)
-    assert [run.rank for run in found.runs] == [1, 1]
+    assert [run.rank for run in found.runs] == [1.5, 1.5]
     assert not found.distinguishable
     third = [*own, Space(POINTS, np.arange(180), home=2)]
     found = trust(["a", "b", "c"], [TRUTH, SPOILT, TRUTH], 3, third)
-    assert found.runs[1].rank == 2
+    assert [run.rank for run in found.runs] == [1.5, 3, 1.5]
+
+
+def test_identical_runs_tie_where_one_of_them_trained_the_features():
+    """Only the other was ranked there, ahead of a spoilt run: its mean rank was lower, and it "ranks first"."""
+    spaces = [*SPACES, Space(POINTS[:, ::-1], np.arange(180), home=1)]
+    found = trust(["a", "b", "c"], [TRUTH, (TRUTH + 1) % 3, SPOILT], 3, spaces)
+    assert [run.rank for run in found.runs] == [1.5, 1.5, 3]
+    assert not found.distinguishable
 
 
 def test_without_features_only_the_agreement_is_told():

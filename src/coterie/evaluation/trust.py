@@ -1,7 +1,7 @@
 """Which of several runs to trust, without labels: ranks by three scores, in spaces that are not the run's own.
 
 Scores of one run in its own features flatter it, and are not comparable across spaces (Palumbo et al. 2024). So every
-run is scored in the spaces of the others, ranked there among all but the space's own run, and its ranks are averaged.
+run is scored in the spaces of the others, and any two runs are compared in the spaces that are neither's own.
 The intervals come from 200 resamples of the items. Where the best one's interval touches another's, or the scores do
 not agree on it, the runs are not distinguishable without judging, and the medoid, which agrees most with the others, is
 the one to take.
@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.neighbors import NearestNeighbors
 
 from coterie.evaluation.contingency import Ints
@@ -77,12 +76,12 @@ def trust(names: Sequence[str], partitions: Sequence[Ints], k: int, spaces: Sequ
     agreement, bound = accuracy_bound(partitions)
     aris = mean_aris(partitions)
     middle = int(np.argmax(aris))
-    values, ranks, by_score = _ranks(partitions, k, spaces)
+    values, ranks, behind = _ranks(partitions, k, spaces)
     means = ranks.mean(0) if len(ranks) else np.full(len(names), (len(names) + 1) / 2)
     low, high = np.quantile(ranks, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0) if len(ranks) else (means, means)
     best = int(np.argmin(means))
     others = [i for i in range(len(names)) if i != best]
-    apart = bool(len(ranks)) and all(high[best] < low[i] and (by_score[best] < by_score[i]).all() for i in others)
+    apart = bool(len(ranks)) and all(high[best] < low[i] and (behind[best, i] < 0.5).all() for i in others)
     chosen = best if apart else middle
     runs = []
     for i, name in enumerate(names):
@@ -120,22 +119,30 @@ def flags(labels: Ints, k: int) -> list[str]:
 
 
 def _ranks(partitions: Sequence[Ints], k: int, spaces: Sequence[Space]) -> tuple[Floats, Floats, Floats]:
-    """Scores (runs, 3), mean ranks over resamples (200, runs), and mean ranks by score (runs, 3); in others' spaces."""
+    """Scores (runs, 3) in others' spaces, mean ranks over resamples (200, runs), and how often each run is behind each.
+
+    A run's rank is 1 and, for each other run, the share of the spaces that are neither's own in which that one scores
+    higher, an equal score counting half. (A mean of ranks would favour a run that is ranked among few.) These shares
+    are (runs, runs, 3), means over resamples, and 1/2 for two runs that no space compares.
+    """
     count, rng = len(partitions), np.random.default_rng(0)
     scores, told = np.zeros((count, len(SCORES))), np.zeros(count)
-    total = np.zeros((RESAMPLES, count, len(SCORES)))
+    lost, met = np.zeros((RESAMPLES, count, count, len(SCORES))), np.zeros((count, count))
     for space in spaces:
         weights = rng.multinomial(len(space.rows), np.full(len(space.rows), 1 / len(space.rows)), RESAMPLES)
         away = [run for run in range(count) if run != space.home]
         items = np.stack([_of_items(space, partitions[run][space.rows], k) for run in away])  # (away, m, 3)
         drawn = np.einsum("rm,ams->ras", weights / len(space.rows), items)
-        total[:, away] += rankdata(-drawn, axis=1)
+        one, other = np.ix_(away, away)
+        lost[:, one, other] += (1 + np.sign(drawn[:, None] - drawn[:, :, None])) / 2
+        met[one, other] += 1
         scores[away] += items.mean(1)
         told[away] += 1
     if not len(spaces) or not told.all():
-        return np.full_like(scores, np.nan), np.empty((0, count)), np.empty((count, 0))
-    ranks = total / told[:, None]
-    return scores / told[:, None], ranks.mean(2), ranks.mean(0)
+        return np.full_like(scores, np.nan), np.empty((0, count)), np.empty((count, count, 0))
+    behind = np.where(met[:, :, None] > 0, lost / np.maximum(met, 1)[:, :, None], 0.5)
+    # A run is behind itself by half, too.
+    return scores / told[:, None], (0.5 + behind.sum(2)).mean(2), behind.mean(0)
 
 
 def _of_items(space: Space, labels: Ints, k: int) -> Floats:
