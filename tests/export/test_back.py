@@ -250,6 +250,25 @@ def test_untouched_predictions_of_every_kind_come_back_as_nothing(coterie, run, 
         assert "holds nothing that a person said" in refused(coterie, run, place / INSIDE[name], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("form", "inside", "key"),
+    [("fiftyone", "labels.json", "confidence"), ("coco", "annotations/labels_default.json", "score")],
+)
+def test_labels_of_a_program_that_wrote_no_confidence_confirm_nothing(coterie, run, tmp_path, form, inside, key):
+    """All of them counted as judged right, and `accept --judged` promised a bound by the model's own labels."""
+    assert coterie("export", run, "--to", form, "-o", tmp_path / "out")[0] == 0
+    path = tmp_path / "out" / inside
+    content = json.loads(path.read_text())
+    for one in content["labels"].values() if form == "fiftyone" else content["annotations"]:
+        one.pop(key)
+    path.write_text(json.dumps(content))
+    assert "holds nothing that a person said" in refused(coterie, run, path, tmp_path)
+    first = content["labels"]["0000000"] if form == "fiftyone" else content["annotations"][0]
+    first["label" if form == "fiftyone" else "category_id"] = 2 if form == "fiftyone" else 3
+    path.write_text(json.dumps(content))
+    assert back(coterie, run, path, tmp_path) == {IDS[0]: (2, 0)}
+
+
 def test_the_file_is_one_for_accept_judged(coterie, run, tmp_path):
     path, out = tmp_path / "mine.csv", tmp_path / "judged.csv"
     path.write_text("id,label\n" + "".join(f"{item},{row % 3}\n" for row, item in enumerate(IDS)))

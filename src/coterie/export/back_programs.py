@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
 
+from coterie.common.arguments import is_number
 from coterie.common.words import counted
 from coterie.data.column_names import listed
 from coterie.data.matching import tidy
@@ -90,7 +91,7 @@ def of_fiftyone(content: Mapping[str, Any], known: RunIndex) -> ReadLabels:
         raise InputError(f"{known.where} is no labels.json of FiftyOne: labels must be an object, classes a list.")
     bare = _without_endings(known.items.ids)
     found: dict[int, int] = {}
-    same = 0
+    same, scored = 0, any(isinstance(one, dict) and is_number(one.get("confidence")) for one in labels.values())
     for name, value in labels.items():
         if value is None:
             continue
@@ -107,11 +108,11 @@ def of_fiftyone(content: Mapping[str, Any], known: RunIndex) -> ReadLabels:
                 raise InputError(f"{known.where} says label {label} of {name}, which is no place in its classes.")
             label = classes[label]
         group = known.group(label, known.items.ids[at])
-        if known.untouched(at, group, said.get("confidence")):
+        if known.untouched(at, group, said.get("confidence"), scored=scored):
             same += 1
             continue
         once(found, at, group, known)
-    return back("fiftyone", found, known, [untouched(same)] if same else [])
+    return back("fiftyone", found, known, [untouched(same, scored=scored)] if same else [])
 
 
 def _without_endings(ids: Sequence[str]) -> dict[str, list[int]]:
@@ -147,7 +148,7 @@ def of_coco(content: Mapping[str, Any], known: RunIndex) -> ReadLabels:
     pictures = {_entry(one, "id", known): known.at(_entry(one, "file_name", known)) for one in content["images"]}
     names = {_entry(one, "id", known): _entry(one, "name", known) for one in content["categories"]}
     found: dict[int, int] = {}
-    same = 0
+    same, scored = 0, any(is_number(_score(one)) for one in content["annotations"])
     for one in content["annotations"]:
         picture, category = _entry(one, "image_id", known), _entry(one, "category_id", known)
         if picture not in pictures or category not in names:
@@ -156,13 +157,18 @@ def of_coco(content: Mapping[str, Any], known: RunIndex) -> ReadLabels:
             )
         at = pictures[picture]
         group = known.group(names[category], known.items.ids[at])
-        attributes = one.get("attributes")
-        score = one.get("score", attributes.get("score") if isinstance(attributes, dict) else None)
-        if known.untouched(at, group, score):
+        if known.untouched(at, group, _score(one), scored=scored):
             same += 1
             continue
         once(found, at, group, known)
-    return back("coco", found, known, [untouched(same)] if same else [])
+    return back("coco", found, known, [untouched(same, scored=scored)] if same else [])
+
+
+def _score(annotation: Any) -> Any:
+    """The confidence of COCO's annotation, which some programs keep among its attributes."""
+    content = annotation if isinstance(annotation, dict) else {}
+    attributes = content.get("attributes")
+    return content.get("score", attributes.get("score") if isinstance(attributes, dict) else None)
 
 
 def _entry(one: Any, name: str, known: RunIndex) -> Any:

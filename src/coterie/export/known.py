@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from coterie.common.arguments import is_number
 from coterie.common.words import counted
 from coterie.data.column_names import listed
 from coterie.export.formats.labelstudio import nowhere_name
@@ -59,10 +60,15 @@ class RunIndex:
             )
         return self.groups[name]
 
-    def untouched(self, at: int, group: int, confidence: Any) -> bool:
-        """Whether a label is the exported one: same group and same confidence, which no person would write."""
-        number = isinstance(confidence, int | float) and not isinstance(confidence, bool)
-        same = number and abs(float(confidence) - float(self.items.confidence[at])) <= SAME
+    def untouched(self, at: int, group: int, confidence: Any, *, scored: bool) -> bool:
+        """Whether a label is the exported one: same group and same confidence, which no person would write.
+
+        scored: whether any label of the file has a confidence. Where the program wrote none, the same group tells
+        nobody's judgement.
+        """
+        same = not scored or (
+            is_number(confidence) and abs(float(confidence) - float(self.items.confidence[at])) <= SAME
+        )
         return bool(same and group == self.items.label[at])
 
 
@@ -72,11 +78,12 @@ def once(found: dict[int, int], at: int, group: int, known: RunIndex) -> None:
         raise InputError(f"{known.where} says two things of {known.items.ids[at]}: keep one.")
 
 
-def untouched(count: int) -> str:
+def untouched(count: int, *, scored: bool = True) -> str:
     """The note about items whose labels nobody changed."""
+    none = "" if scored else ", as far as can be told of a file without confidences"
     return (
-        f"{counted(count, 'item')} came back unchanged, which confirms nothing. The others are corrections and no "
-        "random sample: use them for fit --judged, not for the bound of accept --judged."
+        f"{counted(count, 'item')} came back unchanged{none}, which confirms nothing. The others are corrections and "
+        "no random sample: use them for fit --judged, not for the bound of accept --judged."
     )
 
 
