@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from timm.layers import Conv2dSame
 from torch import nn
 
 from coterie.encoders.folding import folded
@@ -32,6 +33,20 @@ def test_nothing_of_the_outcome_changes_without_the_normalisations(name, stay):
     before = norms(net)
     made = folded(net, images[:1])
     assert norms(made) == stay < before == norms(net)
+    with torch.no_grad():
+        torch.testing.assert_close(made(images), net(images), rtol=1e-4, atol=1e-4)
+
+
+# 64 is halved without a rest, 50 has one at 25 and 13.
+@pytest.mark.parametrize("side", [64, 50])
+def test_convolutions_pad_by_themselves_what_tensorflow_pads(side):
+    net = settled(timm.create_model("test_efficientnet", num_classes=0, pad_type="same"))
+    images = torch.randn(4, 3, side, side)
+    drawn = torch.get_rng_state()
+    made = folded(net, images[:1])
+    assert torch.equal(torch.get_rng_state(), drawn)
+    padding = [sum(isinstance(part, Conv2dSame) for part in own.modules()) for own in (net, made)]
+    assert padding[0] > padding[1] == 0
     with torch.no_grad():
         torch.testing.assert_close(made(images), net(images), rtol=1e-4, atol=1e-4)
 
