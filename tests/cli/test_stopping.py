@@ -111,6 +111,10 @@ def test_a_stage_that_ends_by_its_own_rule_says_so(coterie, vectors, tmp_path):
     assert note in read_record(tmp_path / "run")["notes"]
     assert coterie(*fit, "--resume").code == 0
     assert read_record(tmp_path / "run")["notes"].count(note) == 1
+    history = tmp_path / "run" / "history.jsonl"
+    history.write_text("".join(history.read_text().splitlines(keepends=True)[:1]))  # of a copy that was broken off
+    assert coterie(*fit, "--resume").code == 0
+    assert [text for text in read_record(tmp_path / "run")["notes"] if "stopping rule" in text] == [note]
 
 
 @pytest.mark.parametrize("ends", [KeyboardInterrupt, RunFailed("It collapsed.", "Try less.")])

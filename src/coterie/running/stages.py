@@ -61,26 +61,33 @@ def train(prepared: Prepared, watch: Watch) -> Net:
         if done is not None and done.exists():
             watch.say(f"stage {name} is done already")
             with restoring(done):
-                net.load_state_dict(load_tree(done, prepared.device)["net"])
-            prepared.plan.notes.extend(_ended_early(method, prepared))
+                saved = load_tree(done, prepared.device)
+                net.load_state_dict(saved["net"])
+            prepared.plan.notes.extend(_ended_early(method, saved.get("epochs", _epochs_done(method, prepared))))
         else:
             _train_one(net, method, prepared, watch, last=last)
-            for note in _ended_early(method, prepared):
+            trained = _epochs_done(method, prepared)
+            for note in _ended_early(method, trained):
                 watch.say(note)
                 prepared.plan.notes.append(note)
             wait_for_all()  # before the files change that the others may still look for
             if done is not None and prepared.is_main:
-                save_tree(done, {"net": net.state_dict()})
+                save_tree(done, {"net": net.state_dict(), "epochs": trained})
                 done.with_name(f"{name}.safetensors").unlink(missing_ok=True)
         before = net
     assert net is not None
     return net
 
 
-def _ended_early(method: Method, prepared: Prepared) -> list[str]:
+def _epochs_done(method: Method, prepared: Prepared) -> int:
+    """The last epoch of a stage that has just ended; of one that ended before, the history may have lost lines."""
+    records = prepared.history.records
+    return max((record.epoch for record in records if record.stage == name_of(method)), default=epochs_of(method))
+
+
+def _ended_early(method: Method, done: int) -> list[str]:
     """The note about a stage whose own stopping rule held before its last epoch."""
     name, epochs = name_of(method), epochs_of(method)
-    done = max((record.epoch for record in prepared.history.records if record.stage == name), default=epochs)
     return [f"{name} ended after epoch {done:,} of {epochs:,}: its own stopping rule held."] if done < epochs else []
 
 
