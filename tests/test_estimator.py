@@ -23,6 +23,7 @@ import coterie
 from coterie import Clusterer, calibrate, load
 from coterie.data import open_source
 from coterie.methods.cdc import CDC
+from coterie.networks.features import stream
 from coterie.types import InputError
 
 SMALL = {
@@ -116,6 +117,17 @@ def test_order_and_company_do_not_change_a_prediction(fitted):
     rows = np.random.default_rng(0).permutation(300)
     assert (fitted.predict_proba(pictures(300)[rows]) == whole[rows]).all()
     assert (fitted.predict_proba(pictures(300)[rows[:7]]) == whole[rows[:7]]).all()
+
+
+def test_predictions_that_overlap_leave_each_other_the_net_of_evaluation(fitted):
+    """As in two threads of a service that fitted its model itself."""
+    net, items = fitted.model_.net, open_source(pictures(24)).items
+    alone = torch.cat(list(stream(net, items, net.backbone, size=8)))
+    first, second = (stream(net, items, net.backbone, size=8) for _ in range(2))
+    next(first)
+    begun = next(second)
+    assert len(list(first)) == 2
+    assert torch.equal(torch.cat([begun, *second]), alone)
 
 
 def test_the_same_seed_gives_the_same_labels_and_another_seed_need_not():

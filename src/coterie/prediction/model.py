@@ -48,9 +48,14 @@ class Model:
     names: dict[int, str] = field(default_factory=dict)  # of groups, those that were given
     merges: list[tuple[int, int]] = field(default_factory=list)  # a group and the one it was merged into, in order
 
+    def __post_init__(self) -> None:
+        # `stream` puts back the mode that it found: with that of training, a prediction that ends would change the net
+        # of another that goes on in its own thread.
+        self.net.eval()
+
     def calibrate_by(self, head: nn.Module, calibration: Calibration) -> None:
         """Use this head for the confidences from now on; the method's own heads are reported beside it."""
-        self.net.add({"post_hoc": head})
+        self.net.add({"post_hoc": head.eval()})
         self.calibration = calibration
 
     def heads_of(self, features: Tensor) -> dict[str, Tensor]:
