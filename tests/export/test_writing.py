@@ -410,9 +410,11 @@ def test_a_bare_install_evaluates_reports_and_exports_without_torch_or_a_web_ser
     formats = "csv,parquet,imagefolder,hf,hf-parquet,coco,fiftyone,labelstudio,cleanlab,lightly"
     script = (
         "import sys\nfrom coterie.cli import main\n"
-        f"code = main(['evaluate', {str(own)!r}, '--labels', {str(tmp_path / 'labels.csv')!r}])\n"
-        f"code += main(['report', {str(own)!r}])\n"
-        "early = [name for name in ('torch', 'pandas') if name in sys.modules]\n"  # pyarrow's conversions import pandas
+        f"code = main(['report', {str(own)!r}])\n"
+        "early = [name for name in ('scipy.optimize',) if name in sys.modules]\n"
+        f"code += main(['evaluate', {str(own)!r}, '--labels', {str(tmp_path / 'labels.csv')!r}])\n"
+        # pyarrow's conversions import pandas
+        "early += [name for name in ('torch', 'pandas') if name in sys.modules]\n"
         f"code += main(['export', {str(own)!r}, '--to', {formats!r}, '-o', {str(tmp_path / 'out')!r}])\n"
         "print(early, [name for name in ('torch', 'fastapi', 'datasets', 'fiftyone') if name in sys.modules], code)\n"
     )

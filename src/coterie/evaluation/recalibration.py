@@ -21,7 +21,6 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 from scipy.special import betaincinv, expit, log_expit
 
 from coterie.common.arguments import whole_number
@@ -72,6 +71,8 @@ def fit(kind: Kind, confidence: NDArray[np.floating], right: Flags) -> Map:
         found = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(confidence, right.astype(np.float64))
         corners = zip(found.X_thresholds_.tolist(), found.y_thresholds_.tolist(), strict=True)
         return Map(kind, (), tuple(corners))
+    from scipy.optimize import minimize
+
     terms, start = _terms(kind, np.asarray(confidence, np.float64)), np.array(identity(kind))
     sign = np.where(right, 1.0, -1.0)
 
