@@ -123,6 +123,7 @@ def test_options_that_cannot_be(coterie, options, words, dry):
         (("fit", "data.npy", "-k", 3, "--pretrain", "mocco"), "did you mean 'moco'?"),
         (("choose-k", "data.npy", "--least", 1), "from 2 on"),
         (("accept", "data.npy", "--level", 0.9), "No such option: --level (Possible options: --confidence-level)."),
+        (("fit", "--source", "data.npy", "-k", 3), "No such option: --source (Possible options: --"),
         (("supervised", "data.npy", "--labels", "source", "--held-out", 2), "held_out is 2"),
         (("supervised", "data.npy", "--labels", "source", "--epochs", "-1"), "epochs is -1"),
         (("supervised", "data.npy", "--labels", "source", "--device", "tpu"), "Unknown device 'tpu'"),

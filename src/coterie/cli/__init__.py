@@ -57,8 +57,9 @@ def _look_within(error: Any) -> None:
     """Let an unknown option name those that hold its word, --level --confidence-level: click compares whole names."""
     word = getattr(error, "option_name", "").strip("-")
     if hasattr(error, "possibilities") and error.ctx is not None and len(word) > 2:
-        names = [name for param in error.ctx.command.params for name in param.opts if word in name]
-        error.possibilities = names or error.possibilities
+        names = [name for param in error.ctx.command.params for name in param.opts]
+        options = [name for name in names if name.startswith("-") and word in name]  # the others are arguments
+        error.possibilities = options or error.possibilities
 
 
 def _at_home(word: str) -> str:
