@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -292,6 +293,16 @@ def test_what_is_drawn_beside_a_call_is_not_drawn_again() -> None:
     during = Busy()
     Clusterer(3, method="kmeans", calibrate=False, random_state=0).fit(during)  # which seeds torch, and nothing else
     assert not [same for same in zip(*during.drawn[:1], draws()[:2], strict=False) if same[0] == same[1]]
+
+
+def test_what_rich_draws_when_scikit_learn_imports_it_is_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call of a process put Python's random state on by one number."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
+        monkeypatch.delitem(sys.modules, name)
+    before = random.getstate()
+    with own_state():
+        import_module("rich.style")
+    assert random.getstate() == before
 
 
 def test_choosing_and_duplicates_draw_nothing_from_the_caller() -> None:

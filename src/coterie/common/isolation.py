@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import random
 import sys
 import threading
 import warnings
@@ -141,10 +142,20 @@ def own_state() -> Iterator[None]:
             mine.callback(_leave)
             if _inside == 1:
                 _undo = ExitStack()
+                _import_what_draws()
                 _threads_of_the_process(_undo)
                 _of_the_process(_undo)
         _of_the_thread(mine)
         yield
+
+
+def _import_what_draws() -> None:
+    """Import rich, which draws from Python's random state as it is imported: scikit-learn does that within a call."""
+    if "rich.style" not in sys.modules:
+        drawn = random.getstate()
+        import rich.style  # noqa: F401
+
+        random.setstate(drawn)
 
 
 def _leave() -> None:
