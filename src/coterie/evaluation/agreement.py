@@ -59,7 +59,7 @@ def purity_of(counts: Ints) -> Floats:
 
 
 def nmi_of(counts: Ints, average: Average = "arithmetic") -> Floats:
-    """`nmi` of contingency tables (..., k, c): 1 where both partitions are one group, 0 where only one of them is.
+    """`nmi` of contingency tables (..., k, c): 1 where both partitions are the same, 0 where only one is one group.
 
     Raises InputError for another average.
     """
@@ -72,8 +72,9 @@ def nmi_of(counts: Ints, average: Average = "arithmetic") -> Floats:
     # A rounding error divided by an entropy of zero could be any number.
     information = np.where(information > 1e-14, information, 0)
     mean = (h_pred + h_true) / 2 if average == "arithmetic" else np.sqrt(h_pred * h_true)
-    both_one_group = ((p_pred > 0).sum(axis=-1) == 1) & ((p_true > 0).sum(axis=-1) == 1)
-    return np.where(both_one_group, 1.0, ratio(information, mean, undefined=0).clip(max=1))
+    # Also one group in both. Rounding would give 1 - 1e-16, which is printed as what is not just 1.
+    same = (np.array([(counts > 0).sum(axis=axis).max(axis=-1) for axis in (-1, -2)]) == 1).all(axis=0)
+    return np.where(same, 1.0, ratio(information, mean, undefined=0).clip(max=1))
 
 
 def ari_of(counts: Ints) -> Floats:
