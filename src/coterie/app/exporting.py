@@ -20,6 +20,7 @@ from coterie.types import InputError
 
 HOLDING = ("hf", "hf-parquet", "imagefolder")  # formats with the pictures themselves
 GROUPED = ("cleanlab", "hf", "imagefolder", "lightly")  # formats without the items that belong nowhere
+LOOKED_FOR = 10_000  # pictures that are looked for one by one; more would keep the review waiting for seconds
 SAMPLED = 200  # pictures whose sizes stand for all
 
 
@@ -36,6 +37,8 @@ def space_left(path: Path) -> int:
 def size_of(site: Site, name: str, only: str) -> dict[str, int | None]:
     """How many items an export would take and, where it holds their pictures, about how many bytes these are.
 
+    Of many items those whose pictures are gone count, too, though no export takes them.
+
     Raises InputError for a format, or a choice of items, that is not there.
     """
     state = site.review.state
@@ -48,7 +51,7 @@ def size_of(site: Site, name: str, only: str) -> dict[str, int | None]:
     elif only in ("decided", "undecided"):
         rows &= state.decided if only == "decided" else ~state.decided
     chosen = np.flatnonzero(rows)
-    if format_of(name).pictures and site.pictures.there:
+    if format_of(name).pictures and site.pictures.there and len(chosen) <= LOOKED_FOR:
         chosen = chosen[np.fromiter(map(site.pictures.has, chosen.tolist()), bool, len(chosen))]
     some = chosen[:: max(1, len(chosen) // SAMPLED)]
     each = [site.pictures.size(row) for row in some.tolist()] if name in HOLDING and site.pictures.there else []

@@ -31,8 +31,8 @@ Has = Callable[[int], bool]
 class Pictures:
     """Opens the picture of a row, or says in a few words why it cannot. `broken` counts those that could not.
 
-    `size`: the bytes of a row's file, None where that is not known. `has`: whether it is there. `changed`: what to say
-    where they are others now. `where` they lie.
+    `size`: the bytes of a row's file, None where that is not known. `has`: whether a file is there. `changed`: what to
+    say where they are others now. `where` they lie.
     """
 
     def __init__(
@@ -114,10 +114,14 @@ def open_pictures(base: Base, source: str | None) -> Pictures:
             return originals.path(base.ids[row]).stat().st_size if originals.path is not None else None
         return None
 
+    def has(row: int) -> bool:
+        """Of cells of a table True: to look at one is to read it."""
+        return originals.path is None or originals.has(base.ids[row])
+
     return Pictures(
         lambda row: originals.open(base.ids[row]),
         size=size,
-        has=lambda row: originals.has(base.ids[row]),
+        has=has,
         changed=originals.changed(),
         where=os.fsdecode(originals.where),
     )
