@@ -78,6 +78,15 @@ def test_identical_runs_tie_where_one_of_them_trained_the_features():
     assert not found.distinguishable
 
 
+def test_equal_groups_that_are_numbered_otherwise_tie():
+    """Sums over groups round otherwise in another order: of two equal runs one was ahead in most resamples."""
+    draw = np.random.default_rng(3)
+    labels = draw.choice(10, 180, p=draw.dirichlet(np.full(10, 2.0)))
+    for _ in range(4):
+        found = trust(["a", "b"], [labels, draw.permutation(10)[labels]], 10, SPACES)
+        assert [(run.rank, run.interval) for run in found.runs] == [(1.5, (1.5, 1.5))] * 2
+
+
 def test_without_features_only_the_agreement_is_told():
     found = trust(["a", "b"], [TRUTH, SPOILT], 3, [])
     assert np.isnan(found.runs[0].kappa)

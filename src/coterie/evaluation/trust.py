@@ -25,6 +25,7 @@ from coterie.evaluation.stability import Points
 
 NEIGHBOURS = 15
 RESAMPLES, LEVEL = 200, 0.95
+SAME = 1e-12  # difference of two scores below which they are equal: sums over groups round by the groups' order
 SCORES = ("kappa", "silhouette", "neighbours")
 
 
@@ -134,7 +135,8 @@ def _ranks(partitions: Sequence[Ints], k: int, spaces: Sequence[Space]) -> tuple
         items = np.stack([_of_items(space, partitions[run][space.rows], k) for run in away])  # (away, m, 3)
         drawn = np.einsum("rm,ams->ras", weights / len(space.rows), items)
         one, other = np.ix_(away, away)
-        lost[:, one, other] += (1 + np.sign(drawn[:, None] - drawn[:, :, None])) / 2
+        ahead = drawn[:, None] - drawn[:, :, None]
+        lost[:, one, other] += (1 + np.sign(ahead) * (np.abs(ahead) > SAME)) / 2
         met[one, other] += 1
         scores[away] += items.mean(1)
         told[away] += 1
