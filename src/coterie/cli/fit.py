@@ -37,7 +37,7 @@ from coterie.running.preparing import prepare
 from coterie.training.coerce import coerce
 from coterie.training.device import several_processes
 from coterie.training.interrupt import Stopped
-from coterie.training.plan import RunSettings
+from coterie.training.plan import RunSettings, check_several
 from coterie.training.runfolder import Resume, check_new
 from coterie.training.sameness import same_items
 from coterie.types import CoterieError, InputError, RunFailed, Skipped, Source
@@ -123,6 +123,8 @@ def settled(request: FitRequest) -> RunSettings:
     method = SPACES if isinstance(request.source, Spaces) else AUTO
     settings = resolve(coerce(RunSettings, {"method": method, **request.settings}, "run"))
     card = check_beginning(settings)
+    if settings.n_clusters != "auto":
+        check_several(settings.n_clusters)
     if "n_clusters" not in request.settings and settings.finetune:
         settings = replace(settings, n_clusters="auto")  # that of the run to go on from
     elif "n_clusters" not in request.settings:

@@ -19,7 +19,7 @@ from coterie.networks.net import Net, trainable
 from coterie.prediction.model import Model
 from coterie.records.run import read_record
 from coterie.training.chain import pretraining
-from coterie.training.plan import Plan, RunSettings, check_overrides, check_several, method_name
+from coterie.training.plan import Plan, RunSettings, check_overrides, method_name
 from coterie.training.runfolder import RunFolder
 from coterie.types import Family, InputError, ItemSpec, Source
 
@@ -43,8 +43,6 @@ def check_beginning(settings: RunSettings) -> Card:
         raise InputError(f"{' and '.join(names)} each give the backbone its weights: leave all but one out.")
     if settings.pretrain not in ("auto", "none"):
         pretraining(settings.pretrain)
-    if settings.n_clusters != "auto":
-        check_several(settings.n_clusters)
     check_overrides(settings)
     return card
 
