@@ -59,7 +59,9 @@ def _look_within(error: Any) -> None:
     if hasattr(error, "possibilities") and error.ctx is not None and len(word) > 2:
         names = [name for param in error.ctx.command.params for name in param.opts]
         options = [name for name in names if name.startswith("-") and word in name]  # the others are arguments
-        error.possibilities = options or error.possibilities
+        if found := sorted(options or error.possibilities or ()):
+            error.message += f" (Possible options: {', '.join(found)})"  # the oldest typer prints a tuple of this text
+            error.possibilities = None
 
 
 def _at_home(word: str) -> str:
