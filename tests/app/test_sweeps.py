@@ -100,11 +100,16 @@ def test_a_sweep_tells_what_was_seen_from_what_was_inferred(browser: Any, serve:
     page.close()
 
 
-def test_a_stray_of_a_sweep_goes_where_a_digit_says(page: Page, app: Running) -> None:
-    """Group 2 has 30 members, so one page; its first goes to group 0, its second nowhere, its third stays after all."""
+def begin_sweep(page: Page, app: Running) -> None:
+    """Of group 2, whose 30 members are one page."""
     open_group(page, app, 2)
     page.keyboard.press("f")
     expect(page.locator("#sweep-text")).to_be_visible()
+
+
+def test_a_stray_of_a_sweep_goes_where_a_digit_says(page: Page, app: Running) -> None:
+    """Group 2 has 30 members, so one page; its first goes to group 0, its second nowhere, its third stays after all."""
+    begin_sweep(page, app)
     cells = page.locator("#sweeping .cell")
     rows = [int(cells.nth(i).get_attribute("data-row") or -1) for i in range(cells.count())]
     below = page.evaluate(
@@ -129,9 +134,7 @@ def test_a_stray_of_a_sweep_goes_where_a_digit_says(page: Page, app: Running) ->
 
 
 def test_what_is_marked_goes_there_also_from_a_page_that_does_not_belong(page: Page, app: Running) -> None:
-    open_group(page, app, 2)
-    page.keyboard.press("f")
-    expect(page.locator("#sweep-text")).to_be_visible()
+    begin_sweep(page, app)
     first = page.locator("#sweeping .cell").first
     row = int(first.get_attribute("data-row") or -1)
     page.keyboard.press("x")
@@ -146,9 +149,7 @@ def test_what_is_marked_goes_there_also_from_a_page_that_does_not_belong(page: P
 
 
 def test_a_sweep_leaves_what_others_decided_meanwhile(page: Page, app: Running) -> None:
-    open_group(page, app, 2)
-    page.keyboard.press("f")
-    expect(page.locator("#sweep-text")).to_be_visible()
+    begin_sweep(page, app)
     cells = page.locator("#sweeping .cell")
     rows = [int(cells.nth(i).get_attribute("data-row") or -1) for i in range(cells.count())]
     app.review.move([rows[3]], 1)
